@@ -1,0 +1,1 @@
+"""Managed spot training on Amazon SageMaker, brought to its end from Apache Airflow."""

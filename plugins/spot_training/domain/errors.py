@@ -1,0 +1,99 @@
+"""Everything that can go wrong, one class per case a caller would handle differently.
+
+    SpotTrainingError
+    ├── InvalidInput (ValueError)              a request that must not be sent
+    │   ├── EmptyValue                         a template that rendered to nothing
+    │   ├── MaxWaitBelowMaxRuntime
+    │   ├── WaitTooLongForAlgorithm            built-in algorithm without checkpoints, more than an hour
+    │   └── UnknownPolicy
+    └── TrainingNotCompleted (RuntimeError)    what happened to a job
+        ├── OutOfRungs                         spot causes only, and the policy has nothing left to try
+        ├── AlgorithmFailed                    the script failed
+        ├── RequestRefused                     the job or the call was refused for what it asks
+        ├── MaxRuntimeReached
+        ├── StoppedBySomeone
+        ├── ServiceFailed                      SageMaker's own failure
+        ├── NotOurJob                          a job of our name that we did not create
+        └── TimedOutWaiting                    the caller's own patience, not SageMaker's
+
+A message says what happened, where the job and the bill stand, and what to do. `is_retryable` answers
+one question: could the same request succeed if it were made again?
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class SpotTrainingError(Exception):
+    """Root of everything this package raises on purpose."""
+
+    is_retryable: ClassVar[bool] = False
+
+
+class InvalidInput(SpotTrainingError, ValueError):
+    """A value that must not reach AWS: names the field, the value and the way out."""
+
+    def __init__(self, field: str, value: object, way_out: str) -> None:
+        super().__init__(f"{field} is {value!r}: {way_out} No training job was created.")
+        self.field = field
+        self.value = value
+        self.way_out = way_out
+
+
+class EmptyValue(InvalidInput):
+    """A required value is missing, or its template rendered to nothing."""
+
+
+class MaxWaitBelowMaxRuntime(InvalidInput):
+    """`MaxWaitTimeInSeconds` covers waiting and running, so it cannot be below `MaxRuntimeInSeconds`."""
+
+
+class WaitTooLongForAlgorithm(InvalidInput):
+    """A built-in algorithm that does not checkpoint may wait an hour at most."""
+
+
+class UnknownPolicy(InvalidInput):
+    """No policy of that name."""
+
+
+class TrainingNotCompleted(SpotTrainingError, RuntimeError):
+    """A training that did not complete."""
+
+
+class OutOfRungs(TrainingNotCompleted):
+    """Every attempt ended for want of capacity, and the policy has nothing left to try."""
+
+    is_retryable = True
+
+
+class AlgorithmFailed(TrainingNotCompleted):
+    """The training script failed; it would fail again on any instance."""
+
+
+class RequestRefused(TrainingNotCompleted):
+    """AWS refused what was asked for: a permission, a quota, a field, a data source."""
+
+
+class MaxRuntimeReached(TrainingNotCompleted):
+    """The job ran for `MaxRuntimeInSeconds` and was stopped."""
+
+
+class StoppedBySomeone(TrainingNotCompleted):
+    """A person or another program stopped the job: not ours to start again."""
+
+
+class ServiceFailed(TrainingNotCompleted):
+    """SageMaker failed, not the script."""
+
+    is_retryable = True
+
+
+class NotOurJob(TrainingNotCompleted):
+    """A training job has the name we chose, but somebody else created it."""
+
+
+class TimedOutWaiting(TrainingNotCompleted):
+    """The caller's own limit passed before the job was over."""
+
+    is_retryable = True

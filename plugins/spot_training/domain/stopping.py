@@ -1,0 +1,92 @@
+"""The two clocks of a training job, as one checked value.
+
+Source: `StoppingCondition` in the SageMaker API reference, "Managed Spot Training" in the developer guide.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from .errors import InvalidInput, MaxWaitBelowMaxRuntime, WaitTooLongForAlgorithm
+
+#: What SageMaker takes when `MaxRuntimeInSeconds` is left out: one day.
+DEFAULT_MAX_RUNTIME_SECONDS = 24 * 3600
+#: The documented maximum run time, 28 days. Accounts start with a quota of 5 days.
+MAX_RUNTIME_SECONDS = 28 * 24 * 3600
+#: The longest wait of a built-in or marketplace algorithm that does not checkpoint.
+MAX_WAIT_WITHOUT_CHECKPOINTS_SECONDS = 3600
+
+#: Repositories of AWS's built-in algorithms that do not checkpoint (developer guide, "Checkpoints").
+_ALGORITHMS_WITHOUT_CHECKPOINTS = frozenset(
+    {
+        "blazingtext",
+        "factorization-machines",
+        "forecasting-deepar",
+        "ipinsights",
+        "kmeans",
+        "knn",
+        "lda",
+        "ntm",
+        "object2vec",
+        "pca",
+        "randomcutforest",
+        "seq2seq",
+        "xgboost",
+    }
+)
+_ECR_IMAGE = re.compile(r"^\d{12}\.dkr\.ecr\.[a-z0-9-]+\.amazonaws\.com(?:\.cn)?/(?P<repository>[^:@]+)")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoppingLimits:
+    """`StoppingCondition`: how long a job may train, and, on spot, how long it may wait and train in all.
+
+    `max_wait_seconds` is None on demand, where SageMaker refuses the field. A value that exists is legal.
+    """
+
+    max_runtime_seconds: int = DEFAULT_MAX_RUNTIME_SECONDS
+    max_wait_seconds: int | None = None
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.max_runtime_seconds <= MAX_RUNTIME_SECONDS:
+            raise InvalidInput(
+                "StoppingCondition.MaxRuntimeInSeconds",
+                self.max_runtime_seconds,
+                f"give 1 to {MAX_RUNTIME_SECONDS} seconds (28 days).",
+            )
+        if self.max_wait_seconds is not None and self.max_wait_seconds < self.max_runtime_seconds:
+            raise MaxWaitBelowMaxRuntime(
+                "StoppingCondition.MaxWaitTimeInSeconds",
+                self.max_wait_seconds,
+                f"it covers waiting and running, so give at least MaxRuntimeInSeconds "
+                f"({self.max_runtime_seconds}), or lower MaxRuntimeInSeconds.",
+            )
+
+
+def is_capped_algorithm(training_image: str | None, algorithm_name: str | None = None) -> bool:
+    """Whether SageMaker caps the job's max wait at an hour, because its algorithm does not checkpoint.
+
+    True for AWS's built-in algorithms without checkpoints and for algorithms named by `AlgorithmName`
+    (your own or the marketplace's, of which nothing is known). Your own images have no cap.
+    """
+    if algorithm_name:
+        return True
+    match = _ECR_IMAGE.match(training_image or "")
+    return bool(match) and match["repository"] in _ALGORITHMS_WITHOUT_CHECKPOINTS
+
+
+def check_wait_for_algorithm(
+    limits: StoppingLimits, *, training_image: str | None, algorithm_name: str | None = None
+) -> None:
+    """Raise `WaitTooLongForAlgorithm` where SageMaker would refuse the wait for this algorithm."""
+    wait = limits.max_wait_seconds
+    if wait is None or wait <= MAX_WAIT_WITHOUT_CHECKPOINTS_SECONDS:
+        return
+    if is_capped_algorithm(training_image, algorithm_name):
+        raise WaitTooLongForAlgorithm(
+            "StoppingCondition.MaxWaitTimeInSeconds",
+            wait,
+            f"the algorithm {algorithm_name or training_image} writes no checkpoints, and SageMaker lets such a "
+            f"job wait {MAX_WAIT_WITHOUT_CHECKPOINTS_SECONDS} seconds at most: lower the wait, or train on demand.",
+        )
