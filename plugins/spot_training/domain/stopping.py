@@ -73,7 +73,7 @@ def is_capped_algorithm(training_image: str | None, algorithm_name: str | None =
     if algorithm_name:
         return True
     match = _ECR_IMAGE.match(training_image or "")
-    return bool(match) and match["repository"] in _ALGORITHMS_WITHOUT_CHECKPOINTS
+    return match is not None and match["repository"] in _ALGORITHMS_WITHOUT_CHECKPOINTS
 
 
 def check_wait_for_algorithm(
@@ -87,6 +87,7 @@ def check_wait_for_algorithm(
         raise WaitTooLongForAlgorithm(
             "StoppingCondition.MaxWaitTimeInSeconds",
             wait,
-            f"the algorithm {algorithm_name or training_image} writes no checkpoints, and SageMaker lets such a "
-            f"job wait {MAX_WAIT_WITHOUT_CHECKPOINTS_SECONDS} seconds at most: lower the wait, or train on demand.",
+            f"the algorithm {algorithm_name or training_image} writes no checkpoints, and SageMaker lets such "
+            f"a job wait {MAX_WAIT_WITHOUT_CHECKPOINTS_SECONDS} seconds at most: lower the wait, or train on "
+            f"demand.",
         )

@@ -1,0 +1,252 @@
+"""What a training took and what it saved, over all its attempts.
+
+Decides how seconds are summed and what they are compared with. Seconds are per instance unless the name
+says `instance_seconds`. Unknown stays unknown (None): nothing here turns a missing figure into a zero,
+except for a job that never started, which costs nothing because it never held an instance.
+
+Source of the per-job formula: `BillableTimeInSeconds` in the SageMaker API reference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from .lifecycle import HOLDING_STATUSES, WAITING_STATUSES, Ending, JobSnapshot, SecondaryStatus, Transition
+
+
+class PurchaseOption(StrEnum):
+    """How the instances of a job are bought."""
+
+    SPOT = "spot"
+    ON_DEMAND = "on-demand"
+
+
+class CleanRunBasis(StrEnum):
+    """How sure the length of a clean on-demand run is."""
+
+    MEASURED = "measured"
+    ESTIMATED = "estimated"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """One training job of a task, over.
+
+    `rung` is the index of the policy's rung it was made for, `reason` why it was made. `work_seconds` is the
+    time in `Training`, over all its launches, and `launch_seconds` what the last launch spent around it
+    (downloading, uploading). Both None when the job never started.
+    """
+
+    number: int
+    rung: int
+    job_name: str
+    purchase: PurchaseOption
+    reason: str
+    ending: Ending
+    created_at: datetime | None = None
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    instance_type: str | None = None
+    instance_count: int = 1
+    max_runtime_seconds: int | None = None
+    max_wait_seconds: int | None = None
+    has_checkpoints: bool = False
+    interruptions: int = 0
+    wait_seconds: int = 0
+    training_seconds: int | None = None
+    billable_seconds: int | None = None
+    work_seconds: int | None = None
+    launch_seconds: int | None = None
+    message: str = ""
+
+    @property
+    def has_started(self) -> bool:
+        return self.started_at is not None
+
+    @property
+    def savings_percent(self) -> float | None:
+        """AWS's own figure for one job: `(1 - billable / training) * 100`."""
+        if not self.training_seconds or self.billable_seconds is None:
+            return None
+        return round((1 - self.billable_seconds / self.training_seconds) * 100, 1)
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain JSON: numbers, strings, ISO 8601 times."""
+        return {
+            **{field.name: _plain(getattr(self, field.name)) for field in fields(self)},
+            "savings_percent": self.savings_percent,
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Attempt:
+        """Undo `to_json`. Keys of a newer version are ignored, missing ones take their defaults."""
+        known = {field.name: data[field.name] for field in fields(cls) if field.name in data}
+        for name in ("created_at", "started_at", "ended_at"):
+            if known.get(name):
+                known[name] = datetime.fromisoformat(known[name])
+        known["purchase"] = PurchaseOption(known["purchase"])
+        known["ending"] = Ending(known["ending"])
+        return cls(**known)
+
+
+def _plain(value: Any) -> Any:
+    match value:
+        case datetime():
+            return value.isoformat()
+        case StrEnum():
+            return str(value)
+        case _:
+            return value
+
+
+def attempt_of(
+    job: JobSnapshot, *, number: int, rung: int, reason: str, ending: Ending, message: str = ""
+) -> Attempt:
+    """The record of a job that is over."""
+    started = job.has_started
+    return Attempt(
+        number=number,
+        rung=rung,
+        job_name=job.name,
+        purchase=PurchaseOption.SPOT if job.is_spot else PurchaseOption.ON_DEMAND,
+        reason=reason,
+        ending=ending,
+        created_at=job.created_at,
+        started_at=job.training_started_at,
+        ended_at=job.training_ended_at or job.last_modified_at,
+        instance_type=job.instance_type,
+        instance_count=job.instance_count,
+        max_runtime_seconds=job.max_runtime_seconds,
+        max_wait_seconds=job.max_wait_seconds,
+        has_checkpoints=job.checkpoint_uri is not None,
+        interruptions=job.interruptions,
+        wait_seconds=wait_seconds_of(job),
+        training_seconds=job.training_seconds if started else 0,
+        billable_seconds=job.billable_seconds if started else 0,
+        work_seconds=_work_seconds(job.transitions) if started else None,
+        launch_seconds=_last_launch_seconds(job.transitions) if started else None,
+        message=message or job.failure_reason or job.message,
+    )
+
+
+def wait_seconds_of(job: JobSnapshot) -> int:
+    """Seconds without instances, from creation on: before the first launch and after each interruption."""
+    if job.transitions:
+        return round(sum(_seconds(t, job.last_modified_at) for t in job.transitions if _is_wait(t, job)))
+    end = job.training_started_at or job.training_ended_at or job.last_modified_at
+    return max(0, round((end - job.created_at).total_seconds()))
+
+
+def _is_wait(visit: Transition, job: JobSnapshot) -> bool:
+    if visit.status in WAITING_STATUSES:
+        return True
+    return visit.status is SecondaryStatus.STOPPING and not job.has_started
+
+
+def _seconds(visit: Transition, now: datetime) -> float:
+    return max(0.0, ((visit.ended_at or now) - visit.started_at).total_seconds())
+
+
+def _work_seconds(transitions: Sequence[Transition]) -> int:
+    return round(sum(_seconds(t, t.started_at) for t in transitions if t.status is SecondaryStatus.TRAINING))
+
+
+def _last_launch_seconds(transitions: Sequence[Transition]) -> int:
+    """What the last launch spent holding instances without training on them."""
+    after_last_wait: list[Transition] = []
+    for visit in transitions:
+        if visit.status in WAITING_STATUSES:
+            after_last_wait.clear()
+        else:
+            after_last_wait.append(visit)
+    around = HOLDING_STATUSES - {SecondaryStatus.TRAINING}
+    return round(sum(_seconds(t, t.started_at) for t in after_last_wait if t.status in around))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SavingsStatement:
+    """A training's seconds and savings, over all its attempts, the abandoned ones too.
+
+    `savings_percent` compares all billed instance-seconds with one clean on-demand run, so it is negative
+    when spot lost money. `clean_run_seconds` is that run's length: measured where one uninterrupted job did
+    the whole training; estimated as the work done plus one launch where it took several (work that had to be
+    repeated after an interruption is in it, so the estimate is an upper bound); unknown when the training
+    did not complete. `job_savings_percent` is AWS's formula over the same seconds.
+    """
+
+    completed: bool
+    attempts: int
+    interruptions: int
+    wait_seconds: int
+    training_seconds: int | None
+    billable_seconds: int | None
+    training_instance_seconds: int | None
+    billable_instance_seconds: int | None
+    clean_run_seconds: int | None
+    clean_run_basis: CleanRunBasis
+    savings_percent: float | None
+    job_savings_percent: float | None
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain JSON."""
+        return {field.name: _plain(getattr(self, field.name)) for field in fields(self)}
+
+
+def statement_of(attempts: Sequence[Attempt]) -> SavingsStatement:
+    """Sum up the attempts of one training."""
+    completed = next((a for a in attempts if a.ending is Ending.COMPLETED), None)
+    clean_run, basis = _clean_run(attempts, completed)
+    billable = _total(a.billable_seconds for a in attempts)
+    billable_instances = _total(_times(a.billable_seconds, a.instance_count) for a in attempts)
+    training_instances = _total(_times(a.training_seconds, a.instance_count) for a in attempts)
+    clean_instances = _times(clean_run, completed.instance_count) if completed else None
+    return SavingsStatement(
+        completed=completed is not None,
+        attempts=len(attempts),
+        interruptions=sum(a.interruptions for a in attempts),
+        wait_seconds=sum(a.wait_seconds for a in attempts),
+        training_seconds=_total(a.training_seconds for a in attempts),
+        billable_seconds=billable,
+        training_instance_seconds=training_instances,
+        billable_instance_seconds=billable_instances,
+        clean_run_seconds=clean_run,
+        clean_run_basis=basis,
+        savings_percent=_saved_percent(billable_instances, clean_instances),
+        job_savings_percent=_saved_percent(billable_instances, training_instances),
+    )
+
+
+def _clean_run(attempts: Sequence[Attempt], completed: Attempt | None) -> tuple[int | None, CleanRunBasis]:
+    if completed is None or completed.work_seconds is None or completed.launch_seconds is None:
+        return None, CleanRunBasis.UNKNOWN
+    carried = [a for a in attempts if a.work_seconds and a.has_checkpoints and a is not completed]
+    if not carried and not completed.interruptions:
+        return completed.training_seconds, CleanRunBasis.MEASURED
+    if not completed.has_checkpoints:
+        return None, CleanRunBasis.UNKNOWN
+    work = completed.work_seconds + sum(a.work_seconds or 0 for a in carried)
+    return work + completed.launch_seconds, CleanRunBasis.ESTIMATED
+
+
+def _total(values: Iterable[int | None]) -> int | None:
+    total = 0
+    for value in values:
+        if value is None:
+            return None
+        total += value
+    return total
+
+
+def _times(seconds: int | None, count: int) -> int | None:
+    return None if seconds is None else seconds * count
+
+
+def _saved_percent(paid: int | None, full: int | None) -> float | None:
+    if paid is None or not full:
+        return None
+    return round((1 - paid / full) * 100, 1)
