@@ -1,0 +1,42 @@
+"""What can go wrong around the flight-delay model.
+
+ValueError
+└── FlightDelaysInputError       bad input: nothing was read, written or promoted
+    ├── WindowError              a window that ends before it starts, or a date that is none
+    ├── ModelArtifactError       a model.tar.gz without what the training script saves
+    └── EvaluationError          a holdout on which a model cannot be measured
+RuntimeError
+└── FlightDelaysError            the surroundings, not the input
+    ├── FlightDataMissingError   the package with the flights is not installed
+    └── PromotionConflictError   other runs kept changing the champion meanwhile
+"""
+
+from __future__ import annotations
+
+
+class FlightDelaysInputError(ValueError):
+    """Bad input: nothing was read, written or promoted."""
+
+
+class WindowError(FlightDelaysInputError):
+    """A window that ends before it starts, or a date that is none."""
+
+
+class ModelArtifactError(FlightDelaysInputError):
+    """A model.tar.gz without what the training script saves."""
+
+
+class EvaluationError(FlightDelaysInputError):
+    """A holdout on which a model cannot be measured."""
+
+
+class FlightDelaysError(RuntimeError):
+    """The surroundings failed, not the input."""
+
+
+class FlightDataMissingError(FlightDelaysError):
+    """The package with the flights is not installed, or is not the one this project reads."""
+
+
+class PromotionConflictError(FlightDelaysError):
+    """Other runs kept changing the champion while this one tried to decide."""
