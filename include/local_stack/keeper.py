@@ -1,0 +1,144 @@
+"""Runs one command and sees to it that nothing of it outlives the owner. Standard library only: a script.
+
+    python keeper.py OWNER_PID GRACE_SECONDS LOG -- COMMAND...
+
+The keeper prints `pid N` once the command runs. Its standard input is the owner's hand: when it closes, or
+when the owner is gone, the command gets SIGTERM, and after the grace everything below the keeper SIGKILL; a
+`k` means SIGKILL at once. As the reaper of orphans (Linux) it also finds what has left the command's process
+group, such as the tasks of Airflow's executor. A command that ends by itself takes its orphans with it, as a
+container would. The keeper's exit code is the command's.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+PR_SET_PDEATHSIG = 1
+PR_SET_CHILD_SUBREAPER = 36
+POLL_SECONDS = 0.1
+
+
+def set_process_option(option: int, value: int) -> None:
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0)
+
+
+def list_descendants(root: int) -> list[int]:
+    children: dict[int, list[int]] = {}
+    for entry in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            state, parent = entry.read_text(errors="replace").rpartition(")")[2].split()[:2]
+        except OSError:
+            continue
+        if state != "Z":
+            children.setdefault(int(parent), []).append(int(entry.parent.name))
+    found, rest = [], [root]
+    while rest:
+        below = children.get(rest.pop(), [])
+        found += below
+        rest += below
+    return found
+
+
+class Keeper:
+    def __init__(self, owner: int, grace_seconds: float, log: str, command: list[str]) -> None:
+        self.owner = owner
+        self.grace_seconds = grace_seconds
+        self.exit_code: int | None = None
+        self.must_stop = False
+        set_process_option(PR_SET_CHILD_SUBREAPER, 1)
+        for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+            signal.signal(number, self._note_signal)
+        keeper = os.getpid()
+
+        def die_with_the_keeper() -> None:
+            set_process_option(PR_SET_PDEATHSIG, signal.SIGKILL)
+            if os.getppid() != keeper:
+                os._exit(1)
+
+        with Path(log).open("ab") as output:
+            self.child = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                process_group=0,
+                preexec_fn=die_with_the_keeper,  # noqa: PLW1509 - this process has one thread
+            )
+
+    def _note_signal(self, _number: int, _frame: object) -> None:
+        self.must_stop = True
+
+    def reap(self) -> None:
+        """Collect everything that has ended, the command and orphans alike."""
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            if pid == self.child.pid:
+                self.exit_code = os.waitstatus_to_exitcode(status)
+                self.child.returncode = self.exit_code
+
+    def read_order(self) -> str:
+        """`go on`, `stop` or `kill`."""
+        if self.must_stop or os.getppid() != self.owner:
+            return "stop"
+        readable, _, _ = select.select([0], [], [], POLL_SECONDS)
+        if not readable:
+            return "go on"
+        return "kill" if os.read(0, 1) == b"k" else "stop"
+
+    def stop_gently(self) -> None:
+        os.kill(self.child.pid, signal.SIGTERM)
+        limit = time.monotonic() + self.grace_seconds
+        while self.exit_code is None and time.monotonic() < limit:
+            time.sleep(POLL_SECONDS / 2)
+            self.reap()
+
+    def kill_everything(self) -> None:
+        if self.exit_code is None:
+            os.killpg(self.child.pid, signal.SIGKILL)
+        while True:
+            self.reap()
+            alive = list_descendants(os.getpid())
+            for pid in alive:
+                try:
+                    os.kill(pid, signal.SIGKILL)
+                except ProcessLookupError:
+                    continue
+            if not alive and self.exit_code is not None:
+                return
+            time.sleep(0.01)
+
+    def run(self) -> int:
+        order = "go on"
+        while order == "go on" and self.exit_code is None:
+            order = self.read_order()
+            self.reap()
+        if order == "stop" and self.exit_code is None:
+            self.stop_gently()
+        self.kill_everything()
+        return self.exit_code or 0
+
+
+def main(argv: list[str]) -> int:
+    owner, grace_seconds, log, _, *command = argv
+    keeper = Keeper(int(owner), float(grace_seconds), log, command)
+    sys.stdout.write(f"pid {keeper.child.pid}\n")
+    sys.stdout.flush()
+    code = keeper.run()
+    return code if code >= 0 else 128 - code
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,132 @@
+"""One long-running process of the stack, held by a keeper, with its log."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from include.local_stack.errors import LocalStackError, PortTakenError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+KEEPER = Path(__file__).with_name("keeper.py")
+PORT_TAKEN = re.compile(r"address already in use", re.IGNORECASE)
+
+
+class KeptProcess:
+    """A command under a keeper: it ends when it is told to, and at the latest when this process does.
+
+    Args:
+        name: what messages call it.
+        command: program and arguments.
+        env: its whole environment.
+        cwd: its working directory.
+        log: the file its output is added to.
+        grace_seconds: between SIGTERM and SIGKILL.
+        hold_fd: a file descriptor that stays open until everything of this process is gone (a lock).
+    """
+
+    def __init__(
+        self,
+        name: str,
+        command: Sequence[str],
+        *,
+        env: Mapping[str, str],
+        cwd: Path,
+        log: Path,
+        grace_seconds: float = 4.0,
+        hold_fd: int | None = None,
+    ) -> None:
+        self.name = name
+        self.log = log
+        self.started_at = time.time()
+        self._grace_seconds = grace_seconds
+        log.parent.mkdir(parents=True, exist_ok=True)
+        log.touch()
+        self._log_start = log.stat().st_size
+        self._keeper = subprocess.Popen(
+            [
+                sys.executable,
+                "-I",
+                "-S",
+                str(KEEPER),
+                str(os.getpid()),
+                str(grace_seconds),
+                str(log),
+                "--",
+                *command,
+            ],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=dict(env),
+            cwd=cwd,
+            start_new_session=True,
+            pass_fds=() if hold_fd is None else (hold_fd,),
+        )
+        assert self._keeper.stdout is not None  # noqa: S101 - for the type checker
+        line = self._keeper.stdout.readline().decode()
+        if not line.startswith("pid "):
+            self.kill()
+            raise LocalStackError(f"{name} could not be started: {' '.join(command)}{self._describe_log()}")
+        self.pid = int(line.split()[1])
+
+    @property
+    def exit_code(self) -> int | None:
+        """None while it runs; negative numbers do not occur (a signal counts as 128 + its number)."""
+        return self._keeper.poll()
+
+    def read_log(self) -> str:
+        """What it has written since it was started."""
+        with self.log.open("rb") as file:
+            file.seek(self._log_start)
+            return file.read().decode(errors="replace")
+
+    def read_last_lines(self, count: int = 25) -> str:
+        return "\n".join(self.read_log().splitlines()[-count:])
+
+    def check_runs(self) -> None:
+        """Raise with the end of its log if it has ended."""
+        code = self.exit_code
+        if code is None:
+            return
+        seconds = time.time() - self.started_at
+        error = PortTakenError if PORT_TAKEN.search(self.read_log()) else LocalStackError
+        raise error(f"{self.name} ended with exit code {code} after {seconds:.1f} s{self._describe_log()}")
+
+    def ask_to_stop(self) -> None:
+        """SIGTERM, and SIGKILL after the grace; returns at once."""
+        if self._keeper.stdin is not None and not self._keeper.stdin.closed:
+            self._keeper.stdin.close()
+
+    def stop(self) -> None:
+        """Stop it and wait until nothing of it is left."""
+        self.ask_to_stop()
+        self._wait()
+
+    def kill(self) -> None:
+        """SIGKILL it and everything below it, as a lost machine would."""
+        if self._keeper.stdin is not None and not self._keeper.stdin.closed:
+            try:
+                self._keeper.stdin.write(b"k")
+                self._keeper.stdin.close()
+            except BrokenPipeError:
+                pass
+        self._wait()
+
+    def _wait(self) -> None:
+        try:
+            self._keeper.wait(self._grace_seconds + 10)
+        except subprocess.TimeoutExpired:
+            self._keeper.kill()
+            self._keeper.wait()
+        if self._keeper.stdout is not None:
+            self._keeper.stdout.close()
+
+    def _describe_log(self) -> str:
+        return f"; the last lines of {self.log}:\n{self.read_last_lines()}"

@@ -1,0 +1,420 @@
+"""The whole project on one machine: the local SageMaker and Airflow as processes, from one state folder.
+
+Decides what runs, in which order, and when it counts as up. Imports no Airflow: it runs Airflow's own commands.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import fcntl
+import os
+import shutil
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import httpx
+
+from include.local_stack import environment
+from include.local_stack.api import AirflowApi
+from include.local_stack.database import lay_database
+from include.local_stack.errors import (
+    AirflowApiError,
+    LocalStackError,
+    PortTakenError,
+    StackInUseError,
+    StackTimeoutError,
+)
+from include.local_stack.process import KeptProcess
+from include.local_stack.waiting import wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from types import TracebackType
+
+LOCAL_SAGEMAKER = "local-sagemaker"
+API_SERVER = "api-server"
+ATTEMPTS_AT_PORTS = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Component:
+    """A command of Airflow that keeps running, and how to see that it is up.
+
+    `health` is its name in /monitor/health; `ready_text` is what its log says when it is up.
+    """
+
+    arguments: tuple[str, ...]
+    health: str | None = None
+    ready_text: str | None = None
+
+
+COMPONENTS = {
+    API_SERVER: Component(arguments=("api-server",)),
+    "scheduler": Component(arguments=("scheduler", "--skip-serve-logs"), health="scheduler"),
+    "dag-processor": Component(arguments=("dag-processor",), health="dag_processor"),
+    "triggerer": Component(arguments=("triggerer", "--skip-serve-logs"), health="triggerer"),
+    "worker": Component(arguments=("celery", "worker", "--skip-serve-logs"), ready_text="ready."),
+}
+DEFAULT_COMPONENTS = (LOCAL_SAGEMAKER, API_SERVER, "scheduler", "dag-processor", "triggerer")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Login:
+    username: str
+    password: str
+
+
+class LocalStack:
+    """Starts everything on entry and leaves nothing running on exit, however the exit comes about.
+
+    Args:
+        root: the project's folder (`include`, `dags`, `plugins`).
+        state_dir: a folder of this stack's own: databases, logs, secrets. One stack at a time lives in it.
+        speed: simulated seconds per real second on the local SageMaker.
+        market: a market file for the local SageMaker.
+        env: variables that win over the stack's own, for every process.
+        components: what runs, of `COMPONENTS` and "local-sagemaker"; "triggerer:2" is a second triggerer.
+        dags_folder: instead of `<root>/dags`.
+        plugins_folder: instead of `<root>/plugins`.
+        airflow_port: instead of a free one.
+        parallelism: tasks that run at once.
+        fresh: start from an empty database and empty logs; otherwise go on with what the folder holds.
+        grace_seconds: what a process gets to end by itself.
+        start_timeout_seconds: for everything to be up.
+        say: is told what happens, a line at a time.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        state_dir: Path,
+        *,
+        speed: float = 60.0,
+        market: Path | None = None,
+        env: Mapping[str, str] | None = None,
+        components: Sequence[str] = DEFAULT_COMPONENTS,
+        dags_folder: Path | None = None,
+        plugins_folder: Path | None = None,
+        airflow_port: int | None = None,
+        parallelism: int = 8,
+        fresh: bool = True,
+        grace_seconds: float = 3.0,
+        start_timeout_seconds: float = 120.0,
+        say: Callable[[str], None] | None = None,
+    ) -> None:
+        unknown = [name for name in components if _get_kind(name) not in {*COMPONENTS, LOCAL_SAGEMAKER}]
+        if unknown:
+            raise ValueError(f"no such components: {unknown}; known are {[LOCAL_SAGEMAKER, *COMPONENTS]}")
+        self.root = root.resolve()
+        self.state_dir = state_dir.resolve()
+        self.airflow_home = self.state_dir / "airflow"
+        self.log_dir = self.state_dir / "logs"
+        self.processes: dict[str, KeptProcess] = {}
+        self.login = Login(username=environment.USER, password="")
+        self.env: dict[str, str] = {}
+        self.airflow_url = ""
+        self.sagemaker_url = ""
+        self._speed = speed
+        self._market = market
+        self._overrides = dict(env or {})
+        self._components = tuple(components)
+        self._dags_folder = dags_folder or self.root / "dags"
+        self._plugins_folder = plugins_folder or self.root / "plugins"
+        self._airflow_port = airflow_port
+        self._parallelism = parallelism
+        self._fresh = fresh
+        self._grace_seconds = grace_seconds
+        self._start_timeout_seconds = start_timeout_seconds
+        self._say = say or (lambda _: None)
+        self._sagemaker_port = 0
+        self._lock_fd: int | None = None
+        self._api: AirflowApi | None = None
+
+    # -- life
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        error_type: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Start everything and wait until it is up.
+
+        Raises:
+            LocalStackError: a process did not come up; the message holds the end of its log.
+            StackInUseError: another stack lives in the state folder.
+        """
+        self._lock_state_dir()
+        atexit.register(self.stop)
+        try:
+            if self._fresh:
+                for folder in (self.airflow_home, self.log_dir):
+                    shutil.rmtree(folder, ignore_errors=True)
+            for attempt in range(1, ATTEMPTS_AT_PORTS + 1):
+                try:
+                    self._start_everything()
+                except PortTakenError:
+                    self._stop_processes()
+                    if attempt == ATTEMPTS_AT_PORTS or self._airflow_port is not None:
+                        raise
+                    self._say("a port was taken meanwhile; trying others")
+                else:
+                    return
+        except BaseException:
+            self.stop()
+            raise
+
+    def stop(self) -> None:
+        """Stop everything; does nothing when nothing runs."""
+        atexit.unregister(self.stop)
+        self._stop_processes()
+        if self._lock_fd is not None:
+            os.close(self._lock_fd)
+            self._lock_fd = None
+
+    def restart(self, name: str) -> None:
+        """Stop one component (SIGTERM) or start one that was killed, and wait until it is up."""
+        self._stop_one(name)
+        self._launch(name)
+        self._wait_until_up([name], self._start_timeout_seconds)
+
+    def kill(self, name: str) -> None:
+        """SIGKILL one component with everything below it, as when its machine is lost."""
+        self.processes[name].kill()
+
+    def _stop_one(self, name: str) -> None:
+        self.processes[name].stop()
+
+    def _stop_processes(self) -> None:
+        if self._api is not None:
+            self._api.close()
+            self._api = None
+        for process in self.processes.values():
+            process.ask_to_stop()
+        for process in self.processes.values():
+            process.stop()
+        self.processes.clear()
+
+    # -- use
+
+    @property
+    def api(self) -> AirflowApi:
+        """Airflow's REST API, logged in."""
+        if self._api is None:
+            self._api = AirflowApi(self.airflow_url, self.login.username, self.login.password)
+        return self._api
+
+    def boto3_client(self, service: str) -> Any:
+        """A boto3 client of the local cloud, whatever the machine's own AWS settings."""
+        import boto3
+
+        session = boto3.session.Session(
+            aws_access_key_id=environment.ACCESS_KEY,
+            aws_secret_access_key=environment.ACCESS_KEY,
+            region_name=environment.REGION,
+        )
+        make_client: Any = session.client  # its overloads want the name of the service written out
+        return make_client(service, endpoint_url=self.sagemaker_url)
+
+    def run_airflow(self, *arguments: str, timeout_seconds: float = 120.0) -> str:
+        """Run `airflow <arguments>` in this stack's environment and return what it prints.
+
+        Raises:
+            LocalStackError: it failed; with the last lines it printed.
+        """
+        done = subprocess.run(
+            [sys.executable, "-m", "airflow", *arguments],
+            env=self.env,
+            cwd=self.state_dir,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=timeout_seconds,
+            check=False,
+        )
+        if done.returncode:
+            last = "\n".join((done.stdout + done.stderr).splitlines()[-25:])
+            raise LocalStackError(f"airflow {' '.join(arguments)} ended with {done.returncode}:\n{last}")
+        return done.stdout
+
+    # -- starting
+
+    def _lock_state_dir(self) -> None:
+        """Held by this process and by every keeper, so a stack that still winds down is waited for."""
+        if self._lock_fd is not None:
+            raise StackInUseError(f"this stack runs already, in {self.state_dir}")
+        self.state_dir.mkdir(parents=True, exist_ok=True)
+        fd = os.open(self.state_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
+        def try_lock() -> bool:
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return False
+            return True
+
+        try:
+            wait_until(try_lock, "the state folder", timeout_seconds=self._grace_seconds + 5.0)
+        except StackTimeoutError:
+            os.close(fd)
+            raise StackInUseError(
+                f"another stack runs in {self.state_dir}. Stop it first, or use another state folder."
+            ) from None
+        except BaseException:
+            os.close(fd)
+            raise
+        self._lock_fd = fd
+
+    def _start_everything(self) -> None:
+        started = time.monotonic()
+        self._prepare_environment()
+        if LOCAL_SAGEMAKER in self._components:
+            self._launch(LOCAL_SAGEMAKER)
+        airflow = [name for name in self._components if name != LOCAL_SAGEMAKER]
+        if airflow:
+            self._prepare_database()
+        for name in airflow:
+            self._launch(name)
+        left = self._start_timeout_seconds - (time.monotonic() - started)
+        self._wait_until_up(self._components, left)
+        self._say(f"everything is up after {time.monotonic() - started:.1f} s")
+
+    def _prepare_environment(self) -> None:
+        locks_path = self.state_dir / "secrets.json"
+        if self._fresh:
+            locks_path.unlink(missing_ok=True)
+        locks = environment.Secrets.load_or_make(locks_path)
+        environment.prepare_home(self.airflow_home, locks)
+        port = self._airflow_port or environment.find_free_port()
+        self._sagemaker_port = environment.find_free_port()
+        self.airflow_url = f"http://{environment.HOST}:{port}"
+        self.sagemaker_url = f"http://{environment.HOST}:{self._sagemaker_port}"
+        self.login = Login(username=environment.USER, password=locks.password)
+        self.env = {
+            **environment.keep_from_machine(os.environ),
+            **environment.build_airflow_env(
+                root=self.root,
+                home=self.airflow_home,
+                dags_folder=self._dags_folder.resolve(),
+                plugins_folder=self._plugins_folder.resolve(),
+                airflow_url=self.airflow_url,
+                port=port,
+                locks=locks,
+                parallelism=self._parallelism,
+            ),
+            **environment.build_aws_env(self.state_dir, self.sagemaker_url),
+            **self._overrides,
+        }
+
+    def _prepare_database(self) -> None:
+        started = time.monotonic()
+        database = self.airflow_home / "airflow.db"
+        if self.env["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"] == f"sqlite:///{database}":
+            how = lay_database(database, self.root / ".state" / "templates", self._migrate)
+        else:
+            self._migrate()
+            how = "migrated"
+        self._say(f"Airflow's database: {how} ({time.monotonic() - started:.1f} s)")
+
+    def _migrate(self) -> None:
+        self.run_airflow("db", "migrate", timeout_seconds=self._start_timeout_seconds)
+
+    def _launch(self, name: str) -> None:
+        self.processes[name] = KeptProcess(
+            name,
+            self._build_command(name),
+            env=self.env,
+            cwd=self.state_dir,
+            log=self.log_dir / f"{name.replace(':', '-')}.log",
+            grace_seconds=self._grace_seconds,
+            hold_fd=self._lock_fd,
+        )
+
+    def _build_command(self, name: str) -> list[str]:
+        if name != LOCAL_SAGEMAKER:
+            return [sys.executable, "-m", "airflow", *COMPONENTS[_get_kind(name)].arguments]
+        command = [sys.executable, "-m", "include.local_sagemaker"]
+        command += [
+            "--host",
+            environment.HOST,
+            "--port",
+            str(self._sagemaker_port),
+            "--speed",
+            f"{self._speed:g}",
+        ]
+        return [*command, "--market", str(self._market.resolve())] if self._market else command
+
+    # -- being up
+
+    def _wait_until_up(self, names: Sequence[str], timeout_seconds: float) -> None:
+        waiting = list(names)
+        started = time.monotonic()
+
+        def look() -> bool:
+            for process in self.processes.values():
+                if process.name in names:
+                    process.check_runs()
+            health = self._read_health() if any(map(self._is_seen_in_health, waiting)) else {}
+            for name in list(waiting):
+                if self._is_up(name, health):
+                    waiting.remove(name)
+                    self._say(f"{name} is up ({time.monotonic() - started:.1f} s)")
+            return not waiting
+
+        wait_until(
+            look,
+            f"{', '.join(names)} to be up",
+            timeout_seconds=timeout_seconds,
+            explain=lambda: "".join(
+                f"\n{name} is not; the last lines of {self.processes[name].log}:\n"
+                f"{self.processes[name].read_last_lines()}"
+                for name in waiting
+            ),
+        )
+
+    @staticmethod
+    def _is_seen_in_health(name: str) -> bool:
+        return name == API_SERVER or (name != LOCAL_SAGEMAKER and bool(COMPONENTS[_get_kind(name)].health))
+
+    def _read_health(self) -> dict[str, Any]:
+        """Empty while the api-server does not answer; a login tells it from a stranger on its port."""
+        with contextlib.suppress(httpx.HTTPError, AirflowApiError):
+            if not self.api.is_logged_in:
+                self.api.login()
+            return self.api.get_health()
+        return {}
+
+    def _is_up(self, name: str, health: Mapping[str, Any]) -> bool:
+        process = self.processes[name]
+        if name == LOCAL_SAGEMAKER:
+            return f"ready: {self.sagemaker_url}" in process.read_log()
+        component = COMPONENTS[_get_kind(name)]
+        if component.ready_text:
+            return component.ready_text in process.read_log()
+        if not component.health:
+            return bool(health)
+        seen = health.get(component.health) or {}
+        beat: str | None = seen.get(f"latest_{component.health}_heartbeat")
+        # A heartbeat from before this start is that of a predecessor.
+        return (
+            seen.get("status") == "healthy"
+            and beat is not None
+            and datetime.fromisoformat(beat).timestamp() >= process.started_at
+        )
+
+
+def _get_kind(name: str) -> str:
+    return name.partition(":")[0]

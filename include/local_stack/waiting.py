@@ -1,0 +1,37 @@
+"""Waiting for a condition with a time limit: the one place of the stack that sleeps."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, TypeVar
+
+from include.local_stack.errors import StackTimeoutError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+Found = TypeVar("Found")
+
+
+def wait_until(
+    look: Callable[[], Found | None],
+    what: str,
+    *,
+    timeout_seconds: float,
+    poll_seconds: float = 0.2,
+    explain: Callable[[], str] | None = None,
+) -> Found:
+    """Return what `look` finds as soon as it is truthy.
+
+    Raises:
+        StackTimeoutError: naming `what` was waited for and, from `explain`, how things stood.
+    """
+    limit = time.monotonic() + timeout_seconds
+    while True:
+        found = look()
+        if found:
+            return found
+        if time.monotonic() >= limit:
+            detail = f": {explain()}" if explain else ""
+            raise StackTimeoutError(f"waited {timeout_seconds:g} s for {what}{detail}")
+        time.sleep(poll_seconds)
