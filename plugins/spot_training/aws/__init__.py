@@ -1,0 +1,1 @@
+"""Managed spot training spoken to AWS: the domain and botocore, no Airflow."""

@@ -6,6 +6,7 @@ import math
 import re
 from datetime import timedelta
 
+from .casting import is_left_out
 from .errors import EmptyValue, InvalidInput
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
@@ -25,7 +26,7 @@ def parse_seconds(value: object, *, field: str) -> int:
             seconds = value.total_seconds()
         case int() | float():
             seconds = float(value)
-        case str() if value.strip() in {"", "None"}:
+        case _ if is_left_out(value):
             raise EmptyValue(field, value, _WAY_OUT)
         case str():
             seconds = _seconds_of_text(value.strip().lower(), field=field)

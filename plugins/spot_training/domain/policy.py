@@ -11,15 +11,14 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
+from .casting import as_whole_number, is_left_out
 from .durations import in_words, parse_seconds
 from .errors import InvalidInput, UnknownPolicy
 from .lifecycle import CAPACITY_CAUSES, Ending
 from .savings import Attempt, PurchaseOption
 from .stopping import DEFAULT_MAX_RUNTIME_SECONDS, MAX_RUNTIME_SECONDS, StoppingLimits
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -223,9 +222,9 @@ def _widen(options: dict[str, Any], defaults: Defaults, *, then_on_demand: bool)
     return widened_waits(
         max_runtime_seconds=defaults.max_runtime_seconds,
         first_wait_seconds=defaults.max_wait_seconds if first is None else first,
-        factor=_take(options, "factor", float, DEFAULT_WAIT_FACTOR),
+        factor=_take_factor(options, "factor", DEFAULT_WAIT_FACTOR),
         cap_seconds=_take_seconds(options, "cap"),
-        spot_attempts=_take(options, "spot_attempts", int, DEFAULT_SPOT_ATTEMPTS),
+        spot_attempts=_take_count(options, "spot_attempts", DEFAULT_SPOT_ATTEMPTS),
         then_on_demand=then_on_demand,
     )
 
@@ -265,7 +264,7 @@ def policy_from(spec: object, defaults: Defaults) -> Policy:
 def _spec_as_mapping(spec: object) -> dict[str, Any]:
     if isinstance(spec, Mapping):
         return dict(spec)
-    if not isinstance(spec, str) or not spec.strip() or spec.strip() == "None":
+    if not isinstance(spec, str) or is_left_out(spec):
         raise UnknownPolicy(
             "policy",
             spec,
@@ -279,20 +278,21 @@ def _spec_as_mapping(spec: object) -> dict[str, Any]:
     return {"name": spec.strip()}
 
 
-def _is_left_out(value: object) -> bool:
-    return value is None or (isinstance(value, str) and value.strip() in {"", "None"})
-
-
 def _take_seconds(options: dict[str, Any], key: str) -> int | None:
     value = options.pop(key, None)
-    return None if _is_left_out(value) else parse_seconds(value, field=f"policy.{key}")
+    return None if is_left_out(value) else parse_seconds(value, field=f"policy.{key}")
 
 
-def _take(options: dict[str, Any], key: str, kind: Callable[[Any], T], default: T) -> T:
+def _take_count(options: dict[str, Any], key: str, default: int) -> int:
     value = options.pop(key, None)
-    if _is_left_out(value):
+    return default if is_left_out(value) else as_whole_number(value, field=f"policy.{key}")
+
+
+def _take_factor(options: dict[str, Any], key: str, default: float) -> float:
+    value = options.pop(key, None)
+    if is_left_out(value):
         return default
     try:
-        return kind(value)
+        return float(value)
     except (TypeError, ValueError) as exc:
         raise InvalidInput(f"policy.{key}", value, "give a number.") from exc

@@ -87,7 +87,7 @@ def check_wait_for_algorithm(
         raise WaitTooLongForAlgorithm(
             "StoppingCondition.MaxWaitTimeInSeconds",
             wait,
-            f"the algorithm {algorithm_name or training_image} writes no checkpoints, and SageMaker lets such "
-            f"a job wait {MAX_WAIT_WITHOUT_CHECKPOINTS_SECONDS} seconds at most: lower the wait, or train on "
-            f"demand.",
+            f"the algorithm {algorithm_name or training_image} writes no checkpoints, and SageMaker lets "
+            f"such a job wait {MAX_WAIT_WITHOUT_CHECKPOINTS_SECONDS} seconds at most: lower the wait, or "
+            f"train on demand.",
         )

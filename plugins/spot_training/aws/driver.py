@@ -1,0 +1,325 @@
+"""Carries one training to its end: stored state in, next step out.
+
+The operator and the sensor both drive with it. It decides nothing about rungs (the policy does), waits for
+nothing (the watcher does) and knows no Airflow; it makes sure that what the policy decided happens exactly
+once, whoever dies in between.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from spot_training.domain.durations import in_words
+from spot_training.domain.errors import (
+    AlgorithmFailed,
+    MaxRuntimeReached,
+    OutOfRungs,
+    RequestRefused,
+    ServiceFailed,
+    StoppedBySomeone,
+    TrainingNotCompleted,
+)
+from spot_training.domain.lifecycle import Ending, JobSnapshot, TrainingStatus, ending_of
+from spot_training.domain.policy import Action, Decision, Policy, Rung, Situation
+from spot_training.domain.savings import Attempt, SavingsStatement, attempt_of, statement_of
+from spot_training.domain.wording import attempt_line
+
+from .jobs import CapacityRefused, Created, Refusal, TrainingJobs, snapshot_of
+from .request import TrainingPlan, max_runtime_of
+from .state import Intent, StateStore, TrainingState, load_state, save_state
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waiting:
+    """A job of this training is alive: wait until it is over, then call `advance` again."""
+
+    job: JobSnapshot
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Completed:
+    """The training is done. `description` is `DescribeTrainingJob`'s answer for the attempt that did it."""
+
+    description: dict[str, Any]
+    attempts: tuple[Attempt, ...]
+
+    @property
+    def statement(self) -> SavingsStatement:
+        return statement_of(self.attempts)
+
+
+if TYPE_CHECKING:
+    from .identity import RunIdentity
+
+Step = Waiting | Completed
+
+#: Which error tells the story of which ending, once the policy has given up.
+_ERRORS: dict[Ending, type[TrainingNotCompleted]] = {
+    Ending.NO_CAPACITY: OutOfRungs,
+    Ending.OUT_OF_WAIT: OutOfRungs,
+    Ending.CAPACITY_ERROR: OutOfRungs,
+    Ending.QUOTA: OutOfRungs,
+    Ending.MAX_RUNTIME: MaxRuntimeReached,
+    Ending.STOPPED_BY_USER: StoppedBySomeone,
+    Ending.ALGORITHM_ERROR: AlgorithmFailed,
+    Ending.CLIENT_ERROR: RequestRefused,
+    Ending.INTERNAL_ERROR: ServiceFailed,
+}
+
+_WHAT_TO_DO: dict[Ending, str] = {
+    Ending.NO_CAPACITY: "Widen the wait, allow other instance types, or end the ladder on demand.",
+    Ending.OUT_OF_WAIT: "Widen the wait, or end the ladder on demand; the checkpoints are kept.",
+    Ending.CAPACITY_ERROR: "Allow other instance types, or try again later.",
+    Ending.QUOTA: "Ask AWS Service Quotas for more of this instance type, or lower max_active_runs.",
+    Ending.MAX_RUNTIME: "Raise MaxRuntimeInSeconds, or make the training shorter; the checkpoints are kept.",
+    Ending.STOPPED_BY_USER: "Clear the task to train again.",
+    Ending.ALGORITHM_ERROR: "Mend the training script; it would fail the same way on any instance.",
+    Ending.CLIENT_ERROR: "Correct what the request asks for.",
+    Ending.INTERNAL_ERROR: "SageMaker failed, not the script: a retry may succeed.",
+}
+
+
+class TrainingDriver:
+    """One training, from its stored state to its end.
+
+    `make_policy` and `make_plan` are asked only when there is something to decide or to create, that is when
+    no job of the training is alive: bad input can then be refused without leaving a job behind. A training
+    that is only watched has no policy. `say` is told in plain words what happens (the task log's `info`).
+    """
+
+    def __init__(
+        self,
+        *,
+        jobs: TrainingJobs,
+        store: StateStore,
+        identity: RunIdentity,
+        make_plan: Callable[[RunIdentity], TrainingPlan],
+        make_policy: Callable[[], Policy] | None,
+        say: Callable[[str], None] = log.info,
+        on_attempt_over: Callable[[Attempt], None] = lambda _attempt: None,
+    ) -> None:
+        self.jobs = jobs
+        self._store = store
+        self._identity = identity
+        self._make_plan = make_plan
+        self._make_policy = make_policy
+        self._say = say
+        self._on_attempt_over = on_attempt_over
+        self.state = load_state(store) or TrainingState()
+
+    @property
+    def attempts(self) -> tuple[Attempt, ...]:
+        return self.state.attempts
+
+    @property
+    def live_job(self) -> str | None:
+        """The name of the job that is alive, or may be."""
+        return self.state.current.job_name if self.state.current else None
+
+    @property
+    def is_live_job_ours(self) -> bool:
+        """Whether this task created the live job (and not whoever started what a sensor watches)."""
+        return self.state.current is not None and not self.state.current.is_foreign
+
+    def proceed(self, *, try_number: int, max_tries: int, adopt: str | None = None) -> Step:
+        """Start the training, or pick it up where it stands: after a deferral, a crash, a retry or a clear.
+
+        `try_number` and `max_tries` are the task instance's; Airflow raises `max_tries` when a person clears
+        the task, and not on a retry. `adopt` names a job that was started elsewhere, to be taken as the first
+        attempt. Returns and raises as `advance` does.
+        """
+        if try_number != self.state.try_number:
+            self._begin_try(try_number, max_tries, adopt)
+        return self.advance()
+
+    def _begin_try(self, try_number: int, max_tries: int, adopt: str | None) -> None:
+        state = self.state
+        if state.is_over and max_tries > state.max_tries:
+            state = _fresh_generation(state)
+        elif state.is_over and not _is_complete(state):
+            state = _climb_again(state)
+        if state.current is not None:
+            state = replace(state, is_stop_expected=self._is_being_stopped(state.current))
+        elif adopt and not state.attempts:
+            state = replace(state, current=_foreign_intent(adopt))
+        self._save(replace(state, try_number=try_number, max_tries=max_tries))
+
+    def advance(self) -> Step:
+        """Do what is to be done now, until there is something to wait for or the training is over.
+
+        Raises the `TrainingNotCompleted` that tells why it ended otherwise; the attempts are on record then.
+        """
+        while True:
+            if (intent := self.state.current) is not None:
+                step = self._look_after(intent)
+                if step is not None:
+                    return step
+            decision = self._decide()
+            match decision.action:
+                case Action.START:
+                    self._start(decision)
+                case Action.FINISH:
+                    return self._complete()
+                case Action.GIVE_UP:
+                    self._save(replace(self.state, is_over=True))
+                    raise self._error(decision)
+
+    def stop(self) -> bool:
+        """Stop the job that is alive, if there is one. Returns whether there was something to stop."""
+        intent = self.state.current
+        if intent is None:
+            return False
+        stopped = self.jobs.stop(intent.job_name)
+        if stopped:
+            self._say(
+                f"Stopped training job {intent.job_name}; it is billed until it has uploaded and ended."
+            )
+        return stopped
+
+    # One attempt -----------------------------------------------------------------------------------
+
+    def _look_after(self, intent: Intent) -> Step | None:
+        """Wait for the job of the intent, or record it when it is over; create it if it never was."""
+        description = self.jobs.describe(intent.job_name)
+        if description is None:
+            self._create_after_all(intent)
+            return None
+        job = snapshot_of(description)
+        ending = ending_of(job)
+        if ending is None:
+            return Waiting(job=job)
+        self._record(
+            attempt_of(job, number=intent.number, rung=intent.rung, reason=intent.reason, ending=ending)
+        )
+        return None
+
+    def _is_being_stopped(self, intent: Intent) -> bool:
+        """Whether the earlier try's job was stopped: its task was killed or cleared, and now runs again."""
+        job = self.jobs.snapshot(intent.job_name)
+        return job is not None and (
+            job.status is TrainingStatus.STOPPING or ending_of(job) is Ending.STOPPED_BY_USER
+        )
+
+    def _create_after_all(self, intent: Intent) -> None:
+        """The intent was written and the job does not exist: the call never reached AWS, so make it."""
+        if intent.is_foreign:
+            self._save(replace(self.state, is_over=True))
+            raise RequestRefused(
+                f"There is no training job named {intent.job_name} in {self.jobs.region}. Nothing was created. "
+                "Check the name, the region and the connection."
+            )
+        self._create(intent, self._policy().rungs[intent.rung])
+
+    def _start(self, decision: Decision) -> None:
+        assert decision.rung is not None  # noqa: S101 - what `START` means
+        number = self.state.next_number
+        plan = self._plan()
+        plan.check(self._policy())
+        intent = Intent(
+            job_name=plan.job_name(number),
+            number=number,
+            rung=decision.rung_index,
+            reason=decision.reason,
+        )
+        self._save(replace(self.state, current=intent))
+        self._create(intent, decision.rung)
+
+    def _create(self, intent: Intent, rung: Rung) -> None:
+        plan = self._plan()
+        request = {**plan.attempt_request(rung, number=intent.number), "TrainingJobName": intent.job_name}
+        self._say(f"Attempt {intent.number}: {intent.reason}")
+        try:
+            created = self.jobs.create_or_adopt(request, key=plan.identity.key)
+        except CapacityRefused as refused:
+            self._record(_refused_attempt(intent, rung, plan, refused))
+            return
+        how = "Created" if created is Created.NEW else "Found and adopted our own"
+        self._say(f"{how} training job {intent.job_name} ({rung}).")
+
+    def _record(self, attempt: Attempt) -> None:
+        self._save(self.state.with_attempt(attempt))
+        self._say(attempt_line(attempt))
+        self._on_attempt_over(attempt)
+
+    # The whole -------------------------------------------------------------------------------------
+
+    def _decide(self) -> Decision:
+        if self.state.is_stop_expected:
+            self._save(replace(_climb_again(self.state), is_stop_expected=False))
+        climbed = self.state.attempts[self.state.ladder_from :]
+        if self._make_policy is not None:
+            return self._policy().decide(Situation(attempts=climbed))
+        last = climbed[-1]
+        action = Action.FINISH if last.ending is Ending.COMPLETED else Action.GIVE_UP
+        return Decision(action=action, reason=f"{last.job_name}: {last.ending}")
+
+    def _complete(self) -> Completed:
+        last = self.state.attempts[-1]
+        description = self.jobs.describe(last.job_name) or {}
+        self._save(replace(self.state, is_over=True))
+        return Completed(description=description, attempts=self.state.attempts)
+
+    def _error(self, decision: Decision) -> TrainingNotCompleted:
+        last = self.state.attempts[-1]
+        statement = statement_of(self.state.attempts)
+        billed = statement.billable_instance_seconds
+        return _ERRORS[last.ending](
+            f"Training job {last.job_name} is over: {last.ending} ({last.message or 'no message'}). "
+            f"{decision.reason[0].upper()}{decision.reason[1:]}. No job of this training is alive; billed "
+            f"over {statement.attempts} attempt(s): {'unknown' if billed is None else in_words(billed)}. "
+            f"{_WHAT_TO_DO[last.ending]}"
+        )
+
+    def _policy(self) -> Policy:
+        assert self._make_policy is not None  # noqa: S101 - asked only where there is one
+        return self._make_policy()
+
+    def _plan(self) -> TrainingPlan:
+        return self._make_plan(replace(self._identity, generation=self.state.generation))
+
+    def _save(self, state: TrainingState) -> None:
+        if state != self.state:
+            save_state(self._store, state)
+        self.state = state
+
+
+def _foreign_intent(name: str) -> Intent:
+    return Intent(job_name=name, number=1, rung=0, reason="started outside this task", is_foreign=True)
+
+
+def _is_complete(state: TrainingState) -> bool:
+    return bool(state.attempts) and state.attempts[-1].ending is Ending.COMPLETED
+
+
+def _fresh_generation(state: TrainingState) -> TrainingState:
+    """A person cleared a training that was over: new names, new checkpoints, a ledger of its own."""
+    return TrainingState(generation=state.generation + 1)
+
+
+def _climb_again(state: TrainingState) -> TrainingState:
+    """Airflow retries a training that failed: the ladder from its first rung, the attempts kept."""
+    return replace(state, ladder_from=len(state.attempts), is_over=False)
+
+
+def _refused_attempt(intent: Intent, rung: Rung, plan: TrainingPlan, refused: CapacityRefused) -> Attempt:
+    resources = plan.request["ResourceConfig"]
+    return Attempt(
+        number=intent.number,
+        rung=intent.rung,
+        job_name=intent.job_name,
+        purchase=rung.purchase,
+        reason=intent.reason,
+        ending=Ending.QUOTA if refused.refusal is Refusal.QUOTA else Ending.CAPACITY_ERROR,
+        instance_type=rung.instance_types[0] if rung.instance_types else resources.get("InstanceType"),
+        instance_count=int(resources.get("InstanceCount", 1)),
+        max_runtime_seconds=max_runtime_of(plan.request),
+        max_wait_seconds=rung.max_wait_seconds,
+        training_seconds=0,
+        billable_seconds=0,
+        message=refused.text,
+    )

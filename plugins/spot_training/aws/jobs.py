@@ -1,0 +1,309 @@
+"""The one place that talks to SageMaker about training jobs.
+
+Turns descriptions into `JobSnapshot`s and botocore's `ClientError`s into this package's errors, by a table.
+Decides nothing about a training.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+from spot_training.domain.errors import (
+    InvalidInput,
+    NotOurJob,
+    RequestRefused,
+    ServiceFailed,
+    SpotTrainingError,
+)
+from spot_training.domain.lifecycle import JobSnapshot, SecondaryStatus, TrainingStatus, Transition
+
+from .identity import TAG_KEY
+
+if TYPE_CHECKING:
+    from botocore.client import BaseClient
+    from botocore.exceptions import ClientError
+
+log = logging.getLogger(__name__)
+
+#: Sentences SageMaker answers a ValidationException with when it means "there is no such job".
+_NO_SUCH_JOB = ("requested resource not found", "could not find")
+#: And when a stop came too late.
+_ALREADY_OVER = "training job is in status"
+
+
+class Refusal(StrEnum):
+    """What kind of answer an AWS error is, whichever call it answers."""
+
+    NAME_TAKEN = "name taken"
+    QUOTA = "quota"
+    CAPACITY = "capacity"
+    NOT_FOUND = "not found"
+    ALREADY_OVER = "already over"
+    REQUEST = "request"
+    PERMISSION = "permission"
+    SERVICE = "service"
+
+
+#: Error code -> what it means. Codes that are not here are the service's own trouble.
+_REFUSALS = {
+    "ResourceInUse": Refusal.NAME_TAKEN,
+    "ResourceLimitExceeded": Refusal.QUOTA,
+    "CapacityError": Refusal.CAPACITY,
+    "InsufficientCapacityError": Refusal.CAPACITY,
+    "ResourceNotFound": Refusal.NOT_FOUND,
+    "ValidationException": Refusal.REQUEST,
+    "ValidationError": Refusal.REQUEST,
+    "SerializationException": Refusal.REQUEST,
+    "AccessDenied": Refusal.PERMISSION,
+    "AccessDeniedException": Refusal.PERMISSION,
+    "NotAuthorized": Refusal.PERMISSION,
+    "UnauthorizedOperation": Refusal.PERMISSION,
+    "UnrecognizedClientException": Refusal.PERMISSION,
+    "InvalidClientTokenId": Refusal.PERMISSION,
+    "SignatureDoesNotMatch": Refusal.PERMISSION,
+    "ExpiredTokenException": Refusal.PERMISSION,
+    "ExpiredToken": Refusal.PERMISSION,
+}
+
+
+def refusal_of(error: ClientError) -> Refusal:
+    """What a ClientError means."""
+    code = error.response.get("Error", {}).get("Code", "")
+    text = error_text(error).lower()
+    refusal = _REFUSALS.get(code, Refusal.SERVICE)
+    if refusal is Refusal.REQUEST:
+        if any(sentence in text for sentence in _NO_SUCH_JOB):
+            return Refusal.NOT_FOUND
+        if _ALREADY_OVER in text:
+            return Refusal.ALREADY_OVER
+    return refusal
+
+
+def error_text(error: ClientError) -> str:
+    """AWS's own sentence."""
+    details = error.response.get("Error", {})
+    return str(details.get("Message") or details.get("Code") or error)
+
+
+class Created(StrEnum):
+    """How a job of the wanted name came to be there."""
+
+    NEW = "created"
+    ADOPTED = "adopted"
+
+
+class CapacityRefused(Exception):
+    """SageMaker refused to take the job for want of quota or capacity; nothing was created."""
+
+    def __init__(self, refusal: Refusal, text: str) -> None:
+        super().__init__(text)
+        self.refusal = refusal
+        self.text = text
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Changed:
+    """A job that `ListTrainingJobs` reports as changed."""
+
+    name: str
+    last_modified_at: datetime
+
+
+class TrainingJobs:
+    """Training jobs of one connection and region, over a boto3 SageMaker client."""
+
+    def __init__(self, client: BaseClient) -> None:
+        self._client: Any = client
+
+    @property
+    def region(self) -> str:
+        return str(self._client.meta.region_name)
+
+    def describe(self, name: str) -> dict[str, Any] | None:
+        """`DescribeTrainingJob`, or None when there is no such job. Throttling is retried by botocore."""
+        from botocore.exceptions import ClientError
+
+        try:
+            description: dict[str, Any] = self._client.describe_training_job(TrainingJobName=name)
+        except ClientError as error:
+            if refusal_of(error) is Refusal.NOT_FOUND:
+                return None
+            raise self._translated(error, f"DescribeTrainingJob {name}") from error
+        description.pop("ResponseMetadata", None)
+        return description
+
+    def snapshot(self, name: str) -> JobSnapshot | None:
+        """What AWS says of the job now, or None when there is no such job."""
+        description = self.describe(name)
+        return None if description is None else snapshot_of(description)
+
+    def create_or_adopt(self, request: Mapping[str, Any], *, key: str) -> Created:
+        """`CreateTrainingJob`; a job of that name that carries our `key` is taken as the one asked for.
+
+        So a lost reply, a retried call and a worker that died after the call all lead to one job. Raises
+        `CapacityRefused`, `NotOurJob`, `RequestRefused`, `InvalidInput`, or `ServiceFailed`.
+        """
+        from botocore.exceptions import ClientError, ParamValidationError
+
+        name = request["TrainingJobName"]
+        try:
+            self._client.create_training_job(**request)
+        except ParamValidationError as error:
+            raise InvalidInput("config", name, f"{error}.") from error
+        except ClientError as error:
+            match refusal_of(error):
+                case Refusal.NAME_TAKEN:
+                    self._check_is_ours(name, key)
+                    return Created.ADOPTED
+                case (Refusal.QUOTA | Refusal.CAPACITY) as refusal:
+                    raise CapacityRefused(refusal, error_text(error)) from error
+                case _:
+                    raise self._translated(error, f"CreateTrainingJob {name}") from error
+        return Created.NEW
+
+    def stop(self, name: str) -> bool:
+        """`StopTrainingJob`. False when there was nothing to stop: no such job, or already over."""
+        from botocore.exceptions import ClientError
+
+        try:
+            self._client.stop_training_job(TrainingJobName=name)
+        except ClientError as error:
+            if refusal_of(error) in {Refusal.NOT_FOUND, Refusal.ALREADY_OVER}:
+                return False
+            raise self._translated(error, f"StopTrainingJob {name}") from error
+        return True
+
+    def changed_since(self, moment: datetime | None) -> Iterator[Changed]:
+        """Jobs modified at or after `moment`, over all pages. An empty page with a token is normal."""
+        from botocore.exceptions import ClientError
+
+        filters: dict[str, Any] = {"SortBy": "CreationTime", "SortOrder": "Descending", "MaxResults": 100}
+        if moment is not None:
+            filters["LastModifiedTimeAfter"] = moment
+        try:
+            for page in self._client.get_paginator("list_training_jobs").paginate(**filters):
+                for summary in page.get("TrainingJobSummaries", ()):
+                    yield Changed(
+                        name=summary["TrainingJobName"],
+                        last_modified_at=_utc(summary.get("LastModifiedTime") or summary["CreationTime"]),
+                    )
+        except ClientError as error:
+            raise self._translated(error, "ListTrainingJobs") from error
+
+    def tags(self, arn: str) -> dict[str, str]:
+        """The job's tags."""
+        from botocore.exceptions import ClientError
+
+        try:
+            pages = self._client.get_paginator("list_tags").paginate(ResourceArn=arn)
+            return {tag["Key"]: tag["Value"] for page in pages for tag in page.get("Tags", ())}
+        except ClientError as error:
+            raise self._translated(error, f"ListTags {arn}") from error
+
+    def stop_command(self, name: str) -> str:
+        """What a person types to stop the job by hand."""
+        return f"aws sagemaker stop-training-job --training-job-name {name} --region {self.region}"
+
+    def _check_is_ours(self, name: str, key: str) -> None:
+        description = self.describe(name)
+        if description is None:
+            raise ServiceFailed(
+                f"SageMaker says the training job name {name} is taken, but describes no such job (it may be "
+                "being deleted). Nothing new was created. Try again in a few minutes."
+            )
+        if self.tags(description["TrainingJobArn"]).get(TAG_KEY) != key:
+            raise NotOurJob(
+                f"A training job named {name} exists that this task did not create (tag {TAG_KEY} is not "
+                f"{key}). It was left alone, and nothing new was created. Give the task another "
+                "TrainingJobName prefix."
+            )
+
+    def _translated(self, error: ClientError, call: str) -> SpotTrainingError:
+        text = error_text(error)
+        match refusal_of(error):
+            case Refusal.PERMISSION:
+                return RequestRefused(
+                    f"AWS denied {call}: {text} Check the connection's credentials and its IAM policy."
+                )
+            case Refusal.REQUEST:
+                return RequestRefused(
+                    f"SageMaker refused {call}: {text} Correct the request; a retry cannot help."
+                )
+            case Refusal.QUOTA | Refusal.CAPACITY:
+                return RequestRefused(f"SageMaker refused {call}: {text}")
+            case _:
+                return ServiceFailed(
+                    f"{call} failed after botocore's retries: {text} A later try may succeed."
+                )
+
+
+def snapshot_of(description: Mapping[str, Any]) -> JobSnapshot:
+    """Parse what `DescribeTrainingJob` returns."""
+    stopping = description.get("StoppingCondition") or {}
+    resources = description.get("ResourceConfig") or {}
+    return JobSnapshot(
+        name=description["TrainingJobName"],
+        arn=description["TrainingJobArn"],
+        status=TrainingStatus(description["TrainingJobStatus"]),
+        secondary_status=_secondary(description["SecondaryStatus"], description["TrainingJobStatus"]),
+        created_at=_utc(description["CreationTime"]),
+        last_modified_at=_utc(description.get("LastModifiedTime") or description["CreationTime"]),
+        training_started_at=_utc_or_none(description.get("TrainingStartTime")),
+        training_ended_at=_utc_or_none(description.get("TrainingEndTime")),
+        training_seconds=description.get("TrainingTimeInSeconds"),
+        billable_seconds=description.get("BillableTimeInSeconds"),
+        failure_reason=description.get("FailureReason"),
+        is_spot=bool(description.get("EnableManagedSpotTraining")),
+        instance_type=resources.get("SelectedInstanceType") or resources.get("InstanceType"),
+        instance_count=_instance_count(resources),
+        max_runtime_seconds=stopping.get("MaxRuntimeInSeconds"),
+        max_wait_seconds=stopping.get("MaxWaitTimeInSeconds"),
+        checkpoint_uri=(description.get("CheckpointConfig") or {}).get("S3Uri"),
+        model_uri=(description.get("ModelArtifacts") or {}).get("S3ModelArtifacts"),
+        transitions=tuple(_transition_of(t) for t in description.get("SecondaryStatusTransitions") or ()),
+    )
+
+
+#: Stands in for a secondary status newer than this code: AWS says it may add some at any time.
+_UNKNOWN_AS = {
+    TrainingStatus.COMPLETED: SecondaryStatus.COMPLETED,
+    TrainingStatus.FAILED: SecondaryStatus.FAILED,
+    TrainingStatus.STOPPED: SecondaryStatus.STOPPED,
+    TrainingStatus.STOPPING: SecondaryStatus.STOPPING,
+}
+
+
+def _secondary(text: str, status: str) -> SecondaryStatus:
+    try:
+        return SecondaryStatus(text)
+    except ValueError:
+        return _UNKNOWN_AS.get(TrainingStatus(status), SecondaryStatus.UPDATING)
+
+
+def _instance_count(resources: Mapping[str, Any]) -> int:
+    groups = resources.get("InstanceGroups") or ()
+    if groups:
+        return sum(int(group.get("InstanceCount", 1)) for group in groups)
+    return int(resources.get("SelectedInstanceCount") or resources.get("InstanceCount") or 1)
+
+
+def _transition_of(entry: Mapping[str, Any]) -> Transition:
+    return Transition(
+        status=_secondary(entry["Status"], TrainingStatus.IN_PROGRESS),
+        started_at=_utc(entry["StartTime"]),
+        ended_at=_utc_or_none(entry.get("EndTime")),
+        message=entry.get("StatusMessage", ""),
+    )
+
+
+def _utc(moment: datetime) -> datetime:
+    return moment.astimezone(UTC)
+
+
+def _utc_or_none(moment: datetime | None) -> datetime | None:
+    return None if moment is None else _utc(moment)

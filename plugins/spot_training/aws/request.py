@@ -1,0 +1,321 @@
+"""CreateTrainingJob requests: cast, checked, and made again for each attempt.
+
+The user's `config` is a CreateTrainingJob request in which any value may have come out of a template as
+text. It is cast and checked against botocore's own service model, in full and before anything is created;
+botocore itself checks neither patterns nor maxima before it sends. Enums are left to AWS, which learns new
+instance types before botocore does.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from spot_training.domain.casting import as_bool, as_whole_number, is_left_out
+from spot_training.domain.errors import EmptyValue, InvalidInput
+from spot_training.domain.policy import Defaults, Policy, Rung
+from spot_training.domain.savings import PurchaseOption
+from spot_training.domain.stopping import (
+    DEFAULT_MAX_RUNTIME_SECONDS,
+    StoppingLimits,
+    check_wait_for_algorithm,
+)
+
+if TYPE_CHECKING:
+    from botocore.model import Shape, StructureShape
+
+    from .identity import RunIdentity
+
+#: What to do about a field that is wrong, where the model's own words would not help.
+_WAYS_OUT = {
+    "RoleArn": "give the role's full ARN, like arn:aws:iam::123456789012:role/SageMakerTraining.",
+    "OutputDataConfig.S3OutputPath": "give an S3 URI, like s3://my-bucket/models.",
+    "CheckpointConfig.S3Uri": "give an S3 URI, like s3://my-bucket/checkpoints.",
+}
+
+
+@lru_cache(maxsize=1)
+def _service_model() -> Any:
+    from botocore.loaders import Loader
+    from botocore.model import ServiceModel
+
+    return ServiceModel(Loader().load_service_model("sagemaker", "service-2"), "sagemaker")
+
+
+def _create_shape() -> StructureShape:
+    shape: StructureShape = _service_model().operation_model("CreateTrainingJob").input_shape
+    return shape
+
+
+# Casting -----------------------------------------------------------------------------------------
+
+
+def cast_request(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A deep copy of `config` with every value of the type SageMaker's model asks for.
+
+    Raises `EmptyValue` or `InvalidInput`, naming the field by its path in the request. `TrainingJobName` may
+    be missing: the names of attempts are made, and it serves as their prefix.
+    """
+    if not isinstance(config, Mapping):
+        raise InvalidInput("config", config, "give a CreateTrainingJob request as a dictionary.")
+    request = _cast_structure(dict(config), _create_shape(), "", skip=frozenset({"TrainingJobName"}))
+    if "ResourceConfig" not in request or "AlgorithmSpecification" not in request:
+        missing = "ResourceConfig" if "ResourceConfig" not in request else "AlgorithmSpecification"
+        raise EmptyValue(missing, None, "a training job needs it.")
+    return request
+
+
+def _cast(value: Any, shape: Shape, path: str) -> Any:
+    if value is None:
+        raise EmptyValue(path, value, _way_out(path, "give a value or leave the field out."))
+    match shape.type_name:
+        case "structure":
+            return _cast_structure(_expect(value, Mapping, path, "a dictionary"), shape, path)
+        case "list":
+            items = _expect(value, list | tuple, path, "a list")
+            _check_length(len(items), shape, path, value, "item")
+            return [_cast(item, shape.member, f"{path}[{i}]") for i, item in enumerate(items)]  # type: ignore[attr-defined]
+        case "map":
+            return _cast_map(_expect(value, Mapping, path, "a dictionary"), shape, path)
+        case "boolean":
+            return as_bool(value, field=path)
+        case "integer" | "long":
+            return _cast_int(value, shape, path)
+        case "float" | "double":
+            return _cast_float(value, path)
+        case "string":
+            return _cast_string(value, shape, path)
+        case _:
+            return value
+
+
+def _expect(value: Any, kind: Any, path: str, what: str) -> Any:
+    if is_left_out(value):
+        raise EmptyValue(path, value, _way_out(path, f"give {what}."))
+    if not isinstance(value, kind):
+        raise InvalidInput(path, value, f"give {what}.")
+    return value
+
+
+def _cast_structure(
+    value: Mapping[str, Any], shape: Any, path: str, skip: frozenset[str] = frozenset()
+) -> dict[str, Any]:
+    for name in value:
+        if name not in shape.members:
+            raise InvalidInput(
+                _join(path, str(name)),
+                value[name],
+                f"SageMaker has no such field; known here: {', '.join(shape.members)}.",
+            )
+    for name in shape.required_members:
+        if name not in value and name not in skip:
+            raise EmptyValue(_join(path, name), None, _way_out(_join(path, name), "the field is required."))
+    return {
+        name: copy.copy(item) if name in skip else _cast(item, shape.members[name], _join(path, name))
+        for name, item in value.items()
+    }
+
+
+def _cast_map(value: Mapping[Any, Any], shape: Any, path: str) -> dict[str, Any]:
+    _check_length(len(value), shape, path, value, "entry")
+    return {
+        _cast_string(key, shape.key, f"{path} (a key)"): _cast(_as_text(item), shape.value, f"{path}.{key}")
+        for key, item in value.items()
+    }
+
+
+def _as_text(value: Any) -> Any:
+    """Hyperparameters and environment values are text in SageMaker: numbers and flags become JSON."""
+    return json.dumps(value) if isinstance(value, bool | int | float | list | dict) else value
+
+
+def _cast_int(value: Any, shape: Shape, path: str) -> int:
+    whole = as_whole_number(value, field=path)
+    low, high = shape.metadata.get("min"), shape.metadata.get("max")
+    if (low is not None and whole < low) or (high is not None and whole > high):
+        raise InvalidInput(path, value, f"give a whole number {_range_in_words(low, high)}.")
+    return whole
+
+
+def _cast_float(value: Any, path: str) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise InvalidInput(path, value, "give a number.") from None
+
+
+def _cast_string(value: Any, shape: Shape, path: str) -> str:
+    if isinstance(value, bool | bytes | list | tuple | Mapping):
+        raise InvalidInput(path, value, "give text.")
+    text = str(value)
+    pattern = _compiled(shape.metadata.get("pattern"))
+    low = shape.metadata.get("min", 0)
+    if not text.strip() and (low or (pattern and not pattern.fullmatch(text))):
+        raise EmptyValue(path, value, _way_out(path, "give a value; did a template render to nothing?"))
+    _check_length(len(text), shape, path, value, "character")
+    if pattern and not pattern.fullmatch(text):
+        raise InvalidInput(path, value, _way_out(path, f"it must match {pattern.pattern}."))
+    return text
+
+
+@lru_cache(maxsize=512)
+def _compiled(pattern: str | None) -> re.Pattern[str] | None:
+    """The model's pattern, where Python can read it (a few use Java's `\\p{...}` classes)."""
+    if not pattern:
+        return None
+    try:
+        return re.compile(pattern, re.DOTALL)
+    except re.error:
+        return None
+
+
+def _check_length(length: int, shape: Shape, path: str, value: Any, unit: str) -> None:
+    low, high = shape.metadata.get("min"), shape.metadata.get("max")
+    if (low is not None and length < low) or (high is not None and length > high):
+        shown = value if len(str(value)) <= 200 else f"{str(value)[:200]}..."
+        plural = "entries" if unit == "entry" else f"{unit}s"
+        raise InvalidInput(
+            path, shown, f"it has {length} {plural}; SageMaker takes {_range_in_words(low, high)}."
+        )
+
+
+def _range_in_words(low: Any, high: Any) -> str:
+    if low is not None and high is not None:
+        return f"from {low} to {high}"
+    return f"of at least {low}" if low is not None else f"of at most {high}"
+
+
+def _join(path: str, name: str) -> str:
+    return f"{path}.{name}" if path else name
+
+
+def _way_out(path: str, otherwise: str) -> str:
+    return _WAYS_OUT.get(path, otherwise)
+
+
+# Reading a request ---------------------------------------------------------------------------------
+
+
+def max_runtime_of(request: Mapping[str, Any]) -> int:
+    """`MaxRuntimeInSeconds`, SageMaker's default included."""
+    return int(request.get("StoppingCondition", {}).get("MaxRuntimeInSeconds", DEFAULT_MAX_RUNTIME_SECONDS))
+
+
+def defaults_of(request: Mapping[str, Any]) -> Defaults:
+    """What the request says of the values a policy may leave out."""
+    return Defaults(
+        max_runtime_seconds=max_runtime_of(request),
+        max_wait_seconds=request.get("StoppingCondition", {}).get("MaxWaitTimeInSeconds"),
+    )
+
+
+def request_from_description(description: Mapping[str, Any]) -> dict[str, Any]:
+    """The request that would make the described job again (`DescribeTrainingJob` -> `CreateTrainingJob`).
+
+    Only fields the request knows are kept, without what the server fills in empty. Tags are not part of a
+    description.
+    """
+    known = _create_shape().members
+    return {
+        name: _without_empty(value)
+        for name, value in description.items()
+        if name in known and name != "TrainingJobName" and value not in ("", None, [], {})
+    }
+
+
+def _without_empty(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_empty(item) for key, item in value.items() if item not in ("", None)}
+    if isinstance(value, list):
+        return [_without_empty(item) for item in value]
+    return value
+
+
+# Making attempts ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingPlan:
+    """A checked request, and how its attempts differ: name, purchase option, wait, checkpoint prefix, tags.
+
+    `request` is the user's, cast. `checkpoint_uri` is the logical run's own prefix, None when the request has
+    no CheckpointConfig (an interruption then starts from zero).
+    """
+
+    request: dict[str, Any]
+    identity: RunIdentity
+    name_prefix: str
+    checkpoint_uri: str | None
+
+    @classmethod
+    def of(cls, request: dict[str, Any], *, identity: RunIdentity, name_prefix: str) -> TrainingPlan:
+        """Plan the attempts of one logical run, with a checkpoint prefix of its own."""
+        base = request.get("CheckpointConfig", {}).get("S3Uri")
+        uri = identity.checkpoint_uri(base, name_prefix) if base else None
+        return cls(request=request, identity=identity, name_prefix=name_prefix, checkpoint_uri=uri)
+
+    def check(self, policy: Policy) -> None:
+        """Raise the `InvalidInput` that SageMaker would answer with on any of the policy's rungs."""
+        for rung in policy.rungs:
+            self.attempt_request(rung, number=1)
+
+    def job_name(self, number: int) -> str:
+        return self.identity.job_name(self.name_prefix, number)
+
+    def attempt_request(self, rung: Rung, *, number: int) -> dict[str, Any]:
+        """The CreateTrainingJob request of attempt `number` on `rung`."""
+        request = copy.deepcopy(self.request)
+        request["TrainingJobName"] = self.job_name(number)
+        request["EnableManagedSpotTraining"] = rung.purchase is PurchaseOption.SPOT
+        request["StoppingCondition"] = self._stopping_condition(rung)
+        request["ResourceConfig"] = _resources(request["ResourceConfig"], rung)
+        if self.checkpoint_uri:
+            request["CheckpointConfig"]["S3Uri"] = self.checkpoint_uri
+        request["Tags"] = [*request.get("Tags", []), *self.identity.tags(number)]
+        return request
+
+    def _stopping_condition(self, rung: Rung) -> dict[str, Any]:
+        limits = StoppingLimits(
+            max_runtime_seconds=max_runtime_of(self.request), max_wait_seconds=rung.max_wait_seconds
+        )
+        algorithm = self.request["AlgorithmSpecification"]
+        check_wait_for_algorithm(
+            limits,
+            training_image=algorithm.get("TrainingImage"),
+            algorithm_name=algorithm.get("AlgorithmName"),
+        )
+        condition = dict(self.request.get("StoppingCondition", {}))
+        condition["MaxRuntimeInSeconds"] = limits.max_runtime_seconds
+        # On demand the field must go, not stay unused: SageMaker refuses it without the spot flag.
+        condition.pop("MaxWaitTimeInSeconds", None)
+        if limits.max_wait_seconds is not None:
+            condition["MaxWaitTimeInSeconds"] = limits.max_wait_seconds
+        return condition
+
+
+def _resources(resources: dict[str, Any], rung: Rung) -> dict[str, Any]:
+    changed = dict(resources)
+    if rung.purchase is PurchaseOption.SPOT:
+        for field in ("KeepAlivePeriodInSeconds", "InstancePreferences"):
+            if changed.get(field):
+                raise InvalidInput(
+                    f"ResourceConfig.{field}",
+                    changed[field],
+                    "SageMaker does not take it together with managed spot training: leave it out, or use "
+                    "the policy on_demand.",
+                )
+    match rung.instance_types:
+        case ():
+            pass
+        case (only,):
+            changed["InstanceType"] = only
+        case several:
+            count = changed.pop("InstanceCount", 1)
+            changed.pop("InstanceType", None)
+            changed["InstancePreferences"] = [{"InstanceType": t, "InstanceCount": count} for t in several]
+    return changed

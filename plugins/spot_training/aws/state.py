@@ -1,0 +1,125 @@
+"""What a training remembers between crashes, deferrals, retries and clears.
+
+One JSON document under one key of Airflow's task state store. It is written before every call that creates
+something, so that whoever comes next knows what may exist.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Protocol
+
+from spot_training.domain.errors import InvalidInput
+from spot_training.domain.savings import Attempt
+
+STATE_KEY = "spot_training"
+#: Grows when a reader of this version could misunderstand what it finds.
+STATE_VERSION = 1
+
+
+class StateStore(Protocol):
+    """Airflow's `task_state_store`, as far as it is used here."""
+
+    def get(self, key: str) -> Any: ...
+
+    def set(self, key: str, value: Any) -> None: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Intent:
+    """A job that is about to be created, or was: written down before CreateTrainingJob is called.
+
+    A foreign job was started elsewhere: it is watched, and never created again.
+    """
+
+    job_name: str
+    number: int
+    rung: int
+    reason: str
+    is_foreign: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingState:
+    """One training: what is under way, what was tried, and which generation of the task it belongs to.
+
+    `ladder_from` is how many attempts belong to earlier climbs of the ladder (an Airflow retry climbs it
+    again; its attempts still count in the savings). `is_over` says the outcome was handed to Airflow.
+    `max_tries` tells a person's clear from a retry: only a clear raises it. `is_stop_expected` says that the
+    current job was stopped because its task was killed or cleared, so its end is no reason to give up.
+    """
+
+    generation: int = 0
+    try_number: int = 0
+    max_tries: int = 0
+    current: Intent | None = None
+    attempts: tuple[Attempt, ...] = ()
+    ladder_from: int = 0
+    is_over: bool = False
+    is_stop_expected: bool = False
+
+    @property
+    def next_number(self) -> int:
+        return max((a.number for a in self.attempts), default=0) + 1
+
+    def with_attempt(self, attempt: Attempt) -> TrainingState:
+        return replace(self, attempts=(*self.attempts, attempt), current=None)
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "version": STATE_VERSION,
+            "generation": self.generation,
+            "try_number": self.try_number,
+            "max_tries": self.max_tries,
+            "current": asdict(self.current) if self.current else None,
+            "attempts": [attempt.to_json() for attempt in self.attempts],
+            "ladder_from": self.ladder_from,
+            "is_over": self.is_over,
+            "is_stop_expected": self.is_stop_expected,
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> TrainingState:
+        """Undo `to_json`; refuses a version it does not know instead of misreading it."""
+        if data.get("version") != STATE_VERSION:
+            raise InvalidInput(
+                f"task state {STATE_KEY!r}.version",
+                data.get("version"),
+                f"this code reads version {STATE_VERSION}. Finish the run with the code that started it, or "
+                "delete the task's state in Airflow's UI (check first that no training job of it is alive).",
+            )
+        current = data.get("current")
+        return cls(
+            generation=data["generation"],
+            try_number=data["try_number"],
+            max_tries=data["max_tries"],
+            current=Intent(**current) if current else None,
+            attempts=tuple(Attempt.from_json(a) for a in data["attempts"]),
+            ladder_from=data["ladder_from"],
+            is_over=data["is_over"],
+            is_stop_expected=data["is_stop_expected"],
+        )
+
+
+@dataclass(slots=True)
+class MemoryStore:
+    """A state store that lasts as long as the process: for tests and for running outside Airflow."""
+
+    values: dict[str, Any] = field(default_factory=dict)
+
+    def get(self, key: str) -> Any:
+        return self.values.get(key)
+
+    def set(self, key: str, value: Any) -> None:
+        self.values[key] = value
+
+
+def load_state(store: StateStore) -> TrainingState | None:
+    """The training's state, or None when there is none yet."""
+    data = store.get(STATE_KEY)
+    return None if data is None else TrainingState.from_json(data)
+
+
+def save_state(store: StateStore, state: TrainingState) -> None:
+    store.set(STATE_KEY, state.to_json())

@@ -1,0 +1,90 @@
+"""What a job and an attempt look like in a task log, in words a person likes to read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from .durations import in_words
+from .lifecycle import JobSnapshot, SecondaryStatus, Transition
+from .savings import Attempt, CleanRunBasis, PurchaseOption, SavingsStatement, wait_seconds_of
+
+
+def attempt_line(attempt: Attempt) -> str:
+    """An attempt that is over: how it ended, what it waited, trained, was billed and saved."""
+    subject = " ".join(filter(None, (str(attempt.purchase), attempt.instance_type)))
+    return f"Attempt {attempt.number} ({subject}) is over: {attempt.ending}. {_account(attempt)}."
+
+
+def _account(attempt: Attempt) -> str:
+    waited = f"Waited {in_words(attempt.wait_seconds)}"
+    if not attempt.has_started:
+        return f"{waited}, never started, nothing billed"
+    parts = [waited, f"trained {in_words(attempt.training_seconds or 0)}"]
+    if attempt.interruptions:
+        parts.append(f"interrupted {times(attempt.interruptions)}")
+    if attempt.billable_seconds is not None:
+        parts.append(f"billed {in_words(attempt.billable_seconds)}")
+    saved = attempt.savings_percent
+    on_spot = attempt.purchase is PurchaseOption.SPOT
+    return ", ".join(parts) + (f" ({saved:g} % below on-demand)" if on_spot and saved is not None else "")
+
+
+def times(count: int) -> str:
+    """`once`, `twice`, `3 times`."""
+    return {1: "once", 2: "twice"}.get(count, f"{count} times")
+
+
+@dataclass(slots=True)
+class Narrator:
+    """Tells each transition of a job once."""
+
+    _told: set[tuple[SecondaryStatus, datetime, str]] = field(default_factory=set)
+
+    def lines(self, job: JobSnapshot) -> list[str]:
+        """Lines for what is new since the last call, in AWS's time (UTC)."""
+        fresh = [t for t in job.transitions if (t.status, t.started_at, t.message) not in self._told]
+        self._told.update((t.status, t.started_at, t.message) for t in fresh)
+        return [_transition_line(job, visit) for visit in fresh]
+
+
+def _transition_line(job: JobSnapshot, visit: Transition) -> str:
+    message = f": {visit.message}" if visit.message else ""
+    line = f"{visit.started_at:%Y-%m-%d %H:%M:%S} {job.name} {visit.status}{message}"
+    remark = _remark(job, visit)
+    return f"{line} [{remark}]" if remark else line
+
+
+def _remark(job: JobSnapshot, visit: Transition) -> str:
+    match visit.status:
+        case SecondaryStatus.STARTING if visit is job.transitions[0] and job.max_wait_seconds:
+            return f"waits and runs for {in_words(job.max_wait_seconds)} at most"
+        case SecondaryStatus.DOWNLOADING:
+            return f"waited {in_words(wait_seconds_of(job))} so far"
+        case SecondaryStatus.INTERRUPTED:
+            where = "from its last checkpoint" if job.checkpoint_uri else "from zero, it keeps no checkpoints"
+            return f"spot capacity was taken away; it will start again {where}"
+        case _:
+            return ""
+
+
+def statement_line(statement: SavingsStatement) -> str:
+    """A training in one line: attempts, wait, seconds, savings."""
+    billed = statement.billable_instance_seconds
+    parts = [
+        f"{statement.attempts} attempt(s)",
+        f"waited {in_words(statement.wait_seconds)}",
+        f"interrupted {times(statement.interruptions)}" if statement.interruptions else "never interrupted",
+        f"billed {'unknown' if billed is None else in_words(billed)}",
+    ]
+    done = "Training completed" if statement.completed else "Training not completed"
+    return f"{done}: {', '.join(parts)}{_saved(statement)}."
+
+
+def _saved(statement: SavingsStatement) -> str:
+    if statement.savings_percent is None:
+        return "; savings unknown" if statement.completed else ""
+    about = "about " if statement.clean_run_basis is CleanRunBasis.ESTIMATED else ""
+    if statement.savings_percent < 0:
+        return f"; spot cost {about}{-statement.savings_percent:g} % more than one clean on-demand run"
+    return f"; saved {about}{statement.savings_percent:g} % of one clean on-demand run"

@@ -1,0 +1,149 @@
+"""`SpotTrainingOperator`: a SageMaker training on managed spot, brought to its end."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from airflow.sdk import BaseOperator
+from airflow.sdk.configuration import conf
+
+from .training_task import Options, TrainingTask
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from .aws.identity import RunIdentity
+    from .aws.request import TrainingPlan
+    from .domain.policy import Policy
+
+
+class SpotTrainingOperator(BaseOperator):
+    """Train a model on SageMaker managed spot; fall back on spot causes, from the last checkpoint.
+
+    SageMaker never falls back: a spot job that waited too long just ends `Stopped` / `MaxWaitTimeExceeded`.
+    This operator tells apart why a job ended and, when it ended for want of spot capacity, makes the next
+    attempt its policy asks for, from the same checkpoint prefix, within one Airflow try. `retries` stay for
+    real failures; a failing script fails the task at once with the container's own words.
+
+    XCom, all plain JSON: the return value is `{"Training": <DescribeTrainingJob>, "savings": ..., "attempts":
+    [...]}`; the keys `savings` and `attempts` hold the same over all attempts and are pushed when the
+    training fails, too; `training_job_name` names the newest job.
+
+    :param config: a CreateTrainingJob request, as the Amazon provider's operator takes it (templated; text is
+        cast to what SageMaker's model asks for). `TrainingJobName` is the prefix of the attempts' names, and
+        `CheckpointConfig.S3Uri` the folder in which the run gets a prefix of its own.
+    :param policy: what to try, in which order (templated): a name (`widen`, `spot_only`, `on_demand`), a
+        mapping with a name and options (`{"name": "widen", "first_wait": "2h", "factor": 2, "cap": "12h",
+        "spot_attempts": 3}`), or a `Ladder`. None: `widen`, or `on_demand` if the config says
+        `EnableManagedSpotTraining: False`. `first_wait` is the first attempt's `MaxWaitTimeInSeconds`.
+    :param wait_for_completion: False: return as soon as a job was created, for a `SpotTrainingSensor` to
+        follow. Nothing climbs the ladder then, unless the sensor has a policy.
+    :param check_interval: seconds between looks at SageMaker.
+    :param deferrable: wait in the triggerer. Default: `[operators] default_deferrable`.
+    :param print_log: show the end of the training's log in the task log when an attempt is over. It is always
+        shown when the script failed.
+    :param stop_job_on_kill: stop the training job when the task is killed, cleared or marked by a person.
+    :param aws_conn_id: the Airflow connection; None: boto3's own credential chain.
+    :param region_name: AWS region; None: the connection's.
+    :param verify: whether, or with which CA bundle, to verify TLS certificates.
+    :param botocore_config: options of botocore's `Config`, over this package's own.
+    """
+
+    template_fields: Sequence[str] = (
+        "config",
+        "policy",
+        "wait_for_completion",
+        "check_interval",
+        "deferrable",
+        "print_log",
+        "stop_job_on_kill",
+        "aws_conn_id",
+        "region_name",
+        "verify",
+        "botocore_config",
+    )
+    template_fields_renderers: ClassVar[dict[str, str]] = {"config": "json", "policy": "json"}
+    ui_color = "#e8f4ea"
+
+    def __init__(
+        self,
+        *,
+        config: Mapping[str, Any],
+        policy: str | Mapping[str, Any] | Policy | None = None,
+        wait_for_completion: bool | str = True,
+        check_interval: float | str = 30,
+        deferrable: bool | str = conf.getboolean("operators", "default_deferrable", fallback=False),
+        print_log: bool | str = True,
+        stop_job_on_kill: bool | str = True,
+        aws_conn_id: str | None = "aws_default",
+        region_name: str | None = None,
+        verify: bool | str | None = None,
+        botocore_config: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.config = config
+        self.policy = policy
+        self.wait_for_completion = wait_for_completion
+        self.check_interval = check_interval
+        self.deferrable = deferrable
+        self.print_log = print_log
+        self.stop_job_on_kill = stop_job_on_kill
+        self.aws_conn_id = aws_conn_id
+        self.region_name = region_name
+        self.verify = verify
+        self.botocore_config = botocore_config
+        self._training: TrainingTask | None = None
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Drive the training one step further; also where a deferred task resumes."""
+        from .aws.driver import Completed, Waiting
+
+        options = Options.of(self)
+        training = self._training = self._training_of(context, options)
+        while True:
+            match training.proceed():
+                case Completed() as completed:
+                    return training.outcome(completed)
+                case Waiting() as waiting if not options.wait_for_completion:
+                    return training.started(waiting)
+                case Waiting() as waiting if options.deferrable:
+                    self.defer(trigger=training.trigger(waiting), method_name=self.resume.__name__)
+                case Waiting() as waiting:
+                    training.wait(waiting)
+
+    def resume(self, context: Context, event: dict[str, Any] | None = None) -> dict[str, Any]:  # noqa: ARG002
+        """Go on after the trigger fired. What it said is not trusted: the job is described again."""
+        return self.execute(context)
+
+    def on_kill(self) -> None:
+        if self._training is not None and self._training.options.stop_job_on_kill:
+            self._training.stop()
+
+    def _training_of(self, context: Context, options: Options) -> TrainingTask:
+        return TrainingTask(
+            context=context,
+            log=self.log,
+            options=options,
+            jobs=options.access.jobs(),
+            make_plan=self._plan,
+            make_policy=self._policy,
+        )
+
+    def _plan(self, identity: RunIdentity) -> TrainingPlan:
+        from .aws.request import TrainingPlan, cast_request
+
+        request = cast_request(self.config)
+        name_prefix = request.get("TrainingJobName") or f"{identity.dag_id}-{identity.task_id}"
+        return TrainingPlan.of(request, identity=identity, name_prefix=str(name_prefix))
+
+    def _policy(self) -> Policy:
+        from .aws.request import cast_request, defaults_of
+        from .domain.policy import policy_from
+
+        request = cast_request(self.config)
+        spec = self.policy
+        if spec is None:
+            spec = "widen" if request.get("EnableManagedSpotTraining", True) else "on_demand"
+        return policy_from(spec, defaults_of(request))

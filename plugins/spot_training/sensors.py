@@ -1,0 +1,168 @@
+"""`SpotTrainingSensor`: waits for a training job started elsewhere, and can carry it on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from airflow.sdk import BaseSensorOperator, PokeReturnValue
+from airflow.sdk.configuration import conf
+from airflow.sdk.exceptions import AirflowFailException
+
+from .domain.casting import is_left_out
+from .domain.errors import EmptyValue, RequestRefused
+from .training_task import Options, TrainingTask
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from .aws.identity import RunIdentity
+    from .aws.jobs import TrainingJobs
+    from .aws.request import TrainingPlan
+    from .domain.policy import Policy
+
+
+class SpotTrainingSensor(BaseSensorOperator):
+    """Wait for a SageMaker training job started by an operator that does not wait, the SDK or the console.
+
+    Endings are told apart, and XCom is pushed, exactly as by `SpotTrainingOperator`: the job is the first
+    attempt. With a `policy` the sensor carries the training on: when the job ends for want of spot capacity,
+    the next attempt's request is rebuilt from DescribeTrainingJob, on the job's own checkpoint prefix.
+
+    :param training_job_name: the job to wait for (templated).
+    :param policy: as for the operator (templated); the job's own wait is the first rung. None: only watch.
+    :param deferrable: wait in the triggerer. Default: `[operators] default_deferrable`. Otherwise the
+        sensor's `mode` (poke or reschedule), `poke_interval` and `timeout` apply.
+    :param check_interval: seconds between looks at SageMaker while deferred.
+    :param stop_job_on_kill: stop a job this sensor itself created when the task is killed, cleared or marked
+        by a person. The job it was given is never stopped.
+
+    `print_log`, `aws_conn_id`, `region_name`, `verify` and `botocore_config` are the operator's.
+    """
+
+    template_fields: Sequence[str] = (
+        "training_job_name",
+        "policy",
+        "check_interval",
+        "deferrable",
+        "print_log",
+        "stop_job_on_kill",
+        "aws_conn_id",
+        "region_name",
+        "verify",
+        "botocore_config",
+    )
+    template_fields_renderers: ClassVar[dict[str, str]] = {"policy": "json"}
+    ui_color = "#eef0e4"
+
+    def __init__(
+        self,
+        *,
+        training_job_name: str,
+        policy: str | Mapping[str, Any] | Policy | None = None,
+        deferrable: bool | str = conf.getboolean("operators", "default_deferrable", fallback=False),
+        check_interval: float | str = 30,
+        print_log: bool | str = True,
+        stop_job_on_kill: bool | str = True,
+        aws_conn_id: str | None = "aws_default",
+        region_name: str | None = None,
+        verify: bool | str | None = None,
+        botocore_config: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.training_job_name = training_job_name
+        self.policy = policy
+        self.deferrable = deferrable
+        self.check_interval = check_interval
+        self.print_log = print_log
+        self.stop_job_on_kill = stop_job_on_kill
+        self.aws_conn_id = aws_conn_id
+        self.region_name = region_name
+        self.verify = verify
+        self.botocore_config = botocore_config
+        self._training: TrainingTask | None = None
+
+    def execute(self, context: Context) -> Any:
+        options = Options.of(self)
+        if not options.deferrable:
+            return super().execute(context)
+        return self._go_on_deferred(context, options)
+
+    def resume(self, context: Context, event: dict[str, Any] | None = None) -> Any:  # noqa: ARG002
+        """Go on after the trigger fired."""
+        return self._go_on_deferred(context, Options.of(self))
+
+    def poke(self, context: Context) -> PokeReturnValue:
+        """One look. The state between looks is in the task state store, so `reschedule` works too."""
+        from .aws.driver import Completed
+
+        self._training = self._training or self._training_of(context, Options.of(self))
+        step = self._training.proceed()
+        if isinstance(step, Completed):
+            return PokeReturnValue(is_done=True, xcom_value=self._training.outcome(step))
+        self._training.tell(step.job)
+        return PokeReturnValue(is_done=False)
+
+    def on_kill(self) -> None:
+        if self._training is not None and self._training.options.stop_job_on_kill:
+            self._training.stop()
+
+    def _go_on_deferred(self, context: Context, options: Options) -> dict[str, Any]:
+        from .aws.driver import Completed
+
+        training = self._training = self._training_of(context, options)
+        step = training.proceed()
+        if isinstance(step, Completed):
+            return training.outcome(step)
+        self.defer(trigger=training.trigger(step), method_name=self.resume.__name__, timeout=self.timeout)
+
+    def _training_of(self, context: Context, options: Options) -> TrainingTask:
+        if is_left_out(self.training_job_name):
+            error = EmptyValue("training_job_name", self.training_job_name, "give the job to wait for.")
+            raise AirflowFailException(str(error)) from error
+        jobs = options.access.jobs()
+        watched = _Watched(jobs, self.training_job_name)
+        return TrainingTask(
+            context=context,
+            log=self.log,
+            options=options,
+            jobs=jobs,
+            make_plan=watched.plan,
+            make_policy=None if self.policy is None else lambda: watched.policy(self.policy),
+            adopt=self.training_job_name,
+        )
+
+
+class _Watched:
+    """The job that was started elsewhere, and how it is carried on."""
+
+    def __init__(self, jobs: TrainingJobs, name: str) -> None:
+        self._jobs = jobs
+        self._name = name
+        self._request = lru_cache(maxsize=1)(self._describe_as_request)
+
+    def plan(self, identity: RunIdentity) -> TrainingPlan:
+        """Attempts like the job itself, on its own checkpoint prefix: it holds the work done so far."""
+        from .aws.request import TrainingPlan
+
+        return TrainingPlan(
+            request=self._request(), identity=identity, name_prefix=self._name, checkpoint_uri=None
+        )
+
+    def policy(self, spec: object) -> Policy:
+        from .aws.request import defaults_of
+        from .domain.policy import policy_from
+
+        return policy_from(spec, defaults_of(self._request()))
+
+    def _describe_as_request(self) -> dict[str, Any]:
+        from .aws.request import request_from_description
+
+        description = self._jobs.describe(self._name)
+        if description is None:
+            raise RequestRefused(
+                f"Training job {self._name} is not there any more, so it cannot be carried on. Nothing was created."
+            )
+        return request_from_description(description)

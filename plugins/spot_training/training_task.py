@@ -1,0 +1,235 @@
+"""What the operator and the sensor share: one training, driven from an Airflow task.
+
+Turns the driver's steps into Airflow's: defer or wait, XCom, task log, exceptions. Neither decides nor polls.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from airflow.sdk.exceptions import AirflowFailException
+
+from .domain.casting import as_bool
+from .domain.durations import parse_seconds
+from .domain.errors import InvalidInput, SpotTrainingError
+from .domain.lifecycle import Ending, JobSnapshot
+from .domain.savings import Attempt, statement_of
+from .domain.wording import Narrator, statement_line
+from .hooks import AwsAccess
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from .aws.driver import Completed, Step, Waiting
+    from .aws.identity import RunIdentity
+    from .aws.jobs import TrainingJobs
+    from .aws.request import TrainingPlan
+    from .domain.policy import Policy
+    from .triggers import TrainingJobTrigger
+
+#: How much of the training's own log goes into the task log when an attempt is over.
+LOG_TAIL_LINES = 50
+
+XCOM_SAVINGS = "savings"
+XCOM_ATTEMPTS = "attempts"
+XCOM_JOB_NAME = "training_job_name"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What operator and sensor are told about waiting, logging, stopping and reaching AWS, cast from text."""
+
+    access: AwsAccess
+    check_interval: int
+    deferrable: bool
+    print_log: bool
+    stop_job_on_kill: bool
+    wait_for_completion: bool
+
+    @classmethod
+    def of(cls, task: Any) -> Options:
+        """Read and cast the rendered attributes of an operator or sensor."""
+        try:
+            return cls(
+                access=AwsAccess(
+                    aws_conn_id=task.aws_conn_id,
+                    region_name=task.region_name,
+                    verify=task.verify,
+                    botocore_config=task.botocore_config,
+                ),
+                check_interval=_interval(task.check_interval),
+                deferrable=as_bool(task.deferrable, field="deferrable"),
+                print_log=as_bool(task.print_log, field="print_log"),
+                stop_job_on_kill=as_bool(task.stop_job_on_kill, field="stop_job_on_kill"),
+                wait_for_completion=as_bool(
+                    getattr(task, "wait_for_completion", True), field="wait_for_completion"
+                ),
+            )
+        except InvalidInput as error:
+            raise AirflowFailException(str(error)) from error
+
+
+def _interval(value: Any) -> int:
+    seconds = parse_seconds(value, field="check_interval")
+    if seconds < 1:
+        raise InvalidInput("check_interval", value, "give 1 second or more.")
+    return seconds
+
+
+class TrainingTask:
+    """One training as one Airflow task sees it, for the length of one run of its process."""
+
+    def __init__(
+        self,
+        *,
+        context: Context,
+        log: Any,
+        options: Options,
+        jobs: TrainingJobs,
+        make_plan: Callable[[RunIdentity], TrainingPlan],
+        make_policy: Callable[[], Policy] | None,
+        adopt: str | None = None,
+    ) -> None:
+        from .aws.driver import TrainingDriver
+        from .aws.identity import RunIdentity
+
+        ti = context["ti"]
+        self._ti: Any = ti
+        self._log = log
+        self.options = options
+        self._adopt = adopt
+        self._narrator = Narrator()
+        self.driver = TrainingDriver(
+            jobs=jobs,
+            store=context["task_state_store"],
+            identity=RunIdentity(
+                dag_id=ti.dag_id,
+                run_id=ti.run_id,
+                task_id=ti.task_id,
+                map_index=-1 if ti.map_index is None else ti.map_index,
+            ),
+            make_plan=make_plan,
+            make_policy=make_policy,
+            say=log.info,
+            on_attempt_over=self._tell_log_tail,
+        )
+
+    def proceed(self) -> Step:
+        """The next step. On failure `savings` and `attempts` are pushed before the error goes to Airflow.
+
+        Bad input and failures that would repeat become `AirflowFailException` (no retry); the rest keeps its
+        own class, so that Airflow's `retries` and `retry_policy` apply.
+        """
+        try:
+            step = self.driver.proceed(
+                try_number=self._ti.try_number, max_tries=self._ti.max_tries, adopt=self._adopt
+            )
+        except InvalidInput as error:
+            raise AirflowFailException(str(error)) from error
+        except SpotTrainingError as error:
+            self._fail(error)
+        if self.driver.live_job:
+            self._ti.xcom_push(key=XCOM_JOB_NAME, value=self.driver.live_job)
+        return step
+
+    def trigger(self, step: Waiting) -> TrainingJobTrigger:
+        """What the task defers to. A job that somebody else started is not stopped with the task."""
+        from .triggers import TrainingJobTrigger
+
+        return TrainingJobTrigger(
+            training_job_name=step.job.name,
+            check_interval=self.options.check_interval,
+            stop_job_on_kill=self.options.stop_job_on_kill and self.driver.is_live_job_ours,
+            **asdict(self.options.access),
+        )
+
+    def wait(self, step: Waiting) -> None:
+        """Wait in this process until the job is over, with the watcher the triggerer uses."""
+        from .aws.watcher import JobWatcher, Missing, Trouble, follow
+
+        watcher = JobWatcher(lambda: self.driver.jobs)
+        for report in follow(watcher, step.job.name, interval_seconds=self.options.check_interval):
+            match report:
+                case JobSnapshot():
+                    self.tell(report)
+                case Trouble():
+                    self._log.warning("%s", report)
+                case Missing():
+                    self._log.warning("There is no training job %s any more.", report.name)
+
+    def tell(self, job: JobSnapshot) -> None:
+        """Write the job's new transitions into the task log."""
+        for line in self._narrator.lines(job):
+            self._log.info("%s", line)
+
+    def outcome(self, completed: Completed) -> dict[str, Any]:
+        """Push `savings` and `attempts` and return them beside `Training`, the provider's return value."""
+        return {"Training": as_plain_json(completed.description), **self._push_outcome()}
+
+    def started(self, step: Waiting) -> dict[str, Any]:
+        """The return value of a task that does not wait."""
+        return {"Training": as_plain_json(self.driver.jobs.describe(step.job.name)), **self._push_outcome()}
+
+    def stop(self) -> None:
+        """Stop the live job if this task created it, loudly when that fails: it goes on costing money."""
+        name = self.driver.live_job
+        if name is None or not self.driver.is_live_job_ours:
+            return
+        try:
+            self.driver.stop()
+        except Exception as error:
+            self._log.error(
+                "Training job %s could NOT be stopped and is still billed: %s Stop it by hand: %s",
+                name,
+                error,
+                self.driver.jobs.stop_command(name),
+            )
+            raise
+
+    def _fail(self, error: SpotTrainingError) -> NoReturn:
+        self._push_outcome()
+        if error.is_retryable:
+            raise error
+        raise AirflowFailException(str(error)) from error
+
+    def _push_outcome(self) -> dict[str, Any]:
+        attempts = self.driver.attempts
+        statement = statement_of(attempts)
+        outcome = {
+            XCOM_SAVINGS: statement.to_json(),
+            XCOM_ATTEMPTS: [attempt.to_json() for attempt in attempts],
+        }
+        for key, value in outcome.items():
+            self._ti.xcom_push(key=key, value=value)
+        if attempts:
+            self._log.info("%s", statement_line(statement))
+        return outcome
+
+    def _tell_log_tail(self, attempt: Attempt) -> None:
+        failed = attempt.ending in {Ending.ALGORITHM_ERROR, Ending.CLIENT_ERROR}
+        if not attempt.has_started or not (self.options.print_log or failed):
+            return
+        try:
+            lines = self.options.access.logs().tail(attempt.job_name, LOG_TAIL_LINES)
+        except Exception as error:  # noqa: BLE001 - a missing logs permission must not fail a training
+            self._log.warning("The log of %s could not be read: %s", attempt.job_name, error)
+            return
+        if lines:
+            self._log.info("The last %d lines of the log of %s:", len(lines), attempt.job_name)
+        for line in lines:
+            self._log.info("  | %s", line)
+
+
+def as_plain_json(value: Any) -> Any:
+    """A boto3 response as numbers, strings, lists and dictionaries: times become ISO 8601."""
+    return json.loads(json.dumps(value, default=_iso))
+
+
+def _iso(value: Any) -> str:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    raise TypeError(f"{type(value).__name__} is not plain JSON")
