@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 from airflow.sdk import BaseSensorOperator, PokeReturnValue
 from airflow.sdk.configuration import conf
@@ -17,6 +17,7 @@ from .training_task import Options, TrainingTask
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+    from .aws.driver import Waiting
     from .aws.identity import RunIdentity
     from .aws.jobs import TrainingJobs
     from .aws.request import TrainingPlan
@@ -102,7 +103,7 @@ class SpotTrainingSensor(BaseSensorOperator):
         step = self._training.proceed()
         if isinstance(step, Completed):
             return PokeReturnValue(is_done=True, xcom_value=self._training.outcome(step))
-        self._training.tell(step.job)
+        self._training.tell(step.job, only_the_latest=self.reschedule)
         return PokeReturnValue(is_done=False)
 
     def on_kill(self) -> None:
@@ -114,8 +115,11 @@ class SpotTrainingSensor(BaseSensorOperator):
 
         training = self._training = self._training_of(context, options)
         step = training.proceed()
-        if isinstance(step, Completed):
-            return training.outcome(step)
+        if not isinstance(step, Completed):
+            self._defer_until_over(training, step)
+        return training.outcome(step)
+
+    def _defer_until_over(self, training: TrainingTask, step: Waiting) -> NoReturn:
         self.defer(trigger=training.trigger(step), method_name=self.resume.__name__, timeout=self.timeout)
 
     def _training_of(self, context: Context, options: Options) -> TrainingTask:
@@ -163,6 +167,7 @@ class _Watched:
         description = self._jobs.describe(self._name)
         if description is None:
             raise RequestRefused(
-                f"Training job {self._name} is not there any more, so it cannot be carried on. Nothing was created."
+                f"Training job {self._name} is not there any more, so it cannot be carried on. "
+                "Nothing was created."
             )
         return request_from_description(description)

@@ -161,9 +161,9 @@ class TrainingTask:
                 case Missing():
                     self._log.warning("There is no training job %s any more.", report.name)
 
-    def tell(self, job: JobSnapshot) -> None:
+    def tell(self, job: JobSnapshot, *, only_the_latest: bool = False) -> None:
         """Write the job's new transitions into the task log."""
-        for line in self._narrator.lines(job):
+        for line in self._narrator.lines(job)[-1 if only_the_latest else 0 :]:
             self._log.info("%s", line)
 
     def outcome(self, completed: Completed) -> dict[str, Any]:

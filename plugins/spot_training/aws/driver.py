@@ -210,10 +210,11 @@ class TrainingDriver:
         if intent.is_foreign:
             self._save(replace(self.state, is_over=True))
             raise RequestRefused(
-                f"There is no training job named {intent.job_name} in {self.jobs.region}. Nothing was created. "
-                "Check the name, the region and the connection."
+                f"There is no training job named {intent.job_name} in {self.jobs.region}. Nothing was "
+                "created. Check the name, the region and the connection."
             )
-        self._create(intent, self._policy().rungs[intent.rung])
+        rungs = self._policy().rungs
+        self._create(intent, rungs[min(intent.rung, len(rungs) - 1)])
 
     def _start(self, decision: Decision) -> None:
         assert decision.rung is not None  # noqa: S101 - what `START` means

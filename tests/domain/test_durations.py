@@ -1,0 +1,53 @@
+"""Seconds as people write and read them."""
+
+from __future__ import annotations
+
+import contextlib
+from datetime import timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from spot_training.domain.durations import in_words, parse_seconds
+from spot_training.domain.errors import InvalidInput
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        (90, 90),
+        ("90", 90),
+        ("90m", 5400),
+        ("2h", 7200),
+        ("1h 30m", 5400),
+        ("1.5h", 5400),
+        ("1D 12H", 129600),
+        (timedelta(hours=2), 7200),
+        (7200.0, 7200),
+    ],
+)
+def test_seconds_are_read_in_the_ways_people_write_them(value: object, seconds: int) -> None:
+    assert parse_seconds(value, field="wait") == seconds
+
+
+@pytest.mark.parametrize(
+    "value", ["", "  ", None, "None", "soon", "2 fortnights", "-5", -5, True, float("inf"), "nan", [], "h"]
+)
+def test_anything_else_is_refused_by_field(value: object) -> None:
+    with pytest.raises(InvalidInput, match=r"^wait is"):
+        parse_seconds(value, field="wait")
+
+
+@given(st.text(max_size=20))
+def test_no_text_breaks_the_reader(text: str) -> None:
+    with contextlib.suppress(InvalidInput):
+        assert parse_seconds(text, field="wait") >= 0
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(0, "0 s"), (59, "59 s"), (345, "5 min 45 s"), (5400, "1 h 30 min"), (7200, "2 h"), (90000, "1 d 1 h")],
+)
+def test_durations_read_well(seconds: int, words: str) -> None:
+    assert in_words(seconds) == words

@@ -1,0 +1,169 @@
+"""Which rung comes next, and in which words."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from spot_training.domain.errors import InvalidInput, MaxWaitBelowMaxRuntime, UnknownPolicy
+from spot_training.domain.lifecycle import CAPACITY_CAUSES, Ending
+from spot_training.domain.policy import (
+    POLICIES,
+    Action,
+    Defaults,
+    Ladder,
+    Rung,
+    Situation,
+    policy_from,
+    widened_waits,
+)
+from spot_training.domain.savings import Attempt, PurchaseOption
+
+HOUR = 3600
+
+
+def _attempt(ending: Ending, *, rung: int = 0, **overrides: Any) -> Attempt:
+    defaults: dict[str, Any] = {
+        "number": rung + 1,
+        "job_name": f"job-{rung + 1}",
+        "purchase": PurchaseOption.SPOT,
+        "reason": "",
+        "instance_type": "ml.m5.xlarge",
+        "wait_seconds": 2 * HOUR,
+    }
+    return Attempt(**{**defaults, **overrides, "ending": ending, "rung": rung})
+
+
+def _climb(policy: Ladder, ending: Ending) -> list[Rung]:
+    """The rungs a training goes through whose attempts all end alike."""
+    rungs: list[Rung] = []
+    attempts: tuple[Attempt, ...] = ()
+    while (decision := policy.decide(Situation(attempts=attempts))).action is Action.START:
+        assert decision.rung is not None
+        rungs.append(decision.rung)
+        attempt = _attempt(ending, rung=decision.rung_index, purchase=decision.rung.purchase)
+        attempts = (*attempts, attempt)
+    return rungs
+
+
+def test_the_default_waits_twice_with_a_wider_wait_and_then_buys_on_demand() -> None:
+    policy = widened_waits(max_runtime_seconds=HOUR)
+    rungs = _climb(policy, Ending.NO_CAPACITY)
+    assert [r.max_wait_seconds for r in rungs] == [2 * HOUR, 4 * HOUR, None]
+    assert [r.purchase for r in rungs] == [PurchaseOption.SPOT, PurchaseOption.SPOT, PurchaseOption.ON_DEMAND]
+
+
+def test_waits_widen_up_to_the_cap() -> None:
+    policy = widened_waits(
+        max_runtime_seconds=HOUR, first_wait_seconds=HOUR, factor=3, cap_seconds=5 * HOUR, spot_attempts=4
+    )
+    assert [r.max_wait_seconds for r in policy.rungs] == [HOUR, 3 * HOUR, 5 * HOUR, 5 * HOUR, None]
+
+
+def test_without_on_demand_the_training_gives_up_after_the_last_wait() -> None:
+    policy = widened_waits(max_runtime_seconds=HOUR, spot_attempts=2, then_on_demand=False)
+    attempts = (_attempt(Ending.NO_CAPACITY), _attempt(Ending.NO_CAPACITY, rung=1))
+    decision = policy.decide(Situation(attempts=attempts))
+    assert decision.action is Action.GIVE_UP
+    assert decision.reason == "no spot capacity for ml.m5.xlarge in 2 h; no rung is left"
+
+
+@given(st.sampled_from(Ending))
+def test_only_capacity_causes_climb(ending: Ending) -> None:
+    decision = widened_waits(max_runtime_seconds=HOUR).decide(Situation(attempts=(_attempt(ending),)))
+    assert (decision.action is Action.START) is (ending in CAPACITY_CAUSES)
+    assert decision.reason
+
+
+def test_a_refused_quota_is_not_asked_for_again_with_a_wider_wait() -> None:
+    decision = widened_waits(max_runtime_seconds=HOUR, spot_attempts=3).decide(
+        Situation(attempts=(_attempt(Ending.QUOTA),))
+    )
+    assert decision.rung == Rung(purchase=PurchaseOption.ON_DEMAND)
+
+
+@given(
+    first=st.integers(HOUR, 10 * HOUR),
+    factor=st.floats(1, 100),
+    spot_attempts=st.integers(1, 20),
+    on_demand=st.booleans(),
+)
+def test_every_climb_ends_and_no_wait_is_below_the_run_time(
+    first: int, factor: float, spot_attempts: int, on_demand: bool
+) -> None:
+    policy = widened_waits(
+        max_runtime_seconds=HOUR,
+        first_wait_seconds=first,
+        factor=factor,
+        spot_attempts=spot_attempts,
+        then_on_demand=on_demand,
+    )
+    rungs = _climb(policy, Ending.NO_CAPACITY)
+    waits = [r.max_wait_seconds for r in rungs if r.max_wait_seconds is not None]
+    assert len(rungs) == spot_attempts + on_demand
+    assert waits == sorted(waits)
+    assert all(wait >= HOUR for wait in waits)
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {"name": "widen", "first_wait": "7200", "factor": "3", "cap": "12h", "spot_attempts": "3"},
+        json.dumps({"name": "widen", "first_wait": "2h", "factor": 3, "cap": 43200, "spot_attempts": 3.0}),
+    ],
+)
+def test_options_may_be_text(spec: object) -> None:
+    policy = policy_from(spec, Defaults(max_runtime_seconds=HOUR))
+    assert [r.max_wait_seconds for r in policy.rungs] == [2 * HOUR, 6 * HOUR, 12 * HOUR, None]
+
+
+@pytest.mark.parametrize("name", sorted(POLICIES))
+def test_every_named_policy_needs_no_options(name: str) -> None:
+    assert policy_from(name, Defaults(max_runtime_seconds=HOUR)).rungs
+
+
+def test_the_requests_own_wait_is_the_first_wait() -> None:
+    policy = policy_from("spot_only", Defaults(max_runtime_seconds=HOUR, max_wait_seconds=5 * HOUR))
+    assert [r.max_wait_seconds for r in policy.rungs] == [5 * HOUR, 10 * HOUR]
+
+
+@pytest.mark.parametrize("spec", ["yolo", "", None, "None", 3, {}, {"name": 7}, "{not json", ["widen"]])
+def test_an_unknown_policy_is_refused_with_the_ones_there_are(spec: object) -> None:
+    with pytest.raises(UnknownPolicy, match=r"policy is .*No training job was created"):
+        policy_from(spec, Defaults())
+
+
+def test_a_max_wait_below_max_runtime_names_both() -> None:
+    spec = {"name": "widen", "first_wait": 1800}
+    with pytest.raises(MaxWaitBelowMaxRuntime, match=r"MaxWaitTimeInSeconds is 1800.*\(3600\)"):
+        policy_from(spec, Defaults(max_runtime_seconds=HOUR))
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("factor", "0.5"),
+        ("factor", "nan"),
+        ("spot_attempts", 0),
+        ("spot_attempts", 10_000),
+        ("spot_attempts", "two"),
+        ("cap", 60),
+        ("first_wait", "soon"),
+        ("first_wait", -5),
+        ("frist_wait", 7200),
+    ],
+)
+def test_a_bad_option_is_named(option: str, value: object) -> None:
+    with pytest.raises(InvalidInput, match=option if option != "first_wait" else "first_wait|MaxWait"):
+        policy_from({"name": "widen", option: value}, Defaults(max_runtime_seconds=HOUR))
+
+
+def test_a_spot_rung_takes_one_type_and_a_wait() -> None:
+    with pytest.raises(InvalidInput, match="max wait"):
+        Rung(purchase=PurchaseOption.SPOT)
+    with pytest.raises(InvalidInput, match="one type"):
+        Rung(purchase=PurchaseOption.SPOT, max_wait_seconds=60, instance_types=("ml.a", "ml.b"))

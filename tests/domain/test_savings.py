@@ -1,0 +1,192 @@
+"""Seconds and savings, over all attempts."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from spot_training.domain.lifecycle import Ending, JobSnapshot, SecondaryStatus, TrainingStatus, Transition
+from spot_training.domain.savings import Attempt, CleanRunBasis, PurchaseOption, attempt_of, statement_of
+from spot_training.domain.wording import attempt_line, statement_line
+
+T0 = datetime(2026, 3, 2, 6, tzinfo=UTC)
+
+
+def _job(*visits: tuple[str, int], **overrides: Any) -> JobSnapshot:
+    """A finished spot job that spent so many seconds in each status."""
+    transitions, now = [], T0
+    for word, seconds in visits:
+        ended = now + timedelta(seconds=seconds)
+        transitions.append(Transition(status=SecondaryStatus(word), started_at=now, ended_at=ended))
+        now = ended
+    started = next((t.started_at for t in transitions if t.status is SecondaryStatus.DOWNLOADING), None)
+    held = sum(s for word, s in visits if word in {"Downloading", "Training", "Uploading"})
+    defaults: dict[str, Any] = {
+        "name": "job-1",
+        "arn": "arn",
+        "status": TrainingStatus.COMPLETED,
+        "secondary_status": SecondaryStatus.COMPLETED,
+        "created_at": T0,
+        "last_modified_at": now,
+        "training_started_at": started,
+        "training_ended_at": now,
+        "training_seconds": held if started else None,
+        "billable_seconds": round(held * 0.3) if started else None,
+        "is_spot": True,
+        "instance_type": "ml.m5.xlarge",
+        "checkpoint_uri": "s3://bucket/checkpoints/run",
+        "transitions": tuple(transitions),
+    }
+    return JobSnapshot(**{**defaults, **overrides})
+
+
+def _attempt(job: JobSnapshot, *, number: int = 1, ending: Ending = Ending.COMPLETED) -> Attempt:
+    return attempt_of(job, number=number, rung=number - 1, reason="why", ending=ending)
+
+
+NEVER_STARTED = _attempt(_job(("Starting", 3600), ("Stopping", 120)), ending=Ending.NO_CAPACITY)
+CLEAN = _attempt(_job(("Starting", 600), ("Downloading", 100), ("Training", 1000), ("Uploading", 50)))
+
+
+def test_a_job_that_never_got_capacity_costs_nothing() -> None:
+    assert (NEVER_STARTED.training_seconds, NEVER_STARTED.billable_seconds) == (0, 0)
+    assert NEVER_STARTED.wait_seconds == 3720
+
+
+def test_the_savings_of_a_single_clean_job_are_awss_own_formula() -> None:
+    statement = statement_of([CLEAN])
+    assert statement.savings_percent == statement.job_savings_percent == CLEAN.savings_percent
+    assert statement.clean_run_basis is CleanRunBasis.MEASURED
+
+
+def test_an_attempt_that_never_started_does_not_change_the_savings() -> None:
+    statement = statement_of([NEVER_STARTED, CLEAN])
+    assert statement.savings_percent == CLEAN.savings_percent
+    assert statement.wait_seconds == 3720 + 600
+
+
+def test_an_interrupted_job_is_compared_with_its_work_and_one_launch() -> None:
+    job = _job(
+        ("Starting", 60),
+        ("Downloading", 100),
+        ("Training", 400),
+        ("Interrupted", 900),
+        ("Starting", 60),
+        ("Downloading", 100),
+        ("Training", 700),
+        ("Uploading", 50),
+    )
+    statement = statement_of([_attempt(job)])
+    assert statement.clean_run_seconds == 400 + 700 + 100 + 50
+    assert statement.clean_run_basis is CleanRunBasis.ESTIMATED
+    assert statement.wait_seconds == 60 + 900 + 60
+    assert statement.interruptions == 1
+
+
+def test_work_of_an_abandoned_attempt_is_kept_by_its_checkpoints_and_paid_in_full() -> None:
+    ran_out = _attempt(
+        _job(("Starting", 60), ("Downloading", 100), ("Training", 900), ("Stopping", 10)),
+        ending=Ending.OUT_OF_WAIT,
+    )
+    statement = statement_of([ran_out, CLEAN])
+    assert statement.clean_run_seconds == 900 + 1000 + 150
+    assert statement.billable_seconds == (ran_out.billable_seconds or 0) + (CLEAN.billable_seconds or 0)
+
+
+def test_lost_work_makes_spot_dearer_than_on_demand() -> None:
+    """Without checkpoints an abandoned attempt is paid for nothing."""
+    lost = _attempt(
+        _job(
+            ("Starting", 60),
+            ("Downloading", 100),
+            ("Training", 9000),
+            ("Stopping", 10),
+            checkpoint_uri=None,
+        ),
+        ending=Ending.OUT_OF_WAIT,
+    )
+    statement = statement_of([lost, CLEAN])
+    assert statement.clean_run_seconds == 1150
+    assert statement.savings_percent is not None
+    assert statement.savings_percent < 0
+    assert "spot cost" in statement_line(statement)
+
+
+def test_what_an_unfinished_training_saved_is_unknown_and_what_it_cost_is_not() -> None:
+    failed = _attempt(CLEAN_FAILED, ending=Ending.ALGORITHM_ERROR)
+    statement = statement_of([failed])
+    assert statement.savings_percent is None
+    assert statement.billable_seconds == CLEAN_FAILED.billable_seconds
+
+
+CLEAN_FAILED = _job(("Starting", 60), ("Downloading", 100), ("Training", 30), ("Uploading", 5))
+
+
+def test_seconds_aws_does_not_say_stay_unknown() -> None:
+    unknown = _attempt(_job(("Starting", 60), ("Downloading", 10), ("Training", 10), billable_seconds=None))
+    assert statement_of([unknown, CLEAN]).billable_seconds is None
+    assert statement_of([unknown, CLEAN]).savings_percent is None
+
+
+def test_instances_multiply_what_is_billed_but_not_the_percentage() -> None:
+    job = _job(("Starting", 600), ("Downloading", 100), ("Training", 1000), instance_count=4)
+    statement = statement_of([_attempt(job)])
+    assert statement.billable_instance_seconds == 4 * (job.billable_seconds or 0)
+    assert statement.savings_percent == statement_of([_attempt(job)]).job_savings_percent
+
+
+attempts_strategy = st.lists(
+    st.builds(
+        Attempt,
+        number=st.integers(1, 9),
+        rung=st.integers(0, 3),
+        job_name=st.text(min_size=1, max_size=5),
+        purchase=st.sampled_from(PurchaseOption),
+        reason=st.text(max_size=5),
+        ending=st.sampled_from(Ending),
+        created_at=st.none() | st.just(T0),
+        started_at=st.just(T0),
+        ended_at=st.none() | st.just(T0 + timedelta(hours=1)),
+        instance_count=st.integers(1, 20),
+        has_checkpoints=st.booleans(),
+        interruptions=st.integers(0, 5),
+        wait_seconds=st.integers(0, 10**6),
+        training_seconds=st.integers(1, 10**6),
+        billable_seconds=st.integers(1, 10**6),
+        work_seconds=st.integers(0, 10**6),
+        launch_seconds=st.integers(0, 10**4),
+    ),
+    max_size=6,
+)
+
+
+@given(attempts_strategy)
+def test_sums_add_up(attempts: list[Attempt]) -> None:
+    statement = statement_of(attempts)
+    assert statement.wait_seconds == sum(a.wait_seconds for a in attempts)
+    assert statement.billable_seconds == sum(a.billable_seconds or 0 for a in attempts)
+    assert statement.attempts == len(attempts)
+    assert statement.savings_percent is None or statement.savings_percent <= 100
+
+
+@given(attempts_strategy)
+def test_an_attempt_survives_json(attempts: list[Attempt]) -> None:
+    assert [Attempt.from_json(a.to_json()) for a in attempts] == attempts
+
+
+def test_the_line_in_the_task_log_reads_well() -> None:
+    assert attempt_line(CLEAN) == (
+        "Attempt 1 (spot ml.m5.xlarge) is over: completed. "
+        "Waited 10 min, trained 19 min, billed 5 min 45 s (70 % below on-demand)."
+    )
+    assert attempt_line(NEVER_STARTED) == (
+        "Attempt 1 (spot ml.m5.xlarge) is over: never got capacity. "
+        "Waited 1 h 2 min, never started, nothing billed."
+    )
+    assert statement_line(statement_of([NEVER_STARTED, CLEAN])) == (
+        "Training completed: 2 attempt(s), waited 1 h 12 min, never interrupted, billed 5 min 45 s; "
+        "saved 70 % of one clean on-demand run."
+    )
