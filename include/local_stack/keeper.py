@@ -3,10 +3,11 @@
     python keeper.py OWNER_PID GRACE_SECONDS LOG -- COMMAND...
 
 The keeper prints `pid N` once the command runs. Its standard input is the owner's hand: when it closes, or
-when the owner is gone, the command gets SIGTERM, and after the grace everything below the keeper SIGKILL; a
-`k` means SIGKILL at once. As the reaper of orphans (Linux) it also finds what has left the command's process
-group, such as the tasks of Airflow's executor. A command that ends by itself takes its orphans with it, as a
-container would. The keeper's exit code is the command's.
+when the owner is gone, the command gets SIGTERM, and after the grace everything below the keeper SIGKILL. A
+`t` means SIGTERM with a long grace, as a redeployment has; a `k` SIGKILL at once. As the reaper of orphans
+(Linux) it also finds what has left the command's process group, such as the tasks of Airflow's executor. A
+command that ends by itself takes its orphans with it, as a container would. The keeper's exit code is the
+command's.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from pathlib import Path
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
 POLL_SECONDS = 0.1
+LONG_GRACE_SECONDS = 30.0
 
 
 def set_process_option(option: int, value: int) -> None:
@@ -90,17 +92,17 @@ class Keeper:
                 self.child.returncode = self.exit_code
 
     def read_order(self) -> str:
-        """`go on`, `stop` or `kill`."""
+        """`go on`, `stop`, `stop patiently` or `kill`."""
         if self.must_stop or os.getppid() != self.owner:
             return "stop"
         readable, _, _ = select.select([0], [], [], POLL_SECONDS)
         if not readable:
             return "go on"
-        return "kill" if os.read(0, 1) == b"k" else "stop"
+        return {b"k": "kill", b"t": "stop patiently"}.get(os.read(0, 1), "stop")
 
-    def stop_gently(self) -> None:
+    def stop_gently(self, grace_seconds: float) -> None:
         os.kill(self.child.pid, signal.SIGTERM)
-        limit = time.monotonic() + self.grace_seconds
+        limit = time.monotonic() + grace_seconds
         while self.exit_code is None and time.monotonic() < limit:
             time.sleep(POLL_SECONDS / 2)
             self.reap()
@@ -125,8 +127,8 @@ class Keeper:
         while order == "go on" and self.exit_code is None:
             order = self.read_order()
             self.reap()
-        if order == "stop" and self.exit_code is None:
-            self.stop_gently()
+        if order != "kill" and self.exit_code is None:
+            self.stop_gently(LONG_GRACE_SECONDS if order == "stop patiently" else self.grace_seconds)
         self.kill_everything()
         return self.exit_code or 0
 

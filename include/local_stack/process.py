@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import subprocess
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from include.local_stack.errors import LocalStackError, PortTakenError
+from include.local_stack.keeper import LONG_GRACE_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -109,19 +111,25 @@ class KeptProcess:
         self.ask_to_stop()
         self._wait()
 
+    def stop_patiently(self) -> None:
+        """Stop it as a redeployment does, with half a minute to wind down."""
+        self._order(b"t")
+        self._wait(LONG_GRACE_SECONDS)
+
     def kill(self) -> None:
         """SIGKILL it and everything below it, as a lost machine would."""
-        if self._keeper.stdin is not None and not self._keeper.stdin.closed:
-            try:
-                self._keeper.stdin.write(b"k")
-                self._keeper.stdin.close()
-            except BrokenPipeError:
-                pass
+        self._order(b"k")
         self._wait()
 
-    def _wait(self) -> None:
+    def _order(self, order: bytes) -> None:
+        if self._keeper.stdin is not None and not self._keeper.stdin.closed:
+            with contextlib.suppress(BrokenPipeError):
+                self._keeper.stdin.write(order)
+                self._keeper.stdin.close()
+
+    def _wait(self, grace_seconds: float | None = None) -> None:
         try:
-            self._keeper.wait(self._grace_seconds + 10)
+            self._keeper.wait((grace_seconds or self._grace_seconds) + 10)
         except subprocess.TimeoutExpired:
             self._keeper.kill()
             self._keeper.wait()

@@ -1,6 +1,7 @@
 """The whole project on one machine: the local SageMaker and Airflow as processes, from one state folder.
 
-Decides what runs, in which order, and when it counts as up. Imports no Airflow: it runs Airflow's own commands.
+Decides what runs, in which order, and when it counts as up. It runs Airflow's own commands and imports no
+Airflow.
 """
 
 from __future__ import annotations
@@ -186,17 +187,14 @@ class LocalStack:
             self._lock_fd = None
 
     def restart(self, name: str) -> None:
-        """Stop one component (SIGTERM) or start one that was killed, and wait until it is up."""
-        self._stop_one(name)
+        """Redeploy one component, or start one that was killed, and wait until it is up."""
+        self.processes[name].stop_patiently()
         self._launch(name)
         self._wait_until_up([name], self._start_timeout_seconds)
 
     def kill(self, name: str) -> None:
         """SIGKILL one component with everything below it, as when its machine is lost."""
         self.processes[name].kill()
-
-    def _stop_one(self, name: str) -> None:
-        self.processes[name].stop()
 
     def _stop_processes(self) -> None:
         if self._api is not None:
