@@ -1,0 +1,231 @@
+"""Retrain the flight-delay model every week on managed spot."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pendulum
+from airflow.sdk import Asset, Param, dag, get_current_context, task, task_group
+from airflow.sdk.exceptions import AirflowSkipException
+
+from spot_training.operators import SpotTrainingOperator
+
+#: Where things are, from Airflow Variables, so that going to real AWS changes no code.
+BUCKET = "{{ var.value.get('flight_delays_bucket', 'flight-delays') }}"
+ROLE_ARN = "{{ var.value.get('flight_delays_role_arn', 'arn:aws:iam::123456789012:role/SageMakerTraining') }}"
+TRAINING_IMAGE = (
+    "{{ var.value.get('flight_delays_image', "
+    "'683313688378.dkr.ecr.us-east-1.amazonaws.com/sagemaker-xgboost:1.7-1') }}"
+)
+
+MODEL = Asset("flight_delays_model", uri="x-model://flight-delays/champion")
+
+PARAMS = {
+    "instance_type": Param(
+        "ml.m5.xlarge",
+        enum=["ml.m5.large", "ml.m5.xlarge", "ml.m5.2xlarge", "ml.c5.xlarge", "ml.c5.2xlarge"],
+        title="Instance type",
+        description="What the model is trained on. Spot capacity differs from type to type.",
+        section="Instances",
+    ),
+    "use_spot": Param(
+        True,
+        type="boolean",
+        title="Managed spot",
+        description="Off: train on demand at once, whatever the policy says.",
+        section="Instances",
+    ),
+    "policy": Param(
+        "widen",
+        enum=["widen", "spot_only", "on_demand"],
+        values_display={
+            "widen": "Spot, a wider wait, then on demand",
+            "spot_only": "Spot, a wider wait, then fail",
+            "on_demand": "On demand",
+        },
+        title="Policy",
+        description="What to do when spot capacity does not come, or goes away for too long.",
+        section="Instances",
+    ),
+    "max_run": Param(
+        3600,
+        type="integer",
+        minimum=600,
+        maximum=86400,
+        title="Max run time (seconds)",
+        description="MaxRuntimeInSeconds: how long the training itself may take.",
+        section="Limits",
+    ),
+    "first_wait": Param(
+        3600,
+        type="integer",
+        minimum=600,
+        maximum=604800,
+        title="First wait (seconds)",
+        description=(
+            "MaxWaitTimeInSeconds of the first attempt: waiting and running together, so not below the max "
+            "run time. The second attempt waits twice as long."
+        ),
+        section="Limits",
+    ),
+    "num_round": Param(
+        600,
+        type="integer",
+        minimum=10,
+        maximum=5000,
+        title="Boosting rounds",
+        description="How many trees XGBoost grows.",
+        section="Model",
+    ),
+}
+
+
+@dag(
+    schedule="@weekly",
+    start_date=pendulum.datetime(2013, 3, 3, tz="UTC"),
+    catchup=False,
+    max_active_runs=8,
+    default_args={"retries": 1, "retry_delay": timedelta(minutes=1)},
+    params=PARAMS,
+    tags=["sagemaker", "spot", "training"],
+    doc_md=__doc__
+    + """
+
+Predicts, from what is known before departure, whether a flight from New York arrives more than 15 minutes
+late. Each run trains on the **eight weeks before the end of its data interval** and is judged on the **week
+after**. The flights are those of 2013, taken as a calendar that repeats: a run of any year uses the same days
+of 2013.
+
+1. **prepare** the channels and the training script in S3
+2. **train** on managed spot: if capacity does not come or goes away, the policy decides about the next
+   attempt, which resumes from the last checkpoint
+3. **evaluate** on the holdout and compare with the champion
+4. **publish** the model if it is not worse, as an event of the asset `flight_delays_model`
+
+The task log of `train.train` tells every attempt; its XComs `savings` and `attempts` feed
+`spot_savings_report`.
+Safe in a backfill: each run has its own channels, checkpoint prefix and job names.
+""",
+)
+def retrain_flight_delays() -> None:
+    @task_group
+    def prepare() -> Any:
+        @task
+        def channels(bucket: str) -> dict[str, Any]:
+            """Write the channels and the training script of this run's window to S3."""
+            from airflow.providers.amazon.aws.hooks.s3 import S3Hook
+
+            from include.flight_delays.data import S3Destination, as_day, prepare_channels
+            from include.flight_delays.package import upload_package
+            from include.flight_delays.storage import use_bucket
+
+            context: Any = get_current_context()
+            run = context["dag_run"]
+            # A run triggered by hand may have no data interval: it is about now.
+            as_of = as_day(context.get("data_interval_end") or run.run_after)
+            s3 = S3Hook().get_conn()
+            use_bucket(s3, bucket)
+            where = S3Destination(client=s3, bucket=bucket, prefix=f"channels/{as_of}")
+            made = prepare_channels(as_of, where)
+            package = upload_package(s3, bucket=bucket, prefix="code")
+            print(
+                f"Trains on {made.train.rows} flights of {made.train.window}, "
+                f"judged on {made.holdout.rows} of {made.holdout.window}."
+            )
+            return {
+                "as_of": str(as_of),
+                "train": made.train.uri,
+                "validation": made.validation.uri,
+                "hyperparameters": package.hyperparameters({"num_round": context["params"]["num_round"]}),
+            }
+
+        return channels(BUCKET)
+
+    @task_group
+    def train(prepared: Any) -> Any:
+        return SpotTrainingOperator(
+            task_id="train",
+            config={
+                "TrainingJobName": "flight-delays",
+                "RoleArn": ROLE_ARN,
+                "AlgorithmSpecification": {
+                    "TrainingImage": TRAINING_IMAGE,
+                    "TrainingInputMode": "File",
+                    "MetricDefinitions": [
+                        {"Name": "validation:auc", "Regex": r"validation-auc:([0-9.]+)"},
+                    ],
+                },
+                "HyperParameters": prepared["hyperparameters"],
+                "InputDataConfig": [_channel("train", prepared), _channel("validation", prepared)],
+                "OutputDataConfig": {"S3OutputPath": f"s3://{BUCKET}/models"},
+                "CheckpointConfig": {"S3Uri": f"s3://{BUCKET}/checkpoints"},
+                "ResourceConfig": {
+                    "InstanceType": "{{ params.instance_type }}",
+                    "InstanceCount": 1,
+                    "VolumeSizeInGB": 10,
+                },
+                "StoppingCondition": {"MaxRuntimeInSeconds": "{{ params.max_run }}"},
+            },
+            policy={
+                "name": "{{ params.policy if params.use_spot else 'on_demand' }}",
+                "first_wait": "{{ params.first_wait }}",
+            },
+            deferrable=True,
+            check_interval="{{ var.value.get('spot_training_check_interval', '30') }}",
+        ).output
+
+    @task_group
+    def evaluate(prepared: Any, trained: Any) -> Any:
+        @task
+        def compare(bucket: str, prepared: dict[str, Any], trained: dict[str, Any]) -> dict[str, Any]:
+            """Judge the new model on the holdout; make it the champion if it is not worse."""
+            from airflow.providers.amazon.aws.hooks.s3 import S3Hook
+
+            from include.flight_delays.promotion import promote
+
+            context: Any = get_current_context()
+            return promote(
+                S3Hook().get_conn(),
+                bucket=bucket,
+                as_of=prepared["as_of"],
+                model_uri=trained["Training"]["ModelArtifacts"]["S3ModelArtifacts"],
+                job_name=trained["Training"]["TrainingJobName"],
+                run_id=context["dag_run"].run_id,
+            )
+
+        return compare(BUCKET, prepared, trained)
+
+    @task_group
+    def publish(compared: Any) -> None:
+        @task(outlets=[MODEL])
+        def publish_model(compared: dict[str, Any]) -> None:
+            """Tell Airflow that there is a new champion."""
+            if not compared["promoted"]:
+                raise AirflowSkipException(compared["reason"])
+            context: Any = get_current_context()
+            context["outlet_events"][MODEL].extra = compared
+            print(compared["reason"])
+
+        publish_model(compared)
+
+    prepared = prepare()
+    trained = train(prepared)
+    publish(evaluate(prepared, trained))
+
+
+def _channel(name: str, prepared: Any) -> dict[str, Any]:
+    return {
+        "ChannelName": name,
+        "ContentType": "text/csv",
+        "DataSource": {
+            "S3DataSource": {
+                "S3DataType": "S3Prefix",
+                "S3Uri": prepared[name],
+                "S3DataDistributionType": "FullyReplicated",
+            }
+        },
+    }
+
+
+retrain_flight_delays()
