@@ -71,7 +71,7 @@ _PLANNED: Final = (
 _ORDER: Final = ["month", "day", "sched_dep_time", "carrier", "flight", "origin", "dest"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Window:
     """The days from `start` up to, and without, `end`."""
 
@@ -289,7 +289,7 @@ def _flights_of_data_year() -> tuple[pd.DataFrame, dict[date, slice]]:
     flights["departure_minute"] = departure % 100
     flights["arrival_minute_of_day"] = arrival // 100 * 60 + arrival % 100
     flights["scheduled_minutes"] = (flights["arrival_minute_of_day"] - departure_minute_of_day) % (24 * 60)
-    flights["day_of_week"] = pd.to_datetime(flights[["month", "day"]].assign(year=DATA_YEAR)).dt.dayofweek
+    flights["day_of_week"] = pd.to_datetime(flights[["month", "day"]].assign(year=DATA_YEAR)).dt.day_of_week
     same_hour = flights.groupby(["month", "day", "origin", "departure_hour"], observed=True)
     flights["departures_in_hour"] = same_hour["flight"].transform("size")
 

@@ -95,7 +95,7 @@ def main() -> None:
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Train the flight-delay model.")
+    parser = argparse.ArgumentParser(description="Train the flight-delay model.", allow_abbrev=False)
     parser.add_argument("--num_round", type=at_least_one, default=1000, help="boosting rounds")
     parser.add_argument("--max_depth", type=at_least_one, default=6)
     parser.add_argument("--eta", type=float, default=0.01)
@@ -263,17 +263,17 @@ def save_checkpoint(booster: xgb.Booster, folder: Path, identity: dict[str, Any]
         os.fsync(file.fileno())
     temporary.replace(path)
     for old in [found for found in list_checkpoints(folder, mine) if found[0] <= number][KEPT_CHECKPOINTS:]:
-        old[1].unlink()
+        old[1].unlink(missing_ok=True)
 
 
 def resume(booster: xgb.Booster, folder: Path, identity: dict[str, Any], num_round: int) -> int:
     """Load the newest checkpoint that fits into `booster` and return its round, 0 if there is none."""
     for leftover in folder.glob(".model-*.checkpoint.writing"):
-        leftover.unlink()
+        leftover.unlink(missing_ok=True)
     for number, path in list_checkpoints(folder):
         try:
             header, model = read_checkpoint(path)
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, TypeError) as error:
             log(f"skipping {path.name}: it is torn or unreadable ({error})")
             continue
         if header["identity"] != identity:

@@ -1,0 +1,317 @@
+"""The champion: the model in use, where it is kept, and who may take its place.
+
+`<prefix>/champion/champion.json` is the champion: the record of the model in use, with the address of its
+model.tar.gz. Models lie beside it as `<prefix>/champion/models/<sha256>/model.tar.gz` and are never
+overwritten, so the record is the only thing that changes, and it changes by one conditional write. A reader
+never sees a record with another run's model.
+
+Runs may promote at the same time and in any order, as a backfill does. Each decides against the champion it
+read and writes on the condition that this champion is still there (If-Match, or If-None-Match for the first);
+if it is not, the run reads the new one and decides again. An older run that ends late does not replace a
+model trained for a later date unless it is asked to. What parallel runs leave to chance is which champions a
+challenger was compared with on the way; the champion in the end is never of an earlier date than any it
+replaced.
+
+Imports no Airflow and no boto3: the S3 client is given.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from datetime import date, datetime
+from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
+
+from botocore.exceptions import ClientError
+
+from include.flight_delays.data import Window
+from include.flight_delays.errors import EvaluationError, PromotionConflictError
+from include.flight_delays.model import Evaluation, evaluate, load
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from mypy_boto3_s3 import S3Client
+
+MAX_CONFLICTS: Final = 20
+
+# S3 answers a conditional write 412 when the condition does not hold, and 409 when another write is under
+# way.
+_CONFLICTS: Final = frozenset({"PreconditionFailed", "ConditionalRequestConflict"})
+# If-Match on an object that was deleted meanwhile.
+_GONE: Final = frozenset({"NoSuchKey", "404"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Challenger:
+    """A model just trained."""
+
+    artifact: bytes
+    """The model.tar.gz."""
+    as_of: date
+    training: Window
+    holdout: Window
+    job_name: str
+    run_id: str
+
+    @property
+    def sha256(self) -> str:
+        return hashlib.sha256(self.artifact).hexdigest()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Champion:
+    """The model in use, as `champion.json` records it."""
+
+    model_uri: str
+    model_sha256: str
+    auc: float
+    """On the holdout it was promoted with, for a person to read. A comparison measures it anew."""
+    as_of: date
+    training: Window
+    holdout: Window
+    job_name: str
+    run_id: str
+    promoted_at: datetime
+    reason: str
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), indent=2, default=lambda moment: moment.isoformat()) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Champion:
+        stored = json.loads(text)
+        return cls(
+            model_uri=stored["model_uri"],
+            model_sha256=stored["model_sha256"],
+            auc=stored["auc"],
+            as_of=date.fromisoformat(stored["as_of"]),
+            training=_window(stored["training"]),
+            holdout=_window(stored["holdout"]),
+            job_name=stored["job_name"],
+            run_id=stored["run_id"],
+            promoted_at=datetime.fromisoformat(stored["promoted_at"]),
+            reason=stored["reason"],
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    promote: bool
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Promotion:
+    """What became of a challenger."""
+
+    promoted: bool
+    """Whether the challenger is the champion now; true as well for a repeated task whose first try promoted
+    it."""
+    reason: str
+    challenger: Evaluation
+    champion_before: Champion | None
+    champion_auc: float | None
+    """Of the champion before, on the challenger's holdout; None where the two were not compared."""
+    champion: Champion
+    """The champion now."""
+
+
+def read_champion(client: S3Client, *, bucket: str, prefix: str) -> Champion | None:
+    """Return the champion, or None before the first promotion."""
+    champion, _ = _read(client, bucket, prefix)
+    return champion
+
+
+def decide(
+    *,
+    challenger: Challenger,
+    challenger_auc: float,
+    champion: Champion | None,
+    champion_auc: float | None,
+    tolerance: float = 0.0,
+    allow_older: bool = False,
+) -> Decision:
+    """Say whether a challenger takes over, and why. Both AUCs are of the challenger's holdout."""
+    if champion is None:
+        reason = f"There was no champion; the first one has AUC {challenger_auc:.4f}."
+        return Decision(promote=True, reason=reason)
+    if is_newer(champion, challenger) and not allow_older:
+        return Decision(
+            promote=False,
+            reason=(
+                f"The champion of {champion.job_name} was trained for {champion.as_of}, later than this "
+                f"model ({challenger.as_of}). An older one takes over only when asked to."
+            ),
+        )
+    seen = days_seen_in_training(champion, challenger.holdout)
+    if seen:
+        return Decision(
+            promote=True,
+            reason=(
+                f"The champion of {champion.job_name} was trained on {seen} days of this holdout "
+                f"({challenger.holdout}), so its score there would say nothing; the model trained for "
+                f"{challenger.as_of} takes over with AUC {challenger_auc:.4f}."
+            ),
+        )
+    if champion_auc is None:
+        raise EvaluationError(
+            f"The champion of {champion.job_name} was not measured on {challenger.holdout}."
+        )
+    scores = f"AUC {challenger_auc:.4f} against the champion's {champion_auc:.4f} on {challenger.holdout}"
+    slack = f", within the tolerance of {tolerance:g}" if tolerance else ""
+    if challenger_auc >= champion_auc - tolerance:
+        reason = f"Not worse than the champion of {champion.job_name}: {scores}{slack}."
+        return Decision(promote=True, reason=reason)
+    return Decision(promote=False, reason=f"Worse than the champion of {champion.job_name}: {scores}.")
+
+
+def promote_if_not_worse(
+    client: S3Client,
+    *,
+    bucket: str,
+    prefix: str,
+    challenger: Challenger,
+    holdout: pd.DataFrame,
+    now: datetime,
+    tolerance: float = 0.0,
+    allow_older: bool = False,
+) -> Promotion:
+    """Compare a challenger with the champion on the same flights and make it the champion if it is not worse.
+
+    `holdout` are the flights of `challenger.holdout` with their label; `tolerance` is in AUC. Safe to repeat
+    and to run beside others. Raises PromotionConflictError if other runs changed the champion each time.
+    """
+    measured = evaluate(load(challenger.artifact), holdout)
+    aucs_by_model = {challenger.sha256: measured.auc}
+    for _ in range(MAX_CONFLICTS):
+        before, etag = _read(client, bucket, prefix)
+        if before is not None and (before.run_id, before.model_sha256) == (
+            challenger.run_id,
+            challenger.sha256,
+        ):
+            return Promotion(
+                promoted=True,
+                reason=f"This model is the champion already: {before.reason}",
+                challenger=measured,
+                champion_before=before,
+                champion_auc=measured.auc,
+                champion=before,
+            )
+        before_auc = None
+        if before is not None and _is_comparable(before, challenger, allow_older=allow_older):
+            if before.model_sha256 not in aucs_by_model:
+                model = load(read_object(client, before.model_uri))
+                aucs_by_model[before.model_sha256] = evaluate(model, holdout).auc
+            before_auc = aucs_by_model[before.model_sha256]
+        decision = decide(
+            challenger=challenger,
+            challenger_auc=measured.auc,
+            champion=before,
+            champion_auc=before_auc,
+            tolerance=tolerance,
+            allow_older=allow_older,
+        )
+        now_in_use = before
+        if decision.promote:
+            now_in_use = _store(client, bucket, prefix, challenger, measured.auc, decision.reason, now, etag)
+        if now_in_use is not None:
+            return Promotion(
+                promoted=decision.promote,
+                reason=decision.reason,
+                challenger=measured,
+                champion_before=before,
+                champion_auc=before_auc,
+                champion=now_in_use,
+            )
+    raise PromotionConflictError(
+        f"The champion at s3://{bucket}/{_record_key(prefix)} was changed {MAX_CONFLICTS} times by "
+        f"others while the model of {challenger.job_name} was being compared with it. That model is kept, "
+        "the champion is whole, nothing was promoted. Run this task again."
+    )
+
+
+def is_newer(champion: Champion, challenger: Challenger) -> bool:
+    """Tell whether the champion was trained for a later date."""
+    return champion.as_of > challenger.as_of
+
+
+def days_seen_in_training(champion: Champion, holdout: Window) -> int:
+    """Count the days of a holdout the champion learned from, on the repeating calendar of the data.
+
+    None in a sequence of weekly runs. All of them where an older run asks to replace a newer model, and where
+    runs of another year have been over the same months of 2013.
+    """
+    return len(champion.training.data_days & holdout.data_days)
+
+
+def read_object(client: S3Client, uri: str) -> bytes:
+    """Return the content of an `s3://bucket/key`."""
+    address = urlsplit(uri)
+    return client.get_object(Bucket=address.netloc, Key=address.path.lstrip("/"))["Body"].read()
+
+
+def _is_comparable(champion: Champion, challenger: Challenger, *, allow_older: bool) -> bool:
+    if is_newer(champion, challenger) and not allow_older:
+        return False
+    return not days_seen_in_training(champion, challenger.holdout)
+
+
+def _read(client: S3Client, bucket: str, prefix: str) -> tuple[Champion | None, str | None]:
+    try:
+        answer = client.get_object(Bucket=bucket, Key=_record_key(prefix))
+    except client.exceptions.NoSuchKey:
+        return None, None
+    return Champion.from_json(answer["Body"].read()), answer["ETag"]
+
+
+def _store(
+    client: S3Client,
+    bucket: str,
+    prefix: str,
+    challenger: Challenger,
+    auc: float,
+    reason: str,
+    now: datetime,
+    etag: str | None,
+) -> Champion | None:
+    """Write model and record. None if the champion is no longer the one with `etag`; then nothing changed."""
+    key = f"{_folder(prefix)}/models/{challenger.sha256}/model.tar.gz"
+    client.put_object(Bucket=bucket, Key=key, Body=challenger.artifact)
+    champion = Champion(
+        model_uri=f"s3://{bucket}/{key}",
+        model_sha256=challenger.sha256,
+        auc=auc,
+        as_of=challenger.as_of,
+        training=challenger.training,
+        holdout=challenger.holdout,
+        job_name=challenger.job_name,
+        run_id=challenger.run_id,
+        promoted_at=now,
+        reason=reason,
+    )
+    body = champion.to_json().encode()
+    record = _record_key(prefix)
+    try:
+        if etag is None:
+            client.put_object(Bucket=bucket, Key=record, Body=body, IfNoneMatch="*")
+        else:
+            client.put_object(Bucket=bucket, Key=record, Body=body, IfMatch=etag)
+    except ClientError as exc:
+        if exc.response["Error"]["Code"] in _CONFLICTS | _GONE:
+            return None
+        raise
+    return champion
+
+
+def _folder(prefix: str) -> str:
+    return f"{prefix.strip('/')}/champion".lstrip("/")
+
+
+def _record_key(prefix: str) -> str:
+    return f"{_folder(prefix)}/champion.json"
+
+
+def _window(stored: dict[str, str]) -> Window:
+    return Window(start=date.fromisoformat(stored["start"]), end=date.fromisoformat(stored["end"]))
