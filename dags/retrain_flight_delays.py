@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 import pendulum
-from airflow.sdk import Asset, Param, dag, get_current_context, task, task_group
+from airflow.sdk import Asset, CronDataIntervalTimetable, Param, dag, get_current_context, task, task_group
 from airflow.sdk.exceptions import AirflowSkipException
 
 from spot_training.operators import SpotTrainingOperator
@@ -82,7 +82,7 @@ PARAMS = {
 
 
 @dag(
-    schedule="@weekly",
+    schedule=CronDataIntervalTimetable("@weekly", timezone="UTC"),
     start_date=pendulum.datetime(2013, 3, 3, tz="UTC"),
     catchup=False,
     max_active_runs=8,

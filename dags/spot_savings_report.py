@@ -38,8 +38,9 @@ MODEL = Asset("flight_delays_model", uri="x-model://flight-delays/champion")
     + """
 
 Runs whenever a new model is published, and by hand. Reads the XCom `attempts` of every run of the Dag and
-writes HTML with charts and CSV into the folder of the Airflow Variable `spot_report_folder` (default: `reports`
-beside the Dags folder; any object storage URL works). The summary is the task's XCom and ends its log.
+writes HTML with charts and CSV into the folder of the Airflow Variable `spot_report_folder` (default:
+`reports` beside the Dags folder; any object storage URL works). The summary is the task's XCom and ends its
+log.
 """,
 )
 def spot_savings_report() -> None:

@@ -157,9 +157,11 @@ def _cast_string(value: Any, shape: Shape, path: str) -> str:
     low = shape.metadata.get("min", 0)
     if not text.strip() and (low or (pattern and not pattern.fullmatch(text))):
         raise EmptyValue(path, value, _way_out(path, "give a value; did a template render to nothing?"))
+    if path in _WAYS_OUT and pattern and not pattern.fullmatch(text):
+        raise InvalidInput(path, value, _WAYS_OUT[path])
     _check_length(len(text), shape, path, value, "character")
     if pattern and not pattern.fullmatch(text):
-        raise InvalidInput(path, value, _way_out(path, f"it must match {pattern.pattern}."))
+        raise InvalidInput(path, value, f"it must match {pattern.pattern}.")
     return text
 
 

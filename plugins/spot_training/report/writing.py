@@ -97,10 +97,8 @@ def sentences(summary: ReportSummary) -> list[str]:
         if summary.interruptions
         else "spot never took an instance away"
     )
-    told = [
-        f"{summary.completed} of {summary.trainings} training(s) completed, in {summary.attempts} attempt(s); "
-        f"{taken_away}."
-    ]
+    completed = f"{summary.completed} of {summary.trainings} training(s) completed"
+    told = [f"{completed}, in {summary.attempts} attempt(s); {taken_away}."]
     if summary.savings_percent is not None:
         verb = "less" if summary.savings_percent >= 0 else "more"
         told.append(
