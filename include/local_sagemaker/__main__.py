@@ -1,0 +1,121 @@
+"""`python -m include.local_sagemaker`: serve until SIGTERM or SIGINT."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import signal
+import sys
+import threading
+
+from .clock import SimulatedClock
+from .images import ImagesFileError, load_images
+from .market import MarketFileError, load_market, scenario_names
+from .server import LocalSageMaker, is_loopback
+
+_MAX_SPEED = 10_000
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    logging.basicConfig(
+        level=options.log_level.upper(),
+        stream=sys.stderr,
+        format="%(asctime)s %(levelname)s %(name)s %(message)s",
+    )
+    # moto and botocore talk about every request.
+    for name in ("moto", "botocore", "urllib3", "werkzeug"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    try:
+        market = load_market(options.market, price_ratio=options.price_ratio)
+        images = load_images(options.images)
+    except (MarketFileError, ImagesFileError) as exc:
+        parser.error(str(exc))
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    if not is_loopback(options.host):
+        print(
+            f"WARNING: --host {options.host} lets other machines run programs here through training jobs.",
+            file=sys.stderr,
+        )
+    try:
+        server = LocalSageMaker(
+            host=options.host,
+            port=options.port,
+            clock=SimulatedClock(speed=options.speed),
+            market=market,
+            images=images,
+        )
+    except OSError as exc:
+        parser.error(
+            f"cannot serve on {options.host}:{options.port}: {exc.strerror}. Give --port 0 for a free port."
+        )
+    server.start()
+    print(f"ready: {server.url}", flush=True)
+    try:
+        stop.wait()
+    finally:
+        server.close()
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m include.local_sagemaker",
+        description="A local SageMaker that models managed spot training, with everything else of AWS from moto on the "
+        "same port. Point any AWS client at it with AWS_ENDPOINT_URL; any credentials do; region us-east-1, account "
+        "123456789012.",
+        epilog="GET /_local/ is a page that lists the training jobs. The market file's format is described in "
+        "include/local_sagemaker/market.py.",
+    )
+    parser.add_argument("--host", default="127.0.0.1", help="address to serve on (default: %(default)s)")
+    parser.add_argument("--port", type=int, default=4566, help="0 takes a free port (default: %(default)s)")
+    parser.add_argument(
+        "--speed",
+        type=_speed,
+        default=60.0,
+        metavar="N",
+        help="simulated seconds per real second (default: 60)",
+    )
+    parser.add_argument(
+        "--market",
+        metavar="FILE",
+        help=f"a market file, or the name of a shipped scenario: {', '.join(scenario_names())} (default: capacity always)",
+    )
+    parser.add_argument(
+        "--price-ratio",
+        type=_ratio,
+        default=0.3,
+        metavar="R",
+        help="spot price / on-demand price, where the market file gives none (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--images", metavar="FILE", help="which interpreter stands for which image (default: shipped)"
+    )
+    parser.add_argument(
+        "--log-level",
+        default="info",
+        choices=["debug", "info", "warning", "error"],
+        help="(default: %(default)s)",
+    )
+    return parser
+
+
+def _speed(text: str) -> float:
+    value = float(text)
+    if not 0 < value <= _MAX_SPEED:
+        raise argparse.ArgumentTypeError(f"{text}: give a number above 0, at most {_MAX_SPEED}")
+    return value
+
+
+def _ratio(text: str) -> float:
+    value = float(text)
+    if not 0 < value <= 1:
+        raise argparse.ArgumentTypeError(f"{text}: give a number above 0, at most 1")
+    return value
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,56 @@
+"""Simulated time. Everything the local SageMaker reports or waits for is in it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from datetime import UTC, datetime, timedelta
+from typing import Protocol
+
+
+class Clock(Protocol):
+    """What the engine asks of time."""
+
+    @property
+    def speed(self) -> float:
+        """Simulated seconds per real second."""
+
+    def now(self) -> datetime:
+        """The simulated instant, aware UTC; never goes back."""
+
+    def real_seconds_until(self, at: datetime) -> float:
+        """How long to really wait until the simulated instant `at`; 0 when it has passed."""
+
+
+class SimulatedClock:
+    """Starts at the real time and runs `speed` times as fast."""
+
+    def __init__(self, *, speed: float = 1.0) -> None:
+        self.speed = speed
+        self._origin = datetime.now(UTC)
+        self._started = time.monotonic()
+
+    def now(self) -> datetime:
+        return self._origin + timedelta(seconds=(time.monotonic() - self._started) * self.speed)
+
+    def real_seconds_until(self, at: datetime) -> float:
+        return max(0.0, (at - self.now()).total_seconds() / self.speed)
+
+
+class DrivenClock:
+    """Stands still until told to move: for tests and for stories that need no real time."""
+
+    def __init__(self, *, now: datetime, speed: float = 1.0) -> None:
+        self.speed = speed
+        self._now = now
+        self._lock = threading.Lock()
+
+    def now(self) -> datetime:
+        return self._now
+
+    def advance_to(self, at: datetime) -> None:
+        with self._lock:
+            self._now = max(self._now, at)
+
+    def real_seconds_until(self, at: datetime) -> float:
+        return 0.0 if at <= self._now else threading.TIMEOUT_MAX

@@ -1,0 +1,542 @@
+"""Runs a training job's script for real, with SageMaker's container contract; real time passes while it runs.
+
+    /opt/ml/input/config/   hyperparameters, resourceconfig, inputdataconfig, checkpointconfig (only with CheckpointConfig)
+    /opt/ml/input/data/<channel>, /opt/ml/checkpoints (or CheckpointConfig.LocalPath), /opt/ml/code
+    /opt/ml/model, /opt/ml/output/data, /opt/ml/output/failure
+
+Each host of the job is a process tree in namespaces of its own (`launcher`), so these paths are literal. Where the system
+does not allow that, SAGEMAKER_BASE_DIR says where /opt/ml is; AWS's toolkit honours it. SM_CHECKPOINT_DIR is an extra of
+this server, not of AWS: the checkpoint folder, in either case.
+
+SIGTERM goes to the container's first process only, as `docker stop` does; what is left after the grace is killed.
+The processes' environment is made here: nothing of the server's own leaks into it but PATH.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tarfile
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from .checkpoints import CheckpointSync, files_being_written, processes_of
+from .images import Images, Program, UnmappedImageError
+from .inputs import InputError, copy_channel
+from .logs import LogStream, MotoLogs
+from .objects import NoSuchBucketError, Objects, split_uri
+from .store import REGION, TrainingJob
+from .work import Site
+
+log = logging.getLogger(__name__)
+
+DEFAULT_CHECKPOINT_PATH = "/opt/ml/checkpoints"
+_LAUNCHER = Path(__file__).with_name("launcher.py")
+_SYNC_EVERY_SECONDS = 0.3
+_POLL_SECONDS = 0.05
+#: However fast the clock runs, a script that handles SIGTERM gets a moment.
+_LEAST_STOP_GRACE_SECONDS = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workshop:
+    """What all containers share."""
+
+    objects: Objects
+    logs: MotoLogs
+    images: Images
+    endpoint_url: str
+    root: Path
+    isolate: bool | None = None
+
+    @cached_property
+    def can_isolate(self) -> bool:
+        """Whether the system grants private mounts; tried once."""
+        return can_isolate(self.root) if self.isolate is None else self.isolate
+
+
+def can_isolate(root: Path) -> bool:
+    """Try to start an empty container."""
+    folder = Path(tempfile.mkdtemp(prefix="probe-", dir=root))
+    try:
+        (folder / "base").mkdir()
+        (folder / "opt").mkdir()
+        spec = {
+            "isolate": True,
+            "base": str(folder / "base"),
+            "stand_in": str(folder / "opt"),
+            "hostname": "algo-1",
+            "cwd": "/opt/ml",
+            "command": [sys.executable, "-I", "-c", ""],
+            "env": {},
+        }
+        (folder / "spec.json").write_text(json.dumps(spec), encoding="utf-8")
+        command = [sys.executable, "-I", str(_LAUNCHER), str(folder / "spec.json")]
+        return subprocess.run(command, capture_output=True, timeout=20, check=False).returncode == 0
+    except (OSError, subprocess.SubprocessError):
+        return False
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Host:
+    """One instance of the job."""
+
+    name: str
+    index: int
+    instance_type: str
+    group: str
+    folder: Path
+
+    @property
+    def base(self) -> Path:
+        """What the script sees as /opt/ml."""
+        return self.folder / "ml"
+
+
+@dataclass(kw_only=True)
+class _Container:
+    """One host's running processes."""
+
+    host: Host
+    process: subprocess.Popen[str]
+    reader: threading.Thread
+    sync: CheckpointSync | None
+    being_written: frozenset[tuple[int, int]] = frozenset()
+    looked_at: float = field(default_factory=time.monotonic)
+
+
+class ScriptWork:
+    """One stretch of a script job: a thread while there is something to do, none while the job waits."""
+
+    def __init__(self, site: Site, job: TrainingJob, workshop: Workshop) -> None:
+        self._site = site
+        self._job = job
+        self._shop = workshop
+        self._folder = Path(tempfile.mkdtemp(prefix=f"{job.name[:40]}-", dir=workshop.root))
+        self._hosts = hosts_of(job, self._folder)
+        self._syncs: dict[str, CheckpointSync] = {}
+        self._program: Program | None = None
+        self._lock = threading.Lock()
+        self._kill_at: float | None = None
+        self._terminate = threading.Event()
+        self._abandoned = threading.Event()
+        self._is_busy = False
+        self._is_ours_to_report = True
+
+    # --- the stretch ---
+
+    def prepare(self) -> None:
+        self._in_background(self._prepare)
+
+    def start(self) -> None:
+        self._in_background(self._run)
+
+    def interrupt(self, grace_seconds: float) -> None:
+        self._end_within(grace_seconds / self._site.speed)
+
+    def stop(self, grace_seconds: float) -> None:
+        self._end_within(max(_LEAST_STOP_GRACE_SECONDS, grace_seconds / self._site.speed))
+
+    def upload(self) -> None:
+        self._in_background(self._upload)
+
+    def abandon(self) -> None:
+        with self._lock:
+            self._abandoned.set()
+            self._kill_at = time.monotonic()
+            self._terminate.set()
+            is_busy = self._is_busy
+        if not is_busy:
+            self._clean_up()
+
+    def _end_within(self, seconds: float) -> None:
+        with self._lock:
+            self._is_ours_to_report = False
+            self._kill_at = time.monotonic() + seconds
+            self._terminate.set()
+            is_busy = self._is_busy
+        if not is_busy:
+            self._site.stopped()
+
+    def _in_background(self, task: Callable[[], Callable[[], None] | None]) -> None:
+        """Run a task in a thread of its own and report what it returns, unless the job was ended meanwhile."""
+        self._is_busy = True
+        threading.Thread(
+            target=self._perform, args=(task,), name=f"job {self._job.name}", daemon=True
+        ).start()
+
+    def _perform(self, task: Callable[[], Callable[[], None] | None]) -> None:
+        try:
+            report = task()
+        except Exception:
+            log.exception("%s: the container failed", self._job.name)
+            reason = "InternalServerError: We encountered an internal error. Please try again."
+            report = lambda: self._fail(reason)  # noqa: E731
+        with self._lock:
+            self._is_busy = False
+            if not self._is_ours_to_report:
+                self._is_ours_to_report = True
+                report = self._site.stopped
+        if self._abandoned.is_set():
+            self._clean_up()
+        elif report:
+            report()
+
+    def _fail(self, reason: str) -> None:
+        # Which of the three is waited for, the engine knows; the other reports are ignored.
+        self._site.prepared(reason)
+        self._site.exited(reason)
+        self._site.uploaded(reason)
+
+    def _clean_up(self) -> None:
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    # --- Downloading ---
+
+    def _prepare(self) -> Callable[[], None]:
+        try:
+            self._program = self._shop.images.program_for(self._job)
+            for host in self._hosts:
+                self._furnish(host)
+        except (UnmappedImageError, InputError) as exc:
+            reason = str(exc)
+        except NoSuchBucketError as exc:
+            reason = f"ClientError: Checkpoint download failed: {exc}."
+        else:
+            return self._site.prepared
+        return lambda: self._site.prepared(reason)
+
+    def _furnish(self, host: Host) -> None:
+        for name in ("input/config", "input/data", "model", "output/data", "code"):
+            (host.base / name).mkdir(parents=True)
+        for name in ("tmp", "opt", "home"):
+            (host.folder / name).mkdir()
+        write_config(self._job, host, self._hosts)
+        for channel in self._job.request.get("InputDataConfig") or ():
+            copy_channel(
+                self._shop.objects,
+                channel,
+                host.base / "input" / "data" / channel["ChannelName"],
+                host_index=host.index,
+                host_count=len(self._hosts),
+                should_go_on=lambda: not self._terminate.is_set(),
+            )
+        if self._job.checkpoint_uri is not None:
+            folder = host.base / checkpoint_folder(self._job)
+            folder.mkdir(parents=True, exist_ok=True)
+            sync = CheckpointSync(
+                self._shop.objects,
+                uri=self._job.checkpoint_uri,
+                folder=folder,
+                uploaded=self._site.checkpoint_uploaded,
+            )
+            sync.restore(lambda: not self._terminate.is_set())
+            self._syncs[host.name] = sync
+
+    # --- Training ---
+
+    def _run(self) -> Callable[[], None] | None:
+        containers: list[_Container] = []
+        try:
+            for host in self._hosts:
+                containers.append(self._launch(host))  # noqa: PERF401  (what is launched must be killed, whatever happens)
+            code = self._attend(containers)
+        finally:
+            for container in containers:
+                self._kill(container)
+        if self._abandoned.is_set():
+            return None
+        for container in containers:
+            container.reader.join(timeout=5)
+            if container.sync:
+                self._sync(container, is_final=True)
+        failure = None if code == 0 else self._failure(code)
+        return lambda: self._site.exited(failure)
+
+    def _launch(self, host: Host) -> _Container:
+        assert self._program is not None  # noqa: S101
+        spec_file = host.folder / "container.json"
+        spec_file.write_text(json.dumps(self._launch_spec(host, self._program)), encoding="utf-8")
+        process = subprocess.Popen(
+            [sys.executable, "-I", str(_LAUNCHER), str(spec_file)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            start_new_session=True,
+        )
+        stream = self._shop.logs.open(self._job.name, host.name, self._site.started_at)
+        reader = threading.Thread(
+            target=_copy_lines, args=(process, stream), name=f"log {host.name}", daemon=True
+        )
+        reader.start()
+        return _Container(host=host, process=process, reader=reader, sync=self._syncs.get(host.name))
+
+    def _launch_spec(self, host: Host, program: Program) -> dict[str, Any]:
+        is_isolated = self._shop.can_isolate
+        hosts_file = host.folder / "hosts"
+        names = " ".join(h.name for h in self._hosts)
+        hosts_file.write_text(f"127.0.0.1 localhost {names}\n{_own_hosts()}", encoding="utf-8")
+        return {
+            "isolate": is_isolated,
+            "base": str(host.base),
+            "stand_in": str(host.folder / "opt"),
+            "hostname": host.name,
+            "hosts_file": str(hosts_file),
+            "cwd": "/opt/ml/code" if is_isolated else str(host.base / "code"),
+            "command": list(program.command),
+            "env": container_environment(
+                self._job,
+                host,
+                endpoint_url=self._shop.endpoint_url,
+                bin_folder=program.bin_folder,
+                is_isolated=is_isolated,
+            ),
+        }
+
+    def _attend(self, containers: list[_Container]) -> int:
+        """Watch over the containers until all are gone or one failed; returns the exit code of the job."""
+        has_terminated = False
+        while True:
+            codes = [container.process.poll() for container in containers]
+            if any(codes) or all(code == 0 for code in codes):
+                return next((code for code in codes if code), 0)
+            if self._terminate.is_set() and not has_terminated:
+                has_terminated = True
+                for container in containers:
+                    container.process.send_signal(signal.SIGTERM)
+            if self._kill_at is not None and time.monotonic() >= self._kill_at:
+                return 137
+            for container in containers:
+                if container.sync and time.monotonic() - container.looked_at >= _SYNC_EVERY_SECONDS:
+                    self._sync(container)
+            self._terminate.wait(_POLL_SECONDS) if not has_terminated else time.sleep(_POLL_SECONDS)
+
+    def _sync(self, container: _Container, *, is_final: bool = False) -> None:
+        assert container.sync is not None  # noqa: S101
+        try:
+            container.sync.sync(
+                being_written=lambda: (
+                    container.being_written
+                    if is_final
+                    else files_being_written(processes_of(container.process.pid))
+                ),
+                is_final=is_final,
+            )
+        except NoSuchBucketError as exc:
+            log.warning("%s: checkpoints are not synced: %s", self._job.name, exc)
+        container.looked_at = time.monotonic()
+
+    def _kill(self, container: _Container) -> None:
+        """Kill everything the container runs, and note which files it was writing."""
+        processes = processes_of(container.process.pid)
+        if container.process.poll() is None:
+            # Stand still first, so that the files open for writing are those that are torn.
+            for process in processes:
+                _signal(process, signal.SIGSTOP)
+            processes = processes_of(container.process.pid)
+            container.being_written = files_being_written(processes)
+        for process in processes:
+            _signal(process, signal.SIGKILL)
+        try:
+            os.killpg(container.process.pid, signal.SIGKILL)
+        except (ProcessLookupError, PermissionError):
+            pass
+        container.process.wait()
+
+    def _failure(self, code: int) -> str:
+        """`FailureReason`: the failure file's text, cut at 1024 characters in all."""
+        code = code if code >= 0 else 128 - code
+        for host in self._hosts:
+            try:
+                text = (host.base / "output" / "failure").read_text(encoding="utf-8", errors="replace")
+            except OSError:
+                continue
+            return f"AlgorithmError: {text}, exit code: {code}"[:1024]
+        return f"AlgorithmError: , exit code: {code}"
+
+    # --- Uploading ---
+
+    def _upload(self) -> Callable[[], None]:
+        first = self._hosts[0]
+        try:
+            self._upload_model(first.base / "model")
+            output = first.base / "output" / "data"
+            if any(output.iterdir()):
+                self._put(f"{self._job.output_uri}/output.tar.gz", pack(output))
+        except NoSuchBucketError as exc:
+            reason = f"ClientError: Artifact upload failed: {exc}."
+            return lambda: self._site.uploaded(reason)
+        return self._site.uploaded
+
+    def _upload_model(self, folder: Path) -> None:
+        if not self._job.is_uncompressed_output:
+            self._put(self._job.model_uri, pack(folder))
+            return
+        for path in sorted(folder.rglob("*")):
+            if path.is_file() and not path.is_symlink():
+                self._put(f"{self._job.model_uri}{path.relative_to(folder).as_posix()}", path.read_bytes())
+
+    def _put(self, uri: str, content: bytes) -> None:
+        self._shop.objects.write(*split_uri(uri), content)
+
+
+# --- the parts of the contract, as plain functions ---
+
+
+def hosts_of(job: TrainingJob, folder: Path) -> tuple[Host, ...]:
+    """`algo-1` to `algo-n`, over all instance groups."""
+    groups = job.resources.get("InstanceGroups") or [
+        {
+            "InstanceGroupName": "homogeneousCluster",
+            "InstanceType": job.instance_type,
+            "InstanceCount": job.instance_count,
+        }
+    ]
+    slots = [group for group in groups for _ in range(int(group["InstanceCount"]))]
+    return tuple(
+        Host(
+            name=f"algo-{index + 1}",
+            index=index,
+            instance_type=group["InstanceType"],
+            group=group["InstanceGroupName"],
+            folder=folder / f"algo-{index + 1}",
+        )
+        for index, group in enumerate(slots)
+    )
+
+
+def checkpoint_folder(job: TrainingJob) -> str:
+    """The checkpoint folder below /opt/ml. Raises `InputError` for a path elsewhere, or over the platform's own."""
+    local_path = (job.request.get("CheckpointConfig") or {}).get("LocalPath") or DEFAULT_CHECKPOINT_PATH
+    relative = os.path.relpath(local_path, "/opt/ml")
+    if relative.split("/")[0] in ("..", ".", "input", "output", "model", "code"):
+        raise InputError(
+            f"ClientError: CheckpointConfig.LocalPath is {local_path}: the local SageMaker syncs folders of their own "
+            "below /opt/ml, such as /opt/ml/checkpoints."
+        )
+    return relative
+
+
+def write_config(job: TrainingJob, host: Host, hosts: tuple[Host, ...]) -> None:
+    """The JSON files of /opt/ml/input/config."""
+    groups: dict[str, list[Host]] = {}
+    for each in hosts:
+        groups.setdefault(each.group, []).append(each)
+    files: dict[str, object] = {
+        "hyperparameters": dict(job.hyperparameters),
+        "resourceconfig": {
+            "current_host": host.name,
+            "current_instance_type": host.instance_type,
+            "current_group_name": host.group,
+            "hosts": sorted(h.name for h in hosts),
+            "instance_groups": [
+                {
+                    "instance_group_name": name,
+                    "instance_type": members[0].instance_type,
+                    "hosts": [h.name for h in members],
+                }
+                for name, members in groups.items()
+            ],
+            "network_interface_name": "eth0",
+        },
+        "inputdataconfig": {
+            channel["ChannelName"]: channel_config(job, channel)
+            for channel in job.request.get("InputDataConfig") or ()
+        },
+    }
+    if job.checkpoint_uri is not None:
+        files["checkpointconfig"] = {"LocalPath": f"/opt/ml/{checkpoint_folder(job)}"}
+    for name, content in files.items():
+        (host.base / "input" / "config" / f"{name}.json").write_text(json.dumps(content), encoding="utf-8")
+
+
+def channel_config(job: TrainingJob, channel: dict[str, Any]) -> dict[str, str]:
+    source = channel["DataSource"].get("S3DataSource") or {}
+    config = {
+        "TrainingInputMode": channel.get("InputMode")
+        or job.request["AlgorithmSpecification"]["TrainingInputMode"],
+        "S3DistributionType": source.get("S3DataDistributionType") or "FullyReplicated",
+        "RecordWrapperType": channel.get("RecordWrapperType") or "None",
+    }
+    if channel.get("ContentType"):
+        config["ContentType"] = channel["ContentType"]
+    return config
+
+
+def container_environment(
+    job: TrainingJob, host: Host, *, endpoint_url: str, bin_folder: str | None, is_isolated: bool
+) -> dict[str, str]:
+    """The whole environment of a container's first process."""
+    base = "/opt/ml" if is_isolated else str(host.base)
+    path = os.environ.get("PATH", os.defpath)
+    environment = {
+        "PATH": f"{bin_folder}{os.pathsep}{path}" if bin_folder else path,
+        "HOME": str(host.folder / "home"),
+        "TMPDIR": str(host.folder / "tmp"),
+        "LANG": "C.UTF-8",
+        "PYTHONUNBUFFERED": "1",
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "TRAINING_JOB_NAME": job.name,
+        "TRAINING_JOB_ARN": job.arn,
+        "AWS_REGION": REGION,
+        "AWS_DEFAULT_REGION": REGION,
+        "AWS_ENDPOINT_URL": endpoint_url,
+        "AWS_ACCESS_KEY_ID": "local",
+        "AWS_SECRET_ACCESS_KEY": "local",
+    }
+    if job.checkpoint_uri is not None:
+        environment["SM_CHECKPOINT_DIR"] = f"{base}/{checkpoint_folder(job)}"
+    if not is_isolated:
+        environment["SAGEMAKER_BASE_DIR"] = base
+        # The toolkit would otherwise wait for a host named algo-1, which nobody outside a container knows.
+        environment["SM_STUDIO_LOCAL_MODE"] = "true"
+    return environment | dict(job.environment)
+
+
+def pack(folder: Path) -> bytes:
+    """A folder's content as tar.gz, the names relative to it."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz", compresslevel=6) as archive:
+        for path in sorted(folder.iterdir()):
+            archive.add(path, arcname=path.name)
+    return buffer.getvalue()
+
+
+def _copy_lines(process: subprocess.Popen[str], stream: LogStream) -> None:
+    if process.stdout is None:
+        return
+    with process.stdout as lines:
+        for line in lines:
+            stream.write(line.rstrip("\r\n"))
+
+
+def _own_hosts() -> str:
+    try:
+        return Path("/etc/hosts").read_text(encoding="utf-8")
+    except OSError:
+        return ""
+
+
+def _signal(process: psutil.Process, number: int) -> None:
+    try:
+        process.send_signal(number)
+    except psutil.Error:
+        pass

@@ -1,0 +1,171 @@
+"""`/_local/`: what people and tests do to the local cloud that no AWS API can, and a page that shows the jobs.
+
+GET  /_local/           a page for people
+GET  /_local/health     {"status": "ok"}
+GET  /_local/clock      {"now": ISO 8601, "speed": n}
+PUT  /_local/capacity   {"instance_type": "ml.m5.xlarge", "available": false}
+POST /_local/interrupt  {"training_job_name": "..."}
+POST /_local/faults     {"operation": "DescribeTrainingJob", "error": "ThrottlingException", "count": 2}
+POST /_local/reset      forget everything, S3 and queues too
+"""
+
+from __future__ import annotations
+
+import html
+import json
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+from .engine import Engine, NotInterruptibleError
+from .faults import Fault, Faults
+from .operations import HANDLERS
+from .protocol import Reply
+from .store import TrainingJob
+
+PREFIX = "/_local/"
+_MAX_COUNT = 10_000
+
+Fields: TypeAlias = dict[str, Any]
+
+
+class BadControlRequestError(ValueError):
+    """A control request that cannot be done: the text says why."""
+
+
+class Control:
+    """Answers everything below `/_local/`."""
+
+    def __init__(self, engine: Engine, faults: Faults, *, forget: Callable[[], None]) -> None:
+        self._engine = engine
+        self._faults = faults
+        self._forget = forget
+        self._routes: dict[tuple[str, str], Callable[[bytes], Reply]] = {
+            ("GET", ""): lambda _: self._page(),
+            ("GET", "health"): lambda _: _json({"status": "ok"}),
+            ("GET", "clock"): lambda _: self._clock(),
+            ("PUT", "capacity"): self._capacity,
+            ("POST", "interrupt"): self._interrupt,
+            ("POST", "faults"): self._fault,
+            ("POST", "reset"): lambda _: self._reset(),
+        }
+
+    def answer(self, method: str, path: str, body: bytes | None) -> Reply:
+        name = path.removeprefix(PREFIX).strip("/")
+        route = self._routes.get((method, name))
+        if route is None:
+            known = [f"{verb} {PREFIX}{each}" for verb, each in self._routes]
+            is_known_name = any(each == name for _, each in self._routes)
+            status = 405 if is_known_name else 404
+            return _json({"error": f"{method} {path} is unknown. Known: {', '.join(known)}."}, status)
+        try:
+            return route(body or b"")
+        except (BadControlRequestError, NotInterruptibleError) as exc:
+            return _json({"error": str(exc)}, 400)
+
+    def _clock(self) -> Reply:
+        clock = self._engine.clock
+        return _json({"now": clock.now().isoformat(), "speed": clock.speed})
+
+    def _capacity(self, body: bytes) -> Reply:
+        fields = _fields(body, {"instance_type": str, "available": bool})
+        instance_type = fields["instance_type"]
+        if not instance_type.startswith("ml."):
+            raise BadControlRequestError(
+                f"instance_type is {instance_type!r}: give a type such as ml.m5.xlarge."
+            )
+        self._engine.set_capacity(instance_type, available=fields["available"])
+        return _json(fields)
+
+    def _interrupt(self, body: bytes) -> Reply:
+        fields = _fields(body, {"training_job_name": str})
+        self._engine.interrupt(fields["training_job_name"])
+        return _json(fields)
+
+    def _fault(self, body: bytes) -> Reply:
+        fields = _fields(body, {"operation": str, "error": str, "count": int}, defaults={"count": 1})
+        if fields["operation"] not in HANDLERS:
+            raise BadControlRequestError(
+                f"operation is {fields['operation']!r}: give one of {', '.join(HANDLERS)}."
+            )
+        if fields["error"] not in set(Fault):
+            raise BadControlRequestError(f"error is {fields['error']!r}: give one of {', '.join(Fault)}.")
+        if not 1 <= fields["count"] <= _MAX_COUNT:
+            raise BadControlRequestError(f"count is {fields['count']}: give 1 to {_MAX_COUNT}.")
+        self._faults.add(fields["operation"], Fault(fields["error"]), fields["count"])
+        return _json(fields)
+
+    def _reset(self) -> Reply:
+        self._faults.clear()
+        self._engine.reset()
+        self._forget()
+        return _json({"status": "reset"})
+
+    def _page(self) -> Reply:
+        with self._engine as now:
+            jobs = list(self._engine.store.jobs())[-500:]
+        rows = (
+            "\n".join(_row(job) for job in reversed(jobs))
+            or '<tr><td colspan="6">No training jobs yet.</td></tr>'
+        )
+        page = _PAGE.format(
+            now=now.isoformat(sep=" ", timespec="seconds"), speed=self._engine.clock.speed, rows=rows
+        )
+        return Reply(body=page.encode(), content_type="text/html; charset=utf-8")
+
+
+def _fields(body: bytes, wanted: dict[str, type], *, defaults: Fields | None = None) -> Fields:
+    """The members of a JSON object, each of its type; raises with the reason otherwise."""
+    try:
+        given = json.loads(body)
+    except ValueError as exc:
+        raise BadControlRequestError(f"The body is not JSON: {exc}.") from exc
+    if not isinstance(given, dict):
+        raise BadControlRequestError("The body must be a JSON object.")
+    fields = (defaults or {}) | given
+    for name, kind in wanted.items():
+        value = fields.get(name)
+        if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+            raise BadControlRequestError(f"{name} is {value!r}: give a {kind.__name__}.")
+    unknown = sorted(set(fields) - set(wanted))
+    if unknown:
+        raise BadControlRequestError(f"{', '.join(unknown)} is unknown. Known: {', '.join(wanted)}.")
+    return fields
+
+
+def _json(content: object, status: int = 200) -> Reply:
+    return Reply(status=status, body=json.dumps(content).encode(), content_type="application/json")
+
+
+_PAGE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><meta http-equiv="refresh" content="2">
+<title>Local SageMaker</title><style>
+body {{ font: 14px/1.4 system-ui, sans-serif; margin: 2rem; }}
+table {{ border-collapse: collapse; width: 100%; }}
+th, td {{ text-align: left; padding: .4rem .6rem; border-bottom: 1px solid #8884; vertical-align: top; }}
+td.timeline {{ font-size: 12px; }}
+</style></head><body>
+<h1>Local SageMaker</h1>
+<p>Simulated time {now} UTC, {speed:g} seconds per second. Training jobs, the newest first.</p>
+<table><thead><tr><th>Training job</th><th>Instances</th><th>Status</th><th>Training s</th><th>Billable s</th>
+<th>Timeline</th></tr></thead><tbody>
+{rows}
+</tbody></table></body></html>
+"""
+
+
+def _row(job: TrainingJob) -> str:
+    kind = "spot" if job.is_spot else "on demand"
+    status = f"{job.status} / {job.secondary_status}"
+    if job.failure_reason:
+        status += f": {job.failure_reason[:200]}"
+    timeline = " › ".join(f"{t.started_at:%H:%M:%S} {t.status}" for t in job.transitions)
+    seconds = "" if job.started_at is None else f"{job.held_seconds:.0f}"
+    cells = (
+        job.name,
+        f"{job.instance_count} × {job.instance_type} {kind}",
+        status,
+        seconds,
+        "" if job.billed_seconds is None else str(job.billed_seconds),
+    )
+    texts = "".join(f"<td>{html.escape(cell)}</td>" for cell in cells)
+    return f'<tr>{texts}<td class="timeline">{html.escape(timeline)}</td></tr>'

@@ -1,0 +1,331 @@
+"""One handler per SageMaker operation this server knows itself; `HANDLERS` is the dispatch table.
+
+A handler takes the request's members (valid in form) and returns the response's, with datetimes; the protocol does the rest.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any, TypeAlias
+
+from spot_training.domain.lifecycle import Transition
+
+from . import rules
+from .engine import Engine
+from .search import search_jobs
+from .store import TrainingJob
+from .validation import ValidationError
+
+Params: TypeAlias = Mapping[str, Any]
+Handler: TypeAlias = Callable[[Engine, Params], dict[str, Any]]
+
+DEFAULT_PAGE = 10
+
+
+def create_training_job(engine: Engine, params: Params) -> dict[str, Any]:
+    rules.check_create(params)
+    tags = {tag["Key"]: tag["Value"] for tag in params.get("Tags") or ()}
+    job = engine.create({key: value for key, value in params.items() if value is not None}, tags)
+    return {"TrainingJobArn": job.arn}
+
+
+def describe_training_job(engine: Engine, params: Params) -> dict[str, Any]:
+    with engine as now:
+        job = engine.store.get(params["TrainingJobName"])
+    if job is None:
+        raise ValidationError(rules.NOT_FOUND)
+    return description_of(job, now)
+
+
+def list_training_jobs(engine: Engine, params: Params) -> dict[str, Any]:
+    """`StatusEquals` is applied after a page was taken, as on AWS: a page can be empty and have a NextToken."""
+    with engine:
+        jobs = [job for job in engine.store.jobs() if _is_listed(job, params)]
+    sort_key = _SORT_KEYS[params.get("SortBy") or "CreationTime"]
+    is_descending = params.get("SortOrder") == "Descending"
+    jobs.sort(key=lambda job: (sort_key(job), job.name), reverse=is_descending)
+    page, token = take_page(jobs, params, sort_key=sort_key, is_descending=is_descending)
+    status = params.get("StatusEquals")
+    response: dict[str, Any] = {
+        "TrainingJobSummaries": [summary_of(job) for job in page if status is None or job.status == status]
+    }
+    if token:
+        response["NextToken"] = token
+    return response
+
+
+def stop_training_job(engine: Engine, params: Params) -> dict[str, Any]:
+    engine.stop(params["TrainingJobName"])
+    return {}
+
+
+def delete_training_job(engine: Engine, params: Params) -> dict[str, Any]:
+    engine.delete(params["TrainingJobName"])
+    return {}
+
+
+def update_training_job(engine: Engine, params: Params) -> dict[str, Any]:
+    """Accepts what AWS lets change in flight and keeps nothing of it: this server has no profiler and no warm pool."""
+    with engine:
+        job = engine.store.get(params["TrainingJobName"])
+        if job is None:
+            raise ValidationError(rules.NOT_FOUND)
+        if job.is_over and not params.get("ResourceConfig"):
+            raise ValidationError(
+                f"The request was rejected because the training job is in status {job.status}."
+            )
+        return {"TrainingJobArn": job.arn}
+
+
+def search(engine: Engine, params: Params) -> dict[str, Any]:
+    with engine as now:
+        records = [
+            description_of(job, now)
+            | {"Tags": _tag_list(engine.store.tags(job.arn)), "CreationTime": job.created_at}
+            for job in engine.store.jobs()
+        ]
+    found = search_jobs(records, params)
+    start = _offset(params)
+    size = params.get("MaxResults") or 100
+    response: dict[str, Any] = {
+        "Results": [{"TrainingJob": record} for record in found[start : start + size]]
+    }
+    response["TotalHits"] = {"Value": len(found), "Relation": "EqualTo"}
+    if start + size < len(found):
+        response["NextToken"] = _token({"offset": start + size})
+    return response
+
+
+def add_tags(engine: Engine, params: Params) -> dict[str, Any]:
+    with engine:
+        tags = _tags_of(engine, params)
+        tags.update({tag["Key"]: tag["Value"] for tag in params["Tags"]})
+        if len(tags) > 50:
+            for tag in params["Tags"]:
+                tags.pop(tag["Key"], None)
+            raise ValidationError("A resource can have 50 tags at most.")
+        return {"Tags": _tag_list(tags)}
+
+
+def list_tags(engine: Engine, params: Params) -> dict[str, Any]:
+    with engine:
+        tags = _tag_list(_tags_of(engine, params))
+    start = _offset(params)
+    size = params.get("MaxResults") or 50
+    response: dict[str, Any] = {"Tags": tags[start : start + size]}
+    if start + size < len(tags):
+        response["NextToken"] = _token({"offset": start + size})
+    return response
+
+
+def delete_tags(engine: Engine, params: Params) -> dict[str, Any]:
+    with engine:
+        tags = _tags_of(engine, params)
+        for key in params["TagKeys"]:
+            tags.pop(key, None)
+    return {}
+
+
+HANDLERS: dict[str, Handler] = {
+    "CreateTrainingJob": create_training_job,
+    "DescribeTrainingJob": describe_training_job,
+    "ListTrainingJobs": list_training_jobs,
+    "StopTrainingJob": stop_training_job,
+    "DeleteTrainingJob": delete_training_job,
+    "UpdateTrainingJob": update_training_job,
+    "Search": search,
+    "AddTags": add_tags,
+    "ListTags": list_tags,
+    "DeleteTags": delete_tags,
+}
+
+
+def is_ours(operation: str, params: object) -> bool:
+    """Whether a call concerns training jobs. Tags and searches of other resources are moto's."""
+    if operation not in HANDLERS:
+        return False
+    if not isinstance(params, dict):
+        return True
+    if operation == "Search":
+        resource = params.get("Resource")
+        return (
+            not isinstance(resource, str)
+            or resource in ("TrainingJob", "")
+            or resource not in _OTHER_RESOURCES
+        )
+    if operation in ("AddTags", "ListTags", "DeleteTags"):
+        arn = params.get("ResourceArn")
+        return not isinstance(arn, str) or ":training-job/" in arn or not arn.startswith("arn:")
+    return True
+
+
+_OTHER_RESOURCES = frozenset(
+    {"Experiment", "ExperimentTrial", "ExperimentTrialComponent", "Endpoint", "Model", "ModelPackage", "Pipeline",
+     "ModelPackageGroup", "PipelineExecution", "FeatureGroup", "FeatureMetadata", "Image", "ImageVersion", "Project",
+     "HyperParameterTuningJob", "ModelCard"}
+)  # fmt: skip
+
+
+# --- what a job looks like ---
+
+#: Members of the request that the description repeats as they came.
+_ECHOED = (
+    "HyperParameters", "AlgorithmSpecification", "RoleArn", "InputDataConfig", "OutputDataConfig", "ResourceConfig",
+    "VpcConfig", "CheckpointConfig", "DebugHookConfig", "ExperimentConfig", "DebugRuleConfigurations",
+    "TensorBoardOutputConfig", "ProfilerConfig", "ProfilerRuleConfigurations", "Environment", "RetryStrategy",
+    "RemoteDebugConfig", "InfraCheckConfig",
+)  # fmt: skip
+
+
+def description_of(job: TrainingJob, now: datetime) -> dict[str, Any]:
+    """DescribeTrainingJob's response. Which member is there when is said in the docs; None is left out."""
+    described: dict[str, Any] = {
+        "TrainingJobName": job.name,
+        "TrainingJobArn": job.arn,
+        "ModelArtifacts": {"S3ModelArtifacts": job.model_uri},
+        "TrainingJobStatus": str(job.status),
+        "SecondaryStatus": str(job.secondary_status),
+        "FailureReason": job.failure_reason,
+        **{key: job.request.get(key) for key in _ECHOED},
+        "AlgorithmSpecification": {"EnableSageMakerMetricsTimeSeries": False}
+        | job.request["AlgorithmSpecification"],
+        "InputDataConfig": _channels(job),
+        "OutputDataConfig": {"KmsKeyId": ""} | job.request["OutputDataConfig"],
+        "ResourceConfig": _resources(job),
+        "StoppingCondition": {"MaxRuntimeInSeconds": job.max_runtime_seconds}
+        | (job.request.get("StoppingCondition") or {}),
+        "CreationTime": job.created_at,
+        "TrainingStartTime": job.started_at,
+        "TrainingEndTime": job.ended_at,
+        "LastModifiedTime": job.last_modified_at,
+        "SecondaryStatusTransitions": [_transition(t) for t in job.transitions],
+        "EnableNetworkIsolation": bool(job.request.get("EnableNetworkIsolation")),
+        "EnableInterContainerTrafficEncryption": bool(
+            job.request.get("EnableInterContainerTrafficEncryption")
+        ),
+        "EnableManagedSpotTraining": job.is_spot,
+        "TrainingTimeInSeconds": job.training_seconds_at(now),
+        "BillableTimeInSeconds": job.billed_seconds,
+    }
+    return {key: value for key, value in described.items() if value is not None}
+
+
+def summary_of(job: TrainingJob) -> dict[str, Any]:
+    summary = {
+        "TrainingJobName": job.name,
+        "TrainingJobArn": job.arn,
+        "CreationTime": job.created_at,
+        "TrainingEndTime": job.ended_at,
+        "LastModifiedTime": job.last_modified_at,
+        "TrainingJobStatus": str(job.status),
+        "SecondaryStatus": str(job.secondary_status),
+    }
+    return {key: value for key, value in summary.items() if value is not None}
+
+
+def _channels(job: TrainingJob) -> list[dict[str, Any]] | None:
+    channels = job.request.get("InputDataConfig")
+    return channels and [
+        {"CompressionType": "None", "RecordWrapperType": "None"} | channel for channel in channels
+    ]
+
+
+def _resources(job: TrainingJob) -> dict[str, Any]:
+    resources = dict(job.resources)
+    if job.selected_type:
+        resources |= {"SelectedInstanceType": job.selected_type, "SelectedInstanceCount": job.instance_count}
+    return resources
+
+
+def _transition(transition: Transition) -> dict[str, Any]:
+    entry: dict[str, Any] = {"Status": str(transition.status), "StartTime": transition.started_at}
+    if transition.ended_at is not None:
+        entry["EndTime"] = transition.ended_at
+    return entry | {"StatusMessage": transition.message}
+
+
+# --- lists ---
+
+_SORT_KEYS: dict[str, Callable[[TrainingJob], Any]] = {
+    "Name": lambda job: job.name,
+    "CreationTime": lambda job: job.created_at,
+    "Status": lambda job: str(job.status),
+}
+
+
+def _is_listed(job: TrainingJob, params: Params) -> bool:
+    wanted = params.get("NameContains")
+    if wanted and wanted.lower() not in job.name.lower():
+        return False
+    if params.get("WarmPoolStatusEquals") or params.get("TrainingPlanArnEquals"):
+        return False
+    return all(
+        is_kept(instant, _instant(params[name]))
+        for name, instant, is_kept in (
+            ("CreationTimeAfter", job.created_at, datetime.__ge__),
+            ("CreationTimeBefore", job.created_at, datetime.__le__),
+            ("LastModifiedTimeAfter", job.last_modified_at, datetime.__ge__),
+            ("LastModifiedTimeBefore", job.last_modified_at, datetime.__le__),
+        )
+        if params.get(name) is not None
+    )
+
+
+def _instant(seconds: float) -> datetime:
+    try:
+        return datetime.fromtimestamp(seconds, UTC)
+    except (OverflowError, ValueError, OSError) as exc:
+        raise ValidationError(f"Invalid timestamp: {seconds}") from exc
+
+
+def take_page(
+    jobs: list[TrainingJob], params: Params, *, sort_key: Callable[[TrainingJob], Any], is_descending: bool
+) -> tuple[list[TrainingJob], str | None]:
+    """A page and the token of the next. A token names the last job seen, so new jobs do not shift the pages."""
+    size = params.get("MaxResults") or DEFAULT_PAGE
+    start = 0
+    if params.get("NextToken"):
+        after = _read_token(params["NextToken"], "after")
+        keys = [[_plain(sort_key(job)), job.name] for job in jobs]
+        start = next(
+            (i for i, key in enumerate(keys) if (key < after if is_descending else key > after)), len(jobs)
+        )
+    page = jobs[start : start + size]
+    has_more = start + size < len(jobs)
+    return page, _token({"after": [_plain(sort_key(page[-1])), page[-1].name]}) if has_more else None
+
+
+def _plain(value: Any) -> Any:
+    return value.timestamp() if isinstance(value, datetime) else value
+
+
+def _offset(params: Params) -> int:
+    return int(_read_token(params["NextToken"], "offset")) if params.get("NextToken") else 0
+
+
+def _token(content: dict[str, Any]) -> str:
+    return base64.urlsafe_b64encode(json.dumps(content).encode()).decode()
+
+
+def _read_token(token: str, key: str) -> Any:
+    try:
+        return json.loads(base64.urlsafe_b64decode(token))[key]
+    except (ValueError, KeyError, TypeError) as exc:
+        raise ValidationError("Invalid NextToken.") from exc
+
+
+# --- tags ---
+
+
+def _tags_of(engine: Engine, params: Params) -> dict[str, str]:
+    job = engine.store.find_by_arn(params["ResourceArn"])
+    if job is None:
+        raise ValidationError(rules.NOT_FOUND)
+    return engine.store.tags(job.arn)
+
+
+def _tag_list(tags: Mapping[str, str]) -> list[dict[str, str]]:
+    return [{"Key": key, "Value": value} for key, value in tags.items()]

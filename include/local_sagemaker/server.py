@@ -1,0 +1,457 @@
+"""One port: SageMaker's training operations and `/_local/` answered here, everything else by moto, in this process.
+
+An HTTP/1.1 server of its own, because the servers moto brings close the connection after each answer, and boto3 keeps its
+connections: one thread per connection, keep-alive, `Expect: 100-continue`, chunked bodies, bodies of any size streamed
+to moto. An answer that must get lost closes the connection.
+"""
+
+from __future__ import annotations
+
+import http.client
+import io
+import logging
+import shutil
+import socket
+import socketserver
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from email.utils import formatdate
+from pathlib import Path
+from typing import IO, Any, TypeAlias
+from urllib.parse import unquote_to_bytes
+
+from . import protocol
+from .clock import Clock, SimulatedClock
+from .container import ScriptWork, Workshop
+from .control import PREFIX as CONTROL_PREFIX
+from .control import Control
+from .engine import Engine
+from .faults import Faults
+from .images import Images, load_images
+from .logs import MotoLogs
+from .market import Market, MarketSpec
+from .objects import MotoObjects
+from .protocol import Reply, SageMakerProtocol
+from .store import Store, TrainingJob
+from .work import SimulatedWork, Site, Work, work_seconds
+
+log = logging.getLogger(__name__)
+
+WsgiApp: TypeAlias = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
+
+_IDLE_SECONDS = 300
+_MAX_LINE = 64 * 1024
+_MAX_HEADERS = 200
+_IN_MEMORY_BYTES = 8 * 1024 * 1024
+
+
+class LocalSageMaker:
+    """The whole local cloud. `start` it, use `url`, `close` it."""
+
+    def __init__(
+        self,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        clock: Clock | None = None,
+        market: MarketSpec | None = None,
+        images: Images | None = None,
+    ) -> None:
+        self._clock = clock or SimulatedClock()
+        self._root = Path(tempfile.mkdtemp(prefix="local-sagemaker-"))
+        self._http = _HttpServer((host, port))
+        self.url = (
+            f"http://{'127.0.0.1' if host in ('0.0.0.0', '::', '') else host}:{self._http.server_address[1]}"  # noqa: S104
+        )
+        self._objects = MotoObjects()
+        self._workshop = Workshop(
+            objects=self._objects,
+            logs=MotoLogs(self._clock.now),
+            images=images or load_images(),
+            endpoint_url=self.url,
+            root=self._root,
+        )
+        self.engine = Engine(
+            clock=self._clock,
+            market=Market(market or MarketSpec(), started_at=self._clock.now()),
+            store=Store(),
+            work_for=self._work_for,
+            listeners=(log_transition,),
+        )
+        faults = Faults()
+        self._http.sagemaker = SageMakerProtocol(self.engine, faults)
+        self._http.control = Control(self.engine, faults, forget=_forget_moto)
+        self._http.moto = _moto_app()
+        self._thread = threading.Thread(target=self._http.serve_forever, name="http", daemon=True)
+
+    def start(self) -> None:
+        self.engine.start()
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop serving, kill every job's processes, remove the files."""
+        self._http.shutdown()
+        self._http.server_close()
+        self.engine.close()
+        for thread in threading.enumerate():
+            if thread.name.startswith("job "):
+                thread.join(timeout=3)
+        shutil.rmtree(self._root, ignore_errors=True)
+
+    def _work_for(self, site: Site, job: TrainingJob) -> Work:
+        if work_seconds(job) is not None:
+            return SimulatedWork(site, job, self._objects, lambda text: log.warning("%s", text))
+        return ScriptWork(site, job, self._workshop)
+
+
+def log_transition(job: TrainingJob) -> None:
+    """One line per visit and per message of a job, on the log."""
+    current = job.transitions[-1]
+    if job.is_over != (current.ended_at is not None):
+        return  # the terminal move has two parts: one line is enough
+    log.info(
+        "job=%s at=%s status=%s secondary=%s type=%s message=%r%s",
+        job.name,
+        job.last_modified_at.isoformat(timespec="seconds"),
+        job.status,
+        current.status,
+        job.instance_type,
+        current.message,
+        f" failure={job.failure_reason!r}" if job.failure_reason else "",
+    )
+
+
+def _moto_app() -> WsgiApp:
+    from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+
+    app: WsgiApp = DomainDispatcherApplication(create_backend_app)
+    return app
+
+
+def _forget_moto() -> None:
+    from moto.core.base_backend import BackendDict
+    from moto.core.model_instances import reset_model_data
+
+    BackendDict.reset()
+    reset_model_data()
+
+
+# --- HTTP ---
+
+
+class BadRequestError(ValueError):
+    """Bytes that are no HTTP request."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Request:
+    method: str
+    target: str
+    version: str
+    headers: list[tuple[str, str]]
+    body: IO[bytes]
+    length: int
+
+    def header(self, name: str) -> str:
+        return next((value for key, value in self.headers if key.lower() == name), "")
+
+    @property
+    def path(self) -> str:
+        return self.target.partition("?")[0]
+
+    @property
+    def keeps_alive(self) -> bool:
+        wish = self.header("connection").lower()
+        return wish == "keep-alive" if self.version == "HTTP/1.0" else wish != "close"
+
+    def read_at_most(self, limit: int) -> bytes | None:
+        """The body, or None when it is larger than the limit."""
+        return None if self.length > limit else self.body.read(self.length)
+
+
+class _HttpServer(socketserver.ThreadingTCPServer):
+    daemon_threads = True
+    block_on_close = False
+    allow_reuse_address = True
+    request_queue_size = 1024
+
+    sagemaker: SageMakerProtocol
+    control: Control
+    moto: WsgiApp
+
+    def __init__(self, address: tuple[str, int]) -> None:
+        super().__init__(address, _Connection)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        if not isinstance(sys.exc_info()[1], OSError):
+            log.exception("a connection failed")
+
+
+class _Connection(socketserver.StreamRequestHandler):
+    timeout = _IDLE_SECONDS
+    disable_nagle_algorithm = True
+    wbufsize = 0
+    server: _HttpServer
+
+    def handle(self) -> None:
+        try:
+            while self._handle_one():
+                pass
+        except TimeoutError:
+            pass
+        except BadRequestError as exc:
+            self._send(Reply(status=400, body=str(exc).encode(), content_type="text/plain"), keep_alive=False)
+
+    def _handle_one(self) -> bool:
+        """Answer one request; False when the connection is to be closed."""
+        request = self._read_request()
+        if request is None:
+            return False
+        target = request.header("x-amz-target")
+        reply: Reply | None
+        if target.startswith(protocol.TARGET_PREFIX):
+            body = request.read_at_most(protocol.MAX_BODY_BYTES)
+            reply = self.server.sagemaker.answer(target, request.header("content-type"), body)
+            if reply is None:
+                return self._pass_to_moto(request, io.BytesIO(body or b""))
+        elif request.path.startswith(CONTROL_PREFIX):
+            body = request.read_at_most(protocol.MAX_BODY_BYTES)
+            reply = self.server.control.answer(request.method, request.path, body)
+        else:
+            return self._pass_to_moto(request, request.body)
+        if reply.is_lost:
+            return False
+        keep_alive = request.keeps_alive and _is_drained(request)
+        self._send(reply, keep_alive=keep_alive)
+        return keep_alive
+
+    # --- reading ---
+
+    def _read_request(self) -> _Request | None:
+        line = self.rfile.readline(_MAX_LINE)
+        while line in (b"\r\n", b"\n"):
+            line = self.rfile.readline(_MAX_LINE)
+        if not line:
+            return None
+        parts = line.decode("latin-1").split()
+        if len(parts) != 3 or not parts[2].startswith("HTTP/1."):
+            raise BadRequestError("This is not HTTP/1.1.")
+        headers = self._read_headers()
+        names = {key.lower(): value for key, value in headers}
+        if names.get("expect", "").lower() == "100-continue":
+            self.connection.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
+        body, length = self._read_body(names)
+        return _Request(
+            method=parts[0], target=parts[1], version=parts[2], headers=headers, body=body, length=length
+        )
+
+    def _read_headers(self) -> list[tuple[str, str]]:
+        headers = []
+        for _ in range(_MAX_HEADERS):
+            line = self.rfile.readline(_MAX_LINE)
+            if line in (b"\r\n", b"\n", b""):
+                return headers
+            name, colon, value = line.decode("latin-1").partition(":")
+            if not colon or not name.strip():
+                raise BadRequestError("A header line has no name.")
+            headers.append((name.strip(), value.strip()))
+        raise BadRequestError("Too many headers.")
+
+    def _read_body(self, names: dict[str, str]) -> tuple[IO[bytes], int]:
+        if "chunked" in names.get("transfer-encoding", "").lower():
+            return self._read_chunks()
+        try:
+            length = int(names.get("content-length") or 0)
+        except ValueError as exc:
+            raise BadRequestError("Content-Length is no number.") from exc
+        if length < 0:
+            raise BadRequestError("Content-Length is negative.")
+        return _Bounded(self.rfile, length), length
+
+    def _read_chunks(self) -> tuple[IO[bytes], int]:
+        body = tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY_BYTES)
+        while True:
+            try:
+                size = int(self.rfile.readline(_MAX_LINE).partition(b";")[0], 16)
+            except ValueError as exc:
+                raise BadRequestError("A chunk has no size.") from exc
+            if size == 0:
+                break
+            shutil.copyfileobj(_Bounded(self.rfile, size), body)
+            self.rfile.readline(8)
+        while self.rfile.readline(_MAX_LINE) not in (b"\r\n", b"\n", b""):
+            pass
+        length = body.tell()
+        body.seek(0)
+        return body, length  # type: ignore[return-value]
+
+    # --- moto ---
+
+    def _pass_to_moto(self, request: _Request, body: IO[bytes]) -> bool:
+        status_line, headers = "500 Internal Server Error", [("Content-Type", "text/plain")]
+
+        def start_response(
+            status: str, given: list[tuple[str, str]], _exc_info: Any = None
+        ) -> Callable[..., Any]:
+            nonlocal status_line, headers
+            status_line, headers = status, given
+            return lambda _data: None
+
+        try:
+            chunks = self.server.moto(self._environ(request, body), start_response)
+            try:
+                content = b"".join(chunks)
+            finally:
+                close = getattr(chunks, "close", None)
+                if close:
+                    close()
+        except Exception:
+            log.exception("moto failed on %s %s", request.method, request.target)
+            status_line, headers = "500 Internal Server Error", [("Content-Type", "application/json")]
+            content = (
+                b'{"__type": "InternalFailure", "message": "moto failed; see the log of the local SageMaker"}'
+            )
+        keep_alive = request.keeps_alive and _is_drained(request)
+        self._send_raw(status_line, headers, content, is_head=request.method == "HEAD", keep_alive=keep_alive)
+        return keep_alive
+
+    def _environ(self, request: _Request, body: IO[bytes]) -> dict[str, Any]:
+        path, _, query = request.target.partition("?")
+        host, port = self.server.server_address[:2]
+        environ: dict[str, Any] = {
+            "REQUEST_METHOD": request.method,
+            "SCRIPT_NAME": "",
+            "PATH_INFO": unquote_to_bytes(path).decode("latin-1"),
+            "QUERY_STRING": query,
+            "REQUEST_URI": request.target,
+            "RAW_URI": request.target,
+            "SERVER_NAME": str(host),
+            "SERVER_PORT": str(port),
+            "SERVER_PROTOCOL": request.version,
+            "REMOTE_ADDR": self.client_address[0],
+            "REMOTE_PORT": self.client_address[1],
+            "CONTENT_LENGTH": str(request.length),
+            "wsgi.version": (1, 0),
+            "wsgi.url_scheme": "http",
+            "wsgi.input": body,
+            "wsgi.input_terminated": True,
+            "wsgi.errors": sys.stderr,
+            "wsgi.multithread": True,
+            "wsgi.multiprocess": False,
+            "wsgi.run_once": False,
+        }
+        return environ | _header_environ(request.headers)
+
+    # --- writing ---
+
+    def _send(self, reply: Reply, *, keep_alive: bool) -> None:
+        headers = [
+            ("x-amzn-RequestId", protocol.request_id()),
+            ("Content-Type", reply.content_type),
+            *reply.headers,
+        ]
+        status = f"{reply.status} {http.client.responses.get(reply.status, 'Unknown')}"
+        self._send_raw(status, headers, reply.body, is_head=False, keep_alive=keep_alive)
+
+    def _send_raw(
+        self, status: str, headers: list[tuple[str, str]], content: bytes, *, is_head: bool, keep_alive: bool
+    ) -> None:
+        code = int(status.split(maxsplit=1)[0])
+        has_body = not (is_head or code in (204, 304) or code < 200)
+        kept = [(k, v) for k, v in headers if k.lower() not in ("connection", "transfer-encoding", "date")]
+        if has_body or not any(k.lower() == "content-length" for k, _ in kept):
+            kept = [(k, v) for k, v in kept if k.lower() != "content-length"]
+            if code not in (204, 304):
+                kept.append(("Content-Length", str(len(content))))
+        lines = [f"HTTP/1.1 {status}", *(f"{k}: {_one_line(v)}" for k, v in kept)]
+        lines += [
+            f"Date: {formatdate(usegmt=True)}",
+            f"Connection: {'keep-alive' if keep_alive else 'close'}",
+            "",
+            "",
+        ]
+        head = "\r\n".join(lines).encode("latin-1", "replace")
+        self.connection.sendall(head + content if has_body else head)
+
+
+class _Bounded(io.RawIOBase):
+    """The next `length` bytes of a connection, and no more."""
+
+    def __init__(self, stream: IO[bytes], length: int) -> None:
+        self._stream = stream
+        self.left = length
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int | None = -1) -> bytes:
+        wanted = self.left if size is None or size < 0 else min(size, self.left)
+        data = self._stream.read(wanted) if wanted else b""
+        if wanted and not data:
+            raise BadRequestError("The body ended early.")
+        self.left -= len(data)
+        return data
+
+    def readinto(self, buffer: Any) -> int:
+        data = self.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+    def readall(self) -> bytes:
+        return self.read()
+
+    def readline(self, size: int | None = -1) -> bytes:
+        limit = self.left if size is None or size < 0 else min(size, self.left)
+        data = self._stream.readline(limit) if limit else b""
+        self.left -= len(data)
+        return data
+
+
+def _is_drained(request: _Request) -> bool:
+    """Read what nobody read, so that the next request starts at its start; False when that is too much."""
+    if not isinstance(request.body, _Bounded):
+        request.body.close()
+        return True
+    if request.body.left > _IN_MEMORY_BYTES:
+        return False
+    request.body.read()
+    return True
+
+
+def _header_environ(headers: list[tuple[str, str]]) -> dict[str, Any]:
+    """WSGI's names, as moto's own server makes them: S3 metadata with underscores keep their spelling."""
+    from moto.core.request import PRESERVED_HEADER_NAMES_ENVIRON_KEY, should_preserve_original_header_name
+
+    environ: dict[str, Any] = {}
+    preserved: dict[str, str] = {}
+    for name, value in headers:
+        if "_" in name:
+            if not should_preserve_original_header_name(name):
+                continue
+            preserved.setdefault(_environ_key(name), name)
+        key = _environ_key(name)
+        if key in ("CONTENT_LENGTH", "HTTP_TRANSFER_ENCODING", "HTTP_EXPECT"):
+            continue
+        environ[key] = f"{environ[key]},{value}" if key in environ else value
+    environ[PRESERVED_HEADER_NAMES_ENVIRON_KEY] = preserved
+    return environ
+
+
+def _environ_key(name: str) -> str:
+    key = name.upper().replace("-", "_")
+    return key if key in ("CONTENT_TYPE", "CONTENT_LENGTH") else f"HTTP_{key}"
+
+
+def _one_line(value: object) -> str:
+    return str(value).replace("\r", " ").replace("\n", " ")
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach a server bound to `host`."""
+    try:
+        return all(info[4][0] in ("127.0.0.1", "::1") for info in socket.getaddrinfo(host, None))
+    except OSError:
+        return False

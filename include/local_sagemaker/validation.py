@@ -1,0 +1,222 @@
+"""Checks a request against botocore's own service model, as SageMaker's front door does.
+
+The client checks only required, type and minimum before it sends; pattern, maximum and enum reach the wire and are
+refused here. All constraints at any depth, all errors at once, in AWS's words:
+
+    2 validation errors detected: Value 'bad_name!' at 'trainingJobName' failed to satisfy constraint: Member must
+    satisfy regular expression pattern: ...; Value null at 'roleArn' failed to satisfy constraint: Member must not be null
+
+A wrong JSON type is a `SerializationException`, and alone: AWS finds it before it looks at constraints.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+from typing import Any, cast
+
+import botocore.session
+from botocore.model import ListShape, MapShape, ServiceModel, Shape, StructureShape
+
+
+class ValidationError(ValueError):
+    """`ValidationException`."""
+
+
+class SerializationError(ValueError):
+    """`SerializationException`: JSON of the wrong shape."""
+
+
+@lru_cache(maxsize=1)
+def service_model() -> ServiceModel:
+    return botocore.session.get_session().get_service_model("sagemaker")
+
+
+def validate(operation: str, params: object) -> None:
+    """Raise `SerializationError` or `ValidationError` when SageMaker would refuse `params` for their form."""
+    shape = service_model().operation_model(operation).input_shape
+    if shape is None:
+        return
+    check_types(shape, params)
+    errors = list(_violations(shape, params, ""))
+    if errors:
+        count = f"{len(errors)} validation error{'s' if len(errors) > 1 else ''} detected: "
+        raise ValidationError(count + "; ".join(errors))
+
+
+# --- types ---
+
+_JSON_NAMES = ((bool, "BOOLEAN_VALUE"), (str, "STRING_VALUE"), (list, "START_ARRAY"), (dict, "START_OBJECT"))
+_EXPECTED = {
+    "string": (str,),
+    "integer": (int,),
+    "long": (int,),
+    "float": (int, float),
+    "double": (int, float),
+    "timestamp": (int, float),
+    "boolean": (bool,),
+    "structure": (dict,),
+    "map": (dict,),
+    "list": (list,),
+    "blob": (str,),
+}
+_TYPE_NAMES = {
+    "string": "String", "integer": "Integer", "long": "Long", "float": "Float", "double": "Double",
+    "timestamp": "Timestamp", "boolean": "Boolean", "structure": "Structure", "map": "Map", "list": "List",
+    "blob": "Blob",
+}  # fmt: skip
+
+
+def check_types(shape: Shape, value: object) -> None:
+    """Raise `SerializationError` at the first value whose JSON type is not the shape's."""
+    if value is None:
+        return
+    if not _is_of_type(shape, value):
+        raise SerializationError(
+            f"{_json_name(value)} can not be converted to a {_TYPE_NAMES[shape.type_name]}"
+        )
+    for child, item in _children(shape, value):
+        check_types(child, item)
+
+
+def _is_of_type(shape: Shape, value: object) -> bool:
+    if isinstance(value, bool):
+        return shape.type_name == "boolean"
+    return isinstance(value, _EXPECTED[shape.type_name])
+
+
+def _json_name(value: object) -> str:
+    return next((name for kind, name in _JSON_NAMES if isinstance(value, kind)), "NUMBER_VALUE")
+
+
+def _children(shape: Shape, value: Any) -> Iterator[tuple[Shape, Any]]:
+    if isinstance(shape, StructureShape):
+        yield from ((member, value.get(name)) for name, member in shape.members.items())
+    elif isinstance(shape, ListShape):
+        yield from ((shape.member, item) for item in value)
+    elif isinstance(shape, MapShape):
+        yield from ((shape.value, item) for item in value.values())
+
+
+# --- constraints ---
+
+
+def _violations(shape: Shape, value: Any, path: str) -> Iterator[str]:
+    if value is None:
+        return
+    for constraint in _broken(shape, value):
+        yield _sentence(value, path, constraint)
+    if isinstance(shape, StructureShape):
+        yield from _structure_violations(shape, value, path)
+    elif isinstance(shape, ListShape):
+        yield from _list_violations(shape, value, path)
+    elif isinstance(shape, MapShape):
+        yield from _map_violations(shape, value, path)
+
+
+def _structure_violations(shape: StructureShape, value: Mapping[str, Any], path: str) -> Iterator[str]:
+    for name, member in shape.members.items():
+        at = f"{path}.{_lower_first(name)}" if path else _lower_first(name)
+        item = value.get(name)
+        if item is None and name in shape.required_members:
+            yield f"Value null at '{at}' failed to satisfy constraint: Member must not be null"
+        yield from _violations(member, item, at)
+
+
+def _list_violations(shape: ListShape, value: list[Any], path: str) -> Iterator[str]:
+    if _is_scalar(shape.member):
+        if any(item is not None and any(_broken(shape.member, item)) for item in value):
+            yield _sentence(
+                value, path, f"Member must satisfy constraint: [{', '.join(_constraints(shape.member))}]"
+            )
+        return
+    for position, item in enumerate(value, start=1):
+        yield from _violations(shape.member, item, f"{path}.{position}.member")
+
+
+def _map_violations(shape: MapShape, value: Mapping[str, Any], path: str) -> Iterator[str]:
+    if any(any(_broken(shape.key, key)) for key in value):
+        yield _sentence(
+            value, path, f"Map keys must satisfy constraint: [{', '.join(_constraints(shape.key))}]"
+        )
+    if not _is_scalar(shape.value):
+        for key, item in value.items():
+            yield from _violations(shape.value, item, f"{path}.{key}.member")
+    elif any(item is not None and any(_broken(shape.value, item)) for item in value.values()):
+        yield _sentence(
+            value, path, f"Map value must satisfy constraint: [{', '.join(_constraints(shape.value))}]"
+        )
+
+
+def _is_scalar(shape: Shape) -> bool:
+    return shape.type_name not in ("structure", "list", "map")
+
+
+def _broken(shape: Shape, value: Any) -> Iterator[str]:
+    """The constraints of the shape itself (not of its members) that the value breaks, in AWS's words."""
+    limits = shape.metadata
+    measure, what = (value, "value") if isinstance(value, int | float) else (len(value), "length")
+    if not isinstance(value, bool):
+        if "max" in limits and measure > limits["max"]:
+            yield f"Member must have {what} less than or equal to {limits['max']}"
+        if "min" in limits and measure < limits["min"]:
+            yield f"Member must have {what} greater than or equal to {limits['min']}"
+    if isinstance(value, str):
+        if "pattern" in limits and not compile_pattern(limits["pattern"]).fullmatch(value):
+            yield f"Member must satisfy regular expression pattern: {limits['pattern']}"
+        if "enum" in limits and value not in limits["enum"]:
+            yield f"Member must satisfy enum value set: [{', '.join(limits['enum'])}]"
+
+
+def _constraints(shape: Shape) -> Iterator[str]:
+    """All constraints of a scalar: AWS lists them all when a member of a list or map breaks one."""
+    limits, what = shape.metadata, "length" if shape.type_name in ("string", "blob") else "value"
+    if "max" in limits:
+        yield f"Member must have {what} less than or equal to {limits['max']}"
+    if "min" in limits:
+        yield f"Member must have {what} greater than or equal to {limits['min']}"
+    if "pattern" in limits:
+        yield f"Member must satisfy regular expression pattern: {limits['pattern']}"
+    if "enum" in limits:
+        yield f"Member must satisfy enum value set: [{', '.join(limits['enum'])}]"
+
+
+def _sentence(value: object, path: str, constraint: str) -> str:
+    return f"Value '{_shown(value)}' at '{path}' failed to satisfy constraint: {constraint}"
+
+
+def _shown(value: object) -> str:
+    """A value as AWS's Java prints it."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key}={_shown(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(_shown(item) for item in value) + "]"
+    return str(value)
+
+
+def _lower_first(name: str) -> str:
+    return name[:1].lower() + name[1:]
+
+
+# The model's patterns are Java's. What differs here: Unicode classes, which Python's `re` does not know.
+_JAVA_CLASSES = {
+    r"\p{L}": r"\w",
+    r"\p{N}": r"\w",
+    r"\p{Z}": " \u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000",
+    r"\p{Alnum}": "a-zA-Z0-9",
+}
+
+
+@lru_cache(maxsize=256)
+def compile_pattern(pattern: str) -> re.Pattern[str]:
+    """A pattern of the service model, for `fullmatch` (Java's `matches`)."""
+    for java, python in _JAVA_CLASSES.items():
+        pattern = pattern.replace(java, python)
+    return re.compile(pattern)
+
+
+def operation_names() -> frozenset[str]:
+    return frozenset(cast("list[str]", service_model().operation_names))
