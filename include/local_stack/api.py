@@ -97,6 +97,10 @@ class AirflowApi:
             response.status_code,
         )
 
+    def warm_up(self) -> None:
+        """Have the api-server build the API for tasks, or the first task waits seconds for it."""
+        self._raise_for_status(self._client.get("/execution/health"))
+
     def get_health(self) -> Json:
         """What /monitor/health says of each component; needs no login."""
         response = self._client.get("/api/v2/monitor/health")
@@ -309,14 +313,28 @@ class AirflowApi:
         backfill: Json = self.request("GET", f"backfills/{backfill_id}")
         return backfill
 
-    def wait_for_backfill(self, backfill_id: int, timeout_seconds: float = 300.0) -> Json:
-        """Wait until every run of a backfill has finished."""
+    def wait_for_backfill(self, backfill_id: int, timeout_seconds: float = 300.0) -> list[Json]:
+        """Wait until every run of a backfill has finished, and return them, oldest first.
 
-        def look() -> Json | None:
-            backfill = self.get_backfill(backfill_id)
-            return backfill if backfill["completed_at"] else None
+        The runs all exist, queued, from the moment the backfill was made. Airflow itself notes the end of a
+        backfill only up to half a minute later.
+        """
+        backfill = self.get_backfill(backfill_id)
+        period = {"logical_date_gte": backfill["from_date"], "logical_date_lte": backfill["to_date"]}
 
-        return wait_until(look, f"backfill {backfill_id}", timeout_seconds=timeout_seconds)
+        def list_its_runs() -> list[Json]:
+            return self.list_runs(backfill["dag_id"], run_type="backfill", **period)
+
+        def look() -> list[Json] | None:
+            runs = list_its_runs()
+            return runs if all(run["state"] in FINISHED_RUN for run in runs) else None
+
+        return wait_until(
+            look,
+            f"backfill {backfill_id} of {backfill['dag_id']!r}",
+            timeout_seconds=timeout_seconds,
+            explain=lambda: str({run["dag_run_id"]: run["state"] for run in list_its_runs()}),
+        )
 
     def list_asset_events(self, **filters: Any) -> list[Json]:
         events: list[Json] = self.request("GET", "assets/events", params=filters)["asset_events"]

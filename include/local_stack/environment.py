@@ -127,6 +127,7 @@ def build_airflow_env(
         ("scheduler", "scheduler_heartbeat_sec"): "2",
         ("scheduler", "trigger_timeout_check_interval"): "2",
         ("triggerer", "job_heartbeat_sec"): "2",
+        ("workers", "execution_api_timeout"): "30",
         ("dag_processor", "parsing_processes"): "1",
         ("dag_processor", "refresh_interval"): "5",
         ("dag_processor", "bundle_refresh_check_interval"): "1",

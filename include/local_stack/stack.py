@@ -392,6 +392,7 @@ class LocalStack:
         with contextlib.suppress(httpx.HTTPError, AirflowApiError):
             if not self.api.is_logged_in:
                 self.api.login()
+                self.api.warm_up()
             return self.api.get_health()
         return {}
 

@@ -116,8 +116,7 @@ def test_a_backfill_runs_every_interval(stack: LocalStack) -> None:
     api.unpause("greet")
     first, last = datetime(2013, 2, 1, tzinfo=UTC), datetime(2013, 2, 3, tzinfo=UTC)
     backfill = api.create_backfill("greet", first, last, conf={"who": "past"}, max_active_runs=2)
-    api.wait_for_backfill(backfill["id"])
-    runs = api.list_runs("greet", run_type="backfill")
+    runs = api.wait_for_backfill(backfill["id"])
     assert [run["state"] for run in runs] == ["success"] * 3
     assert api.xcom("greet", runs[0]["dag_run_id"], "say_hello")["who"] == "past"
 
