@@ -78,7 +78,7 @@ class LocalStack:
         root: the project's folder (`include`, `dags`, `plugins`).
         state_dir: a folder of this stack's own: databases, logs, secrets. One stack at a time lives in it.
         speed: simulated seconds per real second on the local SageMaker.
-        market: a market file for the local SageMaker.
+        market: a market file for the local SageMaker (a Path), or the name of a shipped one (a str).
         env: variables that win over the stack's own, for every process.
         components: what runs, of `COMPONENTS` and "local-sagemaker"; "triggerer:2" is a second triggerer.
         dags_folder: instead of `<root>/dags`.
@@ -97,7 +97,7 @@ class LocalStack:
         state_dir: Path,
         *,
         speed: float = 60.0,
-        market: Path | None = None,
+        market: Path | str | None = None,
         env: Mapping[str, str] | None = None,
         components: Sequence[str] = DEFAULT_COMPONENTS,
         dags_folder: Path | None = None,
@@ -353,7 +353,12 @@ class LocalStack:
             "--speed",
             f"{self._speed:g}",
         ]
-        return [*command, "--market", str(self._market.resolve())] if self._market else command
+        if self._market is not None:
+            command += [
+                "--market",
+                str(self._market.resolve() if isinstance(self._market, Path) else self._market),
+            ]
+        return command
 
     # -- being up
 

@@ -1,0 +1,49 @@
+"""For every test: where a run must be complete, a test that was skipped is a failure.
+
+`SPOT_TESTS_REQUIRE_ALL=1` (set by .ci/run) says that this machine has all that the tests use. The one thing
+that may be absent even there is the folder with the recorded spot traces.
+"""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+MAY_BE_ABSENT = "needs the spot traces"
+
+
+def _find_reason(report: pytest.TestReport | pytest.CollectReport) -> str:
+    """What a skipped test or module gave as its reason."""
+    told = report.longrepr
+    text = str(told[2] if isinstance(told, tuple) else told or "")
+    return text.removeprefix("Skipped: ")
+
+
+def _must_not_be_skipped(report: pytest.TestReport | pytest.CollectReport) -> bool:
+    return (
+        os.environ.get("SPOT_TESTS_REQUIRE_ALL") == "1"
+        and report.skipped
+        and not hasattr(report, "wasxfail")
+        and not _find_reason(report).startswith(MAY_BE_ABSENT)
+    )
+
+
+def _turn_into_failure(report: pytest.TestReport | pytest.CollectReport) -> None:
+    if _must_not_be_skipped(report):
+        report.longrepr = f"skipped where every test must run: {_find_reason(report)}"
+        report.outcome = "failed"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport():  # type: ignore[no-untyped-def]
+    report = yield
+    _turn_into_failure(report)
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report():  # type: ignore[no-untyped-def]
+    report = yield
+    _turn_into_failure(report)
+    return report

@@ -1,0 +1,126 @@
+"""Who may import whom: domain <- aws <- the Airflow shapes <- dags, and the walls around the local cloud."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SOURCE_FOLDERS = {"plugins": ROOT / "plugins", "include": ROOT, "dags": ROOT / "dags"}
+DOMAIN, AWS = "spot_training.domain", "spot_training.aws"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wall:
+    """What the files of a room may import; with `allowed` None, all but what is `forbidden`.
+
+    The standard library is always allowed. A name stands for the module and everything in it; the longest
+    name that fits decides.
+    """
+
+    room: str
+    allowed: tuple[str, ...] | None = None
+    forbidden: tuple[str, ...] = ()
+
+
+WALLS = [
+    Wall(room="plugins/spot_training/domain", allowed=(DOMAIN,)),
+    Wall(room="plugins/spot_training/aws", allowed=(DOMAIN, AWS, "boto3", "botocore")),
+    Wall(room="plugins/spot_training", forbidden=("include", "dags", "moto")),
+    Wall(
+        room="include/local_sagemaker",
+        allowed=None,
+        forbidden=("airflow", "include.flight_delays", "include.local_stack", "spot_training"),
+    ),
+    Wall(room="include/local_stack", forbidden=("airflow", "spot_training", "include.local_sagemaker")),
+    Wall(room="include/training", forbidden=("airflow", "spot_training", "include")),
+    Wall(room="include/flight_delays", forbidden=("airflow",)),
+    Wall(room="dags", forbidden=("include.local_sagemaker", "include.local_stack")),
+]
+# What is allowed although a wider name is forbidden.
+DOORS = {"include/local_sagemaker": (DOMAIN,)}
+
+
+def _name_package(path: Path) -> str:
+    source = SOURCE_FOLDERS[path.relative_to(ROOT).parts[0]]
+    return ".".join(path.relative_to(source).parent.parts)
+
+
+def _list_imports(path: Path) -> Iterator[str]:
+    """Every module a file imports, at the top and inside functions, also for type checkers only."""
+    for node in ast.walk(ast.parse(path.read_text(), str(path))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                package = _name_package(path).split(".")
+                kept = package[: len(package) - node.level + 1]
+                base = ".".join([*kept, base]) if base else ".".join(kept)
+            # `from spot_training import aws` imports spot_training.aws
+            yield from (f"{base}.{alias.name}" for alias in node.names)
+
+
+def _is_in(module: str, names: tuple[str, ...]) -> bool:
+    return any(module == name or module.startswith(f"{name}.") for name in names)
+
+
+def _may_import(wall: Wall, module: str) -> bool:
+    if module.partition(".")[0] in sys.stdlib_module_names:
+        return True
+    if _is_in(module, DOORS.get(wall.room, ())):
+        return True
+    if wall.allowed is not None:
+        return _is_in(module, wall.allowed)
+    return not _is_in(module, wall.forbidden)
+
+
+@pytest.mark.parametrize("wall", WALLS, ids=lambda wall: wall.room)
+def test_every_file_keeps_to_its_walls(wall: Wall) -> None:
+    breaches = [
+        f"{path.relative_to(ROOT)} imports {module}"
+        for path in sorted((ROOT / wall.room).rglob("*.py"))
+        for module in sorted(set(_list_imports(path)))
+        if not _may_import(wall, module)
+    ]
+    assert breaches == []
+
+
+@pytest.mark.parametrize("wall", WALLS, ids=lambda wall: wall.room)
+def test_every_room_with_a_wall_exists(wall: Wall) -> None:
+    assert any((ROOT / wall.room).rglob("*.py"))
+
+
+@pytest.mark.parametrize(
+    ("room", "module", "expected"),
+    [
+        ("plugins/spot_training/domain", "dataclasses", True),
+        ("plugins/spot_training/domain", "spot_training.domain.errors", True),
+        ("plugins/spot_training/domain", "spot_training.aws.request", False),
+        ("plugins/spot_training/domain", "yaml", False),
+        ("plugins/spot_training/aws", "botocore.exceptions", True),
+        ("plugins/spot_training/aws", "airflow.sdk", False),
+        ("include/local_sagemaker", "spot_training.domain.lifecycle", True),
+        ("include/local_sagemaker", "spot_training.aws.jobs", False),
+        ("include/local_sagemaker", "spot_training.operators", False),
+        ("include/training", "include.flight_delays.data", False),
+        ("include/training", "xgboost", True),
+    ],
+)
+def test_a_wall_tells_what_may_pass(room: str, module: str, expected: bool) -> None:
+    wall = next(wall for wall in WALLS if wall.room == room)
+    assert _may_import(wall, module) is expected
+
+
+def test_relative_imports_are_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "plugins" / "spot_training" / "domain"
+    folder.mkdir(parents=True)
+    (folder / "x.py").write_text("from ..aws import jobs\nfrom . import errors\n")
+    monkeypatch.setattr(sys.modules[__name__], "ROOT", tmp_path)
+    monkeypatch.setattr(sys.modules[__name__], "SOURCE_FOLDERS", {"plugins": tmp_path / "plugins"})
+    assert sorted(_list_imports(folder / "x.py")) == ["spot_training.aws.jobs", "spot_training.domain.errors"]
