@@ -1,4 +1,4 @@
-"""A local SageMaker that models managed spot training. Everything else of AWS comes from moto, on the same port.
+"""A local SageMaker that models managed spot training; everything else of AWS comes from moto, on its port.
 
     protocol     AWS JSON 1.1: parse, validate against botocore's model, answer, errors
     operations   one handler per operation, in a dispatch table

@@ -64,11 +64,11 @@ def main(arguments: list[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m include.local_sagemaker",
-        description="A local SageMaker that models managed spot training, with everything else of AWS from moto on the "
-        "same port. Point any AWS client at it with AWS_ENDPOINT_URL; any credentials do; region us-east-1, account "
-        "123456789012.",
-        epilog="GET /_local/ is a page that lists the training jobs. The market file's format is described in "
-        "include/local_sagemaker/market.py.",
+        description="A local SageMaker that models managed spot training, with the rest of AWS from moto on "
+        "the same port. Point any AWS client at it with AWS_ENDPOINT_URL; any credentials do; region "
+        "us-east-1, account 123456789012.",
+        epilog="GET /_local/ is a page that lists the training jobs. Market files are described in "
+        "docs/local-sagemaker.md.",
     )
     parser.add_argument("--host", default="127.0.0.1", help="address to serve on (default: %(default)s)")
     parser.add_argument("--port", type=int, default=4566, help="0 takes a free port (default: %(default)s)")
@@ -82,7 +82,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--market",
         metavar="FILE",
-        help=f"a market file, or the name of a shipped scenario: {', '.join(scenario_names())} (default: capacity always)",
+        help="a market file, or the name of a shipped scenario: "
+        f"{', '.join(scenario_names())} (default: capacity always)",
     )
     parser.add_argument(
         "--price-ratio",

@@ -1,21 +1,25 @@
-"""Two-way sync of one host's checkpoint folder: restored whole before a start, uploaded and pruned while it runs.
+"""Two-way sync of a host's checkpoint folder: restored before a start, uploaded and pruned while it runs.
 
-A torn file never reaches S3. A file is uploaded when it looked the same (size, time) at two looks in a row and no
-process of the job has it open for writing; it is read whole and compared once more before one PutObject. A file that was
-being written when the job was killed stays behind. Names do not matter: `.tmp` files are uploaded like any other, as
-nothing is known of AWS leaving them out. Deleting a file here deletes the object. Objects that others add to the prefix
-later are not fetched. Links and empty folders are not synced.
+A torn file never reaches S3. A file is uploaded when it looked the same (size, time) at two looks in a row
+and no process of the job has it open for writing; it is read whole and compared once more before one
+PutObject. A file that was being written when the job was killed stays behind. Names do not matter: `.tmp`
+files are uploaded like any other, as nothing is known of AWS leaving them out. Deleting a file here deletes
+the object. Objects that others add to the prefix later are not fetched. Links and empty folders are not
+synced.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psutil
 
 from .objects import Objects, folder_prefix
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
 
 _LOOK_OF_FILE = tuple[int, int, int]
 _WRITE_MODES = (os.O_WRONLY, os.O_RDWR)
@@ -119,7 +123,7 @@ def files_being_written(processes: Iterable[psutil.Process]) -> frozenset[tuple[
 def _written_by(pid: int) -> Iterator[tuple[int, int]]:
     folder = Path(f"/proc/{pid}")
     try:
-        descriptors = os.listdir(folder / "fdinfo")
+        descriptors = [entry.name for entry in (folder / "fdinfo").iterdir()]
     except OSError:
         return
     for descriptor in descriptors:

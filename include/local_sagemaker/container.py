@@ -1,19 +1,22 @@
 """Runs a training job's script for real, with SageMaker's container contract; real time passes while it runs.
 
-    /opt/ml/input/config/   hyperparameters, resourceconfig, inputdataconfig, checkpointconfig (only with CheckpointConfig)
-    /opt/ml/input/data/<channel>, /opt/ml/checkpoints (or CheckpointConfig.LocalPath), /opt/ml/code
-    /opt/ml/model, /opt/ml/output/data, /opt/ml/output/failure
+    /opt/ml/input/config    hyperparameters.json, resourceconfig.json, inputdataconfig.json, and, only with a
+                            CheckpointConfig, checkpointconfig.json
+    /opt/ml/input/data      a folder for each channel
+    /opt/ml/checkpoints     or CheckpointConfig.LocalPath
+    /opt/ml/model, /opt/ml/output/data, /opt/ml/output/failure, /opt/ml/code
 
-Each host of the job is a process tree in namespaces of its own (`launcher`), so these paths are literal. Where the system
-does not allow that, SAGEMAKER_BASE_DIR says where /opt/ml is; AWS's toolkit honours it. SM_CHECKPOINT_DIR is an extra of
-this server, not of AWS: the checkpoint folder, in either case.
+Each host of the job is a process tree in namespaces of its own (`launcher`), so these paths are literal.
+Where the system does not allow that, SAGEMAKER_BASE_DIR says where /opt/ml is; AWS's toolkit honours it.
+SM_CHECKPOINT_DIR is an extra of this server, not of AWS: the checkpoint folder, in either case.
 
-SIGTERM goes to the container's first process only, as `docker stop` does; what is left after the grace is killed.
-The processes' environment is made here: nothing of the server's own leaks into it but PATH.
+SIGTERM goes to the container's first process only, as `docker stop` does; what is left after the grace is
+killed. The processes' environment is made here: nothing of the server's own leaks into it but PATH.
 """
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import logging
@@ -26,21 +29,24 @@ import tarfile
 import tempfile
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psutil
 
 from .checkpoints import CheckpointSync, files_being_written, processes_of
 from .images import Images, Program, UnmappedImageError
 from .inputs import InputError, copy_channel
-from .logs import LogStream, MotoLogs
 from .objects import NoSuchBucketError, Objects, split_uri
 from .store import REGION, TrainingJob
-from .work import Site
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .logs import LogStream, MotoLogs
+    from .work import Site
 
 log = logging.getLogger(__name__)
 
@@ -122,7 +128,7 @@ class _Container:
 
 
 class ScriptWork:
-    """One stretch of a script job: a thread while there is something to do, none while the job waits."""
+    """One stretch of a script job: threads while there is something to do, none while the job waits."""
 
     def __init__(self, site: Site, job: TrainingJob, workshop: Workshop) -> None:
         self._site = site
@@ -175,7 +181,7 @@ class ScriptWork:
             self._site.stopped()
 
     def _in_background(self, task: Callable[[], Callable[[], None] | None]) -> None:
-        """Run a task in a thread of its own and report what it returns, unless the job was ended meanwhile."""
+        """Run a task in a thread and report what it returns, unless the job was ended meanwhile."""
         self._is_busy = True
         threading.Thread(
             target=self._perform, args=(task,), name=f"job {self._job.name}", daemon=True
@@ -355,10 +361,8 @@ class ScriptWork:
             container.being_written = files_being_written(processes)
         for process in processes:
             _signal(process, signal.SIGKILL)
-        try:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(container.process.pid, signal.SIGKILL)
-        except (ProcessLookupError, PermissionError):
-            pass
         container.process.wait()
 
     def _failure(self, code: int) -> str:
@@ -424,13 +428,13 @@ def hosts_of(job: TrainingJob, folder: Path) -> tuple[Host, ...]:
 
 
 def checkpoint_folder(job: TrainingJob) -> str:
-    """The checkpoint folder below /opt/ml. Raises `InputError` for a path elsewhere, or over the platform's own."""
+    """The checkpoint folder below /opt/ml; raises `InputError` for a path elsewhere or in use."""
     local_path = (job.request.get("CheckpointConfig") or {}).get("LocalPath") or DEFAULT_CHECKPOINT_PATH
     relative = os.path.relpath(local_path, "/opt/ml")
     if relative.split("/")[0] in ("..", ".", "input", "output", "model", "code"):
         raise InputError(
-            f"ClientError: CheckpointConfig.LocalPath is {local_path}: the local SageMaker syncs folders of their own "
-            "below /opt/ml, such as /opt/ml/checkpoints."
+            f"ClientError: CheckpointConfig.LocalPath is {local_path}: the local SageMaker syncs folders of "
+            "their own below /opt/ml, such as /opt/ml/checkpoints."
         )
     return relative
 
@@ -536,7 +540,5 @@ def _own_hosts() -> str:
 
 
 def _signal(process: psutil.Process, number: int) -> None:
-    try:
+    with contextlib.suppress(psutil.Error):
         process.send_signal(number)
-    except psutil.Error:
-        pass

@@ -1,4 +1,4 @@
-"""`/_local/`: what people and tests do to the local cloud that no AWS API can, and a page that shows the jobs.
+"""`/_local/`: what people and tests do to the local cloud that no AWS API can, and a page of the jobs.
 
 GET  /_local/           a page for people
 GET  /_local/health     {"status": "ok"}
@@ -13,14 +13,17 @@ from __future__ import annotations
 
 import html
 import json
-from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from .engine import Engine, NotInterruptibleError
 from .faults import Fault, Faults
 from .operations import HANDLERS
 from .protocol import Reply
-from .store import TrainingJob
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .store import TrainingJob
 
 PREFIX = "/_local/"
 _MAX_COUNT = 10_000

@@ -1,13 +1,13 @@
-"""Moves the training jobs through their life: one heap of due events, one thread, whatever the number of jobs.
+"""Moves the training jobs through their life: one heap of due events, one thread, however many jobs.
 
-A waiting job costs an entry in a dict; there is no poll or timer per job. Events happen at the instant they were due,
-even when the thread comes late or the clock jumps, so a story is the same at every speed. Every public method first
-does what is due (`_catch_up`), then its own work, under one lock.
+A waiting job costs an entry in a dict; there is no poll or timer per job. Events happen at the instant they
+were due, even when the thread comes late or the clock jumps, so a story is the same at every speed. Every
+public method first does what is due (`_catch_up`), then its own work, under one lock.
 
-Choices, where AWS's behaviour is unknown: an interrupted job is `Interrupted` (and no longer billed) from the first
-signal on, and stays so for the two minutes of notice; max runtime counts the time instances are held over all stretches;
-limits are enforced a minute late (`enforcement_lag` of the market); capacity that goes away while a job uploads does
-not interrupt it.
+Choices, where AWS's behaviour is unknown: an interrupted job is `Interrupted` (and no longer billed) from the
+first signal on, and stays so for the two minutes of notice; max runtime counts the time instances are held
+over all stretches; limits are enforced a minute late (`enforcement_lag` of the market); capacity that goes
+away while a job uploads does not interrupt it.
 """
 
 from __future__ import annotations
@@ -16,18 +16,21 @@ import heapq
 import itertools
 import logging
 import threading
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from spot_training.domain.lifecycle import HOLDING_STATUSES, SecondaryStatus, TrainingStatus
 
 from . import rules
-from .clock import Clock
 from .market import Market, Shortage, TypeRule
 from .store import Store, TrainingJob
-from .work import Site, Work
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from .clock import Clock
+    from .work import Site, Work
 
 log = logging.getLogger(__name__)
 
@@ -103,7 +106,7 @@ class _Event:
 
 
 class Engine:
-    """See the module. `listeners` are told every job that changed, under the lock: they must return at once."""
+    """See the module. `listeners` are told of every change, under the lock: they must return at once."""
 
     def __init__(
         self,
@@ -191,13 +194,13 @@ class Engine:
             if run is None or not job.is_spot or job.secondary_status not in (S.DOWNLOADING, S.TRAINING):
                 kind = "spot" if job.is_spot else "on-demand"
                 raise NotInterruptibleError(
-                    f"{name} is a {kind} job in {job.secondary_status}: only a spot job that is Downloading or Training "
-                    "can be interrupted."
+                    f"{name} is a {kind} job in {job.secondary_status}: only a spot job that is "
+                    "Downloading or Training can be interrupted."
                 )
             self._interrupt(run)
 
     def set_capacity(self, instance_type: str, *, available: bool) -> None:
-        """Say whether the type has spot capacity; running spot jobs of a type that loses it are interrupted."""
+        """Say whether the type has spot capacity; jobs on a type that loses it are interrupted."""
         with self:
             self.market.set_capacity(instance_type, available=available)
             self._market_changed(instance_type)
@@ -260,7 +263,8 @@ class Engine:
         try:
             event.action()
         except Exception:
-            # A bug in one job's life must not end everybody's: the trace is in the log, the job says InternalServerError.
+            # A bug in one job's life must not end everybody's: the trace is in the log, the job says
+            # InternalServerError.
             log.exception("an event of the simulation failed")
             if event.run is not None and self._runs.get(event.run.name) is event.run:
                 self._fail(event.run, INTERNAL_FAILURE)
@@ -407,15 +411,16 @@ class Engine:
 
     def _enforce_max_wait(self, run: _Run) -> None:
         job = self.store.get(run.name)
-        if job and self._runs.get(run.name) is run and job.status is TrainingStatus.IN_PROGRESS:
-            if job.secondary_status is not S.UPLOADING:
-                self._stop(run, S.MAX_WAIT_TIME_EXCEEDED)
+        if job and self._is_in_progress(run) and job.secondary_status is not S.UPLOADING:
+            self._stop(run, S.MAX_WAIT_TIME_EXCEEDED)
 
     def _enforce_max_runtime(self, run: _Run) -> None:
         job = self.store.get(run.name)
-        if job and self._runs.get(run.name) is run and job.status is TrainingStatus.IN_PROGRESS:
-            if job.secondary_status in (S.DOWNLOADING, S.TRAINING):
-                self._stop(run, S.MAX_RUNTIME_EXCEEDED)
+        if job and self._is_in_progress(run) and job.secondary_status in (S.DOWNLOADING, S.TRAINING):
+            self._stop(run, S.MAX_RUNTIME_EXCEEDED)
+
+    def _is_in_progress(self, run: _Run) -> bool:
+        return self._runs.get(run.name) is run and self._job(run).status is TrainingStatus.IN_PROGRESS
 
     def _fail(self, run: _Run, reason: str) -> None:
         run.ends_as = S.FAILED

@@ -1,4 +1,4 @@
-"""Which program stands for a training image. There is no docker here: images map to interpreters (`images.yaml`)."""
+"""Which program stands for a training image: there is no docker here (`images.yaml`)."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ import fnmatch
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from .store import TrainingJob
+if TYPE_CHECKING:
+    from .store import TrainingJob
 
 DEFAULT_IMAGES = Path(__file__).parent / "images.yaml"
 PYTHON_VARIABLE = "LOCAL_SAGEMAKER_PYTHON"
@@ -68,9 +69,9 @@ class Images:
         if not has_script:
             raise UnmappedImageError(
                 f"ClientError: The local SageMaker runs scripts, not built-in algorithms: the job with image "
-                f"{job.training_image} has no hyperparameter sagemaker_program. Give it a script (script mode), or map "
-                f"the image to a `command` in {self.file}, or give the job Environment LOCAL_TRAINING_SECONDS to "
-                "simulate it."
+                f"{job.training_image} has no hyperparameter sagemaker_program. Give it a script (script "
+                f"mode), or map the image to a `command` in {self.file} (see --images), or simulate the job "
+                "with Environment LOCAL_TRAINING_SECONDS."
             )
         return Program(
             command=(python, "-m", "sagemaker_training.cli.train"), bin_folder=str(Path(python).parent)
@@ -78,10 +79,10 @@ class Images:
 
     def _how_to_map(self, job: TrainingJob) -> str:
         return (
-            f"ClientError: No program stands for the image {job.training_image or '(none)'}: the local SageMaker has no "
-            f"docker. Map it in {self.file} (`- image: PATTERN` with `python:` or `command:`; see --images), or give the "
-            "job a script (hyperparameters sagemaker_program and sagemaker_submit_directory), or simulate it with "
-            "Environment LOCAL_TRAINING_SECONDS."
+            f"ClientError: No program stands for the image {job.training_image or '(none)'}: the local "
+            f"SageMaker has no docker. Map it in {self.file} (`- image: PATTERN` with `python:` or "
+            "`command:`; see --images), or give the job a script (hyperparameters sagemaker_program and "
+            "sagemaker_submit_directory), or simulate it with Environment LOCAL_TRAINING_SECONDS."
         )
 
 
@@ -122,7 +123,7 @@ def _interpreter(python: str) -> str:
     chosen = python.replace(f"${{{PYTHON_VARIABLE}}}", os.environ.get(PYTHON_VARIABLE) or default)
     if not Path(chosen).exists():
         raise UnmappedImageError(
-            f"ClientError: The interpreter {chosen} does not exist. Make it (an environment with requirements-training.txt) "
-            f"or set {PYTHON_VARIABLE} to one that has AWS's sagemaker-training toolkit."
+            f"ClientError: The interpreter {chosen} does not exist. Make it (an environment with "
+            f"requirements-training.txt), or set {PYTHON_VARIABLE} to one that has sagemaker-training."
         )
     return chosen

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .objects import NoSuchBucketError, Objects, split_uri
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
 
 
 class InputError(ValueError):
@@ -32,9 +34,9 @@ def copy_channel(
     found = sorted(set(_objects_of(objects, source)))
     if not found:
         raise InputError(
-            f'ClientError: Data download failed: No S3 objects found under S3 URL "{source["S3Uri"]}" given in input '
-            "data source. Please ensure that the bucket exists in the selected region (us-east-1), and that objects "
-            "exist under that S3 prefix."
+            f'ClientError: Data download failed: No S3 objects found under S3 URL "{source["S3Uri"]}" given '
+            "in input data source. Please ensure that the bucket exists in the selected region (us-east-1), "
+            "and that objects exist under that S3 prefix."
         )
     if source.get("S3DataDistributionType") == "ShardedByS3Key":
         found = found[host_index::host_count]

@@ -1,11 +1,12 @@
-"""Becomes the container of one host of a training job: runs as a program of its own, then runs the job's program.
+"""Becomes the container of one host of a training job, then runs the job's program in it.
 
     python launcher.py SPEC.json
 
-Where the system allows it (root, or user namespaces) the program sees literal `/opt/ml`, its own host name and its own
-process tree, in which it is process 1, as under docker: a SIGTERM it does not handle is ignored, and when it dies,
-everything it started dies too. Nothing of that is visible outside, and nothing is written outside the job's folder.
-Elsewhere it runs as an ordinary process with SAGEMAKER_BASE_DIR, and SIGTERM starts out ignored, to the same effect.
+Where the system allows it (root, or user namespaces) the program sees literal `/opt/ml`, its own host name
+and its own process tree, in which it is process 1, as under docker: a SIGTERM it does not handle is ignored,
+and when it dies, everything it started dies too. Nothing of that is visible outside, and nothing is written
+outside the job's folder. Elsewhere it runs as an ordinary process with SAGEMAKER_BASE_DIR, and SIGTERM starts
+out ignored, to the same effect.
 
 Standard library only, and nothing of this project: it is started by path.
 """
@@ -84,7 +85,7 @@ def _unshare(flags: int) -> None:
 
 
 def _furnish(spec: dict[str, Any]) -> None:
-    """Private mounts: /opt/ml over a stand-in for /opt, /proc of the new process tree, /etc/hosts with the job's hosts."""
+    """Private mounts: /opt/ml in a stand-in for /opt, /proc of the new process tree, /etc/hosts."""
     _mount("none", "/", None, _MS_REC | _MS_PRIVATE)
     base, stand_in = Path(spec["base"]), Path(spec["stand_in"])
     # A copy of /opt made of mounts, so that /opt/ml can exist without touching the machine's /opt.

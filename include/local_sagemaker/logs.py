@@ -1,17 +1,19 @@
-"""CloudWatch Logs of training jobs: group `/aws/sagemaker/TrainingJobs`, stream `<job>/<host>-<epoch seconds>`.
+"""CloudWatch Logs of training jobs: group `/aws/sagemaker/TrainingJobs`, stream `<job>/<host>-<epoch>`.
 
-A restart opens a new stream (a choice: AWS does not say). Events carry simulated time. They are put straight into moto's
-log group, because moto's front door refuses events more than two hours ahead of the real clock.
+A restart opens a new stream (a choice: AWS does not say). Events carry simulated time. They are put straight
+into moto's log group, because moto's front door refuses events more than two hours ahead of the real clock.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
-from datetime import datetime
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from .store import ACCOUNT, REGION
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
 
 GROUP = "/aws/sagemaker/TrainingJobs"
 #: CloudWatch cuts events at 256 KB.

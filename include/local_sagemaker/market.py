@@ -1,38 +1,43 @@
 """Who has spot capacity when, at what price, and which jobs are interrupted.
 
-A market file (YAML) tells a story. Top-level keys hold for every instance type; `instance_types.<type>` overrides them:
+A market file (YAML) tells a story. Top-level keys hold for every instance type; `instance_types.<type>`
+overrides them:
 
     description: what the story teaches
-    origin: server-start            # or first-job: when the first spot job that asks for the type is created
-    available: true                 # spot capacity where nothing below says otherwise
-    price_ratio: 0.3                # spot price / on-demand price, or steps: [{from: 0m, ratio: 0.3}, {from: 2h, ratio: 0.6}]
-    launch: 2m                      # from capacity to Downloading
-    download: 1m                    # at least; real copying may take longer
-    upload: 1m
-    enforcement_lag: 1m             # how late max runtime and max wait are enforced (AWS: minutes)
+    origin: server-start       # or first-job: when the first spot job that asks for the type is created
+    available: true            # spot capacity where nothing below says otherwise
+    price_ratio: 0.3           # spot price / on-demand price; or steps, counted from the origin:
+                               # [{from: 0m, ratio: 0.3}, {from: 2h, ratio: 0.6}]
+    launch: 2m                 # from capacity to Downloading
+    download: 1m               # at least; real copying may take longer
+    upload: 1m                 # at least
+    enforcement_lag: 1m        # how late max runtime and max wait are enforced (AWS: minutes)
     instance_types:
       ml.m5.xlarge:
-        capacity:                   # windows since the origin; the later entry wins; no `to` = for ever
+        capacity:              # windows since the origin; the later entry wins; no `to` means for ever
           - {from: 0m, to: 90m, available: false}
-        interruptions:              # each fires once, also if capacity stays
-          - {after_checkpoints: 3, away: 20m}       # checkpoint uploads in one stretch of training; capacity then
-                                                    # stays away for 20 minutes
-          - {after: 10m, job: 2}                    # time in status Training in one stretch
+        interruptions:         # each fires once
+          - {after_checkpoints: 3, away: 20m}   # checkpoint uploads in one stretch of training; capacity then
+                                                # stays away for 20 minutes (default: it is back at once)
+          - {after: 10m, job: 2}                # time in status Training in one stretch
           - {after: 10m, job: each}
         on_demand:
           capacity: [{from: 0m, to: 1h, available: false}]
-          shortage: fail            # or wait (status Pending), the default
-          fail_after: 10m           # how long a job is Pending before CapacityError
+          shortage: fail       # or wait, the default: Pending until there is capacity
+          fail_after: 10m      # how long a job is Pending before CapacityError
         quota: {spot: 0, on_demand: 4}   # instances; more are refused at once with ResourceLimitExceeded
 
 Instead of `capacity`, one of
 
-        trace: {file: us-east-1a.json, repeat: true, skip: 6h}    # {"metadata": {"gap_seconds": n}, "data": [1, 0, ...]}
-        random: {seed: 7, available_for: 6h, away_for: 45m}       # exponential stays with these means, starts available
+        # a file {"metadata": {"gap_seconds": n}, "data": [1, 0, ...]}, relative to the market file
+        trace: {file: us-east-1a.json, repeat: true, skip: 6h}
+        # stays with exponential lengths of these means, the first one with capacity
+        random: {seed: 7, available_for: 6h, away_for: 45m}
 
-`job` of an interruption says whose it is: left out, the first job of the type that gets that far, once; a number n, the
-n-th spot job of the type that got instances; `each`, once for every job. Two entries interrupt a job twice: the second
-counts from the restart. Durations are `90s`, `90m`, `2h`, `1d` or plain seconds. The same file and seed tell the same story.
+`job` of an interruption says whose it is. Left out: the first job of the type that gets that far, once. A
+number n: the n-th spot job of the type that got instances. `each`: once for every job. Two entries interrupt
+a job twice: the second counts from the restart. Durations are `90s`, `90m`, `2h`, `1d` or plain seconds. The
+same file and seed tell the same story.
 """
 
 from __future__ import annotations
@@ -327,7 +332,7 @@ _UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, None: 1}
 
 
 def load_market(name_or_path: str | None, *, price_ratio: float | None = None) -> MarketSpec:
-    """Read a market file by path, or a shipped scenario by name. `price_ratio` is for files that give none."""
+    """Read a market file, or a shipped scenario by name; `price_ratio` is for files that give none."""
     if name_or_path is None:
         return _Reader("(no market file)", Path()).market({}, price_ratio)
     path = _find(name_or_path)
@@ -363,7 +368,7 @@ _RULE_KEYS = {
 
 @dataclass(frozen=True, slots=True)
 class _Reader:
-    """Turns the file's plain values into a `MarketSpec`; every complaint names file, key, value and way out."""
+    """Turns plain values into a `MarketSpec`; complaints name the file, the key, the value and a way out."""
 
     file: str
     folder: Path

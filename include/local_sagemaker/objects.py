@@ -1,4 +1,4 @@
-"""S3 as the platform itself uses it: whole objects, from the moto in this process, without a round trip over HTTP."""
+"""S3 as the platform itself uses it: whole objects, from the moto in this process, without HTTP."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ def split_uri(uri: str) -> tuple[str, str]:
 
 
 def folder_prefix(uri: str) -> tuple[str, str]:
-    """The bucket and the prefix that holds what is below `uri`, so that `s3://b/run` never means `s3://b/run2`."""
+    """Bucket and prefix of what is below `uri`: `s3://b/run` never means `s3://b/run2`."""
     bucket, key = split_uri(uri)
     key = key.rstrip("/")
     return bucket, f"{key}/" if key else ""
 
 
 class MotoObjects:
-    """S3 in moto's backend. One lock around it: moto's key store is not made for writers and a lister at once."""
+    """S3 in moto's backend, one call at a time: its key store is not made for a lister and writers at once."""
 
     def __init__(self) -> None:
         self._lock = threading.RLock()

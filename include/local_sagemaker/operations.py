@@ -1,6 +1,7 @@
 """One handler per SageMaker operation this server knows itself; `HANDLERS` is the dispatch table.
 
-A handler takes the request's members (valid in form) and returns the response's, with datetimes; the protocol does the rest.
+A handler takes the request's members (valid in form) and returns the response's, with datetimes; the protocol
+does the rest.
 """
 
 from __future__ import annotations
@@ -9,15 +10,17 @@ import base64
 import json
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from typing import Any, TypeAlias
-
-from spot_training.domain.lifecycle import Transition
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from . import rules
 from .engine import Engine
 from .search import search_jobs
-from .store import TrainingJob
 from .validation import ValidationError
+
+if TYPE_CHECKING:
+    from spot_training.domain.lifecycle import Transition
+
+    from .store import TrainingJob
 
 Params: TypeAlias = Mapping[str, Any]
 Handler: TypeAlias = Callable[[Engine, Params], dict[str, Any]]
@@ -41,7 +44,7 @@ def describe_training_job(engine: Engine, params: Params) -> dict[str, Any]:
 
 
 def list_training_jobs(engine: Engine, params: Params) -> dict[str, Any]:
-    """`StatusEquals` is applied after a page was taken, as on AWS: a page can be empty and have a NextToken."""
+    """`StatusEquals` applies after a page was taken, as on AWS: an empty page can have a NextToken."""
     with engine:
         jobs = [job for job in engine.store.jobs() if _is_listed(job, params)]
     sort_key = _SORT_KEYS[params.get("SortBy") or "CreationTime"]
@@ -68,7 +71,7 @@ def delete_training_job(engine: Engine, params: Params) -> dict[str, Any]:
 
 
 def update_training_job(engine: Engine, params: Params) -> dict[str, Any]:
-    """Accepts what AWS lets change in flight and keeps nothing of it: this server has no profiler and no warm pool."""
+    """Accepts what AWS lets change in flight and keeps nothing of it: there is no profiler, no warm pool."""
     with engine:
         job = engine.store.get(params["TrainingJobName"])
         if job is None:
@@ -163,9 +166,9 @@ def is_ours(operation: str, params: object) -> bool:
 
 
 _OTHER_RESOURCES = frozenset(
-    {"Experiment", "ExperimentTrial", "ExperimentTrialComponent", "Endpoint", "Model", "ModelPackage", "Pipeline",
-     "ModelPackageGroup", "PipelineExecution", "FeatureGroup", "FeatureMetadata", "Image", "ImageVersion", "Project",
-     "HyperParameterTuningJob", "ModelCard"}
+    {"Experiment", "ExperimentTrial", "ExperimentTrialComponent", "Endpoint", "Model", "ModelPackage",
+     "ModelPackageGroup", "Pipeline", "PipelineExecution", "FeatureGroup", "FeatureMetadata", "Image",
+     "ImageVersion", "Project", "HyperParameterTuningJob", "ModelCard"}
 )  # fmt: skip
 
 
@@ -173,10 +176,10 @@ _OTHER_RESOURCES = frozenset(
 
 #: Members of the request that the description repeats as they came.
 _ECHOED = (
-    "HyperParameters", "AlgorithmSpecification", "RoleArn", "InputDataConfig", "OutputDataConfig", "ResourceConfig",
-    "VpcConfig", "CheckpointConfig", "DebugHookConfig", "ExperimentConfig", "DebugRuleConfigurations",
-    "TensorBoardOutputConfig", "ProfilerConfig", "ProfilerRuleConfigurations", "Environment", "RetryStrategy",
-    "RemoteDebugConfig", "InfraCheckConfig",
+    "HyperParameters", "AlgorithmSpecification", "RoleArn", "InputDataConfig", "OutputDataConfig",
+    "ResourceConfig", "VpcConfig", "CheckpointConfig", "DebugHookConfig", "ExperimentConfig",
+    "DebugRuleConfigurations", "TensorBoardOutputConfig", "ProfilerConfig", "ProfilerRuleConfigurations",
+    "Environment", "RetryStrategy", "RemoteDebugConfig", "InfraCheckConfig",
 )  # fmt: skip
 
 
@@ -284,7 +287,7 @@ def _instant(seconds: float) -> datetime:
 def take_page(
     jobs: list[TrainingJob], params: Params, *, sort_key: Callable[[TrainingJob], Any], is_descending: bool
 ) -> tuple[list[TrainingJob], str | None]:
-    """A page and the token of the next. A token names the last job seen, so new jobs do not shift the pages."""
+    """A page and the token of the next. It names the last job seen, so new jobs do not shift the pages."""
     size = params.get("MaxResults") or DEFAULT_PAGE
     start = 0
     if params.get("NextToken"):

@@ -1,6 +1,7 @@
 """AWS JSON 1.1, the server's side: from the body of a request to the bytes of an answer.
 
-Decides which calls are ours (`None` means: let moto answer), finds the handler, and says every error as SageMaker does.
+Decides which calls are ours (`None` means: let moto answer), finds the handler, and says every error as
+SageMaker does.
 """
 
 from __future__ import annotations
@@ -8,16 +9,19 @@ from __future__ import annotations
 import json
 import logging
 import uuid
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from .engine import Engine
 from .faults import Fault, Faults
 from .operations import HANDLERS, is_ours
 from .rules import ResourceInUseError, ResourceLimitExceededError
 from .validation import SerializationError, ValidationError, operation_names, validate
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from .engine import Engine
 
 log = logging.getLogger(__name__)
 

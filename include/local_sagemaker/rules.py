@@ -5,8 +5,7 @@ Texts are AWS's where one was seen; those marked "ours" are chosen, because AWS'
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from spot_training.domain.stopping import (
     DEFAULT_MAX_RUNTIME_SECONDS,
@@ -15,9 +14,13 @@ from spot_training.domain.stopping import (
     is_capped_algorithm,
 )
 
-from .market import TypeRule
-from .store import TrainingJob
 from .validation import ValidationError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from .market import TypeRule
+    from .store import TrainingJob
 
 
 class ResourceInUseError(ValueError):
@@ -79,13 +82,15 @@ def _check_wait(request: Mapping[str, Any]) -> None:
     if not request.get("EnableManagedSpotTraining"):
         if wait is not None:
             raise ValidationError(
-                "Invalid MaxWaitTimeInSeconds. It is only supported when EnableManagedSpotTraining is set to true"
+                "Invalid MaxWaitTimeInSeconds. "
+                "It is only supported when EnableManagedSpotTraining is set to true"
             )
         return
     runtime = condition.get("MaxRuntimeInSeconds") or DEFAULT_MAX_RUNTIME_SECONDS
     if wait is None or wait < runtime:
         raise ValidationError(
-            "Invalid MaxWaitTimeInSeconds. It must be present and be greater than or equal to MaxRuntimeInSeconds"
+            "Invalid MaxWaitTimeInSeconds. "
+            "It must be present and be greater than or equal to MaxRuntimeInSeconds"
         )
     algorithm = request.get("AlgorithmSpecification") or {}
     capped = is_capped_algorithm(algorithm.get("TrainingImage"), algorithm.get("AlgorithmName"))
@@ -110,22 +115,22 @@ def _check_spot_exclusions(request: Mapping[str, Any]) -> None:
 def check_name_is_free(existing: TrainingJob | None) -> None:
     if existing is not None:
         raise ResourceInUseError(
-            "Training job names must be unique within an AWS account and region, and a training job with this name "
-            f"already exists ({existing.arn})"
+            "Training job names must be unique within an AWS account and region, and a training job with "
+            f"this name already exists ({existing.arn})"
         )
 
 
 def check_quota(job: TrainingJob, rule: TypeRule, instances_in_use: int) -> None:
-    """Raise `ResourceLimitExceeded` when the market file's quota does not hold the job: AWS queues nothing."""
+    """Refuse a job that the market file's quota does not hold: AWS queues nothing."""
     quota = rule.spot_quota if job.is_spot else rule.on_demand_quota
     if quota is None or instances_in_use + job.instance_count <= quota:
         return
     usage = "spot training job usage" if job.is_spot else "training job usage"
     raise ResourceLimitExceededError(
-        f"The account-level service limit '{job.instance_type} for {usage}' is {quota} Instances, with current "
-        f"utilization of {instances_in_use} Instances and a request delta of {job.instance_count} Instances. Please use "
-        "AWS Service Quotas to request an increase for this quota. If AWS Service Quotas is not available, contact AWS "
-        "support to request an increase for this quota."
+        f"The account-level service limit '{job.instance_type} for {usage}' is {quota} Instances, with "
+        f"current utilization of {instances_in_use} Instances and a request delta of {job.instance_count} "
+        "Instances. Please use AWS Service Quotas to request an increase for this quota. If AWS Service Quotas is not "
+        "available, contact AWS support to request an increase for this quota."
     )
 
 

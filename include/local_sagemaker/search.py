@@ -1,4 +1,4 @@
-"""Search over training jobs: filters on any property, `Tags.<key>` and `HyperParameters.<key>`, nested with And and Or."""
+"""Search over training jobs: filters on any property and `Tags.<key>`, nested with And and Or."""
 
 from __future__ import annotations
 
@@ -49,9 +49,9 @@ def _is_kept(record: Mapping[str, Any], condition: Mapping[str, Any]) -> bool:
         return operator == "NotEquals"
     match operator:
         case "Equals":
-            return _text(value) == wanted
+            return bool(_text(value) == wanted)
         case "NotEquals":
-            return _text(value) != wanted
+            return bool(_text(value) != wanted)
         case "Contains":
             return wanted.lower() in _text(value).lower()
         case "In":
@@ -111,7 +111,7 @@ def _comparable_text(text: str) -> float | None:
     except ValueError:
         pass
     try:
-        instant = datetime.fromisoformat(text.replace("Z", "+00:00"))
+        instant = datetime.fromisoformat(text)
     except ValueError:
         return None
     return (instant if instant.tzinfo else instant.replace(tzinfo=UTC)).timestamp()

@@ -1,8 +1,8 @@
-"""One port: SageMaker's training operations and `/_local/` answered here, everything else by moto, in this process.
+"""One port: training jobs and `/_local/` are answered here, everything else by moto, in this process.
 
-An HTTP/1.1 server of its own, because the servers moto brings close the connection after each answer, and boto3 keeps its
-connections: one thread per connection, keep-alive, `Expect: 100-continue`, chunked bodies, bodies of any size streamed
-to moto. An answer that must get lost closes the connection.
+An HTTP/1.1 server of its own, because the servers moto brings close the connection after each answer, and
+boto3 keeps its connections: one thread per connection, keep-alive, `Expect: 100-continue`, chunked bodies,
+bodies of any size streamed to moto. An answer that must get lost closes the connection.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from email.utils import formatdate
 from pathlib import Path
-from typing import IO, Any, TypeAlias
+from typing import Any, TypeAlias
 from urllib.parse import unquote_to_bytes
 
 from . import protocol
@@ -152,7 +152,7 @@ class _Request:
     target: str
     version: str
     headers: list[tuple[str, str]]
-    body: IO[bytes]
+    body: Any
     length: int
 
     def header(self, name: str) -> str:
@@ -169,7 +169,7 @@ class _Request:
 
     def read_at_most(self, limit: int) -> bytes | None:
         """The body, or None when it is larger than the limit."""
-        return None if self.length > limit else self.body.read(self.length)
+        return None if self.length > limit else bytes(self.body.read(self.length))
 
 
 class _HttpServer(socketserver.ThreadingTCPServer):
@@ -185,9 +185,10 @@ class _HttpServer(socketserver.ThreadingTCPServer):
     def __init__(self, address: tuple[str, int]) -> None:
         super().__init__(address, _Connection)
 
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        if not isinstance(sys.exc_info()[1], OSError):
-            log.exception("a connection failed")
+    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002
+        error = sys.exc_info()[1]
+        if not isinstance(error, OSError):  # a client that went away is no news
+            log.error("a connection failed", exc_info=error)
 
 
 class _Connection(socketserver.StreamRequestHandler):
@@ -260,7 +261,7 @@ class _Connection(socketserver.StreamRequestHandler):
             headers.append((name.strip(), value.strip()))
         raise BadRequestError("Too many headers.")
 
-    def _read_body(self, names: dict[str, str]) -> tuple[IO[bytes], int]:
+    def _read_body(self, names: dict[str, str]) -> tuple[Any, int]:
         if "chunked" in names.get("transfer-encoding", "").lower():
             return self._read_chunks()
         try:
@@ -271,8 +272,8 @@ class _Connection(socketserver.StreamRequestHandler):
             raise BadRequestError("Content-Length is negative.")
         return _Bounded(self.rfile, length), length
 
-    def _read_chunks(self) -> tuple[IO[bytes], int]:
-        body = tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY_BYTES)
+    def _read_chunks(self) -> tuple[Any, int]:
+        body = tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY_BYTES)  # noqa: SIM115  (closed by _is_drained)
         while True:
             try:
                 size = int(self.rfile.readline(_MAX_LINE).partition(b";")[0], 16)
@@ -286,12 +287,13 @@ class _Connection(socketserver.StreamRequestHandler):
             pass
         length = body.tell()
         body.seek(0)
-        return body, length  # type: ignore[return-value]
+        return body, length
 
     # --- moto ---
 
-    def _pass_to_moto(self, request: _Request, body: IO[bytes]) -> bool:
-        status_line, headers = "500 Internal Server Error", [("Content-Type", "text/plain")]
+    def _pass_to_moto(self, request: _Request, body: Any) -> bool:
+        status_line = "500 Internal Server Error"
+        headers: list[tuple[str, str]] = [("Content-Type", "text/plain")]
 
         def start_response(
             status: str, given: list[tuple[str, str]], _exc_info: Any = None
@@ -318,7 +320,7 @@ class _Connection(socketserver.StreamRequestHandler):
         self._send_raw(status_line, headers, content, is_head=request.method == "HEAD", keep_alive=keep_alive)
         return keep_alive
 
-    def _environ(self, request: _Request, body: IO[bytes]) -> dict[str, Any]:
+    def _environ(self, request: _Request, body: Any) -> dict[str, Any]:
         path, _, query = request.target.partition("?")
         host, port = self.server.server_address[:2]
         environ: dict[str, Any] = {
@@ -380,7 +382,7 @@ class _Connection(socketserver.StreamRequestHandler):
 class _Bounded(io.RawIOBase):
     """The next `length` bytes of a connection, and no more."""
 
-    def __init__(self, stream: IO[bytes], length: int) -> None:
+    def __init__(self, stream: Any, length: int) -> None:
         self._stream = stream
         self.left = length
 

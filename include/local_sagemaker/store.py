@@ -1,12 +1,10 @@
-"""The training jobs, and nothing about how they move (`engine`) or what they look like on the wire (`operations`)."""
+"""The training jobs; not how they move (`engine`) nor what they look like on the wire (`operations`)."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from spot_training.domain.lifecycle import (
     HOLDING_STATUSES,
@@ -17,6 +15,10 @@ from spot_training.domain.lifecycle import (
     is_legal_move,
 )
 from spot_training.domain.stopping import DEFAULT_MAX_RUNTIME_SECONDS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from datetime import datetime
 
 ACCOUNT = "123456789012"
 REGION = "us-east-1"
@@ -126,7 +128,7 @@ class TrainingJob:
 
     @property
     def is_uncompressed_output(self) -> bool:
-        return self.request["OutputDataConfig"].get("CompressionType") == "NONE"
+        return bool(self.request["OutputDataConfig"].get("CompressionType") == "NONE")
 
     @property
     def model_uri(self) -> str:
@@ -140,7 +142,7 @@ class TrainingJob:
         return self.held_seconds
 
     def training_seconds_at(self, now: datetime) -> int | None:
-        """`TrainingTimeInSeconds`: absent for a job that never held instances, at least 1 for one that did."""
+        """`TrainingTimeInSeconds`: absent for a job that never held instances, else at least 1."""
         return None if self.started_at is None else max(1, math.floor(self.held_seconds_at(now)))
 
     @property

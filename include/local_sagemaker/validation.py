@@ -1,10 +1,11 @@
 """Checks a request against botocore's own service model, as SageMaker's front door does.
 
-The client checks only required, type and minimum before it sends; pattern, maximum and enum reach the wire and are
-refused here. All constraints at any depth, all errors at once, in AWS's words:
+The client checks only required, type and minimum before it sends; pattern, maximum and enum reach the wire
+and are refused here. All constraints at any depth, all errors at once, in AWS's words:
 
-    2 validation errors detected: Value 'bad_name!' at 'trainingJobName' failed to satisfy constraint: Member must
-    satisfy regular expression pattern: ...; Value null at 'roleArn' failed to satisfy constraint: Member must not be null
+    2 validation errors detected: Value 'bad_name!' at 'trainingJobName' failed to satisfy constraint: Member
+    must satisfy regular expression pattern: ...; Value null at 'roleArn' failed to satisfy constraint: Member
+    must not be null
 
 A wrong JSON type is a `SerializationException`, and alone: AWS finds it before it looks at constraints.
 """
@@ -12,12 +13,14 @@ A wrong JSON type is a `SerializationException`, and alone: AWS finds it before 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
 from functools import lru_cache
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any
 
 import botocore.session
 from botocore.model import ListShape, MapShape, ServiceModel, Shape, StructureShape
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
 
 
 class ValidationError(ValueError):
@@ -219,4 +222,4 @@ def compile_pattern(pattern: str) -> re.Pattern[str]:
 
 
 def operation_names() -> frozenset[str]:
-    return frozenset(cast("list[str]", service_model().operation_names))
+    return frozenset(service_model().operation_names)

@@ -1,7 +1,9 @@
-"""What a training job does in one stretch on its instances, as the engine sees it; and the kind that runs no process.
+"""What a training job does in one stretch on its instances, as the engine sees it; and the kind that runs no
+process.
 
-A stretch is what lies between two interruptions: prepare (Downloading), start (Training), then upload (Uploading), or
-interrupt, or stop. The engine calls `Work`; the work reports to its `Site`, at once or later, from any thread.
+A stretch is what lies between two interruptions: prepare (Downloading), start (Training), then upload
+(Uploading), or interrupt, or stop. The engine calls `Work`; the work reports to its `Site`, at once or later,
+from any thread.
 """
 
 from __future__ import annotations
@@ -9,12 +11,15 @@ from __future__ import annotations
 import io
 import json
 import tarfile
-from collections.abc import Callable
-from datetime import datetime
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from .objects import NoSuchBucketError, Objects, folder_prefix, split_uri
-from .store import TrainingJob
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+
+    from .store import TrainingJob
 
 #: Simulated jobs: seconds of work, and optionally how they fail at the end of it.
 LOCAL_TRAINING_SECONDS = "LOCAL_TRAINING_SECONDS"
@@ -80,8 +85,9 @@ class Work(Protocol):
 class SimulatedWork:
     """`LOCAL_TRAINING_SECONDS=n`: n simulated seconds of work, and no process, thread or poll.
 
-    With a CheckpointConfig progress is an object in the checkpoint prefix: written as the job goes, at an interruption
-    and at the end, read at every start, also by another job with the same prefix. Without one, each stretch starts over.
+    With a CheckpointConfig progress is an object in the checkpoint prefix: written as the job goes, at an
+    interruption and at the end, read at every start, also by another job with the same prefix. Without one,
+    each stretch starts over.
     """
 
     def __init__(self, site: Site, job: TrainingJob, objects: Objects, warn: Callable[[str], None]) -> None:
@@ -102,10 +108,10 @@ class SimulatedWork:
         self._save_later()
         self._site.after(self._total - self._done, self._finish)
 
-    def interrupt(self, grace_seconds: float) -> None:
+    def interrupt(self, grace_seconds: float) -> None:  # noqa: ARG002  (nothing to wait for)
         self._halt()
 
-    def stop(self, grace_seconds: float) -> None:
+    def stop(self, grace_seconds: float) -> None:  # noqa: ARG002
         self._halt()
 
     def upload(self) -> None:
