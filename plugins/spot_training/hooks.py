@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 #: botocore's own retries (with jitter), more patient than its three: a throttled poll is no failure.
 DEFAULT_BOTOCORE_CONFIG: dict[str, Any] = {
-    "retries": {"mode": "standard", "total_max_attempts": 6},
+    "retries": {"mode": "standard", "total_max_attempts": 10},
     "connect_timeout": 10,
     "read_timeout": 60,
     "user_agent_extra": "spot-training",

@@ -1,0 +1,84 @@
+"""A real local SageMaker and real boto3 for the AWS side."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from botocore.config import Config
+
+from spot_training.aws.jobs import TrainingJobs
+from spot_training.hooks import DEFAULT_BOTOCORE_CONFIG
+
+ROOT = Path(__file__).resolve().parents[2]
+#: An hour a second: a wait of an hour is over in a moment.
+SPEED = 3600
+
+
+@dataclass(frozen=True, slots=True)
+class Cloud:
+    """A running local SageMaker."""
+
+    url: str
+
+    def client(self, service: str) -> Any:
+        return boto3.client(
+            service,
+            endpoint_url=self.url,
+            region_name="us-east-1",
+            aws_access_key_id="test",
+            aws_secret_access_key="test",  # noqa: S106 - the local cloud takes any
+            config=Config(**DEFAULT_BOTOCORE_CONFIG),
+        )
+
+    def jobs(self) -> TrainingJobs:
+        return TrainingJobs(self.client("sagemaker"))
+
+    def control(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
+        request = urllib.request.Request(  # noqa: S310 - loopback
+            f"{self.url}/_local/{path}", method=method, data=json.dumps(body or {}).encode()
+        )
+        with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310
+            return json.loads(answer.read() or b"null")
+
+    def set_capacity(self, *, available: bool, instance_type: str = "ml.m5.xlarge") -> None:
+        self.control("PUT", "capacity", {"instance_type": instance_type, "available": available})
+
+    def fail(self, operation: str, error: str, count: int = 1) -> None:
+        self.control("POST", "faults", {"operation": operation, "error": error, "count": count})
+
+
+@pytest.fixture(scope="session")
+def running_cloud() -> Iterator[Cloud]:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "include.local_sagemaker", "--port", "0", "--speed", str(SPEED)],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    try:
+        assert process.stdout is not None
+        line = next(line for line in process.stdout if line.startswith("ready: "))
+        yield Cloud(line.removeprefix("ready: ").strip())
+    finally:
+        process.terminate()
+        process.wait(timeout=20)
+        if process.stdout is not None:
+            process.stdout.close()
+
+
+@pytest.fixture
+def cloud(running_cloud: Cloud) -> Cloud:
+    """The running cloud, empty."""
+    running_cloud.control("POST", "reset")
+    running_cloud.client("s3").create_bucket(Bucket="bucket")
+    return running_cloud

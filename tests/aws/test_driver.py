@@ -1,0 +1,295 @@
+"""One training carried to its end, against the local SageMaker."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from spot_training.aws.driver import Completed, TrainingDriver, Waiting
+from spot_training.aws.identity import TAG_KEY, RunIdentity
+from spot_training.aws.request import TrainingPlan, cast_request, defaults_of
+from spot_training.aws.state import STATE_KEY, MemoryStore
+from spot_training.aws.watcher import JobWatcher, follow
+from spot_training.domain.errors import (
+    InvalidInput,
+    NotOurJob,
+    OutOfRungs,
+    RequestRefused,
+    StoppedBySomeone,
+)
+from spot_training.domain.lifecycle import Ending
+from spot_training.domain.policy import policy_from
+from spot_training.domain.savings import PurchaseOption
+
+if TYPE_CHECKING:
+    from spot_training.aws.jobs import TrainingJobs
+
+    from .conftest import Cloud
+
+IDENTITY = RunIdentity(dag_id="retrain", run_id="scheduled__2026-03-01T00:00:00+00:00", task_id="train")
+HOUR = 3600
+
+
+def _config(**overrides: Any) -> dict[str, Any]:
+    return {
+        "RoleArn": "arn:aws:iam::123456789012:role/SageMakerTraining",
+        "AlgorithmSpecification": {
+            "TrainingImage": "123456789012.dkr.ecr.us-east-1.amazonaws.com/mine:1",
+            "TrainingInputMode": "File",
+        },
+        "OutputDataConfig": {"S3OutputPath": "s3://bucket/models"},
+        "ResourceConfig": {"InstanceType": "ml.m5.xlarge", "InstanceCount": 1, "VolumeSizeInGB": 10},
+        "StoppingCondition": {"MaxRuntimeInSeconds": HOUR, "MaxWaitTimeInSeconds": HOUR},
+        "CheckpointConfig": {"S3Uri": "s3://bucket/checkpoints"},
+        "Environment": {"LOCAL_TRAINING_SECONDS": "600"},
+        **overrides,
+    }
+
+
+class Task:
+    """A task as Airflow would run it: its process may die and come back, its state store stays."""
+
+    def __init__(
+        self, cloud: Cloud, *, policy: object = "widen", config: dict[str, Any] | None = None
+    ) -> None:
+        self.cloud = cloud
+        self.policy = policy
+        self.config = config or _config()
+        self.store = MemoryStore()
+        self.said: list[str] = []
+        self.try_number = 1
+        self.max_tries = 0
+        self.adopt: str | None = None
+        self.jobs: TrainingJobs = cloud.jobs()
+
+    def driver(self) -> TrainingDriver:
+        """A new process of the task."""
+        request = cast_request(self.config)
+        return TrainingDriver(
+            jobs=self.jobs,
+            store=self.store,
+            identity=IDENTITY,
+            make_plan=lambda who: TrainingPlan.of(request, identity=who, name_prefix="model"),
+            make_policy=lambda: policy_from(self.policy, defaults_of(request)),
+            say=self.said.append,
+        )
+
+    def step(self) -> Waiting | Completed:
+        return self.driver().proceed(try_number=self.try_number, max_tries=self.max_tries, adopt=self.adopt)
+
+    def finish(self) -> Completed:
+        """Every step in a process of its own, waiting in between."""
+        while isinstance(step := self.step(), Waiting):
+            for _ in follow(JobWatcher(lambda: self.jobs), step.job.name, interval_seconds=0.1):
+                pass
+        return step
+
+    def created(self) -> list[str]:
+        """The names of all jobs there are, oldest first."""
+        page = self.cloud.client("sagemaker").list_training_jobs(SortBy="CreationTime", SortOrder="Ascending")
+        return [summary["TrainingJobName"] for summary in page["TrainingJobSummaries"]]
+
+
+def test_a_job_that_gets_capacity_completes_at_the_spot_price(cloud: Cloud) -> None:
+    task = Task(cloud)
+    done = task.finish()
+    (attempt,) = done.attempts
+    assert attempt.ending is Ending.COMPLETED
+    assert done.description["TrainingJobStatus"] == "Completed"
+    assert done.statement.savings_percent == attempt.savings_percent == pytest.approx(70, abs=1)
+
+
+def test_no_capacity_widens_the_wait_and_then_buys_on_demand(cloud: Cloud) -> None:
+    cloud.set_capacity(available=False)
+    task = Task(cloud)
+    done = task.finish()
+    assert [(a.purchase, a.max_wait_seconds, a.ending) for a in done.attempts] == [
+        (PurchaseOption.SPOT, HOUR, Ending.NO_CAPACITY),
+        (PurchaseOption.SPOT, 2 * HOUR, Ending.NO_CAPACITY),
+        (PurchaseOption.ON_DEMAND, None, Ending.COMPLETED),
+    ]
+    assert done.statement.savings_percent == 0
+    assert done.statement.wait_seconds >= 3 * HOUR
+    assert [name.rsplit("-", 1)[1] for name in task.created()] == ["1", "2", "3"]
+
+
+def test_spot_only_gives_up_and_says_where_the_bill_stands(cloud: Cloud) -> None:
+    cloud.set_capacity(available=False)
+    task = Task(cloud, policy="spot_only")
+    with pytest.raises(
+        OutOfRungs, match=r"never got capacity.*no rung is left.*billed over 2 attempt\(s\): 0 s"
+    ):
+        task.finish()
+
+
+def test_an_interrupted_job_goes_on_and_is_counted(cloud: Cloud) -> None:
+    task = Task(
+        cloud,
+        config=_config(
+            Environment={"LOCAL_TRAINING_SECONDS": "14400"},
+            StoppingCondition={"MaxRuntimeInSeconds": 12 * HOUR, "MaxWaitTimeInSeconds": 24 * HOUR},
+        ),
+    )
+    step = task.step()
+    assert isinstance(step, Waiting)
+    for report in follow(JobWatcher(lambda: task.jobs), step.job.name, interval_seconds=0.1):
+        if getattr(report, "secondary_status", None) == "Training":
+            break
+    cloud.control("POST", "interrupt", {"training_job_name": step.job.name})
+    (attempt,) = task.finish().attempts
+    assert attempt.interruptions == 1
+    assert attempt.ending is Ending.COMPLETED
+
+
+def test_a_person_who_stops_the_job_ends_the_training(cloud: Cloud) -> None:
+    task = Task(cloud)
+    step = task.step()
+    assert isinstance(step, Waiting)
+    cloud.client("sagemaker").stop_training_job(TrainingJobName=step.job.name)
+    with pytest.raises(StoppedBySomeone, match="stopped by a user"):
+        task.finish()
+
+
+def test_a_process_that_dies_before_the_call_is_followed_by_one_that_makes_it(cloud: Cloud) -> None:
+    task = Task(cloud)
+    task.jobs = _Dying(task.jobs)  # type: ignore[assignment]
+    with pytest.raises(_Died):
+        task.step()
+    task.jobs = cloud.jobs()
+    task.finish()
+    assert len(task.created()) == 1
+
+
+def test_a_lost_reply_leads_to_the_one_job(cloud: Cloud) -> None:
+    cloud.fail("CreateTrainingJob", "LoseResponse")
+    task = Task(cloud)
+    task.finish()
+    assert len(task.created()) == 1
+    assert any("adopted our own" in line for line in task.said)
+
+
+def test_a_process_that_dies_while_it_waits_is_followed_by_one_that_waits_for_the_same_job(
+    cloud: Cloud,
+) -> None:
+    task = Task(cloud)
+    first = task.step()
+    task.try_number = 2
+    second = task.step()
+    assert isinstance(first, Waiting)
+    assert isinstance(second, Waiting)
+    assert first.job.name == second.job.name
+    assert len(task.created()) == 1
+
+
+def test_somebody_elses_job_of_our_name_is_left_alone(cloud: Cloud) -> None:
+    request = cast_request(_config())
+    plan = TrainingPlan.of(request, identity=IDENTITY, name_prefix="model")
+    cloud.client("sagemaker").create_training_job(
+        **{**request, "TrainingJobName": plan.job_name(1), "EnableManagedSpotTraining": True}
+    )
+    with pytest.raises(NotOurJob, match=TAG_KEY):
+        Task(cloud).step()
+
+
+def test_a_retry_climbs_again_and_keeps_the_books(cloud: Cloud) -> None:
+    cloud.set_capacity(available=False)
+    task = Task(cloud, policy={"name": "spot_only", "spot_attempts": 1})
+    with pytest.raises(OutOfRungs):
+        task.finish()
+    cloud.set_capacity(available=True)
+    task.try_number = 2
+    done = task.finish()
+    assert [a.ending for a in done.attempts] == [Ending.NO_CAPACITY, Ending.COMPLETED]
+
+
+def test_a_try_that_died_after_the_training_was_done_trains_nothing_again(cloud: Cloud) -> None:
+    task = Task(cloud)
+    first = task.finish()
+    task.try_number = 2
+    assert task.finish().attempts == first.attempts
+    assert len(task.created()) == 1
+
+
+def test_a_person_who_clears_a_finished_training_gets_a_fresh_one(cloud: Cloud) -> None:
+    task = Task(cloud)
+    first = task.finish()
+    task.try_number, task.max_tries = 2, 1
+    second = task.finish()
+    assert len(second.attempts) == 1
+    assert first.attempts[0].job_name != second.attempts[0].job_name
+    uris = {done.description["CheckpointConfig"]["S3Uri"] for done in (first, second)}
+    assert len(uris) == 2
+
+
+def test_a_task_cleared_while_it_trains_starts_over_from_its_checkpoints(cloud: Cloud) -> None:
+    task = Task(cloud)
+    assert isinstance(task.step(), Waiting)
+    assert task.driver().stop()
+    task.try_number, task.max_tries = 2, 1
+    done = task.finish()
+    assert [a.ending for a in done.attempts] == [Ending.STOPPED_BY_USER, Ending.COMPLETED]
+
+
+def test_a_job_started_elsewhere_is_watched_to_its_end(cloud: Cloud) -> None:
+    request = {**_config(), "TrainingJobName": "elsewhere", "EnableManagedSpotTraining": True}
+    cloud.client("sagemaker").create_training_job(**request)
+    task = Task(cloud)
+    task.adopt = "elsewhere"
+    (attempt,) = task.finish().attempts
+    assert (attempt.job_name, attempt.ending) == ("elsewhere", Ending.COMPLETED)
+
+
+def test_a_job_that_is_not_there_is_said_so(cloud: Cloud) -> None:
+    task = Task(cloud)
+    task.adopt = "nowhere"
+    with pytest.raises(RequestRefused, match=r"no training job named nowhere in us-east-1"):
+        task.step()
+
+
+@pytest.mark.parametrize(
+    ("policy", "config"),
+    [
+        ("yolo", _config()),
+        ("widen", _config(RoleArn="arn")),
+        ({"name": "widen", "first_wait": 60}, _config()),
+    ],
+)
+def test_bad_input_leaves_no_job_and_no_state_of_one(
+    cloud: Cloud, policy: object, config: dict[str, Any]
+) -> None:
+    task = Task(cloud, policy=policy)
+    task.config = config
+    with pytest.raises(InvalidInput):
+        task.step()
+    assert task.created() == []
+    assert (task.store.get(STATE_KEY) or {}).get("current") is None
+
+
+def test_a_throttled_poll_fails_nothing(cloud: Cloud) -> None:
+    cloud.fail("DescribeTrainingJob", "ThrottlingException", count=4)
+    assert Task(cloud).finish().statement.completed
+
+
+def test_state_of_another_version_is_refused_and_not_misread(cloud: Cloud) -> None:
+    task = Task(cloud)
+    task.store.set(STATE_KEY, {"version": 99})
+    with pytest.raises(InvalidInput, match="version"):
+        task.step()
+
+
+class _Died(BaseException):
+    """The worker process is gone."""
+
+
+class _Dying:
+    """TrainingJobs of a process that dies on its way to CreateTrainingJob."""
+
+    def __init__(self, jobs: TrainingJobs) -> None:
+        self._jobs = jobs
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._jobs, name)
+
+    def create_or_adopt(self, *_args: Any, **_kwargs: Any) -> None:
+        raise _Died
