@@ -1,0 +1,35 @@
+# Two images from one file: `airflow` for all of Airflow's components, `local-sagemaker` for the local cloud.
+# Both install from the locks, so a container holds the versions that the tests ran with.
+
+# slim: without the providers that nothing here uses, and whose versions the lock does not know
+FROM apache/airflow:slim-3.3.2-python3.11 AS airflow
+COPY requirements.txt requirements.lock /opt/spot/
+RUN pip install --no-cache-dir --no-deps --requirement /opt/spot/requirements.lock
+COPY --chown=airflow:0 plugins /opt/airflow/plugins
+COPY --chown=airflow:0 include /opt/airflow/include
+COPY --chown=airflow:0 dags /opt/airflow/dags
+# The volumes of these two folders take over their owner.
+RUN mkdir -p /opt/airflow/auth /opt/airflow/logs
+# `include` and `spot_training` import in every component; the triggerer adds neither by itself.
+ENV PYTHONPATH=/opt/airflow:/opt/airflow/plugins
+
+
+FROM python:3.11-slim AS local-sagemaker
+# The compiler is for sagemaker-training, which comes as source; it is gone from the image afterwards.
+COPY requirements-local.txt requirements-dev.lock requirements-training.lock /opt/spot/
+RUN apt-get update -qq \
+    && apt-get install -qq --yes --no-install-recommends gcc libc6-dev \
+    && python -m venv /opt/spot/.venv-training \
+    && /opt/spot/.venv-training/bin/pip install --no-cache-dir --no-deps --requirement /opt/spot/requirements-training.lock \
+    && pip install --no-cache-dir --requirement /opt/spot/requirements-local.txt --constraint /opt/spot/requirements-dev.lock \
+    && apt-get purge -qq --yes --auto-remove gcc libc6-dev \
+    && rm -rf /var/lib/apt/lists/*
+COPY plugins /opt/spot/plugins
+COPY include /opt/spot/include
+ENV PYTHONPATH=/opt/spot:/opt/spot/plugins \
+    PYTHONUNBUFFERED=1 \
+    LOCAL_SAGEMAKER_PYTHON=/opt/spot/.venv-training/bin/python
+WORKDIR /opt/spot
+EXPOSE 4566
+ENTRYPOINT ["python", "-m", "include.local_sagemaker"]
+CMD ["--host", "0.0.0.0", "--port", "4566"]

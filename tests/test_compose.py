@@ -1,0 +1,335 @@
+"""docker-compose.yaml and the Dockerfile agree with the project, without a Docker engine.
+
+Images, versions, commands, ports and variables are compared with what they stand for: the requirements,
+Airflow's own command line and configuration, the local SageMaker's argument parser.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from fnmatch import fnmatch
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[1]
+COMPOSE_TEXT = (ROOT / "docker-compose.yaml").read_text()
+COMPOSE: dict[str, Any] = yaml.safe_load(COMPOSE_TEXT)
+SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+AIRFLOW_SERVICES = ["init", "api-server", "scheduler", "dag-processor", "triggerer", "worker"]
+LONG_RUNNING = sorted(SERVICES.keys() - {"init"})
+DOCKERFILE = (ROOT / "Dockerfile").read_text().replace("\\\n", " ")
+SUBSTITUTION = re.compile(r"(?<!\$)\$\{(?P<name>\w+)(?P<rest>[^}]*)\}")
+SETTING = re.compile(r"AIRFLOW__(?P<section>[A-Z0-9_]+?)__(?P<key>[A-Z0-9_]+)")
+SECRET = re.compile(r"PASSWORD|SECRET|FERNET")
+
+
+def _read_requirement(name: str) -> str:
+    match = re.search(rf"^{re.escape(name)}==(\S+)$", (ROOT / "requirements.txt").read_text(), re.MULTILINE)
+    assert match, name
+    return match[1]
+
+
+def _fill_in(text: str) -> str:
+    """Put the defaults of `${NAME:-default}` in, and a word for what `.env` must give."""
+
+    def fill(match: re.Match[str]) -> str:
+        return match["rest"][2:] if match["rest"].startswith(":-") else "given"
+
+    return SUBSTITUTION.sub(fill, text)
+
+
+def _list_stages() -> dict[str, list[list[str]]]:
+    """Each stage of the Dockerfile with its instructions, split into words."""
+    stages: dict[str, list[list[str]]] = {}
+    for line in DOCKERFILE.splitlines():
+        if not line.strip() or line.startswith("#"):
+            continue
+        words = line.split() if line.startswith(("RUN", "ENV")) else shlex.split(line)
+        if words[0] == "FROM":
+            stages[words[3]] = []
+        list(stages.values())[-1].append(words)
+    return stages
+
+
+def _find_instruction(stage: str, name: str) -> str:
+    return next(
+        line.partition(" ")[2]
+        for line in DOCKERFILE.split(f"AS {stage}\n")[1].split("\nFROM ")[0].splitlines()
+        if line.startswith(name)
+    )
+
+
+def _list_airflow_settings() -> dict[str, set[str]]:
+    """The settings of the installed Airflow and of its installed providers, by section."""
+    spec = find_spec("airflow")
+    assert spec is not None
+    folder = Path(str(spec.origin)).parent
+    config = yaml.safe_load((folder / "config_templates" / "config.yml").read_text())
+    known = {section: set(content["options"]) for section, content in config.items()}
+    for info in (folder / "providers").rglob("get_provider_info.py"):
+        returned = next(
+            node for node in ast.walk(ast.parse(info.read_text())) if isinstance(node, ast.Return)
+        )
+        assert returned.value is not None
+        for section, content in ast.literal_eval(returned.value).get("config", {}).items():
+            known.setdefault(section, set()).update(content["options"])
+    return known
+
+
+def _list_local_variables() -> set[str]:
+    lines = (ROOT / ".env.example").read_text().splitlines()
+    return {line.partition("=")[0] for line in lines if line and not line.startswith("#")}
+
+
+def _list_environments() -> Iterator[tuple[str, str, str]]:
+    for service, content in SERVICES.items():
+        for name, value in content.get("environment", {}).items():
+            yield service, name, str(value)
+
+
+def test_the_airflow_image_is_of_the_version_that_is_required() -> None:
+    base = next(words[1] for words in _list_stages()["airflow"] if words[0] == "FROM")
+    version = _read_requirement("apache-airflow")
+    assert base.startswith(f"apache/airflow:slim-{version}-python3.")
+    assert SERVICES["scheduler"]["image"].endswith(f":{version}")
+
+
+def test_the_images_run_a_python_that_the_locks_are_made_for() -> None:
+    for instructions in _list_stages().values():
+        base = next(words[1] for words in instructions if words[0] == "FROM")
+        match = re.search(r"python:?(3\.\d+)", base)
+        assert match, base
+        assert match[1] == "3.11"
+
+
+def test_every_airflow_component_runs_the_same_image() -> None:
+    assert {SERVICES[name]["image"] for name in AIRFLOW_SERVICES} == {SERVICES["init"]["image"]}
+    assert {SERVICES[name]["build"]["target"] for name in AIRFLOW_SERVICES} == {"airflow"}
+
+
+def test_every_build_target_is_a_stage_of_the_dockerfile() -> None:
+    targets = {content["build"]["target"] for content in SERVICES.values() if "build" in content}
+    assert targets == _list_stages().keys()
+
+
+def test_every_image_from_a_registry_has_a_version() -> None:
+    for service, content in SERVICES.items():
+        if "build" not in content:
+            assert re.search(r":\d+", content["image"]), service
+
+
+def test_everything_the_dockerfile_copies_exists_and_is_sent_to_the_engine() -> None:
+    sent = [line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")]
+    for instructions in _list_stages().values():
+        for words in instructions:
+            if words[0] == "COPY":
+                for source in [word for word in words[1:-1] if not word.startswith("--")]:
+                    assert (ROOT / source).exists(), source
+                    assert any(fnmatch(source, pattern) for pattern in sent), source
+
+
+def test_everything_pip_installs_from_is_copied_before() -> None:
+    for name, instructions in _list_stages().items():
+        copied: set[str] = set()
+        for words in instructions:
+            if words[0] == "COPY":
+                copied |= {f"{words[-1]}{source}" for source in words[1:-1]}
+            for option in ("--requirement", "--constraint"):
+                files = {words[at + 1] for at, word in enumerate(words) if word == option}
+                assert files <= copied, name
+
+
+@pytest.mark.parametrize("service", ["api-server", "scheduler", "dag-processor", "triggerer", "worker"])
+def test_the_command_of_a_component_is_one_that_airflow_has(service: str) -> None:
+    command = [sys.executable, "-m", "airflow", *SERVICES[service]["command"].split(), "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_commands_of_the_healthchecks_are_ones_that_airflow_has() -> None:
+    from airflow.cli.cli_parser import get_parser
+
+    checked = 0
+    for content in SERVICES.values():
+        words = content.get("healthcheck", {}).get("test", [])
+        if len(words) == 2 and words[1].startswith("airflow "):
+            get_parser().parse_args(words[1].split()[1:])
+            checked += 1
+    assert checked == 2
+
+
+def test_the_worker_is_asked_through_an_application_that_imports() -> None:
+    words = SERVICES["worker"]["healthcheck"]["test"][1].split()
+    module, _, name = words[words.index("--app") + 1].rpartition(".")
+    code = f"from {module} import {name}; print({name}.main)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_database_is_migrated_once_before_anything_else_of_airflow_starts() -> None:
+    assert SERVICES["init"]["command"][0].rstrip().endswith("exec airflow db migrate")
+    assert SERVICES["init"]["restart"] == "no"
+    for service in AIRFLOW_SERVICES[1:]:
+        assert SERVICES[service]["depends_on"]["init"] == {"condition": "service_completed_successfully"}
+
+
+def test_the_script_of_init_is_sound_and_writes_the_login_where_airflow_reads_it(tmp_path: Path) -> None:
+    script = SERVICES["init"]["command"][0]
+    assert "$" not in script.replace("$$", "")
+    path = tmp_path / "passwords.json"
+    env = {
+        "PATH": "/usr/bin:/bin",
+        "AIRFLOW_USER": "someone",
+        "AIRFLOW_PASSWORD": "a password",
+        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(path),
+    }
+    script = script.replace("python -", f"{sys.executable} -").replace("exec airflow db migrate", "exec true")
+    subprocess.run([*SERVICES["init"]["entrypoint"], script], env=env, check=True, timeout=60)
+    assert json.loads(path.read_text()) == {"someone": "a password"}
+
+
+def test_every_airflow_setting_is_one_that_this_airflow_knows() -> None:
+    known = _list_airflow_settings()
+    for service, name, _ in _list_environments():
+        if name.startswith("AIRFLOW__"):
+            match = SETTING.fullmatch(name)
+            assert match, name
+            assert match["key"].lower() in known[match["section"].lower()], f"{service}: {name}"
+
+
+def test_every_component_has_the_same_settings() -> None:
+    settings = {
+        service: {name: value for name, value in content["environment"].items() if SETTING.fullmatch(name)}
+        for service, content in SERVICES.items()
+        if service in AIRFLOW_SERVICES
+    }
+    assert all(found == settings["init"] for found in settings.values())
+
+
+@pytest.mark.parametrize("service", AIRFLOW_SERVICES)
+def test_include_and_spot_training_import_in_every_component(service: str) -> None:
+    path = SERVICES[service]["environment"]["PYTHONPATH"]
+    mounts = {volume.split(":")[0]: volume.split(":")[1] for volume in SERVICES[service]["volumes"]}
+    assert path.split(":") == [str(Path(mounts["./include"]).parent), mounts["./plugins"]]
+    assert f"PYTHONPATH={path}" in _find_instruction("airflow", "ENV")
+
+
+def test_no_secret_is_in_the_file_and_a_missing_one_stops_the_start_with_a_message() -> None:
+    for service, name, value in _list_environments():
+        if SECRET.search(name) and not name.endswith("_FILE") and not name.startswith("AWS_"):
+            assert re.fullmatch(r"\$\{\w+:\?[^}]+\}", value), f"{service}: {name}"
+    for match in SUBSTITUTION.finditer(COMPOSE_TEXT):
+        assert match["rest"].startswith((":?", ":-")), match[0]
+        if SECRET.search(match["name"]):
+            assert match["rest"].startswith(":?"), match[0]
+
+
+def test_every_variable_of_the_file_is_explained_in_the_example_and_no_other() -> None:
+    used = {match["name"] for match in SUBSTITUTION.finditer(COMPOSE_TEXT)}
+    assert used == _list_local_variables()
+
+
+def test_the_example_holds_no_secret_and_a_line_of_explanation_for_each_variable() -> None:
+    for block in (ROOT / ".env.example").read_text().strip().split("\n\n"):
+        assert block.startswith("#"), block
+    for line in (ROOT / ".env.example").read_text().splitlines():
+        name, given, value = line.partition("=")
+        if given and not line.startswith("#") and SECRET.search(name):
+            assert value == "", name
+
+
+def test_the_file_with_secrets_is_kept_out_of_git_and_out_of_images() -> None:
+    assert ".env" in (ROOT / ".gitignore").read_text().splitlines()
+    assert (ROOT / ".dockerignore").read_text().splitlines()[0] == "*"
+
+
+def test_the_command_line_of_the_local_sagemaker_parses() -> None:
+    from include.local_sagemaker.__main__ import _parser
+
+    given = [_fill_in(word) for word in SERVICES["local-sagemaker"]["command"]]
+    for words in (given, json.loads(_find_instruction("local-sagemaker", "CMD"))):
+        arguments = _parser().parse_args(words)
+        assert (arguments.host, arguments.port) == ("0.0.0.0", 4566)  # noqa: S104
+    entrypoint = json.loads(_find_instruction("local-sagemaker", "ENTRYPOINT"))
+    assert entrypoint == ["python", "-m", "include.local_sagemaker"]
+
+
+def test_every_port_of_the_local_sagemaker_is_the_one_that_airflow_calls() -> None:
+    endpoint = SERVICES["scheduler"]["environment"]["AWS_ENDPOINT_URL"]
+    host, _, port = endpoint.removeprefix("http://").partition(":")
+    content = SERVICES[host]
+    assert content["command"][content["command"].index("--port") + 1] == port
+    assert content["ports"] == [f"127.0.0.1:{port}:{port}"]
+    assert f"http://127.0.0.1:{port}/_local/health" in content["healthcheck"]["test"][-1]
+    assert _find_instruction("local-sagemaker", "EXPOSE") == port
+
+
+def test_tasks_reach_the_execution_api_at_the_port_of_the_api_server() -> None:
+    url = SERVICES["worker"]["environment"]["AIRFLOW__CORE__EXECUTION_API_SERVER_URL"]
+    assert url == "http://api-server:8080/execution/"
+    (port,) = SERVICES["api-server"]["ports"]
+    assert _fill_in(port) == "127.0.0.1:8080:8080"
+    assert "http://localhost:8080/" in SERVICES["api-server"]["healthcheck"]["test"][-1]
+
+
+def test_the_scheduler_answers_the_healthcheck_that_it_is_asked() -> None:
+    from airflow.configuration import conf
+
+    environment = SERVICES["scheduler"]["environment"]
+    assert environment["AIRFLOW__SCHEDULER__ENABLE_HEALTH_CHECK"] == "True"
+    port = conf.get("scheduler", "scheduler_health_check_server_port")
+    assert SERVICES["scheduler"]["healthcheck"]["test"][-1] == f"http://localhost:{port}/health"
+
+
+def test_the_metadata_database_and_the_broker_are_the_services_of_the_file() -> None:
+    environment = SERVICES["worker"]["environment"]
+    for name in ("AIRFLOW__DATABASE__SQL_ALCHEMY_CONN", "AIRFLOW__CELERY__RESULT_BACKEND"):
+        assert _fill_in(environment[name]).endswith("://airflow:given@postgres/airflow")
+    assert _fill_in(environment["AIRFLOW__CELERY__BROKER_URL"]) == "redis://:given@redis:6379/0"
+    assert SERVICES["postgres"]["environment"]["POSTGRES_DB"] == "airflow"
+
+
+def test_the_connection_that_the_operators_use_by_default_is_there() -> None:
+    connection = json.loads(SERVICES["worker"]["environment"]["AIRFLOW_CONN_AWS_DEFAULT"])
+    assert connection["conn_type"] == "aws"
+    assert connection["extra"]["region_name"] == SERVICES["worker"]["environment"]["AWS_DEFAULT_REGION"]
+
+
+@pytest.mark.parametrize("service", LONG_RUNNING)
+def test_every_service_that_keeps_running_has_a_healthcheck(service: str) -> None:
+    check = SERVICES[service]["healthcheck"]
+    assert check["test"][0] in {"CMD", "CMD-SHELL"}
+    assert {"interval", "timeout", "retries"} <= check.keys()
+
+
+def test_nothing_is_published_beyond_this_machine() -> None:
+    for service, content in SERVICES.items():
+        for port in content.get("ports", []):
+            assert port.startswith("127.0.0.1:"), service
+
+
+def test_every_named_volume_is_declared_and_used() -> None:
+    used = {
+        volume.split(":")[0]
+        for content in SERVICES.values()
+        for volume in content.get("volumes", [])
+        if not volume.startswith(".")
+    }
+    assert used == COMPOSE["volumes"].keys()
+
+
+def test_every_dependency_is_a_service_that_can_meet_its_condition() -> None:
+    for service, content in SERVICES.items():
+        for name, need in content.get("depends_on", {}).items():
+            if need["condition"] == "service_healthy":
+                assert "healthcheck" in SERVICES[name], f"{service} -> {name}"
