@@ -70,7 +70,7 @@ PARAMS = {
         section="Limits",
     ),
     "num_round": Param(
-        600,
+        300,
         type="integer",
         minimum=10,
         maximum=5000,

@@ -15,8 +15,8 @@ def promote(
     s3: S3Client, *, bucket: str, as_of: str, model_uri: str, job_name: str, run_id: str
 ) -> dict[str, Any]:
     """Judge the model on its holdout and make it the champion if it is not worse; tell it as plain JSON."""
-    from .data import as_day, flights_between, holdout_window, labelled, training_window
-    from .registry import Challenger, Window, promote_if_not_worse, read_object
+    from .data import Window, as_day, flights_between, holdout_window, labelled, training_window
+    from .registry import Challenger, promote_if_not_worse, read_object
 
     day = as_day(as_of)
     start, end = training_window(day)

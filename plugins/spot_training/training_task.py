@@ -115,7 +115,7 @@ class TrainingTask:
             make_plan=make_plan,
             make_policy=make_policy,
             say=log.info,
-            on_attempt_over=self._tell_log_tail,
+            on_job_over=self._tell_the_end,
         )
 
     def proceed(self) -> Step:
@@ -208,6 +208,12 @@ class TrainingTask:
         if attempts:
             self._log.info("%s", statement_line(statement))
         return outcome
+
+    def _tell_the_end(self, job: JobSnapshot, attempt: Attempt) -> None:
+        # All of the job's story, although the trigger told it: Airflow starts the trigger's log anew at each
+        # deferral of a try, so only the last attempt's would be left.
+        self.tell(job)
+        self._tell_log_tail(attempt)
 
     def _tell_log_tail(self, attempt: Attempt) -> None:
         failed = attempt.ending in {Ending.ALGORITHM_ERROR, Ending.CLIENT_ERROR}

@@ -89,7 +89,8 @@ class TrainingDriver:
 
     `make_policy` and `make_plan` are asked only when there is something to decide or to create, that is when
     no job of the training is alive: bad input can then be refused without leaving a job behind. A training
-    that is only watched has no policy. `say` is told in plain words what happens (the task log's `info`).
+    that is only watched has no policy. `say` is told in plain words what happens (the task log's `info`);
+    `on_job_over` gets each job of this training once, when it is over.
     """
 
     def __init__(
@@ -101,7 +102,7 @@ class TrainingDriver:
         make_plan: Callable[[RunIdentity], TrainingPlan],
         make_policy: Callable[[], Policy] | None,
         say: Callable[[str], None] = log.info,
-        on_attempt_over: Callable[[Attempt], None] = lambda _attempt: None,
+        on_job_over: Callable[[JobSnapshot, Attempt], None] = lambda _job, _attempt: None,
     ) -> None:
         self.jobs = jobs
         self._store = store
@@ -109,7 +110,7 @@ class TrainingDriver:
         self._make_plan = make_plan
         self._make_policy = make_policy
         self._say = say
-        self._on_attempt_over = on_attempt_over
+        self._on_job_over = on_job_over
         self.state = load_state(store) or TrainingState()
 
     @property
@@ -193,9 +194,10 @@ class TrainingDriver:
         ending = ending_of(job)
         if ending is None:
             return Waiting(job=job)
-        self._record(
-            attempt_of(job, number=intent.number, rung=intent.rung, reason=intent.reason, ending=ending)
-        )
+        attempt = attempt_of(job, number=intent.number, rung=intent.rung, reason=intent.reason, ending=ending)
+        self._save(self.state.with_attempt(attempt))
+        self._on_job_over(job, attempt)
+        self._say(attempt_line(attempt))
         return None
 
     def _is_being_stopped(self, intent: Intent) -> bool:
@@ -237,15 +239,12 @@ class TrainingDriver:
         try:
             created = self.jobs.create_or_adopt(request, key=plan.identity.key)
         except CapacityRefused as refused:
-            self._record(_refused_attempt(intent, rung, plan, refused))
+            attempt = _refused_attempt(intent, rung, plan, refused)
+            self._save(self.state.with_attempt(attempt))
+            self._say(f"{attempt_line(attempt)} {refused.text}")
             return
         how = "Created" if created is Created.NEW else "Found and adopted our own"
         self._say(f"{how} training job {intent.job_name} ({rung}).")
-
-    def _record(self, attempt: Attempt) -> None:
-        self._save(self.state.with_attempt(attempt))
-        self._say(attempt_line(attempt))
-        self._on_attempt_over(attempt)
 
     # The whole -------------------------------------------------------------------------------------
 

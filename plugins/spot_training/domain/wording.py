@@ -41,18 +41,25 @@ class Narrator:
 
     _told: set[tuple[SecondaryStatus, datetime, str]] = field(default_factory=set)
 
-    def lines(self, job: JobSnapshot) -> list[str]:
-        """Lines for what is new since the last call, in AWS's time (UTC)."""
+    def news(self, job: JobSnapshot) -> list[Transition]:
+        """The transitions that are new since the last call."""
         fresh = [t for t in job.transitions if (t.status, t.started_at, t.message) not in self._told]
         self._told.update((t.status, t.started_at, t.message) for t in fresh)
-        return [_transition_line(job, visit) for visit in fresh]
+        return fresh
+
+    def lines(self, job: JobSnapshot) -> list[str]:
+        """Lines for what is new since the last call, in AWS's time (UTC)."""
+        return [
+            f"{visit.started_at:%Y-%m-%d %H:%M:%S} {job.name} {transition_line(job, visit)}"
+            for visit in self.news(job)
+        ]
 
 
-def _transition_line(job: JobSnapshot, visit: Transition) -> str:
+def transition_line(job: JobSnapshot, visit: Transition) -> str:
+    """A transition: AWS's words, and what they mean for this training."""
     message = f": {visit.message}" if visit.message else ""
-    line = f"{visit.started_at:%Y-%m-%d %H:%M:%S} {job.name} {visit.status}{message}"
     remark = _remark(job, visit)
-    return f"{line} [{remark}]" if remark else line
+    return f"{visit.status}{message}" + (f" [{remark}]" if remark else "")
 
 
 def _remark(job: JobSnapshot, visit: Transition) -> str:

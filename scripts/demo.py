@@ -1,0 +1,243 @@
+"""The main job, end to end: Airflow retrains the flight-delay model on local managed spot.
+
+Starts Airflow and the local SageMaker in a state folder of their own, lets the scheduler start this week's
+run, tells what happens, and ends with the savings report. See `scripts/demo --help`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any, NoReturn
+
+from include.local_stack import LocalStack, LocalStackError, wait_until
+from spot_training.aws.jobs import snapshot_of
+from spot_training.domain.lifecycle import Ending
+from spot_training.domain.wording import Narrator, transition_line
+from spot_training.report import TrainingRecord, to_text
+
+ROOT = Path(__file__).resolve().parent.parent
+DAG, TASK, REPORT_DAG = "retrain_flight_delays", "train.train", "spot_savings_report"
+MARKET = ROOT / "include" / "local_sagemaker" / "scenarios" / "first-week.yaml"
+RUN_TIMEOUT_SECONDS = 300
+LOOK_EVERY_SECONDS = 0.5
+
+
+class DemoError(RuntimeError):
+    """The story did not go as it should."""
+
+
+class Teller:
+    """Prints what happens, with the real time since the start."""
+
+    def __init__(self) -> None:
+        self._started = time.monotonic()
+
+    def say(self, text: str = "") -> None:
+        minutes, seconds = divmod(int(time.monotonic() - self._started), 60)
+        print(f"[{minutes}:{seconds:02d}] {text}" if text else "", flush=True)
+
+
+def main() -> int:
+    options = parse_arguments()
+    teller = Teller()
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        with running_stack(options, teller) as stack:
+            tell_the_story(stack, teller, speed=options.speed)
+            if options.ui:
+                keep_open(stack)
+    except KeyboardInterrupt:
+        teller.say("Stopped; nothing is left running.")
+        return 0 if options.ui else 130
+    except (LocalStackError, DemoError) as error:
+        print(f"\nThe demo failed: {error}", file=sys.stderr)
+        return 1
+    teller.say("Stopped Airflow and the local SageMaker; nothing is left running.")
+    return 0
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="scripts/demo", description=__doc__)
+    parser.add_argument("--ui", action="store_true", help="leave everything running until Ctrl-C")
+    parser.add_argument(
+        "--speed", type=float, default=150, help="simulated seconds per real second (default: %(default)g)"
+    )
+    parser.add_argument(
+        "--state", type=Path, default=ROOT / ".demo", help="folder for databases, logs and reports"
+    )
+    return parser.parse_args()
+
+
+def _interrupt(_signal: int, _frame: Any) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+@contextmanager
+def running_stack(options: argparse.Namespace, teller: Teller) -> Iterator[LocalStack]:
+    teller.say(f"Starting Airflow and a local SageMaker; their state is in {options.state}")
+    stack = LocalStack(
+        ROOT,
+        options.state,
+        speed=options.speed,
+        market=MARKET,
+        env={
+            "AIRFLOW_VAR_SPOT_TRAINING_CHECK_INTERVAL": "1",
+            "AIRFLOW_VAR_SPOT_REPORT_FOLDER": f"file://{(options.state / 'reports').resolve()}",
+        },
+        say=lambda text: teller.say(f"  {text}"),
+    )
+    with stack:
+        yield stack
+
+
+# The story -------------------------------------------------------------------------------------------
+
+
+def tell_the_story(stack: LocalStack, teller: Teller, *, speed: float) -> None:
+    for dag_id in (REPORT_DAG, DAG):
+        stack.api.wait_for_dag(dag_id)
+        stack.api.unpause(dag_id)
+    run_id = find_scheduled_run(stack)
+    teller.say(f"Airflow's scheduler started {DAG}, run {run_id}.")
+    teller.say(f"A simulated hour takes {3600 / speed:.0f} s. Spot capacity is scripted ({MARKET.name}).")
+    teller.say("Times below count simulated hours and minutes from the first training job.")
+    teller.say()
+    follow_run(stack, run_id, teller)
+    record = read_record(stack, run_id)
+    check_the_story(record)
+    report = wait_for_report(stack)
+    teller.say()
+    tell_the_result(stack, run_id, record, report)
+
+
+def find_scheduled_run(stack: LocalStack) -> str:
+    def newest() -> str | None:
+        runs = stack.api.list_runs(DAG, run_type="scheduled")
+        return str(runs[0]["dag_run_id"]) if runs else None
+
+    return str(wait_until(newest, f"a scheduled run of {DAG}", timeout_seconds=60))
+
+
+def follow_run(stack: LocalStack, run_id: str, teller: Teller) -> None:
+    """Tell tasks and jobs as they change, until the run is over."""
+    deadline = time.monotonic() + RUN_TIMEOUT_SECONDS
+    tasks: dict[str, str] = {}
+    jobs = JobFollower(stack, teller)
+    while True:
+        jobs.look()
+        for task in stack.api.task_instances(DAG, run_id):
+            name, state = str(task["task_id"]), str(task["state"])
+            if state in {"success", "failed", "skipped"} and tasks.get(name) != state:
+                teller.say(f"task {name}: {state}")
+                tasks[name] = state
+        state = str(stack.api.get_run(DAG, run_id)["state"])
+        if state == "success":
+            return
+        if state == "failed":
+            raise DemoError(f"run {run_id} failed:\n{_last_lines(stack, run_id, tasks)}")
+        if time.monotonic() > deadline:
+            raise DemoError(f"run {run_id} is still {state} after {RUN_TIMEOUT_SECONDS} s")
+        time.sleep(LOOK_EVERY_SECONDS)
+
+
+class JobFollower:
+    """Tells each transition of each training job once, in simulated time since the first job."""
+
+    def __init__(self, stack: LocalStack, teller: Teller) -> None:
+        self._sagemaker = stack.boto3_client("sagemaker")
+        self._teller = teller
+        self._narrators: dict[str, Narrator] = {}
+        self._over: set[str] = set()
+        self._first_job_at: datetime | None = None
+
+    def look(self) -> None:
+        jobs = self._sagemaker.list_training_jobs(SortBy="CreationTime", SortOrder="Ascending")
+        for summary in jobs["TrainingJobSummaries"]:
+            if (name := summary["TrainingJobName"]) not in self._over:
+                self._tell(name)
+
+    def _tell(self, name: str) -> None:
+        job = snapshot_of(self._sagemaker.describe_training_job(TrainingJobName=name))
+        if name not in self._narrators:
+            self._narrators[name] = Narrator()
+            bought = "spot" if job.is_spot else "on-demand"
+            self._teller.say(f"SageMaker job {name}: {bought} {job.instance_type}")
+        for visit in self._narrators[name].news(job):
+            self._first_job_at = self._first_job_at or visit.started_at
+            minutes = round((visit.started_at - self._first_job_at).total_seconds() / 60)
+            self._teller.say(f"  {minutes // 60:3}h{minutes % 60:02}  {transition_line(job, visit)}")
+        if job.is_terminal:
+            self._over.add(name)
+
+
+def _last_lines(stack: LocalStack, run_id: str, tasks: dict[str, str]) -> str:
+    failed = next((name for name, state in tasks.items() if state == "failed"), TASK)
+    log = stack.api.task_log(DAG, run_id, failed)
+    return "\n".join(log.splitlines()[-25:])
+
+
+def read_record(stack: LocalStack, run_id: str) -> TrainingRecord:
+    return TrainingRecord.from_xcom(
+        dag_id=DAG,
+        run_id=run_id,
+        task_id=TASK,
+        state="success",
+        attempts=stack.api.xcom(DAG, run_id, TASK, "attempts"),
+    )
+
+
+def check_the_story(record: TrainingRecord) -> None:
+    """What the demo is there to show must have happened."""
+    endings = [attempt.ending for attempt in record.attempts]
+    if endings != [Ending.NO_CAPACITY, Ending.COMPLETED] or record.statement.interruptions != 1:
+        raise DemoError(
+            f"the attempts ended {[str(e) for e in endings]} with {record.statement.interruptions} "
+            "interruption(s), instead of one without capacity and one that was interrupted once and completed"
+        )
+
+
+def wait_for_report(stack: LocalStack) -> dict[str, Any]:
+    def newest() -> str | None:
+        runs = stack.api.list_runs(REPORT_DAG)
+        return str(runs[0]["dag_run_id"]) if runs else None
+
+    run_id = str(wait_until(newest, f"a run of {REPORT_DAG}", timeout_seconds=60))
+    run = stack.api.wait_for_run(REPORT_DAG, run_id, timeout_seconds=120)
+    if run["state"] != "success":
+        raise DemoError(f"the report failed:\n{stack.api.task_log(REPORT_DAG, run_id, 'report')[-2000:]}")
+    report: dict[str, Any] = stack.api.xcom(REPORT_DAG, run_id, "report", "return_value")
+    return report
+
+
+def tell_the_result(stack: LocalStack, run_id: str, record: TrainingRecord, report: dict[str, Any]) -> None:
+    compared = stack.api.xcom(DAG, run_id, "evaluate.compare", "return_value")
+    print("The savings report\n")
+    print(to_text([record]))
+    print(
+        f"\nModel: AUC {compared['auc']:.4f} on {compared['rows']} flights of the week after. {compared['reason']}"
+    )
+    print(f"Report: {str(report['html']).removeprefix('file://')}")
+    print(f"        {str(report['csv']).removeprefix('file://')}\n", flush=True)
+
+
+def keep_open(stack: LocalStack) -> None:
+    print(
+        f"Airflow:          {stack.airflow_url}   user {stack.login.username}, password {stack.login.password}"
+    )
+    print(f"Local SageMaker:  {stack.sagemaker_url}/_local/   (AWS_ENDPOINT_URL={stack.sagemaker_url})")
+    print(f"Trigger {DAG} with other parameters there. Ctrl-C stops everything.\n", flush=True)
+    while True:
+        for process in stack.processes.values():
+            process.check_runs()
+        time.sleep(1)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
