@@ -95,7 +95,7 @@ spot_run() {
     wait "$ticker" 2>/dev/null || true
     if [ "$status" -ne 0 ]; then
         spot_say "  $what failed after $((SECONDS - started)) s (exit $status):"
-        tail -n 15 "$log" | sed -E 's#[a-z+]+://[^ /]+#<index>#g; s/^/[set-up]     /'
+        tail -n 15 "$log" | cut -c 1-300 | sed -E 's#[a-z+]+://[^ /]+#<index>#g; s/^/[set-up]     /'
     fi
     return "$status"
 }
