@@ -192,9 +192,9 @@ class Engine:
                 raise NotInterruptibleError(f"There is no training job {name}.")
             run = self._runs.get(name)
             if run is None or not job.is_spot or job.secondary_status not in (S.DOWNLOADING, S.TRAINING):
-                kind = "spot" if job.is_spot else "on-demand"
+                kind = "a spot" if job.is_spot else "an on-demand"
                 raise NotInterruptibleError(
-                    f"{name} is a {kind} job in {job.secondary_status}: only a spot job that is "
+                    f"{name} is {kind} job in {job.secondary_status}: only a spot job that is "
                     "Downloading or Training can be interrupted."
                 )
             self._interrupt(run)

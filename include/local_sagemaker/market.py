@@ -147,7 +147,8 @@ class Timeline:
             if change is None:
                 self._ended = True
             elif not self._values or change[1] != self._values[-1]:
-                self._starts.append(change[0])
+                # To the millisecond: an instant and back must give the very same number.
+                self._starts.append(round(change[0], 3))
                 self._values.append(change[1])
 
 

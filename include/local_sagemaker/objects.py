@@ -44,7 +44,7 @@ def folder_prefix(uri: str) -> tuple[str, str]:
 
 
 class MotoObjects:
-    """S3 in moto's backend, one call at a time: its key store is not made for a lister and writers at once."""
+    """S3 in moto's backend, one call at a time: its key store knows no listing while others write."""
 
     def __init__(self) -> None:
         self._lock = threading.RLock()

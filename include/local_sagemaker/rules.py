@@ -129,8 +129,8 @@ def check_quota(job: TrainingJob, rule: TypeRule, instances_in_use: int) -> None
     raise ResourceLimitExceededError(
         f"The account-level service limit '{job.instance_type} for {usage}' is {quota} Instances, with "
         f"current utilization of {instances_in_use} Instances and a request delta of {job.instance_count} "
-        "Instances. Please use AWS Service Quotas to request an increase for this quota. If AWS Service Quotas is not "
-        "available, contact AWS support to request an increase for this quota."
+        "Instances. Please use AWS Service Quotas to request an increase for this quota. If AWS Service "
+        "Quotas is not available, contact AWS support to request an increase for this quota."
     )
 
 

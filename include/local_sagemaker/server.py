@@ -250,7 +250,7 @@ class _Connection(socketserver.StreamRequestHandler):
         )
 
     def _read_headers(self) -> list[tuple[str, str]]:
-        headers = []
+        headers: list[tuple[str, str]] = []
         for _ in range(_MAX_HEADERS):
             line = self.rfile.readline(_MAX_LINE)
             if line in (b"\r\n", b"\n", b""):

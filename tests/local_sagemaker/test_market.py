@@ -1,0 +1,187 @@
+"""The market file: what it says, and what is told to whoever wrote it wrong."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from include.local_sagemaker.market import (
+    Market,
+    MarketFileError,
+    MarketSpec,
+    Timeline,
+    load_market,
+    scenario_names,
+)
+
+from .support import START, market_from
+
+TYPE = "ml.m5.xlarge"
+
+
+def _at(minutes: float) -> timedelta:
+    return timedelta(minutes=minutes)
+
+
+def _market(spec: MarketSpec) -> Market:
+    return Market(spec, started_at=START)
+
+
+def test_without_a_file_there_is_always_capacity() -> None:
+    market = _market(load_market(None, price_ratio=0.4))
+    assert market.is_spot_available(TYPE, START)
+    assert market.next_spot_change(TYPE, START) is None
+    assert market.price_ratio(TYPE, START) == 0.4
+
+
+def test_windows_say_when_there_is_capacity(tmp_path: Path) -> None:
+    spec = market_from(
+        tmp_path,
+        """
+        capacity:
+          - {from: 30m, to: 2h, available: false}
+          - {from: 60m, to: 90m, available: true}
+        """,
+    )
+    market = _market(spec)
+    changes, at = [], START
+    while (next_at := market.next_spot_change(TYPE, at)) is not None:
+        at = next_at
+        changes.append(((at - START).total_seconds() / 60, market.is_spot_available(TYPE, at)))
+    assert changes == [(30, False), (60, True), (90, False), (120, True)]
+
+
+def test_a_story_can_begin_with_the_first_job_that_asks() -> None:
+    market = _market(load_market("first-week"))
+    assert market.next_spot_change(TYPE, START) is None
+    created_at = START + _at(500)
+    market.note_spot_request(TYPE, created_at)
+    market.note_spot_request(TYPE, created_at + _at(30))
+    assert not market.is_spot_available(TYPE, created_at)
+    assert market.next_spot_change(TYPE, created_at) == created_at + _at(90)
+    assert market.is_spot_available(TYPE, created_at + _at(90))
+    assert market.is_spot_available("ml.m5.large", created_at)
+
+
+def test_a_type_keeps_the_general_rules_it_does_not_change(tmp_path: Path) -> None:
+    spec = market_from(
+        tmp_path, "{available: false, price_ratio: 0.5, instance_types: {ml.c5.large: {available: true}}}"
+    )
+    market = _market(spec)
+    assert not market.is_spot_available(TYPE, START)
+    assert market.is_spot_available("ml.c5.large", START)
+    assert market.price_ratio("ml.c5.large", START) == 0.5
+
+
+def test_what_a_person_says_counts_more_than_the_story() -> None:
+    market = _market(load_market("no-capacity"))
+    market.set_capacity(TYPE, available=True)
+    assert market.is_spot_available(TYPE, START)
+    market.reset(START)
+    assert not market.is_spot_available(TYPE, START)
+
+
+def test_a_trace_is_followed_tick_by_tick(tmp_path: Path) -> None:
+    (tmp_path / "trace.json").write_text(
+        json.dumps({"metadata": {"gap_seconds": 300}, "data": [1, 1, 0, 0, 1]})
+    )
+    market = _market(market_from(tmp_path, "trace: {file: trace.json}"))
+    assert [market.is_spot_available(TYPE, START + _at(m)) for m in (0, 9, 10, 19, 20, 999)] == [
+        True, True, False, False, True, True,
+    ]  # fmt: skip
+    assert market.next_spot_change(TYPE, START) == START + _at(10)
+
+
+def test_a_trace_can_be_repeated_and_entered_later(tmp_path: Path) -> None:
+    (tmp_path / "trace.json").write_text(
+        json.dumps({"metadata": {"gap_seconds": 300}, "data": [1, 1, 0, 0, 1]})
+    )
+    market = _market(market_from(tmp_path, "trace: {file: trace.json, repeat: true, skip: 10m}"))
+    seen = [market.is_spot_available(TYPE, START + _at(5 * tick)) for tick in range(10)]
+    assert seen == [False, False, True, True, True] * 2
+
+
+def test_the_price_can_change_over_time(tmp_path: Path) -> None:
+    market = _market(market_from(tmp_path, "price_ratio: [{from: 0h, ratio: 0.2}, {from: 2h, ratio: 0.7}]"))
+    assert [market.price_ratio(TYPE, START + _at(m)) for m in (0, 119, 120)] == [0.2, 0.2, 0.7]
+
+
+def test_one_seed_tells_one_story_per_type(tmp_path: Path) -> None:
+    text = "random: {seed: 7, available_for: 2h, away_for: 30m}"
+
+    def changes(instance_type: str) -> list[float]:
+        market, at, found = _market(market_from(tmp_path, text)), START, []
+        for _ in range(20):
+            at = market.next_spot_change(instance_type, at) or at
+            found.append((at - START).total_seconds())
+        return found
+
+    assert changes(TYPE) == changes(TYPE)
+    assert changes(TYPE) != changes("ml.m5.large")
+    assert len(set(changes(TYPE))) == 20
+
+
+@pytest.mark.parametrize("name", scenario_names())
+def test_every_shipped_scenario_says_what_it_teaches(name: str) -> None:
+    assert len(load_market(name).description) > 40
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("capcity: []", "did you mean capacity?"),
+        ("capacity: 5", "capacity is 5: give a list"),
+        ("capacity: [{from: 0m, to: 10x, available: true}]", "capacity[0].to is '10x': give a duration"),
+        ("capacity: [{from: 2h, to: 1h, available: true}]", "give a time after `from`"),
+        ("capacity: [{from: 2h}]", "`available` is missing"),
+        ("capacity: [{available: maybe}]", "capacity[0].available is 'maybe': give true or false"),
+        ("price_ratio: 3", "price_ratio is 3: give spot price / on-demand price"),
+        ("price_ratio: [{from: 1h, ratio: 0.2}]", "give a first step with `from: 0s`"),
+        ("origin: dawn", "origin is 'dawn': give one of: server-start, first-job"),
+        ("interruptions: [{away: 5m}]", "give either `after`"),
+        ("interruptions: [{after: 5m, job: last}]", "interruptions[0].job is 'last': give a whole number"),
+        ("interruptions: [{after_checkpoints: 0}]", "give a whole number of at least 1"),
+        ("trace: {file: none.json}", "trace.file is 'none.json': cannot read"),
+        ("random: {seed: 1, available_for: 0s, away_for: 1m}", "longer than nothing"),
+        (
+            "{capacity: [], random: {seed: 1, available_for: 1h, away_for: 1m}}",
+            "give one of capacity, trace, random",
+        ),
+        ("instance_types: {ml.m5.large: {quota: {spot: -1}}}", "instance_types.ml.m5.large.quota.spot is -1"),
+        ("on_demand: {shortage: cry}", "on_demand.shortage is 'cry': give one of: wait, fail"),
+        ("[1, 2]", "give a mapping with"),
+        ("a: b: c", "is not YAML"),
+    ],
+)
+def test_a_wrong_file_is_refused_with_the_place_and_the_way_out(tmp_path: Path, text: str, told: str) -> None:
+    with pytest.raises(MarketFileError) as caught:
+        market_from(tmp_path, text)
+    assert told in str(caught.value)
+    assert "market.yaml" in str(caught.value)
+
+
+def test_an_unknown_scenario_is_refused_with_the_known_ones() -> None:
+    with pytest.raises(MarketFileError, match="first-week"):
+        load_market("second-week")
+
+
+_CHANGES = st.lists(st.tuples(st.floats(0.01, 1e5), st.booleans()), max_size=20)
+
+
+@given(stays=_CHANGES)
+def test_a_timeline_changes_only_where_it_says(stays: list[tuple[float, bool]]) -> None:
+    at, changes = 0.0, [(0.0, True)]
+    for stay, available in stays:
+        at += stay
+        changes.append((at, available))
+    timeline, seconds, steps = Timeline(iter(changes)), 0.0, 0
+    while (next_change := timeline.next_change_after(seconds)) is not None:
+        assert next_change > seconds
+        assert timeline.is_available_at(next_change) != timeline.is_available_at(seconds)
+        seconds, steps = next_change, steps + 1
+    assert steps <= len(stays)

@@ -1,0 +1,251 @@
+"""Every constraint of botocore's model is checked, and told in AWS's words."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from botocore.model import ListShape, MapShape, Shape, StructureShape
+
+from include.local_sagemaker.operations import HANDLERS
+from include.local_sagemaker.validation import (
+    SerializationError,
+    ValidationError,
+    compile_pattern,
+    service_model,
+    validate,
+)
+
+from .support import request_for
+
+
+def _errors(operation: str, params: object) -> str:
+    with pytest.raises(ValidationError) as caught:
+        validate(operation, params)
+    return str(caught.value)
+
+
+def test_a_right_request_passes() -> None:
+    validate("CreateTrainingJob", request_for())
+
+
+def test_a_missing_member_is_told_as_null() -> None:
+    assert _errors("CreateTrainingJob", request_for(RoleArn=None)) == (
+        "1 validation error detected: "
+        "Value null at 'roleArn' failed to satisfy constraint: Member must not be null"
+    )
+
+
+def test_an_unknown_instance_type_is_told_with_the_known_ones() -> None:
+    told = _errors(
+        "CreateTrainingJob",
+        request_for(ResourceConfig={"InstanceType": "ml.t2.medium", "InstanceCount": 1, "VolumeSizeInGB": 1}),
+    )
+    assert told.startswith(
+        "1 validation error detected: Value 'ml.t2.medium' at 'resourceConfig.instanceType' failed to satisfy "
+        "constraint: Member must satisfy enum value set: [ml."
+    )
+
+
+def test_several_errors_are_told_at_once() -> None:
+    told = _errors("CreateTrainingJob", request_for("bad_name!", RoleArn="nonsense-of-twenty-characters"))
+    assert told.startswith("2 validation errors detected: Value 'bad_name!' at 'trainingJobName'")
+    assert "; Value 'nonsense-of-twenty-characters' at 'roleArn' failed" in told
+    assert "Member must satisfy regular expression pattern: [a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}" in told
+
+
+def test_members_of_lists_have_their_position_in_the_path() -> None:
+    told = _errors(
+        "CreateTrainingJob", request_for(Tags=[{"Key": "a", "Value": "b"}, {"Key": "", "Value": "b"}])
+    )
+    assert "at 'tags.2.member.key' failed to satisfy constraint: Member must have length greater than" in told
+
+
+def test_values_of_maps_are_told_with_all_their_constraints() -> None:
+    told = _errors("CreateTrainingJob", request_for(HyperParameters={"a": "x" * 2501}))
+    assert (
+        "at 'hyperParameters' failed to satisfy constraint: Map value must satisfy constraint: [Member must"
+        in told
+    )
+    assert "Member must have length less than or equal to 2500, Member must have length greater than" in told
+
+
+def test_scalars_in_lists_are_told_with_all_their_constraints() -> None:
+    told = _errors(
+        "CreateTrainingJob", request_for(VpcConfig={"SecurityGroupIds": ["a!"], "Subnets": ["ok"]})
+    )
+    assert (
+        "Value '[a!]' at 'vpcConfig.securityGroupIds' failed to satisfy constraint: Member must satisfy"
+        in told
+    )
+
+
+@pytest.mark.parametrize(
+    ("params", "told"),
+    [
+        ({"TrainingJobName": 5}, "NUMBER_VALUE can not be converted to a String"),
+        ({"TrainingJobName": ["a"]}, "START_ARRAY can not be converted to a String"),
+        (
+            {"StoppingCondition": {"MaxRuntimeInSeconds": "60"}},
+            "STRING_VALUE can not be converted to a Integer",
+        ),
+        (
+            {"StoppingCondition": {"MaxRuntimeInSeconds": True}},
+            "BOOLEAN_VALUE can not be converted to a Integer",
+        ),
+        ({"EnableManagedSpotTraining": "true"}, "STRING_VALUE can not be converted to a Boolean"),
+        ({"Tags": {"a": "b"}}, "START_OBJECT can not be converted to a List"),
+        ([], "START_ARRAY can not be converted to a Structure"),
+    ],
+)
+def test_json_of_the_wrong_type_is_no_validation_error(params: object, told: str) -> None:
+    with pytest.raises(SerializationError) as caught:
+        validate("CreateTrainingJob", params)
+    assert str(caught.value) == told
+
+
+def test_unknown_members_are_ignored_as_on_aws() -> None:
+    validate("CreateTrainingJob", request_for() | {"NotYetInvented": {"x": 1}})
+
+
+def test_tag_keys_may_use_letters_of_every_script() -> None:
+    pattern = r"([\p{L}\p{Z}\p{N}_.:/=+\-@]*)"
+    assert compile_pattern(pattern).fullmatch("größe 名前_1:/=+-@.")
+    assert not compile_pattern(pattern).fullmatch("a!b")
+    assert not compile_pattern(pattern).fullmatch("a\nb")
+
+
+# --- generated from the model: one value that breaks just one constraint, for every constraint at any depth ---
+
+
+def _sample(shape: Shape, depth: int = 0) -> Any:
+    """A value that is right in form."""
+    limits = shape.metadata
+    if isinstance(shape, StructureShape):
+        return {name: _sample(shape.members[name], depth + 1) for name in shape.required_members}
+    if isinstance(shape, ListShape):
+        return [_sample(shape.member, depth + 1) for _ in range(limits.get("min", 0))]
+    if isinstance(shape, MapShape):
+        return {}
+    if shape.type_name == "boolean":
+        return True
+    if shape.type_name in ("integer", "long", "float", "double", "timestamp"):
+        return max(limits.get("min", 0), 0)
+    return _sample_string(shape)
+
+
+_STRINGS = (
+    "a", "Aa1", "1K", "s3://bucket/key", "arn:aws:iam::123456789012:role/SageMakerRole", "fs-0123456789",
+    "arn:aws:sagemaker:us-east-1:123456789012:training-plan/plan-of-fifty-characters-or-more",
+    "arn:aws:lambda:us-east-1:123456789012:function:f", "/a/b", "sg-1",
+    "arn:aws:sagemaker:us-east-1:aws:hub-content/Hub/DataSet/name/1.0.0",
+    "arn:aws:sagemaker:us-east-1:aws:hub-content/Hub/Model/name/1.0.0",
+    "arn:aws:sagemaker:us-east-1:123456789012:mlflow-tracking-server/x",
+    "arn:aws:sagemaker:us-east-1:123456789012:model-package-group/x",
+    "arn:aws:sagemaker:us-east-1:123456789012:model-package/x",
+)  # fmt: skip
+
+
+def _sample_string(shape: Shape) -> str:
+    limits = shape.metadata
+    if "enum" in limits:
+        return str(limits["enum"][0])
+    pattern = compile_pattern(limits.get("pattern", r"[\s\S]*"))
+    length = limits.get("min", 0)
+    candidates = (s + "a" * max(0, length - len(s)) for s in _STRINGS)
+    return next(c for c in candidates if pattern.fullmatch(c) and len(c) <= limits.get("max", 10**6))
+
+
+def _breaches(shape: Shape) -> Iterator[tuple[str, Any]]:
+    """(constraint, a value that breaks it) of a shape itself."""
+    limits = shape.metadata
+    if isinstance(shape, ListShape):
+        candidates = {"max": [_sample(shape.member)] * (limits.get("max", 0) + 1), "min": []}
+    elif isinstance(shape, MapShape):
+        candidates = {"max": {f"k{i}": _sample(shape.value) for i in range(limits.get("max", 0) + 1)}}
+    elif shape.type_name in ("integer", "long"):
+        candidates = {"max": limits.get("max", 0) + 1, "min": limits.get("min", 0) - 1}
+    elif shape.type_name == "string":
+        candidates = _string_breaches(shape)
+    else:
+        candidates = {}
+    for constraint, value in candidates.items():
+        is_empty = value in ("", [])
+        if constraint in limits and not (is_empty and not limits["min"]):
+            yield constraint, value
+
+
+def _string_breaches(shape: Shape) -> dict[str, Any]:
+    limits = shape.metadata
+    breaches = {"max": _sample_string(shape) + "a" * (limits.get("max", 0) + 1), "min": ""}
+    if "enum" in limits:
+        return breaches | {"enum": "no-such-value"}
+    anything_goes = compile_pattern(limits.get("pattern", "")).fullmatch("!\n!")
+    return breaches if anything_goes else breaches | {"pattern": "!\n!"}
+
+
+def _places(shape: Shape, path: tuple[str | int, ...] = (), depth: int = 0) -> Iterator[tuple[Any, ...]]:
+    """Every (path, shape) below a shape, with lists entered at their first item."""
+    yield path, shape
+    if depth > 6:
+        return
+    if isinstance(shape, StructureShape):
+        for name, member in shape.members.items():
+            yield from _places(member, (*path, name), depth + 1)
+    elif isinstance(shape, ListShape):
+        yield from _places(shape.member, (*path, 0), depth + 1)
+
+
+def _with(shape: Shape, path: tuple[str | int, ...], value: Any) -> Any:
+    """A right value of `shape` with `value` put at a path."""
+    if not path:
+        return value
+    base = _sample(shape)
+    first, rest = path[0], path[1:]
+    if isinstance(shape, StructureShape):
+        base = copy.deepcopy(base)
+        base[first] = _with(shape.members[str(first)], rest, value)
+        return base
+    assert isinstance(shape, ListShape)
+    return [_with(shape.member, rest, value), *base[1:]]
+
+
+def _cases() -> Iterator[Any]:
+    for operation in HANDLERS:
+        shape = service_model().operation_model(operation).input_shape
+        assert shape is not None
+        for path, place in _places(shape):
+            for constraint, value in _breaches(place):
+                where = ".".join(str(part) for part in path)
+                yield pytest.param(operation, path, value, id=f"{operation}-{where}-{constraint}")
+
+
+def _told_path(path: tuple[str | int, ...]) -> str:
+    """The path as AWS writes it; scalars in lists are told at the list."""
+    parts = [part if isinstance(part, str) else f"{part + 1}.member" for part in path]
+    return ".".join(part[:1].lower() + part[1:] for part in parts)
+
+
+@pytest.mark.parametrize(("operation", "path", "value"), list(_cases()))
+def test_each_constraint_of_the_model_is_checked(operation: str, path: tuple[Any, ...], value: Any) -> None:
+    shape = service_model().operation_model(operation).input_shape
+    assert shape is not None
+    validate(operation, _sample(shape))
+    told = _errors(operation, _with(shape, path, value))
+    if path and path[-1] == 0 and not isinstance(value, dict | list):
+        path = path[:-1]
+    assert f"at '{_told_path(path)}' failed to satisfy constraint" in told
+
+
+@pytest.mark.parametrize("operation", list(HANDLERS))
+def test_each_required_member_is_missed(operation: str) -> None:
+    shape = service_model().operation_model(operation).input_shape
+    assert shape is not None
+    for path, place in _places(shape):
+        for name in place.required_members if isinstance(place, StructureShape) else ():
+            broken = _sample(place)
+            broken.pop(name)
+            told = _errors(operation, _with(shape, path, broken))
+            assert f"Value null at '{_told_path((*path, name))}'" in told
