@@ -151,9 +151,9 @@ def test_everything_pip_installs_from_is_copied_before() -> None:
 
 @pytest.mark.parametrize("service", ["api-server", "scheduler", "dag-processor", "triggerer", "worker"])
 def test_the_command_of_a_component_is_one_that_airflow_has(service: str) -> None:
-    command = [sys.executable, "-m", "airflow", *SERVICES[service]["command"].split(), "--help"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0, done.stderr
+    from airflow.cli.cli_parser import get_parser
+
+    assert callable(get_parser().parse_args(SERVICES[service]["command"].split()).func)
 
 
 def test_the_commands_of_the_healthchecks_are_ones_that_airflow_has() -> None:
