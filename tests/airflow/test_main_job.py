@@ -1,0 +1,256 @@
+"""The main job on real Airflow: scheduled, by hand, as a backfill; every way of waiting; every bad input."""
+
+from __future__ import annotations
+
+import csv
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from include.local_stack import AirflowApiError, LocalStack, wait_until
+
+from .conftest import job_names, live_jobs, set_capacity
+
+pytestmark = [pytest.mark.airflow, pytest.mark.timeout(600)]
+
+DAG, TASK = "retrain_flight_delays", "train.train"
+#: Real scripts share two cores with Airflow, and simulated time runs on: leave them room.
+ROOM = {"max_run": 86400, "first_wait": 86400, "num_round": 20}
+
+
+def _run(stack: LocalStack, dag_id: str, conf: dict[str, Any] | None = None) -> str:
+    """Trigger a run as the trigger form does, and wait until it is over."""
+    stack.api.wait_for_dag(dag_id)
+    stack.api.unpause(dag_id)
+    run_id = str(stack.api.trigger(dag_id, conf)["dag_run_id"])
+    stack.api.wait_for_run(dag_id, run_id, timeout_seconds=240)
+    return run_id
+
+
+def _states(stack: LocalStack, dag_id: str, run_id: str) -> dict[str, str]:
+    return {str(t["task_id"]): str(t["state"]) for t in stack.api.task_instances(dag_id, run_id)}
+
+
+def _is_plain_json(value: Any) -> bool:
+    return json.loads(json.dumps(value)) == value
+
+
+def test_the_dags_load(stack: LocalStack) -> None:
+    for dag_id in (DAG, "spot_savings_report", "variant_operator", "variant_bad_input"):
+        stack.api.wait_for_dag(dag_id)
+    assert stack.api.list_import_errors() == []
+
+
+def test_the_scheduler_retrains_the_latest_week_and_the_report_follows(stack: LocalStack) -> None:
+    stack.api.wait_for_dag(DAG)
+    stack.api.unpause("spot_savings_report")
+    stack.api.unpause(DAG)
+
+    def scheduled() -> list[dict[str, Any]]:
+        return stack.api.list_runs(DAG, run_type="scheduled")
+
+    (run,) = wait_until(scheduled, "a scheduled run", timeout_seconds=60)
+    run_id = run["dag_run_id"]
+    assert stack.api.wait_for_run(DAG, run_id, timeout_seconds=240)["state"] == "success"
+    assert set(_states(stack, DAG, run_id).values()) == {"success"}
+
+    def report_runs() -> list[dict[str, Any]]:
+        return stack.api.list_runs("spot_savings_report")
+
+    (report, *_) = wait_until(report_runs, "the report to follow the model", timeout_seconds=60)
+    assert report["run_type"] == "asset_triggered"
+    report_id = report["dag_run_id"]
+    assert stack.api.wait_for_run("spot_savings_report", report_id)["state"] == "success"
+    summary = stack.api.xcom("spot_savings_report", report_id, "report")
+    assert summary["completed"] >= 1
+    html = Path(summary["html"].removeprefix("file://")).read_text()
+    assert run_id.replace("+", "&#43;") in html or run_id in html
+    assert "<svg" in html
+    assert "instance time instead of about" in stack.api.task_log("spot_savings_report", report_id, "report")
+
+
+def test_params_of_the_trigger_form_reach_the_training_job(stack: LocalStack) -> None:
+    run_id = _run(stack, DAG, {**ROOM, "instance_type": "ml.c5.xlarge", "use_spot": False, "num_round": 11})
+    assert _states(stack, DAG, run_id)[TASK] == "success"
+    training = stack.api.xcom(DAG, run_id, TASK)["Training"]
+    assert training["ResourceConfig"]["InstanceType"] == "ml.c5.xlarge"
+    assert training["EnableManagedSpotTraining"] is False
+    assert training["StoppingCondition"] == {"MaxRuntimeInSeconds": 86400}
+    assert training["HyperParameters"]["num_round"] == "11"
+    savings = stack.api.xcom(DAG, run_id, TASK, "savings")
+    assert savings["savings_percent"] == 0
+
+
+@pytest.mark.parametrize(
+    "conf",
+    [
+        {"instance_type": "ml.p5.48xlarge"},
+        {"max_run": 1},
+        {"max_run": "3600; rm -rf /"},
+        {"first_wait": 10**9},
+        {"policy": "yolo"},
+        {"num_round": 0},
+        {"use_spot": "maybe"},
+    ],
+)
+def test_a_param_outside_its_limits_starts_no_run(stack: LocalStack, conf: dict[str, Any]) -> None:
+    stack.api.wait_for_dag(DAG)
+    with pytest.raises(AirflowApiError, match=next(iter(conf))):
+        stack.api.trigger(DAG, conf)
+
+
+def test_a_wait_below_the_run_time_fails_before_any_job(stack: LocalStack) -> None:
+    before = job_names(stack)
+    run_id = _run(stack, DAG, {"max_run": 7200, "first_wait": 3600})
+    assert _states(stack, DAG, run_id)[TASK] == "failed"
+    assert "StoppingCondition.MaxWaitTimeInSeconds is 3600" in stack.api.task_log(DAG, run_id, TASK)
+    assert job_names(stack) == before
+
+
+def test_a_backfill_of_eight_weeks_in_parallel_shares_nothing(stack: LocalStack) -> None:
+    stack.api.wait_for_dag(DAG)
+    stack.api.unpause(DAG)
+    backfill = stack.api.create_backfill(
+        DAG,
+        datetime(2013, 4, 7, tzinfo=UTC),
+        datetime(2013, 5, 26, tzinfo=UTC),
+        conf=ROOM,
+        max_active_runs=4,
+    )
+    runs = stack.api.wait_for_backfill(int(backfill["id"]), timeout_seconds=400)
+    assert len(runs) == 8
+    assert {run["state"] for run in runs} == {"success"}
+    trainings = [stack.api.xcom(DAG, run["dag_run_id"], TASK)["Training"] for run in runs]
+    assert len({t["TrainingJobName"] for t in trainings}) == 8
+    assert len({t["CheckpointConfig"]["S3Uri"] for t in trainings}) == 8
+    windows = [t["InputDataConfig"][0]["DataSource"]["S3DataSource"]["S3Uri"] for t in trainings]
+    assert len(set(windows)) == 8
+    report_id = _run(stack, "spot_savings_report")
+    table = Path(stack.api.xcom("spot_savings_report", report_id, "report")["csv"].removeprefix("file://"))
+    with table.open(newline="") as lines:
+        listed = {row["run_id"] for row in csv.DictReader(lines)}
+    assert {run["dag_run_id"] for run in runs} <= listed
+
+
+@pytest.mark.parametrize("mode", ["waits", "defers"])
+def test_the_operator_completes_on_spot(stack: LocalStack, mode: str) -> None:
+    run_id = _variant_operator_run(stack)
+    assert _states(stack, "variant_operator", run_id)[mode] == "success"
+    result = stack.api.xcom("variant_operator", run_id, mode)
+    assert _is_plain_json(result)
+    assert result["Training"]["TrainingJobStatus"] == "Completed"
+    assert stack.api.xcom("variant_operator", run_id, f"read_{mode}").endswith("/output/model.tar.gz")
+    (attempt,) = stack.api.xcom("variant_operator", run_id, mode, "attempts")
+    assert attempt["purchase"] == "spot"
+    assert attempt["ending"] == "completed"
+    assert datetime.fromisoformat(attempt["created_at"]) < datetime.fromisoformat(attempt["ended_at"])
+    log = stack.api.task_log("variant_operator", run_id, mode)
+    assert "Downloading" in log
+    assert "Training completed: 1 attempt(s)" in log
+
+
+_runs: dict[str, str] = {}
+
+
+def _variant_operator_run(stack: LocalStack) -> str:
+    """One run shows both modes: it is made once."""
+    if "operator" not in _runs:
+        _runs["operator"] = _run(stack, "variant_operator")
+    return _runs["operator"]
+
+
+def test_no_capacity_falls_back_on_demand_in_both_modes(stack: LocalStack) -> None:
+    set_capacity(stack, "ml.m5.4xlarge", available=False)
+    run_id = _run(stack, "variant_operator", {"instance_type": "ml.m5.4xlarge"})
+    for mode in ("waits", "defers"):
+        attempts = stack.api.xcom("variant_operator", run_id, mode, "attempts")
+        assert [(a["purchase"], a["ending"]) for a in attempts] == [
+            ("spot", "never got capacity"),
+            ("on-demand", "completed"),
+        ]
+        log = stack.api.task_log("variant_operator", run_id, mode)
+        assert "MaxWaitTimeExceeded" in log
+        assert "no spot capacity for ml.m5.4xlarge in 1 h" in log
+
+
+def test_spot_that_never_comes_fails_the_task_and_still_pushes_the_books(stack: LocalStack) -> None:
+    set_capacity(stack, "ml.m5.12xlarge", available=False)
+    run_id = _run(stack, "variant_operator", {"instance_type": "ml.m5.12xlarge", "policy": "spot_only"})
+    for mode in ("waits", "defers"):
+        assert _states(stack, "variant_operator", run_id)[mode] == "failed"
+        savings = stack.api.xcom("variant_operator", run_id, mode, "savings")
+        assert (savings["completed"], savings["attempts"], savings["billable_seconds"]) == (False, 1, 0)
+        assert "OutOfRungs" in stack.api.task_log("variant_operator", run_id, mode)
+
+
+def test_the_sensor_waits_in_every_mode_for_a_job_started_elsewhere(stack: LocalStack) -> None:
+    run_id = _run(stack, "variant_sensor")
+    states = _states(stack, "variant_sensor", run_id)
+    assert set(states.values()) == {"success"}, states
+    started = stack.api.xcom("variant_sensor", run_id, "start")["Training"]["TrainingJobName"]
+    for mode in ("poke", "reschedule", "defer"):
+        (attempt,) = stack.api.xcom("variant_sensor", run_id, mode, "attempts")
+        assert (attempt["job_name"], attempt["ending"]) == (started, "completed")
+        assert stack.api.xcom("variant_sensor", run_id, mode)["savings"]["completed"] is True
+
+
+def test_the_sensor_tells_why_a_job_ended_and_carries_it_on_with_a_policy(stack: LocalStack) -> None:
+    set_capacity(stack, "ml.c5.4xlarge", available=False)
+    run_id = _run(stack, "variant_sensor", {"instance_type": "ml.c5.4xlarge"})
+    states = _states(stack, "variant_sensor", run_id)
+    assert states == {"start": "success", "poke": "failed", "reschedule": "failed", "defer": "success"}
+    for mode in ("poke", "reschedule"):
+        assert "never got capacity" in stack.api.task_log("variant_sensor", run_id, mode)
+    attempts = stack.api.xcom("variant_sensor", run_id, "defer", "attempts")
+    assert [a["ending"] for a in attempts] == ["never got capacity", "never got capacity", "completed"]
+    assert attempts[-1]["purchase"] == "on-demand"
+
+
+def test_a_failing_script_fails_the_task_at_once_with_its_own_words(stack: LocalStack) -> None:
+    run_id = _run(stack, "variant_failing_script")
+    for mode in ("waits", "defers"):
+        task = stack.api.task_instance("variant_failing_script", run_id, mode)
+        assert (task["state"], task["try_number"]) == ("failed", 1)
+        log = stack.api.task_log("variant_failing_script", run_id, mode)
+        assert "AlgorithmError: ExecuteUserScriptError" in log
+        assert "the label column is missing" in log
+        assert "| loading the data" in log
+        attempts = stack.api.xcom("variant_failing_script", run_id, mode, "attempts")
+        assert [a["ending"] for a in attempts] == ["algorithm error"]
+
+
+def test_bad_input_is_refused_with_its_name_before_any_job_is_created(stack: LocalStack) -> None:
+    before = job_names(stack)
+    run_id = _run(stack, "variant_bad_input")
+    expected = {
+        "wait_below_run": "StoppingCondition.MaxWaitTimeInSeconds is 60",
+        "builtin_waits_too_long": "us-east-1.amazonaws.com/kmeans:1 writes no checkpoints",
+        "unknown_policy": "policy is 'yolo': choose one of",
+        "empty_template": "OutputDataConfig.S3OutputPath is ''",
+        "no_arn": "RoleArn is 'SageMakerTraining': give the role's full ARN",
+        "bad_flag": "deferrable is 'perhaps'",
+        "sensor_without_job": "training_job_name is 'None'",
+        "sensor_of_nothing": "There is no training job named nowhere in us-east-1",
+    }
+    for task_id, words in expected.items():
+        task = stack.api.task_instance("variant_bad_input", run_id, task_id)
+        assert (task["state"], task["try_number"]) == ("failed", 1), task_id
+        assert words in stack.api.task_log("variant_bad_input", run_id, task_id), task_id
+    assert job_names(stack) == before
+
+
+def test_marking_a_deferred_task_failed_stops_its_job(stack: LocalStack) -> None:
+    stack.api.wait_for_dag("variant_operator")
+    stack.api.unpause("variant_operator")
+    run_id = str(stack.api.trigger("variant_operator", {"seconds": 3000})["dag_run_id"])
+    stack.api.wait_for_task("variant_operator", run_id, "defers", states={"deferred"})
+    stack.api.set_task_state("variant_operator", run_id, "defers", "failed")
+    stack.api.wait_for_run("variant_operator", run_id, timeout_seconds=120)
+
+    def nothing_alive() -> bool:
+        return not live_jobs(stack)
+
+    wait_until(nothing_alive, "no job to be alive", timeout_seconds=30)
