@@ -220,18 +220,15 @@ def tell_the_result(stack: LocalStack, run_id: str, record: TrainingRecord, repo
     compared = stack.api.xcom(DAG, run_id, "evaluate.compare", "return_value")
     print("The savings report\n")
     print(to_text([record]))
-    print(
-        f"\nModel: AUC {compared['auc']:.4f} on {compared['rows']} flights of the week after. {compared['reason']}"
-    )
+    print(f"\nModel:  AUC {compared['auc']:.4f} on {compared['rows']} flights. {compared['reason']}")
     print(f"Report: {str(report['html']).removeprefix('file://')}")
     print(f"        {str(report['csv']).removeprefix('file://')}\n", flush=True)
 
 
 def keep_open(stack: LocalStack) -> None:
-    print(
-        f"Airflow:          {stack.airflow_url}   user {stack.login.username}, password {stack.login.password}"
-    )
-    print(f"Local SageMaker:  {stack.sagemaker_url}/_local/   (AWS_ENDPOINT_URL={stack.sagemaker_url})")
+    login = stack.login
+    print(f"Airflow:          {stack.airflow_url}  (user {login.username}, password {login.password})")
+    print(f"Local SageMaker:  {stack.sagemaker_url}/_local/  (AWS_ENDPOINT_URL={stack.sagemaker_url})")
     print(f"Trigger {DAG} with other parameters there. Ctrl-C stops everything.\n", flush=True)
     while True:
         for process in stack.processes.values():
