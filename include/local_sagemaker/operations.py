@@ -45,8 +45,9 @@ def describe_training_job(engine: Engine, params: Params) -> dict[str, Any]:
 
 def list_training_jobs(engine: Engine, params: Params) -> dict[str, Any]:
     """`StatusEquals` applies after a page was taken, as on AWS: an empty page can have a NextToken."""
+    limits = _time_limits(params)
     with engine:
-        jobs = [job for job in engine.store.jobs() if _is_listed(job, params)]
+        jobs = [job for job in engine.store.jobs() if _is_listed(job, params, limits)]
     sort_key = _SORT_KEYS[params.get("SortBy") or "CreationTime"]
     is_descending = params.get("SortOrder") == "Descending"
     jobs.sort(key=lambda job: (sort_key(job), job.name), reverse=is_descending)
@@ -259,22 +260,23 @@ _SORT_KEYS: dict[str, Callable[[TrainingJob], Any]] = {
 }
 
 
-def _is_listed(job: TrainingJob, params: Params) -> bool:
+def _is_listed(job: TrainingJob, params: Params, limits: Mapping[str, datetime]) -> bool:
     wanted = params.get("NameContains")
     if wanted and wanted.lower() not in job.name.lower():
         return False
     if params.get("WarmPoolStatusEquals") or params.get("TrainingPlanArnEquals"):
         return False
-    return all(
-        is_kept(instant, _instant(params[name]))
-        for name, instant, is_kept in (
-            ("CreationTimeAfter", job.created_at, datetime.__ge__),
-            ("CreationTimeBefore", job.created_at, datetime.__le__),
-            ("LastModifiedTimeAfter", job.last_modified_at, datetime.__ge__),
-            ("LastModifiedTimeBefore", job.last_modified_at, datetime.__le__),
-        )
-        if params.get(name) is not None
+    created_at, modified_at = job.created_at, job.last_modified_at
+    return limits.get("CreationTimeAfter", created_at) <= created_at <= limits.get(
+        "CreationTimeBefore", created_at
+    ) and limits.get("LastModifiedTimeAfter", modified_at) <= modified_at <= limits.get(
+        "LastModifiedTimeBefore", modified_at
     )
+
+
+def _time_limits(params: Params) -> dict[str, datetime]:
+    names = ("CreationTimeAfter", "CreationTimeBefore", "LastModifiedTimeAfter", "LastModifiedTimeBefore")
+    return {name: _instant(params[name]) for name in names if params.get(name) is not None}
 
 
 def _instant(seconds: float) -> datetime:

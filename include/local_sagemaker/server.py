@@ -46,6 +46,7 @@ _IDLE_SECONDS = 300
 _MAX_LINE = 64 * 1024
 _MAX_HEADERS = 200
 _IN_MEMORY_BYTES = 8 * 1024 * 1024
+_DRAINED_BYTES = 256 * 1024 * 1024
 
 
 class LocalSageMaker:
@@ -225,7 +226,7 @@ class _Connection(socketserver.StreamRequestHandler):
             return self._pass_to_moto(request, request.body)
         if reply.is_lost:
             return False
-        keep_alive = request.keeps_alive and _is_drained(request)
+        keep_alive = _is_drained(request) and request.keeps_alive
         self._send(reply, keep_alive=keep_alive)
         return keep_alive
 
@@ -316,7 +317,7 @@ class _Connection(socketserver.StreamRequestHandler):
             content = (
                 b'{"__type": "InternalFailure", "message": "moto failed; see the log of the local SageMaker"}'
             )
-        keep_alive = request.keeps_alive and _is_drained(request)
+        keep_alive = _is_drained(request) and request.keeps_alive
         self._send_raw(status_line, headers, content, is_head=request.method == "HEAD", keep_alive=keep_alive)
         return keep_alive
 
@@ -413,13 +414,16 @@ class _Bounded(io.RawIOBase):
 
 
 def _is_drained(request: _Request) -> bool:
-    """Read what nobody read, so that the next request starts at its start; False when that is too much."""
+    """Read what nobody read: the next request must start at its start, and a client that still sends must not
+    be cut off before it reads the answer. False when that is too much.
+    """
     if not isinstance(request.body, _Bounded):
         request.body.close()
         return True
-    if request.body.left > _IN_MEMORY_BYTES:
+    if request.body.left > _DRAINED_BYTES:
         return False
-    request.body.read()
+    while request.body.left:
+        request.body.read(_MAX_LINE)
     return True
 
 

@@ -230,9 +230,11 @@ class Server:
         return [entry["Key"] for entry in found.get("Contents", [])]
 
     def log_of(self, job_name: str) -> dict[str, list[str]]:
-        """The lines of each of a job's log streams, the oldest stream first."""
+        """The lines of each log stream of a job, the oldest stream first; none before the first container."""
         logs = self.client("logs")
         group = "/aws/sagemaker/TrainingJobs"
+        if not logs.describe_log_groups(logGroupNamePrefix=group)["logGroups"]:
+            return {}
         streams = logs.describe_log_streams(logGroupName=group, logStreamNamePrefix=f"{job_name}/")[
             "logStreams"
         ]

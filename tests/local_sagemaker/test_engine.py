@@ -415,8 +415,8 @@ def test_the_first_week_is_told_as_written() -> None:
     simulation.create("second", CheckpointConfig=CHECKPOINTS)
     second = simulation.run_to_end("second")
     assert statuses_of(second) == [
-        "Starting", "Downloading", "Training", "Interrupted", "Starting", "Downloading", "Training", "Uploading",
-        "Completed",
+        "Starting", "Downloading", "Training", "Interrupted", "Starting", "Downloading", "Training",
+        "Uploading", "Completed",
     ]  # fmt: skip
     assert second.started_at is not None
     assert (second.started_at - first.created_at).total_seconds() == 90 * 60 + 120

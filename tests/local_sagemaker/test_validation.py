@@ -44,8 +44,8 @@ def test_an_unknown_instance_type_is_told_with_the_known_ones() -> None:
         request_for(ResourceConfig={"InstanceType": "ml.t2.medium", "InstanceCount": 1, "VolumeSizeInGB": 1}),
     )
     assert told.startswith(
-        "1 validation error detected: Value 'ml.t2.medium' at 'resourceConfig.instanceType' failed to satisfy "
-        "constraint: Member must satisfy enum value set: [ml."
+        "1 validation error detected: Value 'ml.t2.medium' at 'resourceConfig.instanceType' failed to "
+        "satisfy constraint: Member must satisfy enum value set: [ml."
     )
 
 
@@ -117,7 +117,7 @@ def test_tag_keys_may_use_letters_of_every_script() -> None:
     assert not compile_pattern(pattern).fullmatch("a\nb")
 
 
-# --- generated from the model: one value that breaks just one constraint, for every constraint at any depth ---
+# --- generated from the model: for every constraint at any depth, one value that breaks just it ---
 
 
 def _sample(shape: Shape, depth: int = 0) -> Any:

@@ -1,0 +1,170 @@
+"""The checkpoint sync against a real folder: what reaches S3, what leaves it, and what never does."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from include.local_sagemaker.checkpoints import CheckpointSync, files_being_written, processes_of
+
+from .support import DictObjects, wait_until
+
+URI = "s3://bucket/runs/one"
+
+
+@pytest.fixture
+def objects() -> DictObjects:
+    return DictObjects()
+
+
+@pytest.fixture
+def uploads() -> list[None]:
+    return []
+
+
+@pytest.fixture
+def sync(objects: DictObjects, tmp_path: Path, uploads: list[None]) -> CheckpointSync:
+    return CheckpointSync(objects, uri=URI, folder=tmp_path, uploaded=lambda: uploads.append(None))
+
+
+def _in_s3(objects: DictObjects) -> dict[str, bytes]:
+    return {key.removeprefix("runs/one/"): content for (_, key), content in objects.content.items()}
+
+
+def test_a_file_is_uploaded_once_it_stands_still(
+    sync: CheckpointSync, objects: DictObjects, tmp_path: Path, uploads: list[None]
+) -> None:
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "model.1").write_bytes(b"one")
+    sync.sync()
+    assert _in_s3(objects) == {}
+    sync.sync()
+    assert _in_s3(objects) == {"sub/model.1": b"one"}
+    sync.sync()
+    assert len(uploads) == 1
+
+
+def test_a_growing_file_waits(sync: CheckpointSync, objects: DictObjects, tmp_path: Path) -> None:
+    path = tmp_path / "model"
+    for size in range(1, 5):
+        path.write_bytes(b"x" * size)
+        sync.sync()
+    assert _in_s3(objects) == {}
+    sync.sync()
+    assert _in_s3(objects) == {"model": b"xxxx"}
+
+
+def test_a_file_open_for_writing_waits_even_if_it_stands_still(
+    sync: CheckpointSync, objects: DictObjects, tmp_path: Path
+) -> None:
+    with (tmp_path / "model").open("wb") as file:
+        file.write(b"half")
+        file.flush()
+        mine = processes_of(os.getpid())
+        for _ in range(3):
+            sync.sync(being_written=lambda: files_being_written(mine))
+        assert _in_s3(objects) == {}
+    sync.sync(being_written=lambda: files_being_written(mine))
+    assert _in_s3(objects) == {"model": b"half"}
+
+
+def test_a_file_open_for_reading_does_not_wait(tmp_path: Path) -> None:
+    (tmp_path / "model").write_bytes(b"whole")
+    found = (tmp_path / "model").stat()
+    with (tmp_path / "model").open("rb"):
+        assert (found.st_dev, found.st_ino) not in files_being_written(processes_of(os.getpid()))
+
+
+@pytest.fixture
+def writer(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+    code = (
+        "import sys; f = open(sys.argv[1], 'wb'); f.write(b'x'); f.flush(); print('up', flush=True); input()"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "model")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        yield process
+        process.kill()
+
+
+def test_what_another_process_writes_is_seen(tmp_path: Path, writer: subprocess.Popen[str]) -> None:
+    found = (tmp_path / "model").stat()
+    assert (found.st_dev, found.st_ino) in files_being_written(processes_of(writer.pid))
+
+
+def test_the_final_sync_takes_everything_but_what_was_being_written(
+    sync: CheckpointSync, objects: DictObjects, tmp_path: Path
+) -> None:
+    for name in ("whole", "torn"):
+        (tmp_path / name).write_bytes(name.encode())
+    found = (tmp_path / "torn").stat()
+    sync.sync(being_written=lambda: frozenset({(found.st_dev, found.st_ino)}), is_final=True)
+    assert _in_s3(objects) == {"whole": b"whole"}
+
+
+def test_a_deletion_here_is_a_deletion_in_s3(
+    sync: CheckpointSync, objects: DictObjects, tmp_path: Path
+) -> None:
+    for name in ("model.1", "model.2"):
+        (tmp_path / name).write_bytes(b"x")
+    sync.sync(is_final=True)
+    (tmp_path / "model.1").unlink()
+    sync.sync()
+    assert _in_s3(objects) == {"model.2": b"x"}
+
+
+def test_objects_of_others_are_left_alone(sync: CheckpointSync, objects: DictObjects) -> None:
+    objects.write("bucket", "runs/one/theirs", b"x")
+    sync.sync()
+    assert _in_s3(objects) == {"theirs": b"x"}
+
+
+def test_the_whole_prefix_is_restored_and_not_uploaded_again(
+    sync: CheckpointSync, objects: DictObjects, tmp_path: Path, uploads: list[None]
+) -> None:
+    objects.write("bucket", "runs/one/a/model.1", b"one")
+    objects.write("bucket", "runs/one/model.2", b"two")
+    objects.write("bucket", "runs/one2/other", b"not ours")
+    sync.restore()
+    sync.sync(is_final=True)
+    assert (tmp_path / "a" / "model.1").read_bytes() == b"one"
+    assert sorted(p.name for p in tmp_path.rglob("*") if p.is_file()) == ["model.1", "model.2"]
+    assert uploads == []
+
+
+def test_a_restored_file_that_is_rotated_away_leaves_s3_too(
+    sync: CheckpointSync, objects: DictObjects, tmp_path: Path
+) -> None:
+    objects.write("bucket", "runs/one/model.1", b"one")
+    sync.restore()
+    (tmp_path / "model.1").unlink()
+    sync.sync()
+    assert _in_s3(objects) == {}
+
+
+def test_a_key_cannot_leave_the_folder(sync: CheckpointSync, objects: DictObjects, tmp_path: Path) -> None:
+    objects.write("bucket", "runs/one/../../escaped", b"x")
+    sync.restore()
+    assert list(tmp_path.iterdir()) == []
+    assert not (tmp_path.parent.parent / "escaped").exists()
+
+
+def test_a_renamed_file_is_the_new_file(sync: CheckpointSync, objects: DictObjects, tmp_path: Path) -> None:
+    (tmp_path / "model").write_bytes(b"old")
+    sync.sync(is_final=True)
+    (tmp_path / "model.tmp").write_bytes(b"new")
+    (tmp_path / "model.tmp").replace(tmp_path / "model")
+    wait_until(lambda: sync.sync() > 0)
+    assert _in_s3(objects) == {"model": b"new"}
+
+
+def test_links_are_not_followed(sync: CheckpointSync, objects: DictObjects, tmp_path: Path) -> None:
+    (tmp_path / "passwords").symlink_to("/etc/passwd")
+    sync.sync(is_final=True)
+    assert _in_s3(objects) == {}

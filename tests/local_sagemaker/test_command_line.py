@@ -1,0 +1,59 @@
+"""`python -m include.local_sagemaker`."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from .support import ROOT, running_server
+
+
+def _run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "include.local_sagemaker", *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=30)
+
+
+def test_help_names_every_option_and_the_shipped_scenarios() -> None:
+    done = _run("--help")
+    assert done.returncode == 0
+    for word in ("--host", "--port", "--speed", "--market", "--price-ratio", "--images", "first-week"):
+        assert word in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--speed", "0"], "give a number above 0"),
+        (["--speed", "20000"], "at most 10000"),
+        (["--price-ratio", "2"], "at most 1"),
+        (["--market", "nonsense"], "no shipped scenario of that name"),
+        (["--images", "nonsense.yaml"], "nonsense.yaml"),
+    ],
+)
+def test_a_wrong_option_is_told_and_nothing_is_served(arguments: list[str], told: str) -> None:
+    done = _run("--port", "0", *arguments)
+    assert done.returncode == 2
+    assert told in done.stderr
+    assert "ready" not in done.stdout
+
+
+def test_a_taken_port_is_told() -> None:
+    with running_server() as server:
+        port = server.url.rsplit(":", 1)[1]
+        done = _run("--port", port)
+        assert done.returncode == 2
+        assert f"cannot serve on 127.0.0.1:{port}" in done.stderr
+
+
+def test_a_shipped_scenario_is_played_by_name(tmp_path: Path) -> None:
+    errors = tmp_path / "errors.log"
+    with running_server("--market", "no-capacity", "--speed", "10000", errors=errors) as server:
+        from .support import request_for
+
+        server.client("sagemaker").create_training_job(**request_for())
+        assert server.wait_for_end("job")["SecondaryStatus"] == "MaxWaitTimeExceeded"
+    assert "job=job" in errors.read_text()
+    assert "secondary=MaxWaitTimeExceeded" in errors.read_text()

@@ -1,0 +1,225 @@
+"""The parts of the container contract that need no process: channels, images, config files."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from include.local_sagemaker.container import checkpoint_folder, hosts_of, write_config
+from include.local_sagemaker.images import ImagesFileError, UnmappedImageError, load_images
+from include.local_sagemaker.inputs import InputError, copy_channel, name_in_channel
+from include.local_sagemaker.store import TrainingJob
+
+from .support import START, DictObjects, request_for
+
+SCRIPT = {"sagemaker_program": "train.py", "sagemaker_submit_directory": "s3://bucket/source.tar.gz"}
+
+
+def _job(**overrides: Any) -> TrainingJob:
+    request = request_for(**overrides)
+    return TrainingJob(name="job", request=request, created_at=START, last_modified_at=START)
+
+
+def _channel(uri: str, **overrides: Any) -> dict[str, Any]:
+    source = {"S3DataType": "S3Prefix", "S3Uri": uri} | overrides
+    return {"ChannelName": "train", "DataSource": {"S3DataSource": source}}
+
+
+def _copied(folder: Path) -> dict[str, bytes]:
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+# --- channels ---
+
+
+@pytest.mark.parametrize(
+    ("prefix", "key", "name"),
+    [
+        ("data/train", "data/train/a.csv", "a.csv"),
+        ("data/train/", "data/train/x/a.csv", "x/a.csv"),
+        ("data/train/a.csv", "data/train/a.csv", "a.csv"),
+        ("data/part-", "data/part-0.csv", "part-0.csv"),
+        ("", "a.csv", "a.csv"),
+        ("part", "part-0.csv", "part-0.csv"),
+    ],
+)
+def test_a_channel_holds_paths_relative_to_its_prefix(prefix: str, key: str, name: str) -> None:
+    assert name_in_channel(prefix, key) == name
+
+
+def test_a_channel_is_copied_without_folder_markers(tmp_path: Path) -> None:
+    objects = DictObjects()
+    for key in ("data/", "data/a", "data/x/b"):
+        objects.write("bucket", key, key.encode())
+    copy_channel(objects, _channel("s3://bucket/data/"), tmp_path / "train")
+    assert _copied(tmp_path / "train") == {"a": b"data/a", "x/b": b"data/x/b"}
+
+
+def test_a_manifest_names_the_objects_of_a_channel(tmp_path: Path) -> None:
+    objects = DictObjects()
+    objects.write("bucket", "data/a", b"a")
+    objects.write("bucket", "data/b", b"b")
+    objects.write("bucket", "manifest", json.dumps([{"prefix": "s3://bucket/data/"}, "b"]).encode())
+    copy_channel(objects, _channel("s3://bucket/manifest", S3DataType="ManifestFile"), tmp_path)
+    assert _copied(tmp_path) == {"b": b"b"}
+
+
+def test_sharded_channels_are_dealt_out_to_the_hosts(tmp_path: Path) -> None:
+    objects = DictObjects()
+    for name in "abcde":
+        objects.write("bucket", f"data/{name}", b"")
+    channel = _channel("s3://bucket/data/", S3DataDistributionType="ShardedByS3Key")
+    for index in range(2):
+        copy_channel(objects, channel, tmp_path / str(index), host_index=index, host_count=2)
+    assert sorted(_copied(tmp_path / "0")) == ["a", "c", "e"]
+    assert sorted(_copied(tmp_path / "1")) == ["b", "d"]
+
+
+@pytest.mark.parametrize("uri", ["s3://bucket/nothing", "s3://missing/data"])
+def test_an_empty_channel_is_a_client_error(tmp_path: Path, uri: str) -> None:
+    with pytest.raises(InputError, match=r"^ClientError: Data download failed"):
+        copy_channel(DictObjects(), _channel(uri), tmp_path)
+
+
+def test_a_key_that_would_leave_the_channel_is_refused(tmp_path: Path) -> None:
+    objects = DictObjects()
+    objects.write("bucket", "data/../../escaped", b"x")
+    with pytest.raises(InputError, match="does not fit into a folder"):
+        copy_channel(objects, _channel("s3://bucket/data/"), tmp_path / "train")
+    assert not (tmp_path.parent / "escaped").exists()
+
+
+# --- images ---
+
+
+def test_an_xgboost_image_with_a_script_runs_the_toolkit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOCAL_SAGEMAKER_PYTHON", "/bin/sh")
+    program = load_images().program_for(_job(HyperParameters=SCRIPT))
+    assert program.command == ("/bin/sh", "-m", "sagemaker_training.cli.train")
+    assert program.bin_folder == "/bin"
+
+
+def test_any_image_with_a_script_runs_the_toolkit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOCAL_SAGEMAKER_PYTHON", "/bin/sh")
+    image = {"TrainingImage": "1.dkr.ecr.x/mine:1", "TrainingInputMode": "File"}
+    program = load_images().program_for(_job(HyperParameters=SCRIPT, AlgorithmSpecification=image))
+    assert program.command[0] == "/bin/sh"
+
+
+def test_an_unmapped_image_without_a_script_is_told_how_to_map_it() -> None:
+    image = {"TrainingImage": "1.dkr.ecr.x/mine:1", "TrainingInputMode": "File"}
+    with pytest.raises(UnmappedImageError) as caught:
+        load_images().program_for(_job(AlgorithmSpecification=image))
+    for word in ("1.dkr.ecr.x/mine:1", "images.yaml", "--images", "LOCAL_TRAINING_SECONDS"):
+        assert word in str(caught.value)
+
+
+def test_an_algorithm_without_a_script_is_told_that_scripts_run_here() -> None:
+    with pytest.raises(UnmappedImageError, match="no hyperparameter sagemaker_program"):
+        load_images().program_for(_job())
+
+
+def test_an_image_can_be_mapped_to_a_command_and_an_entrypoint_comes_first(tmp_path: Path) -> None:
+    path = tmp_path / "images.yaml"
+    path.write_text("images: [{image: '*mine*', command: [/bin/train, now]}]")
+    own = {"TrainingImage": "mine:1", "TrainingInputMode": "File"}
+    images = load_images(str(path))
+    assert images.program_for(_job(AlgorithmSpecification=own)).command == ("/bin/train", "now")
+
+
+def test_a_missing_interpreter_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOCAL_SAGEMAKER_PYTHON", "/nowhere/python")
+    with pytest.raises(UnmappedImageError, match="/nowhere/python does not exist"):
+        load_images().program_for(_job(HyperParameters=SCRIPT))
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("imges: []", "give `images:`"),
+        ("images: [{python: x}]", "give `image: PATTERN`"),
+        ("images: [{image: x}]", "either `python` or `command`"),
+        ("images: [{image: x, command: train}]", "give a list"),
+        ("a: b: c", "cannot be read as YAML"),
+    ],
+)
+def test_a_wrong_image_file_is_refused_with_the_way_out(tmp_path: Path, text: str, told: str) -> None:
+    path = tmp_path / "images.yaml"
+    path.write_text(text)
+    with pytest.raises(ImagesFileError) as caught:
+        load_images(str(path))
+    assert told in str(caught.value)
+    assert str(path) in str(caught.value)
+
+
+# --- configuration files ---
+
+
+def test_hosts_are_counted_over_all_instance_groups(tmp_path: Path) -> None:
+    groups = [
+        {"InstanceGroupName": "data", "InstanceType": "ml.c5.large", "InstanceCount": 1},
+        {"InstanceGroupName": "train", "InstanceType": "ml.m5.large", "InstanceCount": 2},
+    ]
+    job = _job(ResourceConfig={"InstanceGroups": groups, "VolumeSizeInGB": 1})
+    hosts = hosts_of(job, tmp_path)
+    assert [(h.name, h.group, h.instance_type) for h in hosts] == [
+        ("algo-1", "data", "ml.c5.large"),
+        ("algo-2", "train", "ml.m5.large"),
+        ("algo-3", "train", "ml.m5.large"),
+    ]  # fmt: skip
+    assert job.instance_count == 3
+
+
+def test_the_config_files_are_those_of_the_contract(tmp_path: Path) -> None:
+    channel = _channel("s3://bucket/data") | {"ContentType": "text/csv"}
+    job = _job(HyperParameters={"eta": "0.1"}, InputDataConfig=[channel])
+    host = hosts_of(job, tmp_path)[0]
+    config = host.base / "input" / "config"
+    config.mkdir(parents=True)
+    write_config(job, host, (host,))
+    read = {path.name: json.loads(path.read_text()) for path in config.iterdir()}
+    assert read == {
+        "hyperparameters.json": {"eta": "0.1"},
+        "inputdataconfig.json": {
+            "train": {
+                "ContentType": "text/csv",
+                "TrainingInputMode": "File",
+                "S3DistributionType": "FullyReplicated",
+                "RecordWrapperType": "None",
+            }
+        },
+        "resourceconfig.json": {
+            "current_host": "algo-1",
+            "current_instance_type": "ml.m5.xlarge",
+            "current_group_name": "homogeneousCluster",
+            "hosts": ["algo-1"],
+            "instance_groups": [
+                {
+                    "instance_group_name": "homogeneousCluster",
+                    "instance_type": "ml.m5.xlarge",
+                    "hosts": ["algo-1"],
+                }
+            ],
+            "network_interface_name": "eth0",
+        },
+    }
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [(None, "checkpoints"), ("/opt/ml/checkpoints/", "checkpoints"), ("/opt/ml/saved/here", "saved/here")],
+)
+def test_checkpoints_are_where_the_request_says(path: str | None, expected: str) -> None:
+    config = {"S3Uri": "s3://bucket/ck"} | ({"LocalPath": path} if path else {})
+    assert checkpoint_folder(_job(CheckpointConfig=config)) == expected
+
+
+@pytest.mark.parametrize(
+    "path", ["/var/ck", "/opt/ml", "/opt/ml/../x", "/opt/ml/model", "/opt/ml/input/data"]
+)
+def test_a_checkpoint_path_elsewhere_is_told(path: str) -> None:
+    with pytest.raises(InputError, match=r"CheckpointConfig\.LocalPath is"):
+        checkpoint_folder(_job(CheckpointConfig={"S3Uri": "s3://bucket/ck", "LocalPath": path}))

@@ -1,0 +1,201 @@
+"""The control API, which other tests and people rely on."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError, ConnectionClosedError
+
+from .support import Server, on_demand_request_for, request_for, wait_until
+
+LONG = {"LOCAL_TRAINING_SECONDS": "7000"}
+ONE_TRY = {"retries": {"total_max_attempts": 1, "mode": "standard"}}
+
+
+def _fail(server: Server, operation: str, error: str, count: int = 1) -> None:
+    body = {"operation": operation, "error": error, "count": count}
+    assert server.control("POST", "faults", body)[0] == 200
+
+
+def test_the_clock_runs_at_its_speed(server: Server) -> None:
+    _, first = server.control("GET", "clock")
+    assert first["speed"] == 600
+    started = datetime.fromisoformat(first["now"])
+    assert started.tzinfo is not None
+    wait_until(
+        lambda: (
+            (datetime.fromisoformat(server.control("GET", "clock")[1]["now"]) - started).total_seconds() > 120
+        )
+    )
+
+
+def test_capacity_can_be_taken_and_given_back(server: Server) -> None:
+    client = server.client("sagemaker")
+    client.create_training_job(
+        **request_for("runs", Environment=LONG, CheckpointConfig={"S3Uri": "s3://bucket/r"})
+    )
+    server.wait_for_status("runs", "Training")
+    assert server.control("PUT", "capacity", {"instance_type": "ml.m5.xlarge", "available": False})[0] == 200
+    assert (
+        server.wait_for("runs", lambda job: len(job["SecondaryStatusTransitions"]) > 3)[
+            "SecondaryStatusTransitions"
+        ][3]["Status"]
+        == "Interrupted"
+    )
+    client.create_training_job(**request_for("waits", Environment=LONG))
+    waiting = server.wait_for_status("runs", "Starting")
+    assert "Insufficient capacity" in waiting["SecondaryStatusTransitions"][-1]["StatusMessage"]
+    server.control("PUT", "capacity", {"instance_type": "ml.m5.xlarge", "available": True})
+    server.wait_for_status("runs", "Training")
+    server.wait_for_status("waits", "Training")
+
+
+def test_a_running_spot_job_can_be_interrupted_by_name(server: Server) -> None:
+    server.client("sagemaker").create_training_job(**request_for(Environment=LONG))
+    server.wait_for_status("job", "Training")
+    assert server.control("POST", "interrupt", {"training_job_name": "job"})[0] == 200
+    job = server.client("sagemaker").describe_training_job(TrainingJobName="job")
+    assert [t["Status"] for t in job["SecondaryStatusTransitions"]][3] == "Interrupted"
+    assert job["TrainingJobStatus"] == "InProgress"
+
+
+def test_what_cannot_be_interrupted_is_a_400_with_a_reason(server: Server) -> None:
+    client = server.client("sagemaker")
+    status, told = server.control("POST", "interrupt", {"training_job_name": "nobody"})
+    assert (status, told) == (400, {"error": "There is no training job nobody."})
+    client.create_training_job(**on_demand_request_for("paid", Environment=LONG))
+    server.wait_for_status("paid", "Training")
+    status, told = server.control("POST", "interrupt", {"training_job_name": "paid"})
+    assert status == 400
+    assert "paid is an on-demand job" in told["error"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "status", "told"),
+    [
+        ("PUT", "capacity", {"instance_type": "ml.m5.xlarge"}, 400, "available is None: give a bool"),
+        (
+            "PUT",
+            "capacity",
+            {"instance_type": "m5", "available": True},
+            400,
+            "give a type such as ml.m5.xlarge",
+        ),
+        ("POST", "interrupt", {}, 400, "training_job_name is None"),
+        ("POST", "interrupt", [], 400, "must be a JSON object"),
+        (
+            "POST",
+            "faults",
+            {"operation": "Nap", "error": "InternalFailure", "count": 1},
+            400,
+            "give one of Create",
+        ),
+        (
+            "POST",
+            "faults",
+            {"operation": "StopTrainingJob", "error": "Bored", "count": 1},
+            400,
+            "LoseResponse",
+        ),
+        (
+            "POST",
+            "faults",
+            {"operation": "StopTrainingJob", "error": "InternalFailure", "count": 0},
+            400,
+            "count is 0",
+        ),
+        ("GET", "nonsense", None, 404, "Known: GET /_local/"),
+        ("DELETE", "health", None, 405, "Known: GET /_local/"),
+    ],
+)
+def test_a_wrong_control_request_is_told_why(
+    server: Server, method: str, path: str, body: Any, status: int, told: str
+) -> None:
+    answered, content = server.control(method, path, body)
+    assert answered == status
+    assert told in content["error"]
+
+
+def test_a_body_that_is_not_json_is_told_so(server: Server) -> None:
+    status, content = server.send("POST", "/_local/interrupt", b"{")
+    assert status == 400
+    assert b"not JSON" in content
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "status"),
+    [("ThrottlingException", "ThrottlingException", 400), ("InternalFailure", "InternalFailure", 500)],
+)
+def test_the_next_calls_fail_as_asked_and_then_no_more(
+    server: Server, error: str, code: str, status: int
+) -> None:
+    client = server.client("sagemaker", **ONE_TRY)
+    _fail(server, "ListTrainingJobs", error, 2)
+    for _ in range(2):
+        with pytest.raises(ClientError) as caught:
+            client.list_training_jobs()
+        assert caught.value.response["Error"]["Code"] == code
+        assert caught.value.response["ResponseMetadata"]["HTTPStatusCode"] == status
+    assert client.list_training_jobs()["TrainingJobSummaries"] == []
+
+
+def test_a_fault_hits_its_own_operation_alone(server: Server) -> None:
+    _fail(server, "StopTrainingJob", "InternalFailure")
+    server.client("sagemaker", **ONE_TRY).list_training_jobs()
+
+
+def test_a_dropped_connection_does_no_work(server: Server) -> None:
+    client = server.client("sagemaker", **ONE_TRY)
+    _fail(server, "CreateTrainingJob", "DropConnection")
+    with pytest.raises(ConnectionClosedError):
+        client.create_training_job(**request_for())
+    assert client.list_training_jobs()["TrainingJobSummaries"] == []
+
+
+def test_a_lost_response_did_its_work(server: Server) -> None:
+    client = server.client("sagemaker", **ONE_TRY)
+    _fail(server, "CreateTrainingJob", "LoseResponse")
+    with pytest.raises(ConnectionClosedError):
+        client.create_training_job(**request_for())
+    assert client.list_training_jobs()["TrainingJobSummaries"][0]["TrainingJobName"] == "job"
+
+
+def test_the_retry_of_a_create_whose_answer_was_lost_meets_its_own_job(server: Server) -> None:
+    _fail(server, "CreateTrainingJob", "LoseResponse")
+    with pytest.raises(ClientError) as caught:
+        server.client("sagemaker").create_training_job(**request_for())
+    assert caught.value.response["Error"]["Code"] == "ResourceInUse"
+
+
+def test_a_throttled_call_succeeds_on_the_clients_own_retry(server: Server) -> None:
+    _fail(server, "ListTrainingJobs", "ThrottlingException", 1)
+    assert server.client("sagemaker").list_training_jobs()["TrainingJobSummaries"] == []
+
+
+def test_reset_forgets_everything(server: Server) -> None:
+    server.client("sagemaker").create_training_job(**request_for())
+    server.put("s3://bucket/key", b"x")
+    server.client("sqs").create_queue(QueueName="q")
+    server.control("PUT", "capacity", {"instance_type": "ml.m5.xlarge", "available": False})
+    _fail(server, "ListTrainingJobs", "InternalFailure")
+    assert server.control("POST", "reset")[0] == 200
+    client = server.client("sagemaker", **ONE_TRY)
+    assert client.list_training_jobs()["TrainingJobSummaries"] == []
+    assert server.client("s3").list_buckets()["Buckets"] == []
+    assert "QueueUrls" not in server.client("sqs").list_queues()
+    client.create_training_job(**request_for(Environment=LONG))
+    server.wait_for_status("job", "Training")
+
+
+def test_the_page_for_people_lists_the_jobs(server: Server) -> None:
+    assert b"No training jobs yet." in server.send("GET", "/_local/")[1]
+    failing = {"LOCAL_TRAINING_SECONDS": "1", "LOCAL_TRAINING_FAILURE": "<script>alert(1)</script>"}
+    server.client("sagemaker").create_training_job(**request_for("shown", Environment=failing))
+    server.wait_for_end("shown")
+    status, page = server.send("GET", "/_local/")
+    assert status == 200
+    assert b"shown" in page
+    assert b"Uploading" in page
+    assert b"<script>" not in page
