@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -19,6 +20,14 @@ Json = dict[str, Any]
 
 FINISHED_RUN = frozenset({"success", "failed"})
 FINISHED_TASK = frozenset({"success", "failed", "skipped", "upstream_failed", "removed"})
+
+
+#: SQLite has one writer; who comes second at a bad moment is turned away, nothing done.
+DATABASE_BUSY_RETRIES = 5
+
+
+def _is_database_busy(response: httpx.Response) -> bool:
+    return response.status_code == httpx.codes.INTERNAL_SERVER_ERROR and "Database error" in response.text
 
 
 class AirflowApi:
@@ -68,6 +77,11 @@ class AirflowApi:
         response = self._send(method, f"/api/v2/{path}", params, body, headers)
         if response.status_code == httpx.codes.UNAUTHORIZED:
             self.login()
+            response = self._send(method, f"/api/v2/{path}", params, body, headers)
+        for _ in range(DATABASE_BUSY_RETRIES):
+            if not _is_database_busy(response):
+                break
+            time.sleep(0.5)
             response = self._send(method, f"/api/v2/{path}", params, body, headers)
         self._raise_for_status(response)
         return response.json() if response.content else None

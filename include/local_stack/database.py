@@ -18,6 +18,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+#: Seconds to wait for SQLite's one writer, on a machine that trains models at the same time.
+CONNECT_ARGS = {"timeout": 60}
+
 
 def name_template() -> str:
     core = distribution("apache-airflow-core")

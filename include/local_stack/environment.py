@@ -22,6 +22,8 @@ HOST = "127.0.0.1"
 REGION = "us-east-1"
 ACCESS_KEY = "local"
 USER = "admin"
+DATABASE = "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"
+SQLITE_ARGS = "AIRFLOW__DATABASE__SQL_ALCHEMY_CONNECT_ARGS"
 # Below the range that the kernel hands out to outgoing connections, so that none of them gets in between.
 PORTS = range(20_000, 32_000)
 
@@ -116,6 +118,7 @@ def build_airflow_env(
         ("core", "min_serialized_dag_update_interval"): "2",
         ("core", "killed_task_cleanup_time"): "5",
         ("database", "sql_alchemy_conn"): f"sqlite:///{home / 'airflow.db'}",
+        ("database", "sql_alchemy_connect_args"): "include.local_stack.database.CONNECT_ARGS",
         ("api", "host"): HOST,
         ("api", "port"): str(port),
         ("api", "base_url"): airflow_url,

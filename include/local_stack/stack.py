@@ -316,11 +316,13 @@ class LocalStack:
             **environment.build_aws_env(self.state_dir, self.sagemaker_url),
             **self._overrides,
         }
+        if not self.env[environment.DATABASE].startswith("sqlite"):
+            del self.env[environment.SQLITE_ARGS]
 
     def _prepare_database(self) -> None:
         started = time.monotonic()
         database = self.airflow_home / "airflow.db"
-        if self.env["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"] == f"sqlite:///{database}":
+        if self.env[environment.DATABASE] == f"sqlite:///{database}":
             how = lay_database(database, self.root / ".state" / "templates", self._migrate)
         else:
             self._migrate()
