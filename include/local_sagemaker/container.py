@@ -7,8 +7,9 @@
     /opt/ml/model, /opt/ml/output/data, /opt/ml/output/failure, /opt/ml/code
 
 Each host of the job is a process tree in namespaces of its own (`launcher`), so these paths are literal.
-Where the system does not allow that, SAGEMAKER_BASE_DIR says where /opt/ml is; AWS's toolkit honours it.
-SM_CHECKPOINT_DIR is an extra of this server, not of AWS: the checkpoint folder, in either case.
+Where the system does not allow that (or LOCAL_SAGEMAKER_PRIVATE_MOUNTS=0), SAGEMAKER_BASE_DIR says where
+/opt/ml is; AWS's toolkit honours it. SM_CHECKPOINT_DIR is an extra of this server, not of AWS: the checkpoint
+folder, in either case.
 
 SIGTERM goes to the container's first process only, as `docker stop` does; what is left after the grace is
 killed. The processes' environment is made here: nothing of the server's own leaks into it but PATH.
@@ -233,7 +234,7 @@ class ScriptWork:
             (host.base / name).mkdir(parents=True)
         for name in ("tmp", "opt", "home"):
             (host.folder / name).mkdir()
-        write_config(self._job, host, self._hosts)
+        write_config(self._job, host, self._hosts, visible_base=self._visible_base(host))
         for channel in self._job.request.get("InputDataConfig") or ():
             copy_channel(
                 self._shop.objects,
@@ -254,6 +255,10 @@ class ScriptWork:
             )
             sync.restore(lambda: not self._terminate.is_set())
             self._syncs[host.name] = sync
+
+    def _visible_base(self, host: Host) -> str:
+        """/opt/ml as the script can name it."""
+        return "/opt/ml" if self._shop.can_isolate else str(host.base)
 
     # --- Training ---
 
@@ -306,14 +311,14 @@ class ScriptWork:
             "stand_in": str(host.folder / "opt"),
             "hostname": host.name,
             "hosts_file": str(hosts_file),
-            "cwd": "/opt/ml/code" if is_isolated else str(host.base / "code"),
+            "cwd": f"{self._visible_base(host)}/code",
             "command": list(program.command),
             "env": container_environment(
                 self._job,
                 host,
                 endpoint_url=self._shop.endpoint_url,
                 bin_folder=program.bin_folder,
-                is_isolated=is_isolated,
+                visible_base=self._visible_base(host),
             ),
         }
 
@@ -439,7 +444,9 @@ def checkpoint_folder(job: TrainingJob) -> str:
     return relative
 
 
-def write_config(job: TrainingJob, host: Host, hosts: tuple[Host, ...]) -> None:
+def write_config(
+    job: TrainingJob, host: Host, hosts: tuple[Host, ...], *, visible_base: str = "/opt/ml"
+) -> None:
     """The JSON files of /opt/ml/input/config."""
     groups: dict[str, list[Host]] = {}
     for each in hosts:
@@ -467,7 +474,7 @@ def write_config(job: TrainingJob, host: Host, hosts: tuple[Host, ...]) -> None:
         },
     }
     if job.checkpoint_uri is not None:
-        files["checkpointconfig"] = {"LocalPath": f"/opt/ml/{checkpoint_folder(job)}"}
+        files["checkpointconfig"] = {"LocalPath": f"{visible_base}/{checkpoint_folder(job)}"}
     for name, content in files.items():
         (host.base / "input" / "config" / f"{name}.json").write_text(json.dumps(content), encoding="utf-8")
 
@@ -486,10 +493,9 @@ def channel_config(job: TrainingJob, channel: dict[str, Any]) -> dict[str, str]:
 
 
 def container_environment(
-    job: TrainingJob, host: Host, *, endpoint_url: str, bin_folder: str | None, is_isolated: bool
+    job: TrainingJob, host: Host, *, endpoint_url: str, bin_folder: str | None, visible_base: str
 ) -> dict[str, str]:
     """The whole environment of a container's first process."""
-    base = "/opt/ml" if is_isolated else str(host.base)
     path = os.environ.get("PATH", os.defpath)
     environment = {
         "PATH": f"{bin_folder}{os.pathsep}{path}" if bin_folder else path,
@@ -507,9 +513,9 @@ def container_environment(
         "AWS_SECRET_ACCESS_KEY": "local",
     }
     if job.checkpoint_uri is not None:
-        environment["SM_CHECKPOINT_DIR"] = f"{base}/{checkpoint_folder(job)}"
-    if not is_isolated:
-        environment["SAGEMAKER_BASE_DIR"] = base
+        environment["SM_CHECKPOINT_DIR"] = f"{visible_base}/{checkpoint_folder(job)}"
+    if visible_base != "/opt/ml":
+        environment["SAGEMAKER_BASE_DIR"] = visible_base
         # The toolkit would otherwise wait for a host named algo-1, which nobody outside a container knows.
         environment["SM_STUDIO_LOCAL_MODE"] = "true"
     return environment | dict(job.environment)

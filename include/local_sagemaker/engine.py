@@ -154,7 +154,7 @@ class Engine:
             name = str(request["TrainingJobName"])
             rules.check_name_is_free(self.store.get(name))
             job = TrainingJob(name=name, request=request, created_at=now, last_modified_at=now)
-            rules.check_quota(job, self.market.rule(job.instance_type), self._instances_in_use(job))
+            rules.check_quota(job, self.market.rule(job.instance_type), lambda: self._instances_in_use(job))
             run = self._runs[name] = _Run(name=name, is_spot=job.is_spot)
             self._save(job.entered(S.STARTING, now, STARTING))
             self.store.tags(job.arn).update(tags)

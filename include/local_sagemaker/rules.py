@@ -5,6 +5,7 @@ Texts are AWS's where one was seen; those marked "ours" are chosen, because AWS'
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from spot_training.domain.stopping import (
@@ -15,9 +16,10 @@ from spot_training.domain.stopping import (
 )
 
 from .validation import ValidationError
+from .work import LOCAL_TRAINING_SECONDS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from .market import TypeRule
     from .store import TrainingJob
@@ -31,12 +33,21 @@ class ResourceLimitExceededError(ValueError):
     """`ResourceLimitExceeded`."""
 
 
+_SECONDS = re.compile(r"\d{1,9}(\.\d{1,6})?")
+
 NOT_FOUND = "Requested resource not found."
 
 
 def check_create(request: Mapping[str, Any]) -> None:
     """Raise `ValidationError` when SageMaker would refuse the request for what it asks."""
-    for rule in (_check_algorithm, _check_resources, _check_runtime, _check_wait, _check_spot_exclusions):
+    for rule in (
+        _check_algorithm,
+        _check_resources,
+        _check_runtime,
+        _check_wait,
+        _check_spot_exclusions,
+        _check_simulation,
+    ):
         rule(request)
 
 
@@ -112,6 +123,14 @@ def _check_spot_exclusions(request: Mapping[str, Any]) -> None:
         raise ValidationError("Training plans cannot be used with managed spot training.")  # ours
 
 
+def _check_simulation(request: Mapping[str, Any]) -> None:
+    text = (request.get("Environment") or {}).get(LOCAL_TRAINING_SECONDS)
+    if text is not None and not _SECONDS.fullmatch(text):
+        raise ValidationError(  # ours
+            f"Environment {LOCAL_TRAINING_SECONDS} is {text!r}: give the simulated job's seconds of work."
+        )
+
+
 def check_name_is_free(existing: TrainingJob | None) -> None:
     if existing is not None:
         raise ResourceInUseError(
@@ -120,10 +139,13 @@ def check_name_is_free(existing: TrainingJob | None) -> None:
         )
 
 
-def check_quota(job: TrainingJob, rule: TypeRule, instances_in_use: int) -> None:
+def check_quota(job: TrainingJob, rule: TypeRule, count_in_use: Callable[[], int]) -> None:
     """Refuse a job that the market file's quota does not hold: AWS queues nothing."""
     quota = rule.spot_quota if job.is_spot else rule.on_demand_quota
-    if quota is None or instances_in_use + job.instance_count <= quota:
+    if quota is None:
+        return
+    instances_in_use = count_in_use()
+    if instances_in_use + job.instance_count <= quota:
         return
     usage = "spot training job usage" if job.is_spot else "training job usage"
     raise ResourceLimitExceededError(

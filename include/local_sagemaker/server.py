@@ -10,6 +10,7 @@ from __future__ import annotations
 import http.client
 import io
 import logging
+import os
 import shutil
 import socket
 import socketserver
@@ -41,6 +42,9 @@ from .work import SimulatedWork, Site, Work, work_seconds
 log = logging.getLogger(__name__)
 
 WsgiApp: TypeAlias = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
+
+#: Set to 0, script jobs run without private mounts even where the system allows them.
+PRIVATE_MOUNTS_VARIABLE = "LOCAL_SAGEMAKER_PRIVATE_MOUNTS"
 
 _IDLE_SECONDS = 300
 _MAX_LINE = 64 * 1024
@@ -74,6 +78,7 @@ class LocalSageMaker:
             images=images or load_images(),
             endpoint_url=self.url,
             root=self._root,
+            isolate=False if os.environ.get(PRIVATE_MOUNTS_VARIABLE) == "0" else None,
         )
         self.engine = Engine(
             clock=self._clock,

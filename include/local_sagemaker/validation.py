@@ -221,5 +221,6 @@ def compile_pattern(pattern: str) -> re.Pattern[str]:
     return re.compile(pattern)
 
 
+@lru_cache(maxsize=1)
 def operation_names() -> frozenset[str]:
     return frozenset(service_model().operation_names)

@@ -140,6 +140,7 @@ def test_a_taken_name_is_refused(server: Server) -> None:
         ),
         ({"AlgorithmSpecification": {"TrainingInputMode": "File"}}, "either TrainingImage or AlgorithmName"),
         ({"ResourceConfig": None}, "ResourceConfig is required"),
+        ({"Environment": {"LOCAL_TRAINING_SECONDS": "soon"}}, "give the simulated job's seconds of work"),
         ({"RoleArn": "arn:aws:iam::123456789012:user/me"}, "12:user/me' at 'roleArn'"),
         ({"TrainingJobName": "bad_name!"}, "Value 'bad_name!' at 'trainingJobName'"),
     ],

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -422,19 +421,23 @@ def test_a_reset_kills_what_runs(server: Server) -> None:
     wait_until(lambda: not any(process.is_running() for process in processes), limit_seconds=10)
 
 
-def test_without_private_mounts_a_script_runs_by_its_environment(
-    tmp_path: Path, training_python: str
+def test_without_private_mounts_a_script_runs_and_resumes_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    launcher = Path(__file__).resolve().parents[2] / "include" / "local_sagemaker" / "launcher.py"
-    spec = {
-        "isolate": False,
-        "cwd": str(tmp_path),
-        "command": [training_python, "-c", "import os; print(os.environ['SAGEMAKER_BASE_DIR'], os.getcwd())"],
-        "env": {"SAGEMAKER_BASE_DIR": "/somewhere"},
-    }
-    path = tmp_path / "spec.json"
-    path.write_text(json.dumps(spec))
-    done = subprocess.run(
-        [sys.executable, "-I", str(launcher), str(path)], capture_output=True, text=True, timeout=20
-    )
-    assert (done.returncode, done.stdout.split()) == (0, ["/somewhere", str(tmp_path)])
+    monkeypatch.setenv("LOCAL_SAGEMAKER_PRIVATE_MOUNTS", "0")
+    with running_server("--speed", "600") as server:
+        server.client("s3").create_bucket(Bucket="bucket")
+        told = (
+            "import json, os\nbase = os.environ['SAGEMAKER_BASE_DIR']\n"
+            "path = json.load(open(base + '/input/config/checkpointconfig.json'))['LocalPath']\n"
+            "assert path == os.environ['SM_CHECKPOINT_DIR']\n"
+        )
+        _create(server, told + TRAIN, CheckpointConfig=CHECKPOINTS)
+        server.wait_for_status("job", "Training")
+        wait_until(lambda: len(server.keys("ck/")) >= 2)
+        processes = _children(server.pid)
+        server.control("POST", "interrupt", {"training_job_name": "job"})
+        job = server.wait_for_end("job")
+        assert job["TrainingJobStatus"] == "Completed", job.get("FailureReason")
+        assert "resuming from 0" not in list(server.log_of("job").values())[1]
+        assert not any(process.is_running() for process in processes)
