@@ -149,7 +149,7 @@ def test_the_operator_completes_on_spot(stack: LocalStack, mode: str) -> None:
     assert datetime.fromisoformat(attempt["created_at"]) < datetime.fromisoformat(attempt["ended_at"])
     log = stack.api.task_log("variant_operator", run_id, mode)
     assert "Downloading" in log
-    assert "Training completed: 1 attempt(s)" in log
+    assert "Training completed: 1 attempt" in log
 
 
 _runs: dict[str, str] = {}

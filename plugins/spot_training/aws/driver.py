@@ -25,7 +25,7 @@ from spot_training.domain.errors import (
 from spot_training.domain.lifecycle import Ending, JobSnapshot, TrainingStatus, ending_of
 from spot_training.domain.policy import Action, Decision, Policy, Rung, Situation
 from spot_training.domain.savings import Attempt, SavingsStatement, attempt_of, statement_of
-from spot_training.domain.wording import attempt_line
+from spot_training.domain.wording import attempt_line, counted
 
 from .jobs import CapacityRefused, Created, Refusal, TrainingJobs, snapshot_of
 from .request import TrainingPlan, max_runtime_of
@@ -268,10 +268,11 @@ class TrainingDriver:
         last = self.state.attempts[-1]
         statement = statement_of(self.state.attempts)
         billed = statement.billable_instance_seconds
+        bill = "unknown" if billed is None else in_words(billed)
         return _ERRORS[last.ending](
             f"Training job {last.job_name} is over: {last.ending} ({last.message or 'no message'}). "
             f"{decision.reason[0].upper()}{decision.reason[1:]}. No job of this training is alive; billed "
-            f"over {statement.attempts} attempt(s): {'unknown' if billed is None else in_words(billed)}. "
+            f"over {counted(statement.attempts, 'attempt')}: {bill}. "
             f"{_WHAT_TO_DO[last.ending]}"
         )
 

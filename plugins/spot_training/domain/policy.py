@@ -143,8 +143,8 @@ def _what_happened(last: Attempt) -> str:
             return f"no {last.purchase} capacity for {last.instance_type} in {in_words(last.wait_seconds)}"
         case Ending.OUT_OF_WAIT:
             return (
-                f"max wait of {in_words(last.max_wait_seconds or 0)} passed after {last.interruptions} "
-                f"interruption(s), with {in_words(last.training_seconds or 0)} of training done"
+                f"max wait of {in_words(last.max_wait_seconds or 0)} passed, interruptions: "
+                f"{last.interruptions}, with {in_words(last.training_seconds or 0)} of training done"
             )
         case Ending.QUOTA:
             return f"the account's quota refused a {last.purchase} {last.instance_type}"

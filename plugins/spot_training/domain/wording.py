@@ -30,6 +30,11 @@ def _account(attempt: Attempt) -> str:
     return ", ".join(parts) + (f" ({saved:g} % below on-demand)" if on_spot and saved is not None else "")
 
 
+def counted(count: int, thing: str) -> str:
+    """`1 attempt`, `2 attempts`."""
+    return f"{count} {thing}" if count == 1 else f"{count} {thing}s"
+
+
 def times(count: int) -> str:
     """`once`, `twice`, `3 times`."""
     return {1: "once", 2: "twice"}.get(count, f"{count} times")
@@ -79,7 +84,7 @@ def statement_line(statement: SavingsStatement) -> str:
     """A training in one line: attempts, wait, seconds, savings."""
     billed = statement.billable_instance_seconds
     parts = [
-        f"{statement.attempts} attempt(s)",
+        counted(statement.attempts, "attempt"),
         f"waited {in_words(statement.wait_seconds)}",
         f"interrupted {times(statement.interruptions)}" if statement.interruptions else "never interrupted",
         f"billed {'unknown' if billed is None else in_words(billed)}",

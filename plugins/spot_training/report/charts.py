@@ -82,8 +82,9 @@ def _short(run_id: str) -> str:
 
 
 def _escape(text: str) -> str:
-    """Dollar signs start a formula in matplotlib; a run id is no formula."""
-    return text.replace("$", r"\$")
+    """Dollar signs start a formula in matplotlib and control characters have no shape; a run id is a name."""
+    printable = "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
+    return printable.replace("$", r"\$")
 
 
 def _svg(figure: Figure, legend: Sequence[tuple[str, str]]) -> str:

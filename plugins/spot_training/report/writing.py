@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spot_training.domain.durations import in_words
-from spot_training.domain.wording import times
+from spot_training.domain.wording import counted, times
 
 from .records import ReportSummary, TrainingRecord, summarise
 
@@ -97,8 +97,9 @@ def sentences(summary: ReportSummary) -> list[str]:
         if summary.interruptions
         else "spot never took an instance away"
     )
-    completed = f"{summary.completed} of {summary.trainings} training(s) completed"
-    told = [f"{completed}, in {summary.attempts} attempt(s); {taken_away}."]
+    trainings = counted(summary.trainings, "training")
+    attempts = counted(summary.attempts, "attempt")
+    told = [f"{summary.completed} of {trainings} completed, in {attempts}; {taken_away}."]
     if summary.savings_percent is not None:
         verb = "less" if summary.savings_percent >= 0 else "more"
         told.append(
@@ -111,7 +112,7 @@ def sentences(summary: ReportSummary) -> list[str]:
         f"{in_words(summary.failed_billable_seconds)}."
     )
     if summary.unknown:
-        told.append(f"For {summary.unknown} training(s) AWS did not say enough to know the savings.")
+        told.append(f"For {counted(summary.unknown, 'training')} AWS did not say enough to know the savings.")
     return told
 
 

@@ -1,0 +1,45 @@
+"""Every argument of the operator and the sensor is documented, and importing them is cheap."""
+
+from __future__ import annotations
+
+import inspect
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from spot_training.operators import SpotTrainingOperator
+from spot_training.sensors import SpotTrainingSensor
+
+DOCS = Path(__file__).resolve().parents[1] / "docs" / "operator.md"
+
+
+def _arguments(cls: type) -> set[str]:
+    names = inspect.signature(inspect.unwrap(cls.__init__)).parameters  # type: ignore[misc]
+    return set(names) - {"self", "kwargs"}
+
+
+@pytest.mark.parametrize("cls", [SpotTrainingOperator, SpotTrainingSensor])
+def test_every_argument_is_documented(cls: type) -> None:
+    section = DOCS.read_text().split(f"## {cls.__name__}", 1)[1].split("\n## ", 1)[0]
+    missing = {name for name in _arguments(cls) if f"| `{name}` |" not in section}
+    assert missing == set()
+
+
+@pytest.mark.parametrize("cls", [SpotTrainingOperator, SpotTrainingSensor])
+def test_every_argument_that_may_come_from_a_param_is_templated(cls: type) -> None:
+    assert _arguments(cls) == set(cls.template_fields)  # type: ignore[attr-defined]
+
+
+def test_importing_them_loads_neither_boto_nor_the_provider() -> None:
+    probe = (
+        "import sys, airflow.sdk; from airflow.sdk import BaseOperator, BaseSensorOperator;"
+        "before = set(sys.modules); import spot_training.operators, spot_training.sensors;"
+        "new = set(sys.modules) - before;"
+        "heavy = {m.split('.')[0] for m in new} & {'boto3', 'botocore', 'pandas', 'matplotlib', 'jinja2'};"
+        "provider = [m for m in new if m.startswith('airflow.providers.amazon')];"
+        "sys.exit(f'{heavy} {provider}' if heavy or provider else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr[-500:]
