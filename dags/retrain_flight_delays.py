@@ -27,14 +27,12 @@ PARAMS = {
         enum=["ml.m5.large", "ml.m5.xlarge", "ml.m5.2xlarge", "ml.c5.xlarge", "ml.c5.2xlarge"],
         title="Instance type",
         description="What the model is trained on. Spot capacity differs from type to type.",
-        section="Instances",
     ),
     "use_spot": Param(
         True,
         type="boolean",
         title="Managed spot",
         description="Off: train on demand at once, whatever the policy says.",
-        section="Instances",
     ),
     "policy": Param(
         "widen",
@@ -46,7 +44,6 @@ PARAMS = {
         },
         title="Policy",
         description="What to do when spot capacity does not come, or goes away for too long.",
-        section="Instances",
     ),
     "max_run": Param(
         3600,
@@ -55,7 +52,6 @@ PARAMS = {
         maximum=86400,
         title="Max run time (seconds)",
         description="MaxRuntimeInSeconds: how long the training itself may take.",
-        section="Limits",
     ),
     "first_wait": Param(
         3600,
@@ -67,7 +63,6 @@ PARAMS = {
             "MaxWaitTimeInSeconds of the first attempt: waiting and running together, so not below the max "
             "run time. The second attempt waits twice as long."
         ),
-        section="Limits",
     ),
     "num_round": Param(
         300,
@@ -76,7 +71,6 @@ PARAMS = {
         maximum=5000,
         title="Boosting rounds",
         description="How many trees XGBoost grows.",
-        section="Model",
     ),
 }
 

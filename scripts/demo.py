@@ -47,7 +47,8 @@ class Teller:
 def main() -> int:
     options = parse_arguments()
     teller = Teller()
-    signal.signal(signal.SIGTERM, _interrupt)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt)
     try:
         with running_stack(options, teller) as stack:
             tell_the_story(stack, teller, speed=options.speed)

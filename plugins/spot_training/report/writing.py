@@ -148,7 +148,8 @@ def _text_table(record: TrainingRecord) -> list[str]:
         "  " + "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows
     ]
     rule = _aligned(["-" * width for width in widths], widths)
-    return [lines[0], rule, *lines[1:-1], rule, lines[-1]]
+    why = [f"  {attempt.number}: {attempt.reason}" for attempt in record.attempts]
+    return [lines[0], rule, *lines[1:-1], rule, lines[-1], *why]
 
 
 def _aligned(cells: Sequence[str], widths: Sequence[int]) -> str:
