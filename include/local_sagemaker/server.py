@@ -24,6 +24,8 @@ from pathlib import Path
 from typing import Any, TypeAlias
 from urllib.parse import unquote_to_bytes
 
+import psutil
+
 from . import protocol
 from .clock import Clock, SimulatedClock
 from .container import ScriptWork, Workshop
@@ -46,6 +48,7 @@ WsgiApp: TypeAlias = Callable[[dict[str, Any], Callable[..., Any]], Iterable[byt
 #: Set to 0, script jobs run without private mounts even where the system allows them.
 PRIVATE_MOUNTS_VARIABLE = "LOCAL_SAGEMAKER_PRIVATE_MOUNTS"
 
+_ROOT_PREFIX = "local-sagemaker-"
 _IDLE_SECONDS = 300
 _MAX_LINE = 64 * 1024
 _MAX_HEADERS = 200
@@ -66,8 +69,8 @@ class LocalSageMaker:
         images: Images | None = None,
     ) -> None:
         self._clock = clock or SimulatedClock()
-        self._root = Path(tempfile.mkdtemp(prefix="local-sagemaker-"))
         self._http = _HttpServer((host, port))
+        self._root = make_root()
         self.url = (
             f"http://{'127.0.0.1' if host in ('0.0.0.0', '::', '') else host}:{self._http.server_address[1]}"  # noqa: S104
         )
@@ -111,6 +114,15 @@ class LocalSageMaker:
         if work_seconds(job) is not None:
             return SimulatedWork(site, job, self._objects, lambda text: log.warning("%s", text))
         return ScriptWork(site, job, self._workshop)
+
+
+def make_root() -> Path:
+    """A folder for the jobs' files, named by this process; those of servers that were killed are removed."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{_ROOT_PREFIX}[0-9]*-*"):
+        owner = folder.name.removeprefix(_ROOT_PREFIX).partition("-")[0]
+        if owner.isdigit() and not psutil.pid_exists(int(owner)):
+            shutil.rmtree(folder, ignore_errors=True)
+    return Path(tempfile.mkdtemp(prefix=f"{_ROOT_PREFIX}{os.getpid()}-"))
 
 
 def log_transition(job: TrainingJob) -> None:

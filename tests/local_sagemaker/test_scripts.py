@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -384,32 +385,31 @@ def _start_forever(server: Server) -> list[psutil.Process]:
     return processes
 
 
-def _folders() -> set[Path]:
-    import tempfile
-
-    return set(Path(tempfile.gettempdir()).glob("local-sagemaker-*"))
+def _folders(server: Server) -> list[Path]:
+    return list(Path(tempfile.gettempdir()).glob(f"local-sagemaker-{server.pid}-*"))
 
 
-def test_sigterm_ends_the_server_its_jobs_and_their_files(tmp_path: Path) -> None:
-    before = _folders()
+def test_sigterm_ends_the_server_its_jobs_and_their_files() -> None:
     with running_server("--speed", "600") as server:
         processes = _start_forever(server)
-        mine = _folders() - before
-        assert mine
+        assert len(_folders(server)) == 1
         started = time.monotonic()
         psutil.Process(server.pid).terminate()
         wait_until(lambda: not any(process.is_running() for process in processes), limit_seconds=10)
-        wait_until(lambda: not any(folder.exists() for folder in mine), limit_seconds=10)
+        wait_until(lambda: not _folders(server), limit_seconds=10)
         assert time.monotonic() - started < 8
 
 
-def test_killing_the_server_kills_its_jobs() -> None:
+def test_killing_the_server_kills_its_jobs_and_the_next_server_tidies_up() -> None:
     if sys.platform != "linux":
         pytest.skip("only Linux ties a child to its parent")
     with running_server("--speed", "600") as server:
         processes = _start_forever(server)
         psutil.Process(server.pid).kill()
         wait_until(lambda: not any(process.is_running() for process in processes), limit_seconds=10)
+    assert _folders(server)
+    with running_server():
+        assert not _folders(server)
 
 
 def test_a_reset_kills_what_runs(server: Server) -> None:
