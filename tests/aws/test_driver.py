@@ -117,9 +117,7 @@ def test_no_capacity_widens_the_wait_and_then_buys_on_demand(cloud: Cloud) -> No
 def test_spot_only_gives_up_and_says_where_the_bill_stands(cloud: Cloud) -> None:
     cloud.set_capacity(available=False)
     task = Task(cloud, policy="spot_only")
-    with pytest.raises(
-        OutOfRungs, match=r"never got capacity.*no rung is left.*billed over 2 attempts: 0 s"
-    ):
+    with pytest.raises(OutOfRungs, match=r"never got capacity.*no rung is left.*billed over 2 attempts: 0 s"):
         task.finish()
 
 
