@@ -5,6 +5,9 @@
 #   .venv            requirements-dev.lock and this project (editable)
 #   .venv-training   requirements-training.lock: what training scripts run with on the local SageMaker
 #   .venv-tools      uv, when the machine has none
+# `spot_setup_clients` makes, for the tests only:
+#   .venv-clients    requirements-clients.lock: AWS's own clients, run against the local SageMaker
+#   .venv-clients-v3 requirements-clients-v3.lock: the SageMaker SDK 3.x, which cannot stand beside 2.x
 # An environment that is complete and up to date is left alone; one whose making was cut short is made again.
 # Package indexes, certificates and proxies are those of the machine's pip configuration.
 
@@ -300,4 +303,27 @@ spot_setup() {
     spot_environment .venv-training requirements-training.lock
     spot_unlock
     spot_say "done in $((SECONDS - started)) s"
+}
+
+# The clients' environments: only the tests use them.
+spot_setup_clients() {
+    local started=$SECONDS name lock stale=""
+    spot_find_python
+    spot_lock
+    for name in clients clients-v3; do
+        lock="requirements-$name.lock"
+        [ "$(cat "$SPOT_ROOT/.venv-$name/.spot-complete" 2>/dev/null)" = "$(spot_stamp "$lock")" ] &&
+            [ -x "$SPOT_ROOT/.venv-$name/bin/python" ] || stale=yes
+    done
+    if [ -z "$stale" ]; then
+        spot_say "the clients' environments are up to date"
+        spot_unlock
+        return
+    fi
+    spot_get_uv
+    for name in clients clients-v3; do
+        spot_environment ".venv-$name" "requirements-$name.lock"
+    done
+    spot_unlock
+    spot_say "the clients: done in $((SECONDS - started)) s"
 }

@@ -14,6 +14,8 @@ LOCKS = {
     "requirements-local.txt": "requirements-dev.lock",
     "requirements-dev.txt": "requirements-dev.lock",
     "requirements-training.txt": "requirements-training.lock",
+    "requirements-clients.txt": "requirements-clients.lock",
+    "requirements-clients-v3.txt": "requirements-clients-v3.lock",
 }
 HEADINGS = {"dependency", "---"}
 PINNED = re.compile(r"(?P<name>[A-Za-z0-9._-]+)(\[[a-z0-9,]+\])?==(?P<version>[^\s;]+)(\s*;.*)?")

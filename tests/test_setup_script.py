@@ -105,3 +105,18 @@ def test_a_failure_shows_the_last_words_without_the_address_of_an_index(project:
     assert "thing failed" in done.stdout
     assert "no such thing at <index>/simple" in done.stdout
     assert "index.example" not in done.stdout + done.stderr
+
+
+def test_the_clients_environments_are_made_for_the_tests_and_never_for_the_demo() -> None:
+    assert "spot_setup_clients" in (ROOT / "scripts" / "test").read_text()
+    assert "spot_setup_clients" not in (ROOT / "scripts" / "demo").read_text()
+
+
+def test_clients_environments_that_are_up_to_date_are_left_alone(project: Path) -> None:
+    for name in ("clients", "clients-v3"):
+        (project / f"requirements-{name}.lock").write_text("thing==1\n")
+        (project / f".venv-{name}" / "bin").mkdir(parents=True)
+        (project / f".venv-{name}" / "bin" / "python").symlink_to(sys.executable)
+    stamps = "for n in clients clients-v3; do spot_stamp requirements-$n.lock >.venv-$n/.spot-complete; done"
+    done = _run(project, f"spot_find_python; {stamps}; spot_setup_clients")
+    assert done.stdout == "[set-up] the clients' environments are up to date\n"
