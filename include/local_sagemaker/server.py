@@ -17,16 +17,18 @@ import socketserver
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from email.utils import formatdate
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeAlias
 from urllib.parse import unquote_to_bytes
 
 import psutil
 
-from . import protocol
+from . import gaps, protocol
 from .clock import Clock, SimulatedClock
 from .container import ScriptWork, Workshop
 from .control import PREFIX as CONTROL_PREFIX
@@ -37,6 +39,7 @@ from .images import Images, load_images
 from .logs import MotoLogs
 from .market import Market, MarketSpec
 from .objects import MotoObjects
+from .observer import ContainerObserver, NoObserver
 from .protocol import Reply, SageMakerProtocol
 from .store import Store, TrainingJob
 from .work import SimulatedWork, Site, Work, work_seconds
@@ -67,6 +70,7 @@ class LocalSageMaker:
         clock: Clock | None = None,
         market: MarketSpec | None = None,
         images: Images | None = None,
+        observer: ContainerObserver | None = None,
     ) -> None:
         self._clock = clock or SimulatedClock()
         self._http = _HttpServer((host, port))
@@ -82,6 +86,7 @@ class LocalSageMaker:
             endpoint_url=self.url,
             root=self._root,
             isolate=False if os.environ.get(PRIVATE_MOUNTS_VARIABLE) == "0" else None,
+            observer=observer or NoObserver(),
         )
         self.engine = Engine(
             clock=self._clock,
@@ -145,6 +150,7 @@ def log_transition(job: TrainingJob) -> None:
 def _moto_app() -> WsgiApp:
     from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 
+    gaps.fill()
     app: WsgiApp = DomainDispatcherApplication(create_backend_app)
     return app
 
@@ -170,11 +176,13 @@ class _Request:
     target: str
     version: str
     headers: list[tuple[str, str]]
+    #: The first header of each name in lower case.
+    named: dict[str, str]
     body: Any
     length: int
 
     def header(self, name: str) -> str:
-        return next((value for key, value in self.headers if key.lower() == name), "")
+        return self.named.get(name, "")
 
     @property
     def path(self) -> str:
@@ -259,12 +267,18 @@ class _Connection(socketserver.StreamRequestHandler):
         if len(parts) != 3 or not parts[2].startswith("HTTP/1."):
             raise BadRequestError("This is not HTTP/1.1.")
         headers = self._read_headers()
-        names = {key.lower(): value for key, value in headers}
+        names = {key.lower(): value for key, value in reversed(headers)}
         if names.get("expect", "").lower() == "100-continue":
             self.connection.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
         body, length = self._read_body(names)
         return _Request(
-            method=parts[0], target=parts[1], version=parts[2], headers=headers, body=body, length=length
+            method=parts[0],
+            target=parts[1],
+            version=parts[2],
+            headers=headers,
+            named=names,
+            body=body,
+            length=length,
         )
 
     def _read_headers(self) -> list[tuple[str, str]]:
@@ -330,10 +344,9 @@ class _Connection(socketserver.StreamRequestHandler):
                     close()
         except Exception:
             log.exception("moto failed on %s %s", request.method, request.target)
-            status_line, headers = "500 Internal Server Error", [("Content-Type", "application/json")]
-            content = (
-                b'{"__type": "InternalFailure", "message": "moto failed; see the log of the local SageMaker"}'
-            )
+            reply = gaps.failure_reply(is_json="json" in request.header("content-type"))
+            status_line, headers = "500 Internal Server Error", [("Content-Type", reply.content_type)]
+            content = reply.body
         keep_alive = _is_drained(request) and request.keeps_alive
         self._send_raw(status_line, headers, content, is_head=request.method == "HEAD", keep_alive=keep_alive)
         return keep_alive
@@ -368,13 +381,14 @@ class _Connection(socketserver.StreamRequestHandler):
     # --- writing ---
 
     def _send(self, reply: Reply, *, keep_alive: bool) -> None:
-        headers = [
-            ("x-amzn-RequestId", protocol.request_id()),
-            ("Content-Type", reply.content_type),
-            *reply.headers,
-        ]
-        status = f"{reply.status} {http.client.responses.get(reply.status, 'Unknown')}"
-        self._send_raw(status, headers, reply.body, is_head=False, keep_alive=keep_alive)
+        extra = "".join(f"{name}: {_one_line(value)}\r\n" for name, value in reply.headers)
+        head = (
+            f"HTTP/1.1 {reply.status} {http.client.responses.get(reply.status, 'Unknown')}\r\n"
+            f"x-amzn-RequestId: {protocol.request_id()}\r\nContent-Type: {reply.content_type}\r\n{extra}"
+            f"Content-Length: {len(reply.body)}\r\nDate: {_http_date(int(time.time()))}\r\n"
+            f"Connection: {'keep-alive' if keep_alive else 'close'}\r\n\r\n"
+        )
+        self.connection.sendall(head.encode("latin-1", "replace") + reply.body)
 
     def _send_raw(
         self, status: str, headers: list[tuple[str, str]], content: bytes, *, is_head: bool, keep_alive: bool
@@ -388,7 +402,7 @@ class _Connection(socketserver.StreamRequestHandler):
                 kept.append(("Content-Length", str(len(content))))
         lines = [f"HTTP/1.1 {status}", *(f"{k}: {_one_line(v)}" for k, v in kept)]
         lines += [
-            f"Date: {formatdate(usegmt=True)}",
+            f"Date: {_http_date(int(time.time()))}",
             f"Connection: {'keep-alive' if keep_alive else 'close'}",
             "",
             "",
@@ -466,6 +480,11 @@ def _header_environ(headers: list[tuple[str, str]]) -> dict[str, Any]:
 def _environ_key(name: str) -> str:
     key = name.upper().replace("-", "_")
     return key if key in ("CONTENT_TYPE", "CONTENT_LENGTH") else f"HTTP_{key}"
+
+
+@lru_cache(maxsize=1)
+def _http_date(epoch_seconds: int) -> str:
+    return formatdate(epoch_seconds, usegmt=True)
 
 
 def _one_line(value: object) -> str:

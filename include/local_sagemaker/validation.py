@@ -13,8 +13,9 @@ A wrong JSON type is a `SerializationException`, and alone: AWS finds it before 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import botocore.session
 from botocore.model import ListShape, MapShape, ServiceModel, Shape, StructureShape
@@ -38,14 +39,91 @@ def service_model() -> ServiceModel:
 
 def validate(operation: str, params: object) -> None:
     """Raise `SerializationError` or `ValidationError` when SageMaker would refuse `params` for their form."""
-    shape = service_model().operation_model(operation).input_shape
-    if shape is None:
+    shape, is_fine = _input_of(operation)
+    if shape is None or is_fine(params):
         return
     check_types(shape, params)
     errors = list(_violations(shape, params, ""))
     if errors:
         count = f"{len(errors)} validation error{'s' if len(errors) > 1 else ''} detected: "
         raise ValidationError(count + "; ".join(errors))
+
+
+@lru_cache(maxsize=64)
+def _input_of(operation: str) -> tuple[Shape | None, Accept]:
+    """The shape of an operation's input, and a quick way to see that a request is fine."""
+    shape = service_model().operation_model(operation).input_shape
+    return shape, (lambda _: True) if shape is None else acceptor(shape, {})
+
+
+# --- the quick way: a closure per shape, made once ---
+
+#: True when there is certainly nothing to refuse; False means: look closely (below), and say why.
+Accept: TypeAlias = Callable[[Any], bool]
+
+
+def acceptor(shape: Shape, known: dict[str, Accept]) -> Accept:
+    """The quick check of a shape. `known` holds those of structures, which may contain themselves."""
+    if isinstance(shape, StructureShape):
+        if shape.name not in known:
+            # Until it is made: a structure that contains itself looks it up when it is used.
+            known[shape.name] = lambda value: known[shape.name](value)  # noqa: PLW0108
+            known[shape.name] = _structure_acceptor(shape, known)
+        return known[shape.name]
+    low, high = shape.metadata.get("min", float("-inf")), shape.metadata.get("max", float("inf"))
+    if isinstance(shape, ListShape):
+        member = acceptor(shape.member, known)
+        return lambda value: (
+            type(value) is list
+            and low <= len(value) <= high
+            and all(item is None or member(item) for item in value)
+        )
+    if isinstance(shape, MapShape):
+        key_fits, value_fits = acceptor(shape.key, known), acceptor(shape.value, known)
+        return lambda value: (
+            type(value) is dict
+            and low <= len(value) <= high
+            and all(key_fits(key) and (item is None or value_fits(item)) for key, item in value.items())
+        )
+    if shape.type_name == "boolean":
+        return lambda value: type(value) is bool
+    if str in _EXPECTED[shape.type_name]:
+        return _string_acceptor(shape, low, high)
+    kinds = _EXPECTED[shape.type_name]
+    return lambda value: type(value) in kinds and low <= value <= high
+
+
+def _structure_acceptor(shape: StructureShape, known: dict[str, Accept]) -> Accept:
+    members = {name: acceptor(member, known) for name, member in shape.members.items()}
+    required = tuple(shape.required_members)
+
+    def accept(value: Any) -> bool:
+        if type(value) is not dict:
+            return False
+        for name in required:
+            if value.get(name) is None:
+                return False
+        for name, item in value.items():
+            if item is not None and name in members and not members[name](item):
+                return False
+        return True
+
+    return accept
+
+
+def _string_acceptor(shape: Shape, low: float, high: float) -> Accept:
+    enum = frozenset(shape.metadata["enum"]) if "enum" in shape.metadata else None
+    matches = compile_pattern(shape.metadata["pattern"]).fullmatch if "pattern" in shape.metadata else None
+
+    def accept(value: Any) -> bool:
+        return (
+            type(value) is str
+            and low <= len(value) <= high
+            and (enum is None or value in enum)
+            and (matches is None or matches(value) is not None)
+        )
+
+    return accept
 
 
 # --- types ---
