@@ -41,12 +41,13 @@ from .checkpoints import CheckpointSync, files_being_written, processes_of
 from .images import Images, Program, UnmappedImageError
 from .inputs import InputError, copy_channel
 from .objects import NoSuchBucketError, Objects, split_uri
+from .observer import ContainerObserver, NoObserver
 from .store import REGION, TrainingJob
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .logs import LogStream, MotoLogs
+    from .logs import MotoLogs
     from .work import Site
 
 log = logging.getLogger(__name__)
@@ -69,6 +70,7 @@ class Workshop:
     endpoint_url: str
     root: Path
     isolate: bool | None = None
+    observer: ContainerObserver = field(default_factory=NoObserver)
 
     @cached_property
     def can_isolate(self) -> bool:
@@ -125,6 +127,7 @@ class _Container:
     reader: threading.Thread
     sync: CheckpointSync | None
     being_written: frozenset[tuple[int, int]] = frozenset()
+    exit_code: int | None = None
     looked_at: float = field(default_factory=time.monotonic)
 
 
@@ -271,6 +274,7 @@ class ScriptWork:
         finally:
             for container in containers:
                 self._kill(container)
+                self._shop.observer.ended(self._job.name, container.host.name, container.exit_code)
         if self._abandoned.is_set():
             return None
         for container in containers:
@@ -284,6 +288,10 @@ class ScriptWork:
         assert self._program is not None  # noqa: S101
         spec_file = host.folder / "container.json"
         spec_file.write_text(json.dumps(self._launch_spec(host, self._program)), encoding="utf-8")
+        sync = self._syncs.get(host.name)
+        self._shop.observer.starting(
+            self._job.name, host.name, host.base / checkpoint_folder(self._job) if sync else None
+        )
         process = subprocess.Popen(
             [sys.executable, "-I", str(_LAUNCHER), str(spec_file)],
             stdin=subprocess.DEVNULL,
@@ -294,11 +302,16 @@ class ScriptWork:
             start_new_session=True,
         )
         stream = self._shop.logs.open(self._job.name, host.name, self._site.started_at)
+
+        def write(line: str) -> None:
+            stream.write(line)
+            self._shop.observer.wrote(self._job.name, host.name, line)
+
         reader = threading.Thread(
-            target=_copy_lines, args=(process, stream), name=f"log {host.name}", daemon=True
+            target=_copy_lines, args=(process, write), name=f"log {host.name}", daemon=True
         )
         reader.start()
-        return _Container(host=host, process=process, reader=reader, sync=self._syncs.get(host.name))
+        return _Container(host=host, process=process, reader=reader, sync=sync)
 
     def _launch_spec(self, host: Host, program: Program) -> dict[str, Any]:
         is_isolated = self._shop.can_isolate
@@ -329,12 +342,13 @@ class ScriptWork:
             codes = [container.process.poll() for container in containers]
             if any(codes) or all(code == 0 for code in codes):
                 return next((code for code in codes if code), 0)
+            # First: an interruption without notice is one without SIGTERM.
+            if self._kill_at is not None and time.monotonic() >= self._kill_at:
+                return 137
             if self._terminate.is_set() and not has_terminated:
                 has_terminated = True
                 for container in containers:
                     container.process.send_signal(signal.SIGTERM)
-            if self._kill_at is not None and time.monotonic() >= self._kill_at:
-                return 137
             for container in containers:
                 if container.sync and time.monotonic() - container.looked_at >= _SYNC_EVERY_SECONDS:
                     self._sync(container)
@@ -358,7 +372,8 @@ class ScriptWork:
     def _kill(self, container: _Container) -> None:
         """Kill everything the container runs, and note which files it was writing."""
         processes = processes_of(container.process.pid)
-        if container.process.poll() is None:
+        container.exit_code = container.process.poll()
+        if container.exit_code is None:
             # Stand still first, so that the files open for writing are those that are torn.
             for process in processes:
                 _signal(process, signal.SIGSTOP)
@@ -530,12 +545,12 @@ def pack(folder: Path) -> bytes:
     return buffer.getvalue()
 
 
-def _copy_lines(process: subprocess.Popen[str], stream: LogStream) -> None:
+def _copy_lines(process: subprocess.Popen[str], write: Callable[[str], None]) -> None:
     if process.stdout is None:
         return
     with process.stdout as lines:
         for line in lines:
-            stream.write(line.rstrip("\r\n"))
+            write(line.rstrip("\r\n"))
 
 
 def _own_hosts() -> str:

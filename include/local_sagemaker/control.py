@@ -4,7 +4,7 @@ GET  /_local/           a page for people
 GET  /_local/health     {"status": "ok"}
 GET  /_local/clock      {"now": ISO 8601, "speed": n}
 PUT  /_local/capacity   {"instance_type": "ml.m5.xlarge", "available": false}
-POST /_local/interrupt  {"training_job_name": "..."}
+POST /_local/interrupt  {"training_job_name": "...", "notice_seconds": 120}
 POST /_local/faults     {"operation": "DescribeTrainingJob", "error": "ThrottlingException", "count": 2}
 POST /_local/reset      forget everything, S3 and queues too
 """
@@ -15,7 +15,7 @@ import html
 import json
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from .engine import Engine, NotInterruptibleError
+from .engine import NOTICE_SECONDS, Engine, NotInterruptibleError
 from .faults import Fault, Faults
 from .operations import HANDLERS
 from .protocol import Reply
@@ -80,8 +80,11 @@ class Control:
         return _json(fields)
 
     def _interrupt(self, body: bytes) -> Reply:
-        fields = _fields(body, {"training_job_name": str})
-        self._engine.interrupt(fields["training_job_name"])
+        wanted = {"training_job_name": str, "notice_seconds": int}
+        fields = _fields(body, wanted, defaults={"notice_seconds": int(NOTICE_SECONDS)})
+        if fields["notice_seconds"] < 0:
+            raise BadControlRequestError(f"notice_seconds is {fields['notice_seconds']}: give 0 or more.")
+        self._engine.interrupt(fields["training_job_name"], notice_seconds=fields["notice_seconds"])
         return _json(fields)
 
     def _fault(self, body: bytes) -> Reply:

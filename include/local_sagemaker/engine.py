@@ -184,8 +184,8 @@ class Engine:
         with self:
             self.store.remove(rules.check_deletable(self.store.get(name)).name)
 
-    def interrupt(self, name: str) -> None:
-        """Interrupt a running spot job now, whatever the market says."""
+    def interrupt(self, name: str, *, notice_seconds: float = NOTICE_SECONDS) -> None:
+        """Interrupt a running spot job now, whatever the market says; without notice there is no SIGTERM."""
         with self:
             job = self.store.get(name)
             if job is None:
@@ -197,7 +197,7 @@ class Engine:
                     f"{name} is {kind} job in {job.secondary_status}: only a spot job that is "
                     "Downloading or Training can be interrupted."
                 )
-            self._interrupt(run)
+            self._interrupt(run, notice_seconds)
 
     def set_capacity(self, instance_type: str, *, available: bool) -> None:
         """Say whether the type has spot capacity; jobs on a type that loses it are interrupted."""
@@ -371,12 +371,12 @@ class Engine:
         if self._job(run).secondary_status is S.TRAINING:
             self._interrupt(run)
 
-    def _interrupt(self, run: _Run) -> None:
+    def _interrupt(self, run: _Run, notice_seconds: float = NOTICE_SECONDS) -> None:
         assert run.work is not None  # noqa: S101
         self._enter(run, S.INTERRUPTED, INTERRUPTED)
         self._await(run, {"time", "stopped"}, lambda: self._resume(run))
-        self._after(run, NOTICE_SECONDS, lambda: self._arrive(run, "time"))
-        run.work.interrupt(NOTICE_SECONDS)
+        self._after(run, notice_seconds, lambda: self._arrive(run, "time"))
+        run.work.interrupt(notice_seconds)
 
     def _resume(self, run: _Run) -> None:
         self._discard_work(run)
