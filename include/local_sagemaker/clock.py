@@ -15,6 +15,10 @@ class Clock(Protocol):
     def speed(self) -> float:
         """Simulated seconds per real second."""
 
+    @property
+    def told_speed(self) -> float | str:
+        """The speed as people are told it: a number, or `max`."""
+
     def now(self) -> datetime:
         """The simulated instant, aware UTC; never goes back."""
 
@@ -30,11 +34,37 @@ class SimulatedClock:
         self._origin = datetime.now(UTC)
         self._started = time.monotonic()
 
+    @property
+    def told_speed(self) -> float | str:
+        return self.speed
+
     def now(self) -> datetime:
         return self._origin + timedelta(seconds=(time.monotonic() - self._started) * self.speed)
 
     def real_seconds_until(self, at: datetime) -> float:
         return max(0.0, (at - self.now()).total_seconds() / self.speed)
+
+
+class JumpingClock(SimulatedClock):
+    """`--speed max`: while no program of a job runs, the engine moves it from one due event to the next.
+
+    It never stands still and never goes back: between jumps, and while a program runs, it is an ordinary
+    clock of `SPEED_BESIDE_PROGRAMS`.
+    """
+
+    SPEED_BESIDE_PROGRAMS = 60.0
+
+    def __init__(self) -> None:
+        super().__init__(speed=self.SPEED_BESIDE_PROGRAMS)
+        self._lock = threading.Lock()
+
+    @property
+    def told_speed(self) -> float | str:
+        return "max"
+
+    def jump_to(self, at: datetime) -> None:
+        with self._lock:
+            self._origin += max(at - self.now(), timedelta())
 
 
 class DrivenClock:
@@ -44,6 +74,10 @@ class DrivenClock:
         self.speed = speed
         self._now = now
         self._lock = threading.Lock()
+
+    @property
+    def told_speed(self) -> float | str:
+        return self.speed
 
     def now(self) -> datetime:
         return self._now

@@ -134,6 +134,8 @@ class _Container:
 class ScriptWork:
     """One stretch of a script job: threads while there is something to do, none while the job waits."""
 
+    is_real = True
+
     def __init__(self, site: Site, job: TrainingJob, workshop: Workshop) -> None:
         self._site = site
         self._job = job

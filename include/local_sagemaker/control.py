@@ -67,7 +67,7 @@ class Control:
 
     def _clock(self) -> Reply:
         clock = self._engine.clock
-        return _json({"now": clock.now().isoformat(), "speed": clock.speed})
+        return _json({"now": clock.now().isoformat(), "speed": clock.told_speed})
 
     def _capacity(self, body: bytes) -> Reply:
         fields = _fields(body, {"instance_type": str, "available": bool})

@@ -16,6 +16,7 @@ import heapq
 import itertools
 import logging
 import threading
+import time
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 from spot_training.domain.lifecycle import HOLDING_STATUSES, SecondaryStatus, TrainingStatus
 
 from . import rules
+from .clock import JumpingClock
 from .market import Market, Shortage, TypeRule
 from .store import Store, TrainingJob
 
@@ -43,6 +45,12 @@ STOP_GRACE_SECONDS = 120.0
 #: How long SageMaker takes to let a stopped job go, before and after it had instances.
 _STOP_WAITING_SECONDS = 60.0
 _STOP_DOWNLOADING_SECONDS = 5.0
+
+#: Real time. While the clock jumps, callers get their turn that often, and that long.
+_TURN_SECONDS = 0.005
+_GIVE_WAY_SECONDS = 0.0005
+#: And eight for each job alive.
+_DEAD_EVENTS_AT_MOST = 1000
 
 # Messages as seen in the wild, except Interrupted, whose text is not known.
 STARTING = "Starting the training job"
@@ -99,10 +107,14 @@ class _Run:
 
 @dataclass(order=True, slots=True)
 class _Event:
+    """Something due. One with a run happens only while the job is not over, and in its phase and stretch."""
+
     due: datetime
     order: int
     action: Callable[[], None] = field(compare=False)
     run: _Run | None = field(compare=False, default=None)
+    phase: int | None = field(compare=False, default=None)
+    stretch: int | None = field(compare=False, default=None)
 
 
 class Engine:
@@ -133,6 +145,9 @@ class Engine:
         self._depth = 0
         self._closing = False
         self._thread: threading.Thread | None = None
+        self._jump_to = clock.jump_to if isinstance(clock, JumpingClock) else None
+        self._programs: set[int] = set()
+        self._gave_way_at = 0.0
 
     # --- what clients do ---
 
@@ -214,6 +229,7 @@ class Engine:
                 if run.work:
                     run.work.abandon()
             self._runs.clear()
+            self._programs.clear()
             self._waiting.clear()
             self._heap.clear()
             self._market_watches.clear()
@@ -246,16 +262,33 @@ class Engine:
         with self._wake:
             while not self._closing:
                 self._catch_up()
+                if self._jump():
+                    continue
                 wait = self.clock.real_seconds_until(self._heap[0].due) if self._heap else None
                 self._wake.wait(None if wait is None else min(wait, 3600.0))
+
+    def _jump(self) -> bool:
+        """Move a clock that can jump to the next event; not while a program runs, nor without a job alive."""
+        if self._jump_to is None or self._programs or not self._runs:
+            return False
+        while self._heap and not self._is_alive(self._heap[0]):
+            heapq.heappop(self._heap)
+        if not self._heap:
+            return False
+        self._jump_to(self._heap[0].due)
+        if time.monotonic() - self._gave_way_at > _TURN_SECONDS:
+            self._wake.wait(_GIVE_WAY_SECONDS)  # callers wait for the lock
+            self._gave_way_at = time.monotonic()
+        return True
 
     def _catch_up(self) -> None:
         now = self.clock.now()
         self._depth += 1
         while self._heap and self._heap[0].due <= now:
             event = heapq.heappop(self._heap)
-            self._now = max(self._now, event.due)
-            self._perform(event)
+            if self._is_alive(event):
+                self._now = max(self._now, event.due)
+                self._perform(event)
         self._depth -= 1
         self._now = max(self._now, now)
 
@@ -269,18 +302,37 @@ class Engine:
             if event.run is not None and self._runs.get(event.run.name) is event.run:
                 self._fail(event.run, INTERNAL_FAILURE)
 
-    def _push(self, due: datetime, action: Callable[[], None], run: _Run | None = None) -> None:
-        event = _Event(due, next(self._orders), action, run)
+    def _is_alive(self, event: _Event) -> bool:
+        run = event.run
+        return run is None or (
+            self._runs.get(run.name) is run
+            and event.phase in (None, run.phase)
+            and event.stretch in (None, run.stretch)
+        )
+
+    def _drop_dead_events(self) -> None:
+        """Events of jobs that moved on stay in the heap until due: not when they are its greater part."""
+        if len(self._heap) > _DEAD_EVENTS_AT_MOST + 8 * len(self._runs):
+            self._heap = [event for event in self._heap if self._is_alive(event)]
+            heapq.heapify(self._heap)
+
+    def _push(
+        self,
+        due: datetime,
+        action: Callable[[], None],
+        run: _Run | None = None,
+        *,
+        phase: int | None = None,
+        stretch: int | None = None,
+    ) -> None:
+        event = _Event(due, next(self._orders), action, run, phase, stretch)
         heapq.heappush(self._heap, event)
         if self._heap[0] is event:
             self._wake.notify_all()
 
     def _after(self, run: _Run, seconds: float, action: Callable[[], None]) -> None:
         """Do something later, unless the job has moved on by then."""
-        phase = run.phase
-        self._push(
-            self._now + timedelta(seconds=seconds), lambda: action() if run.phase == phase else None, run
-        )
+        self._push(self._now + timedelta(seconds=seconds), action, run, phase=run.phase)
 
     # --- the parts of a job's life ---
 
@@ -334,6 +386,8 @@ class Engine:
         self._enter(run, S.DOWNLOADING, DOWNLOADING)
         self._limit_runtime(run)
         run.work = self._work_for(_StretchSite(self, run, self._now), self._job(run))
+        if run.work.is_real:
+            self._programs.add(id(run))
         self._await(run, {"time", "prepared"}, lambda: self._train(run))
         self._after(run, self._rule_of(run).download_seconds, lambda: self._arrive(run, "time"))
         run.work.prepare()
@@ -341,9 +395,8 @@ class Engine:
     def _limit_runtime(self, run: _Run) -> None:
         job = self._job(run)
         left = job.max_runtime_seconds - job.held_seconds + self._rule(job).enforcement_lag_seconds
-        stretch = run.stretch
         due = self._now + timedelta(seconds=max(0.0, left))
-        self._push(due, lambda: self._enforce_max_runtime(run) if run.stretch == stretch else None, run)
+        self._push(due, lambda: self._enforce_max_runtime(run), run, stretch=run.stretch)
 
     def _train(self, run: _Run) -> None:
         assert run.work is not None  # noqa: S101
@@ -435,6 +488,7 @@ class Engine:
         run.stretch += 1
         self._discard_work(run)
         del self._runs[run.name]
+        self._drop_dead_events()
         job = self._job(run).entered(ends_as, self._now, message, price_ratio=run.price_ratio)
         self._save(job.ended(status, self._now, failure_reason=run.failure))
 
@@ -567,6 +621,9 @@ class Engine:
         if run.work:
             run.work.abandon()
             run.work = None
+            if id(run) in self._programs:
+                self._programs.discard(id(run))
+                self._wake.notify_all()
 
     def _save(self, job: TrainingJob) -> None:
         before = self.store.get(job.name)

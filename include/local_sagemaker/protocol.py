@@ -126,7 +126,7 @@ def _refusal(exc: Exception) -> Reply:
 
 def _parse(body: bytes) -> Any:
     try:
-        params = json.loads(body or b"{}", parse_constant=_refuse_constant)
+        params = _DECODER.decode((body or b"{}").decode("utf-8"))
     except (ValueError, RecursionError) as exc:
         raise SerializationError("The request body is not JSON.") from exc
     if not isinstance(params, dict):
@@ -139,7 +139,7 @@ def _refuse_constant(name: str) -> Any:
 
 
 def _dump(response: Mapping[str, Any]) -> bytes:
-    return json.dumps(response, default=_wire, separators=(",", ":")).encode()
+    return _ENCODER.encode(response).encode()
 
 
 def _wire(value: object) -> float:
@@ -147,3 +147,7 @@ def _wire(value: object) -> float:
     if isinstance(value, datetime):
         return round(value.timestamp(), 3)
     raise TypeError(f"{value!r} has no place in a response")
+
+
+_DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
+_ENCODER = json.JSONEncoder(default=_wire, separators=(",", ":"))

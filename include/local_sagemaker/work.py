@@ -66,6 +66,10 @@ class Site(Protocol):
 class Work(Protocol):
     """One stretch of a job. Every method returns at once."""
 
+    @property
+    def is_real(self) -> bool:
+        """Whether it takes real time: a clock that can jump must not while it lasts."""
+
     def prepare(self) -> None: ...
 
     def start(self) -> None: ...
@@ -89,6 +93,8 @@ class SimulatedWork:
     interruption and at the end, read at every start, also by another job with the same prefix. Without one,
     each stretch starts over.
     """
+
+    is_real = False
 
     def __init__(self, site: Site, job: TrainingJob, objects: Objects, warn: Callable[[str], None]) -> None:
         self._site = site
