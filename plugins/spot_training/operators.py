@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from airflow.sdk import BaseOperator
 from airflow.sdk.configuration import conf
 
+from .domain.caps import Caps
+from .domain.casting import as_bool
 from .training_task import Options, TrainingTask
 
 if TYPE_CHECKING:
@@ -43,7 +45,14 @@ class SpotTrainingOperator(BaseOperator):
     :param deferrable: wait in the triggerer. Default: `[operators] default_deferrable`.
     :param print_log: show the end of the training's log in the task log when an attempt is over. It is always
         shown when the script failed.
-    :param stop_job_on_kill: stop the training job when the task is killed, cleared or marked by a person.
+    :param stop_job_on_kill: stop the training job when the task is killed, cleared or marked by a person,
+        runs out of time, or fails for the last time.
+    :param training_timeout: seconds for the whole training, over all attempts and waits; then its job is
+        stopped and the task fails. None: no limit but `execution_timeout`, which holds while deferred, too.
+    :param keep_checkpoints: when a person clears a training that was over, go on from its checkpoints instead
+        of starting over.
+    :param caps: what a job may ask for at most, whatever templates and params say (not templated):
+        `{"instance_types": ["ml.m5.*"], "instance_count": 2, "max_runtime": "1d", "max_wait": "3d"}`.
     :param aws_conn_id: the Airflow connection; None: boto3's own credential chain.
     :param region_name: AWS region; None: the connection's.
     :param verify: whether, or with which CA bundle, to verify TLS certificates.
@@ -58,6 +67,8 @@ class SpotTrainingOperator(BaseOperator):
         "deferrable",
         "print_log",
         "stop_job_on_kill",
+        "training_timeout",
+        "keep_checkpoints",
         "aws_conn_id",
         "region_name",
         "verify",
@@ -76,6 +87,9 @@ class SpotTrainingOperator(BaseOperator):
         deferrable: bool | str = conf.getboolean("operators", "default_deferrable", fallback=False),
         print_log: bool | str = True,
         stop_job_on_kill: bool | str = True,
+        training_timeout: float | str | None = None,
+        keep_checkpoints: bool | str = False,
+        caps: Mapping[str, Any] | None = None,
         aws_conn_id: str | None = "aws_default",
         region_name: str | None = None,
         verify: bool | str | None = None,
@@ -90,6 +104,9 @@ class SpotTrainingOperator(BaseOperator):
         self.deferrable = deferrable
         self.print_log = print_log
         self.stop_job_on_kill = stop_job_on_kill
+        self.training_timeout = training_timeout
+        self.keep_checkpoints = keep_checkpoints
+        self.caps = caps
         self.aws_conn_id = aws_conn_id
         self.region_name = region_name
         self.verify = verify
@@ -136,7 +153,19 @@ class SpotTrainingOperator(BaseOperator):
 
         request = cast_request(self.config)
         name_prefix = request.get("TrainingJobName") or f"{identity.dag_id}-{identity.task_id}"
-        return TrainingPlan.of(request, identity=identity, name_prefix=str(name_prefix))
+        return TrainingPlan.of(
+            request,
+            identity=identity,
+            name_prefix=str(name_prefix),
+            caps=Caps.of(self.caps),
+            keep_checkpoints=as_bool(self.keep_checkpoints, field="keep_checkpoints"),
+            is_stopped_with_task=self._is_stopped_with_task(),
+        )
+
+    def _is_stopped_with_task(self) -> bool:
+        """A job that nobody waits for is meant to outlive its task."""
+        waits = as_bool(self.wait_for_completion, field="wait_for_completion")
+        return waits and as_bool(self.stop_job_on_kill, field="stop_job_on_kill")
 
     def _policy(self) -> Policy:
         from .aws.request import cast_request, defaults_of

@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 from airflow.sdk import BaseSensorOperator, PokeReturnValue
 from airflow.sdk.configuration import conf
-from airflow.sdk.exceptions import AirflowFailException
+from airflow.sdk.exceptions import AirflowFailException, AirflowSensorTimeout
 
 from .domain.casting import is_left_out
-from .domain.errors import EmptyValue, RequestRefused
+from .domain.errors import EmptyValue, RequestRefused, TimedOutWaiting
 from .training_task import Options, TrainingTask
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from .aws.driver import Waiting
+    from .aws.driver import Step, Waiting
     from .aws.identity import RunIdentity
     from .aws.jobs import TrainingJobs
     from .aws.request import TrainingPlan
@@ -87,9 +87,14 @@ class SpotTrainingSensor(BaseSensorOperator):
 
     def execute(self, context: Context) -> Any:
         options = Options.of(self)
-        if not options.deferrable:
+        if options.deferrable:
+            return self._go_on_deferred(context, options)
+        try:
             return super().execute(context)
-        return self._go_on_deferred(context, options)
+        except AirflowSensorTimeout:
+            if self._training is not None:
+                self._training.stop()
+            raise
 
     def resume(self, context: Context, event: dict[str, Any] | None = None) -> Any:  # noqa: ARG002
         """Go on after the trigger fired."""
@@ -100,7 +105,7 @@ class SpotTrainingSensor(BaseSensorOperator):
         from .aws.driver import Completed
 
         self._training = self._training or self._training_of(context, Options.of(self))
-        step = self._training.proceed()
+        step = _proceed(self._training)
         if isinstance(step, Completed):
             return PokeReturnValue(is_done=True, xcom_value=self._training.outcome(step))
         self._training.tell(step.job, only_the_latest=self.reschedule)
@@ -114,13 +119,14 @@ class SpotTrainingSensor(BaseSensorOperator):
         from .aws.driver import Completed
 
         training = self._training = self._training_of(context, options)
-        step = training.proceed()
+        step = _proceed(training)
         if not isinstance(step, Completed):
             self._defer_until_over(training, step)
         return training.outcome(step)
 
     def _defer_until_over(self, training: TrainingTask, step: Waiting) -> NoReturn:
-        self.defer(trigger=training.trigger(step), method_name=self.resume.__name__, timeout=self.timeout)
+        # The trigger keeps `timeout`, so that a job of our own is stopped and counted before the task fails.
+        self.defer(trigger=training.trigger(step), method_name=self.resume.__name__)
 
     def _training_of(self, context: Context, options: Options) -> TrainingTask:
         if is_left_out(self.training_job_name):
@@ -137,6 +143,13 @@ class SpotTrainingSensor(BaseSensorOperator):
             make_policy=None if self.policy is None else lambda: watched.policy(self.policy),
             adopt=self.training_job_name,
         )
+
+
+def _proceed(training: TrainingTask) -> Step:
+    try:
+        return training.proceed()
+    except TimedOutWaiting as error:
+        raise AirflowSensorTimeout(str(error)) from error
 
 
 class _Watched:

@@ -5,17 +5,19 @@ Turns the driver's steps into Airflow's: defer or wait, XCom, task log, exceptio
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from airflow.sdk.configuration import conf
 from airflow.sdk.exceptions import AirflowFailException
 
 from .domain.casting import as_bool
-from .domain.durations import parse_seconds
-from .domain.errors import InvalidInput, SpotTrainingError
+from .domain.durations import in_words, parse_seconds
+from .domain.errors import InvalidInput, SpotTrainingError, TimedOutWaiting
 from .domain.lifecycle import Ending, JobSnapshot
 from .domain.savings import Attempt, statement_of
 from .domain.wording import Narrator, statement_line
@@ -34,6 +36,8 @@ if TYPE_CHECKING:
 #: How much of the training's own log goes into the task log when an attempt is over.
 LOG_TAIL_LINES = 50
 
+DEFAULT_INSTALLATION = "airflow"
+
 XCOM_SAVINGS = "savings"
 XCOM_ATTEMPTS = "attempts"
 XCOM_JOB_NAME = "training_job_name"
@@ -49,6 +53,8 @@ class Options:
     print_log: bool
     stop_job_on_kill: bool
     wait_for_completion: bool
+    time_limit: timedelta | None
+    execution_timeout: timedelta | None
 
     @classmethod
     def of(cls, task: Any) -> Options:
@@ -68,9 +74,31 @@ class Options:
                 wait_for_completion=as_bool(
                     getattr(task, "wait_for_completion", True), field="wait_for_completion"
                 ),
+                time_limit=_time_limit(task),
+                execution_timeout=task.execution_timeout,
             )
         except InvalidInput as error:
             raise AirflowFailException(str(error)) from error
+
+
+def installation() -> str:
+    """This Airflow's name in the tags of its jobs: `[spot_training] installation`, else `airflow`."""
+    return str(conf.get("spot_training", "installation", fallback=DEFAULT_INSTALLATION))
+
+
+def task_states(ti: Any) -> Callable[[RunIdentity], str | None]:
+    """How the sweeper asks for a task's state from within a task: by Airflow's API server."""
+    from .aws.sweeper import NO_SUCH_TASK
+
+    def state_of(identity: RunIdentity) -> str | None:
+        found = ti.get_task_states(
+            dag_id=identity.dag_id, run_ids=[identity.run_id], task_ids=[identity.task_id]
+        ).get(identity.run_id, {})
+        suffix = f"_{identity.map_index}" if identity.map_index >= 0 else ""
+        state: str | None = found.get(f"{identity.task_id}{suffix}", NO_SUCH_TASK)
+        return state
+
+    return state_of
 
 
 def _interval(value: Any) -> int:
@@ -78,6 +106,14 @@ def _interval(value: Any) -> int:
     if seconds < 1:
         raise InvalidInput("check_interval", value, "give 1 second or more.")
     return seconds
+
+
+def _time_limit(task: Any) -> timedelta | None:
+    """The operator's `training_timeout`, or the sensor's `timeout`."""
+    if hasattr(task, "training_timeout"):
+        value = task.training_timeout
+        return None if value is None else timedelta(seconds=parse_seconds(value, field="training_timeout"))
+    return timedelta(seconds=task.timeout)
 
 
 class TrainingTask:
@@ -111,6 +147,7 @@ class TrainingTask:
                 run_id=ti.run_id,
                 task_id=ti.task_id,
                 map_index=-1 if ti.map_index is None else ti.map_index,
+                installation=installation(),
             ),
             make_plan=make_plan,
             make_policy=make_policy,
@@ -124,14 +161,21 @@ class TrainingTask:
         Bad input and failures that would repeat become `AirflowFailException` (no retry); the rest keeps its
         own class, so that Airflow's `retries` and `retry_policy` apply.
         """
+        from .aws.driver import Waiting
+
         try:
             step = self.driver.proceed(
                 try_number=self._ti.try_number, max_tries=self._ti.max_tries, adopt=self._adopt
             )
+            if isinstance(step, Waiting) and (reason := self._passed_limit()):
+                self._run_out_of_time(step, reason)
         except InvalidInput as error:
             raise AirflowFailException(str(error)) from error
         except SpotTrainingError as error:
             self._fail(error)
+        except Exception:
+            self._stop_on_last_try()
+            raise
         if self.driver.live_job:
             self._ti.xcom_push(key=XCOM_JOB_NAME, value=self.driver.live_job)
         return step
@@ -144,15 +188,21 @@ class TrainingTask:
             training_job_name=step.job.name,
             check_interval=self.options.check_interval,
             stop_job_on_kill=self.options.stop_job_on_kill and self.driver.is_live_job_ours,
+            until=until.isoformat() if (until := self._until()) else None,
             **asdict(self.options.access),
         )
 
     def wait(self, step: Waiting) -> None:
-        """Wait in this process until the job is over, with the watcher the triggerer uses."""
+        """Wait in this process until the job is over or time is up, with the watcher the triggerer uses."""
         from .aws.watcher import JobWatcher, Missing, Trouble, follow
 
-        watcher = JobWatcher(lambda: self.driver.jobs)
-        for report in follow(watcher, step.job.name, interval_seconds=self.options.check_interval):
+        reports = follow(
+            JobWatcher(lambda: self.driver.jobs),
+            step.job.name,
+            interval_seconds=self.options.check_interval,
+            until=self._until(),
+        )
+        for report in reports:
             match report:
                 case JobSnapshot():
                     self.tell(report)
@@ -180,7 +230,7 @@ class TrainingTask:
         if name is None or not self.driver.is_live_job_ours:
             return
         try:
-            self.driver.stop()
+            self.driver.kill()
         except Exception as error:
             self._log.error(
                 "Training job %s could NOT be stopped and is still billed: %s Stop it by hand: %s",
@@ -190,11 +240,63 @@ class TrainingTask:
             )
             raise
 
+    def _run_out_of_time(self, step: Waiting, reason: str) -> None:
+        """Stop our own job and wait until it is over and counted; leave one that somebody else started."""
+        if self.driver.is_live_job_ours:
+            self.driver.give_up(reason)
+            return
+        raise TimedOutWaiting(
+            f"{reason[0].upper()}{reason[1:]} and training job {step.job.name} is not over. It goes on: this "
+            "task did not start it. Allow more time, or stop it by hand: "
+            f"{self.driver.jobs.stop_command(step.job.name)}"
+        )
+
     def _fail(self, error: SpotTrainingError) -> NoReturn:
+        if error.is_retryable:
+            self._stop_on_last_try()
+        else:
+            self._stop_quietly()
         self._push_outcome()
         if error.is_retryable:
             raise error
         raise AirflowFailException(str(error)) from error
+
+    def _stop_on_last_try(self) -> None:
+        """After the last try nobody looks at the job again; before it, the next try adopts the job."""
+        if self._ti.try_number > self._ti.max_tries:
+            self._stop_quietly()
+
+    def _stop_quietly(self) -> None:
+        if self.options.stop_job_on_kill:
+            with contextlib.suppress(Exception):  # said loudly already; the error that led here matters more
+                self.stop()
+
+    def _until(self) -> datetime | None:
+        """When this task's patience ends, by its own limit or by `execution_timeout`, which Airflow does not
+        enforce while a task is deferred. None without a limit, and once it has passed.
+        """
+        state = self.driver.state
+        if state.giving_up:
+            return None
+        limits = [moment for moment, _ in self._limits()]
+        return min(limits, default=None)
+
+    def _passed_limit(self) -> str | None:
+        if self.driver.state.giving_up:
+            return None
+        now = datetime.now(UTC)
+        return next((reason for moment, reason in self._limits() if moment <= now), None)
+
+    def _limits(self) -> list[tuple[datetime, str]]:
+        state, options = self.driver.state, self.options
+        limits: list[tuple[datetime, str]] = []
+        if options.time_limit is not None and state.began_at is not None:
+            words = f"the task's time limit of {in_words(options.time_limit.total_seconds())} passed"
+            limits.append((state.began_at + options.time_limit, words))
+        if options.execution_timeout is not None and state.try_began_at is not None:
+            words = f"execution_timeout of {in_words(options.execution_timeout.total_seconds())} passed"
+            limits.append((state.try_began_at + options.execution_timeout, words))
+        return limits
 
     def _push_outcome(self) -> dict[str, Any]:
         attempts = self.driver.attempts

@@ -82,3 +82,12 @@ def cloud(running_cloud: Cloud) -> Cloud:
     running_cloud.control("POST", "reset")
     running_cloud.client("s3").create_bucket(Bucket="bucket")
     return running_cloud
+
+
+def live_jobs(cloud: Cloud) -> list[str]:
+    """The names of the jobs that are not over."""
+    client = cloud.client("sagemaker")
+    names = [s["TrainingJobName"] for s in client.list_training_jobs()["TrainingJobSummaries"]]
+    described = (client.describe_training_job(TrainingJobName=name) for name in names)
+    over = {"Completed", "Failed", "Stopped"}
+    return [d["TrainingJobName"] for d in described if d["TrainingJobStatus"] not in over]

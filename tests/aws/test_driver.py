@@ -11,12 +11,15 @@ from spot_training.aws.identity import TAG_KEY, RunIdentity
 from spot_training.aws.request import TrainingPlan, cast_request, defaults_of
 from spot_training.aws.state import STATE_KEY, MemoryStore
 from spot_training.aws.watcher import JobWatcher, follow
+from spot_training.domain.caps import Caps
 from spot_training.domain.errors import (
+    AboveCap,
     InvalidInput,
     NotOurJob,
     OutOfRungs,
     RequestRefused,
     StoppedBySomeone,
+    TimedOutWaiting,
 )
 from spot_training.domain.lifecycle import Ending
 from spot_training.domain.policy import policy_from
@@ -25,7 +28,7 @@ from spot_training.domain.savings import PurchaseOption
 if TYPE_CHECKING:
     from spot_training.aws.jobs import TrainingJobs
 
-    from .conftest import Cloud
+    from .conftest import Cloud, live_jobs
 
 IDENTITY = RunIdentity(dag_id="retrain", run_id="scheduled__2026-03-01T00:00:00+00:00", task_id="train")
 HOUR = 3600
@@ -51,11 +54,19 @@ class Task:
     """A task as Airflow would run it: its process may die and come back, its state store stays."""
 
     def __init__(
-        self, cloud: Cloud, *, policy: object = "widen", config: dict[str, Any] | None = None
+        self,
+        cloud: Cloud,
+        *,
+        policy: object = "widen",
+        config: dict[str, Any] | None = None,
+        keep_checkpoints: bool = False,
+        caps: dict[str, Any] | None = None,
     ) -> None:
         self.cloud = cloud
         self.policy = policy
         self.config = config or _config()
+        self.keep_checkpoints = keep_checkpoints
+        self.caps = caps
         self.store = MemoryStore()
         self.said: list[str] = []
         self.try_number = 1
@@ -70,7 +81,13 @@ class Task:
             jobs=self.jobs,
             store=self.store,
             identity=IDENTITY,
-            make_plan=lambda who: TrainingPlan.of(request, identity=who, name_prefix="model"),
+            make_plan=lambda who: TrainingPlan.of(
+                request,
+                identity=who,
+                name_prefix="model",
+                caps=Caps.of(self.caps),
+                keep_checkpoints=self.keep_checkpoints,
+            ),
             make_policy=lambda: policy_from(self.policy, defaults_of(request)),
             say=self.said.append,
         )
@@ -243,6 +260,92 @@ def test_a_job_that_is_not_there_is_said_so(cloud: Cloud) -> None:
     task.adopt = "nowhere"
     with pytest.raises(RequestRefused, match=r"no training job named nowhere in us-east-1"):
         task.step()
+
+
+def test_giving_up_stops_the_job_and_counts_it(cloud: Cloud) -> None:
+    task = Task(cloud)
+    assert isinstance(task.step(), Waiting)
+    task.driver().give_up("the task's time limit of 1 h passed")
+    with pytest.raises(TimedOutWaiting, match="time limit of 1 h passed") as raised:
+        task.finish()
+    assert "No job of this training is alive" in str(raised.value)
+    (attempt,) = task.driver().attempts
+    assert attempt.ending is Ending.STOPPED_BY_USER
+    assert live_jobs(cloud) == []
+
+
+def test_a_retry_after_giving_up_tries_again(cloud: Cloud) -> None:
+    task = Task(cloud)
+    task.step()
+    task.driver().give_up("time is up")
+    with pytest.raises(TimedOutWaiting):
+        task.finish()
+    task.try_number = 2
+    assert [a.ending for a in task.finish().attempts] == [Ending.STOPPED_BY_USER, Ending.COMPLETED]
+
+
+def test_a_job_that_finished_while_giving_up_is_a_finished_training(cloud: Cloud) -> None:
+    task = Task(cloud)
+    step = task.step()
+    assert isinstance(step, Waiting)
+    for _ in follow(JobWatcher(lambda: task.jobs), step.job.name, interval_seconds=0.1):
+        pass
+    task.driver().give_up("time is up")
+    assert task.finish().statement.completed
+
+
+def test_a_job_that_is_killed_while_it_is_created_is_stopped(cloud: Cloud) -> None:
+    """SIGTERM arrives between the intent and the reply to CreateTrainingJob."""
+    task = Task(cloud)
+    driver = task.driver()
+    create = driver.jobs.create_or_adopt
+
+    def killed_in_the_middle(*args: Any, **kwargs: Any) -> Any:
+        driver.kill()
+        return create(*args, **kwargs)
+
+    driver.jobs.create_or_adopt = killed_in_the_middle  # type: ignore[method-assign]
+    driver.proceed(try_number=1, max_tries=0)
+    (name,) = task.created()
+    status = cloud.client("sagemaker").describe_training_job(TrainingJobName=name)["TrainingJobStatus"]
+    assert status in {"Stopping", "Stopped"}
+
+
+def test_a_job_that_was_deleted_is_not_made_a_second_time(cloud: Cloud) -> None:
+    task = Task(cloud)
+    step = task.step()
+    assert isinstance(step, Waiting)
+    for _ in follow(JobWatcher(lambda: task.jobs), step.job.name, interval_seconds=0.1):
+        pass
+    cloud.client("sagemaker").delete_training_job(TrainingJobName=step.job.name)
+    with pytest.raises(StoppedBySomeone, match="deleted before its end was seen"):
+        task.finish()
+    assert task.created() == []
+
+
+def test_kept_checkpoints_outlive_a_clear(cloud: Cloud) -> None:
+    task = Task(cloud, keep_checkpoints=True)
+    first = task.finish()
+    task.try_number, task.max_tries = 2, 1
+    second = task.finish()
+    uris = {done.description["CheckpointConfig"]["S3Uri"] for done in (first, second)}
+    assert len(uris) == 1
+
+
+@pytest.mark.parametrize(
+    ("caps", "field"),
+    [
+        ({"instance_types": ["ml.c5.*"]}, "InstanceType"),
+        ({"instance_count": 0}, "InstanceCount"),
+        ({"max_runtime": 60}, "MaxRuntimeInSeconds"),
+        ({"max_wait": "90m"}, "MaxWaitTimeInSeconds"),
+    ],
+)
+def test_nothing_above_the_dags_caps_is_asked_for(cloud: Cloud, caps: dict[str, Any], field: str) -> None:
+    task = Task(cloud, caps=caps)
+    with pytest.raises(AboveCap, match=field):
+        task.step()
+    assert task.created() == []
 
 
 @pytest.mark.parametrize(

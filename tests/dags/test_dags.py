@@ -57,7 +57,11 @@ def parsed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 def test_every_dag_loads(parsed: dict[str, Any]) -> None:
     assert parsed["errors"] == {}
-    assert set(parsed["dags"]) == {"retrain_flight_delays", "spot_savings_report"}
+    assert set(parsed["dags"]) == {
+        "retrain_flight_delays",
+        "spot_savings_report",
+        "sweep_orphaned_trainings",
+    }
 
 
 def test_parsing_imports_nothing_heavy(parsed: dict[str, Any]) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from spot_training.domain.durations import in_words
@@ -20,11 +21,12 @@ from spot_training.domain.errors import (
     RequestRefused,
     ServiceFailed,
     StoppedBySomeone,
+    TimedOutWaiting,
     TrainingNotCompleted,
 )
 from spot_training.domain.lifecycle import Ending, JobSnapshot, TrainingStatus, ending_of
 from spot_training.domain.policy import Action, Decision, Policy, Rung, Situation
-from spot_training.domain.savings import Attempt, SavingsStatement, attempt_of, statement_of
+from spot_training.domain.savings import Attempt, PurchaseOption, SavingsStatement, attempt_of, statement_of
 from spot_training.domain.wording import attempt_line, counted
 
 from .jobs import CapacityRefused, Created, Refusal, TrainingJobs, snapshot_of
@@ -103,6 +105,7 @@ class TrainingDriver:
         make_policy: Callable[[], Policy] | None,
         say: Callable[[str], None] = log.info,
         on_job_over: Callable[[JobSnapshot, Attempt], None] = lambda _job, _attempt: None,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self.jobs = jobs
         self._store = store
@@ -111,6 +114,8 @@ class TrainingDriver:
         self._make_policy = make_policy
         self._say = say
         self._on_job_over = on_job_over
+        self._now = now
+        self._is_killed = False
         self.state = load_state(store) or TrainingState()
 
     @property
@@ -148,7 +153,16 @@ class TrainingDriver:
             state = replace(state, is_stop_expected=self._is_being_stopped(state.current))
         elif adopt and not state.attempts:
             state = replace(state, current=_foreign_intent(adopt))
-        self._save(replace(state, try_number=try_number, max_tries=max_tries))
+        now = self._now()
+        self._save(
+            replace(
+                state,
+                try_number=try_number,
+                max_tries=max_tries,
+                began_at=state.began_at or now,
+                try_began_at=now,
+            )
+        )
 
     def advance(self) -> Step:
         """Do what is to be done now, until there is something to wait for or the training is over.
@@ -177,10 +191,19 @@ class TrainingDriver:
             return False
         stopped = self.jobs.stop(intent.job_name)
         if stopped:
-            self._say(
-                f"Stopped training job {intent.job_name}; it is billed until it has uploaded and ended."
-            )
+            self._say(f"Stopped training job {intent.job_name}: billed until it has uploaded and ended.")
         return stopped
+
+    def kill(self) -> bool:
+        """Stop the live job because this process is being killed, also one that is being created just now."""
+        self._is_killed = True
+        return self.stop()
+
+    def give_up(self, reason: str) -> None:
+        """Stop the job for good; once it is over, `advance` records it and raises `TimedOutWaiting`."""
+        self._save(replace(self.state, giving_up=reason))
+        self._say(f"Giving up: {reason}.")
+        self.stop()
 
     # One attempt -----------------------------------------------------------------------------------
 
@@ -188,7 +211,7 @@ class TrainingDriver:
         """Wait for the job of the intent, or record it when it is over; create it if it never was."""
         description = self.jobs.describe(intent.job_name)
         if description is None:
-            self._create_after_all(intent)
+            self._deal_with_missing(intent)
             return None
         job = snapshot_of(description)
         ending = ending_of(job)
@@ -207,14 +230,17 @@ class TrainingDriver:
             job.status is TrainingStatus.STOPPING or ending_of(job) is Ending.STOPPED_BY_USER
         )
 
-    def _create_after_all(self, intent: Intent) -> None:
-        """The intent was written and the job does not exist: the call never reached AWS, so make it."""
+    def _deal_with_missing(self, intent: Intent) -> None:
+        """There is no such job: it was deleted, or the call to create it never reached AWS."""
         if intent.is_foreign:
-            self._save(replace(self.state, is_over=True))
+            self._save(replace(self.state, current=None, is_over=True))
             raise RequestRefused(
                 f"There is no training job named {intent.job_name} in {self.jobs.region}. Nothing was "
                 "created. Check the name, the region and the connection."
             )
+        if intent.is_created or self.state.giving_up:
+            self._save(self.state.with_attempt(_deleted_attempt(intent)))
+            return
         rungs = self._policy().rungs
         self._create(intent, rungs[min(intent.rung, len(rungs) - 1)])
 
@@ -243,6 +269,9 @@ class TrainingDriver:
             self._save(self.state.with_attempt(attempt))
             self._say(f"{attempt_line(attempt)} {refused.text}")
             return
+        if self._is_killed:
+            self.jobs.stop(intent.job_name)
+        self._save(replace(self.state, current=replace(intent, is_created=True)))
         how = "Created" if created is Created.NEW else "Found and adopted our own"
         self._say(f"{how} training job {intent.job_name} ({rung}).")
 
@@ -252,6 +281,8 @@ class TrainingDriver:
         if self.state.is_stop_expected:
             self._save(replace(_climb_again(self.state), is_stop_expected=False))
         climbed = self.state.attempts[self.state.ladder_from :]
+        if self.state.giving_up and not _is_complete(self.state):
+            return Decision(action=Action.GIVE_UP, reason=self.state.giving_up)
         if self._make_policy is not None:
             return self._policy().decide(Situation(attempts=climbed))
         last = climbed[-1]
@@ -269,11 +300,13 @@ class TrainingDriver:
         statement = statement_of(self.state.attempts)
         billed = statement.billable_instance_seconds
         bill = "unknown" if billed is None else in_words(billed)
-        return _ERRORS[last.ending](
+        kind = TimedOutWaiting if self.state.giving_up else _ERRORS[last.ending]
+        what_to_do = _WHAT_TO_DO[last.ending] if kind is not TimedOutWaiting else "Allow more time."
+        return kind(
             f"Training job {last.job_name} is over: {last.ending} ({last.message or 'no message'}). "
             f"{decision.reason[0].upper()}{decision.reason[1:]}. No job of this training is alive; billed "
             f"over {counted(statement.attempts, 'attempt')}: {bill}. "
-            f"{_WHAT_TO_DO[last.ending]}"
+            f"{what_to_do}"
         )
 
     def _policy(self) -> Policy:
@@ -304,7 +337,19 @@ def _fresh_generation(state: TrainingState) -> TrainingState:
 
 def _climb_again(state: TrainingState) -> TrainingState:
     """Airflow retries a training that failed: the ladder from its first rung, the attempts kept."""
-    return replace(state, ladder_from=len(state.attempts), is_over=False)
+    return replace(state, ladder_from=len(state.attempts), is_over=False, giving_up=None)
+
+
+def _deleted_attempt(intent: Intent) -> Attempt:
+    return Attempt(
+        number=intent.number,
+        rung=intent.rung,
+        job_name=intent.job_name,
+        purchase=PurchaseOption.SPOT,
+        reason=intent.reason,
+        ending=Ending.STOPPED_BY_USER,
+        message="the training job was deleted before its end was seen",
+    )
 
 
 def _refused_attempt(intent: Intent, rung: Rung, plan: TrainingPlan, refused: CapacityRefused) -> Attempt:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 #: SageMaker's limit (`TrainingJobName`); `s3://` prefixes and tags may be longer.
@@ -15,6 +16,7 @@ MAX_JOB_NAME_LENGTH = 63
 _KEY_LENGTH = 12
 #: What AWS takes in a tag value, besides letters and digits of any script.
 _NOT_IN_TAG = re.compile(r"[^\w\s.:/=+\-@]")
+_OUR_NAME = re.compile(rf"-[0-9a-f]{{{_KEY_LENGTH}}}-\d+$")
 _NOT_IN_NAME = re.compile(r"[^a-z0-9]+")
 
 #: Tag keys this package writes. A job that carries `TAG_KEY` was made by it.
@@ -23,7 +25,12 @@ TAG_DAG = "spot-training:dag"
 TAG_RUN = "spot-training:run"
 TAG_TASK = "spot-training:task"
 TAG_MAP_INDEX = "spot-training:map-index"
+TAG_GENERATION = "spot-training:generation"
 TAG_ATTEMPT = "spot-training:attempt"
+#: Which Airflow made the job: accounts are shared, and nobody's sweeper may stop another one's jobs.
+TAG_INSTALLATION = "spot-training:installation"
+#: `stop` or `keep`: whether the job is to be stopped when its task is gone.
+TAG_WITHOUT_TASK = "spot-training:without-task"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +42,7 @@ class RunIdentity:
     task_id: str
     map_index: int = -1
     generation: int = 0
+    installation: str = "airflow"
 
     @property
     def key(self) -> str:
@@ -55,7 +63,7 @@ class RunIdentity:
         """This run's checkpoint prefix below `base_uri`: kept across attempts, shared with no other run."""
         return f"{base_uri.rstrip('/')}/{self.base_name(prefix)}"
 
-    def tags(self, attempt: int) -> list[dict[str, str]]:
+    def tags(self, attempt: int, *, is_stopped_with_task: bool = True) -> list[dict[str, str]]:
         """AWS tags that lead from a job back to its task."""
         pairs = {
             TAG_KEY: self.key,
@@ -63,9 +71,36 @@ class RunIdentity:
             TAG_RUN: self.run_id,
             TAG_TASK: self.task_id,
             TAG_MAP_INDEX: str(self.map_index),
+            TAG_GENERATION: str(self.generation),
             TAG_ATTEMPT: str(attempt),
+            TAG_INSTALLATION: self.installation,
+            TAG_WITHOUT_TASK: "stop" if is_stopped_with_task else "keep",
         }
         return [{"Key": key, "Value": _NOT_IN_TAG.sub("_", value)[:256]} for key, value in pairs.items()]
+
+
+def may_be_ours(job_name: str) -> bool:
+    """Whether a name has the shape of ours; its tags tell for sure."""
+    return _OUR_NAME.search(job_name) is not None
+
+
+def identity_of(tags: Mapping[str, str]) -> RunIdentity | None:
+    """The run a job's tags name, or None where they are not ours, or were changed on the way into the tags.
+
+    The key was computed from the names as they are in Airflow: it proves that the tags hold them unchanged.
+    """
+    try:
+        identity = RunIdentity(
+            dag_id=tags[TAG_DAG],
+            run_id=tags[TAG_RUN],
+            task_id=tags[TAG_TASK],
+            map_index=int(tags[TAG_MAP_INDEX]),
+            generation=int(tags[TAG_GENERATION]),
+            installation=tags[TAG_INSTALLATION],
+        )
+    except (KeyError, ValueError):
+        return None
+    return identity if identity.key == tags.get(TAG_KEY) else None
 
 
 def slug(text: str) -> str:

@@ -195,6 +195,20 @@ class TrainingJobs:
         except ClientError as error:
             raise self._translated(error, "ListTrainingJobs") from error
 
+    def live(self) -> Iterator[str]:
+        """The names of all jobs that are `InProgress`, over all pages (the filter may leave some empty)."""
+        from botocore.exceptions import ClientError
+
+        pages = self._client.get_paginator("list_training_jobs").paginate(
+            StatusEquals="InProgress", SortBy="CreationTime", SortOrder="Ascending", MaxResults=100
+        )
+        try:
+            for page in pages:
+                for summary in page.get("TrainingJobSummaries", ()):
+                    yield summary["TrainingJobName"]
+        except ClientError as error:
+            raise self._translated(error, "ListTrainingJobs") from error
+
     def tags(self, arn: str) -> dict[str, str]:
         """The job's tags."""
         from botocore.exceptions import ClientError

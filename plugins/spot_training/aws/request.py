@@ -12,10 +12,11 @@ import copy
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+from spot_training.domain.caps import NO_CAPS, Caps
 from spot_training.domain.casting import as_bool, as_whole_number, is_left_out
 from spot_training.domain.errors import EmptyValue, InvalidInput
 from spot_training.domain.policy import Defaults, Policy, Rung
@@ -253,18 +254,42 @@ class TrainingPlan:
     identity: RunIdentity
     name_prefix: str
     checkpoint_uri: str | None
+    caps: Caps = NO_CAPS
+    is_stopped_with_task: bool = True
 
     @classmethod
-    def of(cls, request: dict[str, Any], *, identity: RunIdentity, name_prefix: str) -> TrainingPlan:
-        """Plan the attempts of one logical run, with a checkpoint prefix of its own."""
+    def of(
+        cls,
+        request: dict[str, Any],
+        *,
+        identity: RunIdentity,
+        name_prefix: str,
+        caps: Caps | None = None,
+        keep_checkpoints: bool = False,
+        is_stopped_with_task: bool = True,
+    ) -> TrainingPlan:
+        """Plan the attempts of one logical run, with a checkpoint prefix of its own.
+
+        `keep_checkpoints`: generations after the first go on from the first one's checkpoints.
+        """
         base = request.get("CheckpointConfig", {}).get("S3Uri")
-        uri = identity.checkpoint_uri(base, name_prefix) if base else None
-        return cls(request=request, identity=identity, name_prefix=name_prefix, checkpoint_uri=uri)
+        whose = replace(identity, generation=0) if keep_checkpoints else identity
+        return cls(
+            request=request,
+            identity=identity,
+            name_prefix=name_prefix,
+            checkpoint_uri=whose.checkpoint_uri(base, name_prefix) if base else None,
+            caps=caps or NO_CAPS,
+            is_stopped_with_task=is_stopped_with_task,
+        )
 
     def check(self, policy: Policy) -> None:
-        """Raise the `InvalidInput` that SageMaker would answer with on any of the policy's rungs."""
+        """Raise the `InvalidInput` that SageMaker would answer with on any of the policy's rungs.
+
+        And `AboveCap` where a rung asks for more than the Dag's author allows.
+        """
         for rung in policy.rungs:
-            self.attempt_request(rung, number=1)
+            _check_caps(self.attempt_request(rung, number=1), self.caps)
 
     def job_name(self, number: int) -> str:
         return self.identity.job_name(self.name_prefix, number)
@@ -278,7 +303,10 @@ class TrainingPlan:
         request["ResourceConfig"] = _resources(request["ResourceConfig"], rung)
         if self.checkpoint_uri:
             request["CheckpointConfig"]["S3Uri"] = self.checkpoint_uri
-        request["Tags"] = [*request.get("Tags", []), *self.identity.tags(number)]
+        request["Tags"] = [
+            *request.get("Tags", []),
+            *self.identity.tags(number, is_stopped_with_task=self.is_stopped_with_task),
+        ]
         return request
 
     def _stopping_condition(self, rung: Rung) -> dict[str, Any]:
@@ -298,6 +326,22 @@ class TrainingPlan:
         if limits.max_wait_seconds is not None:
             condition["MaxWaitTimeInSeconds"] = limits.max_wait_seconds
         return condition
+
+
+def _check_caps(request: Mapping[str, Any], caps: Caps) -> None:
+    resources = request["ResourceConfig"]
+    several = [*resources.get("InstanceGroups", ()), *resources.get("InstancePreferences", ())]
+    groups = resources.get("InstanceGroups") or [resources]
+    types = [r["InstanceType"] for r in [resources, *several] if r.get("InstanceType")]
+    counts = [sum(int(group.get("InstanceCount", 1)) for group in groups)]
+    counts += [int(choice.get("InstanceCount", 1)) for choice in resources.get("InstancePreferences", ())]
+    stopping = request["StoppingCondition"]
+    caps.check(
+        instance_types=types,
+        instance_count=max(counts),
+        max_runtime_seconds=stopping["MaxRuntimeInSeconds"],
+        max_wait_seconds=stopping.get("MaxWaitTimeInSeconds"),
+    )
 
 
 def _resources(resources: dict[str, Any], rung: Rung) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime
 from typing import Any, Protocol
 
 from spot_training.domain.errors import InvalidInput
@@ -30,7 +31,8 @@ class StateStore(Protocol):
 class Intent:
     """A job that is about to be created, or was: written down before CreateTrainingJob is called.
 
-    A foreign job was started elsewhere: it is watched, and never created again.
+    A foreign job was started elsewhere: it is watched, and never created. `is_created` says that SageMaker
+    confirmed the job, so that one which is gone later was deleted, and is not made a second time.
     """
 
     job_name: str
@@ -38,6 +40,7 @@ class Intent:
     rung: int
     reason: str
     is_foreign: bool = False
+    is_created: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +51,8 @@ class TrainingState:
     again; its attempts still count in the savings). `is_over` says the outcome was handed to Airflow.
     `max_tries` tells a person's clear from a retry: only a clear raises it. `is_stop_expected` says that the
     current job was stopped because its task was killed or cleared, so its end is no reason to give up.
+    `giving_up` is why we ourselves stopped it for good: once it is over, the training is. `began_at` and
+    `try_began_at` anchor time limits: the training's first submission, and the current Airflow try.
     """
 
     generation: int = 0
@@ -58,6 +63,9 @@ class TrainingState:
     ladder_from: int = 0
     is_over: bool = False
     is_stop_expected: bool = False
+    giving_up: str | None = None
+    began_at: datetime | None = None
+    try_began_at: datetime | None = None
 
     @property
     def next_number(self) -> int:
@@ -77,6 +85,9 @@ class TrainingState:
             "ladder_from": self.ladder_from,
             "is_over": self.is_over,
             "is_stop_expected": self.is_stop_expected,
+            "giving_up": self.giving_up,
+            "began_at": _iso(self.began_at),
+            "try_began_at": _iso(self.try_began_at),
         }
 
     @classmethod
@@ -89,7 +100,19 @@ class TrainingState:
                 f"this code reads version {STATE_VERSION}. Finish the run with the code that started it, or "
                 "delete the task's state in Airflow's UI (check first that no training job of it is alive).",
             )
-        current = data.get("current")
+        try:
+            return cls._read(data)
+        except (KeyError, TypeError, ValueError) as exc:
+            raise InvalidInput(
+                f"task state {STATE_KEY!r}",
+                data,
+                f"it cannot be read ({type(exc).__name__}: {exc}). Check that no training job of the task is "
+                "alive, then delete the task's state in Airflow's UI.",
+            ) from exc
+
+    @classmethod
+    def _read(cls, data: Mapping[str, Any]) -> TrainingState:
+        current = data["current"]
         return cls(
             generation=data["generation"],
             try_number=data["try_number"],
@@ -99,7 +122,18 @@ class TrainingState:
             ladder_from=data["ladder_from"],
             is_over=data["is_over"],
             is_stop_expected=data["is_stop_expected"],
+            giving_up=data["giving_up"],
+            began_at=_moment(data["began_at"]),
+            try_began_at=_moment(data["try_began_at"]),
         )
+
+
+def _iso(moment: datetime | None) -> str | None:
+    return moment.isoformat() if moment else None
+
+
+def _moment(text: str | None) -> datetime | None:
+    return datetime.fromisoformat(text) if text else None
 
 
 @dataclass(slots=True)

@@ -56,7 +56,14 @@ class Trouble:
         )
 
 
-Report = JobSnapshot | Missing | Trouble
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimeIsUp:
+    """The moment until which the caller wanted to wait has passed; the job may go on."""
+
+    until: datetime
+
+
+Report = JobSnapshot | Missing | Trouble | TimeIsUp
 
 
 @dataclass(eq=False, slots=True)
@@ -214,13 +221,18 @@ class JobWatcher:
                 watch.tell(trouble)
 
 
-def follow(watcher: JobWatcher, name: str, *, interval_seconds: float) -> Iterator[Report]:
-    """Reports on a job until it is over or missing, for code without a running event loop."""
+def follow(
+    watcher: JobWatcher, name: str, *, interval_seconds: float, until: datetime | None = None
+) -> Iterator[Report]:
+    """Reports on a job until it is over or missing, or time is up; for code without a running event loop."""
     reports: queue.SimpleQueue[Report] = queue.SimpleQueue()
     watch = watcher.watch(name, reports.put, interval_seconds=interval_seconds)
     try:
         while True:
-            report = reports.get()
+            try:
+                report = reports.get(timeout=_seconds_left(until))
+            except queue.Empty:
+                report = _time_is_up(until)
             yield report
             if is_last(report):
                 return
@@ -228,8 +240,10 @@ def follow(watcher: JobWatcher, name: str, *, interval_seconds: float) -> Iterat
         watcher.unwatch(watch)
 
 
-async def follow_async(watcher: JobWatcher, name: str, *, interval_seconds: float) -> AsyncIterator[Report]:
-    """Reports on a job until it is over or missing, without blocking the event loop."""
+async def follow_async(
+    watcher: JobWatcher, name: str, *, interval_seconds: float, until: datetime | None = None
+) -> AsyncIterator[Report]:
+    """Reports on a job until it is over or missing, or time is up, without blocking the event loop."""
     loop = asyncio.get_running_loop()
     reports: asyncio.Queue[Report] = asyncio.Queue()
     watch = watcher.watch(
@@ -239,12 +253,23 @@ async def follow_async(watcher: JobWatcher, name: str, *, interval_seconds: floa
     )
     try:
         while True:
-            report = await reports.get()
+            try:
+                report = await asyncio.wait_for(reports.get(), timeout=_seconds_left(until))
+            except TimeoutError:
+                report = _time_is_up(until)
             yield report
             if is_last(report):
                 return
     finally:
         watcher.unwatch(watch)
+
+
+def _seconds_left(until: datetime | None) -> float | None:
+    return None if until is None else max(0.0, (until - datetime.now(UTC)).total_seconds())
+
+
+def _time_is_up(until: datetime | None) -> TimeIsUp:
+    return TimeIsUp(until=until or datetime.now(UTC))
 
 
 def _hand_over(loop: asyncio.AbstractEventLoop, reports: asyncio.Queue[Report], report: Report) -> None:
@@ -254,7 +279,7 @@ def _hand_over(loop: asyncio.AbstractEventLoop, reports: asyncio.Queue[Report], 
 
 def is_last(report: Report) -> bool:
     """Whether nothing will follow this report."""
-    return isinstance(report, Missing) or (isinstance(report, JobSnapshot) and report.is_terminal)
+    return isinstance(report, Missing | TimeIsUp) or (isinstance(report, JobSnapshot) and report.is_terminal)
 
 
 _shared: dict[Hashable, JobWatcher] = {}

@@ -5,7 +5,8 @@
     │   ├── EmptyValue                         a template that rendered to nothing
     │   ├── MaxWaitBelowMaxRuntime
     │   ├── WaitTooLongForAlgorithm            built-in algorithm without checkpoints, more than an hour
-    │   └── UnknownPolicy
+    │   ├── UnknownPolicy
+    │   └── AboveCap                           more than the Dag's own caps allow
     └── TrainingNotCompleted (RuntimeError)    what happened to a job
         ├── OutOfRungs                         spot causes only, and the policy has nothing left to try
         ├── AlgorithmFailed                    the script failed
@@ -55,6 +56,10 @@ class WaitTooLongForAlgorithm(InvalidInput):
 
 class UnknownPolicy(InvalidInput):
     """No policy of that name."""
+
+
+class AboveCap(InvalidInput):
+    """A value that costs money is above what the Dag's author allows."""
 
 
 class TrainingNotCompleted(SpotTrainingError, RuntimeError):

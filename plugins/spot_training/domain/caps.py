@@ -1,0 +1,84 @@
+"""What a training may cost at most, set by the Dag's author and out of reach of templates and params."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Any
+
+from .casting import as_whole_number
+from .durations import in_words, parse_seconds
+from .errors import AboveCap, InvalidInput
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Caps:
+    """Upper limits; None is no limit.
+
+    `instance_types` are names or patterns (`ml.m5.*`); `instance_count` is over all groups of a job;
+    `max_runtime_seconds` and `max_wait_seconds` are those of SageMaker's `StoppingCondition`.
+    """
+
+    instance_types: tuple[str, ...] | None = None
+    instance_count: int | None = None
+    max_runtime_seconds: int | None = None
+    max_wait_seconds: int | None = None
+
+    @classmethod
+    def of(cls, settings: Mapping[str, Any] | None) -> Caps:
+        """From the operator's `caps`: `{"instance_types": ["ml.m5.*"], "instance_count": 2,
+        "max_runtime": "1d", "max_wait": "3d"}`. Raises `InvalidInput` for anything else.
+        """
+        left = dict(settings or {})
+        types = left.pop("instance_types", None)
+        if types is not None and (isinstance(types, str) or not all(isinstance(t, str) for t in types)):
+            raise InvalidInput("caps.instance_types", types, 'give a list of names, like ["ml.m5.*"].')
+        caps = cls(
+            instance_types=None if types is None else tuple(types),
+            instance_count=_optional(left.pop("instance_count", None), as_whole_number, "instance_count"),
+            max_runtime_seconds=_optional(left.pop("max_runtime", None), parse_seconds, "max_runtime"),
+            max_wait_seconds=_optional(left.pop("max_wait", None), parse_seconds, "max_wait"),
+        )
+        if left:
+            known = "instance_types, instance_count, max_runtime and max_wait"
+            raise InvalidInput(f"caps.{next(iter(left))}", next(iter(left.values())), f"known are {known}.")
+        return caps
+
+    def check(
+        self,
+        *,
+        instance_types: Iterable[str],
+        instance_count: int,
+        max_runtime_seconds: int,
+        max_wait_seconds: int | None,
+    ) -> None:
+        """Raise `AboveCap` if a job asks for more."""
+        for instance_type in instance_types:
+            self._check_type(instance_type)
+        if self.instance_count is not None and instance_count > self.instance_count:
+            way_out = f"the Dag allows {self.instance_count} at most."
+            raise AboveCap("ResourceConfig.InstanceCount", instance_count, way_out)
+        _check_seconds("MaxRuntimeInSeconds", max_runtime_seconds, self.max_runtime_seconds)
+        _check_seconds("MaxWaitTimeInSeconds", max_wait_seconds, self.max_wait_seconds)
+
+    def _check_type(self, instance_type: str) -> None:
+        if self.instance_types is None:
+            return
+        if not any(fnmatchcase(instance_type, pattern) for pattern in self.instance_types):
+            way_out = f"the Dag allows {', '.join(self.instance_types) or 'none'}."
+            raise AboveCap("ResourceConfig.InstanceType", instance_type, way_out)
+
+
+NO_CAPS = Caps()
+
+
+def _optional(value: Any, cast: Any, name: str) -> int | None:
+    return None if value is None else int(cast(value, field=f"caps.{name}"))
+
+
+def _check_seconds(field: str, seconds: int | None, cap: int | None) -> None:
+    if seconds is not None and cap is not None and seconds > cap:
+        raise AboveCap(
+            f"StoppingCondition.{field}", seconds, f"the Dag allows {cap} seconds ({in_words(cap)}) at most."
+        )

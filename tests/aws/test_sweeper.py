@@ -1,0 +1,119 @@
+"""Live jobs that no task will look at again, against the local SageMaker."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from spot_training.aws.identity import RunIdentity, identity_of
+from spot_training.aws.sweeper import NO_SUCH_TASK, Finding, Verdict, survey, sweep
+
+from .conftest import Cloud
+from .test_driver import _config
+
+
+def _start(
+    cloud: Cloud, *, tags: list[dict[str, str]] | None = None, keep: bool = False, **names: Any
+) -> str:
+    identity = RunIdentity(**{"dag_id": "retrain", "run_id": "run 1", "task_id": "train", **names})
+    name = identity.job_name("model", 1)
+    cloud.client("sagemaker").create_training_job(
+        **_config(Environment={"LOCAL_TRAINING_SECONDS": "1000000"}),
+        TrainingJobName=name,
+        EnableManagedSpotTraining=True,
+        Tags=identity.tags(1, is_stopped_with_task=not keep) if tags is None else tags,
+    )
+    return name
+
+
+@pytest.fixture
+def patient(cloud: Cloud) -> Cloud:
+    """A cloud whose jobs stay alive: they wait for capacity."""
+    cloud.set_capacity(available=False)
+    return cloud
+
+
+def _verdicts(findings: list[Finding]) -> dict[str, Verdict]:
+    return {finding.job.name: finding.verdict for finding in findings}
+
+
+@pytest.mark.parametrize(
+    ("state", "verdict"),
+    [
+        ("running", Verdict.IN_USE),
+        ("deferred", Verdict.IN_USE),
+        ("up_for_retry", Verdict.IN_USE),
+        ("up_for_reschedule", Verdict.IN_USE),
+        ("queued", Verdict.IN_USE),
+        (None, Verdict.IN_USE),
+        ("success", Verdict.ORPHAN),
+        ("failed", Verdict.ORPHAN),
+        ("skipped", Verdict.ORPHAN),
+        (NO_SUCH_TASK, Verdict.ORPHAN),
+    ],
+)
+def test_a_job_is_judged_by_its_tasks_state(patient: Cloud, state: str | None, verdict: Verdict) -> None:
+    name = _start(patient)
+    found = survey(patient.jobs(), installation="airflow", task_state_of=lambda _identity: state)
+    assert _verdicts(list(found)) == {name: verdict}
+
+
+def test_a_job_meant_to_outlive_its_task_is_kept(patient: Cloud) -> None:
+    name = _start(patient, keep=True)
+    found = survey(patient.jobs(), installation="airflow", task_state_of=lambda _identity: "success")
+    assert _verdicts(list(found)) == {name: Verdict.KEPT}
+
+
+def test_jobs_of_others_are_not_even_reported(patient: Cloud) -> None:
+    _start(patient, installation="another team's")
+    _start(patient, tags=[], run_id="untagged")
+    client = patient.client("sagemaker")
+    client.create_training_job(**_config(), TrainingJobName="by-hand", EnableManagedSpotTraining=True)
+    found = survey(patient.jobs(), installation="airflow", task_state_of=lambda _identity: "failed")
+    assert list(found) == []
+
+
+def test_a_job_whose_tags_were_changed_is_left_alone(patient: Cloud) -> None:
+    tags = RunIdentity(dag_id="retrain", run_id="strange|run", task_id="train").tags(1)
+    name = _start(patient, tags=tags)
+    findings = sweep(
+        patient.jobs(),
+        installation="airflow",
+        task_state_of=lambda _i: "failed",
+        stop=True,
+        say=lambda _t: None,
+    )
+    assert _verdicts(findings) == {name: Verdict.UNCERTAIN}
+    assert list(patient.jobs().live()) == [name]
+
+
+def test_a_dry_run_stops_nothing_and_says_how_to(patient: Cloud) -> None:
+    name = _start(patient)
+    said: list[str] = []
+    sweep(
+        patient.jobs(), installation="airflow", task_state_of=lambda _i: "failed", stop=False, say=said.append
+    )
+    assert list(patient.jobs().live()) == [name]
+    assert f"aws sagemaker stop-training-job --training-job-name {name}" in "\n".join(said)
+
+
+def test_only_orphans_are_stopped(patient: Cloud) -> None:
+    states = {"orphan": "failed", "alive": "deferred"}
+    names = {run: _start(patient, run_id=run) for run in states}
+    sweep(
+        patient.jobs(),
+        installation="airflow",
+        task_state_of=lambda identity: states[identity.run_id],
+        stop=True,
+        say=lambda _text: None,
+    )
+    assert list(patient.jobs().live()) == [names["alive"]]
+
+
+def test_tags_lead_back_to_the_run_and_only_unchanged() -> None:
+    identity = RunIdentity(dag_id="d", run_id="r", task_id="t", map_index=3, generation=2, installation="x")
+    tags = {tag["Key"]: tag["Value"] for tag in identity.tags(7)}
+    assert identity_of(tags) == identity
+    assert identity_of({**tags, "spot-training:run": "another"}) is None
+    assert identity_of({}) is None
