@@ -13,7 +13,7 @@ import os
 import sys
 import urllib.error
 import urllib.request
-from typing import Any, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from .aws.jobs import TrainingJobs

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from spot_training.aws.driver import Completed, TrainingDriver, Waiting
 from spot_training.aws.identity import TAG_KEY, RunIdentity
+from spot_training.aws.jobs import TrainingJobs
 from spot_training.aws.request import TrainingPlan, cast_request, defaults_of
 from spot_training.aws.state import STATE_KEY, MemoryStore
 from spot_training.aws.watcher import JobWatcher, follow
@@ -25,10 +26,7 @@ from spot_training.domain.lifecycle import Ending
 from spot_training.domain.policy import policy_from
 from spot_training.domain.savings import PurchaseOption
 
-if TYPE_CHECKING:
-    from spot_training.aws.jobs import TrainingJobs
-
-    from .conftest import Cloud, live_jobs
+from .conftest import Cloud, live_jobs
 
 IDENTITY = RunIdentity(dag_id="retrain", run_id="scheduled__2026-03-01T00:00:00+00:00", task_id="train")
 HOUR = 3600

@@ -5,20 +5,17 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from spot_training.aws import watcher as watcher_module
+from spot_training.aws.jobs import TrainingJobs
 from spot_training.aws.watcher import JobWatcher, Missing, Report, Trouble, follow, follow_async, is_last
 from spot_training.domain.lifecycle import JobSnapshot
 
+from .conftest import Cloud
 from .test_driver import _config
-
-if TYPE_CHECKING:
-    from spot_training.aws.jobs import TrainingJobs
-
-    from .conftest import Cloud
 
 
 def _create(cloud: Cloud, *names: str, seconds: int = 600) -> None:

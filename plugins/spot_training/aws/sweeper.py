@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
-
+from typing import TYPE_CHECKING
 
 from .identity import (
     TAG_INSTALLATION,
@@ -21,7 +21,6 @@ from .identity import (
     may_be_ours,
 )
 from .jobs import TrainingJobs, snapshot_of
-from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from spot_training.domain.lifecycle import JobSnapshot
