@@ -150,8 +150,7 @@ def log_transition(job: TrainingJob) -> None:
 def _moto_app() -> WsgiApp:
     from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 
-    gaps.fill()
-    app: WsgiApp = DomainDispatcherApplication(create_backend_app)
+    app: WsgiApp = DomainDispatcherApplication(lambda name: gaps.fill(name, create_backend_app(name)))
     return app
 
 
