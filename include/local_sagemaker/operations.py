@@ -7,8 +7,9 @@ does the rest.
 from __future__ import annotations
 
 import base64
+import itertools
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -20,7 +21,7 @@ from .validation import ValidationError
 if TYPE_CHECKING:
     from spot_training.domain.lifecycle import Transition
 
-    from .store import TrainingJob
+    from .store import Store, TrainingJob
 
 Params: TypeAlias = Mapping[str, Any]
 Handler: TypeAlias = Callable[[Engine, Params], dict[str, Any]]
@@ -45,19 +46,21 @@ def describe_training_job(engine: Engine, params: Params) -> dict[str, Any]:
 
 def list_training_jobs(engine: Engine, params: Params) -> dict[str, Any]:
     """`StatusEquals` applies after a page was taken, as on AWS: an empty page can have a NextToken."""
-    limits = _time_limits(params)
+    size = params.get("MaxResults") or DEFAULT_PAGE
+    filters = _filters(params)
     with engine:
-        jobs = [job for job in engine.store.jobs() if _is_listed(job, params, limits)]
-    sort_key = _SORT_KEYS[params.get("SortBy") or "CreationTime"]
-    is_descending = params.get("SortOrder") == "Descending"
-    jobs.sort(key=lambda job: (sort_key(job), job.name), reverse=is_descending)
-    page, token = take_page(jobs, params, sort_key=sort_key, is_descending=is_descending)
+        jobs = (job for job in _in_order(engine.store, params) if all(fits(job) for fits in filters))
+        page = list(itertools.islice(jobs, size + 1))
     status = params.get("StatusEquals")
     response: dict[str, Any] = {
-        "TrainingJobSummaries": [summary_of(job) for job in page if status is None or job.status == status]
+        "TrainingJobSummaries": [
+            summary_of(job) for job in page[:size] if status is None or job.status == status
+        ]
     }
-    if token:
-        response["NextToken"] = token
+    if len(page) > size:
+        # It names the last job seen, so new jobs do not shift the pages.
+        last = page[size - 1]
+        response["NextToken"] = _token({"after": [_sort_key(params)(last), last.name]})
     return response
 
 
@@ -255,23 +258,61 @@ def _transition(transition: Transition) -> dict[str, Any]:
 
 _SORT_KEYS: dict[str, Callable[[TrainingJob], Any]] = {
     "Name": lambda job: job.name,
-    "CreationTime": lambda job: job.created_at,
+    "CreationTime": lambda job: job.created_at.timestamp(),
     "Status": lambda job: str(job.status),
 }
 
 
-def _is_listed(job: TrainingJob, params: Params, limits: Mapping[str, datetime]) -> bool:
-    wanted = params.get("NameContains")
-    if wanted and wanted.lower() not in job.name.lower():
-        return False
-    if params.get("WarmPoolStatusEquals") or params.get("TrainingPlanArnEquals"):
-        return False
-    created_at, modified_at = job.created_at, job.last_modified_at
-    return limits.get("CreationTimeAfter", created_at) <= created_at <= limits.get(
-        "CreationTimeBefore", created_at
-    ) and limits.get("LastModifiedTimeAfter", modified_at) <= modified_at <= limits.get(
-        "LastModifiedTimeBefore", modified_at
+def _sort_key(params: Params) -> Callable[[TrainingJob], Any]:
+    return _SORT_KEYS[params.get("SortBy") or "CreationTime"]
+
+
+def _in_order(store: Store, params: Params) -> Iterator[TrainingJob]:
+    """Jobs in the order asked for, behind those of the pages before. The default order costs no sorting."""
+    is_descending = params.get("SortOrder") == "Descending"
+    after = _position(params["NextToken"]) if params.get("NextToken") else None
+    if params.get("SortBy") in (None, "CreationTime"):
+        if after is not None and not isinstance(after[0], int | float):
+            raise ValidationError(_NO_SUCH_PAGE)
+        return store.jobs_by_creation(after=after, is_descending=is_descending)
+    sort_key = _sort_key(params)
+    if after is not None and not isinstance(after[0], str):
+        raise ValidationError(_NO_SUCH_PAGE)
+    keyed = sorted(((sort_key(job), job.name) for job in store.jobs()), reverse=is_descending)
+    names = (
+        name
+        for key, name in keyed
+        if after is None or ((key, name) < after if is_descending else (key, name) > after)
     )
+    return (job for job in map(store.get, names) if job is not None)
+
+
+def _position(token: str) -> tuple[Any, str]:
+    match _read_token(token, "after"):
+        case [key, str(name)]:
+            return key, name
+        case _:
+            raise ValidationError(_NO_SUCH_PAGE)
+
+
+def _filters(params: Params) -> list[Callable[[TrainingJob], bool]]:
+    """What a job must fit to be listed."""
+    filters: list[Callable[[TrainingJob], bool]] = []
+    wanted = (params.get("NameContains") or "").lower()
+    if wanted:
+        filters.append(lambda job: wanted in job.name.lower())
+    if params.get("WarmPoolStatusEquals") or params.get("TrainingPlanArnEquals"):
+        filters.append(lambda _: False)
+    limits = _time_limits(params)
+    if created_after := limits.get("CreationTimeAfter"):
+        filters.append(lambda job: job.created_at >= created_after)
+    if created_before := limits.get("CreationTimeBefore"):
+        filters.append(lambda job: job.created_at <= created_before)
+    if modified_after := limits.get("LastModifiedTimeAfter"):
+        filters.append(lambda job: job.last_modified_at >= modified_after)
+    if modified_before := limits.get("LastModifiedTimeBefore"):
+        filters.append(lambda job: job.last_modified_at <= modified_before)
+    return filters
 
 
 def _time_limits(params: Params) -> dict[str, datetime]:
@@ -286,29 +327,11 @@ def _instant(seconds: float) -> datetime:
         raise ValidationError(f"Invalid timestamp: {seconds}") from exc
 
 
-def take_page(
-    jobs: list[TrainingJob], params: Params, *, sort_key: Callable[[TrainingJob], Any], is_descending: bool
-) -> tuple[list[TrainingJob], str | None]:
-    """A page and the token of the next. It names the last job seen, so new jobs do not shift the pages."""
-    size = params.get("MaxResults") or DEFAULT_PAGE
-    start = 0
-    if params.get("NextToken"):
-        after = _read_token(params["NextToken"], "after")
-        keys = [[_plain(sort_key(job)), job.name] for job in jobs]
-        start = next(
-            (i for i, key in enumerate(keys) if (key < after if is_descending else key > after)), len(jobs)
-        )
-    page = jobs[start : start + size]
-    has_more = start + size < len(jobs)
-    return page, _token({"after": [_plain(sort_key(page[-1])), page[-1].name]}) if has_more else None
-
-
-def _plain(value: Any) -> Any:
-    return value.timestamp() if isinstance(value, datetime) else value
-
-
 def _offset(params: Params) -> int:
     return int(_read_token(params["NextToken"], "offset")) if params.get("NextToken") else 0
+
+
+_NO_SUCH_PAGE = "Invalid NextToken."
 
 
 def _token(content: dict[str, Any]) -> str:
@@ -319,7 +342,7 @@ def _read_token(token: str, key: str) -> Any:
     try:
         return json.loads(base64.urlsafe_b64decode(token))[key]
     except (ValueError, KeyError, TypeError) as exc:
-        raise ValidationError("Invalid NextToken.") from exc
+        raise ValidationError(_NO_SUCH_PAGE) from exc
 
 
 # --- tags ---
