@@ -1,4 +1,4 @@
-"""`python -m include.local_sagemaker`: serve until SIGTERM or SIGINT."""
+"""`python -m include.local_sagemaker`: serve until SIGTERM or SIGINT, or, with `drill`, test a script."""
 
 from __future__ import annotations
 
@@ -18,8 +18,13 @@ _MAX_SPEED = 10_000
 
 
 def main(arguments: list[str] | None = None) -> int:
+    given = sys.argv[1:] if arguments is None else arguments
+    if given[:1] == ["drill"]:
+        from .drill.command import main as drill
+
+        return drill(given[1:])
     parser = _parser()
-    options = parser.parse_args(arguments)
+    options = parser.parse_args(given)
     logging.basicConfig(
         level=options.log_level.upper(),
         stream=sys.stderr,
@@ -71,7 +76,7 @@ def _parser() -> argparse.ArgumentParser:
         "the same port. Point any AWS client at it with AWS_ENDPOINT_URL; any credentials do; region "
         "us-east-1, account 123456789012.",
         epilog="GET /_local/ is a page that lists the training jobs. Market files are described in "
-        "docs/local-sagemaker.md.",
+        "docs/local-sagemaker.md. `drill SCRIPT` tests a training script instead of serving: drill --help.",
     )
     parser.add_argument("--host", default="127.0.0.1", help="address to serve on (default: %(default)s)")
     parser.add_argument("--port", type=int, default=4566, help="0 takes a free port (default: %(default)s)")

@@ -276,11 +276,12 @@ class ScriptWork:
         finally:
             for container in containers:
                 self._kill(container)
+            for container in containers:
+                container.reader.join(timeout=5)
                 self._shop.observer.ended(self._job.name, container.host.name, container.exit_code)
         if self._abandoned.is_set():
             return None
         for container in containers:
-            container.reader.join(timeout=5)
             if container.sync:
                 self._sync(container, is_final=True)
         failure = None if code == 0 else self._failure(code)
