@@ -40,12 +40,14 @@ import psutil
 from .checkpoints import CheckpointSync, files_being_written, processes_of
 from .images import Images, Program, UnmappedImageError
 from .inputs import InputError, copy_channel
+from .metrics import AlgorithmMetrics, InstanceMetrics
 from .objects import NoSuchBucketError, Objects, split_uri
 from .observer import ContainerObserver, NoObserver
 from .store import REGION, TrainingJob
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from datetime import datetime
 
     from .logs import MotoLogs
     from .work import Site
@@ -67,6 +69,7 @@ class Workshop:
     objects: Objects
     logs: MotoLogs
     images: Images
+    now: Callable[[], datetime]
     endpoint_url: str
     root: Path
     isolate: bool | None = None
@@ -126,6 +129,7 @@ class _Container:
     process: subprocess.Popen[str]
     reader: threading.Thread
     sync: CheckpointSync | None
+    usage: InstanceMetrics
     being_written: frozenset[tuple[int, int]] = frozenset()
     exit_code: int | None = None
     looked_at: float = field(default_factory=time.monotonic)
@@ -306,15 +310,19 @@ class ScriptWork:
         )
         stream = self._shop.logs.open(self._job.name, host.name, self._site.started_at)
 
+        metrics = AlgorithmMetrics(self._job, self._shop.now)
+
         def write(line: str) -> None:
             stream.write(line)
+            metrics.read(line)
             self._shop.observer.wrote(self._job.name, host.name, line)
 
         reader = threading.Thread(
             target=_copy_lines, args=(process, write), name=f"log {host.name}", daemon=True
         )
         reader.start()
-        return _Container(host=host, process=process, reader=reader, sync=sync)
+        usage = InstanceMetrics(self._job, host.name, host.folder, speed=self._site.speed, now=self._shop.now)
+        return _Container(host=host, process=process, reader=reader, sync=sync, usage=usage)
 
     def _launch_spec(self, host: Host, program: Program) -> dict[str, Any]:
         is_isolated = self._shop.can_isolate
@@ -355,6 +363,7 @@ class ScriptWork:
             for container in containers:
                 if container.sync and time.monotonic() - container.looked_at >= _SYNC_EVERY_SECONDS:
                     self._sync(container)
+                container.usage.look(container.process.pid)
             self._terminate.wait(_POLL_SECONDS) if not has_terminated else time.sleep(_POLL_SECONDS)
 
     def _sync(self, container: _Container, *, is_final: bool = False) -> None:

@@ -171,8 +171,8 @@ class Engine:
             job = TrainingJob(name=name, request=request, created_at=now, last_modified_at=now)
             rules.check_quota(job, self.market.rule(job.instance_type), lambda: self._instances_in_use(job))
             run = self._runs[name] = _Run(name=name, is_spot=job.is_spot)
-            self._save(job.entered(S.STARTING, now, STARTING))
             self.store.tags(job.arn).update(tags)
+            self._save(job.entered(S.STARTING, now, STARTING))
             if job.is_spot:
                 for instance_type in job.candidate_types:
                     self.market.note_spot_request(instance_type, now)

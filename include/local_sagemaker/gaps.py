@@ -15,6 +15,14 @@ def fill(service: str, app: Any) -> Any:
         from moto.iam.responses import IamResponse
 
         IamResponse.simulate_principal_policy = _allow_everything
+    if service == "events":
+        from moto.events.utils import EventTemplateParser
+
+        # What a target gets of an event: moto leaves the account out.
+        template = EventTemplateParser.DEFAULT_EVENT_INPUT_TEMPLATE
+        if "<account>" not in template:
+            template = template.replace('"region":', '"account": "<account>", "region":')
+            EventTemplateParser.DEFAULT_EVENT_INPUT_TEMPLATE = template
     return app
 
 

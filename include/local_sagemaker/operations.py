@@ -224,6 +224,7 @@ def description_of(job: TrainingJob, now: datetime) -> dict[str, Any]:
             job.request.get("EnableInterContainerTrafficEncryption")
         ),
         "EnableManagedSpotTraining": job.is_spot,
+        "FinalMetricDataList": _final_metrics(job) or None,
         "TrainingTimeInSeconds": job.training_seconds_at(now),
         "BillableTimeInSeconds": job.billed_seconds,
     }
@@ -255,6 +256,11 @@ def _resources(job: TrainingJob) -> dict[str, Any]:
     if job.selected_type:
         resources |= {"SelectedInstanceType": job.selected_type, "SelectedInstanceCount": job.instance_count}
     return resources
+
+
+def _final_metrics(job: TrainingJob) -> list[dict[str, Any]]:
+    metrics = dict(job.final_metrics)  # a copy: the job's log may just be read
+    return [{"MetricName": name, "Value": m.value, "Timestamp": m.at} for name, m in metrics.items()]
 
 
 def _transition(transition: Transition) -> dict[str, Any]:

@@ -34,6 +34,7 @@ from .container import ScriptWork, Workshop
 from .control import PREFIX as CONTROL_PREFIX
 from .control import Control
 from .engine import Engine
+from .events import StateChangeEvents
 from .faults import Faults
 from .images import Images, load_images
 from .logs import MotoLogs
@@ -83,21 +84,24 @@ class LocalSageMaker:
             objects=self._objects,
             logs=MotoLogs(self._clock.now),
             images=images or load_images(),
+            now=self._clock.now,
             endpoint_url=self.url,
             root=self._root,
             isolate=False if os.environ.get(PRIVATE_MOUNTS_VARIABLE) == "0" else None,
             observer=observer or NoObserver(),
         )
+        store = Store()
+        events = StateChangeEvents(store)
         self.engine = Engine(
             clock=self._clock,
             market=Market(market or MarketSpec(), started_at=self._clock.now()),
-            store=Store(),
+            store=store,
             work_for=self._work_for,
-            listeners=(log_transition,),
+            listeners=(log_transition, events.tell),
         )
         faults = Faults()
         self._http.sagemaker = SageMakerProtocol(self.engine, faults)
-        self._http.control = Control(self.engine, faults, forget=_forget_moto)
+        self._http.control = Control(self.engine, faults, forget=lambda: _forget(events))
         self._http.moto = _moto_app()
         self._thread = threading.Thread(target=self._http.serve_forever, name="http", daemon=True)
 
@@ -154,10 +158,11 @@ def _moto_app() -> WsgiApp:
     return app
 
 
-def _forget_moto() -> None:
+def _forget(events: StateChangeEvents) -> None:
     from moto.core.base_backend import BackendDict
     from moto.core.model_instances import reset_model_data
 
+    events.forget()
     BackendDict.reset()
     reset_model_data()
 

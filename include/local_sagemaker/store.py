@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import bisect
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from spot_training.domain.lifecycle import (
@@ -35,8 +35,19 @@ def arn_of(name: str) -> str:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FinalMetric:
+    """The last value of an algorithm metric."""
+
+    value: float
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingJob:
-    """One training job at one moment. `request` is the CreateTrainingJob request as it came."""
+    """One training job at one moment. `request` is the CreateTrainingJob request as it came.
+
+    `final_metrics` alone is shared by all moments of a job: whoever reads its log writes there.
+    """
 
     name: str
     request: Mapping[str, Any]
@@ -50,6 +61,7 @@ class TrainingJob:
     billable_seconds: float = 0.0
     failure_reason: str | None = None
     selected_type: str | None = None
+    final_metrics: dict[str, FinalMetric] = field(default_factory=dict, compare=False)
 
     @property
     def arn(self) -> str:
