@@ -76,6 +76,14 @@ def request_for(name: str, *, work_seconds: int = 1800, **overrides: Any) -> dic
 # --- the client ---
 
 
+class CallError(RuntimeError):
+    """An answer that is an error."""
+
+    def __init__(self, body: bytes) -> None:
+        super().__init__(body[:500].decode(errors="replace"))
+        self.code = str(json.loads(body)["__type"]) if body.startswith(b"{") else "?"
+
+
 class Connection:
     """One connection, kept while the server keeps it."""
 
@@ -110,12 +118,12 @@ class Connection:
         if headers.get(b"connection", b"close" if is_old else b"").strip() == b"close":
             self.close()
         if status_line.split()[1] != b"200":
-            raise RuntimeError(f"{status_line!r}: {body[:500]!r}")
+            raise CallError(body)
         return body
 
     def call(self, operation: str, **params: Any) -> Any:
         self.send((operation, params))
-        return json.loads(self.receive())
+        return json.loads(self.receive() or b"{}")
 
     def close(self) -> None:
         if self._socket is not None:

@@ -43,10 +43,23 @@ def folder_prefix(uri: str) -> tuple[str, str]:
     return bucket, f"{key}/" if key else ""
 
 
+def let_moto_forget() -> None:
+    """moto holds all it ever made, deleted and overwritten objects too, for a dashboard of its own: a
+    checkpoint written a thousand times costs a thousand times its memory. From here on it does not.
+    """
+    from moto.core.common_models import BaseModel
+
+    def new(cls: type, *_: object, **__: object) -> Any:
+        return super(BaseModel, cls).__new__(cls)
+
+    BaseModel.__new__ = new
+
+
 class MotoObjects:
     """S3 in moto's backend, one call at a time: its key store knows no listing while others write."""
 
     def __init__(self) -> None:
+        let_moto_forget()
         self._lock = threading.RLock()
 
     def keys(self, bucket: str, prefix: str) -> list[str]:
