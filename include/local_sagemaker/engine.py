@@ -488,6 +488,7 @@ class Engine:
         run.stretch += 1
         self._discard_work(run)
         del self._runs[run.name]
+        self.market.note_end(run.name)
         self._drop_dead_events()
         job = self._job(run).entered(ends_as, self._now, message, price_ratio=run.price_ratio)
         self._save(job.ended(status, self._now, failure_reason=run.failure))

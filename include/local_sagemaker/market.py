@@ -163,7 +163,9 @@ class _TypeState:
     forced: bool | None = None
     away_until: datetime | None = None
     jobs: dict[str, int] = field(default_factory=dict)
-    fired: set[tuple[int, str]] = field(default_factory=set)
+    started: int = 0
+    #: By whom they concern: a job's name, or nothing for those that happen once.
+    fired: dict[str, set[int]] = field(default_factory=dict)
 
 
 class Market:
@@ -190,8 +192,16 @@ class Market:
 
     def note_spot_start(self, instance_type: str, job_name: str) -> None:
         """A spot job got instances: it is the n-th of its type that did."""
-        jobs = self._state(instance_type).jobs
-        jobs.setdefault(job_name, len(jobs) + 1)
+        state = self._state(instance_type)
+        if job_name not in state.jobs:
+            state.started += 1
+            state.jobs[job_name] = state.started
+
+    def note_end(self, job_name: str) -> None:
+        """The job is over: what was noted of it alone is not needed any more."""
+        for state in self._states.values():
+            state.jobs.pop(job_name, None)
+            state.fired.pop(job_name, None)
 
     def is_spot_available(self, instance_type: str, at: datetime) -> bool:
         state = self._state(instance_type)
@@ -239,14 +249,14 @@ class Market:
             (index, interruption)
             for index, interruption in enumerate(state.rule.interruptions)
             if _concerns(interruption, state.jobs.get(job_name))
-            and (index, _scope(interruption, job_name)) not in state.fired
+            and index not in state.fired.get(_scope(interruption, job_name), ())
         ]
 
     def fire(self, instance_type: str, index: int, job_name: str) -> Interruption:
         """Note that an interruption happened; returns it."""
         state = self._state(instance_type)
         interruption = state.rule.interruptions[index]
-        state.fired.add((index, _scope(interruption, job_name)))
+        state.fired.setdefault(_scope(interruption, job_name), set()).add(index)
         return interruption
 
     def _state(self, instance_type: str) -> _TypeState:
