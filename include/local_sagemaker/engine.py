@@ -45,6 +45,8 @@ STOP_GRACE_SECONDS = 120.0
 #: How long SageMaker takes to let a stopped job go, before and after it had instances.
 _STOP_WAITING_SECONDS = 60.0
 _STOP_DOWNLOADING_SECONDS = 5.0
+#: How long a job that met an internal error is Restarting (ours).
+_RESTART_SECONDS = 60.0
 
 #: Real time. While the clock jumps, callers get their turn that often, and that long.
 _TURN_SECONDS = 0.005
@@ -52,7 +54,7 @@ _GIVE_WAY_SECONDS = 0.0005
 #: And eight for each job alive.
 _DEAD_EVENTS_AT_MOST = 1000
 
-# Messages as seen in the wild, except Interrupted, whose text is not known.
+# Messages as seen in the wild, except Interrupted, Restarting and max pending, whose texts are not known.
 STARTING = "Starting the training job"
 PREPARING = "Preparing the instances for training"
 NO_SPOT = "Insufficient capacity error from EC2 while launching instances, retrying!"
@@ -60,6 +62,8 @@ PENDING = "Training job waiting for capacity"
 DOWNLOADING = "Downloading input data"
 TRAINING = "Training image download completed. Training in progress."
 INTERRUPTED = "Training job interrupted: the Spot instances were reclaimed"
+RESTARTING = "Restarting the training job after an internal error"
+MAX_PENDING_EXCEEDED = "Training job pending time exceeded MaxPendingTimeInSeconds provided"
 UPLOADING = "Uploading generated training model"
 STOPPING = "Stopping the training job"
 ENDINGS = {
@@ -103,6 +107,8 @@ class _Run:
     then: Callable[[], None] | None = None
     ends_as: SecondaryStatus = S.COMPLETED
     failure: str | None = None
+    ending_message: str | None = None
+    retries: int = 0
 
 
 @dataclass(order=True, slots=True)
@@ -358,6 +364,11 @@ class Engine:
         else:
             self._enter(run, S.PENDING, PENDING)
         rule = self._rule(job)
+        if job.max_pending_seconds is not None:
+            since = self._job(run).transitions[-1].started_at
+            left = job.max_pending_seconds + rule.enforcement_lag_seconds
+            left -= (self._now - since).total_seconds()
+            self._after(run, max(0.0, left), lambda: self._end_pending(run))
         if rule.shortage is Shortage.FAIL:
             self._after(run, rule.fail_after_seconds, lambda: self._fail(run, NO_CAPACITY_FAILURE))
 
@@ -405,7 +416,32 @@ class Engine:
             for index, interruption in self.market.interruptions_for(run.instance_type, run.name):
                 if interruption.after_seconds is not None:
                     self._after(run, interruption.after_seconds, self._interruption(run, index))
+        if run.instance_type:
+            for index, seconds in self.market.internal_errors_for(run.instance_type, run.name):
+                self._after(run, seconds, self._internal_error(run, index))
         run.work.start()
+
+    def _internal_error(self, run: _Run, index: int) -> Callable[[], None]:
+        return lambda: self._break_down(run, index)
+
+    def _break_down(self, run: _Run, index: int) -> None:
+        """An internal error of AWS: instances and processes are gone; the RetryStrategy says what then."""
+        instance_type = run.instance_type or ""
+        if index not in dict(self.market.internal_errors_for(instance_type, run.name)):
+            return
+        self.market.note_internal_error(instance_type, index, run.name)
+        if run.retries >= self._job(run).retry_attempts:
+            self._fail(run, INTERNAL_FAILURE)
+            return
+        run.retries += 1
+        run.stretch += 1
+        self._discard_work(run)
+        self._enter(run, S.RESTARTING, RESTARTING)
+        self._after(run, _RESTART_SECONDS, lambda: self._resume(run))
+
+    def _end_pending(self, run: _Run) -> None:
+        run.ending_message = MAX_PENDING_EXCEEDED
+        self._stop(run, S.STOPPED)
 
     def _interruption(self, run: _Run, index: int) -> Callable[[], None]:
         return lambda: self._fire_interruption(run, index)
@@ -483,6 +519,7 @@ class Engine:
     def _end(self, run: _Run) -> None:
         ends_as = S.FAILED if run.failure else run.ends_as
         status, message = ENDINGS[ends_as]
+        message = run.ending_message or message
         self._unwait(run)
         run.phase += 1
         run.stretch += 1

@@ -21,6 +21,9 @@ overrides them:
                                                 # stays away for 20 minutes (default: it is back at once)
           - {after: 10m, job: 2}                # time in status Training in one stretch
           - {after: 10m, job: each}
+        internal_errors:       # each fires once: InternalServerError after that time in status Training,
+          - {after: 10m}       # for the first job that gets there, spot or not; or once for each job. A job
+          - {after: 2m, job: each}             # with a RetryStrategy restarts as often as that says
         on_demand:
           capacity: [{from: 0m, to: 1h, available: false}]
           shortage: fail       # or wait, the default: Pending until there is capacity
@@ -104,6 +107,7 @@ class TypeRule:
     enforcement_lag_seconds: float = 60.0
     spot_changes: Callable[[str], Changes] | None = None
     interruptions: tuple[Interruption, ...] = ()
+    internal_errors: tuple[Interruption, ...] = ()
     on_demand_changes: Callable[[str], Changes] | None = None
     shortage: Shortage = Shortage.WAIT
     fail_after_seconds: float = 600.0
@@ -166,6 +170,7 @@ class _TypeState:
     started: int = 0
     #: By whom they concern: a job's name, or nothing for those that happen once.
     fired: dict[str, set[int]] = field(default_factory=dict)
+    failed: dict[str, set[int]] = field(default_factory=dict)
 
 
 class Market:
@@ -202,6 +207,7 @@ class Market:
         for state in self._states.values():
             state.jobs.pop(job_name, None)
             state.fired.pop(job_name, None)
+            state.failed.pop(job_name, None)
 
     def is_spot_available(self, instance_type: str, at: datetime) -> bool:
         state = self._state(instance_type)
@@ -258,6 +264,20 @@ class Market:
         interruption = state.rule.interruptions[index]
         state.fired.setdefault(_scope(interruption, job_name), set()).add(index)
         return interruption
+
+    def internal_errors_for(self, instance_type: str, job_name: str) -> list[tuple[int, float]]:
+        """The internal errors this job may still meet: number, and seconds in status Training."""
+        state = self._state(instance_type)
+        return [
+            (index, error.after_seconds or 0.0)
+            for index, error in enumerate(state.rule.internal_errors)
+            if index not in state.failed.get(_scope(error, job_name), ())
+        ]
+
+    def note_internal_error(self, instance_type: str, index: int, job_name: str) -> None:
+        state = self._state(instance_type)
+        scope = _scope(state.rule.internal_errors[index], job_name)
+        state.failed.setdefault(scope, set()).add(index)
 
     def _state(self, instance_type: str) -> _TypeState:
         state = self._states.get(instance_type)
@@ -373,7 +393,7 @@ def _find(name_or_path: str) -> Path:
 
 _RULE_KEYS = {
     "origin", "available", "price_ratio", "launch", "download", "upload", "enforcement_lag",
-    "capacity", "trace", "random", "interruptions", "on_demand", "quota",
+    "capacity", "trace", "random", "interruptions", "internal_errors", "on_demand", "quota",
 }  # fmt: skip
 
 
@@ -418,6 +438,10 @@ class _Reader:
             changed["spot_changes"] = None
         if "interruptions" in rule:
             changed["interruptions"] = self._interruptions(where + "interruptions", rule["interruptions"])
+        if "internal_errors" in rule:
+            changed["internal_errors"] = self._internal_errors(
+                where + "internal_errors", rule["internal_errors"]
+            )
         changed |= self._on_demand(where + "on_demand", rule.get("on_demand"))
         changed |= self._quota(where + "quota", rule.get("quota"))
         assert set(changed) <= {f.name for f in fields(TypeRule)}  # noqa: S101  (a typo here, not in the file)
@@ -503,6 +527,17 @@ class _Reader:
             job=job,
             away_seconds=self._duration(f"{where}.away", entry.get("away", 0)),
         )
+
+    def _internal_errors(self, where: str, content: Any) -> tuple[Interruption, ...]:
+        errors = []
+        for index, entry in enumerate(self._list(where, content)):
+            at = f"{where}[{index}]"
+            error = self._mapping(at, entry, {"after", "job"}, needed={"after"})
+            if error.get("job", "each") != "each":
+                self._complain(f"{at}.job", error["job"], "give `each`, or leave it out for the first job")
+            seconds = self._duration(f"{at}.after", error["after"])
+            errors.append(Interruption(after_seconds=seconds, job=error.get("job")))
+        return tuple(errors)
 
     def _on_demand(self, where: str, content: Any) -> dict[str, Any]:
         if content is None:

@@ -118,6 +118,14 @@ class TrainingJob:
         return (self.request.get("StoppingCondition") or {}).get("MaxWaitTimeInSeconds")
 
     @property
+    def max_pending_seconds(self) -> int | None:
+        return (self.request.get("StoppingCondition") or {}).get("MaxPendingTimeInSeconds")
+
+    @property
+    def retry_attempts(self) -> int:
+        return int((self.request.get("RetryStrategy") or {}).get("MaximumRetryAttempts") or 0)
+
+    @property
     def environment(self) -> Mapping[str, str]:
         return self.request.get("Environment") or {}
 
