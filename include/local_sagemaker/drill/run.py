@@ -30,7 +30,7 @@ from include.local_sagemaker.market import MarketSpec, TypeRule
 from include.local_sagemaker.server import LocalSageMaker
 
 from .observe import Run, RunKind, Stretch, find_checkpoint_kinds, tell_story
-from .watch import Watch, watch_folder
+from .watch import Watch, count_saved, watch_folder
 
 if TYPE_CHECKING:
     from .plan import Plan
@@ -41,8 +41,8 @@ _BUCKET = "spot-drill"
 _DAY_SECONDS = 86400
 _TERMINAL = ("Completed", "Failed", "Stopped")
 _KEPT_LINES = 20_000
-#: SIGKILL comes in the middle of the run, or later, if there is no checkpoint by then.
-_KILL_SHARE, _LAST_KILL_SHARE = 0.5, 0.95
+#: SIGKILL comes in the middle of the run, or later, if not half of the checkpoints are there by then.
+_KILL_SHARE, _LAST_KILL_SHARE = 0.5, 1.5
 
 Progress = Callable[[str], None]
 
@@ -72,7 +72,8 @@ def carry_out(plan: Plan, tell: Progress) -> tuple[Run, ...]:
 
         at = _KILL_SHARE * whole
         tell(f"killed by SIGKILL without a warning, at {at:.1f} s")
-        blow = Blow(at_seconds=at, patient_until_seconds=_LAST_KILL_SHARE * whole)
+        saves = max(1, count_saved(first.stretches[0].events) // 2)
+        blow = Blow(at_seconds=at, after_saves=saves, patient_until_seconds=_LAST_KILL_SHARE * whole)
         killed = lab.run(RunKind.KILLED, "killed without a warning", blow=blow)
         runs.append(killed)
         tell(_sum_up(killed))
@@ -104,8 +105,10 @@ class Blow:
 
     at_seconds: float
     notice_seconds: float = 0.0
+    after_saves: int = 0
+    """It waits for so many files to be saved..."""
     patient_until_seconds: float = 0.0
-    """Until then it waits for a first checkpoint."""
+    """... but not longer than this."""
 
 
 @dataclass(slots=True)
@@ -179,8 +182,8 @@ class Recorder:
                 self._lock.wait(min(0.5, max(0.0, min(due, last) - time.monotonic())))
         return False
 
-    def has_saved(self, job_name: str) -> bool:
-        return self._current[job_name].watch.has_saved()
+    def count_saved(self, job_name: str) -> int:
+        return self._current[job_name].watch.count_saved()
 
 
 class Lab:
@@ -247,7 +250,7 @@ class Lab:
         """
         name = f"drill-{self._count}-{killed.kind}"
         folder = self._recorder.restored_folder(name)
-        if not killed.was_interrupted or not folder.exists():
+        if not killed.is_completed or not killed.was_interrupted or not folder.exists():
             return None
         saves = [save.name for save in tell_story(killed.stretches[0], kinds).saves]
         there = {n: (folder / n).stat().st_size for n in saves if (folder / n).is_file()}
@@ -281,7 +284,8 @@ class Lab:
     def _strike(self, name: str, blow: Blow) -> None:
         at = blow.at_seconds
         while self._recorder.wait_for(name, at, limit_seconds=self.limit_seconds):
-            if at >= blow.patient_until_seconds or self._recorder.has_saved(name):
+            is_ready = self._recorder.count_saved(name) >= blow.after_saves
+            if is_ready or at >= blow.patient_until_seconds:
                 body = {
                     "training_job_name": name,
                     "notice_seconds": max(0, round(blow.notice_seconds * SPEED)),

@@ -361,8 +361,8 @@ def _judge_resume(facts: _Facts) -> Check:
     judged = [
         (run, has_resumed(run, facts.first, facts.kinds)) for run in facts.resumable if run.is_completed
     ]
-    over = [run for run, resumed in judged if resumed is False and run.kind is RunKind.INTERRUPTED]
-    over = over or [run for run, resumed in judged if resumed is False and not facts.of(RunKind.INTERRUPTED)]
+    with_warning = [(run, resumed) for run, resumed in judged if run.kind is RunKind.INTERRUPTED]
+    over = [run for run, resumed in with_warning or judged if resumed is False]
     if over:
         after = over[0].stretches[-1]
         has_read = "it read the checkpoint" if after.files_read() else "it never read the checkpoint"
@@ -544,7 +544,9 @@ def _judge_writes(facts: _Facts) -> Check:
     question = Question.ATOMIC
     if facts.why_not:
         return _skip(question, facts.why_not)
-    saves = [save for run in facts.runs for stretch in run.stretches for save in facts.saves(stretch)]
+    # What comes after a torn checkpoint may rightly write over it.
+    whole = [run for run in facts.runs if run.kind is not RunKind.TORN]
+    saves = [save for run in whole for stretch in run.stretches for save in facts.saves(stretch)]
     overwritten = sorted({save.name for save in saves if save.arrival is Arrival.OVERWRITTEN})
     in_place = sorted({save.name for save in saves if save.arrival is Arrival.NEW_IN_PLACE})
     cut = [

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 
 class Happening(StrEnum):
@@ -48,12 +48,17 @@ class FileEvent:
     name: str
 
 
+def count_saved(events: Iterable[FileEvent]) -> int:
+    """How many times a file was completed."""
+    return sum(event.what in (Happening.CLOSED, Happening.ARRIVED) for event in events)
+
+
 class Watch(Protocol):
     def stop(self) -> tuple[FileEvent, ...]:
         """Stop watching; everything that happened until now."""
 
-    def has_saved(self) -> bool:
-        """Whether a file was completed so far."""
+    def count_saved(self) -> int:
+        """How many times a file was completed so far."""
 
 
 def watch_folder(folder: Path) -> Watch:
@@ -78,8 +83,8 @@ class _Events:
         self._thread.join()
         return tuple(self._events)
 
-    def has_saved(self) -> bool:
-        return any(event.what in (Happening.CLOSED, Happening.ARRIVED) for event in tuple(self._events))
+    def count_saved(self) -> int:
+        return count_saved(tuple(self._events))
 
     def _loop(self) -> None:
         raise NotImplementedError

@@ -1,0 +1,140 @@
+"""For pytest: a local SageMaker to test against, and the spot drill as something to assert on.
+
+    pytest_plugins = ["include.local_sagemaker.pytest_plugin"]   # in conftest.py, or: pytest -p include...
+
+`local_sagemaker` is a running server; `spot_drill` drills a training script. docs/testing-your-training.md.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+
+from .drill.verdict import Verdict, read_verdict
+from .process import ENVIRONMENT, ServerHandle, module_command, module_environment, serve
+
+_MARKER = "local_sagemaker"
+_CLEARED = ("AWS_PROFILE", "AWS_SESSION_TOKEN")
+
+
+class DrillNotRunError(ValueError):
+    """The drill could not be tried; the text says why."""
+
+
+class SpotDrill(Protocol):
+    def __call__(
+        self,
+        script: str | os.PathLike[str],
+        *,
+        entry_point: str | None = None,
+        data: str | os.PathLike[str] | None = None,
+        hyperparameters: Mapping[str, object] | None = None,
+        interrupt_at: Sequence[str] = (),
+        checkpoint_every: str | None = None,
+        grace: str | None = None,
+        python: str | os.PathLike[str] | None = None,
+        image: str | None = None,
+        compare: str | None = None,
+        timeout: str | None = None,
+    ) -> Verdict:
+        """Drill a script; the arguments are the options of the command line."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line(
+        "markers",
+        f"{_MARKER}(market=..., speed=..., price_ratio=..., images=...): the fixture {_MARKER} starts a "
+        "server of its own with these options of the command line",
+    )
+
+
+@pytest.fixture(scope="session")
+def local_sagemaker_session() -> Iterator[ServerHandle]:
+    """One server for the whole session, for what is expensive to set up; nothing empties it but you."""
+    with serve() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def _shared_local_sagemaker() -> Iterator[ServerHandle]:
+    with serve(speed=600) as server:
+        yield server
+
+
+@pytest.fixture
+def local_sagemaker(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[ServerHandle]:
+    """An empty local SageMaker, with AWS_ENDPOINT_URL, credentials and region set to it.
+
+    Ten simulated minutes a second. Shared between tests and emptied before each; with the marker
+    `local_sagemaker(market=..., speed=...)` a test gets a server of its own.
+    """
+    marker = request.node.get_closest_marker(_MARKER)
+    if marker and marker.kwargs:
+        with serve(**{"speed": 600, **marker.kwargs}) as server:
+            _point_to(server, monkeypatch)
+            yield server
+        return
+    server = request.getfixturevalue("_shared_local_sagemaker")
+    server.reset()
+    _point_to(server, monkeypatch)
+    yield server
+
+
+def _point_to(server: ServerHandle, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"AWS_ENDPOINT_URL": server.url, **ENVIRONMENT}.items():
+        monkeypatch.setenv(name, value)
+    for name in _CLEARED:
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def spot_drill(tmp_path_factory: pytest.TempPathFactory) -> SpotDrill:
+    """`assert spot_drill("train.py", data="data", interrupt_at=["50%"]).resumed`."""
+
+    def drill(
+        script: str | os.PathLike[str],
+        *,
+        hyperparameters: Mapping[str, object] | None = None,
+        interrupt_at: Sequence[str] = (),
+        **options: str | os.PathLike[str] | None,
+    ) -> Verdict:
+        report = tmp_path_factory.mktemp("drill") / "verdict.json"
+        arguments = [os.fspath(script), "--json", str(report)]
+        arguments += [f"--hyperparameter={name}={value}" for name, value in (hyperparameters or {}).items()]
+        arguments += [f"--interrupt-at={when}" for when in interrupt_at]
+        arguments += [
+            f"--{name.replace('_', '-')}={os.fspath(value)}"
+            for name, value in options.items()
+            if value is not None
+        ]
+        return _run_drill(arguments, report)
+
+    return drill
+
+
+def _run_drill(arguments: list[str], report: Path) -> Verdict:
+    process = subprocess.Popen(
+        module_command("drill", *arguments),
+        env=module_environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    with process:
+        try:
+            _, told = process.communicate()
+        except BaseException:
+            process.terminate()  # which cleans up, and a kill would not
+            process.wait(timeout=30)
+            raise
+    if not report.exists():
+        raise DrillNotRunError(f"The drill could not be tried: {told.strip()}")
+    return read_verdict(json.loads(report.read_text(encoding="utf-8")))

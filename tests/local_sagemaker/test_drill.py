@@ -1,0 +1,186 @@
+"""The drill as people run it: scripts with one fault each, wrong options, and what is left behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from include.flight_delays.data import prepare_channels
+from include.flight_delays.package import TRAINING_FOLDER
+from include.local_sagemaker.__main__ import main
+
+from .support import ROOT, wait_until
+
+TRAINEE = Path(__file__).with_name("trainee.py")
+FAULTS = {
+    "none": [],
+    "fails": ["runs"],
+    "no-checkpoint": ["checkpoints"],
+    "never-resumes": ["resume"],
+    "fails-on-restart": ["resume"],
+    "overwrites": ["atomic writes"],
+    "deletes-first": ["keeps a checkpoint"],
+    "loses-random-state": ["same model"],
+    "trusts-checkpoints": ["torn checkpoint"],
+}
+
+
+def _command(*arguments: object) -> list[str]:
+    return [sys.executable, "-m", "include.local_sagemaker", "drill", *(str(each) for each in arguments)]
+
+
+def _drill(*arguments: object, **options: Any) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        _command(*arguments), cwd=ROOT, capture_output=True, text=True, timeout=120, **options
+    )
+
+
+class Done:
+    """A drill that is over."""
+
+    def __init__(self, process: subprocess.CompletedProcess[str], report: Path) -> None:
+        self.status = process.returncode
+        self.text = process.stdout
+        self.progress = process.stderr
+        self.verdict: dict[str, Any] = json.loads(report.read_text())
+
+    def asked(self, result: str) -> list[str]:
+        return [check["question"] for check in self.verdict["checks"] if check["result"] == result]
+
+    def seen(self, question: str) -> str:
+        return next(str(check["seen"]) for check in self.verdict["checks"] if check["question"] == question)
+
+
+@pytest.fixture(scope="module")
+def drills(training_python: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Done]]:
+    """The drill of every fault, several at a time: they sleep most of the time."""
+    folder = tmp_path_factory.mktemp("drills")
+
+    def drill(fault: str) -> Done:
+        report = folder / f"{fault}.json"
+        options = ["--interrupt-at=70%", f"--hyperparameter=fault={fault}", "--python", training_python]
+        return Done(_drill(TRAINEE, "--json", report, *options), report)
+
+    with ThreadPoolExecutor(max_workers=4) as pool:
+        running: dict[str, Future[Done]] = {fault: pool.submit(drill, fault) for fault in FAULTS}
+        yield lambda fault: running[fault].result()
+
+
+@pytest.mark.parametrize(("fault", "failures"), FAULTS.items())
+def test_each_fault_of_a_script_is_found_and_no_other(
+    drills: Callable[[str], Done], fault: str, failures: list[str]
+) -> None:
+    done = drills(fault)
+    assert done.asked("fail") == failures, done.text
+    assert done.status == (1 if failures else 0)
+    assert done.verdict["passed"] is not bool(failures)
+    assert done.verdict["exit_status"] == done.status
+
+
+def test_a_script_that_is_fit_for_spot_is_told_so(drills: Callable[[str], Done]) -> None:
+    done = drills("none")
+    assert done.text.startswith("Spot drill of trainee.py: PASS")
+    assert done.asked("skip") == []
+    assert "resuming from step" in done.seen("resume")
+    assert "fell back to an earlier one" in done.seen("torn checkpoint")
+    assert "uninterrupted run of trainee.py" in done.progress
+
+
+def test_a_failure_comes_with_what_to_change_and_the_end_of_the_log(drills: Callable[[str], Done]) -> None:
+    assert "-> Write to another name in the same folder" in drills("overwrites").text
+    assert "weights.json has other bytes" in drills("loses-random-state").seen("same model")
+    failed = drills("fails").text
+    assert "no such column: price" in failed
+    assert "The run uninterrupted ended Failed" in failed
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["missing.py"], "There is no missing.py"),
+        ([TRAINEE.parent], "has no train.py: name the script in it with --entry-point"),
+        ([TRAINEE, "--entry-point", "x.py"], "is for a folder"),
+        ([TRAINEE, "--interrupt-at", "130%"], "above 0% and below 100%"),
+        ([TRAINEE, "--interrupt-at", "soon"], "give a share such as 30% or a time such as 20s"),
+        ([TRAINEE, "--checkpoint-every", "often"], "--checkpoint-every is 'often'"),
+        ([TRAINEE, "--timeout", "10%"], "give a time above zero"),
+        ([TRAINEE, "--hyperparameter", "epochs"], "give NAME=VALUE"),
+        ([TRAINEE, "--data", "nowhere"], "--data nowhere does not exist"),
+        ([TRAINEE, "--json", "nowhere/verdict.json"], "there is no folder"),
+        ([TRAINEE, "--python", "/bin/false"], "has no sagemaker_training"),
+        ([TRAINEE, "--python", "/nowhere/python"], "cannot be run"),
+        ([TRAINEE, "--speed", "3"], "unrecognized arguments: --speed 3"),
+        ([], "the following arguments are required: script"),
+    ],
+)
+def test_what_cannot_be_drilled_is_told_and_nothing_runs(
+    arguments: list[object], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["drill", *(str(each) for each in arguments)])
+    assert ended.value.code == 2
+    said = capsys.readouterr()
+    assert told in " ".join(said.err.split())
+    assert said.out == ""
+
+
+def test_a_drill_that_is_ended_leaves_nothing_behind(training_python: str, tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        _command(TRAINEE, "--hyperparameter=steps=2000", "--python", training_python),
+        cwd=ROOT,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        started: list[psutil.Process] = []
+
+        def has_started() -> bool:
+            started[:] = psutil.Process(process.pid).children(recursive=True)
+            return any("trainee.py" in " ".join(_command_of(each)) for each in started)
+
+        wait_until(has_started, limit_seconds=30)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=20) == 128 + signal.SIGTERM
+    finally:
+        process.kill()
+        process.wait()
+    wait_until(lambda: not any(each.is_running() and each.status() != "zombie" for each in started))
+    assert [path.name for path in tmp_path.iterdir()] == []
+
+
+def test_the_projects_own_training_is_fit_for_spot(training_python: str, tmp_path: Path) -> None:
+    channels = prepare_channels("2013-06-03", tmp_path / "data", weeks=2)
+    shutil.rmtree(channels.holdout.uri)  # kept from the training
+    wanted = {"num_round": 240, "checkpoint_every": 10, "log_every": 60, "max_depth": 4, "nthread": 1}
+    report = tmp_path / "verdict.json"
+    process = _drill(
+        TRAINING_FOLDER,
+        *("--data", tmp_path / "data", "--json", report, "--python", training_python),
+        *(f"--hyperparameter={name}={value}" for name, value in wanted.items()),
+        *("--interrupt-at=60%", "--checkpoint-every=50%"),
+    )
+    assert process.returncode == 0, process.stdout + process.stderr
+    done = Done(process, report)
+    assert done.asked("fail") == done.asked("skip") == []
+    assert "resuming from round" in done.seen("resume")
+    assert "byte for byte" in done.seen("same model")
+    assert "fell back" in done.seen("torn checkpoint")
+
+
+def _command_of(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()
+    except psutil.Error:
+        return []

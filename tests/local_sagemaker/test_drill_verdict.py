@@ -1,0 +1,340 @@
+"""What the drill concludes from what it saw: pure, on runs made up here."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from include.local_sagemaker.drill.observe import (
+    Arrival,
+    Run,
+    RunKind,
+    Stretch,
+    find_checkpoint_kinds,
+    kind_of,
+    tell_story,
+)
+from include.local_sagemaker.drill.plan import BadPlanError, read_moment, read_seconds
+from include.local_sagemaker.drill.verdict import Result, Verdict, judge, read_verdict
+from include.local_sagemaker.drill.watch import FileEvent, Happening
+
+WHOLE_SECONDS = 10.0
+
+
+def _rename(at: float, name: str) -> list[FileEvent]:
+    return [
+        FileEvent(at, Happening.CREATED, "tmp"),
+        FileEvent(at, Happening.WRITTEN, "tmp"),
+        FileEvent(at, Happening.CLOSED, "tmp"),
+        FileEvent(at, Happening.LEFT, "tmp"),
+        FileEvent(at, Happening.ARRIVED, name),
+    ]
+
+
+def _write(at: float, name: str, *, is_new: bool = True) -> list[FileEvent]:
+    created = [FileEvent(at, Happening.CREATED, name)] if is_new else []
+    return [*created, FileEvent(at, Happening.WRITTEN, name), FileEvent(at, Happening.CLOSED, name)]
+
+
+def _steps(first: int, last: int, *, after: float = 0.0) -> list[FileEvent]:
+    """A checkpoint each second."""
+    return [event for n in range(first, last + 1) for event in _rename(n - first + 1 + after, f"step-{n}")]
+
+
+def _stretch(seconds: float, events: list[FileEvent], **overrides: Any) -> Stretch:
+    return Stretch(seconds=seconds, events=tuple(events), **overrides)
+
+
+def _first(**overrides: Any) -> Run:
+    defaults: dict[str, Any] = {
+        "kind": RunKind.UNINTERRUPTED,
+        "label": "uninterrupted",
+        "status": "Completed",
+        "stretches": (_stretch(WHOLE_SECONDS, _steps(1, 9)),),
+        "model": {"model": "a"},
+    }
+    return Run(**(defaults | overrides))
+
+
+def _interrupted(kind: RunKind = RunKind.INTERRUPTED, **overrides: Any) -> Run:
+    """Killed at 5.5 s, resumed from step 5."""
+    read = FileEvent(0.1, Happening.READ, "step-5")
+    second = _stretch(5.0, [read, *_steps(6, 9)], restored=("step-4", "step-5"))
+    defaults: dict[str, Any] = {
+        "kind": kind,
+        "label": str(kind),
+        "status": "Completed",
+        "stretches": (_stretch(5.5, _steps(1, 5), exit_code=None), second),
+        "model": {"model": "a"},
+    }
+    return Run(**(defaults | overrides))
+
+
+def _torn(**overrides: Any) -> Run:
+    defaults: dict[str, Any] = {
+        "kind": RunKind.TORN,
+        "label": "torn",
+        "status": "Completed",
+        "truncated": "step-5",
+        "stretches": (_stretch(6.0, _steps(5, 9), restored=("step-4", "step-5")),),
+        "model": {"model": "a"},
+    }
+    return Run(**(defaults | overrides))
+
+
+def _good(*more: Run) -> tuple[Run, ...]:
+    return (_first(), _interrupted(), _interrupted(RunKind.KILLED), _torn(), *more)
+
+
+def _results(verdict: Verdict, result: Result) -> list[str]:
+    return [str(check.question) for check in verdict.checks if check.result is result]
+
+
+def test_a_script_that_does_everything_right_passes_every_question() -> None:
+    verdict = judge("train.py", _good())
+    assert _results(verdict, Result.PASS) == [str(check.question) for check in verdict.checks]
+    assert verdict.exit_status(strict=True) == 0
+    assert verdict.passed
+    assert verdict.resumed
+    assert verdict.survives_sigkill
+    assert verdict.lost_seconds == pytest.approx(0.5)
+    assert verdict.lost_share == pytest.approx(0.05)
+
+
+def test_a_run_that_starts_over_saves_all_its_checkpoints_again() -> None:
+    over = _stretch(10.0, _steps(1, 9), restored=("step-4", "step-5"))
+    verdict = judge("train.py", (_first(), _interrupted(stretches=(_interrupted().stretches[0], over))))
+    assert verdict.failures == ("resume",)
+    assert "it never read the checkpoint, saved 9 checkpoint files again" in verdict.check("resume").seen
+    assert verdict.lost_seconds == pytest.approx(5.5)
+
+
+def test_with_one_checkpoint_the_clock_tells_whether_it_was_used() -> None:
+    first = _first(stretches=(_stretch(WHOLE_SECONDS, _rename(5.0, "step-1")),))
+    before = _stretch(6.0, _rename(5.0, "step-1"), exit_code=None)
+    for seconds, resumed in ((5.2, True), (9.8, False)):
+        after = _stretch(seconds, _rename(seconds - 0.5, "step-1"), restored=("step-1",))
+        verdict = judge("train.py", (first, _interrupted(stretches=(before, after))))
+        assert verdict.resumed is resumed
+
+
+def test_interruptions_before_the_first_checkpoint_prove_nothing() -> None:
+    early = (_stretch(0.5, [], exit_code=None), _stretch(WHOLE_SECONDS, _steps(1, 9)))
+    verdict = judge("train.py", (_first(), _interrupted(stretches=early)))
+    assert verdict.check("resume").result is Result.WARN
+    assert not verdict.resumed
+    assert "before the first checkpoint" in verdict.check("work lost").seen
+
+
+def test_without_a_checkpoint_there_is_one_failure_and_nothing_else_is_judged() -> None:
+    verdict = judge("train.py", (_first(stretches=(_stretch(WHOLE_SECONDS, []),)),))
+    assert verdict.failures == ("checkpoints",)
+    assert len(_results(verdict, Result.SKIP)) == 8
+
+
+@pytest.mark.parametrize(
+    ("status", "advice"), [("Failed", "without interruptions first"), ("TimedOut", "--timeout")]
+)
+def test_a_script_that_does_not_run_at_all_fails_that_question_only(status: str, advice: str) -> None:
+    verdict = judge("train.py", (_first(status=status, failure="AlgorithmError: no column"),))
+    assert verdict.failures == ("runs",)
+    assert advice in verdict.check("runs").change
+    assert "no column" in str(verdict)
+
+
+def test_promised_checkpoints_that_do_not_come_are_a_failure() -> None:
+    assert judge("train.py", _good(), checkpoint_every_seconds=lambda _: 1.0).checkpointed
+    late = judge("train.py", _good(), checkpoint_every_seconds=lambda whole: 0.04 * whole)
+    assert late.failures == ("checkpoints",)
+    assert "One was expected every 0.4 s" in late.check("checkpoints").seen
+
+
+def test_a_checkpoint_overwritten_in_place_fails_and_a_new_one_in_place_warns_if_a_torn_one_is_survived() -> (
+    None
+):
+    for is_new, result in ((False, Result.FAIL), (True, Result.WARN)):
+        events = [*_write(1.0, "step-1"), *_write(2.0, "step-2" if is_new else "step-1", is_new=is_new)]
+        run = _first(stretches=(_stretch(WHOLE_SECONDS, [*events, *_steps(3, 9, after=2.0)]),))
+        verdict = judge("train.py", (run, *_good()[1:]))
+        assert verdict.check("atomic writes").result is result
+    crashed = _torn(status="Failed", failure="AlgorithmError: truncated")
+    verdict = judge("train.py", (run, *_good()[1:-1], crashed))
+    assert verdict.failures == ("atomic writes", "torn checkpoint")
+
+
+def test_a_temporary_file_cut_off_by_the_kill_is_no_fault() -> None:
+    events = [
+        *_steps(1, 5),
+        FileEvent(5.4, Happening.CREATED, "tmp"),
+        FileEvent(5.4, Happening.WRITTEN, "tmp"),
+    ]
+    run = _interrupted()
+    cut = dataclasses.replace(run, stretches=(_stretch(5.5, events, exit_code=None), run.stretches[1]))
+    assert judge("train.py", (_first(), cut)).writes_atomically
+
+
+def test_files_that_are_never_read_back_are_no_checkpoints() -> None:
+    log = [event for at in (1.0, 2.0, 3.0) for event in _write(at, "metrics.csv", is_new=at == 1.0)]
+    run = _first(stretches=(_stretch(WHOLE_SECONDS, [*_steps(1, 9), *log]),))
+    assert judge("train.py", (run, *_good()[1:])).writes_atomically
+    assert find_checkpoint_kinds((run,)) == {"step-#", "metrics.csv"}
+    assert find_checkpoint_kinds((run, _interrupted())) == {"step-#"}
+
+
+def test_deleting_the_last_checkpoint_before_the_next_is_there_fails() -> None:
+    events = [*_steps(1, 1), FileEvent(1.5, Happening.DELETED, "step-1"), *_steps(2, 9, after=1.0)]
+    verdict = judge("train.py", (_first(stretches=(_stretch(WHOLE_SECONDS, events),)), *_good()[1:]))
+    assert verdict.failures == ("keeps a checkpoint",)
+    assert "for up to 0.50 s" in verdict.check("keeps a checkpoint").seen
+
+
+def test_clearing_the_folder_at_the_end_is_no_fault() -> None:
+    events = [*_steps(1, 1), FileEvent(9.9, Happening.DELETED, "step-1")]
+    assert tell_story(_stretch(WHOLE_SECONDS, events), frozenset({"step-#"})).gaps == ()
+    killed = tell_story(_stretch(WHOLE_SECONDS, events, exit_code=None), frozenset({"step-#"}))
+    assert [gap.ended_at for gap in killed.gaps] == [None]
+
+
+def test_another_model_fails_if_undisturbed_runs_agree_and_warns_if_they_do_not() -> None:
+    other = _interrupted(model={"model": "b"})
+    for again, result in (("a", Result.FAIL), ("c", Result.WARN)):
+        runs = (_first(), other, _torn(), _first(label="again", model={"model": again}))
+        check = judge("train.py", runs).check("same model")
+        assert check.result is result
+        assert "model has other bytes" in check.seen
+
+
+def test_a_missing_file_is_named_and_never_excused() -> None:
+    runs = (_first(model={"model": "a", "labels": "x"}), _interrupted(), _first(model={"model": "b"}))
+    check = judge("train.py", runs).check("same model")
+    assert check.result is Result.FAIL
+    assert "labels is missing" in check.seen
+
+
+def test_the_users_own_comparison_replaces_that_of_the_bytes() -> None:
+    for accepted, result in ((True, Result.PASS), (False, Result.FAIL)):
+        run = _interrupted(model={"model": "b"}, compared=(accepted, "rmse differs by 0.1"))
+        check = judge("train.py", (_first(), run)).check("same model")
+        assert check.result is result
+        assert "rmse differs by 0.1" in check.seen
+
+
+def test_a_torn_checkpoint_must_not_crash_nor_be_used_and_starting_over_is_a_warning() -> None:
+    for run, result in (
+        (_torn(status="Failed", failure="AlgorithmError: bad"), Result.FAIL),
+        (_torn(model={"model": "z"}), Result.FAIL),
+        (_torn(stretches=(_stretch(WHOLE_SECONDS, _steps(1, 9), restored=("step-5",)),)), Result.WARN),
+    ):
+        verdict = judge("train.py", (*_good()[:-1], run))
+        assert verdict.check("torn checkpoint").result is result
+        assert set(verdict.failures) <= {"torn checkpoint"}
+
+
+def test_who_saves_only_when_warned_does_not_survive_sigkill() -> None:
+    killed = (_stretch(5.0, [], exit_code=None), _stretch(WHOLE_SECONDS, _steps(1, 9)))
+    verdict = judge("train.py", (_first(), _interrupted(), _interrupted(RunKind.KILLED, stretches=killed)))
+    assert verdict.failures == ("sigkill",)
+    failed = _interrupted(RunKind.KILLED, status="Failed", failure="AlgorithmError: half a file")
+    assert judge("train.py", (_first(), _interrupted(), failed)).failures == ("sigkill",)
+
+
+def test_a_restart_that_takes_most_of_the_run_is_a_warning() -> None:
+    run = _interrupted()
+    slow = dataclasses.replace(
+        run,
+        stretches=(
+            run.stretches[0],
+            dataclasses.replace(run.stretches[1], events=tuple(_steps(6, 9, after=7.0))),
+        ),
+    )
+    verdict = judge("train.py", (_first(), slow))
+    assert verdict.check("restart time").result is Result.WARN
+
+
+def test_warnings_count_only_where_they_are_asked_to() -> None:
+    lossy = _interrupted()
+    first = dataclasses.replace(lossy.stretches[0], seconds=9.0)
+    verdict = judge("train.py", (_first(), dataclasses.replace(lossy, stretches=(first, lossy.stretches[1]))))
+    assert verdict.warnings == ("work lost",)
+    assert (verdict.exit_status(), verdict.exit_status(strict=True)) == (0, 1)
+
+
+def test_a_verdict_survives_json() -> None:
+    verdict = judge("train.py", (*_good()[:-1], _torn(status="Failed", failure="AlgorithmError: bad")))
+    assert read_verdict(json.loads(json.dumps(verdict.as_json()))) == verdict
+
+
+def test_every_failure_says_what_to_change() -> None:
+    bad = (
+        _first(),
+        _interrupted(model={"model": "b"}),
+        _interrupted(RunKind.KILLED, status="Failed"),
+        _torn(status="Failed"),
+    )
+    for check in judge("train.py", bad).checks:
+        if check.result in (Result.FAIL, Result.WARN):
+            assert check.change, check.question
+
+
+def test_saves_are_told_by_how_they_came() -> None:
+    events = [
+        *_rename(1, "a1"),
+        *_write(2, "a2"),
+        *_write(3, "a2", is_new=False),
+        FileEvent(4, Happening.WRITTEN, "a1"),
+    ]
+    story = tell_story(_stretch(5, events), frozenset({"a#"}))
+    assert [(save.name, save.arrival) for save in story.saves] == [
+        ("a1", Arrival.RENAMED),
+        ("a2", Arrival.NEW_IN_PLACE),
+        ("a2", Arrival.OVERWRITTEN),
+    ]
+    assert story.unfinished == ("a1",)
+
+
+def test_what_the_upload_reads_is_not_taken_for_the_script() -> None:
+    events = [*_write(1, "step-5", is_new=False), FileEvent(2, Happening.READ, "step-5")]
+    assert _stretch(3, events, restored=("step-5",)).files_read() == frozenset()
+    assert _stretch(3, events[::-1], restored=("step-5",)).files_read() == {"step-5"}
+
+
+_NAMES = st.sampled_from(["step-1", "step-2", "other", "tmp"])
+_EVENTS = st.lists(st.tuples(st.sampled_from(Happening), _NAMES), max_size=30)
+
+
+@given(_EVENTS, st.sampled_from([0, None]))
+def test_no_order_of_events_breaks_the_story(
+    events: list[tuple[Happening, str]], exit_code: int | None
+) -> None:
+    told = [FileEvent(float(at), what, name) for at, (what, name) in enumerate(events)]
+    stretch = _stretch(100.0, told, exit_code=exit_code, restored=("step-1",))
+    run = _interrupted(stretches=(_interrupted().stretches[0], stretch))
+    verdict = judge("train.py", (_first(), run))
+    assert all(
+        save.name in {name for _, name in events} for save in tell_story(stretch, frozenset({"step-#"})).saves
+    )
+    assert 0 <= verdict.lost_share <= 1
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("30%", 3.0), ("0.5%", 0.05), ("500ms", 0.5), ("20s", 20.0), ("2m", 120.0), ("1h", 3600.0)],
+)
+def test_a_moment_is_a_share_or_a_time(text: str, seconds: float) -> None:
+    assert read_moment(text, "--interrupt-at").of(WHOLE_SECONDS) == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize("text", ["0%", "100%", "-3s", "half", "", "3", "3 days", "0s"])
+def test_other_moments_are_refused_with_the_option_and_the_value(text: str) -> None:
+    with pytest.raises(BadPlanError, match=f"--grace is '{text}'"):
+        read_seconds(text, "--grace")
+
+
+def test_names_that_differ_in_digits_are_one_kind() -> None:
+    assert kind_of("epoch=3-loss=0.25.ckpt") == kind_of("epoch=12-loss=1.5.ckpt")
+    assert kind_of("a.pt") != kind_of("b.pt")

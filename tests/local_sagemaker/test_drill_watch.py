@@ -1,0 +1,77 @@
+"""What the watch of a checkpoint folder tells of real files."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from include.local_sagemaker.drill.watch import Happening, Poller, Watch, watch_folder
+
+from .support import wait_until
+
+needs_inotify = pytest.mark.skipif(sys.platform != "linux", reason="inotify is Linux's")
+
+
+def _names(watch: Watch, *what: Happening) -> list[str]:
+    return [event.name for event in watch.stop() if event.what in what]
+
+
+@needs_inotify
+def test_a_rename_a_write_in_place_and_a_deletion_are_told_apart(tmp_path: Path) -> None:
+    watch = watch_folder(tmp_path)
+    (tmp_path / "tmp").write_text("x")
+    (tmp_path / "tmp").rename(tmp_path / "a")
+    (tmp_path / "b").write_text("x")
+    (tmp_path / "a").unlink()
+    events = [(event.what, event.name) for event in watch.stop()]
+    assert [name for what, name in events if what is Happening.CLOSED] == ["tmp", "b"]
+    assert [e for e in events if e[0] in (Happening.LEFT, Happening.ARRIVED, Happening.DELETED)] == [
+        (Happening.LEFT, "tmp"),
+        (Happening.ARRIVED, "a"),
+        (Happening.DELETED, "a"),
+    ]
+
+
+@needs_inotify
+def test_folders_that_come_later_are_watched_and_their_rename_moves_their_files(tmp_path: Path) -> None:
+    watch = watch_folder(tmp_path)
+    (tmp_path / "tmp-10").mkdir()
+    (tmp_path / "tmp-10" / "weights").write_text("x")
+    wait_until(lambda: watch.count_saved() >= 1)
+    (tmp_path / "tmp-10").rename(tmp_path / "step-10")
+    wait_until(lambda: watch.count_saved() >= 2)
+    (tmp_path / "step-10" / "more").write_text("x")
+    events = [(event.what, event.name) for event in watch.stop()]
+    assert (Happening.LEFT, "tmp-10/weights") in events
+    assert (Happening.ARRIVED, "step-10/weights") in events
+    assert (Happening.CLOSED, "step-10/more") in events
+
+
+@needs_inotify
+def test_a_file_that_is_read_shows(tmp_path: Path) -> None:
+    (tmp_path / "step-1").write_text("x")
+    watch = watch_folder(tmp_path)
+    (tmp_path / "step-1").read_text()
+    assert set(_names(watch, Happening.READ)) == {"step-1"}
+
+
+def test_where_there_is_no_inotify_looking_finds_the_same_files(tmp_path: Path) -> None:
+    watch = Poller(tmp_path)
+    (tmp_path / "a").write_text("x")
+    wait_until(lambda: watch.count_saved() == 1)
+    (tmp_path / "a").rename(tmp_path / "b")
+    wait_until(lambda: watch.count_saved() == 2)
+    (tmp_path / "b").write_text("longer")
+    wait_until(lambda: watch.count_saved() == 3)
+    (tmp_path / "b").unlink()
+    events = [(event.what, event.name) for event in watch.stop()]
+    assert events == [
+        (Happening.ARRIVED, "a"),
+        (Happening.LEFT, "a"),
+        (Happening.ARRIVED, "b"),
+        (Happening.WRITTEN, "b"),
+        (Happening.CLOSED, "b"),
+        (Happening.DELETED, "b"),
+    ]
