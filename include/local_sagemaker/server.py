@@ -56,6 +56,8 @@ _ROOT_PREFIX = "local-sagemaker-"
 _IDLE_SECONDS = 300
 _MAX_LINE = 64 * 1024
 _MAX_HEADERS = 200
+#: What S3 takes in one PutObject.
+_LARGEST_CHUNKED_BODY = 5 * 1024**3
 _IN_MEMORY_BYTES = 8 * 1024 * 1024
 _DRAINED_BYTES = 256 * 1024 * 1024
 
@@ -315,6 +317,10 @@ class _Connection(socketserver.StreamRequestHandler):
                 size = int(self.rfile.readline(_MAX_LINE).partition(b";")[0], 16)
             except ValueError as exc:
                 raise BadRequestError("A chunk has no size.") from exc
+            if size < 0:
+                raise BadRequestError("A chunk has no size.")
+            if body.tell() + size > _LARGEST_CHUNKED_BODY:
+                raise BadRequestError("The body is too large.")
             if size == 0:
                 break
             shutil.copyfileobj(_Bounded(self.rfile, size), body)
