@@ -244,6 +244,24 @@ def test_a_task_cleared_while_it_trains_starts_over_from_its_checkpoints(cloud: 
     assert [a.ending for a in done.attempts] == [Ending.STOPPED_BY_USER, Ending.COMPLETED]
 
 
+def test_a_stop_that_comes_after_the_new_try_adopted_the_job_is_the_earlier_trys(cloud: Cloud) -> None:
+    task = Task(cloud)
+    assert isinstance(task.step(), Waiting)
+    task.try_number, task.max_tries = 2, 1
+    step = task.step()
+    assert isinstance(step, Waiting)
+    cloud.client("sagemaker").stop_training_job(TrainingJobName=step.job.name)
+    done = task.finish()
+    assert [a.ending for a in done.attempts] == [Ending.STOPPED_BY_USER, Ending.COMPLETED]
+
+
+def test_an_adopted_job_that_completes_is_not_trained_again(cloud: Cloud) -> None:
+    task = Task(cloud)
+    task.step()
+    task.try_number = 2
+    assert [a.ending for a in task.finish().attempts] == [Ending.COMPLETED]
+
+
 def test_a_job_started_elsewhere_is_watched_to_its_end(cloud: Cloud) -> None:
     request = {**_config(), "TrainingJobName": "elsewhere", "EnableManagedSpotTraining": True}
     cloud.client("sagemaker").create_training_job(**request)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from spot_training.domain.durations import in_words
@@ -34,6 +34,9 @@ from .request import TrainingPlan, max_runtime_of
 from .state import Intent, StateStore, TrainingState, load_state, save_state
 
 log = logging.getLogger(__name__)
+
+#: How long after a try began a stop of the job it adopted is taken for the earlier try's.
+STOP_OF_EARLIER_TRY_WITHIN = timedelta(minutes=15)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,7 +153,8 @@ class TrainingDriver:
         elif state.is_over and not _is_complete(state):
             state = _climb_again(state)
         if state.current is not None:
-            state = replace(state, is_stop_expected=self._is_being_stopped(state.current))
+            is_stopping = self._is_being_stopped(state.current)
+            state = replace(state, is_stop_expected=is_stopping, has_adopted=not state.current.is_foreign)
         elif adopt and not state.attempts:
             state = replace(state, current=_foreign_intent(adopt))
         now = self._now()
@@ -223,6 +227,18 @@ class TrainingDriver:
         self._say(attempt_line(attempt))
         return None
 
+    def _was_stopped_by_earlier_try(self) -> bool:
+        """Whether the job was stopped on behalf of a try that was killed or cleared, and not by a person.
+
+        Its stop may come after the new try has adopted the job: Airflow starts the one and stops the other at
+        the same time.
+        """
+        state = self.state
+        if not state.attempts or state.attempts[-1].ending is not Ending.STOPPED_BY_USER:
+            return False
+        is_recent = self._now() - (state.try_began_at or self._now()) < STOP_OF_EARLIER_TRY_WITHIN
+        return state.is_stop_expected or (state.has_adopted and is_recent)
+
     def _is_being_stopped(self, intent: Intent) -> bool:
         """Whether the earlier try's job was stopped: its task was killed or cleared, and now runs again."""
         job = self.jobs.snapshot(intent.job_name)
@@ -278,8 +294,9 @@ class TrainingDriver:
     # The whole -------------------------------------------------------------------------------------
 
     def _decide(self) -> Decision:
-        if self.state.is_stop_expected:
-            self._save(replace(_climb_again(self.state), is_stop_expected=False))
+        if self._was_stopped_by_earlier_try():
+            state = _climb_again(self.state)
+            self._save(replace(state, is_stop_expected=False, has_adopted=False))
         climbed = self.state.attempts[self.state.ladder_from :]
         if self.state.giving_up and not _is_complete(self.state):
             return Decision(action=Action.GIVE_UP, reason=self.state.giving_up)

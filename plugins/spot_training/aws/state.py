@@ -50,7 +50,8 @@ class TrainingState:
     `ladder_from` is how many attempts belong to earlier climbs of the ladder (an Airflow retry climbs it
     again; its attempts still count in the savings). `is_over` says the outcome was handed to Airflow.
     `max_tries` tells a person's clear from a retry: only a clear raises it. `is_stop_expected` says that the
-    current job was stopped because its task was killed or cleared, so its end is no reason to give up.
+    current job was stopped because its task was killed or cleared, so its end is no reason to give up;
+    `has_adopted` that an earlier try started it, so that such a stop may still come.
     `giving_up` is why we ourselves stopped it for good: once it is over, the training is. `began_at` and
     `try_began_at` anchor time limits: the training's first submission, and the current Airflow try.
     """
@@ -63,6 +64,7 @@ class TrainingState:
     ladder_from: int = 0
     is_over: bool = False
     is_stop_expected: bool = False
+    has_adopted: bool = False
     giving_up: str | None = None
     began_at: datetime | None = None
     try_began_at: datetime | None = None
@@ -85,6 +87,7 @@ class TrainingState:
             "ladder_from": self.ladder_from,
             "is_over": self.is_over,
             "is_stop_expected": self.is_stop_expected,
+            "has_adopted": self.has_adopted,
             "giving_up": self.giving_up,
             "began_at": _iso(self.began_at),
             "try_began_at": _iso(self.try_began_at),
@@ -122,6 +125,7 @@ class TrainingState:
             ladder_from=data["ladder_from"],
             is_over=data["is_over"],
             is_stop_expected=data["is_stop_expected"],
+            has_adopted=data["has_adopted"],
             giving_up=data["giving_up"],
             began_at=_moment(data["began_at"]),
             try_began_at=_moment(data["try_began_at"]),
