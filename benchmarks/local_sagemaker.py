@@ -401,7 +401,7 @@ def main() -> int:
     parser.add_argument("--out", type=Path, help="write the table there too")
     options = parser.parse_args()
     text = "\n".join(measure(options.jobs, options.seconds, options.rounds)) + "\n"
-    print(text)
+    print(text, end="")
     if options.out:
         options.out.write_text(text, encoding="utf-8")
     return 0

@@ -340,7 +340,7 @@ def main() -> int:
             soak = Soak(target=target, jobs=options.jobs, order=random.Random(options.seed))  # noqa: S311
             days = run(soak, options.minutes, lambda text: print(text, file=sys.stderr, flush=True))
     text = "\n".join(report(soak, days, options.minutes, options.speed)) + "\n"
-    print(text)
+    print(text, end="")
     for problem in soak.problems[:10]:
         print(f"WRONG: {problem}", file=sys.stderr)
     if options.out:

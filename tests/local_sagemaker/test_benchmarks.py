@@ -1,0 +1,46 @@
+"""The benchmark and the soak run, and say what they promise; a sample of each, small enough for every day."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from .support import ROOT
+
+#: The full ones are commands: `python benchmarks/local_sagemaker.py`, `python benchmarks/soak.py`.
+SOAK_MINUTES = os.environ.get("LOCAL_SAGEMAKER_SOAK_MINUTES", "0.3")
+
+
+def _run(script: str, *arguments: str) -> str:
+    command = [sys.executable, str(ROOT / "benchmarks" / script), *arguments]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_the_benchmark_compares_with_moto_and_writes_only_what_it_is_told(tmp_path: Path) -> None:
+    out = tmp_path / "table.md"
+    told = _run("local_sagemaker.py", "--jobs", "200", "--seconds", "0.3", "--rounds", "1", "--out", str(out))
+    assert out.read_text() == told
+    ratios = dict(re.findall(r"^\| ([a-z]+).*\| ([\d.]+) \|$", told, re.MULTILINE))
+    assert {"creates", "describes", "list"} <= ratios.keys()
+    # Far below the targets of the benchmark: a busy machine must not fail this.
+    assert float(ratios["describes"]) > 2
+    assert float(ratios["creates"]) > 1
+    week = re.search(r"week of one job.*: ([\d.]+) s of wall time", told)
+    assert week is not None
+    assert float(week[1]) < 5
+
+
+@pytest.mark.timeout(3600)
+def test_every_job_of_a_soak_ends_as_its_limits_say() -> None:
+    told = _run("soak.py", "--minutes", SOAK_MINUTES, "--jobs", "1000", "--speed", "2000")
+    assert "Not as it should be: 0." in told
+    over = re.search(r"Jobs over: ([\d,]+)", told)
+    assert over is not None
+    assert int(over[1].replace(",", "")) > 1000
