@@ -1,6 +1,6 @@
 """`/_local/`: what people and tests do to the local cloud that no AWS API can, and a page of the jobs.
 
-GET  /_local/           a page for people
+GET  /_local/           a page for people; GET /_local/logs/<job>: the log of a job as text
 GET  /_local/health     {"status": "ok"}
 GET  /_local/clock      {"now": ISO 8601, "speed": n}
 PUT  /_local/capacity   {"instance_type": "ml.m5.xlarge", "available": false}
@@ -11,19 +11,19 @@ POST /_local/reset      forget everything, S3 and queues too
 
 from __future__ import annotations
 
-import html
 import json
 from typing import TYPE_CHECKING, Any, TypeAlias
+from urllib.parse import unquote
 
 from .engine import NOTICE_SECONDS, Engine, NotInterruptibleError
 from .faults import Fault, Faults
+from .logs import read_log
 from .operations import HANDLERS
+from .page import JOBS_SHOWN, render_page
 from .protocol import Reply
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from .store import TrainingJob
 
 PREFIX = "/_local/"
 _MAX_COUNT = 10_000
@@ -54,6 +54,8 @@ class Control:
 
     def answer(self, method: str, path: str, body: bytes | None) -> Reply:
         name = path.removeprefix(PREFIX).strip("/")
+        if method == "GET" and name.startswith("logs/"):
+            return self._log(unquote(name.removeprefix("logs/")))
         route = self._routes.get((method, name))
         if route is None:
             known = [f"{verb} {PREFIX}{each}" for verb, each in self._routes]
@@ -108,15 +110,29 @@ class Control:
 
     def _page(self) -> Reply:
         with self._engine as now:
-            jobs = list(self._engine.store.jobs())[-500:]
-        rows = (
-            "\n".join(_row(job) for job in reversed(jobs))
-            or '<tr><td colspan="6">No training jobs yet.</td></tr>'
-        )
-        page = _PAGE.format(
-            now=now.isoformat(sep=" ", timespec="seconds"), speed=self._engine.clock.speed, rows=rows
-        )
-        return Reply(body=page.encode(), content_type="text/html; charset=utf-8")
+            jobs = list(self._engine.store.jobs())
+        newest = jobs[: -JOBS_SHOWN - 1 : -1]
+        page = render_page(newest, now=now, speed=self._engine.clock.told_speed, count=len(jobs))
+        return Reply(body=page.encode(), content_type="text/html; charset=utf-8", headers=_ONLY_OURS)
+
+    def _log(self, job_name: str) -> Reply:
+        """The log of a job as plain text, one stream after the other."""
+        streams = read_log(job_name)
+        if not streams:
+            return _json({"error": f"{job_name} has no log: no container of it ever started."}, 404)
+        text = "\n".join(f"== {name}\n" + "".join(f"{line}\n" for line in lines) for name, lines in streams)
+        return Reply(body=text.encode(), content_type="text/plain; charset=utf-8", headers=_ONLY_OURS)
+
+
+#: A job's name or log must not become a program in the browser of whoever looks.
+_POLICY = (
+    "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; "
+    "img-src data:; base-uri 'none'; form-action 'none'"
+)
+_ONLY_OURS = (
+    ("Content-Security-Policy", _POLICY),
+    ("X-Content-Type-Options", "nosniff"),
+)
 
 
 def _fields(body: bytes, wanted: dict[str, type], *, defaults: Fields | None = None) -> Fields:
@@ -140,38 +156,3 @@ def _fields(body: bytes, wanted: dict[str, type], *, defaults: Fields | None = N
 
 def _json(content: object, status: int = 200) -> Reply:
     return Reply(status=status, body=json.dumps(content).encode(), content_type="application/json")
-
-
-_PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta http-equiv="refresh" content="2">
-<title>Local SageMaker</title><style>
-body {{ font: 14px/1.4 system-ui, sans-serif; margin: 2rem; }}
-table {{ border-collapse: collapse; width: 100%; }}
-th, td {{ text-align: left; padding: .4rem .6rem; border-bottom: 1px solid #8884; vertical-align: top; }}
-td.timeline {{ font-size: 12px; }}
-</style></head><body>
-<h1>Local SageMaker</h1>
-<p>Simulated time {now} UTC, {speed:g} seconds per second. Training jobs, the newest first.</p>
-<table><thead><tr><th>Training job</th><th>Instances</th><th>Status</th><th>Training s</th><th>Billable s</th>
-<th>Timeline</th></tr></thead><tbody>
-{rows}
-</tbody></table></body></html>
-"""
-
-
-def _row(job: TrainingJob) -> str:
-    kind = "spot" if job.is_spot else "on demand"
-    status = f"{job.status} / {job.secondary_status}"
-    if job.failure_reason:
-        status += f": {job.failure_reason[:200]}"
-    timeline = " › ".join(f"{t.started_at:%H:%M:%S} {t.status}" for t in job.transitions)
-    seconds = "" if job.started_at is None else f"{job.held_seconds:.0f}"
-    cells = (
-        job.name,
-        f"{job.instance_count} × {job.instance_type} {kind}",
-        status,
-        seconds,
-        "" if job.billed_seconds is None else str(job.billed_seconds),
-    )
-    texts = "".join(f"<td>{html.escape(cell)}</td>" for cell in cells)
-    return f'<tr>{texts}<td class="timeline">{html.escape(timeline)}</td></tr>'

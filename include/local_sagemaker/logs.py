@@ -61,6 +61,13 @@ class MotoLogs:
         return backend.groups[GROUP]
 
 
+def read_log(job_name: str) -> list[tuple[str, list[str]]]:
+    """Every stream of a job, the oldest first, with its lines."""
+    group = MotoLogs._group()  # noqa: SLF001
+    names = [name for name in list(group.streams) if name.startswith(f"{job_name}/")]
+    return [(name, [event.message for event in list(group.streams[name].events)]) for name in names]
+
+
 class _MotoStream:
     def __init__(self, logs: MotoLogs, name: str) -> None:
         self._logs = logs
