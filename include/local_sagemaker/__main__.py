@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 import gc
 import logging
+import os
 import signal
 import sys
 import threading
 
+from .account import forget_account
 from .clock import Clock, JumpingClock, SimulatedClock
 from .images import ImagesFileError, load_images
 from .market import MarketFileError, load_market, scenario_names
@@ -40,6 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error(str(exc))
     # Jobs are many objects that live long: looking through them all again and again takes half the time.
     gc.set_threshold(50_000, 20, 50)
+    forget_account(os.environ)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())

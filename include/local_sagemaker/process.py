@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from .account import make_client
+
 MODULE = "include.local_sagemaker"
 ENVIRONMENT = {
     "AWS_ACCESS_KEY_ID": "local",
@@ -41,12 +43,7 @@ class ServerHandle:
 
     def client(self, service: str, **options: Any) -> Any:
         """A boto3 client of it, whatever the environment says."""
-        import boto3
-
-        keys: dict[str, Any] = {"aws_access_key_id": "local", "aws_secret_access_key": "local"}
-        session = boto3.Session(region_name=ENVIRONMENT["AWS_REGION"], **keys)
-        make: Any = session.client
-        return make(service, endpoint_url=self.url, **options)
+        return make_client(service, self.url, **options)
 
     def control(self, method: str, path: str, **fields: object) -> dict[str, Any]:
         """A call of `/_local/`, such as `control("PUT", "capacity", instance_type=..., available=False)`."""

@@ -115,7 +115,9 @@ def spot_drill(tmp_path_factory: pytest.TempPathFactory) -> SpotDrill:
             for name, value in options.items()
             if value is not None
         ]
-        return _run_drill(arguments, report)
+        verdict = _run_drill(arguments, report)
+        print(verdict)  # pytest cuts what an assertion shows, and shows this with a test that fails
+        return verdict
 
     return drill
 

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from include.local_sagemaker.drill.command import _parser
 from include.local_sagemaker.drill.observe import (
     Arrival,
     Run,
@@ -20,8 +21,10 @@ from include.local_sagemaker.drill.observe import (
     tell_story,
 )
 from include.local_sagemaker.drill.plan import BadPlanError, read_moment, read_seconds
-from include.local_sagemaker.drill.verdict import Result, Verdict, judge, read_verdict
+from include.local_sagemaker.drill.verdict import Question, Result, Verdict, judge, read_verdict
 from include.local_sagemaker.drill.watch import FileEvent, Happening
+
+from .support import ROOT
 
 WHOLE_SECONDS = 10.0
 
@@ -333,6 +336,15 @@ def test_a_moment_is_a_share_or_a_time(text: str, seconds: float) -> None:
 def test_other_moments_are_refused_with_the_option_and_the_value(text: str) -> None:
     with pytest.raises(BadPlanError, match=f"--grace is '{text}'"):
         read_seconds(text, "--grace")
+
+
+def test_every_question_and_every_option_is_documented() -> None:
+    page = (ROOT / "docs" / "testing-your-training.md").read_text(encoding="utf-8")
+    options = [option for action in _parser()._actions for option in action.option_strings[-1:]]
+    assert [option for option in options if f"`{option}" not in page and option != "--help"] == []
+    assert [question for question in Question if f"| `{question}` |" not in page] == []
+    properties = [name for name, value in vars(Verdict).items() if isinstance(value, property)]
+    assert [name for name in properties if f"`{name}`" not in page] == []
 
 
 def test_names_that_differ_in_digits_are_one_kind() -> None:

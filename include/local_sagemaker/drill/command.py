@@ -13,6 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
+from include.local_sagemaker.account import forget_account
+
 from . import plan as plans
 from .plan import BadPlanError, Moment, Plan
 from .verdict import judge
@@ -32,6 +34,7 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error(str(exc))
     logging.basicConfig(level=logging.ERROR, stream=sys.stderr)
     signal.signal(signal.SIGTERM, _end)
+    forget_account(os.environ)
     # moto and botocore take half a second to import: wrong options are told before.
     from .run import carry_out
 

@@ -24,6 +24,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from include.local_sagemaker.account import make_client
 from include.local_sagemaker.clock import SimulatedClock
 from include.local_sagemaker.images import ImageRule, Images
 from include.local_sagemaker.market import MarketSpec, TypeRule
@@ -190,14 +191,10 @@ class Lab:
     """A local SageMaker, the script and the data in its S3."""
 
     def __init__(self, plan: Plan, server: LocalSageMaker, recorder: Recorder, folder: Path) -> None:
-        import boto3
-
-        keys: dict[str, Any] = {"aws_access_key_id": "drill", "aws_secret_access_key": "drill"}
-        session = boto3.Session(region_name="us-east-1", **keys)
         self._plan = plan
         self._url = server.url
-        self._sagemaker = session.client("sagemaker", endpoint_url=server.url)
-        self._s3 = session.client("s3", endpoint_url=server.url)
+        self._sagemaker = make_client("sagemaker", server.url)
+        self._s3 = make_client("s3", server.url)
         self._recorder = recorder
         self._folder = folder
         self._torn_folder = folder
