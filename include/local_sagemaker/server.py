@@ -11,6 +11,7 @@ import http.client
 import io
 import logging
 import os
+import re
 import shutil
 import socket
 import socketserver
@@ -42,7 +43,7 @@ from .market import Market, MarketSpec
 from .objects import MotoObjects
 from .observer import ContainerObserver, NoObserver
 from .protocol import Reply, SageMakerProtocol
-from .store import Store, TrainingJob
+from .store import REGION, Store, TrainingJob
 from .work import SimulatedWork, Site, Work, work_seconds
 
 log = logging.getLogger(__name__)
@@ -59,6 +60,7 @@ _MAX_HEADERS = 200
 #: What S3 takes in one PutObject.
 _LARGEST_CHUNKED_BODY = 5 * 1024**3
 _IN_MEMORY_BYTES = 8 * 1024 * 1024
+_SCOPE = re.compile(r"(Credential=[^/,\s]+/\d{8}/)[a-z0-9-]+(/[a-z0-9.-]+/aws4_request)")
 _DRAINED_BYTES = 256 * 1024 * 1024
 
 
@@ -483,6 +485,8 @@ def _header_environ(headers: list[tuple[str, str]]) -> dict[str, Any]:
         if key in ("CONTENT_LENGTH", "HTTP_TRANSFER_ENCODING", "HTTP_EXPECT"):
             continue
         environ[key] = f"{environ[key]},{value}" if key in environ else value
+    if "HTTP_AUTHORIZATION" in environ:
+        environ["HTTP_AUTHORIZATION"] = _in_our_region(environ["HTTP_AUTHORIZATION"])
     environ[PRESERVED_HEADER_NAMES_ENVIRON_KEY] = preserved
     return environ
 
@@ -495,6 +499,11 @@ def _environ_key(name: str) -> str:
 @lru_cache(maxsize=1)
 def _http_date(epoch_seconds: int) -> str:
     return formatdate(epoch_seconds, usegmt=True)
+
+
+def _in_our_region(authorization: str) -> str:
+    """The signature's scope with our region: moto keeps regions apart, and jobs and logs are in ours."""
+    return _SCOPE.sub(rf"\g<1>{REGION}\g<2>", authorization, count=1)
 
 
 def _one_line(value: object) -> str:

@@ -218,3 +218,27 @@ def test_what_is_no_number_is_no_metric(line: str) -> None:
     job, metrics = _reader_for("m=(.*)")
     metrics.read(line)
     assert not job.final_metrics
+
+
+# --- regions ---
+
+
+def test_a_client_of_another_region_sees_the_one_region_there_is(server: Server) -> None:
+    import boto3
+
+    keys = {"aws_access_key_id": "any", "aws_secret_access_key": "any"}
+    elsewhere = boto3.Session(region_name="eu-west-1", **keys)
+
+    def client(service: str) -> Any:
+        return elsewhere.client(service, endpoint_url=server.url)
+
+    arn = client("sagemaker").create_training_job(**request_for("far"))["TrainingJobArn"]
+    assert arn == "arn:aws:sagemaker:us-east-1:123456789012:training-job/far"
+    url = client("sqs").create_queue(QueueName="far")["QueueUrl"]
+    attributes = client("sqs").get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]
+    assert attributes["QueueArn"] == "arn:aws:sqs:us-east-1:123456789012:far"
+    queues = server.client("sqs").list_queues()["QueueUrls"]
+    assert [queue.rpartition("/")[2] for queue in queues] == ["far"]
+    client("s3").put_object(Bucket="bucket", Key="far", Body=b"1")
+    assert server.keys("far") == ["far"]
+    assert client("logs").describe_log_groups()["logGroups"] == []
