@@ -293,7 +293,6 @@ def run(soak: Soak, minutes: float, tell: Callable[[str], None]) -> float:
                 f"{(last_told - started) / 60:5.1f} min, {len(soak.wanted)} jobs, {soak.target.rss_mb:.0f} MB"
             )
     soak.finish()
-    soak.measure(started)
     return (datetime.fromisoformat(soak.control("GET", "clock")["now"]) - began).total_seconds() / 86400
 
 

@@ -55,6 +55,7 @@ MARKETS = (
     "on_demand: {capacity: [{from: 0m, to: 3h, available: false}], shortage: wait}",
     "on_demand: {capacity: [{from: 10m, to: 3h, available: false}], shortage: fail, fail_after: 5m}",
     "{quota: {spot: 2, on_demand: 2}, capacity: [{from: 20m, to: 50m, available: false}]}",
+    "internal_errors: [{after: 4m, job: each}, {after: 8m, job: each}]",
     "{origin: first-job, capacity: [{from: 0m, to: 30m, available: false}], price_ratio: 1.0}",
 )
 
@@ -89,6 +90,8 @@ class LocalSageMakerModel(RuleBasedStateMachine):
         work=st.sampled_from([0, 30, 600, 3000, 20_000]),
         runtime=st.sampled_from([1, 60, 900, 7200, 86_400]),
         patience=st.sampled_from([0, 1, 600, 30_000]),
+        retries=st.sampled_from([None, 1, 2]),
+        pending=st.sampled_from([None, 1800]),
     )
     def create(
         self,
@@ -100,16 +103,21 @@ class LocalSageMakerModel(RuleBasedStateMachine):
         work: int,
         runtime: int,
         patience: int,
+        retries: int | None,
+        pending: int | None,
     ) -> None:
         environment = {"LOCAL_TRAINING_SECONDS": str(work)} | (
             {"LOCAL_TRAINING_FAILURE": "on purpose"} if fails else {}
         )
         limits = {"MaxRuntimeInSeconds": runtime}
+        if pending is not None and not is_spot:
+            limits["MaxPendingTimeInSeconds"] = pending
         make = request_for if is_spot else on_demand_request_for
         request = make(
             name,
             Environment=environment,
             CheckpointConfig={"S3Uri": f"s3://bucket/{name}"} if has_checkpoints else None,
+            RetryStrategy={"MaximumRetryAttempts": retries} if retries else None,
             ResourceConfig={"InstanceType": instance_type, "InstanceCount": 1, "VolumeSizeInGB": 1},
             StoppingCondition=limits | ({"MaxWaitTimeInSeconds": runtime + patience} if is_spot else {}),
         )
@@ -134,12 +142,12 @@ class LocalSageMakerModel(RuleBasedStateMachine):
             assert could
             assert self._job(name).status == TrainingStatus.STOPPING
 
-    @rule(name=st.sampled_from(NAMES))
-    def interrupt(self, name: str) -> None:
+    @rule(name=st.sampled_from(NAMES), notice=st.sampled_from([0, 120]))
+    def interrupt(self, name: str, notice: int) -> None:
         job = self._job(name) if name in self.known else None
         could = job is not None and job.is_spot and job.secondary_status in (S.DOWNLOADING, S.TRAINING)
         try:
-            self.engine.interrupt(name)
+            self.engine.interrupt(name, notice_seconds=notice)
         except NotInterruptibleError:
             assert not could
         else:
