@@ -132,6 +132,9 @@ def test_interruptions_before_the_first_checkpoint_prove_nothing() -> None:
     assert verdict.check("resume").result is Result.WARN
     assert not verdict.resumed
     assert "before the first checkpoint" in verdict.check("work lost").seen
+    late = (_stretch(4.0, [], exit_code=None), _stretch(WHOLE_SECONDS, _steps(1, 9)))
+    lossy = judge("train.py", (_first(), _interrupted(stretches=late))).check("work lost")
+    assert lossy.change.startswith("Save a first checkpoint earlier")
 
 
 def test_without_a_checkpoint_there_is_one_failure_and_nothing_else_is_judged() -> None:
@@ -236,6 +239,12 @@ def test_a_torn_checkpoint_must_not_crash_nor_be_used_and_starting_over_is_a_war
         verdict = judge("train.py", (*_good()[:-1], run))
         assert verdict.check("torn checkpoint").result is result
         assert set(verdict.failures) <= {"torn checkpoint"}
+
+
+def test_a_torn_checkpoint_that_was_used_without_harm_is_not_called_a_fall_back() -> None:
+    same = _torn(stretches=(_stretch(5.0, _steps(6, 9), restored=("step-4", "step-5")),))
+    assert "went on all the same" in judge("train.py", (*_good()[:-1], same)).check("torn checkpoint").seen
+    assert "fell back" in judge("train.py", _good()).check("torn checkpoint").seen
 
 
 def test_who_saves_only_when_warned_does_not_survive_sigkill() -> None:

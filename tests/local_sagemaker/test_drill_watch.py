@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from include.local_sagemaker.drill.observe import Arrival, Stretch, tell_story
 from include.local_sagemaker.drill.watch import Happening, Poller, Watch, watch_folder
 
 from .support import wait_until
@@ -47,6 +48,17 @@ def test_folders_that_come_later_are_watched_and_their_rename_moves_their_files(
     assert (Happening.LEFT, "tmp-10/weights") in events
     assert (Happening.ARRIVED, "step-10/weights") in events
     assert (Happening.CLOSED, "step-10/more") in events
+
+
+@needs_inotify
+def test_a_file_written_into_a_new_folder_at_once_is_new_and_not_overwritten(tmp_path: Path) -> None:
+    watch = watch_folder(tmp_path)
+    for number in range(200):
+        (tmp_path / f"step-{number}").mkdir()
+        (tmp_path / f"step-{number}" / "weights").write_bytes(bytes(100_000))
+    story = tell_story(Stretch(seconds=1, events=watch.stop()), frozenset({"step-#/weights"}))
+    assert {save.arrival for save in story.saves} == {Arrival.NEW_IN_PLACE}
+    assert len({save.name for save in story.saves}) == 200
 
 
 @needs_inotify

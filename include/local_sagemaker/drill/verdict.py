@@ -417,11 +417,16 @@ def _judge_work_lost(facts: _Facts) -> Check:
         question=question,
         result=Result.WARN if share > _MUCH_LOST else Result.PASS,
         seen=f"Lost work, {each}.",
-        change="Checkpoint more often, and make sure that what was saved is used."
-        if share > _MUCH_LOST
-        else "",
+        change=_advise_on_loss(struck, lost, facts) if share > _MUCH_LOST else "",
         numbers={"most_lost_seconds": round(most, 3), "most_lost_share": round(share, 4)},
     )
+
+
+def _advise_on_loss(struck: list[Run], lost: Mapping[str, float], facts: _Facts) -> str:
+    worst = max(struck, key=lambda run: lost[run.label])
+    if facts.saves(worst.stretches[0]):
+        return "Checkpoint more often, and make sure that what was saved is used."
+    return "Save a first checkpoint earlier; or, if starting up is most of this run, drill a longer one."
 
 
 def _lost_seconds(run: Run, facts: _Facts) -> float:
@@ -648,10 +653,15 @@ def _judge_torn(facts: _Facts) -> Check:
             seen=f"With {run.truncated} cut in half the script started over: no other checkpoint was used.",
             change="Keep at least the last two checkpoints, and fall back to the one before.",
         )
+    killed = [each for each in facts.of(RunKind.KILLED) if each.was_interrupted]
+    fell_back = any(
+        len(facts.saves(run.stretches[0])) > len(facts.saves(each.stretches[1])) for each in killed
+    )
+    end = "fell back to an earlier one." if fell_back else "went on all the same, to a good end."
     return Check(
         question=question,
         result=Result.PASS,
-        seen=f"With {run.truncated} cut in half the script fell back to an earlier one.",
+        seen=f"With {run.truncated} cut in half the script {end}",
     )
 
 

@@ -124,6 +124,7 @@ class _Inotify(_Events):
         if self._fd < 0:
             raise OSError(ctypes.get_errno(), "inotify_init1")
         self._paths: dict[int, Path] = {}
+        self._found: set[str] = set()
         self._add(folder)
         self._thread.start()
 
@@ -166,8 +167,15 @@ class _Inotify(_Events):
             return
         name = path.relative_to(self._folder).as_posix()
         for bit, what in _BY_BIT.items():
-            if mask & bit:
+            if mask & bit and not self._is_told(what, name):
                 self._note(what, name)
+
+    def _is_told(self, what: Happening, name: str) -> bool:
+        """Whether this is the rest of a first write that was told when its folder was found."""
+        is_rest = name in self._found and what in (Happening.CREATED, Happening.WRITTEN, Happening.CLOSED)
+        if what is not Happening.WRITTEN and what is not Happening.CREATED:
+            self._found.discard(name)
+        return is_rest
 
     def _meet_folder(self, mask: int, path: Path) -> None:
         if mask & (_CREATE | _MOVED_TO):
@@ -175,7 +183,8 @@ class _Inotify(_Events):
             for name, _ in _files(path, self._folder):
                 if mask & _MOVED_TO:
                     self._note(Happening.ARRIVED, name)
-                elif name not in self._known:  # written before the folder was watched
+                elif name not in self._known:  # its first write began before the folder was watched
+                    self._found.add(name)
                     self._note(Happening.CREATED, name)
                     self._note(Happening.CLOSED, name)
         elif mask & _MOVED_FROM:
