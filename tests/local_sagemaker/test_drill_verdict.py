@@ -356,6 +356,23 @@ def test_every_question_and_every_option_is_documented() -> None:
     assert [name for name in properties if f"`{name}`" not in page] == []
 
 
+def test_what_the_toolkit_says_of_itself_is_not_the_script() -> None:
+    log = [
+        "SM_HOSTS=[]",
+        "Invoking script with the following command:",
+        "",
+        "python train.py",
+        "",
+        "epoch 1",
+        "done",
+    ]
+    stretch = _stretch(9.0, [], lines=tuple((float(at), line) for at, line in enumerate(log)))
+    assert [line for _, line in stretch.script_lines()] == ["epoch 1", "done"]
+    assert stretch.first_line_at() == 5.0
+    died = _stretch(1.0, [], lines=((0.5, "No module named sagemaker_training"),))
+    assert died.script_lines() == died.lines
+
+
 def test_names_that_differ_in_digits_are_one_kind() -> None:
     assert kind_of("epoch=3-loss=0.25.ckpt") == kind_of("epoch=12-loss=1.5.ckpt")
     assert kind_of("a.pt") != kind_of("b.pt")

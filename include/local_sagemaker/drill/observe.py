@@ -13,6 +13,7 @@ from enum import StrEnum
 
 from .watch import FileEvent, Happening
 
+_TOOLKIT, _TOOLKIT_STARTS_SCRIPT = "sagemaker-training-toolkit", "Invoking script with the following command"
 _CHANGES = frozenset(Happening) - {Happening.READ}
 _TELLS_OF_RESUMING = re.compile(r"resum|restor|continu|checkpoint|start(ing|ed)? from", re.IGNORECASE)
 
@@ -57,8 +58,17 @@ class Stretch:
                 read.add(event.name)
         return frozenset(read)
 
+    def script_lines(self) -> tuple[tuple[float, str], ...]:
+        """The log without what AWS's toolkit says of itself; all of it if the script never began."""
+        starts = [at for at, (_, line) in enumerate(self.lines) if line.startswith(_TOOLKIT_STARTS_SCRIPT)]
+        if not starts:
+            return self.lines
+        said = [each for each in self.lines[starts[-1] + 1 :] if each[1].strip()]
+        return tuple(each for each in said[1:] if _TOOLKIT not in each[1])  # the first is the command
+
     def first_line_at(self) -> float | None:
-        return self.lines[0][0] if self.lines else None
+        """When the script first said something."""
+        return next((at for at, _ in self.script_lines()), None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,8 +103,8 @@ class Run:
         """The first line the script said after the interruption and not before, that sounds like it."""
         if not self.was_interrupted:
             return None
-        before = {line for _, line in self.stretches[0].lines}
-        told = (line for _, line in self.stretches[1].lines if line not in before)
+        before = {line for _, line in self.stretches[0].script_lines()}
+        told = (line for _, line in self.stretches[1].script_lines() if line not in before)
         return next((line for line in told if _TELLS_OF_RESUMING.search(line)), None)
 
 

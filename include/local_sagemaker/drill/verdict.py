@@ -210,7 +210,7 @@ def judge(
 
 
 def _summarise(run: Run) -> RunSummary:
-    last = run.stretches[-1].lines[-12:] if run.stretches and not run.is_completed else ()
+    last = run.stretches[-1].script_lines()[-12:] if run.stretches and not run.is_completed else ()
     return RunSummary(
         label=run.label,
         status=run.status,
@@ -281,7 +281,7 @@ def _judge_run(facts: _Facts) -> Check:
 
 def _because(run: Run) -> str:
     first = (run.failure or "").strip().splitlines()
-    return f": {first[0][:300].rstrip('.')}" if first else ""
+    return f": {first[0][:300].rstrip('.:')}" if first else ""
 
 
 def _judge_checkpoints(facts: _Facts, promise: float | None) -> Check:
