@@ -263,6 +263,32 @@ def test_a_program_of_ones_own_hears_sigterm_before_it_is_killed(server: Server)
     assert server.get("s3://bucket/ck/last") == b"saved"
 
 
+def test_the_entrypoint_gets_the_containers_arguments(server: Server) -> None:
+    script = (
+        "import os, sys; open(os.path.join(os.environ['SM_CHECKPOINT_DIR'], 'said'), 'w').write(sys.argv[2])"
+    )
+    algorithm = request_for()["AlgorithmSpecification"] | {
+        "ContainerEntrypoint": ["python", "-c", script],
+        "ContainerArguments": ["first", "second one"],
+    }
+    _create(server, "", AlgorithmSpecification=algorithm, Environment={}, CheckpointConfig=CHECKPOINTS)
+    assert server.wait_for_end("job")["TrainingJobStatus"] == "Completed"
+    assert server.get("s3://bucket/ck/said") == b"second one"
+
+
+def test_a_restart_restores_the_whole_prefix_to_every_instance(server: Server) -> None:
+    server.client("s3").put_object(Bucket="bucket", Key="ck/old", Body=b"kept")
+    script = """
+import os, pathlib
+folder = pathlib.Path(os.environ["SM_CHECKPOINT_DIR"])
+(folder / ("saw-" + os.environ["SM_CURRENT_HOST"])).write_text((folder / "old").read_text())
+"""
+    two = {"InstanceType": "ml.m5.xlarge", "InstanceCount": 2, "VolumeSizeInGB": 1}
+    _create(server, script, ResourceConfig=two, CheckpointConfig=CHECKPOINTS)
+    assert server.wait_for_end("job")["TrainingJobStatus"] == "Completed"
+    assert {server.get(f"s3://bucket/ck/saw-algo-{n}") for n in (1, 2)} == {b"kept"}
+
+
 def test_each_instance_runs_a_process_of_its_own(server: Server) -> None:
     script = """
 import os, pathlib

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import http.client
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -18,7 +20,7 @@ from include.local_sagemaker.validation import (
     validate,
 )
 
-from .support import request_for
+from .support import Server, request_for
 
 
 def _errors(operation: str, params: object) -> str:
@@ -120,6 +122,10 @@ def test_tag_keys_may_use_letters_of_every_script() -> None:
 # --- generated from the model: for every constraint at any depth, one value that breaks just it ---
 
 
+#: Stand in a path for the key and the value of a map's entry.
+KEY, VALUE = "<key>", "<value>"
+
+
 def _sample(shape: Shape, depth: int = 0) -> Any:
     """A value that is right in form."""
     limits = shape.metadata
@@ -137,7 +143,8 @@ def _sample(shape: Shape, depth: int = 0) -> Any:
 
 
 _STRINGS = (
-    "a", "Aa1", "1K", "s3://bucket/key", "arn:aws:iam::123456789012:role/SageMakerRole", "fs-0123456789",
+    "a", "Aa1", "1K", "s3://bucket/key", "arn:aws:sagemaker:us-east-1:123456789012:training-job/x",
+    "arn:aws:iam::123456789012:role/SageMakerRole", "fs-0123456789",
     "arn:aws:sagemaker:us-east-1:123456789012:training-plan/plan-of-fifty-characters-or-more",
     "arn:aws:lambda:us-east-1:123456789012:function:f", "/a/b", "sg-1",
     "arn:aws:sagemaker:us-east-1:aws:hub-content/Hub/DataSet/name/1.0.0",
@@ -196,6 +203,9 @@ def _places(shape: Shape, path: tuple[str | int, ...] = (), depth: int = 0) -> I
             yield from _places(member, (*path, name), depth + 1)
     elif isinstance(shape, ListShape):
         yield from _places(shape.member, (*path, 0), depth + 1)
+    elif isinstance(shape, MapShape):
+        yield (*path, KEY), shape.key
+        yield (*path, VALUE), shape.value
 
 
 def _with(shape: Shape, path: tuple[str | int, ...], value: Any) -> Any:
@@ -208,6 +218,9 @@ def _with(shape: Shape, path: tuple[str | int, ...], value: Any) -> Any:
         base = copy.deepcopy(base)
         base[first] = _with(shape.members[str(first)], rest, value)
         return base
+    if isinstance(shape, MapShape):
+        entry = {KEY: _sample(shape.key), VALUE: _sample(shape.value)} | {first: value}
+        return {entry[KEY]: entry[VALUE]}
     assert isinstance(shape, ListShape)
     return [_with(shape.member, rest, value), *base[1:]]
 
@@ -224,6 +237,7 @@ def _cases() -> Iterator[Any]:
 
 def _told_path(path: tuple[str | int, ...]) -> str:
     """The path as AWS writes it; scalars in lists are told at the list."""
+    path = path[:-1] if path and path[-1] in (KEY, VALUE) else path  # entries of maps are told at the map
     parts = [part if isinstance(part, str) else f"{part + 1}.member" for part in path]
     return ".".join(part[:1].lower() + part[1:] for part in parts)
 
@@ -237,6 +251,101 @@ def test_each_constraint_of_the_model_is_checked(operation: str, path: tuple[Any
     if path and path[-1] == 0 and not isinstance(value, dict | list):
         path = path[:-1]
     assert f"at '{_told_path(path)}' failed to satisfy constraint" in told
+
+
+def _edges(shape: Shape) -> Iterator[tuple[str, Any]]:
+    """(constraint, a value that just keeps it) of a shape itself."""
+    limits = shape.metadata
+    match shape:
+        case ListShape():
+            wanted = {"max": limits.get("max"), "min": limits.get("min")}
+            found = {
+                name: [_sample(shape.member)] * size for name, size in wanted.items() if size is not None
+            }
+        case MapShape():
+            size = limits.get("max")
+            found = {} if size is None else {"max": {f"k{i}": _sample(shape.value) for i in range(size)}}
+        case _ if shape.type_name in ("integer", "long"):
+            found = {name: limits[name] for name in ("max", "min") if name in limits}
+        case _ if shape.type_name == "string":
+            found = _string_edges(shape)
+        case _:
+            found = {}
+    yield from found.items()
+
+
+def _string_edges(shape: Shape) -> dict[str, str]:
+    limits = shape.metadata
+    if "enum" in limits:
+        return {"enum": str(limits["enum"][-1])}
+    pattern = compile_pattern(limits.get("pattern", r"[\s\S]*"))
+    sample = _sample_string(shape)
+    longest, shortest = limits.get("max"), limits.get("min")
+    edges = {
+        "max": sample + "a" * (longest - len(sample)) if longest is not None else None,
+        "min": sample[:shortest] if shortest else None,
+        "pattern": sample if "pattern" in limits else None,
+    }
+    # A pattern may leave no room for a text of just that length that this generator could find.
+    return {name: text for name, text in edges.items() if text is not None and pattern.fullmatch(text)}
+
+
+def _edge_cases() -> list[tuple[str, tuple[Any, ...], Any]]:
+    return [
+        (operation, path, value)
+        for operation in HANDLERS
+        for path, place in _places(_input_shape(operation))
+        for _, value in _edges(place)
+    ]
+
+
+def _input_shape(operation: str) -> Shape:
+    shape = service_model().operation_model(operation).input_shape
+    assert shape is not None
+    return shape
+
+
+def _post(connection: http.client.HTTPConnection, operation: str, params: Any) -> tuple[int, dict[str, Any]]:
+    """A raw call: no client looks at the input before the server does."""
+    scope = "test/20260101/us-east-1/sagemaker/aws4_request"
+    headers = {
+        "Content-Type": "application/x-amz-json-1.1",
+        "X-Amz-Target": f"SageMaker.{operation}",
+        "Authorization": f"AWS4-HMAC-SHA256 Credential={scope}, SignedHeaders=host, Signature=0",
+    }
+    connection.request("POST", "/", json.dumps(params), headers)
+    answer = connection.getresponse()
+    return answer.status, json.loads(answer.read() or b"{}")
+
+
+def test_each_breach_is_refused_over_raw_http(server: Server) -> None:
+    cases = [(case.values[0], case.values[1], case.values[2]) for case in _cases()]
+    assert len(cases) > 300
+    wrong = []
+    connection = http.client.HTTPConnection(server.url.removeprefix("http://"))
+    for operation, path, value in cases:
+        status, answer = _post(connection, operation, _with(_input_shape(operation), path, value))
+        told = path[:-1] if path and path[-1] == 0 and not isinstance(value, dict | list) else path
+        if (status, answer.get("__type")) != (400, "ValidationException") or (
+            f"at '{_told_path(told)}' failed to satisfy constraint" not in str(answer)
+        ):
+            wrong.append((operation, path, status, answer))
+    connection.close()
+    assert wrong == []
+
+
+def test_each_edge_is_within_the_constraint_over_raw_http(server: Server) -> None:
+    """What comes after validation may still refuse it, for another reason."""
+    cases = _edge_cases()
+    assert len(cases) > 300
+    wrong = []
+    connection = http.client.HTTPConnection(server.url.removeprefix("http://"))
+    for operation, path, value in cases:
+        _, answer = _post(connection, operation, _with(_input_shape(operation), path, value))
+        if "failed to satisfy constraint" in str(answer):
+            wrong.append((operation, path, str(value)[:60], str(answer)[:300]))
+    connection.close()
+    assert wrong == []
 
 
 @pytest.mark.parametrize("operation", list(HANDLERS))
