@@ -10,8 +10,9 @@ from airflow.sdk import BaseSensorOperator, PokeReturnValue
 from airflow.sdk.configuration import conf
 from airflow.sdk.exceptions import AirflowFailException, AirflowSensorTimeout
 
+from .aws.identity import is_job_name
 from .domain.casting import is_left_out
-from .domain.errors import EmptyValue, RequestRefused, TimedOutWaiting
+from .domain.errors import EmptyValue, InvalidInput, RequestRefused, TimedOutWaiting
 from .training_task import Options, TrainingTask
 
 if TYPE_CHECKING:
@@ -129,9 +130,7 @@ class SpotTrainingSensor(BaseSensorOperator):
         self.defer(trigger=training.trigger(step), method_name=self.resume.__name__)
 
     def _training_of(self, context: Context, options: Options) -> TrainingTask:
-        if is_left_out(self.training_job_name):
-            error = EmptyValue("training_job_name", self.training_job_name, "give the job to wait for.")
-            raise AirflowFailException(str(error)) from error
+        _check_job_name(self.training_job_name)
         jobs = options.access.jobs()
         watched = _Watched(jobs, self.training_job_name)
         return TrainingTask(
@@ -143,6 +142,17 @@ class SpotTrainingSensor(BaseSensorOperator):
             make_policy=None if self.policy is None else lambda: watched.policy(self.policy),
             adopt=self.training_job_name,
         )
+
+
+def _check_job_name(name: object) -> None:
+    field = "training_job_name"
+    error: InvalidInput | None = None
+    if is_left_out(name):
+        error = EmptyValue(field, name, "give the job to wait for.")
+    elif not isinstance(name, str) or not is_job_name(name):
+        error = InvalidInput(field, name, "give a job's name: 1 to 63 letters, digits and inner dashes.")
+    if error is not None:
+        raise AirflowFailException(str(error)) from error
 
 
 def _proceed(training: TrainingTask) -> Step:

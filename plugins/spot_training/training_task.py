@@ -67,7 +67,7 @@ class Options:
                     verify=task.verify,
                     botocore_config=task.botocore_config,
                 ),
-                check_interval=_interval(task.check_interval),
+                check_interval=_at_least_a_second(task.check_interval, "check_interval"),
                 deferrable=as_bool(task.deferrable, field="deferrable"),
                 print_log=as_bool(task.print_log, field="print_log"),
                 stop_job_on_kill=as_bool(task.stop_job_on_kill, field="stop_job_on_kill"),
@@ -101,10 +101,10 @@ def task_states(ti: Any) -> Callable[[RunIdentity], str | None]:
     return state_of
 
 
-def _interval(value: Any) -> int:
-    seconds = parse_seconds(value, field="check_interval")
+def _at_least_a_second(value: Any, field: str) -> int:
+    seconds = parse_seconds(value, field=field)
     if seconds < 1:
-        raise InvalidInput("check_interval", value, "give 1 second or more.")
+        raise InvalidInput(field, value, "give 1 second or more.")
     return seconds
 
 
@@ -112,7 +112,7 @@ def _time_limit(task: Any) -> timedelta | None:
     """The operator's `training_timeout`, or the sensor's `timeout`."""
     if hasattr(task, "training_timeout"):
         value = task.training_timeout
-        return None if value is None else timedelta(seconds=parse_seconds(value, field="training_timeout"))
+        return None if value is None else timedelta(seconds=_at_least_a_second(value, "training_timeout"))
     return timedelta(seconds=task.timeout)
 
 

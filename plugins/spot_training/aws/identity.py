@@ -16,6 +16,7 @@ MAX_JOB_NAME_LENGTH = 63
 _KEY_LENGTH = 12
 #: What AWS takes in a tag value, besides letters and digits of any script.
 _NOT_IN_TAG = re.compile(r"[^\w\s.:/=+\-@]")
+_JOB_NAME = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}")
 _OUR_NAME = re.compile(rf"-[0-9a-f]{{{_KEY_LENGTH}}}-\d+$")
 _NOT_IN_NAME = re.compile(r"[^a-z0-9]+")
 
@@ -77,6 +78,11 @@ class RunIdentity:
             TAG_WITHOUT_TASK: "stop" if is_stopped_with_task else "keep",
         }
         return [{"Key": key, "Value": _NOT_IN_TAG.sub("_", value)[:256]} for key, value in pairs.items()]
+
+
+def is_job_name(text: str) -> bool:
+    """Whether SageMaker takes the text as a `TrainingJobName`."""
+    return _JOB_NAME.fullmatch(text) is not None
 
 
 def may_be_ours(job_name: str) -> bool:

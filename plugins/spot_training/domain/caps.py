@@ -30,9 +30,11 @@ class Caps:
         """From the operator's `caps`: `{"instance_types": ["ml.m5.*"], "instance_count": 2,
         "max_runtime": "1d", "max_wait": "3d"}`. Raises `InvalidInput` for anything else.
         """
+        if settings is not None and not isinstance(settings, Mapping):
+            raise InvalidInput("caps", settings, 'give a dictionary, like {"instance_count": 2}.')
         left = dict(settings or {})
         types = left.pop("instance_types", None)
-        if types is not None and (isinstance(types, str) or not all(isinstance(t, str) for t in types)):
+        if types is not None and not _is_list_of_text(types):
             raise InvalidInput("caps.instance_types", types, 'give a list of names, like ["ml.m5.*"].')
         caps = cls(
             instance_types=None if types is None else tuple(types),
@@ -71,6 +73,10 @@ class Caps:
 
 
 NO_CAPS = Caps()
+
+
+def _is_list_of_text(value: Any) -> bool:
+    return isinstance(value, list | tuple | set | frozenset) and all(isinstance(item, str) for item in value)
 
 
 def _optional(value: Any, cast: Any, name: str) -> int | None:

@@ -14,6 +14,10 @@ _PART = re.compile(r"(\d+(?:\.\d+)?)\s*([smhdw])")
 _WAY_OUT = 'give whole seconds, or text like "90m", "2h" or "1d 12h".'
 
 
+#: Nothing here takes longer than ten years; more is a slip, and no clock can hold much more.
+LONGEST_SECONDS = 10 * 365 * 86400
+
+
 def parse_seconds(value: object, *, field: str) -> int:
     """Whole seconds from a number, a `timedelta`, or text: `"7200"`, `"2h"`, `"1h 30m"`.
 
@@ -25,14 +29,14 @@ def parse_seconds(value: object, *, field: str) -> int:
         case timedelta():
             seconds = value.total_seconds()
         case int() | float():
-            seconds = float(value)
+            seconds = float(min(value, LONGEST_SECONDS + 1)) if value == value else math.nan
         case _ if is_left_out(value):
             raise EmptyValue(field, value, _WAY_OUT)
         case str():
             seconds = _seconds_of_text(value.strip().lower(), field=field)
         case _:
             raise InvalidInput(field, value, _WAY_OUT)
-    if not math.isfinite(seconds) or seconds < 0:
+    if not math.isfinite(seconds) or not 0 <= seconds <= LONGEST_SECONDS:
         raise InvalidInput(field, value, _WAY_OUT)
     return round(seconds)
 
