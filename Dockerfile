@@ -8,8 +8,8 @@ RUN pip install --no-cache-dir --no-deps --requirement /opt/spot/requirements.lo
 COPY --chown=airflow:0 plugins /opt/airflow/plugins
 COPY --chown=airflow:0 include /opt/airflow/include
 COPY --chown=airflow:0 dags /opt/airflow/dags
-# The volumes of these two folders take over their owner.
-RUN mkdir -p /opt/airflow/auth /opt/airflow/logs
+# The volumes of these folders take over their owner.
+RUN mkdir -p /opt/airflow/auth /opt/airflow/logs /opt/airflow/reports
 # `include` and `spot_training` import in every component; the triggerer adds neither by itself.
 ENV PYTHONPATH=/opt/airflow:/opt/airflow/plugins
 
