@@ -65,7 +65,7 @@ PARAMS = {
         ),
     ),
     "num_round": Param(
-        300,
+        200,
         type="integer",
         minimum=10,
         maximum=5000,

@@ -27,7 +27,10 @@ DATABASE_BUSY_RETRIES = 5
 
 
 def _is_database_busy(response: httpx.Response) -> bool:
-    return response.status_code == httpx.codes.INTERNAL_SERVER_ERROR and "Database error" in response.text
+    """Airflow's two ways of telling it: a plain 500, and a 503 for backfills."""
+    return response.is_server_error and any(
+        words in response.text for words in ("Database error", "Database is locked")
+    )
 
 
 class AirflowApi:
