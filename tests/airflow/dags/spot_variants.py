@@ -74,7 +74,7 @@ def sensor_in_every_mode() -> None:
     )
     modes: dict[str, dict[str, Any]] = {
         "poke": {"mode": "poke", "poke_interval": 1},
-        "reschedule": {"mode": "reschedule", "poke_interval": 1},
+        "reschedule": {"mode": "reschedule", "poke_interval": 5},
         "defer": {"deferrable": True, **QUICK},
     }
     for name, how in modes.items():
