@@ -4,14 +4,23 @@ from include.local_stack.api import AirflowApi
 from include.local_stack.errors import (
     AirflowApiError,
     LocalStackError,
+    MissingProgramError,
     PortTakenError,
     StackInUseError,
     StackTimeoutError,
+)
+from include.local_stack.services import (
+    CELERY_COMPONENTS,
+    Postgres,
+    Redis,
+    build_celery_env,
+    describe_missing_programs,
 )
 from include.local_stack.stack import COMPONENTS, DEFAULT_COMPONENTS, LocalStack, Login
 from include.local_stack.waiting import wait_until
 
 __all__ = [
+    "CELERY_COMPONENTS",
     "COMPONENTS",
     "DEFAULT_COMPONENTS",
     "AirflowApi",
@@ -19,8 +28,13 @@ __all__ = [
     "LocalStack",
     "LocalStackError",
     "Login",
+    "MissingProgramError",
     "PortTakenError",
+    "Postgres",
+    "Redis",
     "StackInUseError",
     "StackTimeoutError",
+    "build_celery_env",
+    "describe_missing_programs",
     "wait_until",
 ]

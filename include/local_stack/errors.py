@@ -5,6 +5,7 @@ RuntimeError
     ├── StackInUseError        another stack lives in this state folder
     ├── PortTakenError         somebody was faster; the stack picks another port and tries again
     ├── StackTimeoutError      a condition did not come true in time
+    ├── MissingProgramError    the machine lacks a program that a service is made of
     └── AirflowApiError        Airflow's REST API said no
 """
 
@@ -25,6 +26,10 @@ class PortTakenError(LocalStackError):
 
 class StackTimeoutError(LocalStackError):
     """A condition did not come true in time."""
+
+
+class MissingProgramError(LocalStackError):
+    """The machine lacks a program that a service is made of."""
 
 
 class AirflowApiError(LocalStackError):
