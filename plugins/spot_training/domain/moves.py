@@ -1,0 +1,453 @@
+"""What to run next: wait, spot or on-demand, decided tick by tick against a deadline.
+
+A move policy sees a `View` and answers with a `Mode`. The guard stands outside every policy: whatever a
+policy says, it keeps enough time to finish on demand. Nothing here knows a clock, a trace or AWS: the
+simulator walks a policy over recorded capacity, and the live trigger asks the same policy about a real job.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Any, Protocol, runtime_checkable
+
+from .durations import in_words
+from .errors import InvalidInput, UnknownPolicy
+
+#: Past spells of one market, oldest first: was there spot capacity, and for how many seconds?
+Spells = Sequence[tuple[bool, float]]
+
+#: Rounding of float seconds must not cost a launch (seconds).
+TOLERANCE = 1e-6
+
+
+class Mode(StrEnum):
+    """What runs during a tick."""
+
+    WAIT = "wait"
+    SPOT = "spot"
+    ON_DEMAND = "on-demand"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workload:
+    """One training and what it costs: all times in seconds, prices in dollars per instance hour.
+
+    `work_seconds` is the training itself; `overhead_seconds` is owed again on every launch (start-up,
+    download, checkpoint load). `deadline_seconds` counts from submission.
+    """
+
+    work_seconds: float
+    deadline_seconds: float
+    overhead_seconds: float = 0.0
+    spot_price: float = 0.9731
+    on_demand_price: float = 3.06
+
+    def __post_init__(self) -> None:
+        for field in ("work_seconds", "deadline_seconds", "on_demand_price"):
+            _check_number(f"workload.{field}", getattr(self, field), above_zero=True)
+        for field in ("overhead_seconds", "spot_price"):
+            _check_number(f"workload.{field}", getattr(self, field), above_zero=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class View:
+    """What a policy may see at the start of a tick. All times in seconds.
+
+    `mode` is what ran during the last tick; a spot run that lost its capacity is seen as SPOT with
+    `has_spot` False. `has_spot` is None where it cannot be seen (on-demand runs). `spell_seconds` is how long
+    it has been what it is, as far as anybody saw, or, with None, how long ago it was last seen.
+    `owed_seconds` is what the present launch still owes of its overhead.
+    """
+
+    seconds_left: float
+    work_seconds: float
+    overhead_seconds: float
+    mode: Mode
+    has_spot: bool | None
+    total_work_seconds: float
+    total_seconds: float
+    tick_seconds: float
+    owed_seconds: float = 0.0
+    spell_seconds: float = 0.0
+
+    @property
+    def slack_seconds(self) -> float:
+        """What could be waited in all, if on-demand then ran to the end and owed nothing but what it owes."""
+        return self.seconds_left - self.work_seconds - self.owed_seconds
+
+    @property
+    def elapsed_seconds(self) -> float:
+        return self.total_seconds - self.seconds_left
+
+
+class Decider(Protocol):
+    """A policy at work on one training. It may remember what it saw; `copy.copy` gives an independent one.
+
+    It may also have `explain(view) -> str`: why it would go on demand, as a clause a person understands.
+    """
+
+    def decide(self, view: View) -> Mode: ...
+
+
+@runtime_checkable
+class MovePolicy(Protocol):
+    """A policy: `begin` it for each training, with the spells seen before in its market."""
+
+    @property
+    def name(self) -> str: ...
+
+    def begin(self, workload: Workload, history: Spells = ()) -> Decider: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Guard:
+    """Keeps the deadline whatever a policy says, as long as on-demand can be had.
+
+    `reserve_seconds` is kept free on top of one launch: stopping the spot job, polling, a refused on-demand
+    launch. `overhead_seconds` replaces the view's (a high quantile where the view has the mean), and
+    `work_factor` stretches the work left.
+    """
+
+    reserve_seconds: float = 0.0
+    overhead_seconds: float | None = None
+    work_factor: float = 1.0
+
+    def __post_init__(self) -> None:
+        _check_number("guard.reserve_seconds", self.reserve_seconds, above_zero=False)
+        if self.overhead_seconds is not None:
+            _check_number("guard.overhead_seconds", self.overhead_seconds, above_zero=False)
+        _check_number("guard.work_factor", self.work_factor, above_zero=True)
+
+    def seconds_to_spare(self, view: View) -> float:
+        """How much later on-demand could be launched and still finish in time; below zero: too late."""
+        work = view.work_seconds * self.work_factor
+        return view.seconds_left - work - self._launch(view) - self.reserve_seconds
+
+    def must_go_on_demand(self, view: View) -> bool:
+        """Would another tick of what goes on now leave too little time to finish on demand?"""
+        runs = view.mode is Mode.SPOT and view.has_spot
+        lost = min(view.tick_seconds, view.owed_seconds) if runs else view.tick_seconds
+        return self.seconds_to_spare(view) < lost - TOLERANCE
+
+    def allow(self, mode: Mode, view: View) -> Mode:
+        """What a policy wants, or on-demand where that would endanger the deadline."""
+        if mode is Mode.ON_DEMAND:
+            return mode
+        if mode is Mode.SPOT and view.has_spot is False:
+            mode = Mode.WAIT
+        if mode is Mode.SPOT and view.mode is Mode.SPOT:
+            return Mode.ON_DEMAND if self.must_go_on_demand(view) else mode
+        if mode is Mode.SPOT and self.seconds_to_spare(view) < self._launch(view) - TOLERANCE:
+            return Mode.ON_DEMAND
+        if mode is Mode.SPOT and view.has_spot:
+            return mode
+        return Mode.ON_DEMAND if self.seconds_to_spare(view) < view.tick_seconds - TOLERANCE else mode
+
+    def _launch(self, view: View) -> float:
+        return view.overhead_seconds if self.overhead_seconds is None else self.overhead_seconds
+
+
+def must_go_on_demand(view: View, *, reserve_seconds: float = 0.0) -> bool:
+    """Would another tick without progress leave too little time to finish on demand?"""
+    return Guard(reserve_seconds=reserve_seconds).must_go_on_demand(view)
+
+
+@dataclass(frozen=True, slots=True)
+class _Guarded:
+    decider: Decider
+    guard: Guard
+
+    def decide(self, view: View) -> Mode:
+        return self.guard.allow(self.decider.decide(view), view)
+
+    def __copy__(self) -> _Guarded:
+        return _Guarded(copy.copy(self.decider), self.guard)
+
+
+def guarded(decider: Decider, guard: Guard | None = None) -> Decider:
+    """A decider that never endangers the deadline."""
+    return _Guarded(decider, guard or Guard())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Foresight:
+    """When on-demand would be started if nothing changed: in `seconds` (None: never), and why."""
+
+    seconds: float | None
+    reason: str
+
+
+#: Moments looked at before the exact one is searched between two of them.
+_PROBES = 24
+_PRECISION_SECONDS = 1.0
+
+
+def seconds_until_on_demand(decider: Decider, view: View, guard: Guard | None = None) -> Foresight:
+    """Walk a decider forward, assuming that nothing changes, until it (or the guard) goes on demand.
+
+    Waiting goes on with no spot; a spot run goes on and does its work. The answer is exact to a second for a
+    policy that, once it wants on-demand, goes on wanting it. The decider is not changed.
+    """
+    guard = guard or Guard()
+    if view.mode is Mode.ON_DEMAND:
+        return Foresight(seconds=0.0, reason="on-demand runs already")
+    if guard.must_go_on_demand(view):
+        return _by_the_guard(view, guard, 0.0)
+    runs = view.mode is Mode.SPOT and view.has_spot is True
+    horizon = view.work_seconds + view.owed_seconds
+    if not runs:
+        horizon = guard.seconds_to_spare(view) - view.tick_seconds
+
+    def wants_on_demand(seconds: float) -> bool:
+        later = _look_ahead(view, seconds)
+        return guard.allow(copy.copy(decider).decide(later), later) is Mode.ON_DEMAND
+
+    wanted = _find_first(wants_on_demand, horizon)
+    if wanted is not None:
+        return _by_the_policy(decider, _look_ahead(view, wanted), guard, wanted)
+    if runs:
+        return Foresight(seconds=None, reason="spot runs, and finishes in time if it lasts")
+    return _by_the_guard(view, guard, horizon)
+
+
+def _find_first(holds: Callable[[float], bool], horizon: float) -> float | None:
+    """The first moment in [0, horizon] at which it holds, to a second; None if it holds at no probe."""
+    if holds(0.0):
+        return 0.0
+    before = 0.0
+    for probe in range(1, _PROBES + 1):
+        after = horizon * probe / _PROBES
+        if holds(after):
+            while after - before > _PRECISION_SECONDS:
+                middle = (before + after) / 2
+                before, after = (before, middle) if holds(middle) else (middle, after)
+            return after
+        before = after
+    return None
+
+
+def _look_ahead(view: View, seconds: float) -> View:
+    """The view `seconds` from now, if what is there now stays."""
+    if view.mode is Mode.SPOT and view.has_spot:
+        paid = min(seconds, view.owed_seconds)
+        return replace(
+            view,
+            seconds_left=view.seconds_left - seconds,
+            owed_seconds=view.owed_seconds - paid,
+            work_seconds=max(0.0, view.work_seconds - (seconds - paid)),
+            spell_seconds=view.spell_seconds + seconds,
+        )
+    return replace(
+        view,
+        mode=view.mode if seconds == 0 else Mode.WAIT,
+        owed_seconds=0.0,
+        has_spot=view.has_spot and seconds == 0,
+        seconds_left=view.seconds_left - seconds,
+        spell_seconds=view.spell_seconds + seconds,
+    )
+
+
+def _by_the_policy(decider: Decider, then: View, guard: Guard, seconds: float) -> Foresight:
+    if guard.must_go_on_demand(then):
+        return _by_the_guard(then, guard, seconds)
+    explain = getattr(decider, "explain", None)
+    slack = in_words(max(0.0, guard.seconds_to_spare(then)))
+    reason = explain(then) if explain else f"{slack} before the last moment the policy prefers on-demand"
+    return Foresight(seconds=seconds, reason=reason)
+
+
+def _by_the_guard(view: View, guard: Guard, seconds: float) -> Foresight:
+    launch = view.overhead_seconds if guard.overhead_seconds is None else guard.overhead_seconds
+    needed = in_words(view.work_seconds * guard.work_factor)
+    start_up = in_words(launch + guard.reserve_seconds)
+    return Foresight(
+        seconds=seconds,
+        reason=f"the last moment for the deadline: {needed} of work are left, and {start_up} to start it",
+    )
+
+
+# --- the policies ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class OnDemand:
+    """On-demand from the start."""
+
+    name = "on_demand"
+
+    def begin(self, workload: Workload, history: Spells = ()) -> Decider:  # noqa: ARG002
+        return self
+
+    def decide(self, view: View) -> Mode:  # noqa: ARG002
+        return Mode.ON_DEMAND
+
+    def explain(self, view: View) -> str:  # noqa: ARG002
+        return "the policy runs on demand from the start"
+
+
+@dataclass(frozen=True, slots=True)
+class Greedy:
+    """Spot while it lasts, waiting while there is none, on-demand when the guard says so."""
+
+    name = "greedy"
+
+    def begin(self, workload: Workload, history: Spells = ()) -> Decider:  # noqa: ARG002
+        return self
+
+    def decide(self, view: View) -> Mode:
+        if view.mode is Mode.ON_DEMAND:
+            return Mode.ON_DEMAND
+        return Mode.SPOT if view.has_spot else Mode.WAIT
+
+
+@dataclass(frozen=True, slots=True)
+class UniformProgress:
+    """Uniform Progress (NSDI '24): keep the work done above the straight line to the deadline.
+
+    Behind the line and no spot: on-demand. On-demand is left only when the work done is ahead of where the
+    line will be two overheads later; without `hysteresis`, as soon as it is ahead of the line.
+    """
+
+    hysteresis: bool = True
+    name = "uniform_progress"
+
+    def begin(self, workload: Workload, history: Spells = ()) -> Decider:  # noqa: ARG002
+        return self
+
+    def decide(self, view: View) -> Mode:
+        if view.mode is Mode.ON_DEMAND:
+            ahead = 2 * view.overhead_seconds if self.hysteresis else 0.0
+            if self._lead(view, ahead) < 0:
+                return Mode.ON_DEMAND
+            return Mode.WAIT if view.has_spot is False else Mode.SPOT
+        if view.has_spot:
+            return Mode.SPOT
+        return Mode.ON_DEMAND if self._lead(view, 0.0) < 0 else Mode.WAIT
+
+    def explain(self, view: View) -> str:
+        behind = max(0.0, -self._lead(view, 0.0))
+        return f"the work done is {in_words(behind)} behind an even pace to the deadline"
+
+    def _lead(self, view: View, ahead: float) -> float:
+        done = view.total_work_seconds - view.work_seconds
+        return done - (view.elapsed_seconds + ahead) * view.total_work_seconds / view.total_seconds
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    """Four constants: how much slack to keep, in proportion to the work left and the overhead.
+
+    No spot: wait while the slack is above `wait_work` x work left + `wait_overhead` x overhead + two ticks,
+    then on-demand, which is never stopped to wait. On-demand is left for spot that can be seen only while the
+    slack is above `return_work` x work left + `return_overhead` x overhead.
+    """
+
+    wait_work: float = 0.20
+    wait_overhead: float = 1.6
+    return_work: float = 0.057
+    return_overhead: float = 0.18
+    name = "rule"
+
+    def begin(self, workload: Workload, history: Spells = ()) -> Decider:  # noqa: ARG002
+        return self
+
+    def decide(self, view: View) -> Mode:
+        if view.mode is Mode.ON_DEMAND:
+            keep = self.return_work * view.work_seconds + self.return_overhead * view.overhead_seconds
+            return Mode.SPOT if view.has_spot and view.slack_seconds > keep else Mode.ON_DEMAND
+        if view.has_spot:
+            return Mode.SPOT
+        return Mode.WAIT if view.seconds_left - view.work_seconds > self._keep(view) else Mode.ON_DEMAND
+
+    def explain(self, view: View) -> str:
+        slack, work = max(0.0, view.seconds_left - view.work_seconds), view.work_seconds
+        return f"{in_words(slack)} of slack are left for {in_words(work)} of work: too little to wait longer"
+
+    def _keep(self, view: View) -> float:
+        overhead = self.wait_overhead * view.overhead_seconds
+        return self.wait_work * view.work_seconds + overhead + 2 * view.tick_seconds
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Widen:
+    """Spot jobs whose max wait widens, then on-demand: what a ladder of widened waits does, as a walk.
+
+    `first_wait_seconds` covers waiting and running, as `MaxWaitTimeInSeconds` does (None: the work and an
+    hour). When a wait is over, the spot job ends and the next is queued; after the last, on-demand.
+    """
+
+    first_wait_seconds: float | None = None
+    factor: float = 2.0
+    spot_attempts: int = 2
+    name = "widen"
+
+    def __post_init__(self) -> None:
+        if self.first_wait_seconds is not None:
+            _check_number("widen.first_wait_seconds", self.first_wait_seconds, above_zero=True)
+        _check_number("widen.factor", self.factor, above_zero=True)
+        if self.spot_attempts < 1:
+            raise InvalidInput("widen.spot_attempts", self.spot_attempts, "give 1 or more.")
+
+    def begin(self, workload: Workload, history: Spells = ()) -> Decider:  # noqa: ARG002
+        first = workload.work_seconds + 3600 if self.first_wait_seconds is None else self.first_wait_seconds
+        ends = [0.0]
+        for attempt in range(self.spot_attempts):
+            ends.append(ends[-1] + first * self.factor**attempt)
+        return _Waits(tuple(ends[1:]))
+
+
+@dataclass(frozen=True, slots=True)
+class _Waits:
+    #: Seconds after submission at which each spot job ends.
+    ends: tuple[float, ...]
+
+    def decide(self, view: View) -> Mode:
+        if view.mode is Mode.ON_DEMAND or view.elapsed_seconds >= self.ends[-1] - TOLERANCE:
+            return Mode.ON_DEMAND
+        if not view.has_spot:
+            return Mode.WAIT
+        last_tick_at = view.elapsed_seconds - view.tick_seconds
+        has_ended = any(last_tick_at < end - TOLERANCE <= view.elapsed_seconds for end in self.ends)
+        return Mode.WAIT if has_ended and view.mode is Mode.SPOT else Mode.SPOT
+
+    def explain(self, view: View) -> str:  # noqa: ARG002
+        return f"the last of {len(self.ends)} waits is over"
+
+
+#: Policies that need nothing but the standard library, by name; each takes its options as keywords.
+SIMPLE_POLICIES: dict[str, Callable[..., MovePolicy]] = {
+    policy.name: policy for policy in (OnDemand, Greedy, UniformProgress, Rule, Widen)
+}
+
+
+def make_policy(name: str, makers: dict[str, Callable[..., MovePolicy]], **options: Any) -> MovePolicy:
+    """A policy from its name and options; raises `UnknownPolicy` or `InvalidInput`."""
+    maker = makers.get(name)
+    if maker is None:
+        raise UnknownPolicy("policy", name, f"choose one of {', '.join(sorted(makers))}.")
+    try:
+        return maker(**options)
+    except TypeError as exc:
+        raise InvalidInput("policy", options, f"{name} does not take these options ({exc}).") from exc
+
+
+def _check_number(field: str, value: object, *, above_zero: bool) -> None:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if not is_number or value < 0 or (above_zero and value == 0):  # type: ignore[operator]
+        raise InvalidInput(field, value, f"give a number {'above' if above_zero else 'of at least'} zero.")
+
+
+def spells_of(ticks: Iterable[object], tick_seconds: float) -> list[tuple[bool, float]]:
+    """Runs of equal ticks as (has_spot, seconds), oldest first."""
+    spells: list[tuple[bool, float]] = []
+    for tick in ticks:
+        value = bool(tick)
+        if spells and spells[-1][0] is value:
+            spells[-1] = (value, spells[-1][1] + tick_seconds)
+        else:
+            spells.append((value, tick_seconds))
+    return spells
