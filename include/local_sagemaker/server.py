@@ -53,6 +53,9 @@ WsgiApp: TypeAlias = Callable[[dict[str, Any], Callable[..., Any]], Iterable[byt
 #: Set to 0, script jobs run without private mounts even where the system allows them.
 PRIVATE_MOUNTS_VARIABLE = "LOCAL_SAGEMAKER_PRIVATE_MOUNTS"
 
+#: Tells a client how many seconds of the `Date` beside it pass in one of its own.
+SPEED_HEADER = "x-clock-speed"
+
 _ROOT_PREFIX = "local-sagemaker-"
 _IDLE_SECONDS = 300
 _MAX_LINE = 64 * 1024
@@ -107,6 +110,7 @@ class LocalSageMaker:
         self._http.sagemaker = SageMakerProtocol(self.engine, faults)
         self._http.control = Control(self.engine, faults, forget=lambda: _forget(events))
         self._http.moto = _moto_app()
+        self._http.clock = self._clock
         self._thread = threading.Thread(target=self._http.serve_forever, name="http", daemon=True)
 
     def start(self) -> None:
@@ -215,6 +219,7 @@ class _HttpServer(socketserver.ThreadingTCPServer):
     sagemaker: SageMakerProtocol
     control: Control
     moto: WsgiApp
+    clock: Clock
 
     def __init__(self, address: tuple[str, int]) -> None:
         super().__init__(address, _Connection)
@@ -393,11 +398,13 @@ class _Connection(socketserver.StreamRequestHandler):
     # --- writing ---
 
     def _send(self, reply: Reply, *, keep_alive: bool) -> None:
+        clock = self.server.clock
         extra = "".join(f"{name}: {_one_line(value)}\r\n" for name, value in reply.headers)
         head = (
             f"HTTP/1.1 {reply.status} {http.client.responses.get(reply.status, 'Unknown')}\r\n"
             f"x-amzn-RequestId: {protocol.request_id()}\r\nContent-Type: {reply.content_type}\r\n{extra}"
-            f"Content-Length: {len(reply.body)}\r\nDate: {_http_date(int(time.time()))}\r\n"
+            f"Content-Length: {len(reply.body)}\r\nDate: {_http_date(int(clock.now().timestamp()))}\r\n"
+            f"{SPEED_HEADER}: {clock.speed:g}\r\n"
             f"Connection: {'keep-alive' if keep_alive else 'close'}\r\n\r\n"
         )
         self.connection.sendall(head.encode("latin-1", "replace") + reply.body)

@@ -1,0 +1,380 @@
+"""A training's deadline: what must be kept free for on-demand, and when a spot job has waited long enough.
+
+Joins a move policy (`moves`) and its guard with what is known of a real training: work kept in checkpoints,
+the job's transitions, launch times. It knows neither AWS nor a clock: every moment is handed in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from .casting import is_left_out
+from .durations import in_words, parse_seconds
+from .errors import InvalidInput
+from .lifecycle import JobSnapshot, SecondaryStatus, TrainingStatus, Transition
+from .moves import Foresight, Greedy, Guard, Mode, MovePolicy, Spells, View, Workload, seconds_until_on_demand
+from .savings import Attempt, PurchaseOption
+
+#: From CreateTrainingJob to `Training` on demand, where nothing was learned: typical, and nearly the worst.
+LAUNCH_SECONDS = 300
+LAUNCH_HIGH_SECONDS = 600
+#: From StopTrainingJob to `Stopped`: two minutes until SIGKILL, and the upload.
+STOP_SECONDS = 300
+#: One on-demand launch that SageMaker refuses for want of capacity, before the next type or try.
+REFUSAL_SECONDS = 900
+#: Work since the last checkpoint that an interruption loses, where nobody says how often the script saves.
+CHECKPOINT_EVERY_SECONDS = 600
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Runtime:
+    """How long the training itself takes (time in `Training`), in seconds: for costs, and for the guard.
+
+    `basis` says where the figures come from; an interruption loses `checkpoint_every_seconds` at most.
+    """
+
+    mean_seconds: float
+    high_seconds: float
+    basis: str = "given"
+    checkpoint_every_seconds: float = CHECKPOINT_EVERY_SECONDS
+
+    def __post_init__(self) -> None:
+        if not 0 < self.mean_seconds <= self.high_seconds:
+            raise InvalidInput(
+                "expected_runtime",
+                {"mean": self.mean_seconds, "high": self.high_seconds},
+                "give a mean above zero, and a high that is not below it.",
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reserve:
+    """What is kept free before the deadline on top of the work left, in seconds.
+
+    `notice_seconds` covers polling and Airflow starting the task again; `extra_seconds` is the user's own.
+    """
+
+    launch_seconds: float = LAUNCH_SECONDS
+    launch_high_seconds: float = LAUNCH_HIGH_SECONDS
+    stop_seconds: float = STOP_SECONDS
+    notice_seconds: float = 120
+    refusal_seconds: float = REFUSAL_SECONDS
+    extra_seconds: float = 0
+
+    @property
+    def besides_launch_seconds(self) -> float:
+        return self.stop_seconds + self.notice_seconds + self.refusal_seconds + self.extra_seconds
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deadline:
+    """When a training has to be over, and what is expected of it. Fixed when it is first submitted.
+
+    `is_late` says that it could not be kept from the start and that finishing late was chosen.
+    """
+
+    at: datetime
+    submitted_at: datetime
+    runtime: Runtime
+    reserve: Reserve = field(default_factory=Reserve)
+    is_late: bool = False
+
+    @property
+    def earliest_finish(self) -> datetime:
+        """If on-demand started at submission and nothing took longer than it usually does."""
+        seconds = self.reserve.launch_seconds + self.runtime.mean_seconds
+        return self.submitted_at + timedelta(seconds=seconds)
+
+    @property
+    def can_be_kept(self) -> bool:
+        return self.earliest_finish <= self.at
+
+    @property
+    def workload(self) -> Workload:
+        return Workload(
+            work_seconds=self.runtime.mean_seconds,
+            deadline_seconds=max(1.0, (self.at - self.submitted_at).total_seconds()),
+            overhead_seconds=self.reserve.launch_seconds,
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            **asdict(self),
+            "at": self.at.isoformat(),
+            "submitted_at": self.submitted_at.isoformat(),
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Deadline:
+        """Undo `to_json`."""
+        return cls(
+            at=datetime.fromisoformat(data["at"]),
+            submitted_at=datetime.fromisoformat(data["submitted_at"]),
+            runtime=Runtime(**data["runtime"]),
+            reserve=Reserve(**data["reserve"]),
+            is_late=data["is_late"],
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outlook:
+    """How a training stands against its deadline at one moment.
+
+    `slack_seconds` is how much later on-demand could start and still finish in time. `on_demand_in_seconds`
+    is when to go on demand if nothing changes: 0 now, None as long as the spot job goes on like this.
+    """
+
+    now: datetime
+    deadline: datetime
+    slack_seconds: float
+    on_demand_in_seconds: float | None
+    reason: str
+
+    @property
+    def is_time_for_on_demand(self) -> bool:
+        return self.on_demand_in_seconds is not None and self.on_demand_in_seconds <= 0
+
+    @property
+    def on_demand_at(self) -> datetime | None:
+        if self.on_demand_in_seconds is None:
+            return None
+        return self.now + timedelta(seconds=self.on_demand_in_seconds)
+
+    @property
+    def latest_on_demand_start(self) -> datetime:
+        return self.now + timedelta(seconds=self.slack_seconds)
+
+    def __str__(self) -> str:
+        if self.slack_seconds <= 0:
+            return f"no slack is left before the deadline ({clock_time(self.deadline, self.now)})"
+        return (
+            f"{in_words(self.slack_seconds)} of slack left, on-demand must start by "
+            f"{clock_time(self.latest_on_demand_start, self.now)}"
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadlineGuard:
+    """Says when a training's spot job has to make room for on-demand.
+
+    `kept_seconds` is the work that earlier attempts left in checkpoints; without `has_checkpoints` every
+    launch starts from zero. `policy` may want on-demand earlier than the guard must. `history` are spells
+    seen before in this market, for policies that learn from them.
+    """
+
+    deadline: Deadline
+    kept_seconds: float = 0.0
+    has_checkpoints: bool = True
+    policy: MovePolicy = field(default_factory=Greedy)
+    history: Spells = ()
+    tick_seconds: float = 60.0
+
+    def outlook(self, now: datetime, job: JobSnapshot | None = None) -> Outlook:
+        """How things stand at `now`, with `job` (spot) alive, or with none."""
+        kept = self._kept_with(job, now)
+        foresight = self._foresight(now, job, kept)
+        return Outlook(
+            now=now,
+            deadline=self.deadline.at,
+            slack_seconds=self._slack(now, kept),
+            on_demand_in_seconds=foresight.seconds,
+            reason=foresight.reason,
+        )
+
+    def _foresight(self, now: datetime, job: JobSnapshot | None, kept: float) -> Foresight:
+        if self.deadline.is_late:
+            return Foresight(seconds=0.0, reason="the deadline cannot be kept any more: as early as possible")
+        if job is None or _is_without_instances(job):
+            return self._while_waiting(now, job, kept, self.policy)
+        if job.status is TrainingStatus.STOPPING or job.secondary_status is SecondaryStatus.UPLOADING:
+            return Foresight(seconds=None, reason="the job is ending")
+        if not self.has_checkpoints or job.secondary_status is not SecondaryStatus.TRAINING:
+            # The instances are there, but what is done would be lost with them: only the guard counts.
+            return self._while_waiting(now, job, kept, Greedy())
+        return self._while_training(now, job, kept)
+
+    def _while_waiting(
+        self, now: datetime, job: JobSnapshot | None, kept: float, policy: MovePolicy
+    ) -> Foresight:
+        view = self._view(now, kept, waits_for=_seconds_in_status(job, now))
+        guard = self._guard(kept)
+        if guard.seconds_to_spare(view) <= 0:
+            return Foresight(seconds=0.0, reason=self._last_moment(kept))
+        foresight = seconds_until_on_demand(self._begin(policy), view, guard)
+        if foresight.seconds is None:
+            return replace(foresight, seconds=guard.seconds_to_spare(view))
+        return foresight
+
+    def _while_training(self, now: datetime, job: JobSnapshot, kept: float) -> Foresight:
+        """The work left shrinks as fast as the time left, once the first checkpoint can be counted on."""
+        runtime = self.deadline.runtime
+        until_checkpoint = max(0.0, runtime.checkpoint_every_seconds - _seconds_in_status(job, now))
+        slack = self._slack(now, kept)
+        # A run that takes longer than anybody said is best left alone: on-demand would only add a launch.
+        has_overrun = kept + runtime.checkpoint_every_seconds >= runtime.high_seconds
+        if slack > until_checkpoint or has_overrun:
+            return Foresight(seconds=None, reason="spot runs, and finishes in time if it lasts")
+        return Foresight(seconds=max(0.0, slack), reason=self._last_moment(kept))
+
+    def _last_moment(self, kept: float) -> str:
+        left = max(0.0, self.deadline.runtime.high_seconds - kept)
+        reserve = self.deadline.reserve
+        start = in_words(reserve.launch_high_seconds + reserve.besides_launch_seconds)
+        return f"the last moment for the deadline: {in_words(left)} of work are left, and {start} to start it"
+
+    def _begin(self, policy: MovePolicy) -> Any:
+        return policy.begin(self.deadline.workload, self.history)
+
+    def _slack(self, now: datetime, kept: float) -> float:
+        return self._guard(kept).seconds_to_spare(self._view(now, kept))
+
+    def _guard(self, kept: float) -> Guard:
+        """The high quantiles: the work that may be left beyond the mean is kept in reserve."""
+        runtime, reserve = self.deadline.runtime, self.deadline.reserve
+        beyond = max(0.0, runtime.high_seconds - kept) - max(0.0, runtime.mean_seconds - kept)
+        return Guard(
+            reserve_seconds=reserve.besides_launch_seconds + beyond,
+            overhead_seconds=reserve.launch_high_seconds,
+        )
+
+    def _view(self, now: datetime, kept: float, waits_for: float = 0.0) -> View:
+        workload = self.deadline.workload
+        return View(
+            seconds_left=(self.deadline.at - now).total_seconds(),
+            work_seconds=max(0.0, workload.work_seconds - kept),
+            overhead_seconds=workload.overhead_seconds,
+            mode=Mode.WAIT,
+            has_spot=False,
+            total_work_seconds=workload.work_seconds,
+            total_seconds=workload.deadline_seconds,
+            tick_seconds=self.tick_seconds,
+            spell_seconds=waits_for,
+        )
+
+    def _kept_with(self, job: JobSnapshot | None, now: datetime) -> float:
+        if job is None or not self.has_checkpoints:
+            return self.kept_seconds
+        lost = self.deadline.runtime.checkpoint_every_seconds
+        return self.kept_seconds + kept_by_visits(job.transitions, now, lost)
+
+
+def kept_by_visits(transitions: Sequence[Transition], now: datetime, lost_per_launch: float) -> float:
+    """Seconds of work in checkpoints, if each launch lost what came after its last one."""
+    stretches = (
+        ((visit.ended_at or now) - visit.started_at).total_seconds()
+        for visit in transitions
+        if visit.status is SecondaryStatus.TRAINING
+    )
+    return sum(max(0.0, seconds - lost_per_launch) for seconds in stretches)
+
+
+def kept_by_attempts(attempts: Iterable[Attempt], lost_per_launch: float) -> float:
+    """The same for attempts that are over; those without checkpoints left nothing."""
+    return sum(
+        max(0.0, attempt.work_seconds - lost_per_launch * (attempt.interruptions + 1))
+        for attempt in attempts
+        if attempt.has_checkpoints and attempt.work_seconds
+    )
+
+
+def _is_without_instances(job: JobSnapshot) -> bool:
+    return job.secondary_status in {
+        SecondaryStatus.STARTING,
+        SecondaryStatus.PENDING,
+        SecondaryStatus.INTERRUPTED,
+        SecondaryStatus.RESTARTING,
+    }
+
+
+def _seconds_in_status(job: JobSnapshot | None, now: datetime) -> float:
+    if job is None or not job.transitions:
+        return 0.0
+    return max(0.0, (now - job.transitions[-1].started_at).total_seconds())
+
+
+def spells_of_attempts(attempts: Iterable[Attempt]) -> list[tuple[bool, float]]:
+    """What spot attempts saw of their market, oldest first: none while waiting, capacity while held."""
+    spells: list[tuple[bool, float]] = []
+    for attempt in attempts:
+        if attempt.purchase is not PurchaseOption.SPOT:
+            continue
+        if attempt.wait_seconds:
+            spells.append((False, float(attempt.wait_seconds)))
+        if attempt.training_seconds:
+            spells.append((True, float(attempt.training_seconds)))
+    return spells
+
+
+def clock_time(moment: datetime, now: datetime) -> str:
+    """`21:40` today, `2026-11-23 06:00` on another day (UTC)."""
+    same_day = moment.date() == now.date()
+    return f"{moment:%H:%M} UTC" if same_day else f"{moment:%Y-%m-%d %H:%M} UTC"
+
+
+# --- what users write ------------------------------------------------------------------------------------
+
+
+def runtime_from(value: object, *, field_name: str = "expected_runtime") -> Runtime | None:
+    """A runtime from seconds or text (`"4h"`), or a mapping with `mean`, `high` and `checkpoint_every`.
+
+    One value is both mean and high. None for nothing: then it is learned. Raises `InvalidInput`.
+    """
+    if is_left_out(value):
+        return None
+    if not isinstance(value, Mapping):
+        seconds = parse_seconds(value, field=field_name)
+        return Runtime(mean_seconds=seconds, high_seconds=seconds)
+    options = dict(value)
+    given = {
+        key: parse_seconds(options.pop(key), field=f"{field_name}.{key}")
+        for key in ("mean", "high", "checkpoint_every")
+        if not is_left_out(options.get(key))
+    }
+    if unknown := [key for key in options if key not in {"mean", "high", "checkpoint_every"}]:
+        raise InvalidInput(
+            f"{field_name}.{unknown[0]}", options[unknown[0]], "it takes mean, high and checkpoint_every."
+        )
+    if not {"mean", "high"} & set(given):
+        raise InvalidInput(field_name, dict(value), "give mean, high, or both, as seconds or text.")
+    return Runtime(
+        mean_seconds=given.get("mean", given.get("high", 0)),
+        high_seconds=given.get("high", given.get("mean", 0)),
+        checkpoint_every_seconds=given.get("checkpoint_every", CHECKPOINT_EVERY_SECONDS),
+    )
+
+
+def deadline_from(value: object, *, run_started_at: datetime) -> datetime:
+    """The moment a deadline means: a time with a zone (ISO 8601), or a duration after the run began.
+
+    Raises `InvalidInput` for a time without a zone and for anything else.
+    """
+    moment = value if isinstance(value, datetime) else _as_moment(value)
+    if moment is None:
+        seconds = _as_duration(value)
+        return run_started_at + timedelta(seconds=seconds)
+    if moment.tzinfo is None:
+        raise InvalidInput("deadline", str(value), 'say in which zone: "2026-11-23T06:00:00+01:00".')
+    return moment
+
+
+def _as_moment(value: object) -> datetime | None:
+    if not isinstance(value, str) or "-" not in value:
+        return None
+    try:
+        return datetime.fromisoformat(value.strip())
+    except ValueError:
+        return None
+
+
+def _as_duration(value: object) -> int:
+    way_out = 'give a time with its zone ("2026-11-23T06:00:00Z"), or a duration after the run began ("12h").'
+    try:
+        seconds = parse_seconds(value, field="deadline")
+    except InvalidInput as error:
+        raise InvalidInput("deadline", value, way_out) from error
+    if seconds == 0:
+        raise InvalidInput("deadline", value, way_out)
+    return seconds
