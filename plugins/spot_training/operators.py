@@ -169,7 +169,7 @@ class SpotTrainingOperator(BaseOperator):
 
     def _policy(self) -> Policy:
         from .aws.request import cast_request, defaults_of
-        from .domain.policy import policy_from
+        from .domain.policy_specs import policy_from
 
         request = cast_request(self.config)
         spec = self.policy

@@ -180,7 +180,7 @@ class _Watched:
 
     def policy(self, spec: object) -> Policy:
         from .aws.request import defaults_of
-        from .domain.policy import policy_from
+        from .domain.policy_specs import policy_from
 
         return policy_from(spec, defaults_of(self._request()))
 

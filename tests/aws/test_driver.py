@@ -23,7 +23,7 @@ from spot_training.domain.errors import (
     TimedOutWaiting,
 )
 from spot_training.domain.lifecycle import Ending
-from spot_training.domain.policy import policy_from
+from spot_training.domain.policy_specs import policy_from
 from spot_training.domain.savings import PurchaseOption
 
 from .conftest import Cloud, live_jobs

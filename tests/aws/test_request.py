@@ -22,7 +22,8 @@ from spot_training.domain.errors import (
     MaxWaitBelowMaxRuntime,
     WaitTooLongForAlgorithm,
 )
-from spot_training.domain.policy import Rung, on_demand_only, policy_from, widened_waits
+from spot_training.domain.policy import Rung, on_demand_only, widened_waits
+from spot_training.domain.policy_specs import policy_from
 from spot_training.domain.savings import PurchaseOption
 
 KMEANS = "382416733822.dkr.ecr.us-east-1.amazonaws.com/kmeans:1"

@@ -11,16 +11,8 @@ from hypothesis import strategies as st
 
 from spot_training.domain.errors import InvalidInput, MaxWaitBelowMaxRuntime, UnknownPolicy
 from spot_training.domain.lifecycle import CAPACITY_CAUSES, Ending
-from spot_training.domain.policy import (
-    POLICIES,
-    Action,
-    Defaults,
-    Ladder,
-    Rung,
-    Situation,
-    policy_from,
-    widened_waits,
-)
+from spot_training.domain.policy import Action, Ladder, Rung, Situation, widened_waits
+from spot_training.domain.policy_specs import DEADLINE_POLICIES, LADDERS, Defaults, policy_from
 from spot_training.domain.savings import Attempt, PurchaseOption
 
 HOUR = 3600
@@ -121,9 +113,77 @@ def test_options_may_be_text(spec: object) -> None:
     assert [r.max_wait_seconds for r in policy.rungs] == [2 * HOUR, 6 * HOUR, 12 * HOUR, None]
 
 
-@pytest.mark.parametrize("name", sorted(POLICIES))
+@pytest.mark.parametrize("name", sorted(set(LADDERS) - {"ladder"}))
 def test_every_named_policy_needs_no_options(name: str) -> None:
-    assert policy_from(name, Defaults(max_runtime_seconds=HOUR)).rungs
+    assert policy_from(name, Defaults(max_runtime_seconds=HOUR, deadline_in_seconds=5 * HOUR)).rungs
+
+
+@pytest.mark.parametrize("name", DEADLINE_POLICIES)
+def test_a_policy_for_deadlines_needs_one(name: str) -> None:
+    with pytest.raises(InvalidInput, match="give `deadline`, or choose widen"):
+        policy_from(name, Defaults(max_runtime_seconds=HOUR))
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        [
+            {"spot": "ml.m5.xlarge", "max_wait": "2h"},
+            {"spot": "ml.m5.2xlarge", "max_wait": 7200},
+            "on_demand",
+        ],
+        {
+            "rungs": [
+                {"spot": "ml.m5.xlarge", "max_wait": "2h"},
+                {"spot": ["ml.m5.2xlarge"], "max_wait": "7200"},
+                {"on_demand": ""},
+            ]
+        },
+        (
+            '[{"spot": "ml.m5.xlarge", "max_wait": "2h"}, {"spot": "ml.m5.2xlarge", "max_wait": "2h"},'
+            ' "on_demand"]'
+        ),
+    ],
+)
+def test_a_ladder_may_be_a_list_of_rungs(spec: object) -> None:
+    policy = policy_from(spec, Defaults(max_runtime_seconds=HOUR))
+    assert [(str(r.purchase), r.instance_types, r.max_wait_seconds) for r in policy.rungs] == [
+        ("spot", ("ml.m5.xlarge",), 2 * HOUR),
+        ("spot", ("ml.m5.2xlarge",), 2 * HOUR),
+        ("on-demand", (), None),
+    ]
+
+
+def test_on_demand_takes_several_types() -> None:
+    policy = policy_from([{"on_demand": "ml.m5.xlarge, ml.m5.2xlarge"}], Defaults())
+    assert policy.rungs[0].instance_types == ("ml.m5.xlarge", "ml.m5.2xlarge")
+
+
+@pytest.mark.parametrize(
+    ("rung", "field"),
+    [
+        ({"spot": "ml.m5.xlarge"}, r"policy\.rungs\[0\]\.max_wait"),
+        ({"spot": ["ml.a", "ml.b"], "max_wait": "2h"}, "one type"),
+        ({"spot": "ml.a", "on_demand": "ml.b"}, r"policy\.rungs\[0\]"),
+        ({"on_demand": [], "max_wait": "2h"}, "max wait for spot jobs only"),
+        ({"on_demand": [3]}, r"policy\.rungs\[0\]\.on_demand"),
+        ({"spot": "ml.a", "max_wait": "2h", "colour": "red"}, r"policy\.rungs\[0\]\.colour"),
+        ("spot_on", r"policy\.rungs\[0\]"),
+        (7, r"policy\.rungs\[0\]"),
+    ],
+)
+def test_a_bad_rung_is_named(rung: object, field: str) -> None:
+    with pytest.raises(InvalidInput, match=field):
+        policy_from([rung], Defaults(max_runtime_seconds=HOUR))
+
+
+def test_the_policy_file_names_policies_of_its_own() -> None:
+    defaults = Defaults(max_runtime_seconds=HOUR, named={"patient": {"name": "widen", "first_wait": "8h"}})
+    assert policy_from("patient", defaults).rungs[0].max_wait_seconds == 8 * HOUR
+    with pytest.raises(UnknownPolicy, match="patient"):
+        policy_from("impatient", defaults)
+    with pytest.raises(UnknownPolicy):
+        policy_from("round", Defaults(named={"round": "round"}))
 
 
 def test_the_requests_own_wait_is_the_first_wait() -> None:
@@ -131,7 +191,7 @@ def test_the_requests_own_wait_is_the_first_wait() -> None:
     assert [r.max_wait_seconds for r in policy.rungs] == [5 * HOUR, 10 * HOUR]
 
 
-@pytest.mark.parametrize("spec", ["yolo", "", None, "None", 3, {}, {"name": 7}, "{not json", ["widen"]])
+@pytest.mark.parametrize("spec", ["yolo", "", None, "None", 3, {}, {"name": 7}, "{not json", "[]{"])
 def test_an_unknown_policy_is_refused_with_the_ones_there_are(spec: object) -> None:
     with pytest.raises(UnknownPolicy, match=r"policy is .*No training job was created"):
         policy_from(spec, Defaults())

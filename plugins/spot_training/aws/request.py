@@ -19,16 +19,19 @@ from typing import TYPE_CHECKING, Any
 from spot_training.domain.caps import NO_CAPS, Caps
 from spot_training.domain.casting import as_bool, as_whole_number, is_left_out
 from spot_training.domain.errors import EmptyValue, InvalidInput
-from spot_training.domain.policy import Defaults, Policy, Rung
+from spot_training.domain.policy_specs import Defaults
 from spot_training.domain.savings import PurchaseOption
 from spot_training.domain.stopping import (
     DEFAULT_MAX_RUNTIME_SECONDS,
     StoppingLimits,
     check_wait_for_algorithm,
+    is_capped_algorithm,
 )
 
 if TYPE_CHECKING:
     from botocore.model import Shape, StructureShape
+
+    from spot_training.domain.policy import Policy, Rung
 
     from .identity import RunIdentity
 
@@ -211,9 +214,11 @@ def max_runtime_of(request: Mapping[str, Any]) -> int:
 
 def defaults_of(request: Mapping[str, Any]) -> Defaults:
     """What the request says of the values a policy may leave out."""
+    algorithm = request.get("AlgorithmSpecification", {})
     return Defaults(
         max_runtime_seconds=max_runtime_of(request),
         max_wait_seconds=request.get("StoppingCondition", {}).get("MaxWaitTimeInSeconds"),
+        is_capped=is_capped_algorithm(algorithm.get("TrainingImage"), algorithm.get("AlgorithmName")),
     )
 
 

@@ -93,13 +93,17 @@ def is_legal_move(before: SecondaryStatus, after: SecondaryStatus) -> bool:
 
 
 class Ending(StrEnum):
-    """Why a job is over. SageMaker folds these into `Completed`, `Stopped` and `Failed`."""
+    """Why a job is over. SageMaker folds these into `Completed`, `Stopped` and `Failed`.
+
+    `STOPPED_FOR_DEADLINE` is ours: the guard stopped a spot job to make room for on-demand, and tagged it so.
+    """
 
     COMPLETED = "completed"
     NO_CAPACITY = "never got capacity"
     OUT_OF_WAIT = "ran out of max wait"
     MAX_RUNTIME = "reached max runtime"
     STOPPED_BY_USER = "stopped by a user"
+    STOPPED_FOR_DEADLINE = "stopped for the deadline"
     CAPACITY_ERROR = "capacity error"
     QUOTA = "quota refused"
     ALGORITHM_ERROR = "algorithm error"
@@ -109,7 +113,15 @@ class Ending(StrEnum):
 
 #: Only these climb the ladder: another wait, type or purchase option can help. A failing script, a person's
 #: stop or a run time that is too short would end the same way at a higher price.
-CAPACITY_CAUSES = frozenset({Ending.NO_CAPACITY, Ending.OUT_OF_WAIT, Ending.CAPACITY_ERROR, Ending.QUOTA})
+CAPACITY_CAUSES = frozenset(
+    {
+        Ending.NO_CAPACITY,
+        Ending.OUT_OF_WAIT,
+        Ending.STOPPED_FOR_DEADLINE,
+        Ending.CAPACITY_ERROR,
+        Ending.QUOTA,
+    }
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

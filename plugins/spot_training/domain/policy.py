@@ -7,18 +7,19 @@ no clock; the driver turns a decision into an action.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from .casting import as_whole_number, is_left_out
-from .durations import in_words, parse_seconds
-from .errors import InvalidInput, UnknownPolicy
+from .durations import in_words
+from .errors import InvalidInput
 from .lifecycle import CAPACITY_CAUSES, Ending
 from .savings import Attempt, PurchaseOption
 from .stopping import DEFAULT_MAX_RUNTIME_SECONDS, MAX_RUNTIME_SECONDS, StoppingLimits
+
+if TYPE_CHECKING:
+    from .deadline import Outlook
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,9 +60,10 @@ class Rung:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Situation:
-    """What a policy may know: the attempts of this ladder so far, in order."""
+    """What a policy may know: this ladder's attempts so far, in order, and how the deadline stands."""
 
     attempts: tuple[Attempt, ...] = ()
+    outlook: Outlook | None = None
 
 
 class Action(StrEnum):
@@ -101,20 +103,15 @@ class Ladder:
 
     def decide(self, situation: Situation) -> Decision:
         if not situation.attempts:
-            return self._start(0, f"first of {len(self.rungs)} rungs: {self.rungs[0]}")
+            about = f" ({situation.outlook})" if situation.outlook else ""
+            return _start(self.rungs, 0, f"first of {len(self.rungs)} rungs: {self.rungs[0]}{about}")
         last = situation.attempts[-1]
-        what_happened = _what_happened(last)
-        if last.ending is Ending.COMPLETED:
-            return Decision(action=Action.FINISH, reason=what_happened)
-        if last.ending not in CAPACITY_CAUSES:
-            return Decision(action=Action.GIVE_UP, reason=f"{what_happened}; more capacity would not help")
+        if (end := _end_of(last)) is not None:
+            return end
         following = self._rung_after(last)
         if following is None:
-            return Decision(action=Action.GIVE_UP, reason=f"{what_happened}; no rung is left")
-        return self._start(following, f"{what_happened}: next is {self.rungs[following]}")
-
-    def _start(self, index: int, reason: str) -> Decision:
-        return Decision(action=Action.START, reason=reason, rung=self.rungs[index], rung_index=index)
+            return Decision(action=Action.GIVE_UP, reason=f"{_what_happened(last)}; no rung is left")
+        return _start(self.rungs, following, f"{_because(situation)}: next is {self.rungs[following]}")
 
     def _rung_after(self, last: Attempt) -> int | None:
         """The next rung; after a refused quota, the next that draws on another quota (type and purchase)."""
@@ -130,11 +127,109 @@ class Ladder:
         return None
 
 
-def _draw_on_same_quota(rung: Rung, spent: Rung | None) -> bool:
-    return spent is not None and (rung.purchase, rung.instance_types) == (
-        spent.purchase,
-        spent.instance_types,
-    )
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpotWhileTimeAllows:
+    """One spot job for as long as the deadline allows, then on-demand.
+
+    `moves` names the policy that weighs waiting against the deadline (`domain.moves`), with its `options`.
+    The spot job's max wait is a dead man's switch only: what ends the wait is the guard.
+    """
+
+    moves: str
+    max_wait_seconds: int
+    on_demand_types: tuple[str, ...] = ()
+    options: tuple[tuple[str, float], ...] = ()
+
+    @property
+    def rungs(self) -> tuple[Rung, ...]:
+        return (
+            Rung(purchase=PurchaseOption.SPOT, max_wait_seconds=self.max_wait_seconds),
+            Rung(purchase=PurchaseOption.ON_DEMAND, instance_types=self.on_demand_types),
+        )
+
+    def decide(self, situation: Situation) -> Decision:
+        spot, _ = self.rungs
+        if not situation.attempts:
+            about = f" ({situation.outlook})" if situation.outlook else ""
+            return _start(self.rungs, 0, f"{spot.purchase} first{about}")
+        last = situation.attempts[-1]
+        if (end := _end_of(last)) is not None:
+            return end
+        if last.purchase is PurchaseOption.ON_DEMAND:
+            return Decision(action=Action.GIVE_UP, reason=f"{_what_happened(last)}; no rung is left")
+        if last.ending is Ending.QUOTA:
+            return _start(self.rungs, 1, f"{_because(situation)}: on-demand now")
+        return _start(self.rungs, 0, f"{_because(situation)}: spot again")
+
+
+#: How often an on-demand launch that was refused for want of capacity is tried again before a deadline.
+ON_DEMAND_LAUNCHES = 5
+
+
+def keep_deadline(decision: Decision, rungs: Sequence[Rung], situation: Situation) -> Decision:
+    """The guard outside every policy: on-demand where more waiting would endanger the deadline.
+
+    A refused on-demand launch is tried again, the deadline being more than any one refusal.
+    """
+    outlook = situation.outlook
+    if outlook is None:
+        return decision
+    on_demand = _on_demand_rung(rungs)
+    if decision.action is Action.START and decision.rung is not None:
+        if decision.rung.purchase is PurchaseOption.ON_DEMAND or not outlook.is_time_for_on_demand:
+            return decision
+        why = (
+            f"{_what_happened(situation.attempts[-1])}; {outlook.reason}"
+            if situation.attempts
+            else outlook.reason
+        )
+        return _start(rungs, on_demand, f"{why}: on-demand now")
+    refusals = _refused_in_a_row(situation.attempts)
+    if decision.action is Action.GIVE_UP and 0 < refusals < ON_DEMAND_LAUNCHES:
+        return _start(rungs, on_demand, f"{_because(situation)}: on-demand again")
+    return decision
+
+
+def check_keeps_deadline(policy: Policy) -> None:
+    """Refuse a policy that could not keep a deadline: one without an on-demand rung."""
+    if all(rung.purchase is PurchaseOption.SPOT for rung in policy.rungs):
+        raise InvalidInput(
+            "policy",
+            [str(rung) for rung in policy.rungs],
+            "only on-demand can keep a deadline: add an on-demand rung, or leave the deadline out.",
+        )
+
+
+def _on_demand_rung(rungs: Sequence[Rung]) -> int:
+    return next(i for i, rung in enumerate(rungs) if rung.purchase is PurchaseOption.ON_DEMAND)
+
+
+def _refused_in_a_row(attempts: Sequence[Attempt]) -> int:
+    """How many on-demand launches in a row, up to the last attempt, found no capacity."""
+    count = 0
+    for attempt in reversed(attempts):
+        if attempt.purchase is not PurchaseOption.ON_DEMAND or attempt.ending is not Ending.CAPACITY_ERROR:
+            break
+        count += 1
+    return count
+
+
+def _start(rungs: Sequence[Rung], index: int, reason: str) -> Decision:
+    return Decision(action=Action.START, reason=reason, rung=rungs[index], rung_index=index)
+
+
+def _end_of(last: Attempt) -> Decision | None:
+    """The end of the training, if this attempt was it: done, or more capacity would not help."""
+    if last.ending is Ending.COMPLETED:
+        return Decision(action=Action.FINISH, reason=_what_happened(last))
+    if last.ending not in CAPACITY_CAUSES:
+        return Decision(action=Action.GIVE_UP, reason=f"{_what_happened(last)}; more capacity would not help")
+    return None
+
+
+def _because(situation: Situation) -> str:
+    what_happened = _what_happened(situation.attempts[-1])
+    return f"{what_happened}; {situation.outlook}" if situation.outlook else what_happened
 
 
 def _what_happened(last: Attempt) -> str:
@@ -146,6 +241,9 @@ def _what_happened(last: Attempt) -> str:
                 f"max wait of {in_words(last.max_wait_seconds or 0)} passed, interruptions: "
                 f"{last.interruptions}, with {in_words(last.training_seconds or 0)} of training done"
             )
+        case Ending.STOPPED_FOR_DEADLINE:
+            done = f"{in_words(last.work_seconds or 0)} of training done"
+            return f"{last.purchase} {last.instance_type} was stopped for the deadline, {done}"
         case Ending.QUOTA:
             return f"the account's quota refused a {last.purchase} {last.instance_type}"
         case Ending.CAPACITY_ERROR:
@@ -207,92 +305,3 @@ def _check_widening(first: int, factor: float, cap: int, spot_attempts: int) -> 
 def on_demand_only() -> Ladder:
     """One on-demand attempt, no spot."""
     return Ladder((Rung(purchase=PurchaseOption.ON_DEMAND),))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Defaults:
-    """What the training request itself says, for the values a policy leaves out."""
-
-    max_runtime_seconds: int = DEFAULT_MAX_RUNTIME_SECONDS
-    max_wait_seconds: int | None = None
-
-
-def _widen(options: dict[str, Any], defaults: Defaults, *, then_on_demand: bool) -> Ladder:
-    first = _take_seconds(options, "first_wait")
-    return widened_waits(
-        max_runtime_seconds=defaults.max_runtime_seconds,
-        first_wait_seconds=defaults.max_wait_seconds if first is None else first,
-        factor=_take_factor(options, "factor", DEFAULT_WAIT_FACTOR),
-        cap_seconds=_take_seconds(options, "cap"),
-        spot_attempts=_take_count(options, "spot_attempts", DEFAULT_SPOT_ATTEMPTS),
-        then_on_demand=then_on_demand,
-    )
-
-
-#: Policies by the name a Param, a YAML file or an operator argument gives.
-POLICIES: dict[str, Callable[[dict[str, Any], Defaults], Policy]] = {
-    "widen": lambda options, defaults: _widen(options, defaults, then_on_demand=True),
-    "spot_only": lambda options, defaults: _widen(options, defaults, then_on_demand=False),
-    "on_demand": lambda _options, _defaults: on_demand_only(),
-}
-
-
-def policy_from(spec: object, defaults: Defaults) -> Policy:
-    """A policy from its name, a mapping `{"name": ..., option: ...}`, JSON text of one, or a policy as it is.
-
-    Options of `widen` and `spot_only`: `first_wait` and `cap` (seconds, or text like "2h"), `factor`,
-    `spot_attempts`. They may be strings, as templates and UI params give them. Raises `UnknownPolicy` or
-    `InvalidInput`.
-    """
-    if hasattr(spec, "decide"):
-        return spec  # type: ignore[return-value]
-    options = _spec_as_mapping(spec)
-    name = options.pop("name", None)
-    maker = POLICIES.get(name) if isinstance(name, str) else None
-    if maker is None:
-        raise UnknownPolicy("policy", name, f"choose one of {', '.join(sorted(POLICIES))}.")
-    policy = maker(options, defaults)
-    if options and name != "on_demand":
-        raise InvalidInput(
-            f"policy.{next(iter(options))}",
-            next(iter(options.values())),
-            f"the policy {name!r} has no such option: it takes first_wait, factor, cap and spot_attempts.",
-        )
-    return policy
-
-
-def _spec_as_mapping(spec: object) -> dict[str, Any]:
-    if isinstance(spec, Mapping):
-        return dict(spec)
-    if not isinstance(spec, str) or is_left_out(spec):
-        raise UnknownPolicy(
-            "policy",
-            spec,
-            f"give one of {', '.join(sorted(POLICIES))}, or a mapping with a name and options.",
-        )
-    if spec.lstrip().startswith("{"):
-        try:
-            return dict(json.loads(spec))
-        except ValueError as exc:
-            raise UnknownPolicy("policy", spec, f"it is no valid JSON ({exc}).") from exc
-    return {"name": spec.strip()}
-
-
-def _take_seconds(options: dict[str, Any], key: str) -> int | None:
-    value = options.pop(key, None)
-    return None if is_left_out(value) else parse_seconds(value, field=f"policy.{key}")
-
-
-def _take_count(options: dict[str, Any], key: str, default: int) -> int:
-    value = options.pop(key, None)
-    return default if is_left_out(value) else as_whole_number(value, field=f"policy.{key}")
-
-
-def _take_factor(options: dict[str, Any], key: str, default: float) -> float:
-    value = options.pop(key, None)
-    if is_left_out(value):
-        return default
-    try:
-        return float(value)
-    except (TypeError, ValueError) as exc:
-        raise InvalidInput(f"policy.{key}", value, "give a number.") from exc

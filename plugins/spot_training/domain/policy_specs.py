@@ -1,0 +1,250 @@
+"""Policies as people write them: a name, a mapping, a list of rungs, JSON text, a policy file's entry."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from .casting import as_whole_number, is_left_out
+from .durations import parse_seconds
+from .errors import InvalidInput, UnknownPolicy
+from .policy import (
+    DEFAULT_SPOT_ATTEMPTS,
+    DEFAULT_WAIT_FACTOR,
+    Ladder,
+    Policy,
+    Rung,
+    SpotWhileTimeAllows,
+    on_demand_only,
+    widened_waits,
+)
+from .savings import PurchaseOption
+from .stopping import (
+    DEFAULT_MAX_RUNTIME_SECONDS,
+    MAX_RUNTIME_SECONDS,
+    MAX_WAIT_WITHOUT_CHECKPOINTS_SECONDS,
+)
+
+#: A spot job that nobody stops at the deadline ends by itself this much later.
+AFTER_DEADLINE_SECONDS = 3600
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Defaults:
+    """What the request and the task say, for the values a policy leaves out.
+
+    `deadline_in_seconds`: from now; None without a deadline. `is_capped`: SageMaker lets a job of this
+    algorithm wait an hour at most. `named`: the policy file's own policies, by name.
+    """
+
+    max_runtime_seconds: int = DEFAULT_MAX_RUNTIME_SECONDS
+    max_wait_seconds: int | None = None
+    is_capped: bool = False
+    deadline_in_seconds: float | None = None
+    named: Mapping[str, Any] = field(default_factory=dict)
+
+
+def _widen(options: dict[str, Any], defaults: Defaults) -> Policy:
+    return _widened(options, defaults, then_on_demand=True)
+
+
+def _spot_only(options: dict[str, Any], defaults: Defaults) -> Policy:
+    return _widened(options, defaults, then_on_demand=False)
+
+
+def _widened(options: dict[str, Any], defaults: Defaults, *, then_on_demand: bool) -> Policy:
+    first = _take_seconds(options, "first_wait")
+    return widened_waits(
+        max_runtime_seconds=defaults.max_runtime_seconds,
+        first_wait_seconds=defaults.max_wait_seconds if first is None else first,
+        factor=_take_number(options, "factor", DEFAULT_WAIT_FACTOR),
+        cap_seconds=_take_seconds(options, "cap"),
+        spot_attempts=_take_count(options, "spot_attempts", DEFAULT_SPOT_ATTEMPTS),
+        then_on_demand=then_on_demand,
+    )
+
+
+def _on_demand(options: dict[str, Any], _defaults: Defaults) -> Policy:
+    # What a Param form fills in for spot policies says nothing here.
+    for key in ("first_wait", "factor", "cap", "spot_attempts"):
+        options.pop(key, None)
+    types = _take_types(options, "instance_types")
+    return (
+        Ladder((Rung(purchase=PurchaseOption.ON_DEMAND, instance_types=types),))
+        if types
+        else on_demand_only()
+    )
+
+
+def _ladder(options: dict[str, Any], defaults: Defaults) -> Policy:
+    rungs = options.pop("rungs", None)
+    if not isinstance(rungs, Sequence) or isinstance(rungs, str) or not rungs:
+        raise InvalidInput(
+            "policy.rungs",
+            rungs,
+            'give a list: [{"spot": "ml.m5.xlarge", "max_wait": "2h"}, {"on_demand": []}].',
+        )
+    return Ladder(tuple(_rung(rung, f"policy.rungs[{i}]", defaults) for i, rung in enumerate(rungs)))
+
+
+def _rung(value: Any, where: str, defaults: Defaults) -> Rung:
+    """`"on_demand"`, `{"on_demand": [types]}` or `{"spot": type, "max_wait": "2h"}`; types are optional."""
+    if isinstance(value, Rung):
+        return value
+    options = {value: None} if isinstance(value, str) else dict(value) if isinstance(value, Mapping) else {}
+    kinds = {"spot", "on_demand"} & set(options)
+    if len(kinds) != 1:
+        raise InvalidInput(where, value, 'give {"spot": type, "max_wait": "2h"} or {"on_demand": [types]}.')
+    kind = kinds.pop()
+    types = _take_types(options, kind, where=where)
+    wait = _take_seconds(options, "max_wait", where=where)
+    if options:
+        key = next(iter(options))
+        raise InvalidInput(f"{where}.{key}", options[key], "a rung takes spot or on_demand, and max_wait.")
+    if kind == "on_demand":
+        return Rung(purchase=PurchaseOption.ON_DEMAND, instance_types=types, max_wait_seconds=wait)
+    wait = wait or defaults.max_wait_seconds
+    if wait is None:
+        raise InvalidInput(f"{where}.max_wait", None, 'say how long it may wait and run: "2h".')
+    return Rung(purchase=PurchaseOption.SPOT, instance_types=types, max_wait_seconds=wait)
+
+
+def _until_deadline(name: str) -> Callable[[dict[str, Any], Defaults], Policy]:
+    def make(options: dict[str, Any], defaults: Defaults) -> Policy:
+        left = defaults.deadline_in_seconds
+        if left is None:
+            raise InvalidInput(
+                "policy", name, "it weighs waiting against a deadline: give `deadline`, or choose widen."
+            )
+        for key in ("first_wait", "factor", "cap", "spot_attempts"):
+            options.pop(key, None)
+        types = _take_types(options, "on_demand")
+        numbers = tuple((key, _as_number(options.pop(key), key)) for key in sorted(options))
+        return SpotWhileTimeAllows(
+            moves=name,
+            options=numbers,
+            on_demand_types=types,
+            max_wait_seconds=_dead_mans_switch(left, defaults),
+        )
+
+    return make
+
+
+def _dead_mans_switch(seconds_left: float, defaults: Defaults) -> int:
+    longest = MAX_WAIT_WITHOUT_CHECKPOINTS_SECONDS if defaults.is_capped else MAX_RUNTIME_SECONDS
+    wanted = max(defaults.max_runtime_seconds, round(seconds_left) + AFTER_DEADLINE_SECONDS)
+    return max(defaults.max_runtime_seconds, min(longest, wanted))
+
+
+#: The policies that need a deadline: `domain.moves` (and the planner) decide how long spot is waited for.
+DEADLINE_POLICIES = ("greedy", "uniform_progress", "rule", "planner")
+DEFAULT_WITH_DEADLINE = "rule"
+
+#: Policies by the name a Param, a file or an operator argument gives.
+LADDERS: dict[str, Callable[[dict[str, Any], Defaults], Policy]] = {
+    "widen": _widen,
+    "spot_only": _spot_only,
+    "on_demand": _on_demand,
+    "ladder": _ladder,
+    **{name: _until_deadline(name) for name in DEADLINE_POLICIES},
+}
+
+
+def policy_from(spec: object, defaults: Defaults) -> Policy:
+    """A policy from what people write, or a policy as it is.
+
+    A name; a mapping `{"name": ..., option: ...}`; a list of rungs; JSON text of one of these; a name of the
+    policy file. Options of `widen` and `spot_only`: `first_wait` and `cap` (seconds, or text like "2h"),
+    `factor`, `spot_attempts`; of `on_demand`: `instance_types`; of the policies for deadlines: `on_demand`
+    (types) and the policy's own numbers. They may be strings, as templates and UI params give them. Raises
+    `UnknownPolicy` or `InvalidInput`.
+    """
+    if hasattr(spec, "decide"):
+        return spec  # type: ignore[return-value]
+    options = _spec_as_mapping(spec, defaults)
+    name = options.pop("name", "ladder" if "rungs" in options else None)
+    if isinstance(name, str) and name in defaults.named and name not in LADDERS:
+        return policy_from(_named(name, defaults), _without_names(defaults))
+    maker = LADDERS.get(name) if isinstance(name, str) else None
+    if maker is None:
+        raise UnknownPolicy("policy", name, _choose(defaults))
+    policy = maker(options, defaults)
+    if options:
+        key = next(iter(options))
+        raise InvalidInput(
+            f"policy.{key}", options[key], f"the policy {name!r} has no such option; see its documentation."
+        )
+    return policy
+
+
+def _named(name: str, defaults: Defaults) -> object:
+    spec = defaults.named[name]
+    return spec if isinstance(spec, str | Mapping | list) else {"name": spec}
+
+
+def _without_names(defaults: Defaults) -> Defaults:
+    """An entry of the policy file names no other: no circles."""
+    return Defaults(
+        max_runtime_seconds=defaults.max_runtime_seconds,
+        max_wait_seconds=defaults.max_wait_seconds,
+        is_capped=defaults.is_capped,
+        deadline_in_seconds=defaults.deadline_in_seconds,
+    )
+
+
+def _choose(defaults: Defaults) -> str:
+    return f"choose one of {', '.join(sorted({*LADDERS, *defaults.named}))}."
+
+
+def _spec_as_mapping(spec: object, defaults: Defaults) -> dict[str, Any]:
+    if isinstance(spec, Mapping):
+        return dict(spec)
+    if isinstance(spec, list | tuple):
+        return {"name": "ladder", "rungs": list(spec)}
+    if not isinstance(spec, str) or is_left_out(spec):
+        raise UnknownPolicy("policy", spec, f"give a name, a mapping or a list of rungs; {_choose(defaults)}")
+    if spec.lstrip().startswith(("{", "[")):
+        try:
+            return _spec_as_mapping(json.loads(spec), defaults)
+        except ValueError as exc:
+            raise UnknownPolicy("policy", spec, f"it is no valid JSON ({exc}).") from exc
+    return {"name": spec.strip()}
+
+
+def _take_seconds(options: dict[str, Any], key: str, *, where: str = "policy") -> int | None:
+    value = options.pop(key, None)
+    return None if is_left_out(value) else parse_seconds(value, field=f"{where}.{key}")
+
+
+def _take_count(options: dict[str, Any], key: str, default: int) -> int:
+    value = options.pop(key, None)
+    return default if is_left_out(value) else as_whole_number(value, field=f"policy.{key}")
+
+
+def _take_number(options: dict[str, Any], key: str, default: float) -> float:
+    value = options.pop(key, None)
+    return default if is_left_out(value) else _as_number(value, key)
+
+
+def _as_number(value: Any, key: str) -> float:
+    try:
+        number = float(value)
+    except (TypeError, ValueError) as exc:
+        raise InvalidInput(f"policy.{key}", value, "give a number.") from exc
+    if not math.isfinite(number):
+        raise InvalidInput(f"policy.{key}", value, "give a finite number.")
+    return number
+
+
+def _take_types(options: dict[str, Any], key: str, *, where: str = "policy") -> tuple[str, ...]:
+    """One instance type, a list of them, or text with commas."""
+    value = options.pop(key, None)
+    if is_left_out(value) or value == []:
+        return ()
+    types = value.split(",") if isinstance(value, str) else value
+    if not isinstance(types, list | tuple) or not all(isinstance(t, str) and t.strip() for t in types):
+        raise InvalidInput(f"{where}.{key}", value, 'give an instance type, or a list: ["ml.m5.xlarge"].')
+    return tuple(t.strip() for t in types)
