@@ -4,18 +4,29 @@ Decides how seconds are summed and what they are compared with. Seconds are per 
 says `instance_seconds`. Unknown stays unknown (None): nothing here turns a missing figure into a zero,
 except for a job that never started, which costs nothing because it never held an instance.
 
+Dollars are billable seconds x instances x the *on-demand* price per hour: the spot discount is in the
+billable seconds already. Where the price of an instance type is not known they are None.
+
 Source of the per-job formula: `BillableTimeInSeconds` in the SageMaker API reference.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, TypeAlias
 
 from .lifecycle import HOLDING_STATUSES, WAITING_STATUSES, Ending, JobSnapshot, SecondaryStatus, Transition
+
+#: On-demand US dollars per instance-hour, by instance type.
+Prices: TypeAlias = Mapping[str, float]
+NO_PRICES: Prices = {}
+
+#: Transitions kept of one job: an interruption makes about four, so some fifty interruptions.
+MOST_TRANSITIONS = 200
 
 
 class PurchaseOption(StrEnum):
@@ -39,7 +50,8 @@ class Attempt:
 
     `rung` is the index of the policy's rung it was made for, `reason` why it was made. `work_seconds` is the
     time in `Training`, over all its launches, and `launch_seconds` what the last launch spent around it
-    (downloading, uploading). Both None when the job never started.
+    (downloading, uploading). Both None when the job never started. `transitions` are the visits to secondary
+    statuses without their messages, the newest `MOST_TRANSITIONS` of them.
     """
 
     number: int
@@ -63,6 +75,15 @@ class Attempt:
     work_seconds: int | None = None
     launch_seconds: int | None = None
     message: str = ""
+    transitions: tuple[Transition, ...] = ()
+
+    @property
+    def billable_instance_seconds(self) -> int | None:
+        return _times(self.billable_seconds, self.instance_count)
+
+    @property
+    def training_instance_seconds(self) -> int | None:
+        return _times(self.training_seconds, self.instance_count)
 
     @property
     def has_started(self) -> bool:
@@ -80,6 +101,7 @@ class Attempt:
         return {
             **{field.name: _plain(getattr(self, field.name)) for field in fields(self)},
             "savings_percent": self.savings_percent,
+            "transitions": [transition_to_json(visit) for visit in self.transitions],
         }
 
     @classmethod
@@ -91,7 +113,43 @@ class Attempt:
                 known[name] = datetime.fromisoformat(known[name])
         known["purchase"] = PurchaseOption(known["purchase"])
         known["ending"] = Ending(known["ending"])
+        known["transitions"] = tuple(transition_from_json(t) for t in known.get("transitions") or ())
         return cls(**known)
+
+
+def transition_to_json(visit: Transition) -> dict[str, Any]:
+    """A visit to a status as plain JSON, without its message."""
+    ended = visit.ended_at.isoformat() if visit.ended_at else None
+    return {"status": str(visit.status), "started_at": visit.started_at.isoformat(), "ended_at": ended}
+
+
+def transition_from_json(data: Mapping[str, Any]) -> Transition:
+    """Undo `transition_to_json`."""
+    ended = data.get("ended_at")
+    return Transition(
+        status=SecondaryStatus(data["status"]),
+        started_at=datetime.fromisoformat(data["started_at"]),
+        ended_at=datetime.fromisoformat(ended) if ended else None,
+    )
+
+
+def kept_transitions(job: JobSnapshot) -> tuple[Transition, ...]:
+    """The job's transitions as records keep them: without messages, the newest `MOST_TRANSITIONS`."""
+    return tuple(replace(visit, message="") for visit in job.transitions[-MOST_TRANSITIONS:])
+
+
+def cost_usd(instance_seconds: int | None, usd_per_hour: float | None) -> float | None:
+    """US dollars for billed instance-seconds; nothing billed costs nothing at any price."""
+    if instance_seconds == 0:
+        return 0.0
+    if instance_seconds is None or usd_per_hour is None:
+        return None
+    return round(instance_seconds * usd_per_hour / 3600, 6)
+
+
+def billed_usd(attempt: Attempt, prices: Prices) -> float | None:
+    """What one attempt cost, or None where its seconds or its price are not known."""
+    return cost_usd(attempt.billable_instance_seconds, prices.get(attempt.instance_type or ""))
 
 
 def _plain(value: Any) -> Any:
@@ -131,6 +189,7 @@ def attempt_of(
         work_seconds=_work_seconds(job.transitions) if started else None,
         launch_seconds=_last_launch_seconds(job.transitions) if started else None,
         message=message or job.failure_reason or job.message,
+        transitions=kept_transitions(job),
     )
 
 
@@ -176,7 +235,8 @@ class SavingsStatement:
     when spot lost money. `clean_run_seconds` is that run's length: measured where one uninterrupted job did
     the whole training; estimated as the work done plus one launch where it took several (work that had to be
     repeated after an interruption is in it, so the estimate is an upper bound); unknown when the training
-    did not complete. `job_savings_percent` is AWS's formula over the same seconds.
+    did not complete. `job_savings_percent` is AWS's formula over the same seconds. `abandoned` is what the
+    attempts that did not complete were billed: of a training that failed, all of it.
     """
 
     completed: bool
@@ -187,37 +247,51 @@ class SavingsStatement:
     billable_seconds: int | None
     training_instance_seconds: int | None
     billable_instance_seconds: int | None
+    abandoned_instance_seconds: int | None
     clean_run_seconds: int | None
+    clean_run_instance_seconds: int | None
     clean_run_basis: CleanRunBasis
     savings_percent: float | None
     job_savings_percent: float | None
+    billed_usd: float | None
+    clean_run_usd: float | None
+    saved_usd: float | None
+    abandoned_usd: float | None
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON."""
         return {field.name: _plain(getattr(self, field.name)) for field in fields(self)}
 
 
-def statement_of(attempts: Sequence[Attempt]) -> SavingsStatement:
-    """Sum up the attempts of one training."""
+def statement_of(attempts: Sequence[Attempt], prices: Prices = NO_PRICES) -> SavingsStatement:
+    """Sum up the attempts of one training, in any order; `prices` are on-demand US dollars per hour."""
     completed = next((a for a in attempts if a.ending is Ending.COMPLETED), None)
+    abandoned = [a for a in attempts if a is not completed]
     clean_run, basis = _clean_run(attempts, completed)
-    billable = _total(a.billable_seconds for a in attempts)
-    billable_instances = _total(_times(a.billable_seconds, a.instance_count) for a in attempts)
-    training_instances = _total(_times(a.training_seconds, a.instance_count) for a in attempts)
     clean_instances = _times(clean_run, completed.instance_count) if completed else None
+    clean_usd = cost_usd(clean_instances, prices.get(completed.instance_type or "")) if completed else None
+    billed_instances = _total(a.billable_instance_seconds for a in attempts)
+    training_instances = _total(a.training_instance_seconds for a in attempts)
+    billed = _total_usd(billed_usd(a, prices) for a in attempts)
     return SavingsStatement(
         completed=completed is not None,
         attempts=len(attempts),
         interruptions=sum(a.interruptions for a in attempts),
         wait_seconds=sum(a.wait_seconds for a in attempts),
         training_seconds=_total(a.training_seconds for a in attempts),
-        billable_seconds=billable,
+        billable_seconds=_total(a.billable_seconds for a in attempts),
         training_instance_seconds=training_instances,
-        billable_instance_seconds=billable_instances,
+        billable_instance_seconds=billed_instances,
+        abandoned_instance_seconds=_total(a.billable_instance_seconds for a in abandoned),
         clean_run_seconds=clean_run,
+        clean_run_instance_seconds=clean_instances,
         clean_run_basis=basis,
-        savings_percent=_saved_percent(billable_instances, clean_instances),
-        job_savings_percent=_saved_percent(billable_instances, training_instances),
+        savings_percent=_saved_percent(billed_instances, clean_instances),
+        job_savings_percent=_saved_percent(billed_instances, training_instances),
+        billed_usd=billed,
+        clean_run_usd=clean_usd,
+        saved_usd=None if clean_usd is None or billed is None else round(clean_usd - billed, 6),
+        abandoned_usd=_total_usd(billed_usd(a, prices) for a in abandoned),
     )
 
 
@@ -240,6 +314,13 @@ def _total(values: Iterable[int | None]) -> int | None:
             return None
         total += value
     return total
+
+
+def _total_usd(values: Iterable[float | None]) -> float | None:
+    known = list(values)
+    if any(value is None for value in known):
+        return None
+    return round(math.fsum(value for value in known if value is not None), 6)
 
 
 def _times(seconds: int | None, count: int) -> int | None:

@@ -1,0 +1,351 @@
+"""What the ledger keeps: one record per training task, from its first submission on.
+
+Decides what a record holds and how it looks as JSON. Must not know where records are kept (`ledger`).
+All instants are aware UTC; those of jobs are AWS's clock, those of decisions the clock of the machine that
+decided.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+
+from .lifecycle import JobSnapshot, SecondaryStatus, TrainingStatus, Transition
+from .savings import (
+    Attempt,
+    PurchaseOption,
+    SavingsStatement,
+    billed_usd,
+    kept_transitions,
+    statement_of,
+    transition_from_json,
+    transition_to_json,
+)
+
+#: Grows when a reader of this version could misunderstand what it finds.
+RECORD_FORMAT = 1
+KEY_LENGTH = 32
+_KEY = re.compile(rf"[0-9a-f]{{{KEY_LENGTH}}}")
+_DIGESTS = re.compile(r"(-[0-9a-f]{12}-\d{1,3})+$")
+
+
+class RecordState(StrEnum):
+    """How far a training is. Not Airflow's task state: a task may be over while its job goes on."""
+
+    RUNNING = "running"
+    COMPLETED = "completed"
+    FAILED = "failed"
+
+
+def record_key(*, installation: str, dag_id: str, run_id: str, task_id: str, map_index: int = -1) -> str:
+    """The key of a task's record: 32 hexadecimal digits, the same wherever and whenever it is computed.
+
+    A retry, a clear and a re-run backfill of the same task have the same key.
+    """
+    parts = json.dumps([installation, dag_id, run_id, task_id, map_index])
+    return hashlib.sha256(parts.encode()).hexdigest()[:KEY_LENGTH]
+
+
+def is_record_key(text: str) -> bool:
+    """Whether the text has the shape of a key: then it is safe as the name of a file."""
+    return _KEY.fullmatch(text) is not None
+
+
+def model_of(job_name: str) -> str:
+    """A job name without the digests and attempt numbers this package adds: what is being trained."""
+    return _DIGESTS.sub("", job_name) or job_name
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Price:
+    """An on-demand price: US dollars per instance-hour, as of a moment, and where it is from."""
+
+    instance_type: str
+    usd_per_hour: float
+    as_of: datetime
+    source: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecisionMade:
+    """What was decided and why. `attempt` is the number of the attempt it starts, None for an end."""
+
+    decided_at: datetime
+    action: str
+    reason: str
+    attempt: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CurrentJob:
+    """The job that is under way, as far as it is known.
+
+    From the intent on there are a name and a reason; what AWS says follows as it is noted (`LiveNote`).
+    """
+
+    job_name: str
+    number: int
+    reason: str
+    purchase: PurchaseOption | None = None
+    instance_type: str | None = None
+    instance_count: int = 1
+    status: TrainingStatus | None = None
+    secondary_status: SecondaryStatus | None = None
+    created_at: datetime | None = None
+    started_at: datetime | None = None
+    max_wait_seconds: int | None = None
+    transitions: tuple[Transition, ...] = ()
+    seen_at: datetime | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            **{f.name: _plain(getattr(self, f.name)) for f in fields(self)},
+            "transitions": [transition_to_json(visit) for visit in self.transitions],
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> CurrentJob:
+        known = _known(cls, data, moments=("created_at", "started_at", "seen_at"))
+        for name, kind in (
+            ("purchase", PurchaseOption),
+            ("status", TrainingStatus),
+            ("secondary_status", SecondaryStatus),
+        ):
+            known[name] = kind(known[name]) if known.get(name) else None
+        known["transitions"] = tuple(transition_from_json(t) for t in known.get("transitions") or ())
+        return cls(**known)
+
+    def as_seen(self, job: JobSnapshot, *, now: datetime) -> CurrentJob:
+        """The same job with what AWS says of it now."""
+        return CurrentJob(
+            job_name=self.job_name,
+            number=self.number,
+            reason=self.reason,
+            purchase=PurchaseOption.SPOT if job.is_spot else PurchaseOption.ON_DEMAND,
+            instance_type=job.instance_type,
+            instance_count=job.instance_count,
+            status=job.status,
+            secondary_status=job.secondary_status,
+            created_at=job.created_at,
+            started_at=job.training_started_at,
+            max_wait_seconds=job.max_wait_seconds,
+            transitions=kept_transitions(job),
+            seen_at=now,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingRecord:
+    """One training task of one Dag run, over or under way.
+
+    `version` orders the writes of one key: the highest counts. `model` is the job name prefix, `tags` the
+    request's own tags (not this package's), `team` the one of that name. `generation` counts the clears that
+    started afresh; only the last one is on record. `watches` is the job a sensor was given. `deadline_at` and
+    `latest_on_demand_at` are None for a training without a deadline. `reason` says why it ended.
+    """
+
+    dag_id: str
+    run_id: str
+    task_id: str
+    map_index: int = -1
+    installation: str = "airflow"
+    version: int = 0
+    state: RecordState = RecordState.RUNNING
+    reason: str = ""
+    generation: int = 0
+    model: str = ""
+    team: str | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
+    region: str | None = None
+    instance_type: str | None = None
+    instance_count: int = 1
+    began_at: datetime | None = None
+    ended_at: datetime | None = None
+    deadline_at: datetime | None = None
+    latest_on_demand_at: datetime | None = None
+    watches: str | None = None
+    attempts: tuple[Attempt, ...] = ()
+    decisions: tuple[DecisionMade, ...] = ()
+    current_job: CurrentJob | None = None
+    prices: tuple[Price, ...] = ()
+    written_at: datetime | None = None
+
+    @property
+    def key(self) -> str:
+        return record_key(
+            installation=self.installation,
+            dag_id=self.dag_id,
+            run_id=self.run_id,
+            task_id=self.task_id,
+            map_index=self.map_index,
+        )
+
+    @property
+    def usd_per_hour(self) -> dict[str, float]:
+        """The record's prices as `savings` takes them."""
+        return {price.instance_type: price.usd_per_hour for price in self.prices}
+
+    @property
+    def statement(self) -> SavingsStatement:
+        return statement_of(self.attempts, self.usd_per_hour)
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain JSON, one flat object: `docs/ledger.md` says what each member means.
+
+        The transitions of all attempts are one list beside them, so that who sums up attempts need not read
+        them.
+        """
+        statement = self.statement.to_json()
+        statement.pop("attempts")
+        return {
+            "format": RECORD_FORMAT,
+            "key": self.key,
+            **{f.name: _plain(getattr(self, f.name)) for f in fields(self) if f.name not in _NESTED},
+            "tags": dict(self.tags),
+            "attempts": [_attempt_to_json(attempt, self.usd_per_hour) for attempt in self.attempts],
+            "transitions": [
+                {"attempt": attempt.number, **transition_to_json(visit)}
+                for attempt in self.attempts
+                for visit in attempt.transitions
+            ],
+            "decisions": [_as_json(decision) for decision in self.decisions],
+            "current_job": self.current_job.to_json() if self.current_job else None,
+            "prices": [_as_json(price) for price in self.prices],
+            **statement,
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> TrainingRecord:
+        """Undo `to_json`. Members of a newer version are ignored, missing ones take their defaults."""
+        known = _known(cls, data, moments=_MOMENTS)
+        known["state"] = RecordState(known["state"])
+        known["tags"] = dict(known.get("tags") or {})
+        known["attempts"] = _attempts_from_json(data)
+        decisions, prices = data.get("decisions") or (), data.get("prices") or ()
+        known["decisions"] = tuple(
+            DecisionMade(**_known(DecisionMade, fact, moments=("decided_at",))) for fact in decisions
+        )
+        known["prices"] = tuple(Price(**_known(Price, fact, moments=("as_of",))) for fact in prices)
+        job = data.get("current_job")
+        known["current_job"] = CurrentJob.from_json(job) if job else None
+        return cls(**known)
+
+
+_NESTED = {"tags", "attempts", "decisions", "current_job", "prices"}
+_MOMENTS = ("began_at", "ended_at", "deadline_at", "latest_on_demand_at", "written_at")
+
+
+def _attempt_to_json(attempt: Attempt, prices: Mapping[str, float]) -> dict[str, Any]:
+    plain = attempt.to_json()
+    plain.pop("transitions")
+    return {**plain, "billed_usd": billed_usd(attempt, prices)}
+
+
+def _attempts_from_json(data: Mapping[str, Any]) -> tuple[Attempt, ...]:
+    transitions: dict[int, list[Mapping[str, Any]]] = {}
+    for visit in data.get("transitions") or ():
+        transitions.setdefault(visit["attempt"], []).append(visit)
+    return tuple(
+        Attempt.from_json({**attempt, "transitions": transitions.get(attempt["number"], [])})
+        for attempt in data.get("attempts") or ()
+    )
+
+
+def _as_json(fact: DecisionMade | Price) -> dict[str, Any]:
+    return {name: _plain(value) for name, value in asdict(fact).items()}
+
+
+def _known(cls: Any, data: Mapping[str, Any], *, moments: Sequence[str]) -> dict[str, Any]:
+    known = {f.name: data[f.name] for f in fields(cls) if f.name in data}
+    for name in moments:
+        if isinstance(known.get(name), str):
+            known[name] = datetime.fromisoformat(known[name])
+    return known
+
+
+def _plain(value: Any) -> Any:
+    match value:
+        case datetime():
+            return value.astimezone(UTC).isoformat()
+        case StrEnum():
+            return str(value)
+        case _:
+            return value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Totals:
+    """Sums over trainings. Seconds are instance-seconds, except for `wait_seconds`.
+
+    The savings compare what was billed for *completed* trainings, abandoned attempts included, with the
+    clean on-demand runs they replaced; what failed trainings cost stands by itself. `unknown` counts
+    completed trainings for which AWS did not say enough: they are in no sum of savings; `unpriced` those
+    whose price is not known: they are in no sum of dollars.
+    """
+
+    trainings: int
+    running: int
+    completed: int
+    failed: int
+    attempts: int
+    interruptions: int
+    wait_seconds: int
+    billable_seconds: int
+    clean_run_seconds: int
+    failed_billable_seconds: int
+    abandoned_billable_seconds: int
+    savings_percent: float | None
+    unknown: int
+    billed_usd: float
+    clean_run_usd: float
+    saved_usd: float
+    failed_usd: float
+    abandoned_usd: float
+    unpriced: int
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain JSON."""
+        return asdict(self)
+
+
+def totals_of(records: Iterable[TrainingRecord]) -> Totals:
+    """Sum up trainings."""
+    everything = [(record.state, record.statement) for record in records]
+    statements = [statement for _, statement in everything]
+    done = [s for s in statements if s.completed]
+    compared = [s for s in done if s.savings_percent is not None]
+    priced = [s for s in compared if s.saved_usd is not None]
+    undone = [s for s in statements if not s.completed]
+    billed = sum(s.billable_instance_seconds or 0 for s in compared)
+    clean = sum(s.clean_run_instance_seconds or 0 for s in compared)
+    return Totals(
+        trainings=len(everything),
+        running=sum(state is RecordState.RUNNING for state, _ in everything),
+        completed=len(done),
+        failed=sum(state is RecordState.FAILED for state, _ in everything),
+        attempts=sum(s.attempts for s in statements),
+        interruptions=sum(s.interruptions for s in statements),
+        wait_seconds=sum(s.wait_seconds for s in statements),
+        billable_seconds=billed,
+        clean_run_seconds=clean,
+        failed_billable_seconds=sum(s.billable_instance_seconds or 0 for s in undone),
+        abandoned_billable_seconds=sum(s.abandoned_instance_seconds or 0 for s in done),
+        savings_percent=round((1 - billed / clean) * 100, 1) if clean else None,
+        unknown=len(done) - len(compared),
+        billed_usd=_sum_usd(s.billed_usd for s in priced),
+        clean_run_usd=_sum_usd(s.clean_run_usd for s in priced),
+        saved_usd=_sum_usd(s.saved_usd for s in priced),
+        failed_usd=_sum_usd(s.billed_usd for s in undone),
+        abandoned_usd=_sum_usd(s.abandoned_usd for s in done),
+        unpriced=sum(s.billed_usd is None for s in statements),
+    )
+
+
+def _sum_usd(values: Iterable[float | None]) -> float:
+    return round(sum(value or 0.0 for value in values), 6)

@@ -1,0 +1,19 @@
+"""The ledger: one record per training task, in durable storage.
+
+    ledger = Ledger.configured()            # [spot_training] ledger, a folder by default, or any storage URL
+    ledger.write(record)                    # replaces the record of the same key, and nothing else
+    note_live(key, snapshot)                # what AWS says of the job under way, for the page
+    with ledger.read() as reader:           # one consistent view, for reports, page and advisor
+        reader.totals(Selection(dag_ids=("retrain",)))
+        reader.records(Selection(states=("running",)), limit=50)
+        reader.query("SELECT model, sum(saved_usd) FROM trainings GROUP BY model")
+    ledger.compact()                        # merge small files into Parquet, one file per month
+
+`docs/ledger.md` describes the files and their columns. Needs fsspec and DuckDB; Airflow only where the
+configured place is asked for.
+"""
+
+from .reader import LedgerReader, Selection
+from .store import Ledger, note_live
+
+__all__ = ["Ledger", "LedgerReader", "Selection", "note_live"]

@@ -1,0 +1,108 @@
+"""The columns of the ledger, as DuckDB and Parquet name their types.
+
+The order is the order of the columns in the Parquet files. `docs/ledger.md` explains each (a test compares).
+"""
+
+from __future__ import annotations
+
+_TRANSITION = "status VARCHAR, started_at TIMESTAMPTZ, ended_at TIMESTAMPTZ"
+
+ATTEMPT: dict[str, str] = {
+    "number": "INTEGER",
+    "rung": "INTEGER",
+    "job_name": "VARCHAR",
+    "purchase": "VARCHAR",
+    "reason": "VARCHAR",
+    "ending": "VARCHAR",
+    "created_at": "TIMESTAMPTZ",
+    "started_at": "TIMESTAMPTZ",
+    "ended_at": "TIMESTAMPTZ",
+    "instance_type": "VARCHAR",
+    "instance_count": "INTEGER",
+    "max_runtime_seconds": "BIGINT",
+    "max_wait_seconds": "BIGINT",
+    "has_checkpoints": "BOOLEAN",
+    "interruptions": "INTEGER",
+    "wait_seconds": "BIGINT",
+    "training_seconds": "BIGINT",
+    "billable_seconds": "BIGINT",
+    "work_seconds": "BIGINT",
+    "launch_seconds": "BIGINT",
+    "message": "VARCHAR",
+    "savings_percent": "DOUBLE",
+    "billed_usd": "DOUBLE",
+}
+
+CURRENT_JOB: dict[str, str] = {
+    "job_name": "VARCHAR",
+    "number": "INTEGER",
+    "reason": "VARCHAR",
+    "purchase": "VARCHAR",
+    "instance_type": "VARCHAR",
+    "instance_count": "INTEGER",
+    "status": "VARCHAR",
+    "secondary_status": "VARCHAR",
+    "created_at": "TIMESTAMPTZ",
+    "started_at": "TIMESTAMPTZ",
+    "max_wait_seconds": "BIGINT",
+    "transitions": f"STRUCT({_TRANSITION})[]",
+    "seen_at": "TIMESTAMPTZ",
+}
+
+
+def _struct(columns: dict[str, str]) -> str:
+    return f"STRUCT({', '.join(f'{name} {kind}' for name, kind in columns.items())})"
+
+
+COLUMNS: dict[str, str] = {
+    "format": "INTEGER",
+    "key": "VARCHAR",
+    "version": "BIGINT",
+    "installation": "VARCHAR",
+    "dag_id": "VARCHAR",
+    "run_id": "VARCHAR",
+    "task_id": "VARCHAR",
+    "map_index": "INTEGER",
+    "generation": "INTEGER",
+    "state": "VARCHAR",
+    "reason": "VARCHAR",
+    "model": "VARCHAR",
+    "team": "VARCHAR",
+    "tags": "MAP(VARCHAR, VARCHAR)",
+    "region": "VARCHAR",
+    "instance_type": "VARCHAR",
+    "instance_count": "INTEGER",
+    "began_at": "TIMESTAMPTZ",
+    "ended_at": "TIMESTAMPTZ",
+    "deadline_at": "TIMESTAMPTZ",
+    "latest_on_demand_at": "TIMESTAMPTZ",
+    "watches": "VARCHAR",
+    "completed": "BOOLEAN",
+    "interruptions": "INTEGER",
+    "wait_seconds": "BIGINT",
+    "training_seconds": "BIGINT",
+    "billable_seconds": "BIGINT",
+    "training_instance_seconds": "BIGINT",
+    "billable_instance_seconds": "BIGINT",
+    "abandoned_instance_seconds": "BIGINT",
+    "clean_run_seconds": "BIGINT",
+    "clean_run_instance_seconds": "BIGINT",
+    "clean_run_basis": "VARCHAR",
+    "savings_percent": "DOUBLE",
+    "job_savings_percent": "DOUBLE",
+    "billed_usd": "DOUBLE",
+    "clean_run_usd": "DOUBLE",
+    "saved_usd": "DOUBLE",
+    "abandoned_usd": "DOUBLE",
+    "attempts": f"{_struct(ATTEMPT)}[]",
+    "transitions": f"STRUCT(attempt INTEGER, {_TRANSITION})[]",
+    "decisions": "STRUCT(decided_at TIMESTAMPTZ, action VARCHAR, reason VARCHAR, attempt INTEGER)[]",
+    "current_job": _struct(CURRENT_JOB),
+    "prices": "STRUCT(instance_type VARCHAR, usd_per_hour DOUBLE, as_of TIMESTAMPTZ, source VARCHAR)[]",
+    "written_at": "TIMESTAMPTZ",
+}
+
+
+def json_columns() -> str:
+    """The columns as `read_json` takes them."""
+    return f"{{{', '.join(f'{name!r}: {kind!r}' for name, kind in COLUMNS.items())}}}"

@@ -1,0 +1,215 @@
+"""Where records are kept and how they are written, so that concurrent writers lose nothing.
+
+Below the ledger's root:
+
+    fresh/<key>.<version>.json   one record as one JSON line; the highest version of a key counts
+    notes/<key>.json             what AWS last said of the key's job under way; the last writer wins
+    months/..., manifests/...    merged records (`compaction`)
+
+Every write is one file of its own name, which appears whole or not at all: a rename on a local disk, one PUT
+on object storage. Names are made of digests and numbers, never of what people typed.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+import uuid
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from spot_training.domain.errors import InvalidInput
+from spot_training.domain.records import CurrentJob, TrainingRecord, is_record_key
+
+if TYPE_CHECKING:
+    from fsspec import AbstractFileSystem
+
+    from spot_training.domain.lifecycle import JobSnapshot
+
+    from .reader import LedgerReader
+
+log = logging.getLogger(__name__)
+
+FRESH, NOTES = "fresh", "notes"
+_FRESH_NAME = re.compile(r"([0-9a-f]{32})\.(\d{20})\.json")
+#: Requests to object storage that are under way at the same time.
+PARALLEL_READS = 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, order=True)
+class FreshName:
+    """The name of a record's file: its key and version."""
+
+    key: str
+    version: int
+
+    def __str__(self) -> str:
+        return f"{self.key}.{self.version:020d}.json"
+
+    @classmethod
+    def parse(cls, name: str) -> FreshName | None:
+        match = _FRESH_NAME.fullmatch(name)
+        return None if match is None else cls(key=match[1], version=int(match[2]))
+
+
+class Ledger:
+    """The records of all trainings, below one root on one file system."""
+
+    def __init__(self, fs: AbstractFileSystem, root: str) -> None:
+        self.fs: Any = fs
+        self.root = root.rstrip("/")
+
+    @classmethod
+    def at(cls, url: str | Path) -> Ledger:
+        """The ledger at a local folder or an object storage URL, as Airflow's `ObjectStoragePath` takes it.
+
+        `s3://aws_default@bucket/prefix` names the connection before the `@`.
+        """
+        from airflow.sdk import ObjectStoragePath
+
+        text = str(url)
+        path = ObjectStoragePath(text if "://" in text else Path(text).expanduser().absolute().as_uri())
+        return cls(path.fs, path.path)
+
+    @classmethod
+    def configured(cls) -> Ledger:
+        """The ledger of this Airflow: `[spot_training] ledger`, else `spot_ledger` in AIRFLOW_HOME."""
+        return _configured(configured_url())
+
+    def path(self, *parts: str) -> str:
+        return "/".join((self.root, *parts))
+
+    # Writing ---------------------------------------------------------------------------------------
+
+    def write(self, record: TrainingRecord) -> FreshName:
+        """Put the record in the place of the one of the same key with a lower version.
+
+        Raises what the file system raises (OSError, botocore's errors): nothing is lost silently.
+        """
+        name = FreshName(key=record.key, version=record.version)
+        self.put(self.path(FRESH, str(name)), _line(record.to_json()))
+        return name
+
+    def forget(self, name: FreshName) -> None:
+        """Remove a version that a later one has replaced; whether it is still there does not matter."""
+        self.remove([self.path(FRESH, str(name))])
+
+    def note(self, key: str, job: JobSnapshot, *, now: datetime | None = None) -> None:
+        """Write down what AWS says of the job that is under way for this record."""
+        if not is_record_key(key):
+            raise InvalidInput("ledger key", key, "give the `key` of a record.")
+        seen = CurrentJob(job_name=job.name, number=0, reason="").as_seen(job, now=now or datetime.now(UTC))
+        self.put(self.path(NOTES, f"{key}.json"), _line(seen.to_json()))
+
+    def remove_note(self, key: str) -> None:
+        if is_record_key(key):
+            self.remove([self.path(NOTES, f"{key}.json")])
+
+    def put(self, path: str, content: bytes) -> None:
+        """Write a file that appears whole or not at all."""
+        if _is_local(self.fs):
+            _put_locally(Path(path), content)
+        else:
+            self.fs.pipe_file(path, content)
+
+    def remove(self, paths: Iterable[str]) -> None:
+        """Remove files; one that is gone already is none of our business."""
+        for path in paths:
+            try:
+                self.fs.rm_file(path)
+            except FileNotFoundError:
+                continue
+
+    # Reading ---------------------------------------------------------------------------------------
+
+    def read(self) -> LedgerReader:
+        """A consistent view of all records as they are now; close it, or use it in a `with`."""
+        from .reader import LedgerReader
+
+        return LedgerReader.load(self)
+
+    def fresh_names(self) -> list[FreshName]:
+        """The records that are not merged yet, all versions."""
+        return [name for text in self.list_names(FRESH) if (name := FreshName.parse(text))]
+
+    def list_names(self, folder: str) -> list[str]:
+        """The names of the files in a folder of the ledger; none when there is no such folder yet."""
+        self.fs.invalidate_cache()
+        try:
+            listed = self.fs.ls(self.path(folder), detail=False)
+        except FileNotFoundError:
+            return []
+        return [str(path).rsplit("/", 1)[-1] for path in listed]
+
+    def fetch(self, paths: Iterable[str]) -> dict[str, bytes]:
+        """The content of those files that are (still) there."""
+
+        def content(path: str) -> tuple[str, bytes | None]:
+            try:
+                return path, self.fs.cat_file(path)
+            except FileNotFoundError:
+                return path, None
+
+        wanted = list(paths)
+        if _is_local(self.fs) or len(wanted) < 2:
+            found = [content(path) for path in wanted]
+        else:
+            with ThreadPoolExecutor(max_workers=PARALLEL_READS) as pool:
+                found = list(pool.map(content, wanted))
+        return {path: data for path, data in found if data is not None}
+
+
+def note_live(key: str, job: JobSnapshot) -> None:
+    """Note what AWS says of a record's job now: for the trigger and for a task that waits.
+
+    `key` is `TrainingRecord.key` (the trigger gets it as text from the task), `job` the watcher's report.
+    Blocking: call it in a thread (`asyncio.to_thread`). Never raises and never delays for long: what it
+    writes is for the page only. The note counts until the task has the attempt on record; call it whenever
+    the job changed, not more often.
+    """
+    try:
+        Ledger.configured().note(key, job)
+    except Exception as error:
+        log.debug("The ledger took no note of %s", job.name, exc_info=error)
+
+
+def configured_url() -> str:
+    """`[spot_training] ledger`, else the folder `spot_ledger` in AIRFLOW_HOME."""
+    from airflow.sdk.configuration import conf
+
+    home = Path(os.environ.get("AIRFLOW_HOME") or "~/airflow").expanduser().absolute()
+    return str(conf.get("spot_training", "ledger", fallback="") or (home / "spot_ledger").as_uri())
+
+
+@lru_cache(maxsize=4)
+def _configured(url: str) -> Ledger:
+    return Ledger.at(url)
+
+
+def _line(data: dict[str, Any]) -> bytes:
+    return json.dumps(data, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
+
+
+def _is_local(fs: AbstractFileSystem) -> bool:
+    return "file" in ((fs.protocol,) if isinstance(fs.protocol, str) else fs.protocol)
+
+
+def _put_locally(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{uuid.uuid4().hex}.tmp")
+    try:
+        with unfinished.open("xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        unfinished.replace(path)
+    except BaseException:
+        unfinished.unlink(missing_ok=True)
+        raise
