@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 import threading
+from datetime import timedelta
 
 from .account import forget_account
 from .clock import Clock, JumpingClock, SimulatedClock
@@ -17,6 +18,7 @@ from .market import MarketFileError, load_market, scenario_names
 from .server import LocalSageMaker, is_loopback
 
 _MAX_SPEED = 10_000
+_MAX_OFFSET = timedelta(days=3650)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -55,7 +57,7 @@ def main(arguments: list[str] | None = None) -> int:
         server = LocalSageMaker(
             host=options.host,
             port=options.port,
-            clock=_clock(options.speed),
+            clock=_clock(options.speed, options.clock_offset),
             market=market,
             images=images,
         )
@@ -92,6 +94,13 @@ def _parser() -> argparse.ArgumentParser:
         f"and {JumpingClock.SPEED_BESIDE_PROGRAMS:g} while a script runs",
     )
     parser.add_argument(
+        "--clock-offset",
+        type=_offset,
+        default=timedelta(),
+        metavar="SECONDS",
+        help="how far its clock starts ahead of the machine's, below zero behind it (default: 0)",
+    )
+    parser.add_argument(
         "--market",
         metavar="FILE",
         help="a market file, or the name of a shipped scenario: "
@@ -126,8 +135,15 @@ def _speed(text: str) -> float | None:
     return value
 
 
-def _clock(speed: float | None) -> Clock:
-    return JumpingClock() if speed is None else SimulatedClock(speed=speed)
+def _offset(text: str) -> timedelta:
+    seconds = float(text)
+    if not abs(seconds) <= _MAX_OFFSET.total_seconds():
+        raise argparse.ArgumentTypeError(f"{text}: give seconds, {_MAX_OFFSET.days} days at most either way")
+    return timedelta(seconds=seconds)
+
+
+def _clock(speed: float | None, offset: timedelta) -> Clock:
+    return JumpingClock(offset=offset) if speed is None else SimulatedClock(speed=speed, offset=offset)
 
 
 def _ratio(text: str) -> float:

@@ -27,11 +27,11 @@ class Clock(Protocol):
 
 
 class SimulatedClock:
-    """Starts at the real time and runs `speed` times as fast."""
+    """Starts at the real time plus `offset` and runs `speed` times as fast."""
 
-    def __init__(self, *, speed: float = 1.0) -> None:
+    def __init__(self, *, speed: float = 1.0, offset: timedelta = timedelta()) -> None:
         self.speed = speed
-        self._origin = datetime.now(UTC)
+        self._origin = datetime.now(UTC) + offset
         self._started = time.monotonic()
 
     @property
@@ -54,8 +54,8 @@ class JumpingClock(SimulatedClock):
 
     SPEED_BESIDE_PROGRAMS = 60.0
 
-    def __init__(self) -> None:
-        super().__init__(speed=self.SPEED_BESIDE_PROGRAMS)
+    def __init__(self, *, offset: timedelta = timedelta()) -> None:
+        super().__init__(speed=self.SPEED_BESIDE_PROGRAMS, offset=offset)
         self._lock = threading.Lock()
 
     @property

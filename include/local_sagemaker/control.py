@@ -6,6 +6,7 @@ GET  /_local/clock      {"now": ISO 8601, "speed": n}
 PUT  /_local/capacity   {"instance_type": "ml.m5.xlarge", "available": false}
 POST /_local/interrupt  {"training_job_name": "...", "notice_seconds": 120}
 POST /_local/faults     {"operation": "DescribeTrainingJob", "error": "ThrottlingException", "count": 2}
+DELETE /_local/faults   forget the faults that are still to come
 POST /_local/reset      forget everything, S3 and queues too
 """
 
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import unquote
 
 from .engine import NOTICE_SECONDS, Engine, NotInterruptibleError
-from .faults import Fault, Faults
+from .faults import EVERY_OPERATION, Fault, Faults, Order
 from .logs import read_log
 from .operations import HANDLERS
 from .page import JOBS_SHOWN, render_page
@@ -26,7 +27,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 PREFIX = "/_local/"
-_MAX_COUNT = 10_000
+#: What the numbers of a fault may be.
+_FAULT_LIMITS = {
+    "count": (1, 10_000),
+    "seconds": (0.001, 86_400),
+    "probability": (0.001, 1),
+    "delay_seconds": (0.001, 600),
+}
 
 Fields: TypeAlias = dict[str, Any]
 
@@ -49,6 +56,7 @@ class Control:
             ("PUT", "capacity"): self._capacity,
             ("POST", "interrupt"): self._interrupt,
             ("POST", "faults"): self._fault,
+            ("DELETE", "faults"): lambda _: self._forgive(),
             ("POST", "reset"): lambda _: self._reset(),
         }
 
@@ -90,17 +98,40 @@ class Control:
         return _json(fields)
 
     def _fault(self, body: bytes) -> Reply:
-        fields = _fields(body, {"operation": str, "error": str, "count": int}, defaults={"count": 1})
-        if fields["operation"] not in HANDLERS:
+        numbers = {"count": int, "seconds": float, "probability": float, "delay_seconds": float}
+        fields = _fields(body, {"operation": str, "error": str}, optional=numbers)
+        if fields["operation"] not in {*HANDLERS, EVERY_OPERATION}:
             raise BadControlRequestError(
-                f"operation is {fields['operation']!r}: give one of {', '.join(HANDLERS)}."
+                f"operation is {fields['operation']!r}: give one of {', '.join(HANDLERS)}, or "
+                f"{EVERY_OPERATION} for all."
             )
         if fields["error"] not in set(Fault):
             raise BadControlRequestError(f"error is {fields['error']!r}: give one of {', '.join(Fault)}.")
-        if not 1 <= fields["count"] <= _MAX_COUNT:
-            raise BadControlRequestError(f"count is {fields['count']}: give 1 to {_MAX_COUNT}.")
-        self._faults.add(fields["operation"], Fault(fields["error"]), fields["count"])
+        for name, (least, most) in _FAULT_LIMITS.items():
+            if name in fields and not least <= fields[name] <= most:
+                raise BadControlRequestError(f"{name} is {fields[name]}: give {least:g} to {most:g}.")
+        if (fields["error"] == Fault.SLOW_RESPONSE) != ("delay_seconds" in fields):
+            raise BadControlRequestError(
+                f"delay_seconds is {fields.get('delay_seconds')}: give it with {Fault.SLOW_RESPONSE}, and "
+                "with no other error."
+            )
+        if "count" not in fields and "seconds" not in fields:
+            fields["count"] = 1
+        self._faults.add(
+            Order(
+                operation=fields["operation"],
+                fault=Fault(fields["error"]),
+                count=fields.get("count"),
+                seconds=fields.get("seconds"),
+                probability=fields.get("probability", 1.0),
+                delay_seconds=fields.get("delay_seconds", 0.0),
+            )
+        )
         return _json(fields)
+
+    def _forgive(self) -> Reply:
+        self._faults.clear()
+        return _json({"status": "forgiven"})
 
     def _reset(self) -> Reply:
         self._faults.clear()
@@ -135,7 +166,13 @@ _ONLY_OURS = (
 )
 
 
-def _fields(body: bytes, wanted: dict[str, type], *, defaults: Fields | None = None) -> Fields:
+def _fields(
+    body: bytes,
+    wanted: dict[str, type],
+    *,
+    defaults: Fields | None = None,
+    optional: dict[str, type] | None = None,
+) -> Fields:
     """The members of a JSON object, each of its type; raises with the reason otherwise."""
     try:
         given = json.loads(body)
@@ -144,14 +181,21 @@ def _fields(body: bytes, wanted: dict[str, type], *, defaults: Fields | None = N
     if not isinstance(given, dict):
         raise BadControlRequestError("The body must be a JSON object.")
     fields = (defaults or {}) | given
-    for name, kind in wanted.items():
-        value = fields.get(name)
-        if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-            raise BadControlRequestError(f"{name} is {value!r}: give a {kind.__name__}.")
-    unknown = sorted(set(fields) - set(wanted))
+    known = wanted | (optional or {})
+    for name, kind in known.items():
+        if name in wanted or name in fields:
+            _check_type(name, fields.get(name), kind)
+    unknown = sorted(set(fields) - set(known))
     if unknown:
-        raise BadControlRequestError(f"{', '.join(unknown)} is unknown. Known: {', '.join(wanted)}.")
+        raise BadControlRequestError(f"{', '.join(unknown)} is unknown. Known: {', '.join(known)}.")
     return fields
+
+
+def _check_type(name: str, value: object, kind: type) -> None:
+    accepted = (int, float) if kind is float else kind
+    if not isinstance(value, accepted) or (kind is not bool and isinstance(value, bool)):
+        word = "number" if kind is float else kind.__name__
+        raise BadControlRequestError(f"{name} is {value!r}: give a {word}.")
 
 
 def _json(content: object, status: int = 200) -> Reply:

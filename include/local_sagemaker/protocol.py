@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -33,13 +33,14 @@ MAX_BODY_BYTES = 4 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reply:
-    """What to send; `is_lost` means: close the connection instead."""
+    """What to send, and after how many real seconds; `is_lost` means: close the connection instead."""
 
     status: int = 200
     body: bytes = b""
     content_type: str = CONTENT_TYPE
     headers: tuple[tuple[str, str], ...] = ()
     is_lost: bool = False
+    delay_seconds: float = 0.0
 
 
 #: Exception -> (error code, HTTP status, name of the message member). Modelled errors say `Message`.
@@ -81,8 +82,8 @@ class SageMakerProtocol:
         return self._perform(operation, params)
 
     def _perform(self, operation: str, params: Any) -> Reply:
-        fault = self._faults.take(operation)
-        match fault:
+        order = self._faults.take(operation)
+        match order.fault if order else None:
             case Fault.THROTTLING:
                 return error_reply("ThrottlingException", 400, "Rate exceeded")
             case Fault.INTERNAL_FAILURE:
@@ -92,6 +93,9 @@ class SageMakerProtocol:
             case Fault.LOSE_RESPONSE:
                 self._call(operation, params)
                 return Reply(is_lost=True)
+            case Fault.SLOW_RESPONSE:
+                assert order is not None  # noqa: S101 - it has this fault
+                return replace(self._call(operation, params), delay_seconds=order.delay_seconds)
             case None:
                 return self._call(operation, params)
 

@@ -264,6 +264,8 @@ class _Connection(socketserver.StreamRequestHandler):
             return self._pass_to_moto(request, request.body)
         if reply.is_lost:
             return False
+        if reply.delay_seconds:
+            time.sleep(reply.delay_seconds)
         keep_alive = _is_drained(request) and request.keeps_alive
         self._send(reply, keep_alive=keep_alive)
         return keep_alive

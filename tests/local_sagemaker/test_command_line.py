@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,8 @@ def test_help_names_every_option_and_the_shipped_scenarios() -> None:
     [
         (["--speed", "0"], "give a number above 0"),
         (["--speed", "20000"], "at most 10000"),
+        (["--clock-offset", "1e12"], "3650 days at most"),
+        (["--clock-offset", "nan"], "3650 days at most"),
         (["--price-ratio", "2"], "at most 1"),
         (["--market", "nonsense"], "no shipped scenario of that name"),
         (["--images", "nonsense.yaml"], "nonsense.yaml"),
@@ -57,3 +60,10 @@ def test_a_shipped_scenario_is_played_by_name(tmp_path: Path) -> None:
         assert server.wait_for_end("job")["SecondaryStatus"] == "MaxWaitTimeExceeded"
     assert "job=job" in errors.read_text()
     assert "secondary=MaxWaitTimeExceeded" in errors.read_text()
+
+
+def test_its_clock_can_be_off() -> None:
+    with running_server("--clock-offset=-86400", "--speed", "1") as server:
+        _, clock = server.control("GET", "clock")
+        behind = datetime.now(UTC) - datetime.fromisoformat(clock["now"])
+        assert timedelta(days=1) <= behind < timedelta(days=1, minutes=1)

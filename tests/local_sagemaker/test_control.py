@@ -6,12 +6,15 @@ from datetime import datetime
 from typing import Any
 
 import pytest
-from botocore.exceptions import ClientError, ConnectionClosedError
+from botocore.exceptions import ClientError, ConnectionClosedError, ReadTimeoutError
 
 from .support import Server, on_demand_request_for, request_for, wait_until
 
 LONG = {"LOCAL_TRAINING_SECONDS": "7000"}
 ONE_TRY = {"retries": {"total_max_attempts": 1, "mode": "standard"}}
+
+
+FAULT = {"operation": "StopTrainingJob", "error": "InternalFailure"}
 
 
 def _fail(server: Server, operation: str, error: str, count: int = 1) -> None:
@@ -106,6 +109,14 @@ def test_what_cannot_be_interrupted_is_a_400_with_a_reason(server: Server) -> No
             400,
             "count is 0",
         ),
+        ("POST", "faults", FAULT | {"count": 1.5}, 400, "count is 1.5: give a int"),
+        ("POST", "faults", FAULT | {"seconds": 0}, 400, "seconds is 0: give 0.001 to 86400"),
+        ("POST", "faults", FAULT | {"seconds": "1"}, 400, "seconds is '1': give a number"),
+        ("POST", "faults", FAULT | {"probability": 1.5}, 400, "probability is 1.5: give 0.001 to 1"),
+        ("POST", "faults", FAULT | {"probability": True}, 400, "probability is True: give a number"),
+        ("POST", "faults", FAULT | {"delay_seconds": 1}, 400, "give it with SlowResponse"),
+        ("POST", "faults", FAULT | {"error": "SlowResponse"}, 400, "delay_seconds is None: give it"),
+        ("POST", "faults", FAULT | {"until": 1}, 400, "until is unknown"),
         ("GET", "nonsense", None, 404, "Known: GET /_local/"),
         ("DELETE", "health", None, 405, "Known: GET /_local/"),
     ],
@@ -144,6 +155,31 @@ def test_the_next_calls_fail_as_asked_and_then_no_more(
 def test_a_fault_hits_its_own_operation_alone(server: Server) -> None:
     _fail(server, "StopTrainingJob", "InternalFailure")
     server.client("sagemaker", **ONE_TRY).list_training_jobs()
+
+
+def test_a_fault_of_every_operation_hits_them_all(server: Server) -> None:
+    _fail(server, "*", "InternalFailure", 2)
+    client = server.client("sagemaker", **ONE_TRY)
+    with pytest.raises(ClientError):
+        client.list_training_jobs()
+    with pytest.raises(ClientError):
+        client.describe_training_job(TrainingJobName="nobody")
+    client.list_training_jobs()
+
+
+def test_faults_still_to_come_can_be_forgotten(server: Server) -> None:
+    _fail(server, "ListTrainingJobs", "InternalFailure", 100)
+    assert server.control("DELETE", "faults")[0] == 200
+    server.client("sagemaker", **ONE_TRY).list_training_jobs()
+
+
+def test_a_slow_answer_did_its_work_long_before(server: Server) -> None:
+    slow = {"operation": "CreateTrainingJob", "error": "SlowResponse", "delay_seconds": 30}
+    assert server.control("POST", "faults", slow)[0] == 200
+    impatient = server.client("sagemaker", **ONE_TRY, read_timeout=0.5)
+    with pytest.raises(ReadTimeoutError):
+        impatient.create_training_job(**request_for())
+    assert impatient.list_training_jobs()["TrainingJobSummaries"][0]["TrainingJobName"] == "job"
 
 
 def test_a_dropped_connection_does_no_work(server: Server) -> None:
