@@ -1,21 +1,51 @@
-"""Waiting for a training job in the triggerer: thin, over the shared watcher."""
+"""Waiting for a training job in the triggerer: thin, over the shared watcher.
+
+A trigger holds no client, no session and no log: all it does is hear reports and yield one event. What is to
+happen beside that has two places, and needs no other change here:
+
+- `_until`: the moment at which to give up waiting. It is asked before each wait, so after each report: a
+  moment that moves (a deadline's) is computed there, from what `_on_news` remembered.
+- `_on_news`: what each report with new transitions is for (the task log; a record of the live job). It is a
+  coroutine in the triggerer's event loop: what blocks goes through `aside`, the process's small thread pool.
+
+What a trigger needs to know for that is one more argument with a default, in `__init__` and `serialize`.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from datetime import datetime
-from typing import Any
+from functools import cache
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-from .aws.watcher import Missing, TimeIsUp, Trouble, follow_async, shared_watcher
-from .domain.wording import Narrator
+from .aws.watcher import Missing, Report, TimeIsUp, Trouble, follow_async, shared_watcher
+from .domain.wording import Narrator, transition_line
 from .hooks import AwsAccess
+
+if TYPE_CHECKING:
+    from .domain.lifecycle import JobSnapshot, Transition
+
+Result = TypeVar("Result")
 
 #: Less than `[triggerer] on_kill_timeout`, so that a failure can still be said.
 ON_KILL_SECONDS = 25
+#: Threads for all blocking calls of all triggers of the process, the watchers' own aside.
+POOL_THREADS = 4
+
+
+@cache
+def _pool() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(POOL_THREADS, thread_name_prefix="spot-training-aside")
+
+
+async def aside(call: Callable[..., Result], *arguments: Any) -> Result:
+    """Make a blocking call without blocking the event loop, in the process's small thread pool."""
+    return await asyncio.get_running_loop().run_in_executor(_pool(), call, *arguments)
 
 
 class TrainingJobTrigger(BaseTrigger):
@@ -64,24 +94,40 @@ class TrainingJobTrigger(BaseTrigger):
     async def run(self) -> AsyncIterator[TriggerEvent]:
         watcher = shared_watcher(self.access.key, self.access.jobs)
         narrator = Narrator()
-        name = self.training_job_name
-        until = datetime.fromisoformat(self.until) if self.until else None
-        async for report in follow_async(watcher, name, interval_seconds=self.check_interval, until=until):
-            match report:
-                case Trouble():
-                    self.log.warning("%s", report)
-                case Missing():
-                    yield self._event("Missing")
-                    return
-                case TimeIsUp():
-                    yield self._event("TimeIsUp")
-                    return
-                case job:
-                    for line in narrator.lines(job):
-                        self.log.info("%s", line)
-                    if job.is_terminal:
-                        yield self._event(str(job.status))
-                        return
+        reports = follow_async(
+            watcher, self.training_job_name, interval_seconds=self.check_interval, until=self._until
+        )
+        async for report in reports:
+            status = await self._hear(report, narrator)
+            if status is not None:
+                yield self._event(status)
+                return
+
+    def _until(self) -> datetime | None:
+        """When to give up waiting, asked anew before each wait."""
+        return datetime.fromisoformat(self.until) if self.until else None
+
+    async def _on_news(self, job: JobSnapshot, fresh: Sequence[Transition]) -> None:
+        """What each report of new transitions is for."""
+        for visit in fresh:
+            at = f"{visit.started_at:%Y-%m-%d %H:%M:%S}"
+            self.log.info("%s %s %s", at, job.name, transition_line(job, visit))
+
+    async def _hear(self, report: Report, narrator: Narrator) -> str | None:
+        """Pass a report on; the event's status if it is the last."""
+        match report:
+            case Trouble():
+                self.log.warning("%s", report)
+            case Missing():
+                return "Missing"
+            case TimeIsUp():
+                return "TimeIsUp"
+            case job:
+                if fresh := narrator.news(job):
+                    await self._on_news(job, fresh)
+                if job.is_terminal:
+                    return str(job.status)
+        return None
 
     def _event(self, status: str) -> TriggerEvent:
         payload = {"training_job_name": self.training_job_name, "status": status}
@@ -93,10 +139,10 @@ class TrainingJobTrigger(BaseTrigger):
         if not self.stop_job_on_kill:
             self.log.info("Training job %s goes on (stop_job_on_kill=False).", name)
             return
-        jobs = await asyncio.to_thread(self.access.jobs)
+        jobs = await aside(self.access.jobs)
         try:
             # Airflow gives on_kill half a minute; the thread goes on trying after that.
-            stopped = await asyncio.wait_for(asyncio.to_thread(jobs.stop, name), ON_KILL_SECONDS)
+            stopped = await asyncio.wait_for(aside(jobs.stop, name), ON_KILL_SECONDS)
         except Exception as error:
             self.log.error(  # noqa: TRY400 - a sentence a person can act on
                 "Training job %s could NOT be stopped and is still billed: %r. Stop it by hand: %s",

@@ -64,6 +64,8 @@ class TimeIsUp:
 
 
 Report = JobSnapshot | Missing | Trouble | TimeIsUp
+#: Until when a caller waits: a moment, or what tells it; that is asked anew before each wait.
+Until = datetime | Callable[[], datetime | None] | None
 
 
 @dataclass(eq=False, slots=True)
@@ -222,7 +224,7 @@ class JobWatcher:
 
 
 def follow(
-    watcher: JobWatcher, name: str, *, interval_seconds: float, until: datetime | None = None
+    watcher: JobWatcher, name: str, *, interval_seconds: float, until: Until = None
 ) -> Iterator[Report]:
     """Reports on a job until it is over or missing, or time is up; for code without a running event loop."""
     reports: queue.SimpleQueue[Report] = queue.SimpleQueue()
@@ -230,9 +232,9 @@ def follow(
     try:
         while True:
             try:
-                report = reports.get(timeout=_seconds_left(until))
+                report = reports.get(timeout=_seconds_left(moment := _moment_of(until)))
             except queue.Empty:
-                report = _time_is_up(until)
+                report = _time_is_up(moment)
             yield report
             if is_last(report):
                 return
@@ -241,7 +243,7 @@ def follow(
 
 
 async def follow_async(
-    watcher: JobWatcher, name: str, *, interval_seconds: float, until: datetime | None = None
+    watcher: JobWatcher, name: str, *, interval_seconds: float, until: Until = None
 ) -> AsyncIterator[Report]:
     """Reports on a job until it is over or missing, or time is up, without blocking the event loop."""
     loop = asyncio.get_running_loop()
@@ -254,14 +256,20 @@ async def follow_async(
     try:
         while True:
             try:
-                report = await asyncio.wait_for(reports.get(), timeout=_seconds_left(until))
+                report = await asyncio.wait_for(
+                    reports.get(), timeout=_seconds_left(moment := _moment_of(until))
+                )
             except TimeoutError:
-                report = _time_is_up(until)
+                report = _time_is_up(moment)
             yield report
             if is_last(report):
                 return
     finally:
         watcher.unwatch(watch)
+
+
+def _moment_of(until: Until) -> datetime | None:
+    return until() if callable(until) else until
 
 
 def _seconds_left(until: datetime | None) -> float | None:
