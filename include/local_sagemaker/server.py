@@ -29,7 +29,7 @@ from urllib.parse import unquote_to_bytes
 
 import psutil
 
-from . import gaps, protocol
+from . import gaps, pricing, protocol
 from .clock import Clock, SimulatedClock
 from .container import ScriptWork, Workshop
 from .control import PREFIX as CONTROL_PREFIX
@@ -257,6 +257,8 @@ class _Connection(socketserver.StreamRequestHandler):
             reply = self.server.sagemaker.answer(target, request.header("content-type"), body)
             if reply is None:
                 return self._pass_to_moto(request, io.BytesIO(body or b""))
+        elif target.startswith(pricing.TARGET_PREFIX):
+            reply = pricing.answer(target, request.read_at_most(protocol.MAX_BODY_BYTES))
         elif request.path.startswith(CONTROL_PREFIX):
             body = request.read_at_most(protocol.MAX_BODY_BYTES)
             reply = self.server.control.answer(request.method, request.path, body)

@@ -1,4 +1,4 @@
-"""SageMaker and CloudWatch Logs by way of an Airflow connection."""
+"""SageMaker, CloudWatch Logs and the price list by way of an Airflow connection."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
     from .aws.jobs import TrainingJobs
     from .aws.logs import TrainingLogs
+    from .aws.prices import PriceList
 
 #: botocore's own retries (with jitter), more patient than its three: a throttled poll is no failure.
 DEFAULT_BOTOCORE_CONFIG: dict[str, Any] = {
@@ -44,12 +45,18 @@ class AwsAccess:
 
         return TrainingLogs(self._client("logs"))
 
-    def _client(self, service: str) -> BaseClient:
+    def prices(self, region: str) -> PriceList:
+        """The Price List API that knows the prices of `region`: it is in few regions."""
+        from .aws.prices import PriceList, home_of
+
+        return PriceList(self._client("pricing", region_name=home_of(region)))
+
+    def _client(self, service: str, *, region_name: str | None = None) -> BaseClient:
         from airflow.providers.amazon.aws.hooks.base_aws import AwsBaseHook
 
         hook = AwsBaseHook(
             aws_conn_id=self.aws_conn_id,
-            region_name=self.region_name,
+            region_name=region_name or self.region_name,
             verify=self.verify,
             client_type=service,
             config={**DEFAULT_BOTOCORE_CONFIG, **(self.botocore_config or {})},

@@ -13,7 +13,7 @@ from botocore.loaders import Loader
 ROOT = Path(__file__).resolve().parents[2]
 AWS = ROOT / "plugins" / "spot_training" / "aws"
 #: boto3 client -> the module that holds the calls, and IAM's prefix.
-SERVICES = {"sagemaker": AWS / "jobs.py", "logs": AWS / "logs.py"}
+SERVICES = {"sagemaker": AWS / "jobs.py", "logs": AWS / "logs.py", "pricing": AWS / "prices.py"}
 #: What IAM asks for beside the call itself.
 IMPLIED = {"iam:PassRole", "sagemaker:AddTags"}
 

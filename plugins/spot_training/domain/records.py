@@ -35,6 +35,11 @@ _KEY = re.compile(rf"[0-9a-f]{{{KEY_LENGTH}}}")
 _DIGESTS = re.compile(r"(-[0-9a-f]{12}-\d{1,3})+$")
 
 
+def team_of(tags: Mapping[str, str]) -> str | None:
+    """The value of the tag `team`, however its key is capitalised."""
+    return next((value for key, value in tags.items() if key.lower() == "team"), None)
+
+
 class RecordState(StrEnum):
     """How far a training is. Not Airflow's task state: a task may be over while its job goes on."""
 
@@ -71,6 +76,13 @@ class Price:
     as_of: datetime
     source: str
 
+    def to_json(self) -> dict[str, Any]:
+        return _as_json(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Price:
+        return cls(**_known(cls, data, moments=("as_of",)))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DecisionMade:
@@ -80,6 +92,13 @@ class DecisionMade:
     action: str
     reason: str
     attempt: int | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        return _as_json(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> DecisionMade:
+        return cls(**_known(cls, data, moments=("decided_at",)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -214,9 +233,9 @@ class TrainingRecord:
                 for attempt in self.attempts
                 for visit in attempt.transitions
             ],
-            "decisions": [_as_json(decision) for decision in self.decisions],
+            "decisions": [decision.to_json() for decision in self.decisions],
             "current_job": self.current_job.to_json() if self.current_job else None,
-            "prices": [_as_json(price) for price in self.prices],
+            "prices": [price.to_json() for price in self.prices],
             **statement,
         }
 
@@ -227,11 +246,8 @@ class TrainingRecord:
         known["state"] = RecordState(known["state"])
         known["tags"] = dict(known.get("tags") or {})
         known["attempts"] = _attempts_from_json(data)
-        decisions, prices = data.get("decisions") or (), data.get("prices") or ()
-        known["decisions"] = tuple(
-            DecisionMade(**_known(DecisionMade, fact, moments=("decided_at",))) for fact in decisions
-        )
-        known["prices"] = tuple(Price(**_known(Price, fact, moments=("as_of",))) for fact in prices)
+        known["decisions"] = tuple(DecisionMade.from_json(fact) for fact in data.get("decisions") or ())
+        known["prices"] = tuple(Price.from_json(fact) for fact in data.get("prices") or ())
         job = data.get("current_job")
         known["current_job"] = CurrentJob.from_json(job) if job else None
         return cls(**known)

@@ -107,9 +107,12 @@ class LedgerReader:
 
     # Questions -------------------------------------------------------------------------------------
 
-    def query(self, sql: str, parameters: Sequence[Any] = ()) -> list[dict[str, Any]]:
-        """Rows of any SELECT over the tables above, as dictionaries by column name."""
-        cursor = self._connection.execute(sql, list(parameters))
+    def query(self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> list[dict[str, Any]]:
+        """Rows of any SELECT over the tables above, as dictionaries by column name.
+
+        Parameters stand for `?` in their order, or for `$name` by name.
+        """
+        cursor = self._connection.execute(sql, parameters)
         names = [column[0] for column in cursor.description]
         return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
 

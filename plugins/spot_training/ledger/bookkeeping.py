@@ -1,0 +1,362 @@
+"""Writes one task's record while its training goes on.
+
+A training matters more than its record: nothing here raises, and nothing delays a training for long. What
+could not be written is said in the task log; the sweeper finds it again from the jobs themselves (`settle`).
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from spot_training.aws.state import STATE_KEY, TrainingState
+from spot_training.domain.lifecycle import Ending
+from spot_training.domain.records import (
+    CurrentJob,
+    DecisionMade,
+    Price,
+    RecordState,
+    TrainingRecord,
+    model_of,
+    team_of,
+)
+
+if TYPE_CHECKING:
+    from spot_training.aws.identity import RunIdentity
+    from spot_training.aws.state import StateStore
+    from spot_training.domain.lifecycle import JobSnapshot
+
+    from .store import FreshName, Ledger
+
+T = TypeVar("T")
+
+#: Where the bookkeeper remembers, beside the training's own state.
+MEMORY_KEY = "spot_training_ledger"
+#: How long a training waits for the ledger, and a task that is about to end.
+WRITE_SECONDS = 10.0
+LAST_WRITE_SECONDS = 30.0
+#: Decisions kept of one training.
+MOST_DECISIONS = 200
+
+PriceOf = Callable[[str, str], Price | None]
+"""The on-demand price of (region, instance type), or None."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class About:
+    """What is being trained: facts of the request or of the watched job."""
+
+    model: str = ""
+    tags: Mapping[str, str] = field(default_factory=dict)
+    instance_type: str | None = None
+    instance_count: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Memory:
+    """What the next process of this task has to know to go on with the record."""
+
+    version: int = 0
+    generation: int = 0
+    about: About | None = None
+    decisions: tuple[DecisionMade, ...] = ()
+    prices: tuple[Price, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        about = self.about
+        return {
+            "version": self.version,
+            "generation": self.generation,
+            "about": None
+            if about is None
+            else {
+                "model": about.model,
+                "tags": dict(about.tags),
+                "instance_type": about.instance_type,
+                "instance_count": about.instance_count,
+            },
+            "decisions": [decision.to_json() for decision in self.decisions],
+            "prices": [price.to_json() for price in self.prices],
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> _Memory:
+        return cls(
+            version=data["version"],
+            generation=data["generation"],
+            about=About(**data["about"]) if data["about"] else None,
+            decisions=tuple(DecisionMade.from_json(fact) for fact in data["decisions"]),
+            prices=tuple(Price.from_json(fact) for fact in data["prices"]),
+        )
+
+
+class Bookkeeper:
+    """Keeps the record of one task's training, for the length of one run of its process.
+
+    It follows the training's state: `follow` wraps the state store, so that an intent is in the ledger before
+    the job it names is created. `warn` gets what a person must know. `deadline` says when the training must
+    be over and when on-demand must start at the latest, both None without a deadline.
+    """
+
+    def __init__(
+        self,
+        *,
+        ledger: Callable[[], Ledger],
+        store: StateStore,
+        identity: RunIdentity,
+        region: str,
+        warn: Callable[[str], None],
+        price_of: PriceOf = lambda _region, _type: None,
+        watches: str | None = None,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._open_ledger = ledger
+        self._store = store
+        self._identity = identity
+        self._region = region
+        self._warn = warn
+        self._price_of = price_of
+        self._watches = watches
+        self._now = now
+        self._state = TrainingState()
+        self._memory: _Memory | None = None
+        self._noted: JobSnapshot | None = None
+        self._unpriced: set[str] = set()
+        self.deadline: tuple[datetime | None, datetime | None] = (None, None)
+
+    @property
+    def key(self) -> str:
+        return self._blank().key
+
+    # What happens to the training -------------------------------------------------------------------
+
+    def follow(self) -> StateStore:
+        """The state store, which tells this bookkeeper what is put into it."""
+        return _FollowedStore(self._store, self._saved)
+
+    def about(self, job_name: str, request: Mapping[str, Any]) -> None:
+        """Say what is being trained, by the request of the next attempt."""
+        resources = request.get("ResourceConfig") or {}
+        tags = {tag["Key"]: tag["Value"] for tag in request.get("Tags") or ()}
+        self._learn(
+            About(
+                model=model_of(job_name),
+                tags=tags,
+                instance_type=resources.get("InstanceType"),
+                instance_count=int(resources.get("InstanceCount") or 1),
+            )
+        )
+
+    def saw(self, job: JobSnapshot) -> None:
+        """Note what AWS says of the job that is alive."""
+        is_first = self._recall().about is None
+        if is_first:
+            self._learn(
+                About(
+                    model=model_of(job.name),
+                    instance_type=job.instance_type,
+                    instance_count=job.instance_count,
+                )
+            )
+        if self._ask_prices([job.instance_type]) or is_first:
+            self._write(self._record())
+        if job != self._noted:
+            self._noted = job
+            self._quietly(lambda: self._open_ledger().note(self.key, job))
+
+    def decided(self, action: str, reason: str, *, attempt: int | None = None) -> None:
+        """Remember a decision; it is written with the next change of the training."""
+        made = DecisionMade(decided_at=self._now(), action=action, reason=reason, attempt=attempt)
+        memory = self._recall()
+        self._memory = replace(memory, decisions=(*memory.decisions, made)[-MOST_DECISIONS:])
+
+    def end(self, state: TrainingState, reason: str) -> None:
+        """Write down how the task ended; with a job that is still alive, the record stays running."""
+        self._state = state
+        if not self._is_on_record():
+            return
+        is_complete = bool(state.attempts) and state.attempts[-1].ending is Ending.COMPLETED
+        if is_complete:
+            self.decided("finish", reason)
+        else:
+            self.decided("give up" if state.current is None else "leave", reason)
+        self._ask_prices(attempt.instance_type for attempt in state.attempts if attempt.has_started)
+        over = RecordState.COMPLETED if is_complete else RecordState.FAILED
+        record = replace(
+            self._record(), state=over if state.current is None else RecordState.RUNNING, reason=reason
+        )
+        if state.current is None:
+            ended = [attempt.ended_at for attempt in state.attempts if attempt.ended_at]
+            record = replace(record, ended_at=max(ended, default=self._now()))
+        self._write(record, seconds=LAST_WRITE_SECONDS)
+        if state.current is None:
+            self._quietly(lambda: self._open_ledger().remove_note(self.key))
+
+    # Following --------------------------------------------------------------------------------------
+
+    def _saved(self, data: Mapping[str, Any]) -> None:
+        before, self._state = self._state, TrainingState.from_json(data)
+        intent = self._state.current
+        if intent is None or (before.current and before.current.job_name == intent.job_name):
+            return
+        if not intent.is_foreign:
+            self.decided("start", intent.reason, attempt=intent.number)
+        if intent.is_foreign and self._recall().about is None:
+            return  # whether there is such a job at all is not known yet
+        self._write(self._record())
+
+    def _learn(self, about: About) -> None:
+        self._memory = replace(self._recall(), about=about)
+
+    def _recall(self) -> _Memory:
+        """The memory, of this generation: a person's clear starts a new story of the same record."""
+        memory = self._memory
+        if memory is None:
+            data = self._store.get(MEMORY_KEY)
+            memory = _Memory.from_json(data) if data else _Memory()
+        if memory.generation != self._state.generation:
+            memory = _Memory(
+                version=memory.version,
+                generation=self._state.generation,
+                about=memory.about,
+                prices=memory.prices,
+            )
+        self._memory = memory
+        return memory
+
+    def _is_on_record(self) -> bool:
+        return self._recall().version > 0 or bool(self._state.attempts)
+
+    def _blank(self) -> TrainingRecord:
+        identity = self._identity
+        return TrainingRecord(
+            installation=identity.installation,
+            dag_id=identity.dag_id,
+            run_id=identity.run_id,
+            task_id=identity.task_id,
+            map_index=identity.map_index,
+        )
+
+    def _record(self) -> TrainingRecord:
+        state, memory = self._state, self._recall()
+        about = memory.about or About()
+        last = state.attempts[-1] if state.attempts else None
+        submitted = [attempt.created_at for attempt in state.attempts if attempt.created_at]
+        deadline_at, latest_on_demand_at = self.deadline
+        return replace(
+            self._blank(),
+            generation=state.generation,
+            model=about.model,
+            tags=about.tags,
+            team=team_of(about.tags),
+            region=self._region,
+            instance_type=(last.instance_type if last else None) or about.instance_type,
+            instance_count=last.instance_count if last else about.instance_count,
+            began_at=min(submitted, default=state.began_at or self._now()),
+            deadline_at=deadline_at,
+            latest_on_demand_at=latest_on_demand_at,
+            watches=self._watches,
+            attempts=state.attempts,
+            decisions=memory.decisions,
+            current_job=self._current_job(),
+            prices=memory.prices,
+        )
+
+    def _current_job(self) -> CurrentJob | None:
+        intent = self._state.current
+        if intent is None:
+            return None
+        job = CurrentJob(job_name=intent.job_name, number=intent.number, reason=intent.reason)
+        seen = self._noted
+        return job.as_seen(seen, now=self._now()) if seen and seen.name == intent.job_name else job
+
+    # Writing ----------------------------------------------------------------------------------------
+
+    def _write(self, record: TrainingRecord, *, seconds: float = WRITE_SECONDS) -> None:
+        before = self._recall().version
+        now = self._now()
+        version = max(before + 1, round(now.timestamp() * 1_000_000))
+        self._memory = replace(self._recall(), version=version)
+        written = replace(record, version=version, written_at=now)
+        try:
+            self._store.set(MEMORY_KEY, self._memory.to_json())
+            within(seconds, lambda: self._put(written, before))
+        except Exception as error:  # noqa: BLE001 - a training matters more than its record
+            self._warn(
+                f"The ledger could not be written ({type(error).__name__}: {error}). The training goes on, "
+                "and its record is written again at its next step; the sweeper settles what stays open. Check "
+                "[spot_training] ledger and the permissions on what it names."
+            )
+
+    def _put(self, record: TrainingRecord, version_before: int) -> None:
+        from .store import FreshName
+
+        ledger = self._open_ledger()
+        name: FreshName = ledger.write(record)
+        if version_before:
+            ledger.forget(FreshName(key=name.key, version=version_before))
+
+    def _quietly(self, work: Callable[[], object]) -> None:
+        """For notes: the page may lag, nobody has to hear of it."""
+        try:
+            within(WRITE_SECONDS, work)
+        except Exception:  # noqa: BLE001
+            return
+
+    def _ask_prices(self, instance_types: Any) -> bool:
+        """Ask for prices that are not known yet. Returns whether there is a new one."""
+        known = {price.instance_type for price in self._recall().prices}
+        wanted = {kind for kind in instance_types if kind} - known - self._unpriced
+        found = [price for kind in sorted(wanted) if (price := self._ask_price(kind))]
+        self._memory = replace(self._recall(), prices=(*self._recall().prices, *found))
+        return bool(found)
+
+    def _ask_price(self, instance_type: str) -> Price | None:
+        try:
+            price = within(WRITE_SECONDS, lambda: self._price_of(self._region, instance_type))
+        except Exception as error:  # noqa: BLE001 - a price that is not known fails nothing
+            price = None
+            self._warn(f"The price of {instance_type} is not known, so no dollars: {error}")
+        if price is None:
+            self._unpriced.add(instance_type)
+        return price
+
+
+@dataclass(frozen=True, slots=True)
+class _FollowedStore:
+    """A state store that tells of each training state put into it, after it is safe."""
+
+    store: StateStore
+    tell: Callable[[Mapping[str, Any]], None]
+
+    def get(self, key: str) -> Any:
+        return self.store.get(key)
+
+    def set(self, key: str, value: Any) -> None:
+        self.store.set(key, value)
+        if key == STATE_KEY:
+            self.tell(value)
+
+
+def within(seconds: float, work: Callable[[], T]) -> T:
+    """The result of `work`, or TimeoutError; work that takes longer goes on in a thread of its own."""
+    outcome: list[T] = []
+    failure: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            outcome.append(work())
+        except BaseException as error:  # noqa: BLE001 - raised again below
+            failure.append(error)
+
+    thread = threading.Thread(target=run, name="spot-training-ledger", daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if failure:
+        raise failure[0]
+    if not outcome:
+        raise TimeoutError(f"no answer within {seconds:g} s")
+    return outcome[0]

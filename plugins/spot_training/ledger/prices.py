@@ -1,0 +1,145 @@
+"""On-demand prices with their date: from a file of one's own, or from AWS, kept beside the ledger.
+
+All workers share what one of them asked: `prices/<region>/<instance type>.json` below the ledger's root.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from spot_training.domain.errors import InvalidInput
+from spot_training.domain.records import Price
+
+if TYPE_CHECKING:
+    from spot_training.aws.prices import PriceList
+
+    from .store import Ledger
+
+log = logging.getLogger(__name__)
+
+PRICES = "prices"
+SOURCE = "AWS Price List API"
+#: AWS changes prices rarely; a price that was not to be had may come with a permission.
+GOOD_FOR = timedelta(days=7)
+UNKNOWN_FOR = timedelta(hours=1)
+#: In a prices file: the prices of every region.
+ANY_REGION = "*"
+_NAME = re.compile(r"[a-z0-9][a-z0-9.-]{0,62}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PriceBook:
+    """Answers what an instance costs per hour on demand.
+
+    With a `file` AWS is never asked. `open_price_list` makes the client for a region, when it is needed.
+    """
+
+    ledger: Ledger
+    open_price_list: Callable[[str], PriceList]
+    file: Path | None = None
+    now: Callable[[], datetime] = lambda: datetime.now(UTC)
+
+    def price_of(self, region: str, instance_type: str) -> Price | None:
+        """The price, or None where it is not known. Raises botocore's errors and `InvalidInput`."""
+        if self.file is not None:
+            return _price_in(self.file, region, instance_type)
+        if not (_NAME.fullmatch(region) and _NAME.fullmatch(instance_type)):
+            return None
+        kept = self._kept(region, instance_type)
+        if kept is not None:
+            return kept.price
+        return self._ask(region, instance_type)
+
+    def _ask(self, region: str, instance_type: str) -> Price | None:
+        """Ask AWS, and keep the answer; a failure is kept too, so that not every task asks again."""
+        usd = None
+        try:
+            usd = self.open_price_list(region).usd_per_hour(region=region, instance_type=instance_type)
+        finally:
+            self._keep(region, instance_type, usd)
+        if usd is None:
+            return None
+        return Price(instance_type=instance_type, usd_per_hour=usd, as_of=self.now(), source=SOURCE)
+
+    def _path(self, region: str, instance_type: str) -> str:
+        return self.ledger.path(PRICES, region, f"{instance_type}.json")
+
+    def _kept(self, region: str, instance_type: str) -> _Kept | None:
+        path = self._path(region, instance_type)
+        content = self.ledger.fetch([path]).get(path)
+        try:
+            kept = None if content is None else _Kept.from_json(json.loads(content), instance_type)
+        except (ValueError, KeyError, TypeError):
+            log.warning("The price in %s cannot be read; asking again", path)
+            return None
+        return kept if kept and self.now() - kept.asked_at < kept.good_for else None
+
+    def _keep(self, region: str, instance_type: str, usd: float | None) -> None:
+        fact = {"usd_per_hour": usd, "asked_at": self.now().isoformat(), "source": SOURCE}
+        self.ledger.put(self._path(region, instance_type), json.dumps(fact).encode())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Kept:
+    price: Price | None
+    asked_at: datetime
+
+    @property
+    def good_for(self) -> timedelta:
+        return UNKNOWN_FOR if self.price is None else GOOD_FOR
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any], instance_type: str) -> _Kept:
+        asked_at, usd = datetime.fromisoformat(data["asked_at"]), data["usd_per_hour"]
+        if usd is None:
+            return cls(price=None, asked_at=asked_at)
+        price = Price(
+            instance_type=instance_type, usd_per_hour=float(usd), as_of=asked_at, source=data["source"]
+        )
+        return cls(price=price, asked_at=asked_at)
+
+
+def _price_in(file: Path, region: str, instance_type: str) -> Price | None:
+    try:
+        changed = file.stat().st_mtime
+    except OSError as error:
+        raise InvalidInput("[spot_training] prices_file", str(file), f"{error.strerror}.") from error
+    prices = _read(file, changed)
+    usd = prices.get(region, {}).get(instance_type) or prices.get(ANY_REGION, {}).get(instance_type)
+    if usd is None:
+        return None
+    as_of = datetime.fromtimestamp(changed, UTC)
+    return Price(instance_type=instance_type, usd_per_hour=usd, as_of=as_of, source=file.name)
+
+
+@lru_cache(maxsize=4)
+def _read(file: Path, changed: float) -> dict[str, dict[str, float]]:  # noqa: ARG001 - a part of the key
+    """Region (or `*`) -> instance type -> US dollars per hour."""
+    import yaml
+
+    field = f"[spot_training] prices_file {file}"
+    shape = "give regions (or '*') and in each instance types with US dollars per hour."
+    try:
+        content = yaml.safe_load(file.read_text())
+    except (OSError, yaml.YAMLError) as error:
+        raise InvalidInput(field, file.name, f"it cannot be read ({error}).") from error
+    if not isinstance(content, dict) or not all(isinstance(prices, dict) for prices in content.values()):
+        raise InvalidInput(field, content, shape)
+    return {
+        str(region): {str(kind): _dollars(field, region, kind, usd) for kind, usd in prices.items()}
+        for region, prices in content.items()
+    }
+
+
+def _dollars(field: str, region: object, instance_type: object, usd: object) -> float:
+    if isinstance(usd, bool) or not isinstance(usd, int | float) or not 0 < usd < 10_000:
+        raise InvalidInput(f"{field}: {region}.{instance_type}", usd, "give US dollars per hour, above 0.")
+    return float(usd)
