@@ -29,14 +29,14 @@ class Cloud:
 
     url: str
 
-    def client(self, service: str) -> Any:
+    def client(self, service: str, **config: Any) -> Any:
         return boto3.client(
             service,
             endpoint_url=self.url,
             region_name="us-east-1",
             aws_access_key_id="test",
             aws_secret_access_key="test",  # noqa: S106 - the local cloud takes any
-            config=Config(**DEFAULT_BOTOCORE_CONFIG),
+            config=Config(**{**DEFAULT_BOTOCORE_CONFIG, **config}),
         )
 
     def jobs(self) -> TrainingJobs:

@@ -19,7 +19,9 @@ from spot_training.domain.errors import (
     NotOurJob,
     OutOfRungs,
     RequestRefused,
+    ServiceFailed,
     StoppedBySomeone,
+    TaskKilled,
     TimedOutWaiting,
 )
 from spot_training.domain.lifecycle import Ending
@@ -321,10 +323,41 @@ def test_a_job_that_is_killed_while_it_is_created_is_stopped(cloud: Cloud) -> No
         return create(*args, **kwargs)
 
     driver.jobs.create_or_adopt = killed_in_the_middle  # type: ignore[method-assign]
-    driver.proceed(try_number=1, max_tries=0)
+    with pytest.raises(TaskKilled, match="no other is started"):
+        driver.proceed(try_number=1, max_tries=0)
     (name,) = task.created()
     status = cloud.client("sagemaker").describe_training_job(TrainingJobName=name)["TrainingJobStatus"]
     assert status in {"Stopping", "Stopped"}
+
+
+def test_a_process_that_was_told_to_end_counts_its_job_and_starts_no_other(cloud: Cloud) -> None:
+    """Airflow lets it run on for some seconds after SIGTERM."""
+    task = Task(cloud)
+    driver = task.driver()
+    step = driver.proceed(try_number=1, max_tries=1)
+    assert isinstance(step, Waiting)
+    driver.kill()
+    for _ in follow(JobWatcher(lambda: task.jobs), step.job.name, interval_seconds=0.1):
+        pass
+    with pytest.raises(TaskKilled):
+        driver.advance()
+    assert [attempt.ending for attempt in driver.attempts] == [Ending.STOPPED_BY_USER]
+    assert task.created() == [step.job.name]
+    task.try_number = 2
+    assert task.finish().statement.completed
+
+
+def test_a_process_that_died_between_giving_up_and_the_stop_is_followed_by_one_that_stops(
+    cloud: Cloud,
+) -> None:
+    task = Task(cloud, config=_config(Environment={"LOCAL_TRAINING_SECONDS": "3000"}))
+    task.step()
+    driver = task.driver()
+    driver.stop = lambda: False  # type: ignore[method-assign]
+    driver.give_up("the task's time limit of 1 h passed")
+    with pytest.raises(TimedOutWaiting):
+        task.finish()
+    assert [attempt.ending for attempt in task.driver().attempts] == [Ending.STOPPED_BY_USER]
 
 
 def test_a_job_that_was_deleted_is_not_made_a_second_time(cloud: Cloud) -> None:
@@ -386,6 +419,27 @@ def test_bad_input_leaves_no_job_and_no_state_of_one(
 def test_a_throttled_poll_fails_nothing(cloud: Cloud) -> None:
     cloud.fail("DescribeTrainingJob", "ThrottlingException", count=4)
     assert Task(cloud).finish().statement.completed
+
+
+def test_a_service_that_does_not_answer_is_told_with_what_becomes_of_the_job(cloud: Cloud) -> None:
+    task = Task(cloud)
+    task.step()
+    impatient = cloud.client("sagemaker", retries={"total_max_attempts": 1})
+    jobs = TrainingJobs(impatient)
+    cloud.fail("DescribeTrainingJob", "DropConnection")
+    with pytest.raises(ServiceFailed, match="goes on and is billed; the next try picks it up"):
+        jobs.describe("model")
+    cloud.fail("StopTrainingJob", "DropConnection")
+    with pytest.raises(ServiceFailed, match="StopTrainingJob model failed"):
+        jobs.stop("model")
+
+
+@pytest.mark.parametrize("found", ["", "{}", 7, [1], {}, {"version": 1}, {"version": 1, "current": 3}])
+def test_state_that_is_none_of_ours_is_refused_with_the_way_out(cloud: Cloud, found: object) -> None:
+    task = Task(cloud)
+    task.store.set(STATE_KEY, found)
+    with pytest.raises(InvalidInput, match="delete the task's state in Airflow's UI"):
+        task.driver()
 
 
 def test_state_of_another_version_is_refused_and_not_misread(cloud: Cloud) -> None:

@@ -21,6 +21,7 @@ from spot_training.domain.errors import (
     RequestRefused,
     ServiceFailed,
     StoppedBySomeone,
+    TaskKilled,
     TimedOutWaiting,
     TrainingNotCompleted,
 )
@@ -178,6 +179,7 @@ class TrainingDriver:
                 step = self._look_after(intent)
                 if step is not None:
                     return step
+            self._leave_if_killed()
             decision = self._decide()
             match decision.action:
                 case Action.START:
@@ -199,9 +201,23 @@ class TrainingDriver:
         return stopped
 
     def kill(self) -> bool:
-        """Stop the live job because this process is being killed, also one that is being created just now."""
+        """Stop the live job because this process is being killed, also one that is being created just now.
+
+        Airflow lets the process run on for a while after it told it to end: it starts nothing any more.
+        """
         self._is_killed = True
         return self.stop()
+
+    def _leave_if_killed(self) -> None:
+        if not self._is_killed:
+            return
+        attempts = self.state.attempts
+        if self.state.current is None and attempts and attempts[-1].ending is Ending.STOPPED_BY_USER:
+            self._save(replace(self.state, is_stop_expected=True))
+        raise TaskKilled(
+            "This task was told to end: a person marked or cleared it, or its worker shuts down. Its training "
+            "job was stopped, and no other is started. A next try goes on from the checkpoints."
+        )
 
     def give_up(self, reason: str) -> None:
         """Stop the job for good; once it is over, `advance` records it and raises `TimedOutWaiting`."""
@@ -220,12 +236,18 @@ class TrainingDriver:
         job = snapshot_of(description)
         ending = ending_of(job)
         if ending is None:
+            self._stop_again_if_given_up(job)
             return Waiting(job=job)
         attempt = attempt_of(job, number=intent.number, rung=intent.rung, reason=intent.reason, ending=ending)
         self._save(self.state.with_attempt(attempt))
         self._on_job_over(job, attempt)
         self._say(attempt_line(attempt))
         return None
+
+    def _stop_again_if_given_up(self, job: JobSnapshot) -> None:
+        """The process that gave up may have died before its stop, or the stop failed."""
+        if self.state.giving_up and job.status is TrainingStatus.IN_PROGRESS:
+            self.stop()
 
     def _was_stopped_by_earlier_try(self) -> bool:
         """Whether the job was stopped on behalf of a try that was killed or cleared, and not by a person.
@@ -277,6 +299,7 @@ class TrainingDriver:
     def _create(self, intent: Intent, rung: Rung) -> None:
         plan = self._plan()
         request = {**plan.attempt_request(rung, number=intent.number), "TrainingJobName": intent.job_name}
+        self._leave_if_killed()
         self._say(f"Attempt {intent.number}: {intent.reason}")
         try:
             created = self.jobs.create_or_adopt(request, key=plan.identity.key)
@@ -287,6 +310,7 @@ class TrainingDriver:
             return
         if self._is_killed:
             self.jobs.stop(intent.job_name)
+            self._leave_if_killed()
         self._save(replace(self.state, current=replace(intent, is_created=True)))
         how = "Created" if created is Created.NEW else "Found and adopted our own"
         self._say(f"{how} training job {intent.job_name} ({rung}).")

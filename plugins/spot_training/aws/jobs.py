@@ -26,7 +26,7 @@ from .identity import TAG_KEY
 
 if TYPE_CHECKING:
     from botocore.client import BaseClient
-    from botocore.exceptions import ClientError
+    from botocore.exceptions import BotoCoreError, ClientError
 
 log = logging.getLogger(__name__)
 
@@ -126,7 +126,7 @@ class TrainingJobs:
 
     def describe(self, name: str) -> dict[str, Any] | None:
         """`DescribeTrainingJob`, or None when there is no such job. Throttling is retried by botocore."""
-        from botocore.exceptions import ClientError
+        from botocore.exceptions import BotoCoreError, ClientError
 
         try:
             description: dict[str, Any] = self._client.describe_training_job(TrainingJobName=name)
@@ -134,6 +134,8 @@ class TrainingJobs:
             if refusal_of(error) is Refusal.NOT_FOUND:
                 return None
             raise self._translated(error, f"DescribeTrainingJob {name}") from error
+        except BotoCoreError as error:
+            raise _unreachable(error, f"DescribeTrainingJob {name}") from error
         description.pop("ResponseMetadata", None)
         return description
 
@@ -148,7 +150,7 @@ class TrainingJobs:
         So a lost reply, a retried call and a worker that died after the call all lead to one job. Raises
         `CapacityRefused`, `NotOurJob`, `RequestRefused`, `InvalidInput`, or `ServiceFailed`.
         """
-        from botocore.exceptions import ClientError, ParamValidationError
+        from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError
 
         name = request["TrainingJobName"]
         try:
@@ -164,11 +166,13 @@ class TrainingJobs:
                     raise CapacityRefused(refusal, error_text(error)) from error
                 case _:
                     raise self._translated(error, f"CreateTrainingJob {name}") from error
+        except BotoCoreError as error:
+            raise _unreachable(error, f"CreateTrainingJob {name}") from error
         return Created.NEW
 
     def stop(self, name: str) -> bool:
         """`StopTrainingJob`. False when there was nothing to stop: no such job, or already over."""
-        from botocore.exceptions import ClientError
+        from botocore.exceptions import BotoCoreError, ClientError
 
         try:
             self._client.stop_training_job(TrainingJobName=name)
@@ -176,11 +180,13 @@ class TrainingJobs:
             if refusal_of(error) in {Refusal.NOT_FOUND, Refusal.ALREADY_OVER}:
                 return False
             raise self._translated(error, f"StopTrainingJob {name}") from error
+        except BotoCoreError as error:
+            raise _unreachable(error, f"StopTrainingJob {name}") from error
         return True
 
     def changed_since(self, moment: datetime | None) -> Iterator[Changed]:
         """Jobs modified at or after `moment`, over all pages. An empty page with a token is normal."""
-        from botocore.exceptions import ClientError
+        from botocore.exceptions import BotoCoreError, ClientError
 
         filters: dict[str, Any] = {"SortBy": "CreationTime", "SortOrder": "Descending", "MaxResults": 100}
         if moment is not None:
@@ -194,10 +200,12 @@ class TrainingJobs:
                     )
         except ClientError as error:
             raise self._translated(error, "ListTrainingJobs") from error
+        except BotoCoreError as error:
+            raise _unreachable(error, "ListTrainingJobs") from error
 
     def live(self) -> Iterator[str]:
         """The names of all jobs that are `InProgress`, over all pages (the filter may leave some empty)."""
-        from botocore.exceptions import ClientError
+        from botocore.exceptions import BotoCoreError, ClientError
 
         pages = self._client.get_paginator("list_training_jobs").paginate(
             StatusEquals="InProgress", SortBy="CreationTime", SortOrder="Ascending", MaxResults=100
@@ -208,16 +216,20 @@ class TrainingJobs:
                     yield summary["TrainingJobName"]
         except ClientError as error:
             raise self._translated(error, "ListTrainingJobs") from error
+        except BotoCoreError as error:
+            raise _unreachable(error, "ListTrainingJobs") from error
 
     def tags(self, arn: str) -> dict[str, str]:
         """The job's tags."""
-        from botocore.exceptions import ClientError
+        from botocore.exceptions import BotoCoreError, ClientError
 
         try:
             pages = self._client.get_paginator("list_tags").paginate(ResourceArn=arn)
             return {tag["Key"]: tag["Value"] for page in pages for tag in page.get("Tags", ())}
         except ClientError as error:
             raise self._translated(error, f"ListTags {arn}") from error
+        except BotoCoreError as error:
+            raise _unreachable(error, f"ListTags {arn}") from error
 
     def stop_command(self, name: str) -> str:
         """What a person types to stop the job by hand."""
@@ -251,9 +263,23 @@ class TrainingJobs:
             case Refusal.QUOTA | Refusal.CAPACITY:
                 return RequestRefused(f"SageMaker refused {call}: {text}")
             case _:
-                return ServiceFailed(
-                    f"{call} failed after botocore's retries: {text} A later try may succeed."
-                )
+                return _service_failed(call, text)
+
+
+def _unreachable(error: BotoCoreError, call: str) -> SpotTrainingError:
+    """For a call that got no answer, or could not be made."""
+    from botocore.exceptions import NoCredentialsError, PartialCredentialsError
+
+    if isinstance(error, NoCredentialsError | PartialCredentialsError):
+        return RequestRefused(f"{call} could not be signed: {error}. Check the connection's credentials.")
+    return _service_failed(call, f"{error}.")
+
+
+def _service_failed(call: str, text: str) -> ServiceFailed:
+    return ServiceFailed(
+        f"{call} failed after botocore's retries: {text} A training job that is alive goes on and is billed; "
+        "the next try picks it up, under the same name."
+    )
 
 
 def snapshot_of(description: Mapping[str, Any]) -> JobSnapshot:

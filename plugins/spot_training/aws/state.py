@@ -94,12 +94,12 @@ class TrainingState:
         }
 
     @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> TrainingState:
+    def from_json(cls, data: Any) -> TrainingState:
         """Undo `to_json`; refuses a version it does not know instead of misreading it."""
-        if data.get("version") != STATE_VERSION:
+        if not isinstance(data, Mapping) or data.get("version") != STATE_VERSION:
             raise InvalidInput(
                 f"task state {STATE_KEY!r}.version",
-                data.get("version"),
+                data.get("version") if isinstance(data, Mapping) else data,
                 f"this code reads version {STATE_VERSION}. Finish the run with the code that started it, or "
                 "delete the task's state in Airflow's UI (check first that no training job of it is alive).",
             )

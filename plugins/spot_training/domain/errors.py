@@ -15,6 +15,7 @@
         ├── StoppedBySomeone
         ├── ServiceFailed                      SageMaker's own failure
         ├── NotOurJob                          a job of our name that we did not create
+        ├── TaskKilled                         the task was told to end while its training went on
         └── TimedOutWaiting                    the caller's own patience, not SageMaker's
 
 A message says what happened, where the job and the bill stand, and what to do. `is_retryable` answers
@@ -96,6 +97,12 @@ class ServiceFailed(TrainingNotCompleted):
 
 class NotOurJob(TrainingNotCompleted):
     """A training job has the name we chose, but somebody else created it."""
+
+
+class TaskKilled(TrainingNotCompleted):
+    """The task was told to end while its training went on; a next try picks it up."""
+
+    is_retryable = True
 
 
 class TimedOutWaiting(TrainingNotCompleted):
