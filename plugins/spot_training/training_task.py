@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import threading
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from .domain.policy import Policy
     from .triggers import TrainingJobTrigger
 
+#: Airflow kills a task's process five seconds after it told it to end: what is to be said is said before.
+LOUD_AFTER_SECONDS = 3
 #: How much of the training's own log goes into the task log when an attempt is over.
 LOG_TAIL_LINES = 50
 
@@ -229,16 +232,22 @@ class TrainingTask:
         name = self.driver.live_job
         if name is None or not self.driver.is_live_job_ours:
             return
+        words = "Training job %s could NOT be stopped and is still billed: %s Stop it by hand: %s"
+        by_hand = self.driver.jobs.stop_command(name)
+        soon = threading.Timer(
+            LOUD_AFTER_SECONDS,
+            self._log.error,
+            (words, name, "SageMaker has not confirmed it so far; it is asked again.", by_hand),
+        )
+        soon.daemon = True
+        soon.start()
         try:
             self.driver.kill()
         except Exception as error:
-            self._log.error(
-                "Training job %s could NOT be stopped and is still billed: %s Stop it by hand: %s",
-                name,
-                error,
-                self.driver.jobs.stop_command(name),
-            )
+            self._log.error(words, name, error, by_hand)
             raise
+        finally:
+            soon.cancel()
 
     def _run_out_of_time(self, step: Waiting, reason: str) -> None:
         """Stop our own job and wait until it is over and counted; leave one that somebody else started."""
