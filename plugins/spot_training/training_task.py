@@ -31,7 +31,9 @@ if TYPE_CHECKING:
     from .aws.identity import RunIdentity
     from .aws.jobs import TrainingJobs
     from .aws.request import TrainingPlan
+    from .aws.state import StateStore
     from .domain.policy import Policy
+    from .ledger.bookkeeping import Bookkeeper
     from .triggers import TrainingJobTrigger
 
 #: Airflow kills a task's process five seconds after it told it to end: what is to be said is said before.
@@ -89,6 +91,31 @@ def installation() -> str:
     return str(conf.get("spot_training", "installation", fallback=DEFAULT_INSTALLATION))
 
 
+def open_books(
+    store: StateStore,
+    identity: RunIdentity,
+    access: AwsAccess,
+    *,
+    region: str,
+    log: Any,
+    watches: str | None = None,
+) -> Bookkeeper:
+    """The bookkeeper of one task's record: the configured ledger, prices from AWS or `prices_file`."""
+    from .ledger import Ledger
+    from .ledger.bookkeeping import Bookkeeper
+    from .ledger.prices import configured_prices
+
+    return Bookkeeper(
+        ledger=Ledger.configured,
+        store=store,
+        identity=identity,
+        region=region,
+        warn=lambda text: log.warning("%s", text),
+        price_of=lambda region, kind: configured_prices(access).price_of(region, kind),
+        watches=watches,
+    )
+
+
 def task_states(ti: Any) -> Callable[[RunIdentity], str | None]:
     """How the sweeper asks for a task's state from within a task: by Airflow's API server."""
     from .aws.sweeper import NO_SUCH_TASK
@@ -137,6 +164,16 @@ class TrainingTask:
         from .aws.identity import RunIdentity
 
         ti = context["ti"]
+        identity = RunIdentity(
+            dag_id=ti.dag_id,
+            run_id=ti.run_id,
+            task_id=ti.task_id,
+            map_index=-1 if ti.map_index is None else ti.map_index,
+            installation=installation(),
+        )
+        self.books = open_books(
+            context["task_state_store"], identity, options.access, region=jobs.region, log=log, watches=adopt
+        )
         self._ti: Any = ti
         self._log = log
         self.options = options
@@ -144,15 +181,9 @@ class TrainingTask:
         self._narrator = Narrator()
         self.driver = TrainingDriver(
             jobs=jobs,
-            store=context["task_state_store"],
-            identity=RunIdentity(
-                dag_id=ti.dag_id,
-                run_id=ti.run_id,
-                task_id=ti.task_id,
-                map_index=-1 if ti.map_index is None else ti.map_index,
-                installation=installation(),
-            ),
-            make_plan=make_plan,
+            store=self.books.follow(),
+            identity=identity,
+            make_plan=self.books.planning(make_plan),
             make_policy=make_policy,
             say=log.info,
             on_job_over=self._tell_the_end,
@@ -173,6 +204,7 @@ class TrainingTask:
             if isinstance(step, Waiting) and (reason := self._passed_limit()):
                 self._run_out_of_time(step, reason)
         except InvalidInput as error:
+            self.books.end(self.driver.state, str(error))
             raise AirflowFailException(str(error)) from error
         except SpotTrainingError as error:
             self._fail(error)
@@ -181,6 +213,8 @@ class TrainingTask:
             raise
         if self.driver.live_job:
             self._ti.xcom_push(key=XCOM_JOB_NAME, value=self.driver.live_job)
+        if isinstance(step, Waiting):
+            self.books.saw(step.job)
         return step
 
     def trigger(self, step: Waiting) -> TrainingJobTrigger:
@@ -209,6 +243,7 @@ class TrainingTask:
             match report:
                 case JobSnapshot():
                     self.tell(report)
+                    self.books.saw(report)
                 case Trouble():
                     self._log.warning("%s", report)
                 case Missing():
@@ -221,6 +256,7 @@ class TrainingTask:
 
     def outcome(self, completed: Completed) -> dict[str, Any]:
         """Push `savings` and `attempts` and return them beside `Training`, the provider's return value."""
+        self.books.end(self.driver.state, statement_line(statement_of(self.driver.attempts)))
         return {"Training": as_plain_json(completed.description), **self._push_outcome()}
 
     def started(self, step: Waiting) -> dict[str, Any]:
@@ -265,6 +301,7 @@ class TrainingTask:
             self._stop_on_last_try()
         else:
             self._stop_quietly()
+        self.books.end(self.driver.state, str(error))
         self._push_outcome()
         if error.is_retryable:
             raise error
@@ -309,10 +346,10 @@ class TrainingTask:
 
     def _push_outcome(self) -> dict[str, Any]:
         attempts = self.driver.attempts
-        statement = statement_of(attempts)
+        statement = statement_of(attempts, self.books.prices)
         outcome = {
             XCOM_SAVINGS: statement.to_json(),
-            XCOM_ATTEMPTS: [attempt.to_json() for attempt in attempts],
+            XCOM_ATTEMPTS: [attempt.to_json(with_transitions=False) for attempt in attempts],
         }
         for key, value in outcome.items():
             self._ti.xcom_push(key=key, value=value)

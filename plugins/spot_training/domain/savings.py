@@ -96,13 +96,14 @@ class Attempt:
             return None
         return round((1 - self.billable_seconds / self.training_seconds) * 100, 1)
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self, *, with_transitions: bool = True) -> dict[str, Any]:
         """As plain JSON: numbers, strings, ISO 8601 times."""
-        return {
-            **{field.name: _plain(getattr(self, field.name)) for field in fields(self)},
-            "savings_percent": self.savings_percent,
-            "transitions": [transition_to_json(visit) for visit in self.transitions],
-        }
+        plain = {field.name: _plain(getattr(self, field.name)) for field in fields(self)}
+        plain["savings_percent"] = self.savings_percent
+        if not with_transitions:
+            del plain["transitions"]
+            return plain
+        return {**plain, "transitions": [transition_to_json(visit) for visit in self.transitions]}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Attempt:

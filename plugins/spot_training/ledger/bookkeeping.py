@@ -26,6 +26,7 @@ from spot_training.domain.records import (
 
 if TYPE_CHECKING:
     from spot_training.aws.identity import RunIdentity
+    from spot_training.aws.request import TrainingPlan
     from spot_training.aws.state import StateStore
     from spot_training.domain.lifecycle import JobSnapshot
 
@@ -129,7 +130,13 @@ class Bookkeeper:
 
     @property
     def key(self) -> str:
+        """The record's key: what a trigger needs for `note_live`."""
         return self._blank().key
+
+    @property
+    def prices(self) -> dict[str, float]:
+        """The on-demand prices known so far, as `statement_of` takes them."""
+        return {price.instance_type: price.usd_per_hour for price in self._recall().prices}
 
     # What happens to the training -------------------------------------------------------------------
 
@@ -137,18 +144,25 @@ class Bookkeeper:
         """The state store, which tells this bookkeeper what is put into it."""
         return _FollowedStore(self._store, self._saved)
 
-    def about(self, job_name: str, request: Mapping[str, Any]) -> None:
-        """Say what is being trained, by the request of the next attempt."""
-        resources = request.get("ResourceConfig") or {}
-        tags = {tag["Key"]: tag["Value"] for tag in request.get("Tags") or ()}
-        self._learn(
-            About(
-                model=model_of(job_name),
-                tags=tags,
-                instance_type=resources.get("InstanceType"),
-                instance_count=int(resources.get("InstanceCount") or 1),
+    def planning(
+        self, make_plan: Callable[[RunIdentity], TrainingPlan]
+    ) -> Callable[[RunIdentity], TrainingPlan]:
+        """`make_plan`, and this bookkeeper learns from each plan what is being trained."""
+
+        def plan(identity: RunIdentity) -> TrainingPlan:
+            made = make_plan(identity)
+            resources = made.request.get("ResourceConfig") or {}
+            self._learn(
+                About(
+                    model=model_of(made.job_name(1)),
+                    tags={tag["Key"]: tag["Value"] for tag in made.request.get("Tags") or ()},
+                    instance_type=resources.get("InstanceType"),
+                    instance_count=int(resources.get("InstanceCount") or 1),
+                )
             )
-        )
+            return made
+
+        return plan
 
     def saw(self, job: JobSnapshot) -> None:
         """Note what AWS says of the job that is alive."""
@@ -286,8 +300,8 @@ class Bookkeeper:
             within(seconds, lambda: self._put(written, before))
         except Exception as error:  # noqa: BLE001 - a training matters more than its record
             self._warn(
-                f"The ledger could not be written ({type(error).__name__}: {error}). The training goes on, "
-                "and its record is written again at its next step; the sweeper settles what stays open. Check "
+                f"The ledger could not be written ({type(error).__name__}: {error}). The training goes "
+                "on. Its record is written again at its next step; the sweeper settles what stays open. Check "
                 "[spot_training] ledger and the permissions on what it names."
             )
 

@@ -20,6 +20,7 @@ from spot_training.domain.records import Price
 
 if TYPE_CHECKING:
     from spot_training.aws.prices import PriceList
+    from spot_training.hooks import AwsAccess
 
     from .store import Ledger
 
@@ -143,3 +144,17 @@ def _dollars(field: str, region: object, instance_type: object, usd: object) -> 
     if isinstance(usd, bool) or not isinstance(usd, int | float) or not 0 < usd < 10_000:
         raise InvalidInput(f"{field}: {region}.{instance_type}", usd, "give US dollars per hour, above 0.")
     return float(usd)
+
+
+def configured_prices(access: AwsAccess) -> PriceBook:
+    """Prices by `[spot_training] prices_file`, else from AWS by way of `access`."""
+    from airflow.sdk.configuration import conf
+
+    from .store import Ledger
+
+    file = str(conf.get("spot_training", "prices_file", fallback="") or "")
+    return PriceBook(
+        ledger=Ledger.configured(),
+        open_price_list=access.prices,
+        file=Path(file).expanduser() if file else None,
+    )

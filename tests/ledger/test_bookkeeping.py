@@ -1,0 +1,192 @@
+"""What a task writes into the ledger while it trains, against the local SageMaker."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import pytest
+
+from spot_training.aws.driver import Waiting
+from spot_training.aws.state import MemoryStore
+from spot_training.domain.errors import OutOfRungs
+from spot_training.domain.lifecycle import Ending, SecondaryStatus
+from spot_training.domain.records import RecordState
+from spot_training.ledger import Ledger, bookkeeping
+from tests.aws.conftest import Cloud
+from tests.aws.test_driver import HOUR, _config
+
+from .conftest import PRICE, Training
+
+
+def test_a_training_is_on_record_from_its_first_submission_to_its_end(cloud: Cloud, ledger: Ledger) -> None:
+    training = Training(cloud, ledger, config=_config(Tags=[{"Key": "Team", "Value": "ads"}]))
+    step = training.step()
+    assert isinstance(step, Waiting)
+    running = training.record()
+    assert running is not None
+    assert running.state is RecordState.RUNNING
+    assert running.current_job is not None
+    assert (running.current_job.job_name, running.current_job.number) == (step.job.name, 1)
+    assert (running.model, running.team, running.region) == ("flight-delays", "ads", "us-east-1")
+    assert [decision.action for decision in running.decisions] == ["start"]
+    training.wait(step)
+    training.finish()
+    done = training.record()
+    assert done is not None
+    assert (done.state, done.current_job) == (RecordState.COMPLETED, None)
+    (attempt,) = done.attempts
+    assert attempt.ending is Ending.COMPLETED
+    statuses = [visit.status for visit in attempt.transitions]
+    assert statuses[0] is SecondaryStatus.STARTING
+    assert SecondaryStatus.TRAINING in statuses
+    assert done.statement.billed_usd == pytest.approx((attempt.billable_seconds or 0) * 0.23 / HOUR, abs=1e-6)
+    assert done.prices == (PRICE,)
+    assert done.ended_at == attempt.ended_at
+    assert [decision.action for decision in done.decisions] == ["start", "finish"]
+    assert training.warned == []
+
+
+def test_the_intent_is_in_the_ledger_before_the_job_is_created(cloud: Cloud, ledger: Ledger) -> None:
+    """So a worker that dies just then leaves a name to look for."""
+    training = Training(cloud, ledger)
+
+    class Died(BaseException):
+        pass
+
+    def die(*_args: Any, **_kwargs: Any) -> None:
+        raise Died
+
+    training.jobs.create_or_adopt = die  # type: ignore[method-assign]
+    with pytest.raises(Died):
+        training.step()
+    record = training.record()
+    assert record is not None
+    assert record.current_job is not None
+    assert record.current_job.job_name.startswith("flight-delays-")
+
+
+def test_what_is_noted_of_the_job_under_way_is_shown_until_it_is_recorded(
+    cloud: Cloud, ledger: Ledger
+) -> None:
+    training = Training(cloud, ledger)
+    step = training.step()
+    assert isinstance(step, Waiting)
+    _, books = training.process()
+    last = training.wait(step)
+    ledger.note(books.key, last)
+    seen = training.record()
+    assert seen is not None
+    assert seen.current_job is not None
+    assert seen.current_job.transitions[-1].status is last.transitions[-1].status
+    assert seen.current_job.reason
+    training.finish()
+    assert ledger.list_names("notes") == []
+
+
+def test_a_training_that_fails_is_on_record_with_every_attempt_and_why(cloud: Cloud, ledger: Ledger) -> None:
+    cloud.set_capacity(available=False)
+    training = Training(cloud, ledger, policy={"name": "spot_only", "spot_attempts": 2, "first_wait": HOUR})
+    with pytest.raises(OutOfRungs):
+        training.finish()
+    record = training.record()
+    assert record is not None
+    assert record.state is RecordState.FAILED
+    assert [attempt.ending for attempt in record.attempts] == [Ending.NO_CAPACITY] * 2
+    assert [decision.action for decision in record.decisions] == ["start", "start", "give up"]
+    assert "never got capacity" in record.reason
+    assert record.statement.billed_usd == 0
+
+
+def test_a_retry_goes_on_with_its_record_and_a_clear_starts_its_story_anew(
+    cloud: Cloud, ledger: Ledger
+) -> None:
+    cloud.set_capacity(available=False)
+    training = Training(cloud, ledger, policy={"name": "spot_only", "spot_attempts": 1, "first_wait": HOUR})
+    with pytest.raises(OutOfRungs):
+        training.finish()
+    cloud.set_capacity(available=True)
+    training.try_number, training.max_tries = 2, 1
+    training.max_tries = 0
+    training.finish()
+    retried = training.record()
+    assert retried is not None
+    assert [attempt.ending for attempt in retried.attempts] == [Ending.NO_CAPACITY, Ending.COMPLETED]
+    training.try_number, training.max_tries = 3, 2
+    training.finish()
+    cleared = training.record()
+    assert cleared is not None
+    assert (cleared.generation, len(cleared.attempts)) == (1, 1)
+    assert cleared.version > retried.version
+    with ledger.read() as reader:
+        assert reader.totals().trainings == 1
+
+
+def test_only_the_newest_version_of_a_record_is_kept(cloud: Cloud, ledger: Ledger) -> None:
+    training = Training(cloud, ledger)
+    training.finish()
+    assert len(ledger.fresh_names()) == 1
+
+
+def test_a_ledger_that_cannot_be_written_is_said_and_fails_nothing(cloud: Cloud, ledger: Ledger) -> None:
+    def refuse() -> Ledger:
+        raise PermissionError("no write access to s3://books")
+
+    training = Training(cloud, ledger, open_ledger=refuse)
+    training.finish()
+    assert any("no write access to s3://books" in text for text in training.warned)
+    assert any("[spot_training] ledger" in text for text in training.warned)
+
+
+def test_a_ledger_that_does_not_answer_delays_a_training_only_so_long(
+    cloud: Cloud, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bookkeeping, "WRITE_SECONDS", 0.05)
+    monkeypatch.setattr(bookkeeping, "LAST_WRITE_SECONDS", 0.05)
+    answered = threading.Event()
+
+    def hang() -> Ledger:
+        answered.wait()
+        return ledger
+
+    training = Training(cloud, ledger, open_ledger=hang)
+    try:
+        training.finish()
+        assert any("no answer within" in text for text in training.warned)
+    finally:
+        answered.set()
+
+
+def test_a_price_that_cannot_be_had_leaves_the_dollars_unknown(cloud: Cloud, ledger: Ledger) -> None:
+    def denied(_region: str, _type: str) -> None:
+        raise PermissionError("pricing:GetProducts is not allowed")
+
+    training = Training(cloud, ledger, price_of=denied)
+    training.finish()
+    record = training.record()
+    assert record is not None
+    assert record.statement.billed_usd is None
+    assert record.statement.savings_percent is not None
+    assert any("pricing:GetProducts" in text for text in training.warned)
+
+
+def test_a_watched_job_is_on_record_once_it_is_seen(cloud: Cloud, ledger: Ledger) -> None:
+    starter = Training(cloud, ledger)
+    step = starter.step()
+    assert isinstance(step, Waiting)
+    watcher = Training(cloud, ledger, run_id="watching", policy="spot_only")
+    watcher.adopt = step.job.name
+    watcher.finish()
+    record = watcher.record()
+    assert record is not None
+    assert (record.watches, record.model) == (step.job.name, "flight-delays")
+    assert record.attempts[0].job_name == step.job.name
+
+
+def test_the_memory_of_the_books_is_plain_json_of_bounded_size(cloud: Cloud, ledger: Ledger) -> None:
+    import json
+
+    training = Training(cloud, ledger)
+    training.finish()
+    assert isinstance(training.store, MemoryStore)
+    assert len(json.dumps(training.store.values[bookkeeping.MEMORY_KEY])) < 2000
