@@ -1,10 +1,12 @@
 """Simulated days with 5,000 jobs at a time: interruptions, capacity that comes and goes, faults of all kinds.
 
-    python benchmarks/soak.py [--minutes 30] [--jobs 5000] [--speed 600] [--out FILE]
+    python benchmarks/soak.py [--minutes 30] [--jobs 5000] [--kept 1000] [--speed 600] [--out FILE]
 
-Each job that is over is looked at: did it end as its limits say, by legal moves, without gaps? It is then
-deleted with its objects, and another takes its place. Meanwhile the server must answer `health`, and its
-memory must not grow. The exit status is 1 when anything was wrong. Nothing is written without --out.
+Each job that is over is looked at: did it end as its limits say, by legal moves, without gaps? Another takes
+its place at once. The newest thousand that are over are kept, the others deleted with their objects: after a
+minute or two the server has the same number of jobs of each kind all the time. Its memory must not grow from
+then on, and it must answer `health` meanwhile. The exit status is 1 when anything was wrong. Nothing is
+written without --out.
 """
 
 from __future__ import annotations
@@ -12,13 +14,14 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
+import math
 import random
 import statistics
 import sys
 import tempfile
 import time
-from collections import Counter
-from collections.abc import Callable
+from collections import Counter, deque
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -39,8 +42,13 @@ instance_types:
   ml.m5.2xlarge: {price_ratio: [{from: 0h, ratio: 0.3}, {from: 6h, ratio: 0.8}]}
   ml.c5.2xlarge: {available: true}
 """
-TYPES = ("ml.m5.xlarge", "ml.c5.xlarge", "ml.m5.2xlarge", "ml.c5.2xlarge")
-FLIPPED_TYPES = TYPES[2:]
+#: Many, so that the weather of one is a small part of the load.
+TYPES = tuple(
+    f"ml.{family}.{size}"
+    for family in ("m5", "c5", "r5", "m6i", "c6i", "g5")
+    for size in ("xlarge", "2xlarge", "4xlarge")
+)
+FLIPPED_TYPES = ("ml.m5.2xlarge", "ml.c5.2xlarge")
 FAULTS = ("ThrottlingException", "InternalFailure", "DropConnection", "LoseResponse")
 FAULTY_OPERATIONS = ("CreateTrainingJob", "DescribeTrainingJob", "StopTrainingJob", "ListTrainingJobs")
 #: Simulated seconds: enforcement lag, then at most five to stop and sixty to upload, or sixty to let go.
@@ -48,6 +56,27 @@ LATE_SECONDS = 60 + 65
 OVER = ("Completed", "Failed", "Stopped")
 TRIES = 20
 SECONDS_BETWEEN_TROUBLES = 5.0
+#: The line through the memory is drawn through averages of so many stretches: two looks in a row are nearly
+#: the same number, two stretches are not. Then Student's t for 95 %, with two degrees of freedom less.
+STRETCHES = 12
+T_95 = 2.228
+#: A run this long must not be sure of more.
+JUDGED_MINUTES = 20.0
+MOST_MB_PER_HOUR = 10.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample:
+    """The server at one moment."""
+
+    #: Seconds since the start.
+    at: float
+    #: Resident.
+    mb: float
+    threads: int
+    #: Jobs not known to be over, and jobs that are.
+    alive: int
+    kept: int
 
 
 @dataclass
@@ -56,6 +85,7 @@ class Soak:
 
     target: Target
     jobs: int
+    kept: int
     order: random.Random
     wanted: dict[str, dict[str, Any]] = field(default_factory=dict)
     stopped: set[str] = field(default_factory=set)
@@ -63,8 +93,8 @@ class Soak:
     done: Counter[str] = field(default_factory=Counter)
     problems: list[str] = field(default_factory=list)
     health_seconds: list[float] = field(default_factory=list)
-    memory: list[tuple[float, float]] = field(default_factory=list)
-    threads: list[int] = field(default_factory=list)
+    samples: list[Sample] = field(default_factory=list)
+    over: deque[str] = field(default_factory=deque)
 
     def __post_init__(self) -> None:
         self._numbers = itertools.count()
@@ -148,32 +178,45 @@ class Soak:
             self.control("POST", "faults", fault)
             self.done["faults"] += count
 
-    def look(self) -> None:
-        """Go through all jobs; those that are over make room for others."""
+    def look(self, *, replace: bool = True) -> None:
+        """Go through all jobs; another job takes the place of each that is over."""
+        expected = [*self.wanted, *self.over]
         now = datetime.fromisoformat(self.control("GET", "clock")["now"]).timestamp()
         params: dict[str, Any] = {"MaxResults": 100}
         listed: set[str] = set()
         while True:
             page = self.call("ListTrainingJobs", **params)
             for summary in page["TrainingJobSummaries"]:
-                listed.add(summary["TrainingJobName"])
-                if summary["TrainingJobStatus"] in OVER:
-                    self._bury(summary["TrainingJobName"])
-                else:
+                name = summary["TrainingJobName"]
+                listed.add(name)
+                if summary["TrainingJobStatus"] not in OVER:
                     self._check_not_overdue(summary, now)
+                elif name in self.wanted:
+                    self._judge(name)
+                    if replace:
+                        self.create()
             if "NextToken" not in page:
                 break
             params["NextToken"] = page["NextToken"]
-        forgotten = [name for name in self.wanted if name not in listed]
+        forgotten = [name for name in expected if name not in listed]
         self._check(not forgotten, f"forgotten: {forgotten[:3]}")
+        while len(self.over) > self.kept:
+            self._bury(self.over.popleft())
         self._sweep()
 
     def measure(self, started: float) -> None:
         asked = time.perf_counter()
         self._check(self.control("GET", "health") == {"status": "ok"}, "health is not ok")
         self.health_seconds.append(time.perf_counter() - asked)
-        self.memory.append((time.monotonic() - started, self.target.rss_mb))
-        self.threads.append(self.target.process.num_threads())
+        self.samples.append(
+            Sample(
+                at=time.monotonic() - started,
+                mb=self.target.rss_mb,
+                threads=self.target.process.num_threads(),
+                alive=len(self.wanted),
+                kept=len(self.over),
+            )
+        )
 
     def finish(self) -> None:
         """Stop what is left; it must be over within minutes of simulated time."""
@@ -185,7 +228,7 @@ class Soak:
                 self._check("is in status" in str(exc), f"stopping {name}: {exc}")
         last = time.monotonic() + 60
         while self.wanted and time.monotonic() < last:
-            self.look()
+            self.look(replace=False)
         self._check(not self.wanted, f"{len(self.wanted)} jobs never ended: {list(self.wanted)[:3]}")
 
     # --- what is checked ---
@@ -201,7 +244,7 @@ class Soak:
             age = now - summary["CreationTime"]
             self._check(age <= wait + LATE_SECONDS + 1, f"{summary['TrainingJobName']} is overdue at {age}")
 
-    def _bury(self, name: str) -> None:
+    def _judge(self, name: str) -> None:
         job = self.call("DescribeTrainingJob", TrainingJobName=name)
         request = self.wanted.pop(name)
         self.endings[job["SecondaryStatus"]] += 1
@@ -214,6 +257,9 @@ class Soak:
             if not is_so
         )
         self.stopped.discard(name)
+        self.over.append(name)
+
+    def _bury(self, name: str) -> None:
         self.call("DeleteTrainingJob", TrainingJobName=name)
         self._garbage.append(f"models/{name}/output/model.tar.gz")
         self._garbage.append(f"checkpoints/{name}/local-progress.json")
@@ -278,10 +324,9 @@ def run(soak: Soak, minutes: float, tell: Callable[[str], None]) -> float:
     """Returns the simulated days that passed."""
     started, last_told, last_trouble = time.monotonic(), 0.0, 0.0
     began = datetime.fromisoformat(soak.control("GET", "clock")["now"])
+    for _ in range(soak.jobs):
+        soak.create()
     while time.monotonic() - started < minutes * 60:
-        missing = soak.jobs - len(soak.wanted)
-        for _ in range(min(missing, 500)):
-            soak.create()
         if time.monotonic() - last_trouble > SECONDS_BETWEEN_TROUBLES:
             last_trouble = time.monotonic()
             soak.trouble()
@@ -289,29 +334,49 @@ def run(soak: Soak, minutes: float, tell: Callable[[str], None]) -> float:
         soak.measure(started)
         if time.monotonic() - last_told > 30:
             last_told = time.monotonic()
-            tell(
-                f"{(last_told - started) / 60:5.1f} min, {len(soak.wanted)} jobs, {soak.target.rss_mb:.0f} MB"
-            )
+            now = soak.samples[-1]
+            tell(f"{now.at / 60:5.1f} min, {now.alive} jobs alive, {now.kept} kept, {now.mb:.0f} MB")
     soak.finish()
     return (datetime.fromisoformat(soak.control("GET", "clock")["now"]) - began).total_seconds() / 86400
 
 
-def slope(memory: list[tuple[float, float]]) -> float:
-    """MB per hour, over the second half of the run: the first fills caches and the heap."""
-    later = memory[len(memory) // 2 :]
-    if len(later) < 3:
-        return 0.0
-    return statistics.linear_regression(*zip(*later, strict=True)).slope * 3600
+def second_half(samples: list[Sample]) -> list[Sample]:
+    """By then the caches are full and as many jobs go as come."""
+    return [sample for sample in samples if sample.at >= samples[-1].at / 2]
+
+
+def trend(samples: list[Sample]) -> tuple[float, float] | None:
+    """MB per hour, and how far the truth may be from it (95 %); None when there is too little to tell."""
+    size = len(samples) // STRETCHES
+    if size < 2:
+        return None
+    stretches = [samples[i * size : (i + 1) * size] for i in range(STRETCHES)]
+    hours = [statistics.fmean(sample.at for sample in stretch) / 3600 for stretch in stretches]
+    mbs = [statistics.fmean(sample.mb for sample in stretch) for stretch in stretches]
+    slope, start = statistics.linear_regression(hours, mbs)
+    unexplained = sum((mb - start - slope * hour) ** 2 for hour, mb in zip(hours, mbs, strict=True))
+    spread = statistics.pvariance(hours) * STRETCHES
+    return slope, T_95 * math.sqrt(unexplained / (STRETCHES - 2) / spread)
+
+
+def growth(soak: Soak, minutes: float) -> str | None:
+    """What is wrong with the memory of a run that is long enough to tell."""
+    found = trend(second_half(soak.samples))
+    if minutes < JUDGED_MINUTES or found is None or found[0] - found[1] <= MOST_MB_PER_HOUR:
+        return None
+    return f"memory grows: {found[0]:+.1f} ± {found[1]:.1f} MB per hour in the second half"
 
 
 def report(soak: Soak, days: float, minutes: float, speed: float) -> list[str]:
-    memory = soak.memory
-    marks = [memory[round(i * (len(memory) - 1) / 8)] for i in range(9)]
+    samples, later = soak.samples, second_half(soak.samples)
+    marks = [next(s for s in samples if s.at >= samples[-1].at * tenth / 10) for tenth in range(11)]
+    story = ", ".join(f"{sample.mb:.0f} at {sample.at / 60:.1f}" for sample in marks)
+    found = trend(later)
+    told = "too short to tell a trend" if found is None else f"{found[0]:+.1f} ± {found[1]:.1f} MB per hour"
     endings = ", ".join(f"{name} {count:,}" for name, count in soak.endings.most_common())
     done = ", ".join(f"{name} {count:,}" for name, count in sorted(soak.done.items()))
     health = soak.health_seconds
     slowest, median = max(health) * 1000, statistics.median(health) * 1000
-    story = ", ".join(f"{mb:.0f} at {at / 60:.1f}" for at, mb in marks)
     return [
         f"{minutes:g} minutes at speed {speed:g}: {days:.1f} simulated days, {soak.jobs:,} jobs at a time.",
         "",
@@ -319,15 +384,23 @@ def report(soak: Soak, days: float, minutes: float, speed: float) -> list[str]:
         f"- Done to them: {done}.",
         f"- Not as it should be: {len(soak.problems)}.",
         f"- Health: {len(health)} answers, slowest {slowest:.0f} ms, median {median:.1f} ms.",
-        f"- Threads: {min(soak.threads)} to {max(soak.threads)}.",
-        f"- Memory (MB at minute): {story}; second half: {slope(memory):+.1f} MB per hour.",
+        f"- Threads: {_range(sample.threads for sample in samples)}.",
+        f"- Memory (MB at minute): {story}.",
+        f"- Second half: {_range(s.alive for s in later)} jobs alive, {_range(s.kept for s in later)} kept.",
+        f"- Second half: {_range(round(s.mb) for s in later)} MB; trend, with 95 % confidence: {told}.",
     ]
+
+
+def _range(numbers: Iterable[int]) -> str:
+    found = list(numbers)
+    return f"{min(found):,} to {max(found):,}"
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--minutes", type=float, default=30.0, help="of real time")
     parser.add_argument("--jobs", type=int, default=5000, help="at a time")
+    parser.add_argument("--kept", type=int, default=1000, help="jobs that are over and not deleted yet")
     parser.add_argument("--speed", type=float, default=600.0)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--out", type=Path, help="write the report there too")
@@ -336,8 +409,11 @@ def main() -> int:
         market = Path(folder) / "soak.yaml"
         market.write_text(MARKET, encoding="utf-8")
         with local_server("--speed", str(options.speed), "--market", str(market)) as target:
-            soak = Soak(target=target, jobs=options.jobs, order=random.Random(options.seed))  # noqa: S311
+            order = random.Random(options.seed)  # noqa: S311
+            soak = Soak(target=target, jobs=options.jobs, kept=options.kept, order=order)
             days = run(soak, options.minutes, lambda text: print(text, file=sys.stderr, flush=True))
+    if problem := growth(soak, options.minutes):
+        soak.problems.append(problem)
     text = "\n".join(report(soak, days, options.minutes, options.speed)) + "\n"
     print(text, end="")
     for problem in soak.problems[:10]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import gc
 import logging
 import os
 import signal
@@ -15,6 +14,7 @@ from .account import forget_account
 from .clock import Clock, JumpingClock, SimulatedClock
 from .images import ImagesFileError, load_images
 from .market import MarketFileError, load_market, scenario_names
+from .memory import settle_memory
 from .server import LocalSageMaker, is_loopback
 
 _MAX_SPEED = 10_000
@@ -42,8 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
         images = load_images(options.images)
     except (MarketFileError, ImagesFileError) as exc:
         parser.error(str(exc))
-    # Jobs are many objects that live long: looking through them all again and again takes half the time.
-    gc.set_threshold(50_000, 20, 50)
+    settle_memory()
     forget_account(os.environ)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -51,8 +51,8 @@ _RESTART_SECONDS = 60.0
 #: Real time. While the clock jumps, callers get their turn that often, and that long.
 _TURN_SECONDS = 0.005
 _GIVE_WAY_SECONDS = 0.0005
-#: And eight for each job alive.
-_DEAD_EVENTS_AT_MOST = 1000
+#: Events of jobs that moved on stay in the heap until due, but not more than so many, or a quarter of it.
+_FEW_EVENTS = 1000
 
 # Messages as seen in the wild, except Interrupted, Restarting and max pending, whose texts are not known.
 STARTING = "Starting the training job"
@@ -143,6 +143,7 @@ class Engine:
         self._lock = threading.RLock()
         self._wake = threading.Condition(self._lock)
         self._heap: list[_Event] = []
+        self._sweep_above = _FEW_EVENTS
         self._orders = itertools.count()
         self._now = clock.now()
         self._runs: dict[str, _Run] = {}
@@ -238,6 +239,7 @@ class Engine:
             self._programs.clear()
             self._waiting.clear()
             self._heap.clear()
+            self._sweep_above = _FEW_EVENTS
             self._market_watches.clear()
             self.store.clear()
             self.market.reset(now)
@@ -317,10 +319,10 @@ class Engine:
         )
 
     def _drop_dead_events(self) -> None:
-        """Events of jobs that moved on stay in the heap until due: not when they are its greater part."""
-        if len(self._heap) > _DEAD_EVENTS_AT_MOST + 8 * len(self._runs):
-            self._heap = [event for event in self._heap if self._is_alive(event)]
-            heapq.heapify(self._heap)
+        """Each holds on to its job as it was, maybe for days. The next sweep is many events away."""
+        self._heap = [event for event in self._heap if self._is_alive(event)]
+        heapq.heapify(self._heap)
+        self._sweep_above = _FEW_EVENTS + len(self._heap) * 5 // 4
 
     def _push(
         self,
@@ -335,6 +337,8 @@ class Engine:
         heapq.heappush(self._heap, event)
         if self._heap[0] is event:
             self._wake.notify_all()
+        if len(self._heap) > self._sweep_above:
+            self._drop_dead_events()
 
     def _after(self, run: _Run, seconds: float, action: Callable[[], None]) -> None:
         """Do something later, unless the job has moved on by then."""
@@ -526,7 +530,6 @@ class Engine:
         self._discard_work(run)
         del self._runs[run.name]
         self.market.note_end(run.name)
-        self._drop_dead_events()
         job = self._job(run).entered(ends_as, self._now, message, price_ratio=run.price_ratio)
         self._save(job.ended(status, self._now, failure_reason=run.failure))
 
