@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.sdk import BaseOperator
@@ -35,10 +37,13 @@ class SpotTrainingOperator(BaseOperator):
     :param config: a CreateTrainingJob request, as the Amazon provider's operator takes it (templated; text is
         cast to what SageMaker's model asks for). `TrainingJobName` is the prefix of the attempts' names, and
         `CheckpointConfig.S3Uri` the folder in which the run gets a prefix of its own.
-    :param policy: what to try, in which order (templated): a name (`widen`, `spot_only`, `on_demand`), a
-        mapping with a name and options (`{"name": "widen", "first_wait": "2h", "factor": 2, "cap": "12h",
-        "spot_attempts": 3}`), or a `Ladder`. None: `widen`, or `on_demand` if the config says
-        `EnableManagedSpotTraining: False`. `first_wait` is the first attempt's `MaxWaitTimeInSeconds`.
+    :param policy: what to try, in which order (templated): a name (`widen`, `spot_only`, `on_demand`; with a
+        deadline also `rule`, `planner`, `greedy`, `uniform_progress`; any of the policy file's), a mapping
+        with a name and options (`{"name": "widen", "first_wait": "2h", "factor": 2, "cap": "12h",
+        "spot_attempts": 3}`), a list of rungs (`[{"spot": "ml.m5.xlarge", "max_wait": "2h"}, {"on_demand":
+        ["ml.m5.xlarge", "ml.m5.2xlarge"]}]`), JSON text of one, or a `Ladder`. None: `widen` (`rule` with a
+        deadline), or `on_demand` if the config says `EnableManagedSpotTraining: False`. `first_wait` is the
+        first attempt's `MaxWaitTimeInSeconds`.
     :param wait_for_completion: False: return as soon as a job was created, for a `SpotTrainingSensor` to
         follow. Nothing climbs the ladder then, unless the sensor has a policy.
     :param check_interval: seconds between looks at SageMaker.
@@ -49,6 +54,16 @@ class SpotTrainingOperator(BaseOperator):
         runs out of time, or fails for the last time.
     :param training_timeout: seconds for the whole training, over all attempts and waits; then its job is
         stopped and the task fails. None: no limit but `execution_timeout`, which holds while deferred, too.
+    :param deadline: when the training has to be over (templated): a time with its zone
+        (`"2026-11-23T06:00:00Z"`), or a duration after the Dag run began (`"12h"`). On-demand is started from
+        the last checkpoint while there is still time. The default policy is `rule` then.
+    :param expected_runtime: how long the training itself takes (templated): seconds, text (`"4h"`), or
+        `{"mean": "3h", "high": "4h", "checkpoint_every": "10m"}`: the mean counts for costs, the high for the
+        deadline. None: learned from past runs on record, or else the request's `MaxRuntimeInSeconds`.
+    :param deadline_reserve: more time to keep free before the deadline, beside starting, stopping and one
+        refused on-demand launch (templated).
+    :param on_missed_deadline: where the deadline cannot be kept from the start: `fail` (no job is created) or
+        `late` (on-demand at once, as early as possible).
     :param keep_checkpoints: when a person clears a training that was over, go on from its checkpoints instead
         of starting over.
     :param caps: what a job may ask for at most, whatever templates and params say (not templated):
@@ -68,6 +83,10 @@ class SpotTrainingOperator(BaseOperator):
         "print_log",
         "stop_job_on_kill",
         "training_timeout",
+        "deadline",
+        "expected_runtime",
+        "deadline_reserve",
+        "on_missed_deadline",
         "keep_checkpoints",
         "aws_conn_id",
         "region_name",
@@ -88,6 +107,10 @@ class SpotTrainingOperator(BaseOperator):
         print_log: bool | str = True,
         stop_job_on_kill: bool | str = True,
         training_timeout: float | str | None = None,
+        deadline: str | float | datetime | timedelta | None = None,
+        expected_runtime: float | str | Mapping[str, Any] | None = None,
+        deadline_reserve: float | str | timedelta = 0,
+        on_missed_deadline: str = "fail",
         keep_checkpoints: bool | str = False,
         caps: Mapping[str, Any] | None = None,
         aws_conn_id: str | None = "aws_default",
@@ -105,6 +128,10 @@ class SpotTrainingOperator(BaseOperator):
         self.print_log = print_log
         self.stop_job_on_kill = stop_job_on_kill
         self.training_timeout = training_timeout
+        self.deadline = deadline
+        self.expected_runtime = expected_runtime
+        self.deadline_reserve = deadline_reserve
+        self.on_missed_deadline = on_missed_deadline
         self.keep_checkpoints = keep_checkpoints
         self.caps = caps
         self.aws_conn_id = aws_conn_id
@@ -167,12 +194,15 @@ class SpotTrainingOperator(BaseOperator):
         waits = as_bool(self.wait_for_completion, field="wait_for_completion")
         return waits and as_bool(self.stop_job_on_kill, field="stop_job_on_kill")
 
-    def _policy(self) -> Policy:
+    def _policy(self, seconds_left: float | None) -> Policy:
         from .aws.request import cast_request, defaults_of
-        from .domain.policy_specs import policy_from
+        from .domain.policy_specs import DEFAULT_WITH_DEADLINE, policy_from
+        from .policy_file import named_policies
 
         request = cast_request(self.config)
         spec = self.policy
         if spec is None:
-            spec = "widen" if request.get("EnableManagedSpotTraining", True) else "on_demand"
-        return policy_from(spec, defaults_of(request))
+            default = "widen" if seconds_left is None else DEFAULT_WITH_DEADLINE
+            spec = default if request.get("EnableManagedSpotTraining", True) else "on_demand"
+        defaults = replace(defaults_of(request), deadline_in_seconds=seconds_left, named=named_policies())
+        return policy_from(spec, defaults)

@@ -139,7 +139,7 @@ class SpotTrainingSensor(BaseSensorOperator):
             options=options,
             jobs=jobs,
             make_plan=watched.plan,
-            make_policy=None if self.policy is None else lambda: watched.policy(self.policy),
+            make_policy=None if self.policy is None else lambda _left: watched.policy(self.policy),
             adopt=self.training_job_name,
         )
 

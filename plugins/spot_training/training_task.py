@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from airflow.sdk.configuration import conf
 from airflow.sdk.exceptions import AirflowFailException
 
+from .deadline_terms import DeadlineTerms, run_began_at, with_policy
 from .domain.casting import as_bool
 from .domain.durations import in_words, parse_seconds
 from .domain.errors import InvalidInput, SpotTrainingError, TimedOutWaiting
@@ -30,8 +31,11 @@ if TYPE_CHECKING:
     from .aws.driver import Completed, Step, Waiting
     from .aws.identity import RunIdentity
     from .aws.jobs import TrainingJobs
+    from .aws.punctual import Punctual
     from .aws.request import TrainingPlan
     from .aws.state import StateStore
+    from .aws.watcher import JobWatcher, Report
+    from .domain.deadline import Deadline
     from .domain.policy import Policy
     from .ledger.bookkeeping import Bookkeeper
     from .triggers import TrainingJobTrigger
@@ -58,6 +62,7 @@ class Options:
     print_log: bool
     stop_job_on_kill: bool
     wait_for_completion: bool
+    deadline: DeadlineTerms | None
     time_limit: timedelta | None
     execution_timeout: timedelta | None
 
@@ -79,6 +84,7 @@ class Options:
                 wait_for_completion=as_bool(
                     getattr(task, "wait_for_completion", True), field="wait_for_completion"
                 ),
+                deadline=DeadlineTerms.of(task),
                 time_limit=_time_limit(task),
                 execution_timeout=task.execution_timeout,
             )
@@ -157,7 +163,7 @@ class TrainingTask:
         options: Options,
         jobs: TrainingJobs,
         make_plan: Callable[[RunIdentity], TrainingPlan],
-        make_policy: Callable[[], Policy] | None,
+        make_policy: Callable[[float | None], Policy] | None,
         adopt: str | None = None,
     ) -> None:
         from .aws.driver import TrainingDriver
@@ -175,6 +181,7 @@ class TrainingTask:
             context["task_state_store"], identity, options.access, region=jobs.region, log=log, watches=adopt
         )
         self._ti: Any = ti
+        self._dag_run: Any = context["dag_run"]
         self._log = log
         self.options = options
         self._adopt = adopt
@@ -185,6 +192,8 @@ class TrainingTask:
             identity=identity,
             make_plan=self.books.planning(make_plan),
             make_policy=make_policy,
+            make_deadline=self._settle_deadline,
+            make_guard=with_policy(self._plan, jobs.region),
             say=log.info,
             on_job_over=self._tell_the_end,
         )
@@ -219,6 +228,7 @@ class TrainingTask:
 
     def trigger(self, step: Waiting) -> TrainingJobTrigger:
         """What the task defers to. A job that somebody else started is not stopped with the task."""
+        from .aws.punctual import guard_to_json
         from .triggers import TrainingJobTrigger
 
         return TrainingJobTrigger(
@@ -226,28 +236,50 @@ class TrainingTask:
             check_interval=self.options.check_interval,
             stop_job_on_kill=self.options.stop_job_on_kill and self.driver.is_live_job_ours,
             until=until.isoformat() if (until := self._until()) else None,
+            guard=guard_to_json(step.guard) if step.guard else None,
             **asdict(self.options.access),
         )
 
     def wait(self, step: Waiting) -> None:
-        """Wait in this process until the job is over or time is up, with the watcher the triggerer uses."""
-        from .aws.watcher import JobWatcher, Missing, Trouble, follow
+        """Wait in this process until the job is over or time is up, with the watcher the triggerer uses.
 
-        reports = follow(
-            JobWatcher(lambda: self.driver.jobs),
-            step.job.name,
-            interval_seconds=self.options.check_interval,
-            until=self._until(),
-        )
-        for report in reports:
+        A spot job that would cost the deadline is stopped on the way, and waited for until it is over.
+        """
+        from .aws.punctual import Punctual
+        from .aws.watcher import JobWatcher, TimeIsUp
+
+        punctual = Punctual(step.guard, lambda: self.driver.jobs.clock) if step.guard else None
+
+        def until() -> datetime | None:
+            moments = (self._until(), punctual.look_again_at if punctual else None)
+            return min((moment for moment in moments if moment), default=None)
+
+        watcher = JobWatcher(lambda: self.driver.jobs)
+        while isinstance(self._follow(watcher, step.job.name, punctual, until), TimeIsUp):
+            if self._passed_limit() or punctual is None:
+                return
+            if punctual.is_due():
+                self._log.info("%s", punctual.stop(self.driver.jobs.stop_for_deadline))
+
+    def _follow(
+        self, watcher: JobWatcher, name: str, punctual: Punctual | None, until: Callable[[], datetime | None]
+    ) -> Report | None:
+        """Tell each report; returns the last one."""
+        from .aws.watcher import Missing, Trouble, follow
+
+        report: Report | None = None
+        for report in follow(watcher, name, interval_seconds=self.options.check_interval, until=until):
             match report:
                 case JobSnapshot():
                     self.tell(report)
                     self.books.saw(report)
+                    if punctual is not None:
+                        punctual.hear(report)
                 case Trouble():
                     self._log.warning("%s", report)
                 case Missing():
                     self._log.warning("There is no training job %s any more.", report.name)
+        return report
 
     def tell(self, job: JobSnapshot, *, only_the_latest: bool = False) -> None:
         """Write the job's new transitions into the task log."""
@@ -316,6 +348,18 @@ class TrainingTask:
         if self.options.stop_job_on_kill:
             with contextlib.suppress(Exception):  # said loudly already; the error that led here matters more
                 self.stop()
+
+    def _plan(self) -> TrainingPlan:
+        return self.driver.plan()
+
+    def _settle_deadline(self, now: datetime) -> Deadline | None:
+        terms = self.options.deadline
+        if terms is None:
+            return None
+        began = run_began_at(self._dag_run, now=now, real_now=datetime.now(UTC))
+        return terms.settle(
+            self._plan(), now=now, run_began_at=began, check_interval=self.options.check_interval
+        )
 
     def _until(self) -> datetime | None:
         """When this task's patience ends, by its own limit or by `execution_timeout`, which Airflow does not

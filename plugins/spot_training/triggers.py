@@ -17,13 +17,14 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-from .aws.watcher import Missing, Report, TimeIsUp, Trouble, follow_async, shared_watcher
+from .aws.punctual import Punctual, guard_from_json
+from .aws.watcher import LogLines, Missing, Over, Report, TimeIsUp, Trouble, follow_async
 from .domain.wording import Narrator, transition_line
 from .hooks import AwsAccess
 
@@ -36,6 +37,8 @@ Result = TypeVar("Result")
 ON_KILL_SECONDS = 25
 #: Threads for all blocking calls of all triggers of the process, the watchers' own aside.
 POOL_THREADS = 4
+#: A stop for the deadline that failed, botocore's retries and all, is tried again after so long.
+STOP_AGAIN_SECONDS = 5
 
 
 @cache
@@ -51,8 +54,9 @@ async def aside(call: Callable[..., Result], *arguments: Any) -> Result:
 class TrainingJobTrigger(BaseTrigger):
     """Fires once, when the training job is over (`status` is `TrainingJobStatus`), missing, or time is up.
 
-    `until` (ISO 8601) is the task's own limit: Airflow enforces `execution_timeout` on workers only. It
-    classifies nothing: the task that resumes describes the job and decides.
+    `until` (ISO 8601) is the task's own limit: Airflow enforces `execution_timeout` on workers only. With a
+    `guard` (`guard_to_json`) it stops a spot job that would cost the deadline, and goes on waiting until that
+    is over. It classifies nothing: the task that resumes describes the job and decides.
     """
 
     def __init__(
@@ -62,6 +66,9 @@ class TrainingJobTrigger(BaseTrigger):
         check_interval: float = 30,
         stop_job_on_kill: bool = True,
         until: str | None = None,
+        guard: dict[str, Any] | None = None,
+        shows_log: bool = False,
+        events_queue_url: str | None = None,
         aws_conn_id: str | None = "aws_default",
         region_name: str | None = None,
         verify: bool | str | None = None,
@@ -72,11 +79,15 @@ class TrainingJobTrigger(BaseTrigger):
         self.check_interval = check_interval
         self.stop_job_on_kill = stop_job_on_kill
         self.until = until
+        self.guard = guard
+        self.shows_log = shows_log
+        self._punctual: Punctual | None = None
         self.access = AwsAccess(
             aws_conn_id=aws_conn_id,
             region_name=region_name,
             verify=verify,
             botocore_config=botocore_config,
+            events_queue_url=events_queue_url,
         )
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
@@ -87,25 +98,56 @@ class TrainingJobTrigger(BaseTrigger):
                 "check_interval": self.check_interval,
                 "stop_job_on_kill": self.stop_job_on_kill,
                 "until": self.until,
+                "guard": self.guard,
+                "shows_log": self.shows_log,
                 **asdict(self.access),
             },
         )
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        watcher = shared_watcher(self.access.key, self.access.jobs)
+        watcher = self.access.watcher()
         narrator = Narrator()
-        reports = follow_async(
-            watcher, self.training_job_name, interval_seconds=self.check_interval, until=self._until
-        )
-        async for report in reports:
-            status = await self._hear(report, narrator)
-            if status is not None:
-                yield self._event(status)
-                return
+        if self.guard is not None:
+            self._punctual = Punctual(await aside(guard_from_json, self.guard), lambda: watcher.clock)
+        status: str | None = None
+        while status is None:
+            reports = follow_async(
+                watcher,
+                self.training_job_name,
+                interval_seconds=self.check_interval,
+                until=self._until,
+                must_describe=self._punctual is not None,
+                shows_log=self.shows_log,
+            )
+            async for report in reports:
+                status = await self._hear(report, narrator)
+        yield self._event(status)
 
     def _until(self) -> datetime | None:
-        """When to give up waiting, asked anew before each wait."""
+        """When to stop waiting, asked anew before each wait: the task's limit, or the deadline's."""
+        moments = (self._own_limit(), self._punctual.look_again_at if self._punctual else None)
+        return min((moment for moment in moments if moment), default=None)
+
+    def _own_limit(self) -> datetime | None:
         return datetime.fromisoformat(self.until) if self.until else None
+
+    async def _on_time_is_up(self) -> str | None:
+        """Which time was it? For the deadline's, stop the spot job and wait on until it is over."""
+        own = self._own_limit()
+        if self._punctual is None or (own is not None and own <= datetime.now(UTC)):
+            return "TimeIsUp"
+        if await aside(self._punctual.is_due):
+            await self._make_room(self._punctual)
+        return None
+
+    async def _make_room(self, punctual: Punctual) -> None:
+        try:
+            jobs = await aside(self.access.jobs)
+            self.log.info("%s", await aside(punctual.stop, jobs.stop_for_deadline))
+        except Exception as error:  # noqa: BLE001 - tried again until it works: the deadline is at stake
+            name = self.training_job_name
+            self.log.error("Spot job %s could not be stopped for the deadline, trying on: %s", name, error)  # noqa: TRY400
+            await asyncio.sleep(STOP_AGAIN_SECONDS)
 
     async def _on_news(self, job: JobSnapshot, fresh: Sequence[Transition]) -> None:
         """What each report of new transitions is for."""
@@ -118,11 +160,18 @@ class TrainingJobTrigger(BaseTrigger):
         match report:
             case Trouble():
                 self.log.warning("%s", report)
+            case LogLines():
+                for line in report.lines:
+                    self.log.info("  | %s", line)
             case Missing():
                 return "Missing"
+            case Over():
+                return str(report.status)
             case TimeIsUp():
-                return "TimeIsUp"
+                return await self._on_time_is_up()
             case job:
+                if self._punctual is not None:
+                    await aside(self._punctual.hear, job)
                 if fresh := narrator.news(job):
                     await self._on_news(job, fresh)
                 if job.is_terminal:

@@ -88,7 +88,7 @@ class Task:
                 caps=Caps.of(self.caps),
                 keep_checkpoints=self.keep_checkpoints,
             ),
-            make_policy=lambda: policy_from(self.policy, defaults_of(request)),
+            make_policy=lambda _left: policy_from(self.policy, defaults_of(request)),
             say=self.said.append,
         )
 

@@ -13,9 +13,11 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from spot_training.domain.deadline import Deadline, DeadlineGuard, Outlook, kept_by_attempts
 from spot_training.domain.durations import in_words
 from spot_training.domain.errors import (
     AlgorithmFailed,
+    InvalidInput,
     MaxRuntimeReached,
     OutOfRungs,
     RequestRefused,
@@ -26,9 +28,18 @@ from spot_training.domain.errors import (
     TrainingNotCompleted,
 )
 from spot_training.domain.lifecycle import Ending, JobSnapshot, TrainingStatus, ending_of
-from spot_training.domain.policy import Action, Decision, Policy, Rung, Situation
+from spot_training.domain.policy import (
+    Action,
+    Decision,
+    Policy,
+    Rung,
+    Situation,
+    check_keeps_deadline,
+    keep_deadline,
+    on_demand_only,
+)
 from spot_training.domain.savings import Attempt, PurchaseOption, SavingsStatement, attempt_of, statement_of
-from spot_training.domain.wording import attempt_line, counted
+from spot_training.domain.wording import attempt_line, counted, deadline_line
 
 from .jobs import CapacityRefused, Created, Refusal, TrainingJobs, snapshot_of
 from .request import TrainingPlan, max_runtime_of
@@ -42,9 +53,13 @@ STOP_OF_EARLIER_TRY_WITHIN = timedelta(minutes=15)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Waiting:
-    """A job of this training is alive: wait until it is over, then call `advance` again."""
+    """A job of this training is alive: wait until it is over, then call `advance` again.
+
+    With a `guard` (a spot job, and a deadline) it is to be stopped when the guard says so; see `Punctual`.
+    """
 
     job: JobSnapshot
+    guard: DeadlineGuard | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +87,7 @@ _ERRORS: dict[Ending, type[TrainingNotCompleted]] = {
     Ending.QUOTA: OutOfRungs,
     Ending.MAX_RUNTIME: MaxRuntimeReached,
     Ending.STOPPED_BY_USER: StoppedBySomeone,
+    Ending.STOPPED_FOR_DEADLINE: OutOfRungs,
     Ending.ALGORITHM_ERROR: AlgorithmFailed,
     Ending.CLIENT_ERROR: RequestRefused,
     Ending.INTERNAL_ERROR: ServiceFailed,
@@ -84,6 +100,7 @@ _WHAT_TO_DO: dict[Ending, str] = {
     Ending.QUOTA: "Ask AWS Service Quotas for more of this instance type, or lower max_active_runs.",
     Ending.MAX_RUNTIME: "Raise MaxRuntimeInSeconds, or make the training shorter; the checkpoints are kept.",
     Ending.STOPPED_BY_USER: "Clear the task to train again.",
+    Ending.STOPPED_FOR_DEADLINE: "End the policy on demand; the checkpoints are kept.",
     Ending.ALGORITHM_ERROR: "Mend the training script; it would fail the same way on any instance.",
     Ending.CLIENT_ERROR: "Correct what the request asks for.",
     Ending.INTERNAL_ERROR: "SageMaker failed, not the script: a retry may succeed.",
@@ -95,7 +112,9 @@ class TrainingDriver:
 
     `make_policy` and `make_plan` are asked only when there is something to decide or to create, that is when
     no job of the training is alive: bad input can then be refused without leaving a job behind. A training
-    that is only watched has no policy. `say` is told in plain words what happens (the task log's `info`);
+    that is only watched has no policy. `make_policy` gets the seconds left until the deadline, or None;
+    `make_deadline` gets AWS's time at the first submission; `make_guard` adds the policy's view of waiting to
+    the guard. `say` is told in plain words what happens (the task log's `info`);
     `on_job_over` gets each job of this training once, when it is over.
     """
 
@@ -106,7 +125,9 @@ class TrainingDriver:
         store: StateStore,
         identity: RunIdentity,
         make_plan: Callable[[RunIdentity], TrainingPlan],
-        make_policy: Callable[[], Policy] | None,
+        make_policy: Callable[[float | None], Policy] | None,
+        make_deadline: Callable[[datetime], Deadline | None] = lambda _now: None,
+        make_guard: Callable[[DeadlineGuard, Policy], DeadlineGuard] = lambda guard, _policy: guard,
         say: Callable[[str], None] = log.info,
         on_job_over: Callable[[JobSnapshot, Attempt], None] = lambda _job, _attempt: None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
@@ -116,6 +137,8 @@ class TrainingDriver:
         self._identity = identity
         self._make_plan = make_plan
         self._make_policy = make_policy
+        self._make_deadline = make_deadline
+        self._make_guard = make_guard
         self._say = say
         self._on_job_over = on_job_over
         self._now = now
@@ -237,7 +260,9 @@ class TrainingDriver:
         ending = ending_of(job)
         if ending is None:
             self._stop_again_if_given_up(job)
-            return Waiting(job=job)
+            return Waiting(job=job, guard=self._guard_of(job, intent))
+        if ending is Ending.STOPPED_BY_USER and self._was_stopped_for_deadline(job):
+            ending = Ending.STOPPED_FOR_DEADLINE
         attempt = attempt_of(job, number=intent.number, rung=intent.rung, reason=intent.reason, ending=ending)
         self._save(self.state.with_attempt(attempt))
         self._on_job_over(job, attempt)
@@ -285,7 +310,7 @@ class TrainingDriver:
     def _start(self, decision: Decision) -> None:
         assert decision.rung is not None  # noqa: S101 - what `START` means
         number = self.state.next_number
-        plan = self._plan()
+        plan = self.plan()
         plan.check(self._policy())
         intent = Intent(
             job_name=plan.job_name(number),
@@ -297,7 +322,7 @@ class TrainingDriver:
         self._create(intent, decision.rung)
 
     def _create(self, intent: Intent, rung: Rung) -> None:
-        plan = self._plan()
+        plan = self.plan()
         request = {**plan.attempt_request(rung, number=intent.number), "TrainingJobName": intent.job_name}
         self._leave_if_killed()
         self._say(f"Attempt {intent.number}: {intent.reason}")
@@ -325,10 +350,59 @@ class TrainingDriver:
         if self.state.giving_up and not _is_complete(self.state):
             return Decision(action=Action.GIVE_UP, reason=self.state.giving_up)
         if self._make_policy is not None:
-            return self._policy().decide(Situation(attempts=climbed))
+            return self._ask_policy(climbed)
         last = climbed[-1]
         action = Action.FINISH if last.ending is Ending.COMPLETED else Action.GIVE_UP
         return Decision(action=action, reason=f"{last.job_name}: {last.ending}")
+
+    def _ask_policy(self, climbed: tuple[Attempt, ...]) -> Decision:
+        self._fix_deadline()
+        policy = self._policy()
+        situation = Situation(attempts=climbed, outlook=self._outlook(policy))
+        return keep_deadline(policy.decide(situation), policy.rungs, situation)
+
+    # The deadline ----------------------------------------------------------------------------------
+
+    def _fix_deadline(self) -> None:
+        """Settle the deadline, once for the training: at its first submission."""
+        if self.state.deadline is not None or self.state.attempts:
+            return
+        deadline = self._make_deadline(self.jobs.now())
+        if deadline is None:
+            return
+        check_keeps_deadline(self._make_policy_before(deadline))
+        self._save(replace(self.state, deadline=deadline))
+        self._say(deadline_line(deadline))
+
+    def _outlook(self, policy: Policy) -> Outlook | None:
+        guard = self._guard(policy, has_checkpoints=self.plan().checkpoint_uri is not None)
+        return None if guard is None else guard.outlook(self.jobs.now())
+
+    def _guard_of(self, job: JobSnapshot, intent: Intent) -> DeadlineGuard | None:
+        """What watches over a spot job of our own while it is alive."""
+        if self.state.deadline is None or not job.is_spot or intent.is_foreign or self._make_policy is None:
+            return None
+        try:
+            policy = self._policy()
+        except InvalidInput:
+            # A Dag that was changed meanwhile is refused once there is something to decide: no job is alive.
+            policy = on_demand_only()
+        return self._guard(policy, has_checkpoints=job.checkpoint_uri is not None)
+
+    def _guard(self, policy: Policy, *, has_checkpoints: bool) -> DeadlineGuard | None:
+        deadline = self.state.deadline
+        if deadline is None:
+            return None
+        lost = deadline.runtime.checkpoint_every_seconds
+        guard = DeadlineGuard(
+            deadline=deadline,
+            kept_seconds=kept_by_attempts(self.state.attempts, lost),
+            has_checkpoints=has_checkpoints,
+        )
+        return self._make_guard(guard, policy)
+
+    def _was_stopped_for_deadline(self, job: JobSnapshot) -> bool:
+        return self.state.deadline is not None and job.is_spot and self.jobs.was_stopped_for_deadline(job)
 
     def _complete(self) -> Completed:
         last = self.state.attempts[-1]
@@ -351,10 +425,15 @@ class TrainingDriver:
         )
 
     def _policy(self) -> Policy:
-        assert self._make_policy is not None  # noqa: S101 - asked only where there is one
-        return self._make_policy()
+        return self._make_policy_before(self.state.deadline)
 
-    def _plan(self) -> TrainingPlan:
+    def _make_policy_before(self, deadline: Deadline | None) -> Policy:
+        assert self._make_policy is not None  # noqa: S101 - asked only where there is one
+        left = None if deadline is None else (deadline.at - self.jobs.now()).total_seconds()
+        return self._make_policy(left)
+
+    def plan(self) -> TrainingPlan:
+        """What the attempts of this generation ask for. Raises the `InvalidInput` of a bad request."""
         return self._make_plan(replace(self._identity, generation=self.state.generation))
 
     def _save(self, state: TrainingState) -> None:

@@ -32,6 +32,9 @@ TAG_ATTEMPT = "spot-training:attempt"
 TAG_INSTALLATION = "spot-training:installation"
 #: `stop` or `keep`: whether the job is to be stopped when its task is gone.
 TAG_WITHOUT_TASK = "spot-training:without-task"
+#: Why we stopped a job, where it is not the end of its training.
+TAG_STOPPED_FOR = "spot-training:stopped-for"
+FOR_DEADLINE = "deadline"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,7 @@ Decides nothing about a training.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -20,9 +20,16 @@ from spot_training.domain.errors import (
     ServiceFailed,
     SpotTrainingError,
 )
-from spot_training.domain.lifecycle import JobSnapshot, SecondaryStatus, TrainingStatus, Transition
+from spot_training.domain.lifecycle import (
+    TERMINAL_STATUSES,
+    JobSnapshot,
+    SecondaryStatus,
+    TrainingStatus,
+    Transition,
+)
 
-from .identity import TAG_KEY
+from .clock import ServiceClock
+from .identity import FOR_DEADLINE, TAG_KEY, TAG_STOPPED_FOR
 
 if TYPE_CHECKING:
     from botocore.client import BaseClient
@@ -107,11 +114,17 @@ class CapacityRefused(Exception):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Changed:
-    """A job that `ListTrainingJobs` reports as changed."""
+class Summary:
+    """What `ListTrainingJobs`, or an event, says of a job: enough to know whether there is news."""
 
     name: str
+    status: TrainingStatus
+    secondary_status: SecondaryStatus
     last_modified_at: datetime
+
+    @property
+    def is_terminal(self) -> bool:
+        return self.status in TERMINAL_STATUSES
 
 
 class TrainingJobs:
@@ -119,6 +132,18 @@ class TrainingJobs:
 
     def __init__(self, client: BaseClient) -> None:
         self._client: Any = client
+        self.clock = ServiceClock()
+        self.clock.listen_to(client)
+
+    def now(self) -> datetime:
+        """AWS's time. Asks for something cheap where nothing was asked yet."""
+        if not self.clock.is_set:
+            self._client.list_training_jobs(MaxResults=1)
+        return self.clock.now()
+
+    def listen(self, attach: Callable[[BaseClient], None]) -> None:
+        """Let somebody listen to what the client sends and gets: a `CallBudget.govern`, say."""
+        attach(self._client)
 
     @property
     def region(self) -> str:
@@ -184,24 +209,39 @@ class TrainingJobs:
             raise _unreachable(error, f"StopTrainingJob {name}") from error
         return True
 
-    def changed_since(self, moment: datetime | None) -> Iterator[Changed]:
-        """Jobs modified at or after `moment`, over all pages. An empty page with a token is normal."""
-        from botocore.exceptions import BotoCoreError, ClientError
+    def stop_for_deadline(self, job: JobSnapshot) -> bool:
+        """Stop a spot job to make room for on-demand, and tag it so: whoever looks at it later knows why.
+
+        The stop counts, not the tag: where tagging is refused, the job is stopped all the same.
+        """
+        from botocore.exceptions import ClientError
+
+        try:
+            tag = {"Key": TAG_STOPPED_FOR, "Value": FOR_DEADLINE}
+            self._client.add_tags(ResourceArn=job.arn, Tags=[tag])
+        except ClientError as error:
+            log.warning("Training job %s could not be tagged: %s", job.name, error_text(error))
+        return self.stop(job.name)
+
+    def was_stopped_for_deadline(self, job: JobSnapshot) -> bool:
+        """Whether the tag of `stop_for_deadline` is on the job."""
+        return self.tags(job.arn).get(TAG_STOPPED_FOR) == FOR_DEADLINE
+
+    def pages(self, *, modified_since: datetime | None = None) -> Iterator[tuple[Summary, ...]]:
+        """All jobs, or those modified at or after a moment: the newest first, a page of 100 a call.
+
+        A page that is empty, with more behind it, is normal.
+        """
+        from botocore.exceptions import ClientError
 
         filters: dict[str, Any] = {"SortBy": "CreationTime", "SortOrder": "Descending", "MaxResults": 100}
-        if moment is not None:
-            filters["LastModifiedTimeAfter"] = moment
+        if modified_since is not None:
+            filters["LastModifiedTimeAfter"] = modified_since
         try:
             for page in self._client.get_paginator("list_training_jobs").paginate(**filters):
-                for summary in page.get("TrainingJobSummaries", ()):
-                    yield Changed(
-                        name=summary["TrainingJobName"],
-                        last_modified_at=_utc(summary.get("LastModifiedTime") or summary["CreationTime"]),
-                    )
+                yield tuple(map(summary_of, page.get("TrainingJobSummaries", ())))
         except ClientError as error:
             raise self._translated(error, "ListTrainingJobs") from error
-        except BotoCoreError as error:
-            raise _unreachable(error, "ListTrainingJobs") from error
 
     def live(self) -> Iterator[str]:
         """The names of all jobs that are `InProgress`, over all pages (the filter may leave some empty)."""
@@ -279,6 +319,16 @@ def _service_failed(call: str, text: str) -> ServiceFailed:
     return ServiceFailed(
         f"{call} failed after botocore's retries: {text} A training job that is alive goes on and is billed; "
         "the next try picks it up, under the same name."
+    )
+
+
+def summary_of(listed: Mapping[str, Any]) -> Summary:
+    """Parse an entry of `ListTrainingJobs`."""
+    return Summary(
+        name=listed["TrainingJobName"],
+        status=TrainingStatus(listed["TrainingJobStatus"]),
+        secondary_status=_secondary(listed.get("SecondaryStatus", ""), listed["TrainingJobStatus"]),
+        last_modified_at=_utc(listed.get("LastModifiedTime") or listed["CreationTime"]),
     )
 
 

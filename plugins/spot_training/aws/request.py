@@ -288,6 +288,14 @@ class TrainingPlan:
             is_stopped_with_task=is_stopped_with_task,
         )
 
+    @property
+    def instance_type(self) -> str:
+        """The request's own type; the first one of several."""
+        resources = self.request["ResourceConfig"]
+        several = [*resources.get("InstanceGroups", ()), *resources.get("InstancePreferences", ())]
+        types = (r.get("InstanceType") for r in [resources, *several])
+        return next((str(t) for t in types if t), "")
+
     def check(self, policy: Policy) -> None:
         """Raise the `InvalidInput` that SageMaker would answer with on any of the policy's rungs.
 

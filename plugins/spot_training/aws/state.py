@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from typing import Any, Protocol
 
+from spot_training.domain.deadline import Deadline
 from spot_training.domain.errors import InvalidInput
 from spot_training.domain.savings import Attempt
 
@@ -54,6 +55,7 @@ class TrainingState:
     `has_adopted` that an earlier try started it, so that such a stop may still come.
     `giving_up` is why we ourselves stopped it for good: once it is over, the training is. `began_at` and
     `try_began_at` anchor time limits: the training's first submission, and the current Airflow try.
+    `deadline` is fixed at the first submission, on AWS's clock.
     """
 
     generation: int = 0
@@ -68,6 +70,7 @@ class TrainingState:
     giving_up: str | None = None
     began_at: datetime | None = None
     try_began_at: datetime | None = None
+    deadline: Deadline | None = None
 
     @property
     def next_number(self) -> int:
@@ -91,6 +94,7 @@ class TrainingState:
             "giving_up": self.giving_up,
             "began_at": _iso(self.began_at),
             "try_began_at": _iso(self.try_began_at),
+            "deadline": self.deadline.to_json() if self.deadline else None,
         }
 
     @classmethod
@@ -115,7 +119,7 @@ class TrainingState:
 
     @classmethod
     def _read(cls, data: Mapping[str, Any]) -> TrainingState:
-        current = data["current"]
+        current, deadline = data["current"], data.get("deadline")
         return cls(
             generation=data["generation"],
             try_number=data["try_number"],
@@ -129,6 +133,7 @@ class TrainingState:
             giving_up=data["giving_up"],
             began_at=_moment(data["began_at"]),
             try_began_at=_moment(data["try_began_at"]),
+            deadline=Deadline.from_json(deadline) if deadline else None,
         )
 
 

@@ -1,71 +1,90 @@
 """The one place that waits: a poll loop for all waiting jobs of a (connection, region).
 
-Jobs register and deregister; one daemon thread asks AWS what changed and tells the one listener concerned.
-While there are few jobs each is described directly; with many, `ListTrainingJobs` says which changed and
-only those are described. Time is AWS's own: the list is asked for what changed since the newest
-LastModifiedTime seen, so a clock that is off here does not matter.
+Jobs register and deregister; one daemon thread finds out what changed and tells the listeners concerned.
+
+- With few jobs each is described. With many, `ListTrainingJobs` says which changed since the last look, and
+  only those are described. A job that is over needs no description: whoever waits describes it anyway.
+- Many jobs that register together (a triggerer that starts) are looked up in the list, 100 a call.
+- A round through the whole list, a page now and then, hears of every job within the hour; what it does not
+  find is described. It catches what the windows and the events missed.
+- State changes may come as events (`events`): then the list is a slow safety net.
+
+Time is AWS's own (its answers carry it), so a clock that is off here does not matter. How often to look is
+`pace`'s to say; every call passes the budget of calls a second that all watchers of the process share.
 """
 
 from __future__ import annotations
 
-import asyncio
+import heapq
 import logging
 import queue
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Hashable, Iterator
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
-from spot_training.domain.lifecycle import JobSnapshot
+from spot_training.domain.lifecycle import JobSnapshot, SecondaryStatus
+
+from .budget import CallBudget
+from .clock import ServiceClock
+from .logs import LogTail
+from .pace import GATHER_SECONDS, Pace
+from .post import Letterbox
+from .reports import LogLines, Missing, Over, Report, TimeIsUp, Trouble, is_last
 
 if TYPE_CHECKING:
-    from .jobs import TrainingJobs
+    from .events import StateChanges
+    from .jobs import Summary, TrainingJobs
+    from .logs import TrainingLogs
+
+__all__ = [
+    "JobWatcher",
+    "LogLines",
+    "Missing",
+    "Over",
+    "Report",
+    "TimeIsUp",
+    "Trouble",
+    "Until",
+    "Watch",
+    "follow",
+    "follow_async",
+    "is_last",
+    "shared_budget",
+    "shared_watcher",
+]
 
 log = logging.getLogger(__name__)
 
 #: Up to so many jobs, describing each costs no more calls than listing.
 DESCRIBE_EACH_UP_TO = 3
-#: AWS may report a change late; what changed shortly before the newest change seen is looked at again.
-LIST_OVERLAP = timedelta(minutes=5)
-#: A job nobody reported on for so many looks is described all the same.
-DESCRIBE_AT_LEAST_EVERY_LOOKS = 20
+#: Up to so many jobs that come together are described; more are looked up in the list.
+LOOK_UP_FROM = 20
+#: AWS may report a change late: what changed shortly before the last look is listed again, ...
+LIST_OVERLAP = timedelta(seconds=30)
+#: ... and from time to time what changed well before it.
+LONG_OVERLAP = timedelta(minutes=10)
+LONG_OVERLAP_EVERY_SECONDS = 300.0
+#: The round through the whole list: three calls a minute, and a rest.
+ROUND_STEP_SECONDS = 20.0
+ROUND_REST_SECONDS = 600.0
+#: Logs are shown live for so many jobs of a watcher at most, so often.
+LIVE_LOGS_UP_TO = 10
+LIVE_LOG_SECONDS = 10.0
 #: How long polling must have been failing before the listeners are told, and how often they are told again.
 TROUBLE_AFTER_SECONDS = 60
 TROUBLE_AGAIN_SECONDS = 300
+#: After a look that failed, the next comes no sooner.
+AFTER_FAILURE_SECONDS = 1.0
+#: It is quick from so long before a limit on.
+BEFORE_A_LIMIT_SECONDS = 15.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Missing:
-    """There is no job of that name (any more)."""
-
-    name: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Trouble:
-    """AWS has not answered for a while. The watcher goes on asking."""
-
-    since: datetime
-    error: str
-
-    def __str__(self) -> str:
-        return (
-            f"SageMaker has not answered since {self.since:%Y-%m-%d %H:%M:%S} UTC, still asking: {self.error}"
-        )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TimeIsUp:
-    """The moment until which the caller wanted to wait has passed; the job may go on."""
-
-    until: datetime
-
-
-Report = JobSnapshot | Missing | Trouble | TimeIsUp
 #: Until when a caller waits: a moment, or what tells it; that is asked anew before each wait.
-Until = datetime | Callable[[], datetime | None] | None
+Until: TypeAlias = datetime | Callable[[], datetime | None] | None
 
 
 @dataclass(eq=False, slots=True)
@@ -75,16 +94,29 @@ class Watch:
     name: str
     tell: Callable[[Report], None]
     interval_seconds: float
-    is_new: bool = True
+    shows_log: bool = False
 
 
-@dataclass(slots=True)
-class _Known:
-    job: JobSnapshot | None = None
-    looks_ago: int = 0
+#: What tells one state of a job from another: its LastModifiedTime in milliseconds, and its secondary status.
+_State: TypeAlias = tuple[int, SecondaryStatus]
 
-    def has_not_seen(self, changed_at: datetime | None) -> bool:
-        return changed_at is not None and (self.job is None or changed_at != self.job.last_modified_at)
+
+def _state_of(job: JobSnapshot | Summary) -> _State:
+    return round(job.last_modified_at.timestamp() * 1000), job.secondary_status
+
+
+@dataclass(eq=False, slots=True)
+class _Watched:
+    """One job, who waits for it, and what is known of it."""
+
+    name: str
+    watches: list[Watch]
+    state: _State | None = None
+    #: What was last told of it; None when its listeners, or a new one, have not heard of it.
+    told: int | None = None
+    is_asked_for: bool = False
+    must_describe: bool = False
+    is_over: bool = False
 
 
 @dataclass(slots=True)
@@ -95,118 +127,390 @@ class _Failing:
 
 
 @dataclass(slots=True)
-class _Book:
-    """Who watches what, and what is known of it."""
+class _Plan:
+    """What is due when, on the monotonic clock, and who is to be described."""
 
-    watches: dict[str, list[Watch]] = field(default_factory=dict)
-    known: dict[str, _Known] = field(default_factory=dict)
+    look_at: float = float("-inf")
+    long_look_at: float = float("-inf")
+    step_at: float = float("-inf")
+    read_logs_at: float = float("-inf")
+    #: Moments around which a job may change: its limits, and what its listeners wait for.
+    limits: list[float] = field(default_factory=list)
+    asked_for: deque[_Watched] = field(default_factory=deque)
+    #: What changed at or after it has not been listed yet, in AWS's time.
+    listed_until: datetime | None = None
+    round: Iterator[None] | None = None
 
 
 class JobWatcher:
     """Tells listeners how their jobs change, with one thread and as few calls as possible."""
 
-    def __init__(self, make_jobs: Callable[[], TrainingJobs]) -> None:
+    def __init__(
+        self,
+        make_jobs: Callable[[], TrainingJobs],
+        *,
+        make_logs: Callable[[], TrainingLogs] | None = None,
+        budget: CallBudget | None = None,
+        events: StateChanges | None = None,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.clock = ServiceClock()
         self._make_jobs = make_jobs
+        self._make_logs = make_logs
+        self._budget = budget or shared_budget()
+        self._events = events
+        self._monotonic = monotonic
         self._jobs: TrainingJobs | None = None
-        self._book = _Book()
+        self._logs: TrainingLogs | None = None
+        self._tails: dict[str, LogTail] = {}
+        self._watched: dict[str, _Watched] = {}
+        self._new: dict[str, _Watched] = {}
+        self._pace = Pace()
+        self._plan = _Plan()
         self._lock = threading.Lock()
         self._wake = threading.Event()
         self._thread: threading.Thread | None = None
-        self._newest_change: datetime | None = None
         self._failing: _Failing | None = None
 
-    def watch(self, name: str, tell: Callable[[Report], None], *, interval_seconds: float) -> Watch:
-        """Register a listener: it is told the job's state at once, then each change, from another thread."""
-        watch = Watch(name=name, tell=tell, interval_seconds=interval_seconds)
+    # Who waits -------------------------------------------------------------------------------------
+
+    def watch(
+        self,
+        name: str,
+        tell: Callable[[Report], None],
+        *,
+        interval_seconds: float,
+        must_describe: bool = True,
+        shows_log: bool = False,
+    ) -> Watch:
+        """Register a listener: it is told the job's state, then each change, from another thread.
+
+        Without `must_describe` it may be told nothing before the first change, when many jobs came together.
+        With `shows_log` it is told new lines of the job's log, if not too many others are.
+        """
+        watch = Watch(name=name, tell=tell, interval_seconds=interval_seconds, shows_log=shows_log)
         with self._lock:
-            self._book.watches.setdefault(name, []).append(watch)
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="spot-training-watcher", daemon=True)
-                self._thread.start()
+            watched = self._watched.get(name)
+            if watched is None:
+                watched = self._watched[name] = _Watched(name=name, watches=[])
+            watched.watches.append(watch)
+            # Whoever is new has heard nothing yet.
+            watched.state, watched.told, watched.is_over = None, None, False
+            watched.must_describe |= must_describe
+            self._new[name] = watched
+            if shows_log and self._make_logs is not None and len(self._tails) < LIVE_LOGS_UP_TO:
+                self._tails.setdefault(name, LogTail(name))
+            self._pace.join(interval_seconds)
+            self._pace.stir(self._monotonic())
+            self._start()
         self._wake.set()
         return watch
 
     def unwatch(self, watch: Watch) -> None:
         """Deregister. The thread ends when nobody is left."""
         with self._lock:
-            watches = self._book.watches.get(watch.name, [])
-            if watch in watches:
-                watches.remove(watch)
-            if not watches:
-                self._book.watches.pop(watch.name, None)
-                self._book.known.pop(watch.name, None)
-        self._wake.set()
+            watched = self._watched.get(watch.name)
+            if watched is None or watch not in watched.watches:
+                return
+            watched.watches.remove(watch)
+            self._pace.leave(watch.interval_seconds)
+            if not watched.watches:
+                del self._watched[watch.name]
+                self._new.pop(watch.name, None)
+                self._tails.pop(watch.name, None)
+            is_alone = not self._watched
+        if is_alone:
+            self._wake.set()
 
-    def look(self) -> None:
-        """Ask AWS once and tell who is concerned."""
+    def expect(self, seconds: float) -> None:
+        """Be quick around a moment so many seconds from now: somebody waits for it."""
         with self._lock:
-            everyone = {name: list(watches) for name, watches in self._book.watches.items()}
-        try:
-            self._jobs = self._jobs or self._make_jobs()
-            for name in self._names_to_describe(self._jobs, everyone):
-                self._describe_and_tell(self._jobs, name, everyone[name])
-        except Exception as error:  # noqa: BLE001 - whatever it is, a poll that fails must never end a training
-            self._remember_failure(error, everyone)
-        else:
-            self._failing = None
+            heapq.heappush(self._plan.limits, self._monotonic() + seconds - BEFORE_A_LIMIT_SECONDS)
+
+    def hear(self, job: Summary) -> bool:
+        """Take in what the list or an event says of a job. False when nobody here waits for it."""
+        with self._lock:
+            watched = self._watched.get(job.name)
+            if watched is None:
+                return False
+            if watched.is_over or not self._is_news(watched, job):
+                return True
+            is_first = watched.state is None
+            watched.state = _state_of(job)
+            if job.is_terminal:
+                watched.is_over = True
+                self._tell(
+                    watched, Over(name=job.name, status=job.status, secondary_status=job.secondary_status)
+                )
+            elif not is_first:
+                self._ask_for(watched)
+                self._pace.stir(self._monotonic())
+        return True
+
+    def hear_event(self, job: Summary) -> bool:
+        """`hear`, from another thread: what is to be described is described now."""
+        is_known = self.hear(job)
+        if is_known:
+            self._wake.set()
+        return is_known
+
+    def _is_news(self, watched: _Watched, job: Summary) -> bool:
+        """Whether it is another state, and not an older one: events come twice, late, and in any order."""
+        if watched.state is None:
+            return True
+        state = _state_of(job)
+        return state != watched.state and (job.is_terminal or state[0] >= watched.state[0])
+
+    # The thread ------------------------------------------------------------------------------------
+
+    def _start(self) -> None:
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="spot-training-watcher", daemon=True)
+            self._thread.start()
+            if self._events is not None:
+                self._events.subscribe(self.hear_event)
 
     def _run(self) -> None:
         while True:
             self._wake.clear()
             with self._lock:
-                if not self._book.watches:
+                if not self._watched:
                     self._thread = None
+                    self._plan = _Plan()
+                    if self._events is not None:
+                        self._events.unsubscribe(self.hear_event)
                     return
             self.look()
-            self._wake.wait(self._interval_seconds())
+            self._wake.wait(self._seconds_until_due())
+            # Jobs that come together, and changes that are heard together, are asked for together.
+            time.sleep(min(GATHER_SECONDS, self._pace.seconds(self._monotonic())))
 
-    def _interval_seconds(self) -> float:
+    def look(self) -> None:
+        """Do what is due now: ask AWS who is new, what changed, and tell who is concerned."""
+        try:
+            jobs = self._open()
+            self._look_up_new(jobs)
+            if self._monotonic() >= self._plan.look_at:
+                self._look_for_changes(jobs)
+                self._plan.look_at = self._monotonic() + self._look_seconds()
+            self._describe_who_was_asked_for(jobs)
+            self._go_round(jobs)
+            self._read_logs()
+        except Exception as error:  # noqa: BLE001 - whatever it is, a poll that fails must never end a training
+            self._plan.look_at = self._monotonic() + max(AFTER_FAILURE_SECONDS, self._look_seconds())
+            self._remember_failure(error)
+        else:
+            self._failing = None
+
+    def _open(self) -> TrainingJobs:
+        if self._jobs is None:
+            jobs = self._make_jobs()
+            jobs.listen(self.clock.listen_to)
+            jobs.listen(self._budget.govern)
+            self._jobs = jobs
+        if self._plan.listed_until is None:
+            # Before anybody is described: what changes from now on is in the windows.
+            self._plan.listed_until = self._jobs.now()
+        return self._jobs
+
+    def _look_seconds(self) -> float:
+        now = self._monotonic()
+        has_events = self._events is not None and self._events.is_healthy
         with self._lock:
-            watches = [watch for same_job in self._book.watches.values() for watch in same_job]
-        if any(watch.is_new for watch in watches):
-            return 0 if self._failing is None else 1
-        return min((watch.interval_seconds for watch in watches), default=0)
+            while self._plan.limits and self._plan.limits[0] <= now:
+                heapq.heappop(self._plan.limits)
+                self._pace.stir(now)
+            seconds = self._pace.seconds(now, has_events=has_events)
+            if self._plan.limits:
+                seconds = min(seconds, self._plan.limits[0] - now)
+        return max(seconds, 0.0)
 
-    def _names_to_describe(self, jobs: TrainingJobs, everyone: dict[str, list[Watch]]) -> list[str]:
-        if len(everyone) <= DESCRIBE_EACH_UP_TO:
-            return list(everyone)
-        changed = self._changed(jobs)
-        return [name for name, watches in everyone.items() if self._is_due(name, watches, changed)]
+    def _seconds_until_due(self) -> float:
+        now = self._monotonic()
+        with self._lock:
+            if self._new or self._plan.asked_for:
+                return 0.0 if self._failing is None else AFTER_FAILURE_SECONDS
+            due_at = self._plan.look_at
+            if self._is_listing():
+                due_at = min(due_at, self._plan.step_at)
+            if self._tails:
+                due_at = min(due_at, self._plan.read_logs_at)
+        return max(0.0, due_at - now)
 
-    def _changed(self, jobs: TrainingJobs) -> dict[str, datetime]:
-        since = None if self._newest_change is None else self._newest_change - LIST_OVERLAP
-        changed = {change.name: change.last_modified_at for change in jobs.changed_since(since)}
-        self._notice(*changed.values())
-        return changed
+    def _is_listing(self) -> bool:
+        return len(self._watched) > DESCRIBE_EACH_UP_TO
 
-    def _notice(self, *moments: datetime) -> None:
-        self._newest_change = max((m for m in (self._newest_change, *moments) if m is not None), default=None)
+    # Finding out -----------------------------------------------------------------------------------
 
-    def _is_due(self, name: str, watches: list[Watch], changed: dict[str, datetime]) -> bool:
-        known = self._book.known.setdefault(name, _Known())
-        known.looks_ago += 1
-        return (
-            any(watch.is_new for watch in watches)
-            or known.looks_ago >= DESCRIBE_AT_LEAST_EVERY_LOOKS
-            or known.has_not_seen(changed.get(name))
+    def _look_up_new(self, jobs: TrainingJobs) -> None:
+        """Describe the few that are new; look many up in the list, and describe who is not there."""
+        with self._lock:
+            new = dict(self._new)
+        missing = set(new)
+        if len(new) >= LOOK_UP_FROM:
+            for _ in self._find_in_list(jobs, missing):
+                pass
+        with self._lock:
+            for name, watched in new.items():
+                self._new.pop(name, None)
+                if name in missing or watched.must_describe:
+                    self._ask_for(watched)
+
+    def _look_for_changes(self, jobs: TrainingJobs) -> None:
+        with self._lock:
+            if not self._is_listing():
+                for watched in self._watched.values():
+                    self._ask_for(watched)
+                return
+        now, plan = self._monotonic(), self._plan
+        is_long = now >= plan.long_look_at
+        listed_until = jobs.now()
+        since = (plan.listed_until or listed_until) - (LONG_OVERLAP if is_long else LIST_OVERLAP)
+        for page in jobs.pages(modified_since=since):
+            self._hear_all(page)
+        plan.listed_until = listed_until
+        if is_long:
+            plan.long_look_at = now + LONG_OVERLAP_EVERY_SECONDS
+
+    def _hear_all(self, page: Iterable[Summary]) -> None:
+        for job in page:
+            self.hear(job)
+
+    def _find_in_list(self, jobs: TrainingJobs, wanted: set[str]) -> Iterator[None]:
+        """Look for jobs in the whole list, newest first, a page a step; leaves in `wanted` who is not found.
+
+        Ends early when going on would cost more calls than describing the rest.
+        """
+        pages_in_vain = 0
+        for page in jobs.pages():
+            found = {job.name for job in page} & wanted
+            self._hear_all(page)
+            wanted -= found
+            pages_in_vain = 0 if found else pages_in_vain + 1
+            yield
+            if pages_in_vain >= len(wanted):
+                return
+
+    def _go_round(self, jobs: TrainingJobs) -> None:
+        """The next step of the round through the list, when it is due."""
+        now, plan = self._monotonic(), self._plan
+        if now < plan.step_at or not self._is_listing():
+            return
+        if plan.round is None:
+            plan.round = self._round(jobs)
+            # Who is here now was just heard of.
+            plan.step_at = now + ROUND_REST_SECONDS
+            return
+        plan.step_at = now + ROUND_STEP_SECONDS
+        try:
+            next(plan.round)
+        except StopIteration:
+            plan.round = None
+        except Exception:
+            plan.round = None
+            raise
+
+    def _round(self, jobs: TrainingJobs) -> Iterator[None]:
+        with self._lock:
+            wanted = set(self._watched)
+        yield from self._find_in_list(jobs, wanted)
+        for name in wanted:
+            with self._lock:
+                if (watched := self._watched.get(name)) is not None:
+                    self._ask_for(watched)
+            yield
+
+    def _ask_for(self, watched: _Watched) -> None:
+        if not watched.is_asked_for:
+            watched.is_asked_for = True
+            self._plan.asked_for.append(watched)
+
+    def _describe_who_was_asked_for(self, jobs: TrainingJobs) -> None:
+        """Describe them one by one; after a while the list has its turn again."""
+        plan = self._plan
+        while True:
+            with self._lock:
+                if not plan.asked_for:
+                    return
+                watched = plan.asked_for.popleft()
+                watched.is_asked_for = False
+                is_watched = bool(watched.watches) and not watched.is_over
+            if not is_watched:
+                continue
+            try:
+                job = jobs.snapshot(watched.name)
+            except Exception:
+                with self._lock:
+                    self._ask_for(watched)
+                raise
+            self._take_in(watched, job)
+            if self._monotonic() >= plan.look_at:
+                return
+
+    def _take_in(self, watched: _Watched, job: JobSnapshot | None) -> None:
+        if job is None:
+            with self._lock:
+                self._tell(watched, Missing(name=watched.name))
+            return
+        state = _state_of(job)
+        told = hash((state, job.status, job.transitions))
+        now = self._monotonic()
+        with self._lock:
+            watched.state = state
+            watched.must_describe = False
+            watched.is_over = job.is_terminal
+            if told == watched.told:
+                return
+            if watched.told is not None:
+                self._pace.stir(now)
+            watched.told = told
+            for seconds in self._seconds_until_limits(job):
+                heapq.heappush(self._plan.limits, now + seconds - BEFORE_A_LIMIT_SECONDS)
+            self._tell(watched, job)
+
+    def _seconds_until_limits(self, job: JobSnapshot) -> Iterator[float]:
+        """Until the job's own time limits, as long as they are ahead."""
+        now = self.clock.now()
+        limits = (
+            (job.created_at, job.max_wait_seconds),
+            (job.training_started_at, job.max_runtime_seconds),
         )
+        for since, seconds in limits:
+            if since is not None and seconds is not None and not job.is_terminal:
+                left = (since - now).total_seconds() + seconds
+                if left > 0:
+                    yield self.clock.real_seconds(left)
 
-    def _describe_and_tell(self, jobs: TrainingJobs, name: str, watches: list[Watch]) -> None:
-        job = jobs.snapshot(name)
-        report: Report = Missing(name=name) if job is None else job
-        known = self._book.known.setdefault(name, _Known())
-        is_news = job is None or job != known.job
-        known.job = job
-        known.looks_ago = 0
-        if job is not None:
-            self._notice(job.last_modified_at)
-        for watch in watches:
-            if is_news or watch.is_new:
-                watch.is_new = False
-                watch.tell(report)
+    def _read_logs(self) -> None:
+        now = self._monotonic()
+        with self._lock:
+            tails = [
+                (watched, tail)
+                for name, tail in self._tails.items()
+                if (watched := self._watched.get(name)) is not None and not watched.is_over
+            ]
+        if not tails or now < self._plan.read_logs_at or self._make_logs is None:
+            return
+        self._plan.read_logs_at = now + LIVE_LOG_SECONDS
+        if self._logs is None:
+            self._logs = self._make_logs()
+            self._logs.listen(self._budget.govern)
+        for watched, tail in tails:
+            if lines := tail.new_lines(self._logs):
+                with self._lock:
+                    self._tell_lines(watched, LogLines(name=watched.name, lines=tuple(lines)))
 
-    def _remember_failure(self, error: Exception, everyone: dict[str, list[Watch]]) -> None:
-        now = time.monotonic()
+    def _tell_lines(self, watched: _Watched, lines: LogLines) -> None:
+        for watch in watched.watches:
+            if watch.shows_log:
+                watch.tell(lines)
+
+    def _tell(self, watched: _Watched, report: Report) -> None:
+        for watch in watched.watches:
+            watch.tell(report)
+
+    def _remember_failure(self, error: Exception) -> None:
+        now = self._monotonic()
         if self._failing is None:
             self._failing = _Failing(since=datetime.now(UTC), since_monotonic=now)
         failing = self._failing
@@ -218,23 +522,32 @@ class JobWatcher:
             return
         failing.told_at_monotonic = now
         trouble = Trouble(since=failing.since, error=str(error))
-        for watches in everyone.values():
-            for watch in watches:
-                watch.tell(trouble)
+        with self._lock:
+            for watched in self._watched.values():
+                self._tell(watched, trouble)
+
+
+# Following one job ---------------------------------------------------------------------------------
 
 
 def follow(
-    watcher: JobWatcher, name: str, *, interval_seconds: float, until: Until = None
+    watcher: JobWatcher,
+    name: str,
+    *,
+    interval_seconds: float,
+    until: Until = None,
+    shows_log: bool = False,
 ) -> Iterator[Report]:
     """Reports on a job until it is over or missing, or time is up; for code without a running event loop."""
     reports: queue.SimpleQueue[Report] = queue.SimpleQueue()
-    watch = watcher.watch(name, reports.put, interval_seconds=interval_seconds)
+    watch = watcher.watch(name, reports.put, interval_seconds=interval_seconds, shows_log=shows_log)
+    patience = _Patience(watcher, until)
     try:
         while True:
             try:
-                report = reports.get(timeout=_seconds_left(moment := _moment_of(until)))
+                report = reports.get(timeout=patience.seconds_left())
             except queue.Empty:
-                report = _time_is_up(moment)
+                report = patience.is_over()
             yield report
             if is_last(report):
                 return
@@ -243,24 +556,33 @@ def follow(
 
 
 async def follow_async(
-    watcher: JobWatcher, name: str, *, interval_seconds: float, until: Until = None
+    watcher: JobWatcher,
+    name: str,
+    *,
+    interval_seconds: float,
+    until: Until = None,
+    must_describe: bool = True,
+    shows_log: bool = False,
 ) -> AsyncIterator[Report]:
-    """Reports on a job until it is over or missing, or time is up, without blocking the event loop."""
-    loop = asyncio.get_running_loop()
-    reports: asyncio.Queue[Report] = asyncio.Queue()
+    """Reports on a job until it is over or missing, or time is up, without blocking the event loop.
+
+    `must_describe` and `shows_log`: see `JobWatcher.watch`.
+    """
+    reports: Letterbox[Report] = Letterbox()
     watch = watcher.watch(
         name,
-        lambda report: _hand_over(loop, reports, report),
+        reports.send,
         interval_seconds=interval_seconds,
+        must_describe=must_describe,
+        shows_log=shows_log,
     )
+    patience = _Patience(watcher, until)
     try:
         while True:
             try:
-                report = await asyncio.wait_for(
-                    reports.get(), timeout=_seconds_left(moment := _moment_of(until))
-                )
+                report = await reports.take(patience.seconds_left())
             except TimeoutError:
-                report = _time_is_up(moment)
+                report = patience.is_over()
             yield report
             if is_last(report):
                 return
@@ -268,33 +590,54 @@ async def follow_async(
         watcher.unwatch(watch)
 
 
-def _moment_of(until: Until) -> datetime | None:
-    return until() if callable(until) else until
+class _Patience:
+    """Until when somebody waits. The watcher is told of each new moment."""
+
+    __slots__ = ("_moment", "_until", "_watcher")
+
+    def __init__(self, watcher: JobWatcher, until: Until) -> None:
+        self._watcher = watcher
+        self._until = until
+        self._moment: datetime | None = None
+
+    def seconds_left(self) -> float | None:
+        moment = self._until() if callable(self._until) else self._until
+        left = None if moment is None else max(0.0, (moment - datetime.now(UTC)).total_seconds())
+        if left is not None and moment != self._moment:
+            self._watcher.expect(left)
+        self._moment = moment
+        return left
+
+    def is_over(self) -> TimeIsUp:
+        return TimeIsUp(until=self._moment or datetime.now(UTC))
 
 
-def _seconds_left(until: datetime | None) -> float | None:
-    return None if until is None else max(0.0, (until - datetime.now(UTC)).total_seconds())
-
-
-def _time_is_up(until: datetime | None) -> TimeIsUp:
-    return TimeIsUp(until=until or datetime.now(UTC))
-
-
-def _hand_over(loop: asyncio.AbstractEventLoop, reports: asyncio.Queue[Report], report: Report) -> None:
-    if not loop.is_closed():
-        loop.call_soon_threadsafe(reports.put_nowait, report)
-
-
-def is_last(report: Report) -> bool:
-    """Whether nothing will follow this report."""
-    return isinstance(report, Missing | TimeIsUp) or (isinstance(report, JobSnapshot) and report.is_terminal)
-
+# What a process shares -----------------------------------------------------------------------------
 
 _shared: dict[Hashable, JobWatcher] = {}
 _shared_lock = threading.Lock()
+_budget: list[CallBudget] = []
 
 
-def shared_watcher(key: Hashable, make_jobs: Callable[[], TrainingJobs]) -> JobWatcher:
-    """The process's one watcher for `key` (connection and region)."""
+def shared_budget(calls_per_second: float | None = None) -> CallBudget:
+    """The process's one budget of calls, made with the first rate that is asked for."""
     with _shared_lock:
-        return _shared.setdefault(key, JobWatcher(make_jobs))
+        if not _budget:
+            _budget.append(CallBudget() if calls_per_second is None else CallBudget(calls_per_second))
+        return _budget[0]
+
+
+def shared_watcher(
+    key: Hashable,
+    make_jobs: Callable[[], TrainingJobs],
+    *,
+    make_logs: Callable[[], TrainingLogs] | None = None,
+    make_events: Callable[[], StateChanges | None] = lambda: None,
+    calls_per_second: float | None = None,
+) -> JobWatcher:
+    """The process's one watcher for `key` (connection and region)."""
+    budget = shared_budget(calls_per_second)
+    with _shared_lock:
+        if key not in _shared:
+            _shared[key] = JobWatcher(make_jobs, make_logs=make_logs, budget=budget, events=make_events())
+        return _shared[key]

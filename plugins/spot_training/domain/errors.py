@@ -6,6 +6,7 @@
     │   ├── MaxWaitBelowMaxRuntime
     │   ├── WaitTooLongForAlgorithm            built-in algorithm without checkpoints, more than an hour
     │   ├── UnknownPolicy
+    │   ├── DeadlineCannotBeKept               not even by on-demand at once
     │   └── AboveCap                           more than the Dag's own caps allow
     └── TrainingNotCompleted (RuntimeError)    what happened to a job
         ├── OutOfRungs                         spot causes only, and the policy has nothing left to try
@@ -57,6 +58,10 @@ class WaitTooLongForAlgorithm(InvalidInput):
 
 class UnknownPolicy(InvalidInput):
     """No policy of that name."""
+
+
+class DeadlineCannotBeKept(InvalidInput):
+    """The deadline is earlier than on-demand could finish, if it started at once."""
 
 
 class AboveCap(InvalidInput):

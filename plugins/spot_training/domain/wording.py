@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from .deadline import Deadline, clock_time
 from .durations import in_words
 from .lifecycle import JobSnapshot, SecondaryStatus, Transition
 from .savings import Attempt, CleanRunBasis, PurchaseOption, SavingsStatement, wait_seconds_of
@@ -78,6 +79,23 @@ def _remark(job: JobSnapshot, visit: Transition) -> str:
             return f"spot capacity was taken away; it will start again {where}"
         case _:
             return ""
+
+
+def deadline_line(deadline: Deadline) -> str:
+    """What the deadline is and whether it can be kept, at submission."""
+    runtime = deadline.runtime
+    expected = in_words(runtime.mean_seconds)
+    if runtime.high_seconds > runtime.mean_seconds:
+        expected += f", {in_words(runtime.high_seconds)} at worst"
+    finish = clock_time(deadline.earliest_finish, deadline.submitted_at)
+    line = (
+        f"Deadline: {clock_time(deadline.at, deadline.submitted_at)}, in "
+        f"{in_words((deadline.at - deadline.submitted_at).total_seconds())}. "
+        f"Expected training: {expected} ({runtime.basis})."
+    )
+    if deadline.is_late:
+        return f"{line} It CANNOT be kept: the earliest possible finish is {finish}. Late, as chosen."
+    return f"{line} The earliest possible finish is {finish}, on demand at once."
 
 
 def statement_line(statement: SavingsStatement) -> str:

@@ -1,0 +1,109 @@
+"""Watches over one spot job for its training's deadline: when to look again, and stopping it in time.
+
+The guard decides (`domain.deadline`); this joins it with AWS's clock and with the call that stops. Operator
+and trigger use it in the same way: `hear` each report, wait until `look_again_at`, then ask `is_due`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from spot_training.domain.deadline import Deadline, DeadlineGuard, Outlook
+from spot_training.domain.moves import SIMPLE_POLICIES, MovePolicy, make_policy
+
+if TYPE_CHECKING:
+    from spot_training.domain.lifecycle import JobSnapshot
+
+    from .clock import ServiceClock
+
+#: Waking a little late rather than early saves a second look.
+_SLACK_SECONDS = 0.2
+
+
+@dataclass(slots=True)
+class Punctual:
+    """One job and its guard. `outlook` is how things stood at the last look, on AWS's `clock`."""
+
+    guard: DeadlineGuard
+    clock: Callable[[], ServiceClock]
+    outlook: Outlook | None = None
+    is_stopped: bool = False
+    _job: JobSnapshot | None = field(default=None, repr=False)
+
+    def hear(self, job: JobSnapshot) -> Outlook:
+        """Take in what AWS says of the job now. May compute for a second (the planner's tables)."""
+        self._job = job
+        self.outlook = self.guard.outlook(self.clock().now(), job)
+        return self.outlook
+
+    @property
+    def look_again_at(self) -> datetime | None:
+        """When on-demand will be due if nothing changes, on this machine's clock; None while it is not."""
+        if self.outlook is None or self.is_stopped:
+            return None
+        if (due_in := self.outlook.on_demand_in_seconds) is None:
+            return None
+        left = due_in - (self.clock().now() - self.outlook.now).total_seconds()
+        here = max(0.0, self.clock().real_seconds(left)) + _SLACK_SECONDS
+        return datetime.now(UTC) + timedelta(seconds=here)
+
+    def is_due(self) -> bool:
+        """Whether it is time to stop the job now."""
+        if self._job is None or self.is_stopped:
+            return False
+        return self.hear(self._job).is_time_for_on_demand
+
+    def stop(self, stop: Callable[[JobSnapshot], bool]) -> str:
+        """Stop the job with `TrainingJobs.stop_for_deadline`; returns a sentence for the task log."""
+        assert self._job is not None  # noqa: S101 - `is_due` said so
+        assert self.outlook is not None  # noqa: S101
+        stop(self._job)
+        self.is_stopped = True
+        return (
+            f"Stopping spot job {self._job.name} to make room for on-demand: {self.outlook.reason}. "
+            f"Deadline: {self.outlook.deadline:%Y-%m-%d %H:%M} UTC."
+        )
+
+
+@lru_cache(maxsize=16)
+def _move_policy(name: str, options: tuple[tuple[str, float], ...]) -> MovePolicy:
+    if name in SIMPLE_POLICIES:
+        return make_policy(name, SIMPLE_POLICIES, **dict(options))
+    from spot_training.policies import POLICIES  # the planner needs numpy: loaded only when asked for
+
+    return make_policy(name, POLICIES, **dict(options))
+
+
+def move_policy(name: str, options: Mapping[str, float] | None = None) -> MovePolicy:
+    """A policy for deadlines by name. The planner is loaded only when it is asked for (it needs numpy)."""
+    return _move_policy(name, tuple(sorted((options or {}).items())))
+
+
+def guard_to_json(guard: DeadlineGuard) -> dict[str, Any]:
+    """As plain JSON, for a trigger's arguments."""
+    policy: Any = guard.policy
+    return {
+        "deadline": guard.deadline.to_json(),
+        "kept_seconds": guard.kept_seconds,
+        "has_checkpoints": guard.has_checkpoints,
+        "policy": policy.name,
+        "options": asdict(policy) if policy.name in SIMPLE_POLICIES else {},
+        "history": [list(spell) for spell in guard.history],
+        "tick_seconds": guard.tick_seconds,
+    }
+
+
+def guard_from_json(data: Mapping[str, Any]) -> DeadlineGuard:
+    """Undo `guard_to_json`."""
+    return DeadlineGuard(
+        deadline=Deadline.from_json(data["deadline"]),
+        kept_seconds=data["kept_seconds"],
+        has_checkpoints=data["has_checkpoints"],
+        policy=move_policy(data["policy"], data["options"]),
+        history=[(bool(has_spot), float(seconds)) for has_spot, seconds in data["history"]],
+        tick_seconds=data["tick_seconds"],
+    )

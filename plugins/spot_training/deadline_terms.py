@@ -1,0 +1,127 @@
+"""What a task says of its deadline, made into the `Deadline` that its training is held to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from .domain.casting import is_left_out
+from .domain.deadline import Deadline, DeadlineGuard, Reserve, Runtime, deadline_from, runtime_from
+from .domain.durations import in_words, parse_seconds
+from .domain.errors import DeadlineCannotBeKept, InvalidInput
+from .domain.policy import Policy, SpotWhileTimeAllows
+from .past_runs import Learned, learn, recent_spells
+
+if TYPE_CHECKING:
+    from .aws.request import TrainingPlan
+
+#: From the end of the spot job to the on-demand job, beside a look at SageMaker: Airflow resumes the task.
+RESUME_SECONDS = 90
+ON_MISSED = ("fail", "late")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadlineTerms:
+    """A task's own words, rendered."""
+
+    deadline: Any
+    expected_runtime: Any = None
+    reserve: Any = 0
+    on_missed: Any = "fail"
+
+    @classmethod
+    def of(cls, task: Any) -> DeadlineTerms | None:
+        """The terms of a task; None where it has no deadline."""
+        deadline = getattr(task, "deadline", None)
+        if is_left_out(deadline):
+            return None
+        return cls(
+            deadline=deadline,
+            expected_runtime=task.expected_runtime,
+            reserve=task.deadline_reserve,
+            on_missed=task.on_missed_deadline,
+        )
+
+    def settle(
+        self,
+        plan: TrainingPlan,
+        *,
+        now: datetime,
+        run_began_at: datetime,
+        check_interval: float,
+        learned: Callable[..., Learned | None] = learn,
+    ) -> Deadline:
+        """The deadline of a training submitted `now` (AWS's clock, as `run_began_at` is).
+
+        Raises `InvalidInput`, and `DeadlineCannotBeKept` where finishing late was not chosen.
+        """
+        from .aws.request import max_runtime_of
+
+        if self.on_missed not in ON_MISSED:
+            raise InvalidInput("on_missed_deadline", self.on_missed, f"choose {' or '.join(ON_MISSED)}.")
+        past = learned(model=plan.name_prefix, instance_type=plan.instance_type)
+        runtime = runtime_from(self.expected_runtime) or (past.runtime if past else None)
+        longest = max_runtime_of(plan.request)
+        deadline = Deadline(
+            at=deadline_from(self.deadline, run_started_at=run_began_at),
+            submitted_at=now,
+            runtime=runtime or _assumed(longest),
+            reserve=self._reserve(past, check_interval),
+        )
+        if deadline.can_be_kept:
+            return deadline
+        if self.on_missed == "fail":
+            raise _cannot_be_kept(deadline, self.deadline)
+        return replace(deadline, is_late=True)
+
+    def _reserve(self, past: Learned | None, check_interval: float) -> Reserve:
+        extra = 0 if is_left_out(self.reserve) else parse_seconds(self.reserve, field="deadline_reserve")
+        reserve = Reserve(notice_seconds=check_interval + RESUME_SECONDS, extra_seconds=extra)
+        if past is None:
+            return reserve
+        return replace(
+            reserve, launch_seconds=past.launch_seconds, launch_high_seconds=past.launch_high_seconds
+        )
+
+
+def _assumed(max_runtime_seconds: int) -> Runtime:
+    return Runtime(
+        mean_seconds=max_runtime_seconds,
+        high_seconds=max_runtime_seconds,
+        basis="MaxRuntimeInSeconds: no expected_runtime was given and no past run is on record",
+    )
+
+
+def _cannot_be_kept(deadline: Deadline, said: object) -> DeadlineCannotBeKept:
+    short = (deadline.earliest_finish - deadline.at).total_seconds()
+    return DeadlineCannotBeKept(
+        "deadline",
+        str(said),
+        f"it cannot be kept. The earliest possible finish is {deadline.earliest_finish:%Y-%m-%d %H:%M} UTC, "
+        f"on demand at once, {in_words(short)} too late (training takes "
+        f"{in_words(deadline.runtime.mean_seconds)}: {deadline.runtime.basis}). Give more time, or "
+        'on_missed_deadline="late" to finish late.',
+    )
+
+
+def with_policy(plan_of: Callable[[], TrainingPlan], region: str) -> Callable[[DeadlineGuard, Policy], Any]:
+    """How a policy's own view of waiting joins the guard; a ladder has none and waits as long as it may."""
+
+    def join(guard: DeadlineGuard, policy: Policy) -> DeadlineGuard:
+        from .aws.punctual import move_policy
+
+        if not isinstance(policy, SpotWhileTimeAllows):
+            return guard
+        options: Mapping[str, float] = dict(policy.options)
+        history = recent_spells(region=region, instance_type=plan_of().instance_type)
+        return replace(guard, policy=move_policy(policy.moves, options), history=tuple(history))
+
+    return join
+
+
+def run_began_at(dag_run: Any, *, now: datetime, real_now: datetime) -> datetime:
+    """When the Dag run began, on AWS's clock: a duration is counted from there, however long it queued."""
+    began: datetime = dag_run.start_date or dag_run.run_after
+    return now - max(timedelta(0), real_now - began)

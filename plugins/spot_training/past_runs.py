@@ -1,0 +1,101 @@
+"""What this installation's own ledger teaches: how long a model trains, and how its spot market was lately.
+
+Nothing here may fail or hold up a training: a ledger that cannot be read teaches nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from .domain.deadline import LAUNCH_HIGH_SECONDS, LAUNCH_SECONDS, Runtime
+
+if TYPE_CHECKING:
+    from .domain.moves import Spells
+
+log = logging.getLogger(__name__)
+
+#: The quantile for the guard, and how far beyond the mean it is at least: few runs show no tail.
+HIGH_QUANTILE = 0.95
+HIGH_AT_LEAST = 1.15
+#: Older runs are another model by now; older capacity is another market.
+RUNS_WITHIN = timedelta(days=180)
+CAPACITY_WITHIN = timedelta(days=7)
+MAX_SPELLS = 200
+
+_RUNS = """
+SELECT count(*) AS runs, avg(work) AS mean, quantile_cont(work, $quantile) AS high,
+       avg(launch) AS launch, quantile_cont(launch, $quantile) AS launch_high
+FROM (
+    SELECT t.clean_run_seconds - coalesce(a.launch_seconds, 0) AS work, a.launch_seconds AS launch
+    FROM trainings t JOIN attempts a ON a.key = t.key AND a.ending = 'completed'
+    WHERE t.model = $model AND a.instance_type = $instance_type AND t.clean_run_seconds IS NOT NULL
+      AND t.began_at >= $since
+)
+WHERE work > 0
+"""
+
+_CAPACITY = """
+SELECT wait_seconds, training_seconds
+FROM attempts
+WHERE purchase = 'spot' AND instance_type = $instance_type AND region = $region AND ended_at >= $since
+ORDER BY created_at
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Learned:
+    """What past runs of a model took: the training, and each launch around it (seconds)."""
+
+    runtime: Runtime
+    launch_seconds: float
+    launch_high_seconds: float
+
+
+def learn(*, model: str, instance_type: str, now: datetime | None = None) -> Learned | None:
+    """From completed trainings of this model on this type; None where there are none."""
+    since = (now or datetime.now(UTC)) - RUNS_WITHIN
+    parameters = {
+        "model": model,
+        "instance_type": instance_type,
+        "since": since,
+        "quantile": HIGH_QUANTILE,
+    }
+    rows = _ask(_RUNS, parameters)
+    if not rows or not rows[0]["runs"]:
+        return None
+    row = rows[0]
+    runs = "1 past run" if row["runs"] == 1 else f"{row['runs']} past runs"
+    return Learned(
+        runtime=Runtime(
+            mean_seconds=row["mean"],
+            high_seconds=max(row["high"], row["mean"] * HIGH_AT_LEAST),
+            basis=f"learned from {runs} of {model} on {instance_type}",
+        ),
+        launch_seconds=row["launch"] or LAUNCH_SECONDS,
+        launch_high_seconds=max(LAUNCH_HIGH_SECONDS, row["launch_high"] or 0),
+    )
+
+
+def recent_spells(*, region: str, instance_type: str, now: datetime | None = None) -> Spells:
+    """How spot capacity of a type came and went of late, as this installation's jobs saw it, oldest first."""
+    since = (now or datetime.now(UTC)) - CAPACITY_WITHIN
+    rows = _ask(_CAPACITY, {"region": region, "instance_type": instance_type, "since": since})
+    spells: list[tuple[bool, float]] = []
+    for row in rows[-MAX_SPELLS:]:
+        spells += [(False, float(row["wait_seconds"]))] if row["wait_seconds"] else []
+        spells += [(True, float(row["training_seconds"]))] if row["training_seconds"] else []
+    return spells
+
+
+def _ask(sql: str, parameters: dict[str, Any]) -> list[dict[str, Any]]:
+    try:
+        from .ledger import Ledger
+
+        with Ledger.configured().read() as reader:
+            return reader.query(sql, parameters)
+    except Exception as error:  # noqa: BLE001 - what cannot be learned is asked for, or assumed
+        log.warning("The ledger could not be asked about past runs: %s", error)
+        return []
