@@ -92,6 +92,17 @@ class Deadline:
     def can_be_kept(self) -> bool:
         return self.earliest_finish <= self.at
 
+    def latest_on_demand_start(self, kept_seconds: float) -> datetime:
+        """When on-demand must start at the latest, with so much work kept, the reserve untouched."""
+        left = max(0.0, self.runtime.high_seconds - kept_seconds)
+        needed = left + self.reserve.launch_high_seconds + self.reserve.besides_launch_seconds
+        return self.at - timedelta(seconds=needed)
+
+    def latest_on_demand_start_after(self, attempts: Sequence[Attempt]) -> datetime:
+        """The same after these attempts."""
+        kept = kept_by_attempts(attempts, self.runtime.checkpoint_every_seconds)
+        return self.latest_on_demand_start(kept)
+
     @property
     def workload(self) -> Workload:
         return Workload(

@@ -39,6 +39,8 @@ MEMORY_KEY = "spot_training_ledger"
 #: How long a training waits for the ledger, and a task that is about to end.
 WRITE_SECONDS = 10.0
 LAST_WRITE_SECONDS = 30.0
+#: How long once the ledger did not answer in time, and for what only the page wants to know.
+SHORT_SECONDS = 1.0
 #: Decisions kept of one training.
 MOST_DECISIONS = 200
 
@@ -98,8 +100,7 @@ class Bookkeeper:
     """Keeps the record of one task's training, for the length of one run of its process.
 
     It follows the training's state: `follow` wraps the state store, so that an intent is in the ledger before
-    the job it names is created. `warn` gets what a person must know. `deadline` says when the training must
-    be over and when on-demand must start at the latest, both None without a deadline.
+    the job it names is created. `warn` gets what a person must know.
     """
 
     def __init__(
@@ -126,7 +127,7 @@ class Bookkeeper:
         self._memory: _Memory | None = None
         self._noted: JobSnapshot | None = None
         self._unpriced: set[str] = set()
-        self.deadline: tuple[datetime | None, datetime | None] = (None, None)
+        self._was_late = False
 
     @property
     def key(self) -> str:
@@ -205,7 +206,7 @@ class Bookkeeper:
         if state.current is None:
             ended = [attempt.ended_at for attempt in state.attempts if attempt.ended_at]
             record = replace(record, ended_at=max(ended, default=self._now()))
-        self._write(record, seconds=LAST_WRITE_SECONDS)
+        self._write(record, is_last=True)
         if state.current is None:
             self._quietly(lambda: self._open_ledger().remove_note(self.key))
 
@@ -259,7 +260,7 @@ class Bookkeeper:
         about = memory.about or About()
         last = state.attempts[-1] if state.attempts else None
         submitted = [attempt.created_at for attempt in state.attempts if attempt.created_at]
-        deadline_at, latest_on_demand_at = self.deadline
+        deadline = state.deadline
         return replace(
             self._blank(),
             generation=state.generation,
@@ -270,8 +271,8 @@ class Bookkeeper:
             instance_type=(last.instance_type if last else None) or about.instance_type,
             instance_count=last.instance_count if last else about.instance_count,
             began_at=min(submitted, default=state.began_at or self._now()),
-            deadline_at=deadline_at,
-            latest_on_demand_at=latest_on_demand_at,
+            deadline_at=deadline.at if deadline else None,
+            latest_on_demand_at=(deadline.latest_on_demand_start_after(state.attempts) if deadline else None),
             watches=self._watches,
             attempts=state.attempts,
             decisions=memory.decisions,
@@ -289,7 +290,7 @@ class Bookkeeper:
 
     # Writing ----------------------------------------------------------------------------------------
 
-    def _write(self, record: TrainingRecord, *, seconds: float = WRITE_SECONDS) -> None:
+    def _write(self, record: TrainingRecord, *, is_last: bool = False) -> None:
         before = self._recall().version
         now = self._now()
         version = max(before + 1, round(now.timestamp() * 1_000_000))
@@ -297,7 +298,7 @@ class Bookkeeper:
         written = replace(record, version=version, written_at=now)
         try:
             self._store.set(MEMORY_KEY, self._memory.to_json())
-            within(seconds, lambda: self._put(written, before))
+            self._within(LAST_WRITE_SECONDS if is_last else WRITE_SECONDS, lambda: self._put(written, before))
         except Exception as error:  # noqa: BLE001 - a training matters more than its record
             self._warn(
                 f"The ledger could not be written ({type(error).__name__}: {error}). The training goes "
@@ -313,10 +314,18 @@ class Bookkeeper:
         if version_before:
             ledger.forget(FreshName(key=name.key, version=version_before))
 
+    def _within(self, seconds: float, work: Callable[[], T]) -> T:
+        """The result, in time; who was late once is not waited for as long again."""
+        try:
+            return within(min(seconds, SHORT_SECONDS) if self._was_late else seconds, work)
+        except TimeoutError:
+            self._was_late = True
+            raise
+
     def _quietly(self, work: Callable[[], object]) -> None:
         """For notes: the page may lag, nobody has to hear of it."""
         try:
-            within(WRITE_SECONDS, work)
+            self._within(SHORT_SECONDS, work)
         except Exception:  # noqa: BLE001
             return
 
@@ -330,7 +339,7 @@ class Bookkeeper:
 
     def _ask_price(self, instance_type: str) -> Price | None:
         try:
-            price = within(WRITE_SECONDS, lambda: self._price_of(self._region, instance_type))
+            price = self._within(WRITE_SECONDS, lambda: self._price_of(self._region, instance_type))
         except Exception as error:  # noqa: BLE001 - a price that is not known fails nothing
             price = None
             self._warn(f"The price of {instance_type} is not known, so no dollars: {error}")
