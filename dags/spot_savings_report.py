@@ -37,8 +37,8 @@ MODEL = Asset("flight_delays_model", uri="x-model://flight-delays/champion")
     doc_md=__doc__
     + """
 
-Runs whenever a new model is published, and by hand. Reads the XCom `attempts` of every run of the Dag and
-writes HTML with charts and CSV into the folder of the Airflow Variable `spot_report_folder` (default:
+Runs whenever a new model is published, and by hand. Reads the ledger's records of every run of the Dag
+and writes HTML with charts and CSV into the folder of the Airflow Variable `spot_report_folder` (default:
 `reports` beside the Dags folder; any object storage URL works). The summary is the task's XCom and ends its
 log.
 """,
@@ -46,17 +46,19 @@ log.
 def spot_savings_report() -> None:
     @task
     def report(folder: str) -> dict[str, Any]:
-        """Collect the attempts of all runs and write the report."""
+        """Read the records of all runs and write the report."""
         from datetime import UTC, datetime
 
         from airflow.sdk import ObjectStoragePath
 
-        from spot_training.report import summarise, to_csv, to_html, to_text
-        from spot_training.report.collecting import records_from_xcom
+        from spot_training.ledger import Ledger, Selection
+        from spot_training.report import to_csv, to_html, to_text, totals_of
 
         context: Any = get_current_context()
         params = context["params"]
-        records = records_from_xcom(context["ti"], dag_id=params["dag_id"], task_id=params["task_id"])
+        selection = Selection(dag_ids=(params["dag_id"],), task_ids=(params["task_id"],))
+        with Ledger.configured().read() as reader:
+            records = reader.records(selection, descending=False)
         made_at = datetime.now(UTC)
         where = ObjectStoragePath(folder or f"file://{_default_folder()}")
         where.mkdir(parents=True, exist_ok=True)
@@ -66,7 +68,7 @@ def spot_savings_report() -> None:
         table.write_text(to_csv(records))
         print(to_text(records))
         print(f"Report: {page}")
-        return {**summarise(records).to_json(), "html": str(page), "csv": str(table)}
+        return {**totals_of(records).to_json(), "html": str(page), "csv": str(table)}
 
     report("{{ var.value.get('spot_report_folder', '') }}")
 

@@ -20,6 +20,7 @@ from include.local_stack import LocalStack, LocalStackError, wait_until
 from spot_training.aws.jobs import snapshot_of
 from spot_training.domain.lifecycle import Ending
 from spot_training.domain.wording import Narrator, transition_line
+from spot_training.ledger import Ledger, Selection
 from spot_training.report import TrainingRecord, to_text
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -185,13 +186,12 @@ def _last_lines(stack: LocalStack, run_id: str, tasks: dict[str, str]) -> str:
 
 
 def read_record(stack: LocalStack, run_id: str) -> TrainingRecord:
-    return TrainingRecord.from_xcom(
-        dag_id=DAG,
-        run_id=run_id,
-        task_id=TASK,
-        state="success",
-        attempts=stack.api.xcom(DAG, run_id, TASK, "attempts"),
-    )
+    with Ledger.at(stack.airflow_home / "spot_ledger").read() as reader:
+        records = reader.records(Selection(dag_ids=(DAG,), task_ids=(TASK,)))
+    for record in records:
+        if record.run_id == run_id:
+            return record
+    raise DemoError(f"the ledger has no record of run {run_id}")
 
 
 def check_the_story(record: TrainingRecord) -> None:

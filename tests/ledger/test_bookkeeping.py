@@ -141,8 +141,8 @@ def test_a_ledger_that_cannot_be_written_is_said_and_fails_nothing(cloud: Cloud,
 def test_a_ledger_that_does_not_answer_delays_a_training_only_so_long(
     cloud: Cloud, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bookkeeping, "WRITE_SECONDS", 0.05)
-    monkeypatch.setattr(bookkeeping, "LAST_WRITE_SECONDS", 0.05)
+    for limit in ("WRITE_SECONDS", "LAST_WRITE_SECONDS", "SHORT_SECONDS"):
+        monkeypatch.setattr(bookkeeping, limit, 0.05)
     answered = threading.Event()
 
     def hang() -> Ledger:

@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 from spot_training.domain.lifecycle import Ending
+from spot_training.domain.records import RecordState
 from spot_training.domain.savings import Attempt, PurchaseOption
-from spot_training.report import TrainingRecord, summarise, to_csv, to_html, to_text
+from spot_training.report import TrainingRecord, to_csv, to_html, to_text, totals_of
 from spot_training.report.charts import timeline_svg
 from spot_training.report.writing import CSV_COLUMNS
 
@@ -48,12 +49,17 @@ def _never_started(**overrides: Any) -> Attempt:
 
 
 def _record(*attempts: Attempt, run_id: str = "scheduled__2026-03-01", **overrides: Any) -> TrainingRecord:
-    defaults: dict[str, Any] = {"dag_id": "retrain", "task_id": "train", "state": "success"}
+    defaults: dict[str, Any] = {
+        "dag_id": "retrain",
+        "task_id": "train",
+        "state": RecordState.COMPLETED,
+        "began_at": T0,
+    }
     return TrainingRecord(**{**defaults, **overrides}, run_id=run_id, attempts=attempts)
 
 
 DONE = _record(_never_started(), _attempt(number=2))
-FAILED = _record(_attempt(ending=Ending.ALGORITHM_ERROR), run_id="manual__1", state="failed")
+FAILED = _record(_attempt(ending=Ending.ALGORITHM_ERROR), run_id="manual__1", state=RecordState.FAILED)
 LOST = _record(
     _attempt(ending=Ending.OUT_OF_WAIT, has_checkpoints=False, billable_seconds=9000),
     _attempt(number=2, has_checkpoints=False),
@@ -62,7 +68,7 @@ LOST = _record(
 
 
 def test_sums_keep_failed_and_abandoned_costs_apart() -> None:
-    summary = summarise([DONE, FAILED, LOST])
+    summary = totals_of([DONE, FAILED, LOST])
     assert (summary.trainings, summary.completed, summary.failed) == (3, 2, 1)
     assert summary.billable_seconds == 2160 + 9000 + 2160
     assert summary.clean_run_seconds == 7200 + 7200
@@ -72,17 +78,17 @@ def test_sums_keep_failed_and_abandoned_costs_apart() -> None:
 
 
 def test_instances_multiply() -> None:
-    summary = summarise([_record(_attempt(instance_count=4))])
+    summary = totals_of([_record(_attempt(instance_count=4))])
     assert (summary.billable_seconds, summary.clean_run_seconds) == (4 * 2160, 4 * 7200)
 
 
 def test_unknown_stays_unknown() -> None:
-    summary = summarise([_record(_attempt(billable_seconds=None))])
+    summary = totals_of([_record(_attempt(billable_seconds=None))])
     assert (summary.unknown, summary.savings_percent, summary.clean_run_seconds) == (1, None, 0)
 
 
 def test_no_training_is_a_report_too() -> None:
-    assert summarise([]).savings_percent is None
+    assert totals_of([]).savings_percent is None
     assert "No training has ended yet." in to_html([], title="Savings", made_at=T0)
     assert "0 of 0 trainings completed" in to_text([])
 
@@ -138,14 +144,3 @@ def test_a_chart_is_well_formed_and_fetches_nothing() -> None:
     assert root.tag.endswith("svg")
     assert 'href="http' not in svg
     assert timeline_svg([DONE]) == timeline_svg([DONE])
-
-
-def test_a_record_is_what_xcom_holds() -> None:
-    again = TrainingRecord.from_xcom(
-        dag_id="retrain",
-        run_id="scheduled__2026-03-01",
-        task_id="train",
-        state="success",
-        attempts=[attempt.to_json() for attempt in DONE.attempts],
-    )
-    assert again == DONE

@@ -302,8 +302,8 @@ class Bookkeeper:
         except Exception as error:  # noqa: BLE001 - a training matters more than its record
             self._warn(
                 f"The ledger could not be written ({type(error).__name__}: {error}). The training goes "
-                "on. Its record is written again at its next step; the sweeper settles what stays open. Check "
-                "[spot_training] ledger and the permissions on what it names."
+                "on; its record is written again at its next step, and the sweeper settles what stays open. "
+                "Check [spot_training] ledger and the permissions on what it names."
             )
 
     def _put(self, record: TrainingRecord, version_before: int) -> None:

@@ -46,6 +46,7 @@ class Selection:
     since: datetime | None = None
     until: datetime | None = None
     dag_ids: tuple[str, ...] | None = None
+    task_ids: tuple[str, ...] | None = None
     models: tuple[str, ...] | None = None
     instance_types: tuple[str, ...] | None = None
     teams: tuple[str, ...] | None = None
@@ -62,6 +63,7 @@ class Selection:
                 parameters.append(moment)
         for column, values in (
             ("dag_id", self.dag_ids),
+            ("task_id", self.task_ids),
             ("model", self.models),
             ("instance_type", self.instance_types),
             ("team", self.teams),

@@ -24,6 +24,8 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 from spot_training.domain.errors import InvalidInput
 from spot_training.domain.records import CurrentJob, TrainingRecord, is_record_key
@@ -72,10 +74,16 @@ class Ledger:
 
         `s3://aws_default@bucket/prefix` names the connection before the `@`.
         """
+        text = str(url)
+        if text.startswith("file://"):
+            text = url2pathname(urlsplit(text).path)
+        if "://" not in text:
+            from fsspec.implementations.local import LocalFileSystem
+
+            return cls(LocalFileSystem(), str(Path(text).expanduser().absolute()))
         from airflow.sdk import ObjectStoragePath
 
-        text = str(url)
-        path = ObjectStoragePath(text if "://" in text else Path(text).expanduser().absolute().as_uri())
+        path = ObjectStoragePath(text)
         return cls(path.fs, path.path)
 
     @classmethod

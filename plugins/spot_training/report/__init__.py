@@ -1,10 +1,11 @@
 """The savings report: what trainings cost and saved, for the people who pay.
 
-Reads what the operator and the sensor push into XCom (`attempts`) and writes HTML with charts, CSV and a
-summary in plain JSON. Imports no Airflow, so that a script or a notebook can use it, too.
+Makes HTML with charts, CSV and a summary in plain JSON of the ledger's records. Imports no Airflow, so that a
+script or a notebook can use it, too.
 """
 
-from .records import ReportSummary, TrainingRecord, summarise
+from spot_training.domain.records import Totals, TrainingRecord, totals_of
+
 from .writing import to_csv, to_html, to_text
 
-__all__ = ["ReportSummary", "TrainingRecord", "summarise", "to_csv", "to_html", "to_text"]
+__all__ = ["Totals", "TrainingRecord", "to_csv", "to_html", "to_text", "totals_of"]

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from .records import TrainingRecord
+    from spot_training.domain.records import TrainingRecord
 
 #: So many of the newest trainings fit a chart a person can read; the table has them all.
 MOST_BARS = 30
@@ -38,8 +38,7 @@ def cost_svg(records: Sequence[TrainingRecord]) -> str:
     figure, axes = _figure(len(shown))
     for row, record in enumerate(shown):
         statement = record.statement
-        count = record.attempts[-1].instance_count
-        axes.barh(row + 0.2, (statement.clean_run_seconds or 0) * count / 3600, height=0.36, color=_CLEAN)
+        axes.barh(row + 0.2, (statement.clean_run_instance_seconds or 0) / 3600, height=0.36, color=_CLEAN)
         axes.barh(row - 0.2, (statement.billable_instance_seconds or 0) / 3600, height=0.36, color=_SPOT)
     _label(axes, shown, "instance-hours at the on-demand price")
     return _svg(figure, [("one clean on-demand run", _CLEAN), ("billed, all attempts", _SPOT)])

@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spot_training.domain.durations import in_words
+from spot_training.domain.records import Totals, TrainingRecord, totals_of
 from spot_training.domain.wording import counted, times
-
-from .records import ReportSummary, TrainingRecord, summarise
 
 if TYPE_CHECKING:
     from spot_training.domain.savings import Attempt
@@ -83,14 +82,14 @@ def to_html(records: Sequence[TrainingRecord], *, title: str, made_at: datetime)
     return template.render(
         title=title,
         made_at=made_at,
-        sentences=sentences(summarise(records)),
+        sentences=sentences(totals_of(records)),
         records=sorted(records, key=lambda r: str(r.began_at), reverse=True),
         timeline=Markup(timeline_svg(records)) if records else "",  # noqa: S704 - matplotlib escapes its text
         cost=Markup(cost_svg(records)) if compared else "",  # noqa: S704
     )
 
 
-def sentences(summary: ReportSummary) -> list[str]:
+def sentences(summary: Totals) -> list[str]:
     """What a person who pays wants to know first, in plain words."""
     taken_away = (
         f"spot took instances away {times(summary.interruptions)}"
@@ -121,7 +120,7 @@ def to_text(records: Sequence[TrainingRecord]) -> str:
     lines: list[str] = []
     for record in records:
         lines += [f"{record.dag_id} {record.run_id} ({record.state})", *_text_table(record), ""]
-    return "\n".join([*lines, *sentences(summarise(records))])
+    return "\n".join([*lines, *sentences(totals_of(records))])
 
 
 _HEADINGS = ("#", "bought as", "instance", "ending", "waited", "interrupted", "trained", "billed", "saved")
