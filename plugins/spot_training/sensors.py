@@ -160,6 +160,10 @@ def _proceed(training: TrainingTask) -> Step:
         return training.proceed()
     except TimedOutWaiting as error:
         raise AirflowSensorTimeout(str(error)) from error
+    except AirflowFailException as error:
+        if isinstance(error.__cause__, TimedOutWaiting):
+            raise AirflowSensorTimeout(str(error)) from error
+        raise
 
 
 class _Watched:

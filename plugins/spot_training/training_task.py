@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, TypeVar
 
 from airflow.sdk.configuration import conf
 from airflow.sdk.exceptions import AirflowFailException
@@ -186,7 +186,7 @@ class TrainingTask:
         self.options = options
         self._adopt = adopt
         self._narrator = Narrator()
-        self.driver = TrainingDriver(
+        self.driver = _refusing_bad_input(TrainingDriver)(
             jobs=jobs,
             store=self.books.follow(),
             identity=identity,
@@ -329,13 +329,14 @@ class TrainingTask:
         )
 
     def _fail(self, error: SpotTrainingError) -> NoReturn:
-        if error.is_retryable:
+        may_retry = error.is_retryable and not self._is_out_of_time()
+        if may_retry:
             self._stop_on_last_try()
         else:
             self._stop_quietly()
         self.books.end(self.driver.state, str(error))
         self._push_outcome()
-        if error.is_retryable:
+        if may_retry:
             raise error
         raise AirflowFailException(str(error)) from error
 
@@ -376,6 +377,11 @@ class TrainingTask:
             return None
         now = datetime.now(UTC)
         return next((reason for moment, reason in self._limits() if moment <= now), None)
+
+    def _is_out_of_time(self) -> bool:
+        """Whether the limit of the whole training has passed: a retry would have no time left."""
+        limit, began_at = self.options.time_limit, self.driver.state.began_at
+        return limit is not None and began_at is not None and began_at + limit <= datetime.now(UTC)
 
     def _limits(self) -> list[tuple[datetime, str]]:
         state, options = self.driver.state, self.options
@@ -420,6 +426,22 @@ class TrainingTask:
             self._log.info("The last %d lines of the log of %s:", len(lines), attempt.job_name)
         for line in lines:
             self._log.info("  | %s", line)
+
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def _refusing_bad_input(make: Callable[P, T]) -> Callable[P, T]:
+    """`make`, with bad input (state of other code) as a failure that Airflow does not retry."""
+
+    def checked(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return make(*args, **kwargs)
+        except InvalidInput as error:
+            raise AirflowFailException(str(error)) from error
+
+    return checked
 
 
 def as_plain_json(value: Any) -> Any:
