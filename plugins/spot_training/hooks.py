@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from botocore.client import BaseClient
 
+    from .aws.events import EventQueue, StateChanges
     from .aws.jobs import TrainingJobs
     from .aws.logs import TrainingLogs
     from .aws.prices import PriceList
+    from .aws.watcher import JobWatcher
 
 #: botocore's own retries (with jitter), more patient than its three: a throttled poll is no failure.
 DEFAULT_BOTOCORE_CONFIG: dict[str, Any] = {
@@ -18,6 +20,12 @@ DEFAULT_BOTOCORE_CONFIG: dict[str, Any] = {
     "connect_timeout": 10,
     "read_timeout": 60,
     "user_agent_extra": "spot-training",
+}
+
+#: A watcher looks again anyway: it is to notice soon that AWS does not answer. More than SQS's long poll.
+WATCHING_BOTOCORE_CONFIG: dict[str, Any] = {
+    "retries": {"mode": "standard", "total_max_attempts": 3},
+    "read_timeout": 30,
 }
 
 
@@ -29,6 +37,7 @@ class AwsAccess:
     region_name: str | None = None
     verify: bool | str | None = None
     botocore_config: dict[str, Any] | None = None
+    events_queue_url: str | None = None
 
     @property
     def key(self) -> tuple[str, ...]:
@@ -44,6 +53,38 @@ class AwsAccess:
         from .aws.logs import TrainingLogs
 
         return TrainingLogs(self._client("logs"))
+
+    def watcher(self) -> JobWatcher:
+        """The process's one watcher for this access; it makes its clients with the first call it needs."""
+        from airflow.sdk.configuration import conf
+
+        from .aws.budget import DEFAULT_CALLS_PER_SECOND
+        from .aws.watcher import shared_watcher
+
+        return shared_watcher(
+            self.key,
+            lambda: _watching(self).jobs(),
+            make_logs=lambda: _watching(self).logs(),
+            make_events=self._state_changes,
+            calls_per_second=conf.getfloat(
+                "spot_training", "calls_per_second", fallback=DEFAULT_CALLS_PER_SECOND
+            ),
+        )
+
+    def _state_changes(self) -> StateChanges | None:
+        from airflow.sdk.configuration import conf
+
+        from .aws.events import shared_state_changes
+
+        url = self.events_queue_url or conf.get("spot_training", "events_queue_url", fallback="")
+        if not url:
+            return None
+        return shared_state_changes(url, lambda: _watching(self).queue(url))
+
+    def queue(self, url: str) -> EventQueue:
+        from .aws.events import EventQueue
+
+        return EventQueue(self._client("sqs"), url)
 
     def prices(self, region: str) -> PriceList:
         """The Price List API that knows the prices of `region`: it is in few regions."""
@@ -63,3 +104,8 @@ class AwsAccess:
         )
         client: BaseClient = hook.get_conn()
         return client
+
+
+def _watching(access: AwsAccess) -> AwsAccess:
+    config = {**WATCHING_BOTOCORE_CONFIG, **(access.botocore_config or {})}
+    return replace(access, botocore_config=config)

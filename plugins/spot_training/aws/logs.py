@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from botocore.client import BaseClient
 
 LOG_GROUP = "/aws/sagemaker/TrainingJobs"
+#: More than a person reads in a task log between two looks.
+LINES_A_CALL = 200
 
 
 class TrainingLogs:
@@ -29,6 +32,30 @@ class TrainingLogs:
         )
         return [event["message"].rstrip() for event in events["events"]]
 
+    def since(self, job_name: str, milliseconds: int) -> list[dict[str, Any]]:
+        """Events of all the job's streams from a moment on (epoch milliseconds), oldest first; one call.
+
+        One page at most: what is behind it comes with the next call.
+        """
+        from botocore.exceptions import ClientError
+
+        try:
+            answer = self._client.filter_log_events(
+                logGroupName=LOG_GROUP,
+                logStreamNamePrefix=f"{job_name}/",
+                startTime=milliseconds,
+                limit=LINES_A_CALL,
+            )
+        except ClientError as error:
+            if error.response.get("Error", {}).get("Code") == "ResourceNotFoundException":
+                return []  # the group appears with the account's first training log
+            raise
+        return list(answer["events"])
+
+    def listen(self, attach: Callable[[BaseClient], None]) -> None:
+        """Let somebody listen to what the client sends and gets: a `CallBudget.govern`, say."""
+        attach(self._client)
+
     def _newest_stream(self, job_name: str) -> str | None:
         from botocore.exceptions import ClientError
 
@@ -45,3 +72,24 @@ class TrainingLogs:
             streams, key=lambda s: (s.get("lastEventTimestamp", 0), s["logStreamName"]), default=None
         )
         return newest["logStreamName"] if newest else None
+
+
+class LogTail:
+    """What is new in the log of one job since the last look."""
+
+    def __init__(self, job_name: str) -> None:
+        self._job_name = job_name
+        self._from = 0
+        self._seen: set[str] = set()
+
+    def new_lines(self, logs: TrainingLogs) -> list[str]:
+        """Lines that came since the last call, oldest first; one call of CloudWatch Logs."""
+        fresh = [e for e in logs.since(self._job_name, self._from) if e["eventId"] not in self._seen]
+        if fresh:
+            newest = max(event["timestamp"] for event in fresh)
+            if newest > self._from:
+                self._seen.clear()
+            self._from = newest
+            # Others of the same millisecond may follow.
+            self._seen.update(event["eventId"] for event in fresh if event["timestamp"] == newest)
+        return [event["message"].rstrip() for event in fresh]

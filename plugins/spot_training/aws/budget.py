@@ -1,0 +1,108 @@
+"""How many calls a second this process makes of AWS while it waits, over all its watchers.
+
+A token bucket that every attempt of a call passes, botocore's own retries too. When AWS throttles, the rate
+is halved; answers let it grow back. It slows calls down and refuses none.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+#: AWS publishes no rate for describing and listing training jobs; thirty a second were throttled.
+DEFAULT_CALLS_PER_SECOND = 5.0
+#: So many calls may come at once after a quiet while.
+BURST = 10
+#: However hard AWS throttles, a call is made every so often: it is how the end of the throttling is noticed.
+SLOWEST_CALLS_PER_SECOND = 0.2
+#: What one answer gives back of the full rate.
+RECOVERY = 0.02
+#: Answers of calls that were under way together are one sign of throttling, not many.
+SLOW_DOWN_EVERY_SECONDS = 1.0
+
+#: The codes by which AWS says "too fast", as botocore's standard retry mode knows them.
+THROTTLING_CODES = frozenset(
+    {
+        "Throttling",
+        "ThrottlingException",
+        "ThrottledException",
+        "RequestThrottledException",
+        "RequestThrottled",
+        "RequestLimitExceeded",
+        "TooManyRequestsException",
+        "SlowDown",
+        "LimitExceededException",
+    }
+)
+
+
+class CallBudget:
+    """Calls per second, shared by threads in the order of their coming."""
+
+    def __init__(
+        self,
+        calls_per_second: float = DEFAULT_CALLS_PER_SECOND,
+        *,
+        burst: int = BURST,
+        monotonic: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._full_rate = calls_per_second
+        self._rate = calls_per_second
+        self._burst = burst
+        self._monotonic = monotonic
+        self._sleep = sleep
+        self._lock = threading.Lock()
+        self._next_at = 0.0
+        self._slowed_down_at = float("-inf")
+        self.calls = 0
+
+    @property
+    def calls_per_second(self) -> float:
+        """The rate now: below the full one while AWS throttles."""
+        return self._rate
+
+    def take(self) -> None:
+        """Wait until there is room for one call."""
+        with self._lock:
+            now = self._monotonic()
+            seconds = 1 / self._rate
+            # Room that was not used is kept for a burst, and no more than that.
+            slot = max(self._next_at, now - (self._burst - 1) * seconds)
+            self._next_at = slot + seconds
+            self.calls += 1
+        if slot > now:
+            self._sleep(slot - now)
+
+    def slow_down(self) -> None:
+        """AWS said that it was too fast."""
+        with self._lock:
+            now = self._monotonic()
+            if now - self._slowed_down_at < SLOW_DOWN_EVERY_SECONDS:
+                return
+            self._slowed_down_at = now
+            self._rate = max(self._rate / 2, min(SLOWEST_CALLS_PER_SECOND, self._full_rate))
+            self._next_at = max(self._next_at, now + 1 / self._rate)
+
+    def recover(self) -> None:
+        """AWS answered."""
+        with self._lock:
+            self._rate = min(self._full_rate, self._rate + RECOVERY * self._full_rate)
+
+    def govern(self, client: Any) -> None:
+        """Let every attempt of this boto3 client's calls wait for room, and its answers set the rate."""
+        events, own = client.meta.events, f"spot-training-budget-{id(self)}"
+        events.register("before-send", self._before_send, unique_id=f"{own}-before")
+        events.register("response-received", self._response_received, unique_id=f"{own}-after")
+
+    def _before_send(self, **_: Any) -> None:
+        self.take()
+
+    def _response_received(self, parsed_response: Any = None, **_: Any) -> None:
+        code = ((parsed_response or {}).get("Error") or {}).get("Code")
+        if code in THROTTLING_CODES:
+            self.slow_down()
+        elif parsed_response is not None:
+            self.recover()

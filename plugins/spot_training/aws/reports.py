@@ -1,0 +1,63 @@
+"""What a watcher tells those who wait."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TypeAlias
+
+from spot_training.domain.lifecycle import JobSnapshot, SecondaryStatus, TrainingStatus
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Missing:
+    """There is no job of that name (any more)."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Over:
+    """The list or an event says that the job is over. It was not described."""
+
+    name: str
+    status: TrainingStatus
+    secondary_status: SecondaryStatus
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trouble:
+    """AWS has not answered for a while. The watcher goes on asking."""
+
+    since: datetime
+    error: str
+
+    def __str__(self) -> str:
+        return (
+            f"SageMaker has not answered since {self.since:%Y-%m-%d %H:%M:%S} UTC, still asking: {self.error}"
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogLines:
+    """New lines of a job's log, for who asked to be shown it live."""
+
+    name: str
+    lines: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimeIsUp:
+    """The moment until which the caller wanted to wait has passed; the job may go on."""
+
+    until: datetime
+
+
+Report: TypeAlias = JobSnapshot | Over | Missing | Trouble | LogLines | TimeIsUp
+
+
+def is_last(report: Report) -> bool:
+    """Whether nothing will follow this report."""
+    return isinstance(report, Over | Missing | TimeIsUp) or (
+        isinstance(report, JobSnapshot) and report.is_terminal
+    )
