@@ -1,0 +1,289 @@
+"""The page and its JSON API, as an app that Airflow's API server mounts: read-only, behind its login."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, date, datetime
+from typing import Annotated, Any, Literal
+
+from airflow.api_fastapi.core_api.security import get_user
+from fastapi import APIRouter, Depends, FastAPI, HTTPException, Query, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import HTMLResponse, JSONResponse
+from pydantic import BaseModel, BeforeValidator
+from starlette.exceptions import HTTPException as StarletteHTTPException
+
+from spot_training.domain.records import record_key
+from spot_training.training_task import installation
+
+from . import assets
+from .access import MAY_READ_TASK, ReadableDags, login_url
+from .overview import (
+    PAGE_ROWS,
+    Choices,
+    Filters,
+    Order,
+    Overview,
+    TrainingRow,
+    Window,
+    choices,
+    overview_of,
+    trainings,
+)
+from .rendering import render
+from .source import Source
+from .timeline import Timeline, timeline_of
+
+URL_PREFIX = "/spot-training"
+NAME = "Spot training"
+
+#: Nothing but our own files runs, shows or is reached; only Airflow's own pages may frame us.
+_DIRECTIVES = {
+    "default-src": "'none'",
+    "script-src": "'self'",
+    "style-src": "'self'",
+    "img-src": "'self'",
+    "connect-src": "'self'",
+    "form-action": "'self'",
+    "base-uri": "'none'",
+    "frame-ancestors": "'self'",
+}
+CONTENT_SECURITY_POLICY = "; ".join(f"{name} {sources}" for name, sources in _DIRECTIVES.items())
+_HEADERS = {
+    "Content-Security-Policy": CONTENT_SECURITY_POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "SAMEORIGIN",
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+_FOR_EVER = "private, max-age=31536000, immutable"
+_FOR_AN_HOUR = "private, max-age=3600"
+_NOT_KEPT = "private, no-store"
+
+
+class Problem(BaseModel):
+    """Why there is no answer."""
+
+    detail: str
+
+
+def _none_if_empty(value: Any) -> Any:
+    """A form sends the fields a person left empty as empty text."""
+    return None if value == "" else value
+
+
+Name = Annotated[str | None, BeforeValidator(_none_if_empty), Query(max_length=1000)]
+Day = Annotated[date | None, BeforeValidator(_none_if_empty)]
+Page = Annotated[int, Query(ge=1, le=4000, description=f"From 1, {PAGE_ROWS} trainings each.")]
+Id = Annotated[str, Query(max_length=250, min_length=1)]
+MapIndex = Annotated[int, Query(ge=-1, le=2**31 - 1, description="-1 for a task that is not mapped.")]
+
+
+def _filters(
+    window: Window = Window.MONTH,
+    since: Day = None,
+    until: Day = None,
+    dag_id: Name = None,
+    model: Name = None,
+    instance_type: Name = None,
+    team: Name = None,
+) -> Filters:
+    return Filters(
+        window=window,
+        since=since,
+        until=until,
+        dag_id=dag_id,
+        model=model,
+        instance_type=instance_type,
+        team=team,
+    )
+
+
+ChosenFilters = Annotated[Filters, Depends(_filters)]
+_RESPONSES: dict[int | str, dict[str, Any]] = {
+    401: {"model": Problem, "description": "Not logged in to Airflow"},
+    403: {"model": Problem, "description": "Airflow does not let this user read that"},
+}
+
+
+def _source(request: Request) -> Source:
+    found: Source = request.app.state.source
+    return found
+
+
+Trainings = Annotated[Source, Depends(_source)]
+
+pages = APIRouter(default_response_class=HTMLResponse, include_in_schema=False)
+api = APIRouter(prefix="/api")
+files = APIRouter(include_in_schema=False)
+
+
+def create_app(source: Source | None = None) -> FastAPI:
+    """The app; `source` is where trainings are read from, the configured ledger by default."""
+    app = FastAPI(
+        title=NAME,
+        description="What managed spot training saved, read-only: the page's own figures as JSON.",
+        version="1",
+        dependencies=[Depends(get_user)],
+        responses=_RESPONSES,
+        lifespan=_lifespan,
+        # FastAPI serves these without asking who wants them.
+        openapi_url=None,
+        docs_url=None,
+        redoc_url=None,
+    )
+    app.state.source = source or Source()
+    app.middleware("http")(_add_headers)
+    app.add_exception_handler(StarletteHTTPException, _tell_http_problem)
+    app.add_exception_handler(RequestValidationError, _tell_bad_request)
+    for router in (pages, api, files):
+        app.include_router(router)
+    return app
+
+
+@asynccontextmanager
+async def _lifespan(_app: FastAPI) -> AsyncIterator[None]:
+    """Make the charts' JavaScript while the server starts, not when the first person waits for it."""
+    threading.Thread(target=assets.read, args=(assets.CHARTS,), daemon=True).start()
+    yield
+
+
+@pages.get("/")
+def show_overview(
+    source: Trainings, filters: ChosenFilters, dags: ReadableDags, order: Order = Order.COST, page: Page = 1
+) -> str:
+    with source.view() as reader:
+        selection = filters.selection(dags, now=datetime.now(UTC))
+        overview = overview_of(reader, selection, order=order, page=page)
+        offered = choices(reader, dags)
+    return render(
+        "overview.html.j2",
+        overview=overview,
+        choices=offered,
+        filters=filters,
+        windows=Window,
+        orders=Order,
+        order=order,
+        page=page,
+        page_rows=PAGE_ROWS,
+    )
+
+
+@pages.get("/training", dependencies=[MAY_READ_TASK])
+def show_training(
+    source: Trainings, dag_id: Id, run_id: Id, task_id: Id, map_index: str = "-1", within: str = ""
+) -> str:
+    # Airflow leaves its `{MAP_INDEX}` as it is for a task that is not mapped.
+    index = int(map_index) if map_index.isdecimal() and len(map_index) < 10 else -1
+    return render(
+        "training.html.j2",
+        timeline=_find_training(source, dag_id, run_id, task_id, index),
+        task={"dag_id": dag_id, "run_id": run_id, "task_id": task_id, "map_index": index},
+        is_within_task=within == "task",
+    )
+
+
+@api.get("/overview", operation_id="get_overview")
+def get_overview(source: Trainings, filters: ChosenFilters, dags: ReadableDags) -> Overview:
+    """Totals, savings over time, waits and interruptions, and the trainings that cost most."""
+    with source.view() as reader:
+        return overview_of(reader, filters.selection(dags, now=datetime.now(UTC)))
+
+
+@api.get("/trainings", operation_id="list_trainings")
+def list_trainings(
+    source: Trainings, filters: ChosenFilters, dags: ReadableDags, order: Order = Order.COST, page: Page = 1
+) -> list[TrainingRow]:
+    """Trainings, a page at a time."""
+    with source.view() as reader:
+        selection = filters.selection(dags, now=datetime.now(UTC))
+        return list(trainings(reader, selection, order=order, page=page))
+
+
+@api.get("/choices", operation_id="get_choices")
+def get_choices(source: Trainings, dags: ReadableDags) -> Choices:
+    """What the filters can be set to."""
+    with source.view() as reader:
+        return choices(reader, dags)
+
+
+@api.get(
+    "/training",
+    operation_id="get_training",
+    dependencies=[MAY_READ_TASK],
+    responses={404: {"model": Problem, "description": "No such training on record"}},
+)
+def get_training(
+    source: Trainings, dag_id: Id, run_id: Id, task_id: Id, map_index: MapIndex = -1
+) -> Timeline:
+    """One training on a line of time, as far as it is known now."""
+    found = _find_training(source, dag_id, run_id, task_id, map_index)
+    if found is None:
+        raise HTTPException(404, "No training of this task is on record.")
+    return found
+
+
+@api.get("/openapi.json", include_in_schema=False)
+def get_openapi(request: Request) -> JSONResponse:
+    return JSONResponse(request.app.openapi())
+
+
+@files.get("/static/{digest}/{name}")
+def get_file(digest: str, name: str) -> Response:
+    if name not in assets.names() or digest != assets.digest(name):
+        raise HTTPException(404, "There is no such file.")
+    asset = assets.read(name)
+    return Response(asset.content, media_type=asset.media_type, headers={"Cache-Control": _FOR_EVER})
+
+
+@files.get("/{icon}.svg")
+def get_icon(icon: Literal["icon", "icon-dark"]) -> Response:
+    """For Airflow's navigation, which knows no digest."""
+    asset = assets.read(f"{icon}.svg")
+    return Response(
+        asset.content, media_type=asset.media_type, headers={"Cache-Control": "private, max-age=3600"}
+    )
+
+
+def _find_training(source: Source, dag_id: str, run_id: str, task_id: str, map_index: int) -> Timeline | None:
+    key = record_key(
+        installation=installation(), dag_id=dag_id, run_id=run_id, task_id=task_id, map_index=map_index
+    )
+    record = source.training(key)
+    return None if record is None else timeline_of(record)
+
+
+async def _add_headers(request: Request, go_on: Callable[[Request], Awaitable[Response]]) -> Response:
+    response = await go_on(request)
+    for name, value in {"Cache-Control": _NOT_KEPT, **_HEADERS}.items():
+        response.headers.setdefault(name, value)
+    return response
+
+
+def _is_page(request: Request) -> bool:
+    path = request.scope["path"].removeprefix(request.scope.get("root_path", ""))
+    return path in {"/", "/training"}
+
+
+async def _tell_http_problem(request: Request, error: Exception) -> Response:
+    assert isinstance(error, StarletteHTTPException)  # noqa: S101 - registered for it alone
+    if not _is_page(request):
+        return JSONResponse({"detail": error.detail}, error.status_code, headers=error.headers)
+    page = render(
+        "problem.html.j2",
+        status=error.status_code,
+        detail=str(error.detail),
+        login=login_url(str(request.url)) if error.status_code == 401 else None,
+    )
+    return HTMLResponse(page, error.status_code)
+
+
+async def _tell_bad_request(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for it alone
+    told = [{key: fault[key] for key in ("loc", "msg", "type")} for fault in error.errors()]
+    if not _is_page(request):
+        return JSONResponse({"detail": told}, 422)
+    detail = "; ".join(f"{fault['loc'][-1]}: {fault['msg']}" for fault in told)
+    return HTMLResponse(render("problem.html.j2", status=422, detail=detail, login=None), 422)

@@ -1,0 +1,68 @@
+"""The files a page consists of beside its HTML: our own, and Vega-Lite out of its package.
+
+Each is served under a digest of its content, so that a browser may keep it for ever and never has an old one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import sys
+import threading
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+
+STATIC = Path(__file__).parent / "static"
+CHARTS = "charts.js"
+_TYPES = {".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".svg": "image/svg+xml"}
+#: V8, which the package brings, makes the bundle in about a second.
+_BUNDLE_SECONDS = 120
+_bundle_lock = threading.Lock()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asset:
+    """A file as it is served."""
+
+    content: bytes
+    media_type: str
+
+
+def names() -> tuple[str, ...]:
+    """The files there are."""
+    return (CHARTS, *sorted(path.name for path in STATIC.iterdir() if path.suffix in _TYPES))
+
+
+def url(name: str) -> str:
+    """Where a file is, relative to the page."""
+    return f"static/{digest(name)}/{name}"
+
+
+@cache
+def digest(name: str) -> str:
+    """What changes with a file's content: for the charts, the version of the package that carries them."""
+    content = version("vl-convert-python").encode() if name == CHARTS else (STATIC / name).read_bytes()
+    return hashlib.sha256(content).hexdigest()[:12]
+
+
+def read(name: str) -> Asset:
+    """A file of `names()`."""
+    if name == CHARTS:
+        with _bundle_lock:
+            return Asset(content=_bundle(), media_type=_TYPES[".js"])
+    return Asset(content=(STATIC / name).read_bytes(), media_type=_TYPES[Path(name).suffix])
+
+
+@cache
+def _bundle() -> bytes:
+    """Vega-Lite, Vega and Vega-Embed as one JavaScript module.
+
+    Made in a process of its own: it takes 150 MB that the API server would never give back.
+    """
+    code = "import sys, vl_convert; sys.stdout.buffer.write(vl_convert.javascript_bundle().encode())"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, timeout=_BUNDLE_SECONDS, check=True
+    )
+    return done.stdout

@@ -1,0 +1,358 @@
+"""What spot saved, where waiting hurt and which trainings cost most, over a selection of trainings."""
+
+# ruff: noqa: S608 - the SQL is made of this file's own text; all values are parameters
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from datetime import UTC, date, datetime, time, timedelta
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+from spot_training.domain.records import Totals  # noqa: TC001 - FastAPI reads the annotations
+from spot_training.ledger import Selection
+
+if TYPE_CHECKING:
+    from spot_training.ledger import LedgerReader
+
+#: Rows of the table of trainings on one page.
+PAGE_ROWS = 25
+#: Trainings under way that are shown, and choices a filter offers.
+MOST_LIVE, MOST_CHOICES = 50, 500
+
+
+class Window(StrEnum):
+    """How far back to look."""
+
+    WEEK = "7d"
+    MONTH = "30d"
+    QUARTER = "90d"
+    YEAR = "365d"
+    ALL = "all"
+
+    @property
+    def days(self) -> int | None:
+        return None if self is Window.ALL else int(self.value[:-1])
+
+
+class Order(StrEnum):
+    """What the table of trainings begins with."""
+
+    COST = "cost"
+    LOST = "lost"
+    WAITED = "waited"
+    INTERRUPTED = "interrupted"
+    NEWEST = "newest"
+
+
+_ORDERS = {
+    Order.COST: "coalesce(billed_usd, 0) DESC, coalesce(billable_instance_seconds, 0) DESC",
+    Order.LOST: "coalesce(savings_percent, 0) ASC, coalesce(billed_usd, 0) DESC",
+    Order.WAITED: "wait_seconds DESC",
+    Order.INTERRUPTED: "interruptions DESC",
+    Order.NEWEST: "began_at DESC NULLS LAST",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filters:
+    """What a person chose. Dates are UTC days, both included, and win over the window."""
+
+    window: Window = Window.MONTH
+    since: date | None = None
+    until: date | None = None
+    dag_id: str | None = None
+    model: str | None = None
+    instance_type: str | None = None
+    team: str | None = None
+
+    def selection(self, dag_ids: tuple[str, ...], *, now: datetime) -> Selection:
+        """The trainings of `dag_ids`, which the user may read, that match."""
+        if self.dag_id is not None:
+            dag_ids = tuple(set(dag_ids) & {self.dag_id})
+        return Selection(
+            since=self._since(now),
+            until=_end_of(self.until),
+            dag_ids=dag_ids,
+            models=_only(self.model),
+            instance_types=_only(self.instance_type),
+            teams=_only(self.team),
+        )
+
+    def _since(self, now: datetime) -> datetime | None:
+        if self.since is not None:
+            return _midnight(self.since)
+        if self.until is not None or self.window.days is None:
+            return None
+        return _midnight(now.date() - timedelta(days=self.window.days - 1))
+
+
+def _end_of(day: date | None) -> datetime | None:
+    return None if day is None or day == date.max else _midnight(day + timedelta(days=1))
+
+
+def _midnight(day: date) -> datetime:
+    return datetime.combine(day, time(), tzinfo=UTC)
+
+
+def _only(value: str | None) -> tuple[str, ...] | None:
+    return None if value is None else (value,)
+
+
+class Step(StrEnum):
+    """How long a period of the chart is."""
+
+    DAY = "day"
+    WEEK = "week"
+    MONTH = "month"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Period:
+    """A day, week or month: what its completed trainings were billed, and one clean on-demand run of each.
+
+    Hours are instance-hours. `savings_percent` is None where nothing can be compared.
+    """
+
+    starts_on: date
+    trainings: int
+    billed_hours: float
+    clean_run_hours: float
+    billed_usd: float
+    clean_run_usd: float
+    savings_percent: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HourOfDay:
+    """Spot attempts of an instance type submitted in an hour of the day (UTC), and interruptions in it.
+
+    `wait_seconds` is the mean over the attempts, None where there was none.
+    """
+
+    instance_type: str
+    hour: int
+    attempts: int
+    wait_seconds: float | None
+    interruptions: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InstanceTypeRow:
+    """Spot attempts on one instance type. `held_hours` are instance-hours held."""
+
+    instance_type: str
+    attempts: int
+    without_capacity: int
+    wait_seconds: float
+    interruptions: int
+    held_hours: float
+    savings_percent: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingRow:
+    """One training in a table."""
+
+    dag_id: str
+    run_id: str
+    task_id: str
+    map_index: int
+    model: str
+    team: str | None
+    state: str
+    began_at: datetime | None
+    ended_at: datetime | None
+    instance_type: str | None
+    attempts: int
+    interruptions: int
+    wait_seconds: int
+    billable_instance_seconds: int | None
+    billed_usd: float | None
+    saved_usd: float | None
+    savings_percent: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choices:
+    """What the filters can be set to: what the user's trainings have."""
+
+    dag_ids: tuple[str, ...]
+    models: tuple[str, ...]
+    instance_types: tuple[str, ...]
+    teams: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Overview:
+    """Everything the page shows of a selection."""
+
+    totals: Totals
+    step: Step
+    periods: tuple[Period, ...]
+    hours: tuple[HourOfDay, ...]
+    instance_types: tuple[InstanceTypeRow, ...]
+    live: tuple[TrainingRow, ...]
+    trainings: tuple[TrainingRow, ...]
+
+    @property
+    def has_dollars(self) -> bool:
+        """Whether any price is known; where not, instance-hours stand for money."""
+        return self.totals.clean_run_usd > 0 or self.totals.billed_usd > 0 or self.totals.failed_usd > 0
+
+
+def overview_of(
+    reader: LedgerReader, selection: Selection, *, order: Order = Order.COST, page: int = 1
+) -> Overview:
+    """Ask the ledger for everything the page shows."""
+    step = _step(reader, selection)
+    return Overview(
+        totals=reader.totals(selection),
+        step=step,
+        periods=_periods(reader, selection, step),
+        hours=_hours(reader, selection),
+        instance_types=_instance_types(reader, selection),
+        live=live_trainings(reader, selection),
+        trainings=trainings(reader, selection, order=order, page=page),
+    )
+
+
+def trainings(
+    reader: LedgerReader, selection: Selection, *, order: Order, page: int, rows: int = PAGE_ROWS
+) -> tuple[TrainingRow, ...]:
+    """One page of the table of trainings."""
+    where, parameters = selection.where()
+    found = reader.query(
+        f"SELECT {_ROW} FROM trainings WHERE {where} ORDER BY {_ORDERS[order]}, key LIMIT ? OFFSET ?",
+        [*parameters, rows, (page - 1) * rows],
+    )
+    return tuple(_row(row) for row in found)
+
+
+def live_trainings(reader: LedgerReader, selection: Selection) -> tuple[TrainingRow, ...]:
+    """The trainings under way, the newest first, whenever they began."""
+    everywhen = replace(selection, since=None, until=None, states=("running",))
+    return trainings(reader, everywhen, order=Order.NEWEST, page=1, rows=MOST_LIVE)
+
+
+def choices(reader: LedgerReader, dag_ids: tuple[str, ...]) -> Choices:
+    """What there is to choose from, in order."""
+    where, parameters = Selection(dag_ids=dag_ids).where()
+
+    def distinct(column: str) -> tuple[str, ...]:
+        rows = reader.query(
+            f"SELECT DISTINCT {column} AS name FROM trainings WHERE {where} AND {column} IS NOT NULL "
+            f"AND {column} <> '' ORDER BY 1 LIMIT {MOST_CHOICES}",
+            parameters,
+        )
+        return tuple(row["name"] for row in rows)
+
+    return Choices(
+        dag_ids=distinct("dag_id"),
+        models=distinct("model"),
+        instance_types=distinct("instance_type"),
+        teams=distinct("team"),
+    )
+
+
+_COUNT_ATTEMPTS = "len(attempts) + CASE WHEN current_job IS NULL THEN 0 ELSE 1 END AS attempts"
+_ROW = ", ".join(_COUNT_ATTEMPTS if f.name == "attempts" else f.name for f in fields(TrainingRow))
+
+
+def _row(row: Mapping[str, Any]) -> TrainingRow:
+    return TrainingRow(**row)
+
+
+def _step(reader: LedgerReader, selection: Selection) -> Step:
+    """The finest step that leaves bars wide enough to see."""
+    where, parameters = selection.where()
+    (row,) = reader.query(
+        f"SELECT date_diff('day', min(began_at), max(began_at)) AS days FROM trainings WHERE {where}",
+        parameters,
+    )
+    days = row["days"] or 0
+    return Step.DAY if days <= 45 else Step.WEEK if days <= 400 else Step.MONTH
+
+
+def _periods(reader: LedgerReader, selection: Selection, step: Step) -> tuple[Period, ...]:
+    where, parameters = selection.where()
+    rows = reader.query(
+        f"""
+        SELECT date_trunc('{step}', began_at)::DATE AS starts_on,
+               count(*) AS trainings,
+               coalesce(sum(billable_instance_seconds) FILTER (compared), 0) / 3600 AS billed_hours,
+               coalesce(sum(clean_run_instance_seconds) FILTER (compared), 0) / 3600 AS clean_run_hours,
+               coalesce(sum(billed_usd) FILTER (priced), 0) AS billed_usd,
+               coalesce(sum(clean_run_usd) FILTER (priced), 0) AS clean_run_usd
+        FROM (SELECT *, completed AND savings_percent IS NOT NULL AS compared,
+                     compared AND saved_usd IS NOT NULL AS priced
+              FROM trainings WHERE {where} AND began_at IS NOT NULL)
+        GROUP BY 1 ORDER BY 1
+        """,
+        parameters,
+    )
+    return tuple(
+        Period(
+            **row,
+            savings_percent=_saved_percent(row["billed_hours"], row["clean_run_hours"]),
+        )
+        for row in rows
+    )
+
+
+def _saved_percent(paid: float, full: float) -> float | None:
+    return round((1 - paid / full) * 100, 1) if full else None
+
+
+_SPOT_ATTEMPTS = """
+    SELECT key, a.* FROM (SELECT key, unnest(attempts) AS a FROM trainings WHERE {where})
+    WHERE a.purchase = 'spot' AND a.instance_type IS NOT NULL
+"""
+
+
+def _hours(reader: LedgerReader, selection: Selection) -> tuple[HourOfDay, ...]:
+    where, parameters = selection.where()
+    spot = _SPOT_ATTEMPTS.format(where=where)
+    rows = reader.query(
+        f"""
+        WITH spot AS ({spot}),
+        waits AS (
+            SELECT instance_type, hour(created_at) AS hour, count(*) AS attempts,
+                   avg(wait_seconds) AS wait_seconds
+            FROM spot WHERE created_at IS NOT NULL GROUP BY ALL
+        ),
+        losses AS (
+            SELECT spot.instance_type, hour(t.started_at) AS hour, count(*) AS interruptions
+            FROM (SELECT key, unnest(transitions) AS t FROM trainings WHERE {where}) AS visits
+            JOIN spot ON spot.key = visits.key AND spot.number = t.attempt
+            WHERE t.status = 'Interrupted' GROUP BY ALL
+        )
+        SELECT instance_type, hour, coalesce(attempts, 0) AS attempts, wait_seconds,
+               coalesce(interruptions, 0) AS interruptions
+        FROM waits FULL JOIN losses USING (instance_type, hour) ORDER BY 1, 2
+        """,
+        [*parameters, *parameters],
+    )
+    return tuple(HourOfDay(**row) for row in rows)
+
+
+def _instance_types(reader: LedgerReader, selection: Selection) -> tuple[InstanceTypeRow, ...]:
+    where, parameters = selection.where()
+    rows = reader.query(
+        f"""
+        SELECT instance_type, count(*) AS attempts,
+               count(*) FILTER (started_at IS NULL) AS without_capacity,
+               avg(wait_seconds) AS wait_seconds, sum(interruptions) AS interruptions,
+               coalesce(sum(training_seconds * instance_count), 0) / 3600 AS held_hours,
+               coalesce(sum(billable_seconds * instance_count), 0) / 3600 AS billed
+        FROM ({_SPOT_ATTEMPTS.format(where=where)}) GROUP BY 1 ORDER BY attempts DESC, 1
+        """,
+        parameters,
+    )
+    return tuple(_instance_type_row(row) for row in rows)
+
+
+def _instance_type_row(row: dict[str, Any]) -> InstanceTypeRow:
+    billed = row.pop("billed")
+    return InstanceTypeRow(**row, savings_percent=_saved_percent(billed, row["held_hours"]))

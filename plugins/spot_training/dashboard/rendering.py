@@ -1,0 +1,104 @@
+"""The pages as HTML: figures in words, and everything escaped."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, is_dataclass
+from datetime import UTC, date, datetime
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
+
+from spot_training.domain.durations import in_words
+from spot_training.domain.wording import counted, times
+
+from . import assets
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+UNKNOWN = "unknown"
+NOTHING = "–"
+
+
+def render(template: str, /, **values: Any) -> str:
+    """A template of this package, filled in."""
+    return _environment().get_template(template).render(**values)
+
+
+@cache
+def _environment() -> Environment:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "words": lambda seconds: NOTHING if seconds is None else in_words(seconds),
+        "hours": hours,
+        "usd": usd,
+        "percent": percent,
+        "moment": moment,
+        "number": lambda value: f"{value:,}",
+        "counted": counted,
+        "times": times,
+        "plain": plain,
+    }
+    environment.globals |= {"asset": assets.url, "query": query}
+    return environment
+
+
+def hours(value: float | None) -> str:
+    """Instance-hours, with as many digits as matter."""
+    if value is None:
+        return NOTHING
+    return (
+        f"{value:,.0f} h"
+        if abs(value) >= 100
+        else f"{value:,.1f} h"
+        if abs(value) >= 10
+        else f"{value:.2f} h"
+    )
+
+
+def usd(value: float | None) -> str:
+    """US dollars, with as many digits as matter."""
+    if value is None:
+        return NOTHING
+    sign, size = "−" if value < 0 else "", abs(value)
+    return f"{sign}${size:,.0f}" if size >= 1000 else f"{sign}${size:,.2f}"
+
+
+def percent(value: float | None) -> str:
+    return NOTHING if value is None else f"{value:.0f} %".replace("-", "−")
+
+
+def moment(value: datetime | None) -> str:
+    """A moment in UTC, to the second."""
+    return NOTHING if value is None else f"{value.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
+
+
+def query(**values: Any) -> str:
+    """A query string of what is given."""
+    return urlencode({name: str(value) for name, value in values.items() if value not in {None, ""}})
+
+
+def plain(value: Any) -> Any:
+    """Facts as JSON for the charts."""
+    match value:
+        case datetime():
+            return value.astimezone(UTC).isoformat()
+        case date():
+            return value.isoformat()
+        case list() | tuple():
+            return [plain(item) for item in value]
+        case dict():
+            return {str(name): plain(item) for name, item in value.items()}
+        case _ if is_dataclass(value) and not isinstance(value, type):
+            return plain(asdict(value))
+        case _:
+            return value

@@ -1,0 +1,272 @@
+// Draws the charts from the facts in the page, and keeps a training under way up to date.
+// The page is whole without this script: every figure is in its tables.
+
+const REFRESH_MS = 3000;
+const MOST_REFRESH_MS = 60000;
+const chartsUrl = new URL(document.querySelector("script[data-charts]").dataset.charts, document.baseURI);
+const views = new Map();
+
+const CONFIG = {
+  background: null,
+  font: getComputedStyle(document.body).fontFamily,
+  padding: { left: 0, right: 6, top: 4, bottom: 0 },
+  view: { stroke: null },
+  axis: {
+    labelColor: "var(--fg-muted)", titleColor: "var(--fg-muted)", gridColor: "var(--grid)", domainColor: "var(--border)",
+    tickColor: "var(--border)", labelFontSize: 11, titleFontSize: 11, titleFontWeight: "normal", labelLimit: 150,
+  },
+  legend: { labelColor: "var(--fg-muted)", titleColor: "var(--fg-muted)", labelFontSize: 11, symbolType: "square", orient: "top", title: null },
+};
+
+const read = (root) => JSON.parse(root.getElementById("facts").textContent);
+const round = (value) => Math.round(value * 100) / 100;
+const dollars = (value) => "$" + value.toLocaleString("en", { minimumFractionDigits: 2, maximumFractionDigits: 2 });
+const hours = (value) => value.toLocaleString("en", { maximumFractionDigits: 2 }) + " h";
+
+function words(seconds) {
+  const minutes = Math.round(seconds / 60);
+  if (seconds < 60) return `${Math.round(seconds)} s`;
+  if (minutes < 60) return `${minutes} min`;
+  const left = minutes % 60 ? ` ${minutes % 60} min` : "";
+  return minutes < 1440 ? `${Math.floor(minutes / 60)} h${left}` : `${round(minutes / 1440)} d`;
+}
+
+const clock = (text) => text.slice(0, 19).replace("T", " ");
+
+const PARTS = [
+  { name: "billed", colour: "var(--billed-bar)" }, { name: "saved", colour: "var(--saved-bar)" },
+  { name: "more than on-demand", colour: "var(--lost-bar)" },
+];
+
+function savings({ periods, has_dollars: inDollars, step }) {
+  const say = inDollars ? dollars : hours;
+  const values = periods.flatMap((period) => {
+    const billed = inDollars ? period.billed_usd : period.billed_hours;
+    const clean = inDollars ? period.clean_run_usd : period.clean_run_hours;
+    const told = {
+      from: period.starts_on, billed_text: say(billed), clean_text: say(clean), trainings: period.trainings,
+      saved_text: period.savings_percent === null ? "unknown" : `${period.savings_percent} %`,
+    };
+    return [
+      { ...told, part: "billed", rank: 0, value: Math.min(billed, clean) },
+      { ...told, part: "saved", rank: 1, value: Math.max(clean - billed, 0) },
+      { ...told, part: "more than on-demand", rank: 1, value: Math.max(billed - clean, 0) },
+    ].map((row) => ({ ...row, label: `${step} from ${row.from}, ${row.part}: ${say(row.value)}` }));
+  });
+  const parts = PARTS.filter(({ name }) => values.some((row) => row.part === name && row.value > 0));
+  const units = { day: "utcyearmonthdate", week: "utcyearweek", month: "utcyearmonth" };
+  return {
+    height: 220,
+    data: { values },
+    mark: { type: "bar", binSpacing: 2, cornerRadius: 1 },
+    encoding: {
+      x: { field: "from", type: "temporal", timeUnit: units[step], title: null, axis: { grid: false, format: step === "month" ? "%b %Y" : "%b %d" } },
+      y: { field: "value", type: "quantitative", title: inDollars ? "US dollars" : "instance-hours", axis: { tickCount: 5, domain: false, ticks: false } },
+      order: { field: "rank" },
+      color: {
+        field: "part",
+        scale: { domain: parts.map(({ name }) => name), range: parts.map(({ colour }) => colour) },
+      },
+      description: { field: "label" },
+      tooltip: [
+        { field: "from", title: `${step} from` }, { field: "trainings" }, { field: "billed_text", title: "billed" },
+        { field: "clean_text", title: "on demand" }, { field: "saved_text", title: "saved" },
+      ],
+    },
+  };
+}
+
+function heat(rows, field, colour, say) {
+  const types = new Set(rows.map((row) => row.instance_type));
+  const values = rows.filter((row) => row[field] !== null).map((row) => ({
+    ...row, time: `${String(row.hour).padStart(2, "0")}:00`, told: say(row[field]),
+    label: `${row.instance_type} at ${row.hour}:00: ${say(row[field])}`,
+  }));
+  return {
+    height: { step: 26 },
+    data: { values },
+    mark: { type: "rect", color: colour, cornerRadius: 2 },
+    encoding: {
+      x: {
+        field: "hour", type: "ordinal", scale: { domain: [...Array(24).keys()], paddingInner: 0.08 },
+        axis: { title: null, labelAngle: 0, values: [0, 3, 6, 9, 12, 15, 18, 21], domain: false, ticks: false },
+      },
+      y: {
+        field: "instance_type", type: "nominal", title: null, scale: { domain: [...types], paddingInner: 0.08 },
+        axis: { domain: false, ticks: false, minExtent: 100 },
+      },
+      opacity: { field, type: "quantitative", scale: { domainMin: 0, range: [0.06, 1] }, legend: null },
+      description: { field: "label" },
+      tooltip: [
+        { field: "instance_type", title: "type" }, { field: "time", title: "hour" }, { field: "told", title: field === "interruptions" ? "interruptions" : "mean wait" },
+        { field: "attempts" },
+      ],
+    },
+  };
+}
+
+const PHASES = ["waiting", "downloading", "training", "uploading", "interrupted", "stopping"];
+const LEFT = 150;
+
+function span({ bars, lines, marks }) {
+  const moments = [...bars.flatMap((bar) => [bar.started_at, bar.ended_at]), ...lines.map((line) => line.at), ...marks.map((mark) => mark.at)];
+  const times = moments.map((moment) => Date.parse(moment));
+  const [first, last] = [Math.min(...times), Math.max(...times)];
+  const room = Math.max((last - first) * 0.01, 1000);
+  return [first - room, last + room];
+}
+
+const DAY_MS = 86400000;
+const timeAxis = ([first, last]) => ({
+  type: "temporal", title: null,
+  scale: { type: "utc", domainMin: { expr: String(first) }, domainMax: { expr: String(last) }, nice: false },
+  axis: { grid: true, tickCount: 8, labelOverlap: true, format: last - first < DAY_MS ? "%H:%M" : "%b %d %H:%M" },
+});
+
+function attempts(timeline) {
+  const names = new Map(timeline.attempts.map((row) => [row.number, `${row.number}  ${row.purchase} ${row.instance_type.replace(/^ml\./, "")}`.trim()]));
+  const rows = [...names.values()];
+  const domain = span(timeline);
+  const bars = timeline.bars.map((bar) => {
+    const told = `${words((Date.parse(bar.ended_at) - Date.parse(bar.started_at)) / 1000)}${bar.is_open ? " so far" : ""}`;
+    return { ...bar, row: names.get(bar.attempt), told, from: clock(bar.started_at), label: `Attempt ${bar.attempt}, ${bar.phase}: ${told}` };
+  });
+  const marks = timeline.marks.map((mark) => ({
+    ...mark, row: names.get(mark.attempt) ?? rows[rows.length - 1], told: clock(mark.at), label: `Decision to ${mark.action}: ${mark.reason}`,
+  }));
+  const lines = timeline.lines.map((line, index) => ({
+    ...line, told: clock(line.at), label: `${line.name}: ${clock(line.at)}`, colour: line.name === "deadline" ? "var(--lost)" : "var(--fg-muted)", shift: index,
+  }));
+  const y = { field: "row", type: "nominal", title: null, sort: null, scale: { domain: rows, paddingInner: 0.45, paddingOuter: 0.35 }, axis: { domain: false, ticks: false, minExtent: LEFT, maxExtent: LEFT } };
+  return {
+    height: { step: 44 },
+    layer: [
+      {
+        data: { name: "bars", values: bars },
+        mark: { type: "bar", cornerRadius: 2, minBandSize: 2 },
+        encoding: {
+          x: { field: "started_at", ...timeAxis(domain) }, x2: { field: "ended_at" }, y,
+          color: { field: "phase", legend: null, scale: { domain: PHASES, range: PHASES.map((phase) => `var(--${phase})`) } },
+          description: { field: "label" },
+          tooltip: [{ field: "phase" }, { field: "told", title: "for" }, { field: "from", title: "from (UTC)" }, { field: "status", title: "AWS says" }],
+        },
+      },
+      {
+        data: { values: lines },
+        mark: { type: "rule", strokeDash: [4, 3], strokeWidth: 1.5 },
+        encoding: {
+          x: { field: "at", type: "temporal" }, color: { field: "colour", scale: null }, description: { field: "label" },
+          tooltip: [{ field: "name", title: "line" }, { field: "told", title: "at (UTC)" }],
+        },
+      },
+      {
+        data: { values: lines },
+        mark: { type: "text", align: "right", baseline: "bottom", dx: -4, fontSize: 11, aria: false },
+        encoding: { x: { field: "at", type: "temporal" }, y: { value: -2 }, text: { field: "name" }, color: { field: "colour", scale: null } },
+      },
+      {
+        data: { values: marks },
+        mark: { type: "point", shape: "diamond", filled: true, size: 90, color: "var(--decision)", opacity: 1, stroke: "var(--bg)", strokeWidth: 1, yOffset: -15 },
+        encoding: {
+          x: { field: "at", type: "temporal" }, y, description: { field: "label" },
+          tooltip: [{ field: "action", title: "decision" }, { field: "reason" }, { field: "told", title: "at (UTC)" }],
+        },
+      },
+    ],
+  };
+}
+
+function cost(timeline) {
+  const inDollars = timeline.costs.every((point) => point.billed_usd !== null);
+  const say = inDollars ? dollars : hours;
+  const values = timeline.costs.flatMap((point) => [
+    { name: "on demand, the same time", value: inDollars ? point.on_demand_usd : point.on_demand_hours },
+    { name: "billed", value: inDollars ? point.billed_usd : point.billed_hours },
+  ].map((row) => ({ ...row, at: point.at, told: say(row.value), when: clock(point.at), label: `${row.name} at ${clock(point.at)}: ${say(row.value)}` })));
+  return {
+    height: 130,
+    data: { values },
+    mark: { type: "line", strokeWidth: 2, point: { size: 14, opacity: 1 } },
+    encoding: {
+      x: { field: "at", ...timeAxis(span(timeline)) },
+      y: { field: "value", type: "quantitative", title: null, axis: { tickCount: 4, domain: false, ticks: false, minExtent: LEFT, maxExtent: LEFT, format: inDollars ? "$,.2f" : ",.2~f" } },
+      color: { field: "name", scale: { domain: ["billed", "on demand, the same time"], range: ["var(--billed-bar)", "var(--fg-muted)"] } },
+      description: { field: "label" },
+      tooltip: [{ field: "name", title: "cost" }, { field: "told", title: "so far" }, { field: "when", title: "at (UTC)" }],
+    },
+  };
+}
+
+function specs(facts) {
+  if (facts.kind === "overview") {
+    return {
+      "savings-chart": savings(facts),
+      "waits-chart": heat(facts.hours, "wait_seconds", "var(--heat-wait)", words),
+      "interruptions-chart": heat(facts.hours, "interruptions", "var(--heat-loss)", String),
+    };
+  }
+  if (!facts.timeline?.bars.length) return {};
+  return { "timeline-chart": attempts(facts.timeline), "cost-chart": cost(facts.timeline) };
+}
+
+async function draw(facts) {
+  await import(chartsUrl);
+  for (const [id, spec] of Object.entries(specs(facts))) {
+    const place = document.getElementById(id);
+    if (!place) continue;
+    const whole = {
+      $schema: "https://vega.github.io/schema/vega-lite/v6.json", width: "container",
+      description: place.getAttribute("aria-label"), config: CONFIG, ...spec,
+    };
+    // The interpreter (`ast`) needs no eval, which the page's Content-Security-Policy forbids.
+    const options = { ast: true, renderer: "svg", actions: false, defaultStyle: false, tooltip: { disableDefaultStyle: true } };
+    const drawn = await window.vegaEmbed(place, whole, options);
+    views.get(id)?.finalize();
+    views.set(id, drawn);
+  }
+  document.documentElement.dataset.drawn = String(Number(document.documentElement.dataset.drawn ?? 0) + 1);
+}
+
+function show(fresh) {
+  for (const part of document.querySelectorAll("[data-live]")) {
+    const news = fresh.querySelector(`[data-live="${part.dataset.live}"]`);
+    if (!news || news.innerHTML === part.dataset.shown) continue;
+    part.dataset.shown = news.innerHTML;
+    const opened = [...part.querySelectorAll("details")].map((details) => details.open);
+    part.replaceChildren(...document.importNode(news, true).childNodes);
+    part.querySelectorAll("details").forEach((details, index) => { details.open = opened[index] ?? false; });
+  }
+}
+
+// Asks again until the training is over; more and more seldom while the server does not answer.
+async function keepUpToDate(before) {
+  let facts = before;
+  let wait = REFRESH_MS;
+  while (facts.is_live) {
+    await new Promise((resolve) => { setTimeout(resolve, wait); });
+    if (document.hidden) continue;
+    try {
+      const answer = await fetch(location.href, { cache: "no-store" });
+      if (answer.status === 401 || answer.status === 403) return;
+      if (!answer.ok) throw new Error(String(answer.status));
+      const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
+      const news = read(fresh);
+      if (!facts.timeline && news.timeline) { location.reload(); return; }
+      const changed = JSON.stringify(news) !== JSON.stringify(facts);
+      facts = news;
+      wait = REFRESH_MS;
+      if (changed) { show(fresh); await draw(facts); }
+    } catch {
+      wait = Math.min(wait * 2, MOST_REFRESH_MS);
+    }
+  }
+}
+
+const facts = read(document);
+try {
+  await draw(facts);
+} catch (error) {
+  document.querySelectorAll(".chart").forEach((chart) => chart.classList.add("failed"));
+  console.error(error);
+}
+if (facts.kind === "training") keepUpToDate(facts);

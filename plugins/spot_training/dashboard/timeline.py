@@ -1,0 +1,357 @@
+"""One training on a line of time: what its jobs did, why, until when, and what it had cost by then.
+
+Pure: a ledger record in, plain facts out. Bars are AWS's clock. A decision is made on another machine's
+clock, so its mark stands at what it led to: the attempt it started, or the end of the last one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from spot_training.domain.lifecycle import HOLDING_STATUSES, SecondaryStatus, Transition
+from spot_training.domain.records import CurrentJob, DecisionMade, RecordState, TrainingRecord
+from spot_training.domain.savings import Attempt, PurchaseOption
+from spot_training.domain.wording import statement_line
+
+
+class Phase(StrEnum):
+    """What a job does, in as many colours as a person can tell apart."""
+
+    WAITING = "waiting"
+    DOWNLOADING = "downloading"
+    TRAINING = "training"
+    UPLOADING = "uploading"
+    INTERRUPTED = "interrupted"
+    STOPPING = "stopping"
+
+
+S = SecondaryStatus
+_PHASES = {
+    S.STARTING: Phase.WAITING,
+    S.PENDING: Phase.WAITING,
+    S.LAUNCHING_ML_INSTANCES: Phase.WAITING,
+    S.PREPARING_TRAINING_STACK: Phase.WAITING,
+    S.RESTARTING: Phase.WAITING,
+    S.DOWNLOADING: Phase.DOWNLOADING,
+    S.DOWNLOADING_TRAINING_IMAGE: Phase.DOWNLOADING,
+    S.TRAINING: Phase.TRAINING,
+    S.UPDATING: Phase.TRAINING,
+    S.UPLOADING: Phase.UPLOADING,
+    S.INTERRUPTED: Phase.INTERRUPTED,
+    S.STOPPING: Phase.STOPPING,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bar:
+    """A stretch of one attempt in one phase. `is_open`: it goes on; `ended_at` is when it was last seen."""
+
+    attempt: int
+    phase: Phase
+    status: str
+    purchase: str
+    instance_type: str
+    started_at: datetime
+    ended_at: datetime
+    is_open: bool = False
+
+    @property
+    def seconds(self) -> float:
+        return max(0.0, (self.ended_at - self.started_at).total_seconds())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mark:
+    """A decision. `attempt` is the one it started; None: it ended the training."""
+
+    at: datetime
+    action: str
+    reason: str
+    attempt: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """A moment that matters: the deadline, or the last one at which on-demand still keeps it."""
+
+    name: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CostPoint:
+    """What had been billed by a moment, and what the same time costs on demand.
+
+    Hours are instance-hours at the on-demand price. AWS says what a job is billed when it is over: until
+    then, `is_estimate`, it is the most it can be. Dollars are None without a price.
+    """
+
+    at: datetime
+    billed_hours: float
+    on_demand_hours: float
+    billed_usd: float | None
+    on_demand_usd: float | None
+    is_estimate: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptRow:
+    """An attempt, over or under way, as a row of the table behind the bars. Seconds are per instance."""
+
+    number: int
+    job_name: str
+    purchase: str
+    instance_type: str
+    instance_count: int
+    reason: str
+    ending: str
+    created_at: datetime | None
+    wait_seconds: int | None
+    training_seconds: int | None
+    billable_seconds: int | None
+    interruptions: int
+    savings_percent: float | None
+    is_open: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timeline:
+    """A training: who it is, how it stands, and everything its picture is made of."""
+
+    dag_id: str
+    run_id: str
+    task_id: str
+    map_index: int
+    model: str
+    team: str | None
+    state: str
+    is_live: bool
+    summary: str
+    reason: str
+    seen_at: datetime | None
+    bars: tuple[Bar, ...]
+    marks: tuple[Mark, ...]
+    lines: tuple[Line, ...]
+    costs: tuple[CostPoint, ...]
+    attempts: tuple[AttemptRow, ...]
+
+
+def timeline_of(record: TrainingRecord) -> Timeline:
+    """The timeline of a training, over or under way."""
+    bars = tuple(_bars(record))
+    return Timeline(
+        dag_id=record.dag_id,
+        run_id=record.run_id,
+        task_id=record.task_id,
+        map_index=record.map_index,
+        model=record.model,
+        team=record.team,
+        state=str(record.state),
+        is_live=record.state is RecordState.RUNNING,
+        summary=_summary(record),
+        reason=record.reason,
+        seen_at=record.current_job.seen_at if record.current_job else None,
+        bars=bars,
+        marks=tuple(_marks(record)),
+        lines=tuple(_lines(record)),
+        costs=tuple(_costs(record, bars)),
+        attempts=tuple(_rows(record)),
+    )
+
+
+def _summary(record: TrainingRecord) -> str:
+    if record.state is RecordState.RUNNING:
+        return _now_doing(record.current_job) if record.current_job else "Between two attempts."
+    return statement_line(record.statement)
+
+
+def _now_doing(job: CurrentJob) -> str:
+    bought = " ".join(filter(None, (job.purchase and str(job.purchase), job.instance_type)))
+    what = f"Attempt {job.number}" + (f" ({bought})" if bought else "")
+    if job.secondary_status is None:
+        return f"{what} was submitted."
+    doing = _PHASES.get(job.secondary_status)
+    return f"{what} is {doing}." if doing else f"{what} is over: {job.secondary_status}."
+
+
+def _bars(record: TrainingRecord) -> Iterator[Bar]:
+    for attempt in record.attempts:
+        yield from _bars_of_attempt(attempt)
+    if record.current_job:
+        yield from _bars_of_job(record.current_job)
+
+
+def _bars_of_attempt(attempt: Attempt) -> Iterator[Bar]:
+    for visit in attempt.transitions or _told_by_times(attempt):
+        if phase := _PHASES.get(visit.status):
+            yield Bar(
+                attempt=attempt.number,
+                phase=phase,
+                status=str(visit.status),
+                purchase=str(attempt.purchase),
+                instance_type=attempt.instance_type or "",
+                started_at=visit.started_at,
+                ended_at=visit.ended_at or attempt.ended_at or visit.started_at,
+            )
+
+
+def _told_by_times(attempt: Attempt) -> Iterator[Transition]:
+    """Without transitions: it waited until it started, and trained until it ended."""
+    waited_until = attempt.started_at or attempt.ended_at
+    if attempt.created_at and waited_until:
+        yield Transition(status=S.STARTING, started_at=attempt.created_at, ended_at=waited_until)
+    if attempt.started_at and attempt.ended_at:
+        yield Transition(status=S.TRAINING, started_at=attempt.started_at, ended_at=attempt.ended_at)
+
+
+def _bars_of_job(job: CurrentJob) -> Iterator[Bar]:
+    for visit in job.transitions:
+        if phase := _PHASES.get(visit.status):
+            yield Bar(
+                attempt=job.number,
+                phase=phase,
+                status=str(visit.status),
+                purchase=str(job.purchase or ""),
+                instance_type=job.instance_type or "",
+                started_at=visit.started_at,
+                ended_at=visit.ended_at or max(job.seen_at or visit.started_at, visit.started_at),
+                is_open=visit.ended_at is None,
+            )
+
+
+def _marks(record: TrainingRecord) -> Iterator[Mark]:
+    created = {attempt.number: attempt.created_at for attempt in record.attempts}
+    if record.current_job:
+        created[record.current_job.number] = record.current_job.created_at
+    ended = max((a.ended_at for a in record.attempts if a.ended_at), default=None)
+    for decision in record.decisions:
+        anchor = ended if decision.attempt is None else created.get(decision.attempt)
+        yield Mark(
+            at=anchor or decision.decided_at,
+            action=_action(decision),
+            reason=decision.reason,
+            attempt=decision.attempt,
+        )
+
+
+def _action(decision: DecisionMade) -> str:
+    return f"start attempt {decision.attempt}" if decision.attempt is not None else decision.action
+
+
+def _lines(record: TrainingRecord) -> Iterator[Line]:
+    if record.latest_on_demand_at:
+        yield Line(name="latest on-demand start", at=record.latest_on_demand_at)
+    if record.deadline_at:
+        yield Line(name="deadline", at=record.deadline_at)
+
+
+_HOLDING = frozenset(_PHASES[status] for status in HOLDING_STATUSES)
+
+
+def _costs(record: TrainingRecord, bars: Sequence[Bar]) -> Iterator[CostPoint]:
+    """Costs rise while instances are held, and stand still between."""
+    meter = _Meter(record)
+    for bar in sorted(bars, key=lambda bar: bar.started_at):
+        yield meter.read(bar.started_at)
+        meter.run(bar)
+        yield meter.read(bar.ended_at)
+
+
+class _Meter:
+    """What was billed so far, and what the same time costs on demand."""
+
+    def __init__(self, record: TrainingRecord) -> None:
+        self._rates = {attempt.number: _rate(attempt) for attempt in record.attempts}
+        self._counts = {attempt.number: attempt.instance_count for attempt in record.attempts}
+        if job := record.current_job:
+            self._counts[job.number] = job.instance_count
+        self._prices = record.usd_per_hour
+        self._hours = self._full_hours = 0.0
+        self._usd: float | None = 0.0
+        self._full_usd: float | None = 0.0
+        self._is_estimate = False
+
+    def run(self, bar: Bar) -> None:
+        if bar.phase not in _HOLDING:
+            return
+        hours = bar.seconds / 3600 * self._counts[bar.attempt]
+        rate, price = self._rates.get(bar.attempt), self._prices.get(bar.instance_type)
+        self._is_estimate = self._is_estimate or rate is None
+        billed = hours * (1.0 if rate is None else rate)
+        self._hours += billed
+        self._full_hours += hours
+        self._usd = _plus(self._usd, billed, price)
+        self._full_usd = _plus(self._full_usd, hours, price)
+
+    def read(self, at: datetime) -> CostPoint:
+        return CostPoint(
+            at=at,
+            billed_hours=round(self._hours, 6),
+            on_demand_hours=round(self._full_hours, 6),
+            billed_usd=_rounded(self._usd),
+            on_demand_usd=_rounded(self._full_usd),
+            is_estimate=self._is_estimate,
+        )
+
+
+def _plus(dollars: float | None, hours: float, price: float | None) -> float | None:
+    return None if dollars is None or price is None else dollars + hours * price
+
+
+def _rounded(dollars: float | None) -> float | None:
+    return None if dollars is None else round(dollars, 6)
+
+
+def _rate(attempt: Attempt) -> float | None:
+    """What share of the held time was billed, or None where AWS did not say."""
+    if attempt.billable_seconds is None or attempt.training_seconds is None:
+        return None
+    return attempt.billable_seconds / attempt.training_seconds if attempt.training_seconds else 0.0
+
+
+def _rows(record: TrainingRecord) -> Iterator[AttemptRow]:
+    for attempt in record.attempts:
+        yield AttemptRow(
+            number=attempt.number,
+            job_name=attempt.job_name,
+            purchase=str(attempt.purchase),
+            instance_type=attempt.instance_type or "",
+            instance_count=attempt.instance_count,
+            reason=attempt.reason,
+            ending=str(attempt.ending),
+            created_at=attempt.created_at,
+            wait_seconds=attempt.wait_seconds,
+            training_seconds=attempt.training_seconds,
+            billable_seconds=attempt.billable_seconds,
+            interruptions=attempt.interruptions,
+            savings_percent=attempt.savings_percent if attempt.purchase is PurchaseOption.SPOT else None,
+        )
+    if record.current_job:
+        yield _row_of_job(record.current_job)
+
+
+def _row_of_job(job: CurrentJob) -> AttemptRow:
+    bars = list(_bars_of_job(job))
+    return AttemptRow(
+        number=job.number,
+        job_name=job.job_name,
+        purchase=str(job.purchase or ""),
+        instance_type=job.instance_type or "",
+        instance_count=job.instance_count,
+        reason=job.reason,
+        ending="",
+        created_at=job.created_at,
+        wait_seconds=_seconds_in(bars, frozenset({Phase.WAITING, Phase.INTERRUPTED})),
+        training_seconds=_seconds_in(bars, _HOLDING),
+        billable_seconds=None,
+        interruptions=sum(bar.phase is Phase.INTERRUPTED for bar in bars),
+        savings_percent=None,
+        is_open=True,
+    )
+
+
+def _seconds_in(bars: Iterable[Bar], phases: frozenset[Phase]) -> int:
+    return round(sum(bar.seconds for bar in bars if bar.phase in phases))

@@ -1,0 +1,74 @@
+"""Models of other teams: simulated jobs, so that the page has more than one Dag, model and team to show."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pendulum
+from airflow.sdk import Param, dag
+
+from spot_training.operators import SpotTrainingOperator
+from spot_training.sensors import SpotTrainingSensor
+
+START = pendulum.datetime(2026, 1, 1, tz="UTC")
+
+
+def _train(task_id: str, model: str, team: str, **arguments: Any) -> SpotTrainingOperator:
+    return SpotTrainingOperator(
+        task_id=task_id,
+        config={
+            "TrainingJobName": model,
+            "RoleArn": "arn:aws:iam::123456789012:role/SageMakerTraining",
+            "AlgorithmSpecification": {
+                "TrainingImage": "123456789012.dkr.ecr.us-east-1.amazonaws.com/mine:1",
+                "TrainingInputMode": "File",
+            },
+            "OutputDataConfig": {"S3OutputPath": "s3://models/models"},
+            "ResourceConfig": {
+                "InstanceType": "{{ params.instance_type }}",
+                "InstanceCount": 1,
+                "VolumeSizeInGB": 10,
+            },
+            "StoppingCondition": {"MaxRuntimeInSeconds": 86400, "MaxWaitTimeInSeconds": 2 * 86400},
+            "CheckpointConfig": {"S3Uri": "s3://models/checkpoints"},
+            "Environment": {"LOCAL_TRAINING_SECONDS": "{{ params.seconds }}"},
+            "Tags": [{"Key": "team", "Value": team}],
+        },
+        deferrable=True,
+        check_interval=1,
+        **arguments,
+    )
+
+
+def _dag(dag_id: str, instance_type: str) -> Any:
+    params = {
+        "instance_type": Param(instance_type, type="string"),
+        "seconds": Param(1800, type="integer"),
+    }
+    return dag(dag_id=dag_id, schedule=None, start_date=START, params=params)
+
+
+@_dag("forecast_demand", "ml.c5.2xlarge")
+def forecast_demand() -> None:
+    _train("train", "demand", "forecasting")
+
+
+@_dag("predict_churn", "ml.m5.xlarge")
+def predict_churn() -> None:
+    _train("train", "churn", "growth")
+
+
+@_dag("rank_search", "ml.m5.large")
+def rank_search() -> None:
+    start = _train("start", "ranking", "search", wait_for_completion=False)
+    start >> SpotTrainingSensor(
+        task_id="follow",
+        training_job_name="{{ ti.xcom_pull('start')['Training']['TrainingJobName'] }}",
+        deferrable=True,
+        check_interval=1,
+    )
+
+
+forecast_demand()
+predict_churn()
+rank_search()
