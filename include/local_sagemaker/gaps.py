@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from typing import Any
 
 from .protocol import Reply
@@ -15,6 +17,9 @@ def fill(service: str, app: Any) -> Any:
         from moto.iam.responses import IamResponse
 
         IamResponse.simulate_principal_policy = _allow_everything
+    if service == "logs" and "streams_by_prefix" not in vars(_logs_response()):
+        _logs_response().streams_by_prefix = True
+        _logs_response().filter_log_events = _by_prefix(_logs_response().filter_log_events)
     if service == "events":
         from moto.events.utils import EventTemplateParser
 
@@ -24,6 +29,34 @@ def fill(service: str, app: Any) -> Any:
             template = template.replace('"region":', '"account": "<account>", "region":')
             EventTemplateParser.DEFAULT_EVENT_INPUT_TEMPLATE = template
     return app
+
+
+def _logs_response() -> Any:
+    from moto.logs.responses import LogsResponse
+
+    return LogsResponse
+
+
+def _by_prefix(filter_log_events: Callable[[Any], str]) -> Callable[[Any], str]:
+    """FilterLogEvents with `logStreamNamePrefix`, which moto overlooks: it would answer with every stream.
+
+    AWS sorts the events of all streams by time, whatever `interleaved` says.
+    """
+
+    def answer(self: Any) -> str:
+        prefix = self._get_param("logStreamNamePrefix")
+        group = self.logs_backend.groups.get(self._get_param("logGroupName"))
+        if not prefix or group is None:
+            return filter_log_events(self)
+        names = [name for name in group.streams if name.startswith(prefix)]
+        if not names:
+            return json.dumps({"events": [], "searchedLogStreams": []})
+        given = self._get_param
+        changed = {"logStreamNames": names, "interleaved": True}
+        self._get_param = lambda name, if_none=None: changed.get(name, given(name, if_none))
+        return filter_log_events(self)
+
+    return answer
 
 
 def _allow_everything(self: Any) -> Any:

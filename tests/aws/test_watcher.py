@@ -9,7 +9,9 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import boto3
 import pytest
+from botocore.config import Config
 
 from spot_training.aws import watcher as watcher_module
 from spot_training.aws.budget import CallBudget
@@ -48,6 +50,19 @@ def _create(cloud: Cloud, *names: str, seconds: int = 600) -> None:
 
 def _watcher(cloud: Cloud, **how: Any) -> JobWatcher:
     return JobWatcher(cloud.jobs, budget=CallBudget(10_000), **how)
+
+
+def _impatient_jobs(cloud: Cloud) -> TrainingJobs:
+    """Over a client that gives up at once: it is for the watcher to go on."""
+    client = boto3.client(
+        "sagemaker",
+        endpoint_url=cloud.url,
+        region_name="us-east-1",
+        aws_access_key_id="test",
+        aws_secret_access_key="test",  # noqa: S106 - the local cloud takes any
+        config=Config(retries={"mode": "standard", "total_max_attempts": 1}),
+    )
+    return TrainingJobs(client)
 
 
 class Counting:
@@ -240,8 +255,9 @@ def test_a_job_that_is_not_there_is_reported_missing(cloud: Cloud) -> None:
 def test_polling_that_fails_is_survived_and_told(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(watcher_module, "TROUBLE_AFTER_SECONDS", 0)
     _create(cloud, "one", seconds=7200)
-    cloud.fail("DescribeTrainingJob", "InternalFailure", count=13)
-    reports = list(follow(_watcher(cloud), "one", interval_seconds=0.05))
+    cloud.fail("DescribeTrainingJob", "InternalFailure", count=2)
+    watcher = JobWatcher(lambda: _impatient_jobs(cloud), budget=CallBudget(10_000))
+    reports = list(follow(watcher, "one", interval_seconds=0.05))
     assert any(isinstance(report, Trouble) for report in reports)
     assert is_last(reports[-1])
 
@@ -250,9 +266,9 @@ def test_throttling_slows_the_watcher_and_never_ends_it(cloud: Cloud) -> None:
     names = [f"job-{n}" for n in range(6)]
     _create(cloud, *names)
     budget = CallBudget(2000)
-    watcher = JobWatcher(cloud.jobs, budget=budget)
-    cloud.fail("ListTrainingJobs", "ThrottlingException", count=5)
-    cloud.fail("DescribeTrainingJob", "ThrottlingException", count=5)
+    watcher = JobWatcher(lambda: _impatient_jobs(cloud), budget=budget)
+    cloud.fail("ListTrainingJobs", "ThrottlingException", count=2)
+    cloud.fail("DescribeTrainingJob", "ThrottlingException", count=2)
 
     async def last_report(name: str) -> Report:
         return [report async for report in follow_async(watcher, name, interval_seconds=0.05)][-1]
@@ -262,6 +278,7 @@ def test_throttling_slows_the_watcher_and_never_ends_it(cloud: Cloud) -> None:
 
     assert all(map(is_last, asyncio.run(all_of_them())))
     assert budget.calls > len(names)
+    assert budget.calls_per_second < 2000
 
 
 def test_time_is_up_at_a_moment_that_moves(cloud: Cloud) -> None:
