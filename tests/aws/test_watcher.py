@@ -277,7 +277,6 @@ def test_throttling_slows_the_watcher_and_never_ends_it(cloud: Cloud) -> None:
         return await asyncio.gather(*map(last_report, names))
 
     assert all(map(is_last, asyncio.run(all_of_them())))
-    assert budget.calls > len(names)
     assert budget.calls_per_second < 2000
 
 

@@ -114,7 +114,7 @@ def change_of(body: str) -> Summary | None:
         changed = detail.get("LastModifiedTime") or detail["CreationTime"]
         moment = datetime.fromtimestamp(float(changed) / 1000, UTC)
         return summary_of({**detail, "LastModifiedTime": moment})
-    except (KeyError, TypeError, ValueError, OverflowError, OSError):
+    except (AttributeError, KeyError, TypeError, ValueError, OverflowError, OSError):
         return None
 
 

@@ -1,0 +1,208 @@
+"""State changes through EventBridge and SQS, on the local cloud's real queue."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from spot_training.aws.budget import CallBudget
+from spot_training.aws.events import DETAIL_TYPE, DROP_AFTER_RECEIVES, EventQueue, StateChanges, change_of
+from spot_training.aws.jobs import Summary
+from spot_training.aws.watcher import JobWatcher, Over, follow
+from spot_training.domain.lifecycle import SecondaryStatus, TrainingStatus
+
+from .conftest import Cloud
+from .test_watcher import _create, _wait_until_over
+
+INFRA = Path(__file__).resolve().parents[2] / "include" / "infra"
+
+
+@pytest.fixture
+def queue_url(cloud: Cloud) -> str:
+    """A queue and the rule that fills it, as the CloudFormation template makes them."""
+    formation = cloud.client("cloudformation")
+    formation.create_stack(
+        StackName="spot-training-events",
+        TemplateBody=(INFRA / "events.cloudformation.yaml").read_text(),
+        Capabilities=["CAPABILITY_IAM"],
+    )
+    (stack,) = formation.describe_stacks(StackName="spot-training-events")["Stacks"]
+    outputs = {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
+    return str(outputs["QueueUrl"])
+
+
+def _queue(cloud: Cloud, url: str) -> EventQueue:
+    return EventQueue(cloud.client("sqs"), url)
+
+
+def _put(cloud: Cloud, url: str, body: Any) -> None:
+    cloud.client("sqs").send_message(QueueUrl=url, MessageBody=json.dumps(body))
+
+
+def _event(**detail: Any) -> dict[str, Any]:
+    return {
+        "source": "aws.sagemaker",
+        "detail-type": DETAIL_TYPE,
+        "detail": {
+            "TrainingJobName": "one",
+            "TrainingJobStatus": "InProgress",
+            "SecondaryStatus": "Starting",
+            "LastModifiedTime": 1_700_000_000_000,
+            **detail,
+        },
+    }
+
+
+def test_every_change_arrives_in_the_queue(cloud: Cloud, queue_url: str) -> None:
+    heard: list[Summary] = []
+
+    def hear(change: Summary) -> bool:
+        heard.append(change)
+        return True
+
+    changes = StateChanges(lambda: _queue(cloud, queue_url))
+    changes._hearers = (hear,)
+    _create(cloud, "one")
+    while not heard or not heard[-1].is_terminal:
+        changes.receive_once()
+    assert heard[-1].name == "one"
+    seen = [change.secondary_status for change in heard]
+    assert seen[0] is SecondaryStatus.STARTING
+    assert SecondaryStatus.TRAINING in seen
+    assert changes.is_healthy
+
+
+def test_a_watcher_with_events_hears_of_the_end_without_looking(cloud: Cloud, queue_url: str) -> None:
+    cloud.set_capacity(available=False)
+    _create(cloud, *(f"job-{n}" for n in range(5)))
+    changes = StateChanges(lambda: _queue(cloud, queue_url))
+    watcher = JobWatcher(cloud.jobs, budget=CallBudget(10_000), events=changes)
+    watches = [watcher.watch(f"job-{n}", lambda _: None, interval_seconds=3600) for n in range(1, 5)]
+    reports = follow(watcher, "job-0", interval_seconds=3600)
+    next(reports)
+    cloud.client("sagemaker").stop_training_job(TrainingJobName="job-0")
+    *_, last = reports
+    assert isinstance(last, Over)
+    assert last.status is TrainingStatus.STOPPED
+    for watch in watches:
+        watcher.unwatch(watch)
+
+
+def test_duplicates_and_disorder_change_nothing(cloud: Cloud) -> None:
+    cloud.set_capacity(available=True)
+    names = [f"job-{n}" for n in range(4)]
+    _create(cloud, *names)
+    for name in names:
+        _wait_until_over(cloud, name)
+    told: list[Any] = []
+    watcher = JobWatcher(cloud.jobs, budget=CallBudget(10_000))
+    watcher._thread = object()  # type: ignore[assignment]
+    watcher.watch("job-0", told.append, interval_seconds=30)
+
+    def hear(status: str, secondary: str, at: int) -> None:
+        change = change_of(
+            json.dumps(
+                _event(
+                    TrainingJobName="job-0",
+                    TrainingJobStatus=status,
+                    SecondaryStatus=secondary,
+                    LastModifiedTime=at,
+                )
+            )
+        )
+        assert change is not None
+        assert watcher.hear(change)
+
+    hear("Completed", "Completed", 3000)
+    hear("Completed", "Completed", 3000)
+    hear("InProgress", "Training", 2000)
+    assert [type(report) for report in told] == [Over]
+    assert not watcher._plan.asked_for
+
+
+def test_an_event_that_gets_lost_is_made_up_for_by_the_list(cloud: Cloud, queue_url: str) -> None:
+    cloud.set_capacity(available=False)
+    names = [f"job-{n}" for n in range(5)]
+    _create(cloud, *names)
+    now = [0.0]
+    changes = StateChanges(lambda: _queue(cloud, queue_url))
+    changes._answered_at = float("inf")  # healthy, and silent
+    told: list[Any] = []
+    watcher = JobWatcher(cloud.jobs, budget=CallBudget(10_000), events=changes, monotonic=lambda: now[0])
+    watcher._thread = object()  # type: ignore[assignment]
+    for name in names:
+        watcher.watch(name, told.append, interval_seconds=30)
+    watcher.look()
+    cloud.client("sagemaker").stop_training_job(TrainingJobName="job-0")
+    _wait_until_over(cloud, "job-0")
+    now[0] += 59
+    watcher.look()
+    assert not any(isinstance(report, Over) for report in told)
+    now[0] += 2
+    watcher.look()
+    assert any(isinstance(report, Over) for report in told)
+
+
+def test_a_message_about_somebody_elses_job_is_given_back_and_dropped_in_the_end(
+    cloud: Cloud, queue_url: str
+) -> None:
+    theirs: list[Summary] = []
+    ours = StateChanges(lambda: _queue(cloud, queue_url))
+    ours._hearers = (lambda _: False,)
+    other = StateChanges(lambda: _queue(cloud, queue_url))
+    other._hearers = (lambda change: not theirs.append(change),)
+    _put(cloud, queue_url, _event(TrainingJobName="theirs"))
+    ours.receive_once()
+    other.receive_once()
+    assert [change.name for change in theirs] == ["theirs"]
+    _put(cloud, queue_url, _event(TrainingJobName="nobodys"))
+    for _ in range(DROP_AFTER_RECEIVES):
+        ours.receive_once()
+    counts = cloud.client("sqs").get_queue_attributes(QueueUrl=queue_url, AttributeNames=["All"])[
+        "Attributes"
+    ]
+    assert counts["ApproximateNumberOfMessages"] == "0"
+    assert counts["ApproximateNumberOfMessagesNotVisible"] == "0"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "",
+        "no json",
+        "[]",
+        "null",
+        '{"source": "aws.sagemaker"}',
+        json.dumps(_event() | {"source": "mine"}),
+        json.dumps(_event() | {"detail-type": "SageMaker Endpoint State Change"}),
+        json.dumps(_event(TrainingJobName=None) | {"detail": None}),
+        json.dumps(_event(TrainingJobStatus="Gone")),
+        json.dumps(_event(LastModifiedTime="yesterday")),
+        json.dumps(_event(LastModifiedTime=1e300)),
+    ],
+)
+def test_whatever_else_is_in_the_queue_is_no_change(body: str) -> None:
+    assert change_of(body) is None
+
+
+def test_times_may_come_as_numbers_or_as_text() -> None:
+    as_number, as_text = (change_of(json.dumps(_event(LastModifiedTime=at))) for at in (1000, "1000"))
+    assert as_number == as_text
+    assert as_number is not None
+    assert as_number.last_modified_at.timestamp() == 1
+
+
+def test_a_secondary_status_newer_than_this_code_is_a_change_all_the_same() -> None:
+    change = change_of(json.dumps(_event(SecondaryStatus="Teleporting")))
+    assert change is not None
+    assert change.status is TrainingStatus.IN_PROGRESS
+
+
+def test_a_queue_that_does_not_answer_is_not_healthy(cloud: Cloud) -> None:
+    changes = StateChanges(lambda: _queue(cloud, f"{cloud.url}/123456789012/nowhere"))
+    with pytest.raises(Exception, match="does not exist"):
+        changes.receive_once()
+    assert not changes.is_healthy

@@ -1,0 +1,127 @@
+"""How often AWS is asked: the pace of looks, and the process's budget of calls. No clock but the test's."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+from spot_training.aws.budget import SLOWEST_CALLS_PER_SECOND, CallBudget
+from spot_training.aws.pace import QUICK_FOR_SECONDS, QUICK_SECONDS, STEADY_SECONDS, Pace
+
+
+class Time:
+    """A clock that goes on when somebody sleeps."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
+def _pace(jobs: int, interval_seconds: float = 30) -> Pace:
+    pace = Pace()
+    for _ in range(jobs):
+        pace.join(interval_seconds)
+    return pace
+
+
+def test_one_job_in_a_drought_is_looked_at_as_often_as_it_was_asked_for() -> None:
+    assert _pace(1).seconds(0) == 30
+
+
+def test_many_jobs_share_looks_up_to_the_steady_pace() -> None:
+    assert _pace(2).seconds(0) == 15
+    assert _pace(10_000).seconds(0) == STEADY_SECONDS
+    assert 60 / STEADY_SECONDS + 3 <= 12  # with the round's three calls a minute
+
+
+def test_it_is_quick_for_a_while_after_something_happened() -> None:
+    pace = _pace(1)
+    pace.stir(1000)
+    assert pace.seconds(1000 + QUICK_FOR_SECONDS - 1) == QUICK_SECONDS
+    assert pace.seconds(1000 + QUICK_FOR_SECONDS + 1) == 30
+
+
+def test_who_asks_for_more_gets_it_and_takes_it_along() -> None:
+    pace = _pace(10_000)
+    pace.join(1)
+    assert pace.seconds(0) == 1
+    pace.leave(1)
+    assert pace.seconds(0) == STEADY_SECONDS
+
+
+def test_events_leave_a_slow_safety_net() -> None:
+    pace = _pace(100)
+    pace.stir(0)
+    assert pace.seconds(1, has_events=True) == 60
+
+
+def _budget(time: Time, calls_per_second: float = 5, burst: int = 1) -> CallBudget:
+    return CallBudget(calls_per_second, burst=burst, monotonic=lambda: time.now, sleep=time.sleep)
+
+
+def test_calls_are_spread_at_the_rate() -> None:
+    time = Time()
+    budget = _budget(time)
+    for _ in range(51):
+        budget.take()
+    assert 10 <= time.now - 100 < 10.3
+
+
+def test_room_that_was_not_used_serves_one_burst() -> None:
+    time = Time()
+    budget = _budget(time, burst=10)
+    time.now += 3600
+    started = time.now
+    for _ in range(10):
+        budget.take()
+    assert time.now == started
+    budget.take()
+    assert time.now > started
+
+
+def _answer(budget: CallBudget, code: str | None) -> None:
+    budget._response_received(parsed_response={"Error": {"Code": code}} if code else {})
+
+
+def test_throttling_slows_it_and_answers_bring_it_back() -> None:
+    time = Time()
+    budget = _budget(time)
+    _answer(budget, "ThrottlingException")
+    assert budget.calls_per_second == 2.5
+    for _ in range(1000):
+        time.sleep(2)
+        _answer(budget, "ThrottlingException")
+    assert budget.calls_per_second == SLOWEST_CALLS_PER_SECOND
+    before = time.now
+    budget.take()
+    assert time.now - before <= 1 / SLOWEST_CALLS_PER_SECOND
+    for _ in range(100):
+        _answer(budget, None)
+    assert budget.calls_per_second == 5
+
+
+def test_one_storm_of_throttling_counts_once() -> None:
+    budget = _budget(Time())
+    for _ in range(20):
+        _answer(budget, "Throttling")
+    assert budget.calls_per_second == 2.5
+
+
+def test_other_errors_do_not_slow_it() -> None:
+    budget = _budget(Time())
+    _answer(budget, "ValidationException")
+    assert budget.calls_per_second == 5
+
+
+def test_a_client_is_governed_once_however_often_it_is_handed_over() -> None:
+    registered: dict[str, str] = {}
+
+    def register(event: str, _handler: object, unique_id: str) -> None:
+        assert registered.setdefault(unique_id, event) == event
+
+    client = SimpleNamespace(meta=SimpleNamespace(events=SimpleNamespace(register=register)))
+    budget = _budget(Time())
+    budget.govern(client)
+    budget.govern(client)
+    assert sorted(registered.values()) == ["before-send", "response-received"]
