@@ -12,6 +12,7 @@ from airflow.sdk.configuration import conf
 
 from .domain.caps import Caps
 from .domain.casting import as_bool
+from .links import LINKS
 from .training_task import Options, TrainingTask
 
 if TYPE_CHECKING:
@@ -94,6 +95,7 @@ class SpotTrainingOperator(BaseOperator):
         "botocore_config",
     )
     template_fields_renderers: ClassVar[dict[str, str]] = {"config": "json", "policy": "json"}
+    operator_extra_links = LINKS
     ui_color = "#e8f4ea"
 
     def __init__(

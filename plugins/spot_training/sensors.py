@@ -13,6 +13,7 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSensorTimeout
 from .aws.identity import is_job_name
 from .domain.casting import is_left_out
 from .domain.errors import EmptyValue, InvalidInput, RequestRefused, TimedOutWaiting
+from .links import LINKS
 from .training_task import Options, TrainingTask
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ class SpotTrainingSensor(BaseSensorOperator):
         "botocore_config",
     )
     template_fields_renderers: ClassVar[dict[str, str]] = {"policy": "json"}
+    operator_extra_links = LINKS
     ui_color = "#eef0e4"
 
     def __init__(

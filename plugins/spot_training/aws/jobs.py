@@ -149,6 +149,14 @@ class TrainingJobs:
     def region(self) -> str:
         return str(self._client.meta.region_name)
 
+    @property
+    def partition(self) -> str:
+        return str(self._client.meta.partition)
+
+    @property
+    def endpoint_url(self) -> str:
+        return str(self._client.meta.endpoint_url)
+
     def describe(self, name: str) -> dict[str, Any] | None:
         """`DescribeTrainingJob`, or None when there is no such job. Throttling is retried by botocore."""
         from botocore.exceptions import BotoCoreError, ClientError

@@ -1,0 +1,117 @@
+"""Buttons on a task instance: this training on the page, its newest job in SageMaker's console, its log.
+
+Airflow asks for them in the task's own process, each time the task ends or defers, and keeps them as XCom.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from ipaddress import ip_address
+from typing import TYPE_CHECKING, Any, ClassVar
+from urllib.parse import quote, urlencode, urlsplit
+
+from airflow.sdk import BaseOperatorLink
+from airflow.sdk.configuration import conf
+
+from .aws.logs import LOG_GROUP
+
+if TYPE_CHECKING:
+    from .aws.jobs import TrainingJobs
+    from .training_task import TrainingTask
+
+#: The console's address by AWS partition; the isolated ones are not in the Amazon provider, nor here.
+CONSOLES = {
+    "aws": "https://console.aws.amazon.com",
+    "aws-cn": "https://console.amazonaws.cn",
+    "aws-us-gov": "https://console.amazonaws-us-gov.com",
+}
+
+
+class PageLink(BaseOperatorLink):
+    """This training in *Spot training*: its timeline, decisions and costs."""
+
+    name: ClassVar[str] = "Training timeline"
+
+    def get_link(self, operator: Any, *, ti_key: Any) -> str:  # noqa: ARG002 - the task instance says it all
+        """Where Airflow's UI shows the page: the page's own path, base path and all, is the tail of it."""
+        base = str(conf.get("api", "base_url", fallback="")).rstrip("/")
+        map_index = -1 if ti_key.map_index is None else ti_key.map_index
+        task = {
+            "dag_id": ti_key.dag_id,
+            "run_id": ti_key.run_id,
+            "task_id": ti_key.task_id,
+            "map_index": map_index,
+        }
+        path = urlsplit(base).path
+        return f"{base}/plugin/spot-training{path}/spot-training/training?{urlencode(task)}"
+
+
+class JobLink(BaseOperatorLink):
+    """The newest training job in SageMaker's console; on a local cloud, on that cloud's own page."""
+
+    name: ClassVar[str] = "SageMaker training job"
+
+    def get_link(self, operator: Any, *, ti_key: Any) -> str:  # noqa: ARG002
+        return _link_to_job(operator, console=job_in_console, local="#job-{job}")
+
+
+class LogLink(BaseOperatorLink):
+    """The newest training job's log streams in CloudWatch; on a local cloud, as text."""
+
+    name: ClassVar[str] = "CloudWatch log"
+
+    def get_link(self, operator: Any, *, ti_key: Any) -> str:  # noqa: ARG002
+        return _link_to_job(operator, console=logs_in_console, local="logs/{job}")
+
+
+def job_in_console(job: str, region: str) -> str:
+    """A job's page, without the console's address."""
+    return f"/sagemaker/home?region={region}#/jobs/{quote(job, safe='')}"
+
+
+def logs_in_console(job: str, region: str) -> str:
+    """The streams of a job's instances, `<job>/algo-<n>-<time>`, without the console's address."""
+    group, stream = (_quote_twice(text) for text in (LOG_GROUP, f"{job}/"))
+    view = f"#logsV2:log-groups/log-group/{group}$3FlogStreamNameFilter$3D{stream}"
+    return f"/cloudwatch/home?region={region}{view}"
+
+
+def _quote_twice(text: str) -> str:
+    """The console's own way, with `$` for `%`."""
+    return quote(quote(text, safe=""), safe="").replace("%", "$")
+
+
+def _link_to_job(operator: Any, *, console: Callable[[str, str], str], local: str) -> str:
+    training: TrainingTask | None = getattr(operator, "_training", None)
+    job = None if training is None else _newest_job(training)
+    if training is None or job is None:
+        return ""
+    jobs: TrainingJobs = training.driver.jobs
+    if address := CONSOLES.get(jobs.partition) if _is_aws(jobs.endpoint_url) else None:
+        return address + console(job, jobs.region)
+    if _is_this_machine(jobs.endpoint_url):
+        return f"{jobs.endpoint_url.rstrip('/')}/_local/{local.format(job=quote(job, safe=''))}"
+    return ""
+
+
+def _newest_job(training: TrainingTask) -> str | None:
+    attempts = training.driver.attempts
+    return training.driver.live_job or (attempts[-1].job_name if attempts else None)
+
+
+def _is_aws(endpoint_url: str) -> bool:
+    """Also AWS's interface endpoints in somebody's own network."""
+    host = urlsplit(endpoint_url).hostname or ""
+    return host.endswith((".amazonaws.com", ".amazonaws.com.cn", ".api.aws"))
+
+
+def _is_this_machine(endpoint_url: str) -> bool:
+    host = urlsplit(endpoint_url).hostname or ""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+#: What operator and sensor offer on their task instances.
+LINKS = (PageLink(), JobLink(), LogLink())
