@@ -24,7 +24,8 @@ from typing import TYPE_CHECKING, Any
 from spot_training.domain.errors import InvalidInput
 from spot_training.domain.records import CurrentJob, Totals, TrainingRecord
 
-from .schema import ATTEMPT, json_columns
+from .manifest import Manifest
+from .schema import ATTEMPT, COLUMNS, json_columns, sql_text
 from .store import FRESH, NOTES, FreshName
 
 if TYPE_CHECKING:
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 #: What totals can be grouped by, and records selected by.
 GROUPS = ("dag_id", "model", "instance_type", "team", "region")
 ORDERS = ("began_at", "ended_at", "billed_usd", "saved_usd", "wait_seconds", "interruptions", "dag_id")
+#: How often the small files are listed again when some were replaced while they were read.
+LOOKS = 5
 _WHOSE = ("key", "installation", "dag_id", "run_id", "task_id", "map_index", "model", "team", "region")
 
 
@@ -94,7 +97,8 @@ class LedgerReader:
         connection = duckdb.connect(":memory:")
         connection.execute("SET TimeZone = 'UTC'")
         _load_fresh(connection, _read_fresh(ledger))
-        connection.execute("CREATE VIEW trainings AS SELECT * FROM fresh")
+        manifest = Manifest.newest(ledger)
+        _create_trainings(connection, [ledger.local_copy(path) for path in manifest.paths])
         _create_views(connection)
         return cls(connection, _read_notes(ledger, connection))
 
@@ -226,10 +230,22 @@ def _totals(row: Mapping[str, Any]) -> Totals:
 
 
 def _read_fresh(ledger: Ledger) -> list[bytes]:
-    newest: dict[str, FreshName] = {}
-    for name in sorted(ledger.fresh_names()):
-        newest[name.key] = name
-    return list(ledger.fetch(ledger.path(FRESH, str(name)) for name in newest.values()).values())
+    """The newest version of every record that is not merged.
+
+    A file that is gone when it is to be read was replaced by a newer one or merged: look again. What was
+    merged is in the manifest, which is read after this.
+    """
+    found: dict[str, bytes] = {}
+    for _ in range(LOOKS):
+        newest: dict[str, FreshName] = {}
+        for name in sorted(ledger.fresh_names()):
+            newest[name.key] = name
+        wanted = {ledger.path(FRESH, str(name)) for name in newest.values()}
+        found = {path: content for path, content in found.items() if path in wanted}
+        found.update(ledger.fetch(wanted - found.keys()))
+        if found.keys() == wanted:
+            break
+    return list(found.values())
 
 
 def _load_fresh(connection: Any, lines: Sequence[bytes]) -> None:
@@ -241,6 +257,28 @@ def _load_fresh(connection: Any, lines: Sequence[bytes]) -> None:
             f"columns = {json_columns()})",
             [file.name],
         )
+
+
+def _create_trainings(connection: Any, merged_files: Sequence[str]) -> None:
+    """The view of all records: of a key that is merged and fresh, the higher version."""
+    if not merged_files:
+        connection.execute("CREATE VIEW trainings AS SELECT * FROM fresh")
+        return
+    files = ", ".join(sql_text(path) for path in merged_files)
+    source = f"read_parquet([{files}], union_by_name = true)"
+    there = {row[0] for row in connection.execute(f"DESCRIBE SELECT * FROM {source}").fetchall()}
+    columns = ", ".join(
+        name if name in there else f"NULL::{kind} AS {name}" for name, kind in COLUMNS.items()
+    )
+    connection.execute(f"CREATE VIEW merged AS SELECT {columns} FROM {source}")
+    connection.execute(
+        "CREATE TABLE both_places AS SELECT f.key, m.version >= f.version AS is_merged "
+        "FROM fresh f JOIN merged m USING (key)"
+    )
+    connection.execute("DELETE FROM fresh WHERE key IN (SELECT key FROM both_places WHERE is_merged)")
+    (replaced,) = connection.execute("SELECT count(*) FROM both_places WHERE NOT is_merged").fetchone()
+    kept = " WHERE key NOT IN (SELECT key FROM both_places WHERE NOT is_merged)" if replaced else ""
+    connection.execute(f"CREATE VIEW trainings AS SELECT * FROM merged{kept} UNION ALL SELECT * FROM fresh")
 
 
 def _create_views(connection: Any) -> None:

@@ -106,3 +106,8 @@ COLUMNS: dict[str, str] = {
 def json_columns() -> str:
     """The columns as `read_json` takes them."""
     return f"{{{', '.join(f'{name!r}: {kind!r}' for name, kind in COLUMNS.items())}}}"
+
+
+def sql_text(text: str) -> str:
+    """Text as an SQL literal."""
+    return "'" + text.replace("'", "''") + "'"

@@ -19,6 +19,7 @@ import re
 import uuid
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -30,11 +31,14 @@ from urllib.request import url2pathname
 from spot_training.domain.errors import InvalidInput
 from spot_training.domain.records import CurrentJob, TrainingRecord, is_record_key
 
+from .cache import cached_copy
+
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
 
     from spot_training.domain.lifecycle import JobSnapshot
 
+    from .compaction import Compaction
     from .reader import LedgerReader
 
 log = logging.getLogger(__name__)
@@ -42,7 +46,7 @@ log = logging.getLogger(__name__)
 FRESH, NOTES = "fresh", "notes"
 _FRESH_NAME = re.compile(r"([0-9a-f]{32})\.(\d{20})\.json")
 #: Requests to object storage that are under way at the same time.
-PARALLEL_READS = 16
+PARALLEL_REQUESTS = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
@@ -127,13 +131,37 @@ class Ledger:
         else:
             self.fs.pipe_file(path, content)
 
+    def create(self, path: str, content: bytes) -> bool:
+        """Write a file unless there is one of that name. False when there is: of two writers one wins."""
+        try:
+            if _is_local(self.fs):
+                _put_locally(Path(path), content, exclusive=True)
+            else:
+                self.fs.pipe_file(path, content, mode="create")
+        except FileExistsError:
+            return False
+        return True
+
     def remove(self, paths: Iterable[str]) -> None:
         """Remove files; one that is gone already is none of our business."""
-        for path in paths:
-            try:
+
+        def remove(path: str) -> None:
+            with suppress(FileNotFoundError):
                 self.fs.rm_file(path)
-            except FileNotFoundError:
-                continue
+
+        wanted = list(paths)
+        if _is_local(self.fs) or len(wanted) < 2:
+            for path in wanted:
+                remove(path)
+            return
+        with ThreadPoolExecutor(max_workers=PARALLEL_REQUESTS) as pool:
+            list(pool.map(remove, wanted))
+
+    def compact(self) -> Compaction:
+        """Merge small files of settled records into Parquet. Safe to run at any time, by anybody."""
+        from .compaction import compact
+
+        return compact(self)
 
     # Reading ---------------------------------------------------------------------------------------
 
@@ -156,6 +184,20 @@ class Ledger:
             return []
         return [str(path).rsplit("/", 1)[-1] for path in listed]
 
+    def is_older(self, path: str, than: datetime) -> bool:
+        """Whether a file was last changed before `than`; False when it is gone."""
+        try:
+            changed: datetime = self.fs.modified(path)
+        except FileNotFoundError:
+            return False
+        return (changed if changed.tzinfo else changed.replace(tzinfo=UTC)) < than
+
+    def local_copy(self, path: str) -> str:
+        """Where a merged file, which never changes, can be read on this machine; fetched once."""
+        if _is_local(self.fs):
+            return self.path(path)
+        return str(cached_copy(self, path))
+
     def fetch(self, paths: Iterable[str]) -> dict[str, bytes]:
         """The content of those files that are (still) there."""
 
@@ -169,7 +211,7 @@ class Ledger:
         if _is_local(self.fs) or len(wanted) < 2:
             found = [content(path) for path in wanted]
         else:
-            with ThreadPoolExecutor(max_workers=PARALLEL_READS) as pool:
+            with ThreadPoolExecutor(max_workers=PARALLEL_REQUESTS) as pool:
                 found = list(pool.map(content, wanted))
         return {path: data for path, data in found if data is not None}
 
@@ -209,7 +251,7 @@ def _is_local(fs: AbstractFileSystem) -> bool:
     return "file" in ((fs.protocol,) if isinstance(fs.protocol, str) else fs.protocol)
 
 
-def _put_locally(path: Path, content: bytes) -> None:
+def _put_locally(path: Path, content: bytes, *, exclusive: bool = False) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{uuid.uuid4().hex}.tmp")
     try:
@@ -217,7 +259,20 @@ def _put_locally(path: Path, content: bytes) -> None:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        unfinished.replace(path)
-    except BaseException:
+        if exclusive:
+            _link(unfinished, path)
+        else:
+            unfinished.replace(path)
+    finally:
         unfinished.unlink(missing_ok=True)
+
+
+def _link(unfinished: Path, path: Path) -> None:
+    """Give a whole file a name that must be free; where there are no hard links, at least the name is."""
+    try:
+        os.link(unfinished, path)
+    except FileExistsError:
         raise
+    except OSError:
+        with path.open("xb") as file:
+            file.write(unfinished.read_bytes())
