@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from enum import StrEnum
 from typing import Any, Protocol, runtime_checkable
 
@@ -32,6 +32,17 @@ class Mode(StrEnum):
     ON_DEMAND = "on-demand"
 
 
+class BackToSpot(StrEnum):
+    """What SPOT means while on-demand runs, where nobody can see whether there is spot capacity."""
+
+    #: A spot job queues beside on-demand, which goes on until the spot job starts.
+    BESIDE = "beside"
+    #: On-demand is stopped first: where there is no capacity, that is a wait, and a launch to go back.
+    STOP_FIRST = "stop-first"
+    #: On-demand runs to the end.
+    NEVER = "never"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workload:
     """One training and what it costs: all times in seconds, prices in dollars per instance hour.
@@ -45,6 +56,7 @@ class Workload:
     overhead_seconds: float = 0.0
     spot_price: float = 0.9731
     on_demand_price: float = 3.06
+    back_to_spot: BackToSpot = BackToSpot.BESIDE
 
     def __post_init__(self) -> None:
         for field in ("work_seconds", "deadline_seconds", "on_demand_price"):
@@ -308,8 +320,8 @@ class Greedy:
 class UniformProgress:
     """Uniform Progress (NSDI '24): keep the work done above the straight line to the deadline.
 
-    Behind the line and no spot: on-demand. On-demand is left only when the work done is ahead of where the
-    line will be two overheads later; without `hysteresis`, as soon as it is ahead of the line.
+    Behind the line and no spot: on-demand, which is never stopped to wait. It is left for spot only while the
+    work done is ahead of where the line will be two overheads later; without `hysteresis`, always.
     """
 
     hysteresis: bool = True
@@ -320,10 +332,8 @@ class UniformProgress:
 
     def decide(self, view: View) -> Mode:
         if view.mode is Mode.ON_DEMAND:
-            ahead = 2 * view.overhead_seconds if self.hysteresis else 0.0
-            if self._lead(view, ahead) < 0:
-                return Mode.ON_DEMAND
-            return Mode.WAIT if view.has_spot is False else Mode.SPOT
+            is_ahead = not self.hysteresis or self._lead(view, 2 * view.overhead_seconds) >= 0
+            return Mode.SPOT if is_ahead and view.has_spot is not False else Mode.ON_DEMAND
         if view.has_spot:
             return Mode.SPOT
         return Mode.ON_DEMAND if self._lead(view, 0.0) < 0 else Mode.WAIT
@@ -342,26 +352,44 @@ class Rule:
     """Four constants: how much slack to keep, in proportion to the work left and the overhead.
 
     No spot: wait while the slack is above `wait_work` x work left + `wait_overhead` x overhead + two ticks,
-    then on-demand, which is never stopped to wait. On-demand is left for spot that can be seen only while the
-    slack is above `return_work` x work left + `return_overhead` x overhead.
+    then on-demand, which is never stopped to wait. While the slack is above `return_work` x work left +
+    `return_overhead` x overhead, on-demand is left for spot; where it must be stopped to look for spot, after
+    `look_every_seconds` of it. Where there is no way back, waiting to the last moment costs nothing: the rule
+    then waits until the guard says no.
     """
 
     wait_work: float = 0.20
     wait_overhead: float = 1.6
     return_work: float = 0.057
     return_overhead: float = 0.18
+    look_every_seconds: float = 3600.0
     name = "rule"
 
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            _check_number(f"rule.{field.name}", getattr(self, field.name), above_zero=False)
+
     def begin(self, workload: Workload, history: Spells = ()) -> Decider:  # noqa: ARG002
-        return self
+        match workload.back_to_spot:
+            case BackToSpot.BESIDE:
+                return replace(self, look_every_seconds=0.0)
+            case BackToSpot.STOP_FIRST:
+                return self
+            case BackToSpot.NEVER:
+                return Greedy()
 
     def decide(self, view: View) -> Mode:
         if view.mode is Mode.ON_DEMAND:
-            keep = self.return_work * view.work_seconds + self.return_overhead * view.overhead_seconds
-            return Mode.SPOT if view.has_spot and view.slack_seconds > keep else Mode.ON_DEMAND
+            return Mode.SPOT if self._wants_back(view) else Mode.ON_DEMAND
         if view.has_spot:
             return Mode.SPOT
         return Mode.WAIT if view.seconds_left - view.work_seconds > self._keep(view) else Mode.ON_DEMAND
+
+    def _wants_back(self, view: View) -> bool:
+        if view.has_spot is False or (view.has_spot is None and view.spell_seconds < self.look_every_seconds):
+            return False
+        keep = self.return_work * view.work_seconds + self.return_overhead * view.overhead_seconds
+        return view.slack_seconds > keep
 
     def explain(self, view: View) -> str:
         slack, work = max(0.0, view.seconds_left - view.work_seconds), view.work_seconds
