@@ -8,6 +8,8 @@
 # `spot_setup_clients` makes, for the tests only:
 #   .venv-clients    requirements-clients.lock: AWS's own clients, run against the local SageMaker
 #   .venv-clients-v3 requirements-clients-v3.lock: the SageMaker SDK 3.x, which cannot stand beside 2.x
+# `spot_setup_provider` makes, for benchmarks/waiting.py only:
+#   .venv-provider   requirements-provider.lock: the Amazon provider's trigger, whose aiobotocore pins botocore back
 # An environment that is complete and up to date is left alone; one whose making was cut short is made again.
 # Package indexes, certificates and proxies are those of the machine's pip configuration.
 
@@ -326,4 +328,13 @@ spot_setup_clients() {
     done
     spot_unlock
     spot_say "the clients: done in $((SECONDS - started)) s"
+}
+
+# The provider's environment: only benchmarks/waiting.py uses it.
+spot_setup_provider() {
+    spot_find_python
+    spot_lock
+    spot_get_uv
+    spot_environment .venv-provider requirements-provider.lock
+    spot_unlock
 }

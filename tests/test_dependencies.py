@@ -16,6 +16,7 @@ LOCKS = {
     "requirements-training.txt": "requirements-training.lock",
     "requirements-clients.txt": "requirements-clients.lock",
     "requirements-clients-v3.txt": "requirements-clients-v3.lock",
+    "requirements-provider.txt": "requirements-provider.lock",
 }
 HEADINGS = {"dependency", "---"}
 PINNED = re.compile(r"(?P<name>[A-Za-z0-9._-]+)(\[[a-z0-9,]+\])?==(?P<version>[^\s;]+)(\s*;.*)?")
