@@ -16,6 +16,7 @@ from .past_runs import Learned, learn, recent_spells
 
 if TYPE_CHECKING:
     from .aws.request import TrainingPlan
+    from .domain.moves import Spells
 
 #: From the end of the spot job to the on-demand job, beside a look at SageMaker: Airflow resumes the task.
 RESUME_SECONDS = 90
@@ -106,7 +107,9 @@ def _cannot_be_kept(deadline: Deadline, said: object) -> DeadlineCannotBeKept:
     )
 
 
-def with_policy(plan_of: Callable[[], TrainingPlan], region: str) -> Callable[[DeadlineGuard, Policy], Any]:
+def with_policy(
+    plan_of: Callable[[], TrainingPlan], region: str, *, spells: Callable[..., Spells] = recent_spells
+) -> Callable[[DeadlineGuard, Policy], DeadlineGuard]:
     """How a policy's own view of waiting joins the guard; a ladder has none and waits as long as it may."""
 
     def join(guard: DeadlineGuard, policy: Policy) -> DeadlineGuard:
@@ -115,7 +118,7 @@ def with_policy(plan_of: Callable[[], TrainingPlan], region: str) -> Callable[[D
         if not isinstance(policy, SpotWhileTimeAllows):
             return guard
         options: Mapping[str, float] = dict(policy.options)
-        history = recent_spells(region=region, instance_type=plan_of().instance_type)
+        history = spells(region=region, instance_type=plan_of().instance_type)
         return replace(guard, policy=move_policy(policy.moves, options), history=tuple(history))
 
     return join

@@ -31,10 +31,8 @@ if TYPE_CHECKING:
     from .aws.driver import Completed, Step, Waiting
     from .aws.identity import RunIdentity
     from .aws.jobs import TrainingJobs
-    from .aws.punctual import Punctual
     from .aws.request import TrainingPlan
     from .aws.state import StateStore
-    from .aws.watcher import JobWatcher, Report
     from .domain.deadline import Deadline
     from .domain.policy import Policy
     from .ledger.bookkeeping import Bookkeeper
@@ -241,45 +239,28 @@ class TrainingTask:
         )
 
     def wait(self, step: Waiting) -> None:
-        """Wait in this process until the job is over or time is up, with the watcher the triggerer uses.
+        """Wait in this process until the job is over or time is up, with the watcher the triggerer uses."""
+        from .aws.punctual import Punctual, follow_punctually
+        from .aws.watcher import JobWatcher, Missing, Trouble
 
-        A spot job that would cost the deadline is stopped on the way, and waited for until it is over.
-        """
-        from .aws.punctual import Punctual
-        from .aws.watcher import JobWatcher, TimeIsUp
-
-        punctual = Punctual(step.guard, lambda: self.driver.jobs.clock) if step.guard else None
-
-        def until() -> datetime | None:
-            moments = (self._until(), punctual.look_again_at if punctual else None)
-            return min((moment for moment in moments if moment), default=None)
-
-        watcher = JobWatcher(lambda: self.driver.jobs)
-        while isinstance(self._follow(watcher, step.job.name, punctual, until), TimeIsUp):
-            if self._passed_limit() or punctual is None:
-                return
-            if punctual.is_due():
-                self._log.info("%s", punctual.stop(self.driver.jobs.stop_for_deadline))
-
-    def _follow(
-        self, watcher: JobWatcher, name: str, punctual: Punctual | None, until: Callable[[], datetime | None]
-    ) -> Report | None:
-        """Tell each report; returns the last one."""
-        from .aws.watcher import Missing, Trouble, follow
-
-        report: Report | None = None
-        for report in follow(watcher, name, interval_seconds=self.options.check_interval, until=until):
+        jobs = self.driver.jobs
+        reports = follow_punctually(
+            JobWatcher(lambda: jobs),
+            step.job.name,
+            interval_seconds=self.options.check_interval,
+            until=self._until,
+            punctual=Punctual(step.guard, lambda: jobs.clock) if step.guard else None,
+            stop=jobs.stop_for_deadline,
+            say=self._log.info,
+        )
+        for report in reports:
             match report:
                 case JobSnapshot():
                     self.tell(report)
-                    self.books.saw(report)
-                    if punctual is not None:
-                        punctual.hear(report)
                 case Trouble():
                     self._log.warning("%s", report)
                 case Missing():
                     self._log.warning("There is no training job %s any more.", report.name)
-        return report
 
     def tell(self, job: JobSnapshot, *, only_the_latest: bool = False) -> None:
         """Write the job's new transitions into the task log."""

@@ -6,19 +6,24 @@ and trigger use it in the same way: `hear` each report, wait until `look_again_a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import logging
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from spot_training.domain.deadline import Deadline, DeadlineGuard, Outlook
+from spot_training.domain.lifecycle import JobSnapshot
 from spot_training.domain.moves import SIMPLE_POLICIES, MovePolicy, make_policy
 
-if TYPE_CHECKING:
-    from spot_training.domain.lifecycle import JobSnapshot
+from .watcher import Report, TimeIsUp, follow
 
+if TYPE_CHECKING:
     from .clock import ServiceClock
+    from .watcher import JobWatcher
+
+log = logging.getLogger(__name__)
 
 #: Waking a little late rather than early saves a second look.
 _SLACK_SECONDS = 0.2
@@ -67,6 +72,40 @@ class Punctual:
             f"Stopping spot job {self._job.name} to make room for on-demand: {self.outlook.reason}. "
             f"Deadline: {self.outlook.deadline:%Y-%m-%d %H:%M} UTC."
         )
+
+
+def follow_punctually(
+    watcher: JobWatcher,
+    name: str,
+    *,
+    interval_seconds: float,
+    punctual: Punctual | None,
+    stop: Callable[[JobSnapshot], bool],
+    until: Callable[[], datetime | None] = lambda: None,
+    say: Callable[[str], None] = log.info,
+) -> Iterator[Report]:
+    """`follow`, and a spot job that would cost the deadline is stopped on the way, and waited for.
+
+    `until` is the caller's own limit: only that one ends it with `TimeIsUp`.
+    """
+
+    def next_moment() -> datetime | None:
+        moments = (until(), punctual.look_again_at if punctual else None)
+        return min((moment for moment in moments if moment), default=None)
+
+    while True:
+        for report in follow(watcher, name, interval_seconds=interval_seconds, until=next_moment):
+            if isinstance(report, TimeIsUp) and punctual is not None:
+                limit = until()
+                if limit is None or limit > datetime.now(UTC):
+                    break
+            elif isinstance(report, JobSnapshot) and punctual is not None:
+                punctual.hear(report)
+            yield report
+        else:
+            return
+        if punctual.is_due():
+            say(punctual.stop(stop))
 
 
 @lru_cache(maxsize=16)

@@ -198,7 +198,10 @@ class DeadlineGuard:
     def _foresight(self, now: datetime, job: JobSnapshot | None, kept: float) -> Foresight:
         if self.deadline.is_late:
             return Foresight(seconds=0.0, reason="the deadline cannot be kept any more: as early as possible")
-        if job is None or _is_without_instances(job):
+        if job is None:
+            # Nobody knows whether there is capacity: only a job that waits can tell the policy.
+            return self._while_waiting(now, None, kept, Greedy())
+        if _is_without_instances(job):
             return self._while_waiting(now, job, kept, self.policy)
         if job.status is TrainingStatus.STOPPING or job.secondary_status is SecondaryStatus.UPLOADING:
             return Foresight(seconds=None, reason="the job is ending")
@@ -211,13 +214,22 @@ class DeadlineGuard:
         self, now: datetime, job: JobSnapshot | None, kept: float, policy: MovePolicy
     ) -> Foresight:
         view = self._view(now, kept, waits_for=_seconds_in_status(job, now))
-        guard = self._guard(kept)
+        guard = self._guard
         if guard.seconds_to_spare(view) <= 0:
             return Foresight(seconds=0.0, reason=self._last_moment(kept))
         foresight = seconds_until_on_demand(self._begin(policy), view, guard)
+        spare = guard.seconds_to_spare(view)
         if foresight.seconds is None:
-            return replace(foresight, seconds=guard.seconds_to_spare(view))
-        return foresight
+            return replace(foresight, seconds=spare)
+        return replace(
+            foresight, seconds=min(spare, max(foresight.seconds, self._benefit_of_doubt(job, now)))
+        )
+
+    def _benefit_of_doubt(self, job: JobSnapshot | None, now: datetime) -> float:
+        """How long a wait may still be an ordinary start and no want of capacity (seconds)."""
+        if job is None or job.has_started:
+            return 0.0
+        return max(0.0, self.deadline.reserve.launch_seconds - _seconds_in_status(job, now))
 
     def _while_training(self, now: datetime, job: JobSnapshot, kept: float) -> Foresight:
         """The work left shrinks as fast as the time left, once the first checkpoint can be counted on."""
@@ -225,7 +237,7 @@ class DeadlineGuard:
         until_checkpoint = max(0.0, runtime.checkpoint_every_seconds - _seconds_in_status(job, now))
         slack = self._slack(now, kept)
         # A run that takes longer than anybody said is best left alone: on-demand would only add a launch.
-        has_overrun = kept + runtime.checkpoint_every_seconds >= runtime.high_seconds
+        has_overrun = kept >= runtime.high_seconds
         if slack > until_checkpoint or has_overrun:
             return Foresight(seconds=None, reason="spot runs, and finishes in time if it lasts")
         return Foresight(seconds=max(0.0, slack), reason=self._last_moment(kept))
@@ -240,27 +252,28 @@ class DeadlineGuard:
         return policy.begin(self.deadline.workload, self.history)
 
     def _slack(self, now: datetime, kept: float) -> float:
-        return self._guard(kept).seconds_to_spare(self._view(now, kept))
+        return self._guard.seconds_to_spare(self._view(now, kept))
 
-    def _guard(self, kept: float) -> Guard:
-        """The high quantiles: the work that may be left beyond the mean is kept in reserve."""
-        runtime, reserve = self.deadline.runtime, self.deadline.reserve
-        beyond = max(0.0, runtime.high_seconds - kept) - max(0.0, runtime.mean_seconds - kept)
-        return Guard(
-            reserve_seconds=reserve.besides_launch_seconds + beyond,
-            overhead_seconds=reserve.launch_high_seconds,
-        )
+    @property
+    def _guard(self) -> Guard:
+        return Guard(overhead_seconds=self.deadline.reserve.launch_high_seconds)
 
     def _view(self, now: datetime, kept: float, waits_for: float = 0.0) -> View:
-        workload = self.deadline.workload
+        """What a policy sees: the mean of the work left, and a deadline that leaves the reserve free.
+
+        In the reserve is also what the work may take beyond its mean: the guard is for the high quantile.
+        """
+        workload, runtime = self.deadline.workload, self.deadline.runtime
+        beyond = max(0.0, runtime.high_seconds - kept) - max(0.0, runtime.mean_seconds - kept)
+        reserve = self.deadline.reserve.besides_launch_seconds + beyond
         return View(
-            seconds_left=(self.deadline.at - now).total_seconds(),
+            seconds_left=(self.deadline.at - now).total_seconds() - reserve,
             work_seconds=max(0.0, workload.work_seconds - kept),
             overhead_seconds=workload.overhead_seconds,
             mode=Mode.WAIT,
             has_spot=False,
             total_work_seconds=workload.work_seconds,
-            total_seconds=workload.deadline_seconds,
+            total_seconds=max(1.0, workload.deadline_seconds - reserve),
             tick_seconds=self.tick_seconds,
             spell_seconds=waits_for,
         )

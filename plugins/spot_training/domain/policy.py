@@ -157,7 +157,7 @@ class SpotWhileTimeAllows:
             return end
         if last.purchase is PurchaseOption.ON_DEMAND:
             return Decision(action=Action.GIVE_UP, reason=f"{_what_happened(last)}; no rung is left")
-        if last.ending is Ending.QUOTA:
+        if last.ending in {Ending.QUOTA, Ending.STOPPED_FOR_DEADLINE}:
             return _start(self.rungs, 1, f"{_because(situation)}: on-demand now")
         return _start(self.rungs, 0, f"{_because(situation)}: spot again")
 
@@ -171,20 +171,18 @@ def keep_deadline(decision: Decision, rungs: Sequence[Rung], situation: Situatio
 
     A refused on-demand launch is tried again, the deadline being more than any one refusal.
     """
-    outlook = situation.outlook
+    outlook, attempts = situation.outlook, situation.attempts
     if outlook is None:
         return decision
     on_demand = _on_demand_rung(rungs)
     if decision.action is Action.START and decision.rung is not None:
-        if decision.rung.purchase is PurchaseOption.ON_DEMAND or not outlook.is_time_for_on_demand:
+        was_stopped = bool(attempts) and attempts[-1].ending is Ending.STOPPED_FOR_DEADLINE
+        is_due = was_stopped or outlook.is_time_for_on_demand
+        if decision.rung.purchase is PurchaseOption.ON_DEMAND or not is_due:
             return decision
-        why = (
-            f"{_what_happened(situation.attempts[-1])}; {outlook.reason}"
-            if situation.attempts
-            else outlook.reason
-        )
+        why = f"{_what_happened(attempts[-1])}; {outlook.reason}" if attempts else outlook.reason
         return _start(rungs, on_demand, f"{why}: on-demand now")
-    refusals = _refused_in_a_row(situation.attempts)
+    refusals = _refused_in_a_row(attempts)
     if decision.action is Action.GIVE_UP and 0 < refusals < ON_DEMAND_LAUNCHES:
         return _start(rungs, on_demand, f"{_because(situation)}: on-demand again")
     return decision

@@ -1,0 +1,261 @@
+"""The guard: whatever spot does, on-demand can still finish in time."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from spot_training.domain.deadline import (
+    Deadline,
+    DeadlineGuard,
+    Reserve,
+    Runtime,
+    deadline_from,
+    kept_by_visits,
+    runtime_from,
+)
+from spot_training.domain.errors import InvalidInput
+from spot_training.domain.lifecycle import JobSnapshot, SecondaryStatus, TrainingStatus, Transition
+from spot_training.domain.moves import SIMPLE_POLICIES, MovePolicy
+
+T0 = datetime(2026, 3, 1, tzinfo=UTC)
+HOUR = 3600
+STARTING, DOWNLOADING, TRAINING, INTERRUPTED = (
+    SecondaryStatus.STARTING,
+    SecondaryStatus.DOWNLOADING,
+    SecondaryStatus.TRAINING,
+    SecondaryStatus.INTERRUPTED,
+)
+
+
+def at(seconds: float) -> datetime:
+    return T0 + timedelta(seconds=seconds)
+
+
+def deadline_in(seconds: float, *, mean: float = 2 * HOUR, high: float = 3 * HOUR, **fields: Any) -> Deadline:
+    runtime = Runtime(mean_seconds=mean, high_seconds=high, checkpoint_every_seconds=600)
+    return Deadline(at=at(seconds), submitted_at=T0, runtime=runtime, **fields)
+
+
+def job(*visits: tuple[SecondaryStatus, float], **fields: Any) -> JobSnapshot:
+    """A spot job by its visits, each with the second at which it began."""
+    ends = [began for _, began in visits[1:]] + [None]
+    transitions = tuple(
+        Transition(status=status, started_at=at(began), ended_at=None if end is None else at(end))
+        for (status, began), end in zip(visits, ends, strict=True)
+    )
+    started = next((t.started_at for t in transitions if t.status is DOWNLOADING), None)
+    return JobSnapshot(
+        name="job",
+        arn="arn:job",
+        status=TrainingStatus.IN_PROGRESS,
+        secondary_status=visits[-1][0],
+        created_at=T0,
+        last_modified_at=transitions[-1].started_at,
+        training_started_at=started,
+        is_spot=True,
+        checkpoint_uri="s3://b/c",
+        transitions=transitions,
+        **fields,
+    )
+
+
+def test_waiting_ends_when_the_reserve_would_be_touched() -> None:
+    deadline = deadline_in(10 * HOUR)
+    outlook = DeadlineGuard(deadline=deadline).outlook(at(HOUR), job((STARTING, 0)))
+    assert outlook.on_demand_at is not None
+    latest = deadline.latest_on_demand_start(0)
+    assert outlook.latest_on_demand_start == latest
+    assert abs((outlook.on_demand_at - latest).total_seconds()) <= 60
+    assert "of slack left, on-demand must start by" in str(outlook)
+
+
+def test_training_with_checkpoints_goes_on_as_long_as_there_is_slack() -> None:
+    guard = DeadlineGuard(deadline=deadline_in(10 * HOUR))
+    running = job((STARTING, 0), (DOWNLOADING, 300), (TRAINING, 600))
+    assert guard.outlook(at(2 * HOUR), running).on_demand_in_seconds is None
+
+
+def test_training_just_begun_with_little_slack_may_not_outlast_it_before_its_first_checkpoint() -> None:
+    deadline = deadline_in(10 * HOUR)
+    began = (deadline.latest_on_demand_start(0) - T0).total_seconds() - 300
+    running = job((STARTING, 0), (DOWNLOADING, began - 60), (TRAINING, began))
+    outlook = DeadlineGuard(deadline=deadline).outlook(at(began), running)
+    assert outlook.on_demand_in_seconds == pytest.approx(300, abs=1)
+
+
+def test_training_without_checkpoints_has_to_be_left_in_time() -> None:
+    guard = DeadlineGuard(deadline=deadline_in(10 * HOUR), has_checkpoints=False)
+    running = job((STARTING, 0), (DOWNLOADING, 300), (TRAINING, 600))
+    outlook = guard.outlook(at(2 * HOUR), running)
+    assert outlook.latest_on_demand_start == guard.deadline.latest_on_demand_start(0)
+    assert outlook.on_demand_in_seconds is not None
+
+
+def test_a_run_that_takes_longer_than_anybody_said_is_left_alone() -> None:
+    guard = DeadlineGuard(deadline=deadline_in(6 * HOUR))
+    running = job((STARTING, 0), (DOWNLOADING, 300), (TRAINING, 600))
+    assert guard.outlook(at(5.9 * HOUR), running).on_demand_in_seconds is None  # 3 h were the most expected
+
+
+def test_work_kept_by_earlier_attempts_moves_the_latest_start() -> None:
+    deadline = deadline_in(10 * HOUR)
+    earlier, later = deadline.latest_on_demand_start(0), deadline.latest_on_demand_start(HOUR)
+    assert later - earlier == timedelta(hours=1)
+
+
+def test_a_policy_may_want_on_demand_before_the_guard_must() -> None:
+    deadline = deadline_in(10 * HOUR)
+    waiting = job((STARTING, 0))
+    moments = {
+        name: DeadlineGuard(deadline=deadline, policy=SIMPLE_POLICIES[name]())
+        .outlook(at(60), waiting)
+        .on_demand_in_seconds
+        for name in ("greedy", "rule", "uniform_progress")
+    }
+    assert moments["uniform_progress"] < moments["rule"] < moments["greedy"]
+
+
+def test_an_ordinary_start_is_not_taken_for_want_of_capacity() -> None:
+    deadline = deadline_in(10 * HOUR)
+    guard = DeadlineGuard(deadline=deadline, policy=SIMPLE_POLICIES["uniform_progress"]())
+    assert guard.outlook(at(10), job((STARTING, 0))).on_demand_in_seconds == pytest.approx(290, abs=1)
+
+
+def test_a_deadline_that_is_late_from_the_start_means_on_demand_now() -> None:
+    guard = DeadlineGuard(deadline=deadline_in(60, is_late=True))
+    assert guard.outlook(T0).is_time_for_on_demand
+
+
+def test_a_deadline_survives_json() -> None:
+    deadline = deadline_in(10 * HOUR, reserve=Reserve(extra_seconds=5))
+    assert Deadline.from_json(deadline.to_json()) == deadline
+
+
+# --- whatever the market does ---------------------------------------------------------------------------
+
+STEP = 30
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    spells=st.lists(st.integers(1, 8 * HOUR), min_size=1, max_size=40),
+    starts_with_spot=st.booleans(),
+    work=st.integers(600, 6 * HOUR),
+    room=st.integers(0, 12 * HOUR),
+    checkpoint_every=st.integers(30, 600),
+    has_checkpoints=st.booleans(),
+    policy=st.sampled_from([SIMPLE_POLICIES[n]() for n in ("greedy", "rule", "widen")]),
+)
+def test_on_demand_always_finishes_in_time_even_if_everything_goes_wrong(
+    spells: list[int],
+    starts_with_spot: bool,
+    work: int,
+    room: int,
+    checkpoint_every: int,
+    has_checkpoints: bool,
+    policy: MovePolicy,
+) -> None:
+    """Capacity comes and goes; stopping, noticing, a refusal and the launch take all they may."""
+    reserve = Reserve()
+    need = work + reserve.launch_high_seconds + reserve.besides_launch_seconds
+    deadline = deadline_in(need + room + STEP, mean=work * 0.8, high=work, reserve=reserve)
+    guard = DeadlineGuard(deadline=deadline, has_checkpoints=has_checkpoints, policy=policy)
+    finish = _walk(guard, spells, starts_with_spot, work, checkpoint_every)
+    assert finish <= deadline.at
+
+
+def _walk(
+    guard: DeadlineGuard, spells: list[int], starts_with_spot: bool, work: int, checkpoint_every: int
+) -> datetime:
+    """When the training is over: on spot if it gets there, else on demand from what is really saved."""
+    visits: list[tuple[SecondaryStatus, float]] = [(STARTING, 0)]
+    saved, done, now = 0.0, 0.0, 0.0
+    has_spot, left = starts_with_spot, float(spells[0])
+    following = iter(spells[1:])
+    while True:
+        outlook = guard.outlook(at(now), job(*visits))
+        if outlook.on_demand_in_seconds is not None and outlook.on_demand_in_seconds <= STEP:
+            reserve = guard.deadline.reserve
+            start = (
+                now
+                + outlook.on_demand_in_seconds
+                + reserve.besides_launch_seconds
+                + reserve.launch_high_seconds
+            )
+            return at(start + work - (saved if guard.has_checkpoints else 0))
+        status = visits[-1][0]
+        if has_spot and status in {STARTING, INTERRUPTED}:
+            visits.append((DOWNLOADING, now))
+        elif has_spot and status is DOWNLOADING and now - visits[-1][1] >= 120:
+            visits.append((TRAINING, now))
+            done = saved if guard.has_checkpoints else 0.0
+        elif status is TRAINING:
+            done += STEP
+            saved = max(saved, done - done % checkpoint_every)
+            if done >= work:
+                return at(now)
+        if not has_spot and visits[-1][0] in {DOWNLOADING, TRAINING}:
+            visits.append((INTERRUPTED, now))
+        now += STEP
+        left -= STEP
+        if left <= 0:
+            has_spot, left = not has_spot, float(next(following, 100 * HOUR))
+
+
+# --- what users write -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("said", "meant"),
+    [
+        ("2026-03-02T06:00:00Z", datetime(2026, 3, 2, 6, tzinfo=UTC)),
+        ("2026-03-02 07:00:00+01:00", datetime(2026, 3, 2, 6, tzinfo=UTC)),
+        ("12h", at(12 * HOUR)),
+        (timedelta(hours=12), at(12 * HOUR)),
+        (7200, at(2 * HOUR)),
+        (datetime(2026, 3, 2, 6, tzinfo=UTC), datetime(2026, 3, 2, 6, tzinfo=UTC)),
+    ],
+)
+def test_a_deadline_is_a_time_with_a_zone_or_a_duration(said: object, meant: datetime) -> None:
+    assert deadline_from(said, run_started_at=T0) == meant
+
+
+@pytest.mark.parametrize(
+    "said", ["2026-03-02T06:00:00", "monday", "-3h", 0, -1, [], {}, "2026-13-01T00:00:00Z"]
+)
+def test_a_deadline_that_is_none_is_refused(said: object) -> None:
+    with pytest.raises(InvalidInput, match="deadline is"):
+        deadline_from(said, run_started_at=T0)
+
+
+@pytest.mark.parametrize(
+    ("said", "mean", "high"),
+    [("4h", 4, 4), (7200, 2, 2), ({"mean": "3h", "high": "4h"}, 3, 4), ({"high": "4h"}, 4, 4)],
+)
+def test_an_expected_runtime_is_one_value_or_two(said: object, mean: int, high: int) -> None:
+    runtime = runtime_from(said)
+    assert runtime is not None
+    assert (runtime.mean_seconds, runtime.high_seconds) == (mean * HOUR, high * HOUR)
+
+
+@pytest.mark.parametrize(
+    "said", ["soon", 0, {"mean": "5h", "high": "4h"}, {"median": "4h"}, {"checkpoint_every": "5m"}, [4]]
+)
+def test_an_expected_runtime_that_is_none_is_refused(said: object) -> None:
+    with pytest.raises(InvalidInput, match="expected_runtime"):
+        runtime_from(said)
+
+
+def test_nothing_said_of_the_runtime_means_it_is_learned() -> None:
+    assert runtime_from(None) is runtime_from("") is None
+
+
+def test_only_what_a_checkpoint_may_hold_is_counted_as_kept() -> None:
+    visits = job((STARTING, 0), (TRAINING, 100), (INTERRUPTED, 2100), (TRAINING, 3000)).transitions
+    assert kept_by_visits(visits, at(3300), 600) == 1400
+    assert kept_by_visits(visits, at(4000), 600) == 1400 + 400
