@@ -92,6 +92,10 @@ class AwsAccess:
 
         return PriceList(self._client("pricing", region_name=home_of(region)))
 
+    def s3(self) -> BaseClient:
+        """For the ledger's files on S3."""
+        return self._client("s3")
+
     def _client(self, service: str, *, region_name: str | None = None) -> BaseClient:
         from airflow.providers.amazon.aws.hooks.base_aws import AwsBaseHook
 

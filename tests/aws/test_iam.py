@@ -14,6 +14,9 @@ ROOT = Path(__file__).resolve().parents[2]
 AWS = ROOT / "plugins" / "spot_training" / "aws"
 #: boto3 client -> the module that holds the calls, and IAM's prefix.
 SERVICES = {"sagemaker": AWS / "jobs.py", "logs": AWS / "logs.py", "pricing": AWS / "prices.py"}
+LEDGER = ROOT / "plugins" / "spot_training" / "ledger" / "s3.py"
+#: S3's calls whose permission has another name.
+S3_NAMES = {"s3:ListObjectsV2": "s3:ListBucket", "s3:HeadObject": "s3:GetObject"}
 #: What IAM asks for beside the call itself.
 IMPLIED = {"iam:PassRole", "sagemaker:AddTags"}
 
@@ -44,9 +47,14 @@ def test_the_callers_policy_allows_what_the_code_calls_and_nothing_else() -> Non
     assert _actions(ROOT / "docs" / "iam" / "caller-policy.json") == made | IMPLIED
 
 
+def test_the_policy_for_a_ledger_on_s3_allows_what_its_files_need_and_nothing_else() -> None:
+    made = {S3_NAMES.get(call, call) for call in _calls("s3", LEDGER)}
+    assert _actions(ROOT / "docs" / "iam" / "ledger-policy.json") == made
+
+
 def test_no_other_module_of_the_product_calls_aws() -> None:
     for path in (ROOT / "plugins").rglob("*.py"):
-        if path not in SERVICES.values():
+        if path not in {*SERVICES.values(), LEDGER}:
             assert "_client." not in path.read_text().replace("self._client(", ""), path
 
 

@@ -68,7 +68,11 @@ class Manifest:
         return cls(number=number, files=tuple(MergedFile(**file) for file in data["files"]))
 
     def publish(self, ledger: Ledger, *, made_at: datetime) -> bool:
-        """Make this the list that counts. False when there is one of that number already."""
+        """Make this the list that counts. False when somebody else's of that number does.
+
+        A retried request whose first answer was lost finds our own list there: then it is published.
+        """
         files = [{"path": file.path, "rows": file.rows} for file in self.files]
         content = json.dumps({"files": files, "made_at": made_at.isoformat()}).encode()
-        return ledger.create(ledger.path(MANIFESTS, f"{self.number:0{_DIGITS}}.json"), content)
+        name = f"{self.number:0{_DIGITS}}.json"
+        return ledger.create(ledger.path(MANIFESTS, name), content) or self.read(ledger, name) == self

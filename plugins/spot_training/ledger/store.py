@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
     from .compaction import Compaction
     from .reader import LedgerReader
+    from .s3 import S3Files
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +69,7 @@ class FreshName:
 class Ledger:
     """The records of all trainings, below one root on one file system."""
 
-    def __init__(self, fs: AbstractFileSystem, root: str) -> None:
+    def __init__(self, fs: AbstractFileSystem | S3Files, root: str) -> None:
         self.fs: Any = fs
         self.root = root.rstrip("/")
 
@@ -85,6 +86,12 @@ class Ledger:
             from fsspec.implementations.local import LocalFileSystem
 
             return cls(LocalFileSystem(), str(Path(text).expanduser().absolute()))
+        if text.startswith("s3://"):
+            from .s3 import S3Files
+
+            parts = urlsplit(text)
+            connection, _, bucket = parts.netloc.rpartition("@")
+            return cls(S3Files(_s3_client(connection or None)), bucket + parts.path)
         from airflow.sdk import ObjectStoragePath
 
         path = ObjectStoragePath(text)
@@ -243,11 +250,23 @@ def _configured(url: str) -> Ledger:
     return Ledger.at(url)
 
 
+def _s3_client(connection: str | None) -> Any:
+    """By an Airflow connection, or by boto3's own chain, which needs no Airflow."""
+    if connection:
+        from spot_training.hooks import AwsAccess
+
+        return AwsAccess(aws_conn_id=connection).s3()
+    import boto3
+    from botocore.config import Config
+
+    return boto3.client("s3", config=Config(retries={"mode": "standard"}))
+
+
 def _line(data: dict[str, Any]) -> bytes:
     return json.dumps(data, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
 
 
-def _is_local(fs: AbstractFileSystem) -> bool:
+def _is_local(fs: AbstractFileSystem | S3Files) -> bool:
     return "file" in ((fs.protocol,) if isinstance(fs.protocol, str) else fs.protocol)
 
 
