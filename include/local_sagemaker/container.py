@@ -244,13 +244,15 @@ class ScriptWork:
         for name in ("tmp", "opt", "home"):
             (host.folder / name).mkdir()
         write_config(self._job, host, self._hosts, visible_base=self._visible_base(host))
-        for channel in self._job.request.get("InputDataConfig") or ():
+        for channel in channels_of(self._job, host):
+            sharers = [each for each in self._hosts if channel in channels_of(self._job, each)]
             copy_channel(
                 self._shop.objects,
                 channel,
                 host.base / "input" / "data" / channel["ChannelName"],
-                host_index=host.index,
-                host_count=len(self._hosts),
+                mode=input_mode(self._job, channel),
+                host_index=sharers.index(host),
+                host_count=len(sharers),
                 should_go_on=lambda: not self._terminate.is_set(),
             )
         if self._job.checkpoint_uri is not None:
@@ -411,24 +413,23 @@ class ScriptWork:
     # --- Uploading ---
 
     def _upload(self) -> Callable[[], None]:
-        first = self._hosts[0]
         try:
-            self._upload_model(first.base / "model")
-            output = first.base / "output" / "data"
-            if any(output.iterdir()):
-                self._put(f"{self._job.output_uri}/output.tar.gz", pack(output))
+            self._upload_model(*(host.base / "model" for host in self._hosts))
+            outputs = [host.base / "output" / "data" for host in self._hosts]
+            if any(any(output.iterdir()) for output in outputs):
+                self._put(f"{self._job.output_uri}/output.tar.gz", pack(*outputs))
         except NoSuchBucketError as exc:
             reason = f"ClientError: Artifact upload failed: {exc}."
             return lambda: self._site.uploaded(reason)
         return self._site.uploaded
 
-    def _upload_model(self, folder: Path) -> None:
+    def _upload_model(self, *folders: Path) -> None:
         if not self._job.is_uncompressed_output:
-            self._put(self._job.model_uri, pack(folder))
+            self._put(self._job.model_uri, pack(*folders))
             return
-        for path in sorted(folder.rglob("*")):
+        for name, path in merged(*folders).items():
             if path.is_file() and not path.is_symlink():
-                self._put(f"{self._job.model_uri}{path.relative_to(folder).as_posix()}", path.read_bytes())
+                self._put(f"{self._job.model_uri}{name}", path.read_bytes())
 
     def _put(self, uri: str, content: bytes) -> None:
         self._shop.objects.write(*split_uri(uri), content)
@@ -496,8 +497,7 @@ def write_config(
             "network_interface_name": "eth0",
         },
         "inputdataconfig": {
-            channel["ChannelName"]: channel_config(job, channel)
-            for channel in job.request.get("InputDataConfig") or ()
+            channel["ChannelName"]: channel_config(job, channel) for channel in channels_of(job, host)
         },
     }
     if job.checkpoint_uri is not None:
@@ -506,11 +506,25 @@ def write_config(
         (host.base / "input" / "config" / f"{name}.json").write_text(json.dumps(content), encoding="utf-8")
 
 
+def channels_of(job: TrainingJob, host: Host) -> list[dict[str, Any]]:
+    """The channels an instance gets: all, but those that are for other instance groups."""
+    channels = job.request.get("InputDataConfig") or ()
+    return [channel for channel in channels if host.group in (_groups_of(channel) or {host.group})]
+
+
+def _groups_of(channel: dict[str, Any]) -> set[str]:
+    return set((channel["DataSource"].get("S3DataSource") or {}).get("InstanceGroupNames") or ())
+
+
+def input_mode(job: TrainingJob, channel: dict[str, Any]) -> str:
+    """A channel's own mode, or that of the algorithm."""
+    return str(channel.get("InputMode") or job.request["AlgorithmSpecification"]["TrainingInputMode"])
+
+
 def channel_config(job: TrainingJob, channel: dict[str, Any]) -> dict[str, str]:
     source = channel["DataSource"].get("S3DataSource") or {}
     config = {
-        "TrainingInputMode": channel.get("InputMode")
-        or job.request["AlgorithmSpecification"]["TrainingInputMode"],
+        "TrainingInputMode": input_mode(job, channel),
         "S3DistributionType": source.get("S3DataDistributionType") or "FullyReplicated",
         "RecordWrapperType": channel.get("RecordWrapperType") or "None",
     }
@@ -548,13 +562,19 @@ def container_environment(
     return environment | dict(job.environment)
 
 
-def pack(folder: Path) -> bytes:
-    """A folder's content as tar.gz, the names relative to it."""
+def pack(*folders: Path) -> bytes:
+    """The content of folders as one tar.gz, the names relative to them."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w:gz", compresslevel=6) as archive:
-        for path in sorted(folder.iterdir()):
-            archive.add(path, arcname=path.name)
+        for name, path in merged(*folders).items():
+            archive.add(path, arcname=name, recursive=False)
     return buffer.getvalue()
+
+
+def merged(*folders: Path) -> dict[str, Path]:
+    """Everything in the folders by its name; of two of one name the one in the first folder counts."""
+    found = {p.relative_to(root).as_posix(): p for root in reversed(folders) for p in root.rglob("*")}
+    return dict(sorted(found.items()))
 
 
 def _copy_lines(process: subprocess.Popen[str], write: Callable[[str], None]) -> None:

@@ -19,6 +19,7 @@ import threading
 import time
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from spot_training.domain.lifecycle import HOLDING_STATUSES, SecondaryStatus, TrainingStatus
@@ -100,7 +101,8 @@ class _Run:
     stretch: int = 0
     work: Work | None = None
     is_launching: bool = False
-    instance_type: str | None = None
+    #: What it runs on, or ran on last; several with instance groups.
+    instance_types: tuple[str, ...] = ()
     price_ratio: float = 1.0
     checkpoints: int = 0
     awaited: set[str] = field(default_factory=set)
@@ -176,12 +178,12 @@ class Engine:
             name = str(request["TrainingJobName"])
             rules.check_name_is_free(self.store.get(name))
             job = TrainingJob(name=name, request=request, created_at=now, last_modified_at=now)
-            rules.check_quota(job, self.market.rule(job.instance_type), lambda: self._instances_in_use(job))
+            rules.check_quota(job, self.market.rule, lambda each: self._instances_in_use(each, job.is_spot))
             run = self._runs[name] = _Run(name=name, is_spot=job.is_spot)
             self.store.tags(job.arn).update(tags)
             self._save(job.entered(S.STARTING, now, STARTING))
             if job.is_spot:
-                for instance_type in job.candidate_types:
+                for instance_type in _all_types(job):
                     self.market.note_spot_request(instance_type, now)
                 wait = float(job.max_wait_seconds or 0) + self._rule(job).enforcement_lag_seconds
                 self._push(now + timedelta(seconds=wait), lambda: self._enforce_max_wait(run), run)
@@ -347,17 +349,17 @@ class Engine:
     # --- the parts of a job's life ---
 
     def _seek_capacity(self, run: _Run) -> None:
-        """Launch on the first type that has capacity, or wait for one."""
+        """Launch on the first choice that has capacity, or wait for one."""
         job = self._job(run)
-        for instance_type in job.candidate_types:
-            if self._is_available(run, instance_type):
-                self._launch(run, instance_type)
+        for instance_types in job.choices:
+            if all(self._is_available(run, each) for each in instance_types):
+                self._launch(run, instance_types)
                 return
         if not run.is_spot:
             self._wait_on_demand(run)
         else:
             self._save(job.saying(NO_SPOT, self._now))
-        for instance_type in job.candidate_types:
+        for instance_type in _all_types(job):
             self._waiting.setdefault(instance_type, {})[run.name] = run
             self._watch_market(instance_type, run.is_spot)
 
@@ -376,27 +378,29 @@ class Engine:
         if rule.shortage is Shortage.FAIL:
             self._after(run, rule.fail_after_seconds, lambda: self._fail(run, NO_CAPACITY_FAILURE))
 
-    def _launch(self, run: _Run, instance_type: str) -> None:
+    def _launch(self, run: _Run, instance_types: tuple[str, ...]) -> None:
         self._unwait(run)
         run.is_launching = True
-        run.instance_type = instance_type
+        run.instance_types = instance_types
         run.phase += 1
         self._save(self._job(run).saying(PREPARING, self._now))
-        self._watch_market(instance_type, run.is_spot)
-        self._after(run, self.market.rule(instance_type).launch_seconds, lambda: self._launched(run))
+        for instance_type in instance_types:
+            self._watch_market(instance_type, run.is_spot)
+        seconds = max(self.market.rule(each).launch_seconds for each in instance_types)
+        self._after(run, seconds, lambda: self._launched(run))
 
     def _launched(self, run: _Run) -> None:
-        assert run.instance_type is not None  # noqa: S101
-        instance_type = run.instance_type
+        first = run.instance_types[0]
         run.is_launching = False
         run.checkpoints = 0
         run.stretch += 1
         run.price_ratio = 1.0
         if run.is_spot:
-            self.market.note_spot_start(instance_type, run.name)
-            run.price_ratio = self.market.price_ratio(instance_type, self._now)
+            for instance_type in run.instance_types:
+                self.market.note_spot_start(instance_type, run.name)
+            run.price_ratio = self.market.price_ratio(first, self._now)
         job = self._job(run)
-        selected = instance_type if job.resources.get("InstancePreferences") else None
+        selected = first if job.resources.get("InstancePreferences") else None
         self._save(replace(job, started_at=job.started_at or self._now, selected_type=selected))
         self._enter(run, S.DOWNLOADING, DOWNLOADING)
         self._limit_runtime(run)
@@ -416,21 +420,22 @@ class Engine:
     def _train(self, run: _Run) -> None:
         assert run.work is not None  # noqa: S101
         self._enter(run, S.TRAINING, TRAINING)
-        if run.is_spot and run.instance_type:
-            for index, interruption in self.market.interruptions_for(run.instance_type, run.name):
-                if interruption.after_seconds is not None:
-                    self._after(run, interruption.after_seconds, self._interruption(run, index))
-        if run.instance_type:
-            for index, seconds in self.market.internal_errors_for(run.instance_type, run.name):
-                self._after(run, seconds, self._internal_error(run, index))
+        for instance_type in run.instance_types:
+            self._script_troubles(run, instance_type)
         run.work.start()
 
-    def _internal_error(self, run: _Run, index: int) -> Callable[[], None]:
-        return lambda: self._break_down(run, index)
+    def _script_troubles(self, run: _Run, instance_type: str) -> None:
+        """See to it that what the market file has in store for the job in this stretch happens."""
+        if run.is_spot:
+            for index, interruption in self.market.interruptions_for(instance_type, run.name):
+                if interruption.after_seconds is not None:
+                    fire = partial(self._fire_interruption, run, instance_type, index)
+                    self._after(run, interruption.after_seconds, fire)
+        for index, seconds in self.market.internal_errors_for(instance_type, run.name):
+            self._after(run, seconds, partial(self._break_down, run, instance_type, index))
 
-    def _break_down(self, run: _Run, index: int) -> None:
+    def _break_down(self, run: _Run, instance_type: str, index: int) -> None:
         """An internal error of AWS: instances and processes are gone; the RetryStrategy says what then."""
-        instance_type = run.instance_type or ""
         if index not in dict(self.market.internal_errors_for(instance_type, run.name)):
             return
         self.market.note_internal_error(instance_type, index, run.name)
@@ -447,12 +452,8 @@ class Engine:
         run.ending_message = MAX_PENDING_EXCEEDED
         self._stop(run, S.STOPPED)
 
-    def _interruption(self, run: _Run, index: int) -> Callable[[], None]:
-        return lambda: self._fire_interruption(run, index)
-
-    def _fire_interruption(self, run: _Run, index: int) -> None:
+    def _fire_interruption(self, run: _Run, instance_type: str, index: int) -> None:
         """A scripted interruption is due: it happens unless another job had it first."""
-        instance_type = run.instance_type or ""
         if index not in dict(self.market.interruptions_for(instance_type, run.name)):
             return
         interruption = self.market.fire(instance_type, index, run.name)
@@ -558,11 +559,12 @@ class Engine:
             run.checkpoints += 1
             if not run.is_spot or self._job(run).secondary_status is not S.TRAINING:
                 return
-            for index, interruption in self.market.interruptions_for(run.instance_type or "", run.name):
-                wanted = interruption.after_checkpoints
-                if wanted is not None and run.checkpoints >= wanted:
-                    self._fire_interruption(run, index)
-                    return
+            for instance_type in run.instance_types:
+                for index, interruption in self.market.interruptions_for(instance_type, run.name):
+                    wanted = interruption.after_checkpoints
+                    if wanted is not None and run.checkpoints >= wanted:
+                        self._fire_interruption(run, instance_type, index)
+                        return
 
     def _await(self, run: _Run, what: set[str], then: Callable[[], None]) -> None:
         run.awaited = what
@@ -606,13 +608,13 @@ class Engine:
             run
             for run in list(self._runs.values())
             if run.is_spot == is_spot
-            and (run.instance_type == instance_type or run.name in self._waiting.get(instance_type, {}))
+            and (instance_type in run.instance_types or run.name in self._waiting.get(instance_type, {}))
         ]
         for run in concerned:
             available = self._is_available(run, instance_type)
             if available and run.name in self._waiting.get(instance_type, {}):
                 self._seek_capacity(run)
-            elif not available and run.instance_type == instance_type:
+            elif not available and instance_type in run.instance_types:
                 self._lose_capacity(run)
         if concerned:
             self._watch_market(instance_type, is_spot)
@@ -629,12 +631,10 @@ class Engine:
         for waiting in self._waiting.values():
             waiting.pop(run.name, None)
 
-    def _instances_in_use(self, job: TrainingJob) -> int:
-        """Instances of jobs alive of the same kind and type; queued jobs count too."""
-        others = (self.store.get(run.name) for run in self._runs.values() if run.is_spot == job.is_spot)
-        return sum(
-            other.instance_count for other in others if other and other.instance_type == job.instance_type
-        )
+    def _instances_in_use(self, instance_type: str, is_spot: bool) -> int:
+        """Instances of the type that jobs alive of the same kind have; queued jobs count too."""
+        others = (self.store.get(run.name) for run in self._runs.values() if run.is_spot == is_spot)
+        return sum(other.instances.get(instance_type, 0) for other in others if other)
 
     # --- small things ---
 
@@ -672,6 +672,11 @@ class Engine:
         if before is None or (before.status, before.transitions) != (job.status, job.transitions):
             for listener in self._listeners:
                 listener(job)
+
+
+def _all_types(job: TrainingJob) -> list[str]:
+    """Every instance type the job may run on, each once."""
+    return list(dict.fromkeys(itertools.chain(*job.choices)))
 
 
 class _StretchSite:

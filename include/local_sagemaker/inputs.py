@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+_MODES = ("File", "FastFile")
+
+
 class InputError(ValueError):
     """A channel that cannot be provided; the text is the FailureReason."""
 
@@ -21,6 +24,7 @@ def copy_channel(
     channel: Mapping[str, Any],
     folder: Path,
     *,
+    mode: str = "File",
     host_index: int = 0,
     host_count: int = 1,
     should_go_on: Callable[[], bool] = lambda: True,
@@ -29,6 +33,11 @@ def copy_channel(
     source = channel["DataSource"].get("S3DataSource")
     if source is None:
         raise InputError("ClientError: The local SageMaker reads channels from S3DataSource only.")
+    if mode not in _MODES:
+        raise InputError(
+            f"ClientError: The channel {channel['ChannelName']} has the input mode {mode}: the local "
+            f"SageMaker knows {' and '.join(_MODES)}."
+        )
     folder.mkdir(parents=True, exist_ok=True)
     root = folder.resolve()
     found = sorted(set(_objects_of(objects, source)))

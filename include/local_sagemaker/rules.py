@@ -43,6 +43,7 @@ def check_create(request: Mapping[str, Any]) -> None:
     for rule in (
         _check_algorithm,
         _check_resources,
+        _check_channels,
         _check_runtime,
         _check_wait,
         _check_spot_exclusions,
@@ -73,8 +74,29 @@ def _check_resources(request: Mapping[str, Any]) -> None:
         for other in ("InstanceType", "InstanceGroups", "InstancePlacementConfig"):
             if resources.get(other):
                 raise ValidationError(f"InstancePreferences is mutually exclusive with {other}.")  # ours
+    if resources.get("InstanceGroups"):
+        for other in ("InstanceType", "InstanceCount"):
+            if resources.get(other):
+                raise ValidationError(f"InstanceGroups is mutually exclusive with {other}.")  # ours
     if "SelectedInstanceType" in resources or "SelectedInstanceCount" in resources:
         raise ValidationError("SelectedInstanceType and SelectedInstanceCount are read-only.")  # ours
+
+
+def _check_channels(request: Mapping[str, Any]) -> None:
+    """Every channel has a name of its own and goes to instance groups that there are."""
+    groups = (request.get("ResourceConfig") or {}).get("InstanceGroups") or ()
+    known = [group["InstanceGroupName"] for group in groups]
+    seen: set[str] = set()
+    for channel in request.get("InputDataConfig") or ():
+        name = channel["ChannelName"]
+        if name in seen:
+            raise ValidationError(f"The ChannelName {name} is there twice in InputDataConfig.")  # ours
+        seen.add(name)
+        for group in (channel["DataSource"].get("S3DataSource") or {}).get("InstanceGroupNames") or ():
+            if group not in known:
+                raise ValidationError(  # ours
+                    f"The channel {name} is for the instance group {group}, which is not in ResourceConfig."
+                )
 
 
 def _check_runtime(request: Mapping[str, Any]) -> None:
@@ -139,21 +161,25 @@ def check_name_is_free(existing: TrainingJob | None) -> None:
         )
 
 
-def check_quota(job: TrainingJob, rule: TypeRule, count_in_use: Callable[[], int]) -> None:
+def check_quota(
+    job: TrainingJob, rule_of: Callable[[str], TypeRule], count_in_use: Callable[[str], int]
+) -> None:
     """Refuse a job that the market file's quota does not hold: AWS queues nothing."""
-    quota = rule.spot_quota if job.is_spot else rule.on_demand_quota
-    if quota is None:
-        return
-    instances_in_use = count_in_use()
-    if instances_in_use + job.instance_count <= quota:
-        return
-    usage = "spot training job usage" if job.is_spot else "training job usage"
-    raise ResourceLimitExceededError(
-        f"The account-level service limit '{job.instance_type} for {usage}' is {quota} Instances, with "
-        f"current utilization of {instances_in_use} Instances and a request delta of {job.instance_count} "
-        "Instances. Please use AWS Service Quotas to request an increase for this quota. If AWS Service "
-        "Quotas is not available, contact AWS support to request an increase for this quota."
-    )
+    for instance_type, wanted in job.instances.items():
+        rule = rule_of(instance_type)
+        quota = rule.spot_quota if job.is_spot else rule.on_demand_quota
+        if quota is None:
+            continue
+        in_use = count_in_use(instance_type)
+        if in_use + wanted <= quota:
+            continue
+        usage = "spot training job usage" if job.is_spot else "training job usage"
+        raise ResourceLimitExceededError(
+            f"The account-level service limit '{instance_type} for {usage}' is {quota} Instances, with "
+            f"current utilization of {in_use} Instances and a request delta of {wanted} "
+            "Instances. Please use AWS Service Quotas to request an increase for this quota. If AWS Service "
+            "Quotas is not available, contact AWS support to request an increase for this quota."
+        )
 
 
 def check_stoppable(job: TrainingJob | None) -> TrainingJob:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bisect
 import math
+from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -84,29 +85,38 @@ class TrainingJob:
         return self.request.get("ResourceConfig") or {}
 
     @property
-    def candidate_types(self) -> tuple[str, ...]:
-        """The instance types the job may run on, the best first."""
+    def choices(self) -> tuple[tuple[str, ...], ...]:
+        """What the job may run on, the best first: instance types that must all have capacity."""
         preferred = self.resources.get("InstancePreferences") or ()
         groups = self.resources.get("InstanceGroups") or ()
         if preferred:
-            return tuple(p["InstanceType"] for p in preferred)
+            return tuple((p["InstanceType"],) for p in preferred)
         if groups:
-            return (groups[0]["InstanceType"],)
-        return (self.resources.get("InstanceType", "ml.m5.large"),)
+            return (tuple(dict.fromkeys(g["InstanceType"] for g in groups)),)
+        return ((self.resources.get("InstanceType", "ml.m5.large"),),)
 
     @property
     def instance_type(self) -> str:
-        return self.selected_type or self.candidate_types[0]
+        """The type, or that of the first instance group."""
+        return self.selected_type or self.choices[0][0]
+
+    @property
+    def instances(self) -> Mapping[str, int]:
+        """How many of which type."""
+        groups = self.resources.get("InstanceGroups") or ()
+        if groups:
+            counts = Counter[str]()
+            for group in groups:
+                counts[group["InstanceType"]] += int(group["InstanceCount"])
+            return counts
+        for preference in self.resources.get("InstancePreferences") or ():
+            if preference["InstanceType"] == self.instance_type and preference.get("InstanceCount"):
+                return {self.instance_type: int(preference["InstanceCount"])}
+        return {self.instance_type: max(1, int(self.resources.get("InstanceCount") or 1))}
 
     @property
     def instance_count(self) -> int:
-        groups = self.resources.get("InstanceGroups") or ()
-        if groups:
-            return max(1, sum(int(g["InstanceCount"]) for g in groups))
-        for preference in self.resources.get("InstancePreferences") or ():
-            if preference["InstanceType"] == self.instance_type and preference.get("InstanceCount"):
-                return int(preference["InstanceCount"])
-        return max(1, int(self.resources.get("InstanceCount") or 1))
+        return max(1, sum(self.instances.values()))
 
     @property
     def max_runtime_seconds(self) -> int:

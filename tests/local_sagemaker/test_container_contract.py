@@ -8,12 +8,19 @@ from typing import Any
 
 import pytest
 
-from include.local_sagemaker.container import checkpoint_folder, hosts_of, write_config
+from include.local_sagemaker.container import (
+    channel_config,
+    channels_of,
+    checkpoint_folder,
+    hosts_of,
+    pack,
+    write_config,
+)
 from include.local_sagemaker.images import ImagesFileError, UnmappedImageError, load_images
 from include.local_sagemaker.inputs import InputError, copy_channel, name_in_channel
 from include.local_sagemaker.store import TrainingJob
 
-from .support import START, DictObjects, request_for
+from .support import START, DictObjects, request_for, unpack
 
 SCRIPT = {"sagemaker_program": "train.py", "sagemaker_submit_directory": "s3://bucket/source.tar.gz"}
 
@@ -90,6 +97,23 @@ def test_a_key_that_would_leave_the_channel_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="does not fit into a folder"):
         copy_channel(objects, _channel("s3://bucket/data/"), tmp_path / "train")
     assert not (tmp_path.parent / "escaped").exists()
+
+
+def test_a_fast_file_channel_is_a_copy_and_a_pipe_is_refused(tmp_path: Path) -> None:
+    objects = DictObjects()
+    objects.write("bucket", "data/a", b"a")
+    copy_channel(objects, _channel("s3://bucket/data/"), tmp_path / "fast", mode="FastFile")
+    assert _copied(tmp_path / "fast") == {"a": b"a"}
+    with pytest.raises(InputError, match=r"train has the input mode Pipe: .* knows File and FastFile"):
+        copy_channel(objects, _channel("s3://bucket/data/"), tmp_path / "pipe", mode="Pipe")
+
+
+@pytest.mark.parametrize(("own", "expected"), [(None, "FastFile"), ("File", "File")])
+def test_a_channels_own_input_mode_comes_before_that_of_the_algorithm(own: str | None, expected: str) -> None:
+    algorithm = {"TrainingImage": "mine:1", "TrainingInputMode": "FastFile"}
+    channel = _channel("s3://bucket/data") | ({"InputMode": own} if own else {})
+    job = _job(AlgorithmSpecification=algorithm, InputDataConfig=[channel])
+    assert channel_config(job, channel)["TrainingInputMode"] == expected
 
 
 # --- images ---
@@ -206,6 +230,33 @@ def test_the_config_files_are_those_of_the_contract(tmp_path: Path) -> None:
             "network_interface_name": "eth0",
         },
     }
+
+
+def test_a_channel_can_be_for_some_instance_groups_only(tmp_path: Path) -> None:
+    groups = [
+        {"InstanceGroupName": "data", "InstanceType": "ml.c5.large", "InstanceCount": 1},
+        {"InstanceGroupName": "train", "InstanceType": "ml.m5.large", "InstanceCount": 1},
+    ]
+    channels = [
+        _channel("s3://bucket/raw", InstanceGroupNames=["data"]) | {"ChannelName": "raw"},
+        _channel("s3://bucket/all") | {"ChannelName": "all"},
+    ]
+    job = _job(ResourceConfig={"InstanceGroups": groups, "VolumeSizeInGB": 1}, InputDataConfig=channels)
+    got = [[channel["ChannelName"] for channel in channels_of(job, host)] for host in hosts_of(job, tmp_path)]
+    assert got == [["raw", "all"], ["all"]]
+
+
+# --- what is uploaded ---
+
+
+def test_an_archive_holds_what_all_instances_wrote_and_the_first_ones_file_of_two(tmp_path: Path) -> None:
+    for host, files in {"one": {"model": "1", "a/x": "1"}, "two": {"model": "2", "a/y": "2"}}.items():
+        for name, content in files.items():
+            path = tmp_path / host / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(content)
+    archive = pack(tmp_path / "one", tmp_path / "two")
+    assert unpack(archive) == {"model": b"1", "a/x": b"1", "a/y": b"2"}
 
 
 @pytest.mark.parametrize(

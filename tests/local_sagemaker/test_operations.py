@@ -100,6 +100,15 @@ def test_a_taken_name_is_refused(server: Server) -> None:
         client.create_training_job(**request_for())
 
 
+_GROUP = {"InstanceGroupName": "group", "InstanceType": "ml.m5.large", "InstanceCount": 1}
+_CHANNEL = {
+    "ChannelName": "train",
+    "DataSource": {
+        "S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": "s3://b/k", "InstanceGroupNames": ["group"]}
+    },
+}
+
+
 @pytest.mark.parametrize(
     ("overrides", "text"),
     [
@@ -137,6 +146,19 @@ def test_a_taken_name_is_refused(server: Server) -> None:
         (
             {"ResourceConfig": {"InstancePreferences": [{"InstanceType": "ml.m5.large"}]}},
             "InstancePreferences is mutually exclusive with EnableManagedSpotTraining",
+        ),
+        (
+            {"ResourceConfig": {"InstanceType": "ml.m5.large", "InstanceGroups": [_GROUP]}},
+            "InstanceGroups is mutually exclusive with InstanceType",
+        ),
+        (
+            {"ResourceConfig": {"InstanceGroups": [_GROUP]}, "InputDataConfig": [_CHANNEL, _CHANNEL]},
+            "The ChannelName train is there twice",
+        ),
+        (
+            {"ResourceConfig": {"InstanceGroups": [_GROUP | {"InstanceGroupName": "other"}]},
+             "InputDataConfig": [_CHANNEL]},
+            "The channel train is for the instance group group, which is not in ResourceConfig",
         ),
         ({"AlgorithmSpecification": {"TrainingInputMode": "File"}}, "either TrainingImage or AlgorithmName"),
         ({"ResourceConfig": None}, "ResourceConfig is required"),

@@ -263,6 +263,73 @@ def test_a_program_of_ones_own_hears_sigterm_before_it_is_killed(server: Server)
     assert server.get("s3://bucket/ck/last") == b"saved"
 
 
+def test_an_interruption_warns_every_instance_and_kills_those_that_do_not_heed_it(server: Server) -> None:
+    script = (
+        "import json, os, pathlib, signal, sys, time\n"
+        "folder = pathlib.Path(os.environ['SM_CHECKPOINT_DIR'])\n"
+        "me = json.loads((folder.parent / 'input/config/resourceconfig.json').read_text())['current_host']\n"
+        "if any(folder.glob('heard-*')): sys.exit(0)\n"
+        "def hear(*_):\n"
+        "    (folder / f'heard-{me}').touch()\n"
+        "    if me == 'algo-1': time.sleep(600)\n"
+        "signal.signal(signal.SIGTERM, hear)\n"
+        "print('listening', flush=True)\n"
+        "while True: time.sleep(600)\n"
+    )
+    algorithm = request_for()["AlgorithmSpecification"] | {
+        "ContainerEntrypoint": ["python", "-c", "import os; exec(os.environ['CODE'])"]
+    }
+    _create(
+        server,
+        "",
+        AlgorithmSpecification=algorithm,
+        Environment={"CODE": script},
+        ResourceConfig={"InstanceType": "ml.m5.xlarge", "InstanceCount": 2, "VolumeSizeInGB": 1},
+        CheckpointConfig=CHECKPOINTS,
+    )
+    server.wait_for_status("job", "Training")
+    wait_until(lambda: sum("listening" in lines for lines in server.log_of("job").values()) == 2)
+    processes = _children(server.pid)
+    # Two real seconds for the two minutes: the machine may be busy.
+    server.control("POST", "interrupt", {"training_job_name": "job", "notice_seconds": 1200})
+    job = server.wait_for_end("job")
+    assert job["TrainingJobStatus"] == "Completed", job.get("FailureReason")
+    assert _statuses(job).count("Interrupted") == 1
+    assert server.keys("ck/") == ["ck/heard-algo-1", "ck/heard-algo-2"]
+    wait_until(lambda: not any(process.is_running() for process in processes))
+    assert len(server.log_of("job")) == 4
+
+
+def test_instance_groups_get_their_channels_and_their_files_become_one_model(server: Server) -> None:
+    server.put("s3://bucket/data/raw/a.csv", b"1,2,3")
+    script = """
+import json, os, pathlib
+host, root = os.environ["SM_CURRENT_HOST"], pathlib.Path(os.environ["SM_MODEL_DIR"])
+(root / host).write_text(json.dumps([
+    os.environ["SM_CURRENT_INSTANCE_GROUP"], os.environ["SM_CURRENT_INSTANCE_TYPE"],
+    {path.name: sorted(os.listdir(path)) for path in (root.parent / "input" / "data").iterdir()},
+    json.loads(os.environ["SM_CHANNELS"]),
+]))
+pathlib.Path(os.environ["SM_OUTPUT_DATA_DIR"], host).touch()
+"""
+    source = {"S3DataType": "S3Prefix", "S3Uri": "s3://bucket/data/raw", "InstanceGroupNames": ["data"]}
+    channel = {"ChannelName": "raw", "InputMode": "FastFile", "DataSource": {"S3DataSource": source}}
+    groups = [
+        {"InstanceGroupName": "data", "InstanceType": "ml.c5.xlarge", "InstanceCount": 1},
+        {"InstanceGroupName": "train", "InstanceType": "ml.m5.large", "InstanceCount": 1},
+    ]
+    resources = {"InstanceGroups": groups, "VolumeSizeInGB": 1}
+    _create(server, script, ResourceConfig=resources, InputDataConfig=[channel])
+    job = server.wait_for_end("job")
+    assert job["TrainingJobStatus"] == "Completed", job.get("FailureReason")
+    model = unpack(server.get(job["ModelArtifacts"]["S3ModelArtifacts"]))
+    assert {name: json.loads(content) for name, content in model.items()} == {
+        "algo-1": ["data", "ml.c5.xlarge", {"raw": ["a.csv"]}, ["raw"]],
+        "algo-2": ["train", "ml.m5.large", {}, []],
+    }
+    assert unpack(server.get("s3://bucket/models/job/output/output.tar.gz")).keys() == {"algo-1", "algo-2"}
+
+
 def test_the_entrypoint_gets_the_containers_arguments(server: Server) -> None:
     script = (
         "import os, sys; open(os.path.join(os.environ['SM_CHECKPOINT_DIR'], 'said'), 'w').write(sys.argv[2])"
