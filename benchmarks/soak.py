@@ -16,6 +16,7 @@ import itertools
 import json
 import math
 import random
+import signal
 import statistics
 import sys
 import tempfile
@@ -179,8 +180,8 @@ class Soak:
             self.done["faults"] += count
 
     def look(self, *, replace: bool = True) -> None:
-        """Go through all jobs; another job takes the place of each that is over."""
-        expected = [*self.wanted, *self.over]
+        """Go through all jobs there are; another job takes the place of each that is over."""
+        expected = {*self.wanted, *self.over}
         now = datetime.fromisoformat(self.control("GET", "clock")["now"]).timestamp()
         params: dict[str, Any] = {"MaxResults": 100}
         listed: set[str] = set()
@@ -195,14 +196,13 @@ class Soak:
                     self._judge(name)
                     if replace:
                         self.create()
-            if "NextToken" not in page:
+            # Those that came meanwhile are the last, and for the next look.
+            if "NextToken" not in page or not listed <= expected:
                 break
             params["NextToken"] = page["NextToken"]
-        forgotten = [name for name in expected if name not in listed]
+        missing = expected - listed
+        forgotten = [name for name in (*self.wanted, *self.over) if name in missing]
         self._check(not forgotten, f"forgotten: {forgotten[:3]}")
-        while len(self.over) > self.kept:
-            self._bury(self.over.popleft())
-        self._sweep()
 
     def measure(self, started: float) -> None:
         asked = time.perf_counter()
@@ -258,6 +258,9 @@ class Soak:
         )
         self.stopped.discard(name)
         self.over.append(name)
+        if len(self.over) > self.kept:
+            self._bury(self.over.popleft())
+            self._sweep()
 
     def _bury(self, name: str) -> None:
         self.call("DeleteTrainingJob", TrainingJobName=name)
@@ -405,6 +408,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--out", type=Path, help="write the report there too")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # not without ending the server
     with tempfile.TemporaryDirectory() as folder:
         market = Path(folder) / "soak.yaml"
         market.write_text(MARKET, encoding="utf-8")
