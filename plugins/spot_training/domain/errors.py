@@ -8,6 +8,7 @@
     │   ├── UnknownPolicy
     │   ├── DeadlineCannotBeKept               not even by on-demand at once
     │   └── AboveCap                           more than the Dag's own caps allow
+    ├── InvalidTrace (ValueError)              a capacity trace that cannot be read
     └── TrainingNotCompleted (RuntimeError)    what happened to a job
         ├── OutOfRungs                         spot causes only, and the policy has nothing left to try
         ├── AlgorithmFailed                    the script failed
@@ -66,6 +67,14 @@ class DeadlineCannotBeKept(InvalidInput):
 
 class AboveCap(InvalidInput):
     """A value that costs money is above what the Dag's author allows."""
+
+
+class InvalidTrace(SpotTrainingError, ValueError):
+    """A capacity trace that cannot be read: names the source, the field and the way out."""
+
+    def __init__(self, source: str, problem: str) -> None:
+        way_out = 'give JSON as {"metadata": {"gap_seconds": 300}, "data": [1, 0, ...]}, 1 for spot capacity.'
+        super().__init__(f"{source}: {problem}; {way_out}")
 
 
 class TrainingNotCompleted(SpotTrainingError, RuntimeError):

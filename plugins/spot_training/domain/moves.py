@@ -150,6 +150,8 @@ class Guard:
         if mode is Mode.ON_DEMAND:
             return mode
         if mode is Mode.SPOT and view.has_spot is False:
+            if view.mode is Mode.ON_DEMAND:
+                return view.mode
             mode = Mode.WAIT
         if mode is Mode.SPOT and view.mode is Mode.SPOT:
             return Mode.ON_DEMAND if self.must_go_on_demand(view) else mode

@@ -1,0 +1,169 @@
+"""A policy walked over a capacity trace: what it would have cost, and when it would have been done.
+
+The model: decisions at each tick; a whole tick is billed as soon as anything runs in it; every launch owes
+the overhead again, billed and without progress (what the launch before still owed is forgotten); checkpointed
+work is never lost; waiting is free. A miss is finishing after the deadline.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from .moves import TOLERANCE, BackToSpot, Decider, Guard, Mode, MovePolicy, Spells, View, Workload
+from .traces import Trace, make_trace
+
+DEFAULT_GUARD = Guard()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Walk:
+    """What one training cost and when it was done; times in seconds from submission."""
+
+    cost_dollars: float
+    cost_on_demand_hours: float
+    finish_seconds: float
+    missed: bool
+    launches: int
+    interruptions: int
+    wait_seconds: float
+    spot_seconds: float
+    on_demand_seconds: float
+
+
+def walk(
+    policy: MovePolicy,
+    workload: Workload,
+    trace: Trace | Sequence[Any],
+    *,
+    tick_seconds: float = 300.0,
+    history: Spells = (),
+    sees_capacity: bool = False,
+    guard: Guard | None = DEFAULT_GUARD,
+) -> Walk:
+    """Walk a policy over a trace (0 and 1 for each tick of `tick_seconds`, or a `Trace`).
+
+    `sees_capacity`: whether the policy sees spot capacity while on-demand runs (nobody does on SageMaker).
+    After its end a trace has no capacity. Without a `guard` the policy alone keeps the deadline: what is not
+    done when trace and deadline are both over is finished on demand.
+    """
+    seen = trace if isinstance(trace, Trace) else make_trace(trace, tick_seconds)
+    run = _Run(workload, seen.tick_seconds, sees_capacity=sees_capacity)
+    decider = policy.begin(workload, history)
+    for has_spot in seen.ticks:
+        if run.step(decider, guard, has_spot=bool(has_spot)):
+            return run.result()
+    while run.elapsed_seconds < workload.deadline_seconds:
+        if run.step(decider, guard, has_spot=False):
+            return run.result()
+    while not run.step(_ON_DEMAND, guard, has_spot=False):
+        pass
+    return run.result()
+
+
+class _OnDemandNow:
+    def decide(self, view: View) -> Mode:  # noqa: ARG002
+        return Mode.ON_DEMAND
+
+
+_ON_DEMAND = _OnDemandNow()
+
+
+class _Run:
+    def __init__(self, workload: Workload, tick_seconds: float, *, sees_capacity: bool) -> None:
+        self.workload = workload
+        self.tick_seconds = tick_seconds
+        self.sees_capacity = sees_capacity
+        self.mode = Mode.WAIT
+        self.work_seconds = workload.work_seconds
+        self.owed_seconds = 0.0
+        self.finish_seconds = 0.0
+        self.ticks = self.launches = self.interruptions = 0
+        self.ticks_in = dict.fromkeys(Mode, 0)
+        self._seen: bool | None = None
+        self._seen_ticks = 0
+
+    @property
+    def elapsed_seconds(self) -> float:
+        return self.ticks * self.tick_seconds
+
+    def step(self, decider: Decider, guard: Guard | None, *, has_spot: bool) -> bool:
+        """One tick; True when the work is done."""
+        view = self._look(has_spot=has_spot)
+        wanted = decider.decide(view)
+        allowed = guard.allow(wanted, view) if guard else wanted
+        self._enter(self._come_to_pass(allowed, has_spot=has_spot), has_spot=has_spot)
+        return self._work()
+
+    def _look(self, *, has_spot: bool) -> View:
+        is_seen = self.sees_capacity or self.mode is not Mode.ON_DEMAND
+        now = has_spot if is_seen else None
+        self._seen_ticks = self._seen_ticks + 1 if now is self._seen else 0
+        self._seen = now
+        return View(
+            seconds_left=self.workload.deadline_seconds - self.elapsed_seconds,
+            work_seconds=self.work_seconds,
+            overhead_seconds=self.workload.overhead_seconds,
+            owed_seconds=self.owed_seconds,
+            mode=self.mode,
+            has_spot=now,
+            spell_seconds=self._seen_ticks * self.tick_seconds,
+            total_work_seconds=self.workload.work_seconds,
+            total_seconds=self.workload.deadline_seconds,
+            tick_seconds=self.tick_seconds,
+        )
+
+    def _come_to_pass(self, wanted: Mode, *, has_spot: bool) -> Mode:
+        """What an order becomes, in a market that nobody asked."""
+        if self.mode is Mode.ON_DEMAND and wanted is not Mode.ON_DEMAND:
+            return self._leave_on_demand(wanted, has_spot=has_spot)
+        return Mode.WAIT if wanted is Mode.SPOT and not has_spot else wanted
+
+    def _leave_on_demand(self, wanted: Mode, *, has_spot: bool) -> Mode:
+        match self.workload.back_to_spot:
+            case BackToSpot.NEVER:
+                return Mode.ON_DEMAND
+            case BackToSpot.BESIDE:
+                return Mode.ON_DEMAND if wanted is Mode.SPOT and not has_spot else wanted
+            case BackToSpot.STOP_FIRST:
+                return Mode.WAIT if wanted is Mode.SPOT and not has_spot else wanted
+
+    def _enter(self, mode: Mode, *, has_spot: bool) -> None:
+        self.interruptions += self.mode is Mode.SPOT and not has_spot
+        if mode is Mode.WAIT:
+            self.owed_seconds = 0.0
+        elif mode is not self.mode:
+            self.owed_seconds = self.workload.overhead_seconds
+            self.launches += 1
+        self.mode = mode
+        self.ticks_in[mode] += 1
+
+    def _work(self) -> bool:
+        if self.mode is Mode.WAIT:
+            self.ticks += 1
+            return False
+        paid = min(self.owed_seconds, self.tick_seconds)
+        if self.work_seconds <= self.tick_seconds - paid + TOLERANCE:
+            self.finish_seconds = self.elapsed_seconds + paid + self.work_seconds
+            return True
+        self.owed_seconds -= paid
+        self.work_seconds -= self.tick_seconds - paid
+        self.ticks += 1
+        return False
+
+    def result(self) -> Walk:
+        seconds = {mode: ticks * self.tick_seconds for mode, ticks in self.ticks_in.items()}
+        spot = seconds[Mode.SPOT] / 3600 * self.workload.spot_price
+        dollars = spot + seconds[Mode.ON_DEMAND] / 3600 * self.workload.on_demand_price
+        return Walk(
+            cost_dollars=dollars,
+            cost_on_demand_hours=dollars / self.workload.on_demand_price,
+            finish_seconds=self.finish_seconds,
+            missed=self.finish_seconds > self.workload.deadline_seconds + TOLERANCE,
+            launches=self.launches,
+            interruptions=self.interruptions,
+            wait_seconds=seconds[Mode.WAIT],
+            spot_seconds=seconds[Mode.SPOT],
+            on_demand_seconds=seconds[Mode.ON_DEMAND],
+        )
