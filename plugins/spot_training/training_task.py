@@ -235,6 +235,7 @@ class TrainingTask:
             stop_job_on_kill=self.options.stop_job_on_kill and self.driver.is_live_job_ours,
             until=until.isoformat() if (until := self._until()) else None,
             guard=guard_to_json(step.guard) if step.guard else None,
+            record_key=self.books.key,
             **asdict(self.options.access),
         )
 
@@ -257,6 +258,7 @@ class TrainingTask:
             match report:
                 case JobSnapshot():
                     self.tell(report)
+                    self.books.saw(report)
                 case Trouble():
                     self._log.warning("%s", report)
                 case Missing():

@@ -27,6 +27,7 @@ from .aws.punctual import Punctual, guard_from_json
 from .aws.watcher import LogLines, Missing, Over, Report, TimeIsUp, Trouble, follow_async
 from .domain.wording import Narrator, transition_line
 from .hooks import AwsAccess
+from .ledger import note_live
 
 if TYPE_CHECKING:
     from .domain.lifecycle import JobSnapshot, Transition
@@ -56,7 +57,8 @@ class TrainingJobTrigger(BaseTrigger):
 
     `until` (ISO 8601) is the task's own limit: Airflow enforces `execution_timeout` on workers only. With a
     `guard` (`guard_to_json`) it stops a spot job that would cost the deadline, and goes on waiting until that
-    is over. It classifies nothing: the task that resumes describes the job and decides.
+    is over. `record_key` names the ledger's record to note the job's transitions for. It classifies nothing:
+    the task that resumes describes the job and decides.
     """
 
     def __init__(
@@ -68,6 +70,7 @@ class TrainingJobTrigger(BaseTrigger):
         until: str | None = None,
         guard: dict[str, Any] | None = None,
         shows_log: bool = False,
+        record_key: str | None = None,
         events_queue_url: str | None = None,
         aws_conn_id: str | None = "aws_default",
         region_name: str | None = None,
@@ -81,6 +84,7 @@ class TrainingJobTrigger(BaseTrigger):
         self.until = until
         self.guard = guard
         self.shows_log = shows_log
+        self.record_key = record_key
         self._punctual: Punctual | None = None
         self.access = AwsAccess(
             aws_conn_id=aws_conn_id,
@@ -100,6 +104,7 @@ class TrainingJobTrigger(BaseTrigger):
                 "until": self.until,
                 "guard": self.guard,
                 "shows_log": self.shows_log,
+                "record_key": self.record_key,
                 **asdict(self.access),
             },
         )
@@ -154,6 +159,8 @@ class TrainingJobTrigger(BaseTrigger):
         for visit in fresh:
             at = f"{visit.started_at:%Y-%m-%d %H:%M:%S}"
             self.log.info("%s %s %s", at, job.name, transition_line(job, visit))
+        if self.record_key is not None:
+            await aside(note_live, self.record_key, job)
 
     async def _hear(self, report: Report, narrator: Narrator) -> str | None:
         """Pass a report on; the event's status if it is the last."""

@@ -183,9 +183,11 @@ class Bookkeeper:
             self._quietly(lambda: self._open_ledger().note(self.key, job))
 
     def decided(self, action: str, reason: str, *, attempt: int | None = None) -> None:
-        """Remember a decision; it is written with the next change of the training."""
+        """Remember a decision, once; it is written with the next change of the training."""
         made = DecisionMade(decided_at=self._now(), action=action, reason=reason, attempt=attempt)
         memory = self._recall()
+        if attempt is not None and any((d.action, d.attempt) == (action, attempt) for d in memory.decisions):
+            return  # another process of this task has said so
         self._memory = replace(memory, decisions=(*memory.decisions, made)[-MOST_DECISIONS:])
 
     def end(self, state: TrainingState, reason: str) -> None:
@@ -214,6 +216,9 @@ class Bookkeeper:
 
     def _saved(self, data: Mapping[str, Any]) -> None:
         before, self._state = self._state, TrainingState.from_json(data)
+        for attempt in self._state.attempts[len(before.attempts) :]:
+            if attempt.ending is Ending.STOPPED_FOR_DEADLINE:
+                self.decided("stop", "on-demand has to start to keep the deadline", attempt=attempt.number)
         intent = self._state.current
         if intent is None or (before.current and before.current.job_name == intent.job_name):
             return
