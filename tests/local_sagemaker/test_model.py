@@ -35,6 +35,14 @@ from .support import START, Simulation, on_demand_request_for, request_for
 
 S = SecondaryStatus
 TYPES = ("ml.m5.xlarge", "ml.c5.large")
+RESOURCES: tuple[dict[str, Any], ...] = (
+    *({"InstanceType": each, "InstanceCount": 1, "VolumeSizeInGB": 1} for each in TYPES),
+    {
+        "InstanceGroups": [
+            {"InstanceGroupName": each, "InstanceType": each, "InstanceCount": 1} for each in TYPES
+        ]
+    },
+)
 NAMES = tuple(f"job-{number}" for number in range(8))
 
 #: Enforcement lag, then the longest way out: five seconds and a minute to upload, or a minute to let go.
@@ -83,7 +91,7 @@ class LocalSageMakerModel(RuleBasedStateMachine):
 
     @rule(
         name=st.sampled_from(NAMES),
-        instance_type=st.sampled_from(TYPES),
+        resources=st.sampled_from(RESOURCES),
         is_spot=st.booleans(),
         has_checkpoints=st.booleans(),
         fails=st.integers(0, 4).map(lambda number: number == 0),
@@ -96,7 +104,7 @@ class LocalSageMakerModel(RuleBasedStateMachine):
     def create(
         self,
         name: str,
-        instance_type: str,
+        resources: dict[str, Any],
         is_spot: bool,
         has_checkpoints: bool,
         fails: bool,
@@ -118,7 +126,7 @@ class LocalSageMakerModel(RuleBasedStateMachine):
             Environment=environment,
             CheckpointConfig={"S3Uri": f"s3://bucket/{name}"} if has_checkpoints else None,
             RetryStrategy={"MaximumRetryAttempts": retries} if retries else None,
-            ResourceConfig={"InstanceType": instance_type, "InstanceCount": 1, "VolumeSizeInGB": 1},
+            ResourceConfig=resources,
             StoppingCondition=limits | ({"MaxWaitTimeInSeconds": runtime + patience} if is_spot else {}),
         )
         try:
@@ -265,7 +273,7 @@ class LocalSageMakerModel(RuleBasedStateMachine):
         for run in self.engine._runs.values():
             job, at = self._job(run.name), self.simulation.clock.now()
             if run.is_spot and job.secondary_status in (S.DOWNLOADING, S.TRAINING):
-                assert self.engine.market.is_spot_available(job.instance_type, at), job
+                assert all(self.engine.market.is_spot_available(each, at) for each in job.instances), job
 
     @invariant()
     def nothing_costs_more_than_it_ran_nor_runs_longer_than_it_exists(self) -> None:
