@@ -21,10 +21,19 @@ TRAINING_IMAGE = (
 
 MODEL = Asset("flight_delays_model", uri="x-model://flight-delays/champion")
 
+#: What a run may cost at most, whatever anybody types.
+CAPS: dict[str, Any] = {
+    "instance_types": ["ml.m5.large", "ml.m5.xlarge", "ml.m5.2xlarge", "ml.c5.xlarge", "ml.c5.2xlarge"],
+    "instance_count": 1,
+    "max_runtime": "1d",
+    "max_wait": "14d",
+}
+
+#: All that the one who triggers a run may set; other keys of its conf reach nothing.
 PARAMS = {
     "instance_type": Param(
         "ml.m5.xlarge",
-        enum=["ml.m5.large", "ml.m5.xlarge", "ml.m5.2xlarge", "ml.c5.xlarge", "ml.c5.2xlarge"],
+        enum=CAPS["instance_types"],
         title="Instance type",
         description="What the model is trained on. Spot capacity differs from type to type.",
     ),
@@ -36,14 +45,27 @@ PARAMS = {
     ),
     "policy": Param(
         "widen",
-        enum=["widen", "spot_only", "on_demand"],
+        enum=["widen", "spot_only", "on_demand", "rule", "planner"],
         values_display={
             "widen": "Spot, a wider wait, then on demand",
             "spot_only": "Spot, a wider wait, then fail",
             "on_demand": "On demand",
+            "rule": "Spot for as long as the deadline allows: four constants",
+            "planner": "Spot for as long as the deadline allows: planned on what the market did",
         },
         title="Policy",
         description="What to do when spot capacity does not come, or goes away for too long.",
+    ),
+    "deadline": Param(
+        "",
+        type="string",
+        maxLength=40,
+        pattern=r"^$|^[0-9][0-9A-Za-z :.+\-]*$",
+        title="Deadline",
+        description=(
+            'When the model has to be there: "12h" after the run began, or "2026-11-23T06:00:00Z". Empty: no '
+            "deadline. The last two policies need one."
+        ),
     ),
     "max_run": Param(
         3600,
@@ -165,6 +187,8 @@ def retrain_flight_delays() -> None:
                 "name": "{{ params.policy if params.use_spot else 'on_demand' }}",
                 "first_wait": "{{ params.first_wait }}",
             },
+            deadline="{{ params.deadline }}",
+            caps=CAPS,
             deferrable=True,
             check_interval="{{ var.value.get('spot_training_check_interval', '30') }}",
         ).output

@@ -33,7 +33,7 @@ class SpotTrainingOperator(BaseOperator):
 
     XCom, all plain JSON: the return value is `{"Training": <DescribeTrainingJob>, "savings": ..., "attempts":
     [...]}`; the keys `savings` and `attempts` hold the same over all attempts and are pushed when the
-    training fails, too; `training_job_name` names the newest job.
+    training fails, too; `deadline` says whether it was kept; `training_job_name` names the newest job.
 
     :param config: a CreateTrainingJob request, as the Amazon provider's operator takes it (templated; text is
         cast to what SageMaker's model asks for). `TrainingJobName` is the prefix of the attempts' names, and

@@ -47,6 +47,7 @@ DEFAULT_INSTALLATION = "airflow"
 
 XCOM_SAVINGS = "savings"
 XCOM_ATTEMPTS = "attempts"
+XCOM_DEADLINE = "deadline"
 XCOM_JOB_NAME = "training_job_name"
 
 
@@ -383,12 +384,30 @@ class TrainingTask:
         outcome = {
             XCOM_SAVINGS: statement.to_json(),
             XCOM_ATTEMPTS: [attempt.to_json(with_transitions=False) for attempt in attempts],
+            **self._deadline_outcome(),
         }
         for key, value in outcome.items():
             self._ti.xcom_push(key=key, value=value)
         if attempts:
             self._log.info("%s", statement_line(statement))
         return outcome
+
+    def _deadline_outcome(self) -> dict[str, Any]:
+        """Whether the deadline was kept, on AWS's clock; nothing without one, or while a job is alive."""
+        deadline, attempts = self.driver.state.deadline, self.driver.attempts
+        if deadline is None or not attempts or self.driver.live_job:
+            return {}
+        ended_at, is_done = attempts[-1].ended_at, attempts[-1].ending is Ending.COMPLETED
+        kept = is_done and ended_at is not None and ended_at <= deadline.at
+        if not kept:
+            self._log.warning("The deadline %s was missed.", f"{deadline.at:%Y-%m-%d %H:%M} UTC")
+        return {
+            XCOM_DEADLINE: {
+                "at": deadline.at.isoformat(),
+                "kept": kept,
+                "ended_at": ended_at.isoformat() if ended_at else None,
+            }
+        }
 
     def _tell_the_end(self, job: JobSnapshot, attempt: Attempt) -> None:
         # All of the job's story, although the trigger told it: Airflow starts the trigger's log anew at each

@@ -19,6 +19,7 @@ pytestmark = [pytest.mark.airflow, pytest.mark.timeout(600)]
 DAG, TASK = "retrain_flight_delays", "train.train"
 #: Real scripts share two cores with Airflow, and simulated time runs on: leave them room.
 ROOM = {"max_run": 86400, "first_wait": 86400, "num_round": 20}
+WEEK = datetime(2013, 3, 3, tzinfo=UTC)
 
 
 def _run(stack: LocalStack, dag_id: str, conf: dict[str, Any] | None = None) -> str:
@@ -72,10 +73,28 @@ def test_the_scheduler_retrains_the_latest_week_and_the_report_follows(stack: Lo
     assert "instance time instead of about" in stack.api.task_log("spot_savings_report", report_id, "report")
 
 
-def test_params_of_the_trigger_form_reach_the_training_job(stack: LocalStack) -> None:
-    run_id = _run(stack, DAG, {**ROOM, "instance_type": "ml.c5.xlarge", "use_spot": False, "num_round": 11})
+#: Conf keys that are no params of the Dag: names of its own settings, of the operator's and of SageMaker's.
+NO_PARAMS = {
+    "role_arn": "arn:aws:iam::123456789012:role/Admin",
+    "bucket": "somebody-elses",
+    "caps": None,
+    "config": {"ResourceConfig": {"InstanceCount": 50}},
+    "instance_count": 50,
+    "RoleArn": "arn:aws:iam::123456789012:role/Admin",
+    "{{ 7 * 7 }}": "$(reboot)",
+    "../../etc/passwd": "'; DROP TABLE dag_run; --",
+}
+
+
+def test_params_of_the_trigger_form_reach_the_training_job_and_nothing_else_does(stack: LocalStack) -> None:
+    params = {**ROOM, "instance_type": "ml.c5.xlarge", "use_spot": False, "num_round": 11}
+    run_id = _run(stack, DAG, {**NO_PARAMS, **params})
     assert _states(stack, DAG, run_id)[TASK] == "success"
     training = stack.api.xcom(DAG, run_id, TASK)["Training"]
+    assert training["RoleArn"] == "arn:aws:iam::123456789012:role/SageMakerTraining"
+    assert training["ResourceConfig"]["InstanceCount"] == 1
+    assert training["OutputDataConfig"]["S3OutputPath"] == "s3://flight-delays/models"
+    assert not any(word in str(training) for word in ("Admin", "somebody-elses", "reboot", "DROP TABLE"))
     assert training["ResourceConfig"]["InstanceType"] == "ml.c5.xlarge"
     assert training["EnableManagedSpotTraining"] is False
     assert training["StoppingCondition"] == {"MaxRuntimeInSeconds": 86400}
@@ -94,12 +113,21 @@ def test_params_of_the_trigger_form_reach_the_training_job(stack: LocalStack) ->
         {"policy": "yolo"},
         {"num_round": 0},
         {"use_spot": "maybe"},
+        {"instance_type": "ml.m5.xlarge'; DROP TABLE dag_run; --"},
+        {"instance_type": "{{ var.value.flight_delays_role_arn }}"},
+        {"policy": "../../etc/passwd"},
+        {"policy": {"name": "widen", "spot_attempts": 10**9}},
+        {"num_round": "200 && curl evil"},
+        {"max_run": 10**30},
+        {"first_wait": 0.5},
     ],
 )
 def test_a_param_outside_its_limits_starts_no_run(stack: LocalStack, conf: dict[str, Any]) -> None:
     stack.api.wait_for_dag(DAG)
     with pytest.raises(AirflowApiError, match=next(iter(conf))):
         stack.api.trigger(DAG, conf)
+    with pytest.raises(AirflowApiError, match=next(iter(conf))):
+        stack.api.create_backfill(DAG, WEEK, WEEK, conf=conf)
 
 
 def test_a_wait_below_the_run_time_fails_before_any_job(stack: LocalStack) -> None:
@@ -184,6 +212,35 @@ def test_spot_that_never_comes_fails_the_task_and_still_pushes_the_books(stack: 
         savings = stack.api.xcom("variant_operator", run_id, mode, "savings")
         assert (savings["completed"], savings["attempts"], savings["billable_seconds"]) == (False, 1, 0)
         assert "OutOfRungs" in stack.api.task_log("variant_operator", run_id, mode)
+
+
+def test_a_spot_job_makes_room_for_on_demand_before_the_deadline_in_both_modes(stack: LocalStack) -> None:
+    set_capacity(stack, "ml.c5.9xlarge", available=False)
+    run_id = _run(stack, "variant_deadline", {"instance_type": "ml.c5.9xlarge"})
+    for mode in ("waits", "defers"):
+        attempts = stack.api.xcom("variant_deadline", run_id, mode, "attempts")
+        assert [(a["purchase"], a["ending"]) for a in attempts] == [
+            ("spot", "stopped for the deadline"),
+            ("on-demand", "completed"),
+        ]
+        kept = stack.api.xcom("variant_deadline", run_id, mode, "deadline")
+        assert kept["kept"] is True
+        assert attempts[-1]["ended_at"] <= kept["at"]
+        log = stack.api.task_log("variant_deadline", run_id, mode)
+        assert "Expected training: 10 min, 30 min at worst (given)" in log
+        assert "was stopped for the deadline" in log
+        assert "of slack left, on-demand must start by" in log
+
+
+def test_a_deadline_that_cannot_be_kept_fails_at_once_and_creates_no_job(stack: LocalStack) -> None:
+    before = job_names(stack)
+    run_id = _run(stack, "variant_deadline", {"deadline": "5m"})
+    for mode in ("waits", "defers"):
+        task = stack.api.task_instance("variant_deadline", run_id, mode)
+        assert (task["state"], task["try_number"]) == ("failed", 1)
+        log = stack.api.task_log("variant_deadline", run_id, mode)
+        assert "earliest possible finish is" in log
+    assert job_names(stack) == before
 
 
 def test_the_sensor_waits_in_every_mode_for_a_job_started_elsewhere(stack: LocalStack) -> None:

@@ -36,6 +36,7 @@ PARAMS = {
     "instance_type": Param("ml.m5.xlarge", type="string"),
     "seconds": Param(600, type="integer", minimum=1),
     "policy": Param("widen", type="string"),
+    "deadline": Param("7h", type="string"),
 }
 QUICK = {"check_interval": "1"}
 
@@ -61,6 +62,22 @@ def operator_in_every_mode() -> None:
             **QUICK,
         )
         read_back.override(task_id=f"read_{name}")(trained.output)
+
+
+@_dag(dag_id="variant_deadline")
+def operator_with_a_deadline() -> None:
+    """Ten simulated minutes a second: what Airflow does in some seconds has to fit into the reserve."""
+    for name, deferrable in (("waits", False), ("defers", True)):
+        SpotTrainingOperator(
+            task_id=name,
+            config=_config(),
+            deadline="{{ params.deadline }}",
+            expected_runtime={"mean": "10m", "high": "30m"},
+            deadline_reserve="4h",
+            deferrable=deferrable,
+            retries=1,
+            **QUICK,
+        )
 
 
 @_dag(dag_id="variant_sensor")
@@ -147,6 +164,7 @@ def failing_script() -> None:
 
 
 operator_in_every_mode()
+operator_with_a_deadline()
 sensor_in_every_mode()
 bad_input()
 failing_script()
