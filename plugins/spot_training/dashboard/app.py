@@ -15,7 +15,7 @@ from fastapi.responses import HTMLResponse, JSONResponse
 from pydantic import BaseModel, BeforeValidator
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
-from spot_training.domain.records import record_key
+from spot_training.domain.records import TrainingRecord
 from spot_training.training_task import installation
 
 from . import assets
@@ -34,6 +34,7 @@ from .overview import (
 )
 from .rendering import render
 from .source import Source
+from .stored import with_state
 from .timeline import Timeline, timeline_of
 
 URL_PREFIX = "/spot-training"
@@ -248,11 +249,11 @@ def get_icon(icon: Literal["icon", "icon-dark"]) -> Response:
 
 
 def _find_training(source: Source, dag_id: str, run_id: str, task_id: str, map_index: int) -> Timeline | None:
-    key = record_key(
+    task = TrainingRecord(
         installation=installation(), dag_id=dag_id, run_id=run_id, task_id=task_id, map_index=map_index
     )
-    record = source.training(key)
-    return None if record is None else timeline_of(record)
+    record = with_state(source.training(task.key), task)
+    return None if record is None else timeline_of(record, now=datetime.now(UTC))
 
 
 async def _add_headers(request: Request, go_on: Callable[[Request], Awaitable[Response]]) -> Response:

@@ -2,13 +2,15 @@
 
 Pure: a ledger record in, plain facts out. Bars are AWS's clock. A decision is made on another machine's
 clock, so its mark stands at what it led to: the attempt it started, or the end of the last one.
+
+What is noted of a live job are its changes. Between two of them it goes on: its last bar reaches until now.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 from spot_training.domain.lifecycle import HOLDING_STATUSES, SecondaryStatus, Transition
@@ -47,7 +49,7 @@ _PHASES = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bar:
-    """A stretch of one attempt in one phase. `is_open`: it goes on; `ended_at` is when it was last seen."""
+    """A stretch of one attempt in one phase. `is_open`: it goes on, as far as is known; `ended_at` is now."""
 
     attempt: int
     phase: Phase
@@ -139,9 +141,9 @@ class Timeline:
     attempts: tuple[AttemptRow, ...]
 
 
-def timeline_of(record: TrainingRecord) -> Timeline:
+def timeline_of(record: TrainingRecord, *, now: datetime) -> Timeline:
     """The timeline of a training, over or under way."""
-    bars = tuple(_bars(record))
+    bars = tuple(_bars(record, now))
     return Timeline(
         dag_id=record.dag_id,
         run_id=record.run_id,
@@ -158,7 +160,7 @@ def timeline_of(record: TrainingRecord) -> Timeline:
         marks=tuple(_marks(record)),
         lines=tuple(_lines(record)),
         costs=tuple(_costs(record, bars)),
-        attempts=tuple(_rows(record)),
+        attempts=tuple(_rows(record, now)),
     )
 
 
@@ -177,11 +179,11 @@ def _now_doing(job: CurrentJob) -> str:
     return f"{what} is {doing}." if doing else f"{what} is over: {job.secondary_status}."
 
 
-def _bars(record: TrainingRecord) -> Iterator[Bar]:
+def _bars(record: TrainingRecord, now: datetime) -> Iterator[Bar]:
     for attempt in record.attempts:
         yield from _bars_of_attempt(attempt)
     if record.current_job:
-        yield from _bars_of_job(record.current_job)
+        yield from _bars_of_job(record.current_job, now)
 
 
 def _bars_of_attempt(attempt: Attempt) -> Iterator[Bar]:
@@ -207,7 +209,7 @@ def _told_by_times(attempt: Attempt) -> Iterator[Transition]:
         yield Transition(status=S.TRAINING, started_at=attempt.started_at, ended_at=attempt.ended_at)
 
 
-def _bars_of_job(job: CurrentJob) -> Iterator[Bar]:
+def _bars_of_job(job: CurrentJob, now: datetime) -> Iterator[Bar]:
     for visit in job.transitions:
         if phase := _PHASES.get(visit.status):
             yield Bar(
@@ -217,9 +219,15 @@ def _bars_of_job(job: CurrentJob) -> Iterator[Bar]:
                 purchase=str(job.purchase or ""),
                 instance_type=job.instance_type or "",
                 started_at=visit.started_at,
-                ended_at=visit.ended_at or max(job.seen_at or visit.started_at, visit.started_at),
+                ended_at=visit.ended_at or _goes_on_until(visit, job, now),
                 is_open=visit.ended_at is None,
             )
+
+
+def _goes_on_until(visit: Transition, job: CurrentJob, now: datetime) -> datetime:
+    """Now. Where AWS's clock is ahead of ours, as a local cloud's may be: as long as we know of the visit."""
+    known_for = now - job.seen_at if job.seen_at else timedelta()
+    return max(now, visit.started_at + max(known_for, timedelta()))
 
 
 def _marks(record: TrainingRecord) -> Iterator[Mark]:
@@ -312,7 +320,7 @@ def _rate(attempt: Attempt) -> float | None:
     return attempt.billable_seconds / attempt.training_seconds if attempt.training_seconds else 0.0
 
 
-def _rows(record: TrainingRecord) -> Iterator[AttemptRow]:
+def _rows(record: TrainingRecord, now: datetime) -> Iterator[AttemptRow]:
     for attempt in record.attempts:
         yield AttemptRow(
             number=attempt.number,
@@ -330,11 +338,11 @@ def _rows(record: TrainingRecord) -> Iterator[AttemptRow]:
             savings_percent=attempt.savings_percent if attempt.purchase is PurchaseOption.SPOT else None,
         )
     if record.current_job:
-        yield _row_of_job(record.current_job)
+        yield _row_of_job(record.current_job, now)
 
 
-def _row_of_job(job: CurrentJob) -> AttemptRow:
-    bars = list(_bars_of_job(job))
+def _row_of_job(job: CurrentJob, now: datetime) -> AttemptRow:
+    bars = list(_bars_of_job(job, now))
     return AttemptRow(
         number=job.number,
         job_name=job.job_name,

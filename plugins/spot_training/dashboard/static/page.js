@@ -120,8 +120,13 @@ const DAY_MS = 86400000;
 const timeAxis = ([first, last]) => ({
   type: "temporal", title: null,
   scale: { type: "utc", domainMin: { expr: String(first) }, domainMax: { expr: String(last) }, nice: false },
-  axis: { grid: true, tickCount: 8, labelOverlap: true, format: last - first < DAY_MS ? "%H:%M" : "%b %d %H:%M" },
+  axis: { grid: true, tickCount: 8, labelOverlap: true, format: clockFormat(last - first) },
 });
+
+function clockFormat(milliseconds) {
+  if (milliseconds < DAY_MS / 144) return "%H:%M:%S";
+  return milliseconds < DAY_MS ? "%H:%M" : "%b %d %H:%M";
+}
 
 function attempts(timeline) {
   const names = new Map(timeline.attempts.map((row) => [row.number, `${row.number}  ${row.purchase} ${row.instance_type.replace(/^ml\./, "")}`.trim()]));
@@ -186,11 +191,12 @@ function cost(timeline) {
   return {
     height: 130,
     data: { values },
-    mark: { type: "line", strokeWidth: 2, point: { size: 14, opacity: 1 } },
+    mark: { type: "line", strokeWidth: 2, point: { size: 12, opacity: 1 } },
     encoding: {
       x: { field: "at", ...timeAxis(span(timeline)) },
       y: { field: "value", type: "quantitative", title: null, axis: { tickCount: 4, domain: false, ticks: false, minExtent: LEFT, maxExtent: LEFT, format: inDollars ? "$,.2f" : ",.2~f" } },
-      color: { field: "name", scale: { domain: ["billed", "on demand, the same time"], range: ["var(--billed-bar)", "var(--fg-muted)"] } },
+      color: { field: "name", scale: { domain: ["billed", "on demand, the same time"], range: ["var(--billed-bar)", "var(--on-demand)"] } },
+      strokeDash: { field: "name", legend: null, scale: { domain: ["billed", "on demand, the same time"], range: [[1, 0], [5, 3]] } },
       description: { field: "label" },
       tooltip: [{ field: "name", title: "cost" }, { field: "told", title: "so far" }, { field: "when", title: "at (UTC)" }],
     },
@@ -220,6 +226,7 @@ async function draw(facts) {
     };
     // The interpreter (`ast`) needs no eval, which the page's Content-Security-Policy forbids.
     const options = { ast: true, renderer: "svg", actions: false, defaultStyle: false, tooltip: { disableDefaultStyle: true } };
+    place.style.minHeight = `${place.offsetHeight}px`;
     const drawn = await window.vegaEmbed(place, whole, options);
     views.get(id)?.finalize();
     views.set(id, drawn);

@@ -1,0 +1,89 @@
+"""What Airflow's task state store knows of a training: there before the ledger, and where the ledger lags.
+
+Read from the metadata database, as Airflow's own API does.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+
+from airflow.models.task_state_store import TaskStateStoreModel
+from airflow.utils.session import create_session
+from sqlalchemy import select
+
+from spot_training.aws.state import STATE_KEY, TrainingState
+from spot_training.domain.errors import InvalidInput
+from spot_training.domain.lifecycle import Ending
+from spot_training.domain.records import CurrentJob, DecisionMade, RecordState, TrainingRecord, model_of
+
+
+def with_state(record: TrainingRecord | None, task: TrainingRecord) -> TrainingRecord | None:
+    """The record, brought up to the task's stored state; `task` says whose it is, if there is none."""
+    state = _load(task)
+    if state is None or (record is not None and not _is_ahead(state, record)):
+        return record
+    return _brought_up(record or _first_record(task, state), state)
+
+
+def _load(task: TrainingRecord) -> TrainingState | None:
+    rows = TaskStateStoreModel
+    wanted = select(rows.value).where(
+        rows.dag_id == task.dag_id,
+        rows.run_id == task.run_id,
+        rows.task_id == task.task_id,
+        rows.map_index == task.map_index,
+        rows.key == STATE_KEY,
+    )
+    with create_session() as session:
+        value = session.scalar(wanted)
+    try:
+        return None if value is None else TrainingState.from_json(json.loads(value))
+    except InvalidInput:
+        return None  # of another version, or of a custom state store that keeps its values elsewhere
+
+
+def _is_ahead(state: TrainingState, record: TrainingRecord) -> bool:
+    """Whether the state knows of an attempt that the record does not."""
+    if state.generation != record.generation:
+        return state.generation > record.generation
+    on_record = {attempt.job_name for attempt in record.attempts}
+    if record.current_job:
+        on_record.add(record.current_job.job_name)
+    known = {attempt.job_name for attempt in state.attempts}
+    if state.current:
+        known.add(state.current.job_name)
+    return not known <= on_record
+
+
+def _first_record(task: TrainingRecord, state: TrainingState) -> TrainingRecord:
+    names = [attempt.job_name for attempt in state.attempts]
+    if state.current:
+        names.append(state.current.job_name)
+    return replace(task, model=model_of(names[0]) if names else "", began_at=state.began_at)
+
+
+def _brought_up(record: TrainingRecord, state: TrainingState) -> TrainingRecord:
+    intent = state.current
+    is_complete = bool(state.attempts) and state.attempts[-1].ending is Ending.COMPLETED
+    ended = RecordState.COMPLETED if is_complete else RecordState.FAILED
+    return replace(
+        record,
+        generation=state.generation,
+        state=ended if intent is None and state.is_over else RecordState.RUNNING,
+        attempts=state.attempts,
+        current_job=CurrentJob(job_name=intent.job_name, number=intent.number, reason=intent.reason)
+        if intent
+        else None,
+        decisions=(*record.decisions, *_decisions_without_record(record, state)),
+    )
+
+
+def _decisions_without_record(record: TrainingRecord, state: TrainingState) -> Iterator[DecisionMade]:
+    decided = {decision.attempt for decision in record.decisions}
+    for attempt in state.attempts:
+        if attempt.created_at and attempt.number not in decided:
+            yield DecisionMade(
+                decided_at=attempt.created_at, action="start", reason=attempt.reason, attempt=attempt.number
+            )
