@@ -22,6 +22,7 @@ from .logs import read_log
 from .operations import HANDLERS
 from .page import JOBS_SHOWN, render_page
 from .protocol import Reply
+from .validation import about_instance_type, instance_types
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -82,10 +83,9 @@ class Control:
     def _capacity(self, body: bytes) -> Reply:
         fields = _fields(body, {"instance_type": str, "available": bool})
         instance_type = fields["instance_type"]
-        if not instance_type.startswith("ml."):
-            raise BadControlRequestError(
-                f"instance_type is {instance_type!r}: give a type such as ml.m5.xlarge."
-            )
+        if instance_type not in instance_types():
+            told = about_instance_type(instance_type)
+            raise BadControlRequestError(f"instance_type is {instance_type!r}: {told}.")
         self._engine.set_capacity(instance_type, available=fields["available"])
         return _json(fields)
 

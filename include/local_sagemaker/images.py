@@ -91,7 +91,7 @@ def load_images(path: str | None = None) -> Images:
     file = Path(path) if path else DEFAULT_IMAGES
     try:
         content: Any = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError) as exc:
+    except (OSError, yaml.YAMLError, UnicodeDecodeError) as exc:
         raise ImagesFileError(f"{file}: cannot be read as YAML: {exc}") from exc
     entries = content.get("images") if isinstance(content, dict) else None
     if not isinstance(entries, list):

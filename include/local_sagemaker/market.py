@@ -60,6 +60,8 @@ from typing import Any, NoReturn, TypeAlias
 
 import yaml
 
+from .validation import about_instance_type, instance_types
+
 SCENARIOS = Path(__file__).parent / "scenarios"
 
 #: Capacity as it changes: (seconds since the origin, available), starting at 0, possibly without end.
@@ -369,7 +371,9 @@ def load_market(name_or_path: str | None, *, price_ratio: float | None = None) -
     path = _find(name_or_path)
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as exc:
+    except OSError as exc:
+        raise MarketFileError(f"{path} cannot be read: {exc.strerror}") from exc
+    except (yaml.YAMLError, UnicodeDecodeError) as exc:
         raise MarketFileError(f"{path} is not YAML: {exc}") from exc
     return _Reader(str(path), path.parent).market({} if content is None else content, price_ratio)
 
@@ -411,6 +415,9 @@ class _Reader:
         general = self._rule("", {k: v for k, v in top.items() if k in _RULE_KEYS}, start)
         if not isinstance(types, dict):
             self._complain("instance_types", types, "give a mapping of instance type to its rules")
+        for name in types:
+            if name not in instance_types():
+                self._complain(f"instance_types.{name}", types[name], about_instance_type(str(name)))
         return MarketSpec(
             description=str(top.get("description", "")),
             general=general,

@@ -12,6 +12,7 @@ A wrong JSON type is a `SerializationException`, and alone: AWS finds it before 
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Callable
 from functools import lru_cache
@@ -35,6 +36,18 @@ class SerializationError(ValueError):
 @lru_cache(maxsize=1)
 def service_model() -> ServiceModel:
     return botocore.session.get_session().get_service_model("sagemaker")
+
+
+@lru_cache(maxsize=1)
+def instance_types() -> frozenset[str]:
+    """Every type a training job can ask for."""
+    return frozenset(service_model().shape_for("TrainingInstanceType").metadata["enum"])
+
+
+def about_instance_type(name: str) -> str:
+    """What to say of a name that is no instance type."""
+    close = difflib.get_close_matches(name if name.startswith("ml.") else f"ml.{name}", instance_types(), n=1)
+    return f"SageMaker trains on no such type; {close[0] if close else 'ml.m5.xlarge'} is one"
 
 
 def validate(operation: str, params: object) -> None:

@@ -82,9 +82,9 @@ def test_what_cannot_be_interrupted_is_a_400_with_a_reason(server: Server) -> No
         (
             "PUT",
             "capacity",
-            {"instance_type": "m5", "available": True},
+            {"instance_type": "m5.xlarge", "available": True},
             400,
-            "give a type such as ml.m5.xlarge",
+            "instance_type is 'm5.xlarge': SageMaker trains on no such type; ml.m5.xlarge is one",
         ),
         ("POST", "interrupt", {}, 400, "training_job_name is None"),
         ("POST", "interrupt", [], 400, "must be a JSON object"),

@@ -70,12 +70,12 @@ def test_a_story_can_begin_with_the_first_job_that_asks() -> None:
 
 def test_a_type_keeps_the_general_rules_it_does_not_change(tmp_path: Path) -> None:
     spec = market_from(
-        tmp_path, "{available: false, price_ratio: 0.5, instance_types: {ml.c5.large: {available: true}}}"
+        tmp_path, "{available: false, price_ratio: 0.5, instance_types: {ml.c5.xlarge: {available: true}}}"
     )
     market = _market(spec)
     assert not market.is_spot_available(TYPE, START)
-    assert market.is_spot_available("ml.c5.large", START)
-    assert market.price_ratio("ml.c5.large", START) == 0.5
+    assert market.is_spot_available("ml.c5.xlarge", START)
+    assert market.price_ratio("ml.c5.xlarge", START) == 0.5
 
 
 def test_what_a_person_says_counts_more_than_the_story() -> None:
@@ -154,6 +154,8 @@ def test_every_shipped_scenario_says_what_it_teaches(name: str) -> None:
         ),
         ("instance_types: {ml.m5.large: {quota: {spot: -1}}}", "instance_types.ml.m5.large.quota.spot is -1"),
         ("on_demand: {shortage: cry}", "on_demand.shortage is 'cry': give one of: wait, fail"),
+        ("instance_types: {ml.m5.xlarg: {available: false}}", "instance_types.ml.m5.xlarg is"),
+        ("instance_types: {m5.large: {available: false}}", "trains on no such type; ml.m5.large is one"),
         ("[1, 2]", "give a mapping with"),
         ("a: b: c", "is not YAML"),
     ],
@@ -163,6 +165,13 @@ def test_a_wrong_file_is_refused_with_the_place_and_the_way_out(tmp_path: Path, 
         market_from(tmp_path, text)
     assert told in str(caught.value)
     assert "market.yaml" in str(caught.value)
+
+
+def test_bytes_that_are_no_text_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "market.yaml"
+    path.write_bytes(b"\xa5\x00")
+    with pytest.raises(MarketFileError, match="is not YAML"):
+        load_market(str(path))
 
 
 def test_an_unknown_scenario_is_refused_with_the_known_ones() -> None:

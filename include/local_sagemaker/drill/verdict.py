@@ -626,7 +626,7 @@ def _judge_torn(facts: _Facts) -> Check:
         return _skip(question, facts.why_not)
     run = next(iter(facts.of(RunKind.TORN)), None)
     if run is None:
-        return _skip(question, "The script went on from no checkpoint after SIGKILL.")
+        return _skip(question, "After SIGKILL the script opened no checkpoint that could be torn.")
     if not run.is_completed:
         return Check(
             question=question,
