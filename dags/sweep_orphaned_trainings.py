@@ -30,6 +30,10 @@ use*, *orphan* (its task is over or gone, nobody will look at it again), *meant 
 (`wait_for_completion=False` or `stop_job_on_kill=False`) or *uncertain*. Only reports, unless the Param
 **stop** is on. AWS accounts are shared: give each Airflow a name of its own in `[spot_training] installation`
 (`AIRFLOW__SPOT_TRAINING__INSTALLATION`) before you let it stop anything.
+
+Then settles the books: records whose task is over get the last word on their job from SageMaker,
+jobs that are on no record are put there, and settled records are merged into Parquet. That changes nothing in
+AWS.
 """,
 )
 def sweep_orphaned_trainings() -> None:
@@ -50,7 +54,29 @@ def sweep_orphaned_trainings() -> None:
         )
         return [finding.job.name for finding in findings if finding.verdict is Verdict.ORPHAN]
 
-    look()
+    @task(trigger_rule="all_done")
+    def settle() -> int:
+        """Write down what tasks that are gone could not. Returns how many records changed."""
+        from spot_training.hooks import AwsAccess
+        from spot_training.ledger import Ledger
+        from spot_training.ledger.prices import configured_prices
+        from spot_training.ledger.settling import Settling
+        from spot_training.training_task import installation, task_states
+
+        context: Any = get_current_context()
+        ledger, access = Ledger.configured(), AwsAccess()
+        settled = Settling(
+            ledger=ledger,
+            jobs=access.jobs(),
+            installation=installation(),
+            task_state_of=task_states(context["ti"]),
+            say=print,
+            price_of=configured_prices(access).price_of,
+        ).settle()
+        print(f"{ledger.compact()}.")
+        return len(settled)
+
+    look() >> settle()
 
 
 sweep_orphaned_trainings()

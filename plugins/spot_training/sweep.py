@@ -1,6 +1,7 @@
 """The sweeper as a command: `python -m spot_training.sweep --airflow-url http://localhost:8080`.
 
-Lists live training jobs of this installation whose task is over or gone; `--stop` stops them. Reaches AWS by
+Lists live training jobs of this installation whose task is over or gone; `--stop` stops them. `--ledger URL`
+settles the ledger there, too: records whose task is over, and jobs that are on no record. Reaches AWS by
 boto3's own credential chain and Airflow by its REST API (token in AIRFLOW_API_TOKEN, or AIRFLOW_USERNAME and
 AIRFLOW_PASSWORD).
 """
@@ -22,6 +23,7 @@ from .domain.errors import SpotTrainingError
 
 if TYPE_CHECKING:
     from .aws.identity import RunIdentity
+    from .aws.sweeper import TaskStateOf
 
 _NOT_FOUND = 404
 
@@ -74,6 +76,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--region", help="AWS region (default: boto3's own)")
     parser.add_argument("--stop", action="store_true", help="stop the orphans (default: only report them)")
+    parser.add_argument("--ledger", help="folder or s3:// URL of the ledger to settle (default: none)")
     options = parser.parse_args(arguments)
     if not options.airflow_url.startswith(("http://", "https://")):
         parser.error(f"--airflow-url is {options.airflow_url!r}: give an http or https address.")
@@ -81,17 +84,38 @@ def main(arguments: list[str] | None = None) -> int:
 
     jobs = TrainingJobs(boto3.client("sagemaker", region_name=options.region))
     try:
-        sweep(
-            jobs,
-            installation=options.installation,
-            task_state_of=AirflowRest(options.airflow_url).state_of,
-            stop=options.stop,
-            say=print,
-        )
+        state_of = AirflowRest(options.airflow_url).state_of
+        sweep(jobs, installation=options.installation, task_state_of=state_of, stop=options.stop, say=print)
+        if options.ledger:
+            _settle(options.ledger, jobs, options.installation, state_of)
     except (SpotTrainingError, urllib.error.URLError) as error:
         print(f"The sweep failed; nothing more was stopped: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+def _settle(url: str, jobs: TrainingJobs, installation: str, state_of: TaskStateOf) -> None:
+    import boto3
+
+    from .aws.prices import PriceList, home_of
+    from .ledger import Ledger
+    from .ledger.prices import PriceBook
+    from .ledger.settling import Settling
+
+    ledger = Ledger.at(url)
+    prices = PriceBook(
+        ledger=ledger,
+        open_price_list=lambda region: PriceList(boto3.client("pricing", region_name=home_of(region))),
+    )
+    Settling(
+        ledger=ledger,
+        jobs=jobs,
+        installation=installation,
+        task_state_of=state_of,
+        say=print,
+        price_of=prices.price_of,
+    ).settle()
+    print(f"{ledger.compact()}.")
 
 
 if __name__ == "__main__":

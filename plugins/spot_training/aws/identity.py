@@ -93,6 +93,11 @@ def may_be_ours(job_name: str) -> bool:
     return _OUR_NAME.search(job_name) is not None
 
 
+def is_our_tag(key: str) -> bool:
+    """Whether a tag is this package's, and not the request's own."""
+    return key.startswith("spot-training:")
+
+
 def identity_of(tags: Mapping[str, str]) -> RunIdentity | None:
     """The run a job's tags name, or None where they are not ours, or were changed on the way into the tags.
 
