@@ -12,6 +12,7 @@ from .domain.deadline import Deadline, DeadlineGuard, Reserve, Runtime, deadline
 from .domain.durations import in_words, parse_seconds
 from .domain.errors import DeadlineCannotBeKept, InvalidInput
 from .domain.policy import Policy, SpotWhileTimeAllows
+from .domain.records import model_of
 from .past_runs import Learned, learn, recent_spells
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ class DeadlineTerms:
 
         if self.on_missed not in ON_MISSED:
             raise InvalidInput("on_missed_deadline", self.on_missed, f"choose {' or '.join(ON_MISSED)}.")
-        past = learned(model=plan.name_prefix, instance_type=plan.instance_type)
+        past = learned(model=model_of(plan.job_name(1)), instance_type=plan.instance_type)
         runtime = runtime_from(self.expected_runtime) or (past.runtime if past else None)
         longest = max_runtime_of(plan.request)
         deadline = Deadline(

@@ -24,6 +24,8 @@ HIGH_AT_LEAST = 1.15
 RUNS_WITHIN = timedelta(days=180)
 CAPACITY_WITHIN = timedelta(days=7)
 MAX_SPELLS = 200
+#: How long a training waits for what past runs could teach it.
+ANSWER_WITHIN_SECONDS = 20
 
 _RUNS = """
 SELECT count(*) AS runs, avg(work) AS mean, quantile_cont(work, $quantile) AS high,
@@ -91,11 +93,15 @@ def recent_spells(*, region: str, instance_type: str, now: datetime | None = Non
 
 
 def _ask(sql: str, parameters: dict[str, Any]) -> list[dict[str, Any]]:
-    try:
-        from .ledger import Ledger
+    from .ledger import Ledger
+    from .ledger.bookkeeping import within
 
+    def ask() -> list[dict[str, Any]]:
         with Ledger.configured().read() as reader:
             return reader.query(sql, parameters)
+
+    try:
+        return within(ANSWER_WITHIN_SECONDS, ask)
     except Exception as error:  # noqa: BLE001 - what cannot be learned is asked for, or assumed
         log.warning("The ledger could not be asked about past runs: %s", error)
         return []

@@ -90,7 +90,8 @@ def test_every_param_has_a_type_or_choices_a_title_and_a_description(parsed: dic
 
 def test_the_trigger_form_offers_what_a_person_wants_to_change(parsed: dict[str, Any]) -> None:
     params = parsed["dags"]["retrain_flight_delays"]["params"]
-    assert set(params) == {"instance_type", "use_spot", "policy", "max_run", "first_wait", "num_round"}
+    wanted = {"instance_type", "use_spot", "policy", "deadline", "max_run", "first_wait", "num_round"}
+    assert set(params) == wanted
 
 
 def test_there_is_a_task_group_for_each_stage(parsed: dict[str, Any]) -> None:
