@@ -117,6 +117,8 @@ def test_a_retry_goes_on_with_its_record_and_a_clear_starts_its_story_anew(
     cleared = training.record()
     assert cleared is not None
     assert (cleared.generation, len(cleared.attempts)) == (1, 1)
+    assert cleared.replaced_instance_seconds == retried.statement.billable_instance_seconds
+    assert cleared.replaced_usd == retried.statement.billed_usd
     assert cleared.version > retried.version
     with ledger.read() as reader:
         assert reader.totals().trainings == 1

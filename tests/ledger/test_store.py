@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spot_training.domain.errors import InvalidInput
+from spot_training.domain.lifecycle import Ending
 from spot_training.domain.records import RecordState, TrainingRecord, model_of, record_key, totals_of
 from spot_training.ledger import Ledger, Selection, note_live
 from spot_training.ledger.reader import GROUPS
@@ -179,6 +180,21 @@ def test_the_readers_sums_are_those_of_the_records(many: list[Any], data: st.Dat
         assert getattr(totals, name) == pytest.approx(getattr(expected, name), abs=1e-4)
     blank = dict.fromkeys(dollars, 0.0)
     assert replace(totals, **blank) == replace(expected, **blank)
+
+
+def test_a_job_on_two_records_is_counted_once(ledger: Ledger) -> None:
+    """An operator started it and did not wait; a sensor watched it and carried it on; another looked on."""
+    started = make_attempt(ending=Ending.OUT_OF_WAIT)
+    carried_on = make_attempt(number=2, job_name="model-0123456789ab-1-ba9876543210-2")
+    watched = {"watches": started.job_name}
+    ledger.write(make_record(task_id="start", attempts=(started,), state=RecordState.FAILED))
+    ledger.write(make_record(task_id="wait", attempts=(started, carried_on), **watched))
+    ledger.write(make_record(task_id="look on", attempts=(started,), state=RecordState.FAILED, **watched))
+    ledger.write(make_record(run_id="another", attempts=(make_attempt(job_name="another"),)))
+    with ledger.read() as reader:
+        totals = reader.totals()
+        assert len(reader.records()) == 4
+    assert (totals.trainings, totals.attempts, totals.failed) == (2, 3, 0)
 
 
 def test_the_model_is_the_job_name_without_what_we_add() -> None:

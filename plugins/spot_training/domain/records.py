@@ -165,7 +165,8 @@ class TrainingRecord:
 
     `version` orders the writes of one key: the highest counts. `model` is the job name prefix, `tags` the
     request's own tags (not this package's), `team` the one of that name. `generation` counts the clears that
-    started afresh; only the last one is on record. `watches` is the job a sensor was given. `deadline_at` and
+    started afresh; only the last one is on record, and `replaced_instance_seconds` and `replaced_usd` are
+    what the ones before it were billed. `watches` is the job a sensor was given. `deadline_at` and
     `latest_on_demand_at` are None for a training without a deadline. `reason` says why it ended.
     """
 
@@ -193,6 +194,8 @@ class TrainingRecord:
     decisions: tuple[DecisionMade, ...] = ()
     current_job: CurrentJob | None = None
     prices: tuple[Price, ...] = ()
+    replaced_instance_seconds: int | None = 0
+    replaced_usd: float | None = 0.0
     written_at: datetime | None = None
 
     @property
@@ -302,7 +305,8 @@ class Totals:
     The savings compare what was billed for *completed* trainings, abandoned attempts included, with the
     clean on-demand runs they replaced; what failed trainings cost stands by itself. `unknown` counts
     completed trainings for which AWS did not say enough: they are in no sum of savings; `unpriced` those
-    whose price is not known: they are in no sum of dollars.
+    whose price is not known: they are in no sum of dollars. `replaced` is what trainings were billed that a
+    person cleared afterwards to train again.
     """
 
     trainings: int
@@ -316,6 +320,7 @@ class Totals:
     clean_run_seconds: int
     failed_billable_seconds: int
     abandoned_billable_seconds: int
+    replaced_billable_seconds: int
     savings_percent: float | None
     unknown: int
     billed_usd: float
@@ -323,6 +328,7 @@ class Totals:
     saved_usd: float
     failed_usd: float
     abandoned_usd: float
+    replaced_usd: float
     unpriced: int
 
     def to_json(self) -> dict[str, Any]:
@@ -332,7 +338,8 @@ class Totals:
 
 def totals_of(records: Iterable[TrainingRecord]) -> Totals:
     """Sum up trainings."""
-    everything = [(record.state, record.statement) for record in records]
+    listed = list(records)
+    everything = [(record.state, record.statement) for record in listed]
     statements = [statement for _, statement in everything]
     done = [s for s in statements if s.completed]
     compared = [s for s in done if s.savings_percent is not None]
@@ -352,6 +359,7 @@ def totals_of(records: Iterable[TrainingRecord]) -> Totals:
         clean_run_seconds=clean,
         failed_billable_seconds=sum(s.billable_instance_seconds or 0 for s in undone),
         abandoned_billable_seconds=sum(s.abandoned_instance_seconds or 0 for s in done),
+        replaced_billable_seconds=sum(record.replaced_instance_seconds or 0 for record in listed),
         savings_percent=round((1 - billed / clean) * 100, 1) if clean else None,
         unknown=len(done) - len(compared),
         billed_usd=_sum_usd(s.billed_usd for s in priced),
@@ -359,6 +367,7 @@ def totals_of(records: Iterable[TrainingRecord]) -> Totals:
         saved_usd=_sum_usd(s.saved_usd for s in priced),
         failed_usd=_sum_usd(s.billed_usd for s in undone),
         abandoned_usd=_sum_usd(s.abandoned_usd for s in done),
+        replaced_usd=_sum_usd(record.replaced_usd for record in listed),
         unpriced=sum(s.billed_usd is None for s in statements),
     )
 

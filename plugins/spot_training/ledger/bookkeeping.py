@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from .store import FreshName, Ledger
 
 T = TypeVar("T")
+N = TypeVar("N", int, float)
 
 #: Where the bookkeeper remembers, beside the training's own state.
 MEMORY_KEY = "spot_training_ledger"
@@ -43,6 +44,10 @@ LAST_WRITE_SECONDS = 30.0
 SHORT_SECONDS = 1.0
 #: Decisions kept of one training.
 MOST_DECISIONS = 200
+
+#: Instance-seconds and US dollars; None where they are not known.
+Billed = tuple[int | None, float | None]
+NOTHING_BILLED: Billed = (0, 0.0)
 
 PriceOf = Callable[[str, str], Price | None]
 """The on-demand price of (region, instance type), or None."""
@@ -67,6 +72,8 @@ class _Memory:
     about: About | None = None
     decisions: tuple[DecisionMade, ...] = ()
     prices: tuple[Price, ...] = ()
+    billed: Billed = NOTHING_BILLED
+    replaced: Billed = NOTHING_BILLED
 
     def to_json(self) -> dict[str, Any]:
         about = self.about
@@ -83,6 +90,8 @@ class _Memory:
             },
             "decisions": [decision.to_json() for decision in self.decisions],
             "prices": [price.to_json() for price in self.prices],
+            "billed": list(self.billed),
+            "replaced": list(self.replaced),
         }
 
     @classmethod
@@ -93,7 +102,16 @@ class _Memory:
             about=About(**data["about"]) if data["about"] else None,
             decisions=tuple(DecisionMade.from_json(fact) for fact in data["decisions"]),
             prices=tuple(Price.from_json(fact) for fact in data["prices"]),
+            billed=(data["billed"][0], data["billed"][1]),
+            replaced=(data["replaced"][0], data["replaced"][1]),
         )
+
+    def of_generation(self, generation: int) -> _Memory:
+        """A person cleared a training that was over: its story begins anew, what it was billed is kept."""
+        if generation == self.generation:
+            return self
+        replaced = (_plus(self.replaced[0], self.billed[0]), _plus(self.replaced[1], self.billed[1]))
+        return replace(self, generation=generation, decisions=(), billed=NOTHING_BILLED, replaced=replaced)
 
 
 class Bookkeeper:
@@ -201,6 +219,9 @@ class Bookkeeper:
         else:
             self.decided("give up" if state.current is None else "leave", reason)
         self._ask_prices(attempt.instance_type for attempt in state.attempts if attempt.has_started)
+        statement = self._record().statement
+        billed = (statement.billable_instance_seconds, statement.billed_usd)
+        self._memory = replace(self._recall(), billed=billed)
         over = RecordState.COMPLETED if is_complete else RecordState.FAILED
         record = replace(
             self._record(), state=over if state.current is None else RecordState.RUNNING, reason=reason
@@ -237,14 +258,7 @@ class Bookkeeper:
         if memory is None:
             data = self._store.get(MEMORY_KEY)
             memory = _Memory.from_json(data) if data else _Memory()
-        if memory.generation != self._state.generation:
-            memory = _Memory(
-                version=memory.version,
-                generation=self._state.generation,
-                about=memory.about,
-                prices=memory.prices,
-            )
-        self._memory = memory
+        self._memory = memory = memory.of_generation(self._state.generation)
         return memory
 
     def _is_on_record(self) -> bool:
@@ -283,6 +297,8 @@ class Bookkeeper:
             decisions=memory.decisions,
             current_job=self._current_job(),
             prices=memory.prices,
+            replaced_instance_seconds=memory.replaced[0],
+            replaced_usd=memory.replaced[1],
         )
 
     def _current_job(self) -> CurrentJob | None:
@@ -351,6 +367,10 @@ class Bookkeeper:
         if price is None:
             self._unpriced.add(instance_type)
         return price
+
+
+def _plus(one: N | None, other: N | None) -> N | None:
+    return None if one is None or other is None else one + other
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,9 @@
 
 A reader is one consistent view. Its tables:
 
-    trainings     one row per training task: all columns of `docs/ledger.md`
+    trainings     one row per training task: all columns of `docs/ledger.md`, and `counts`: false where
+                  another record has the same job and as much or more (a sensor that watches what an operator
+                  started), so that sums take each job once
     attempts      one row per attempt: its own columns, and those that say whose it is
     transitions   one row per visit of an attempt's job to a secondary status
     decisions     one row per decision
@@ -98,7 +100,8 @@ class LedgerReader:
         connection.execute("SET TimeZone = 'UTC'")
         _load_fresh(connection, _read_fresh(ledger))
         manifest = Manifest.newest(ledger)
-        _create_trainings(connection, [ledger.local_copy(path) for path in manifest.paths])
+        _unite(connection, [ledger.local_copy(path) for path in manifest.paths])
+        _count_jobs_once(connection)
         _create_views(connection)
         return cls(connection, _read_notes(ledger, connection))
 
@@ -125,7 +128,7 @@ class LedgerReader:
     def totals(self, selection: Selection = EVERYTHING) -> Totals:
         """The sums over the selected trainings."""
         where, parameters = selection.where()
-        (row,) = self.query(f"SELECT {_TOTALS} FROM trainings WHERE {where}", parameters)
+        (row,) = self.query(f"SELECT {_TOTALS} FROM trainings WHERE counts AND {where}", parameters)
         return _totals(row)
 
     def totals_by(self, group: str, selection: Selection = EVERYTHING) -> dict[str | None, Totals]:
@@ -134,7 +137,7 @@ class LedgerReader:
             raise InvalidInput("group", group, f"give one of {', '.join(GROUPS)}.")
         where, parameters = selection.where()
         rows = self.query(
-            f"SELECT {group} AS name, {_TOTALS} FROM trainings WHERE {where} "
+            f"SELECT {group} AS name, {_TOTALS} FROM trainings WHERE counts AND {where} "
             "GROUP BY 1 ORDER BY billed_usd DESC, billable_seconds DESC, 1",
             parameters,
         )
@@ -208,12 +211,14 @@ _SUMS = {
     "clean_run_seconds": f"coalesce(sum(clean_run_instance_seconds) {_COMPARED}, 0)",
     "failed_billable_seconds": f"coalesce(sum(billable_instance_seconds) {_UNDONE}, 0)",
     "abandoned_billable_seconds": f"coalesce(sum(abandoned_instance_seconds) {_DONE}, 0)",
+    "replaced_billable_seconds": "coalesce(sum(replaced_instance_seconds), 0)",
     "unknown": "count(*) FILTER (completed AND savings_percent IS NULL)",
     "billed_usd": f"coalesce(sum(billed_usd) {_PRICED}, 0)",
     "clean_run_usd": f"coalesce(sum(clean_run_usd) {_PRICED}, 0)",
     "saved_usd": f"coalesce(sum(saved_usd) {_PRICED}, 0)",
     "failed_usd": f"coalesce(sum(billed_usd) {_UNDONE}, 0)",
     "abandoned_usd": f"coalesce(sum(abandoned_usd) {_DONE}, 0)",
+    "replaced_usd": "coalesce(sum(replaced_usd), 0)",
     "unpriced": "count(*) FILTER (billed_usd IS NULL)",
 }
 _TOTALS = ", ".join(f"{expression} AS {name}" for name, expression in _SUMS.items())
@@ -259,10 +264,10 @@ def _load_fresh(connection: Any, lines: Sequence[bytes]) -> None:
         )
 
 
-def _create_trainings(connection: Any, merged_files: Sequence[str]) -> None:
+def _unite(connection: Any, merged_files: Sequence[str]) -> None:
     """The view of all records: of a key that is merged and fresh, the higher version."""
     if not merged_files:
-        connection.execute("CREATE VIEW trainings AS SELECT * FROM fresh")
+        connection.execute("CREATE VIEW all_records AS SELECT * FROM fresh")
         return
     files = ", ".join(sql_text(path) for path in merged_files)
     source = f"read_parquet([{files}], union_by_name = true)"
@@ -278,7 +283,35 @@ def _create_trainings(connection: Any, merged_files: Sequence[str]) -> None:
     connection.execute("DELETE FROM fresh WHERE key IN (SELECT key FROM both_places WHERE is_merged)")
     (replaced,) = connection.execute("SELECT count(*) FROM both_places WHERE NOT is_merged").fetchone()
     kept = " WHERE key NOT IN (SELECT key FROM both_places WHERE NOT is_merged)" if replaced else ""
-    connection.execute(f"CREATE VIEW trainings AS SELECT * FROM merged{kept} UNION ALL SELECT * FROM fresh")
+    connection.execute(f"CREATE VIEW all_records AS SELECT * FROM merged{kept} UNION ALL SELECT * FROM fresh")
+
+
+def _count_jobs_once(connection: Any) -> None:
+    """The view of all records, with what tells whether their job is counted elsewhere."""
+    (watched,) = connection.execute("SELECT count(*) FROM all_records WHERE watches IS NOT NULL").fetchone()
+    if not watched:
+        connection.execute("CREATE VIEW trainings AS SELECT *, true AS counts FROM all_records")
+        return
+    connection.execute(_SHARED_JOBS)
+    connection.execute(
+        "CREATE VIEW trainings AS "
+        "SELECT *, key NOT IN (SELECT key FROM counted_elsewhere) AS counts FROM all_records"
+    )
+
+
+#: Of the records that hold the same watched job, the one with the most attempts counts.
+_SHARED_JOBS = """
+CREATE TABLE counted_elsewhere AS
+WITH watched AS (SELECT DISTINCT watches AS job FROM all_records WHERE watches IS NOT NULL),
+holding AS (
+    SELECT key, len(attempts) AS attempts, unnest(list_transform(attempts, lambda a: a.job_name)) AS job
+    FROM all_records
+)
+SELECT DISTINCT key FROM (
+    SELECT key FROM holding SEMI JOIN watched USING (job)
+    QUALIFY row_number() OVER (PARTITION BY job ORDER BY attempts DESC, key) > 1
+)
+"""
 
 
 def _create_views(connection: Any) -> None:

@@ -94,6 +94,8 @@ COLUMNS: dict[str, str] = {
     "clean_run_usd": "DOUBLE",
     "saved_usd": "DOUBLE",
     "abandoned_usd": "DOUBLE",
+    "replaced_instance_seconds": "BIGINT",
+    "replaced_usd": "DOUBLE",
     "attempts": f"{_struct(ATTEMPT)}[]",
     "transitions": f"STRUCT(attempt INTEGER, {_TRANSITION})[]",
     "decisions": "STRUCT(decided_at TIMESTAMPTZ, action VARCHAR, reason VARCHAR, attempt INTEGER)[]",
