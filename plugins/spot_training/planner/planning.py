@@ -1,0 +1,197 @@
+"""The planner: a Bayes filter over market types, and the step that costs least under it.
+
+It never needs to see spot capacity while on-demand runs. Going back to spot is an order given blind: a spot
+job that starts as soon as there is capacity. An order that does not start is all there is to see.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from spot_training.domain.moves import BackToSpot, Decider, Greedy, Mode, Rule, Spells, View, Workload
+
+from .built_in import BUILT_IN_PRIOR
+from .compiled import jit
+from .market import AGE_HOURS, Prior, bucket_of, forget, market_types, observe
+from .tables import RUN, STAY_DOWN, STAY_UP, WAIT_DOWN, WAIT_UP, Tables, look_up, make_tables
+
+#: A market becomes another one every so many hours: in the plan, and for what was learned of it.
+PLANNED_REDRAW_HOURS = 12.0
+LEARNED_REDRAW_HOURS = 8.0
+#: A spell that was there when the first look was taken has lasted for a while (hours).
+FIRST_AGE_HOURS = 4.0
+#: An order for spot stands unless it is expected to cost this many overheads more than staying on demand:
+#: the plan thinks that a spell's first minutes could be waited out, which a blind order cannot.
+ORDER_BIAS = 1.0
+
+MODES = (Mode.WAIT, Mode.SPOT, Mode.ON_DEMAND)
+CODES = {mode: code for code, mode in enumerate(MODES)}
+
+_EDGES = np.array(AGE_HOURS)
+_TYPES = market_types()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Planner:
+    """Bayesian value iteration. `prior`: what is known of markets in general; the built-in one by default.
+
+    Where on-demand cannot be left again, waiting to the last moment costs nothing, and it is greedy; where it
+    must be stopped to look for spot, it is the rule.
+    """
+
+    prior: Prior = field(default=BUILT_IN_PRIOR)
+    name = "planner"
+
+    def begin(self, workload: Workload, history: Spells = ()) -> Decider:
+        """The first call for a workload computes its tables (below a second); they are kept."""
+        if workload.back_to_spot is BackToSpot.NEVER:
+            return Greedy()
+        if workload.back_to_spot is BackToSpot.STOP_FIRST:
+            return Rule().begin(workload)
+        if workload.deadline_seconds <= workload.work_seconds + workload.overhead_seconds:
+            return Greedy()
+        prior = learned_prior(self.prior, tuple(history)) if history else self.prior
+        return Planning(workload, prior, planned_tables(workload, prior))
+
+
+@lru_cache(maxsize=64)
+def learned_prior(prior: Prior, history: tuple[tuple[bool, float], ...]) -> Prior:
+    return prior.learn(history)
+
+
+@lru_cache(maxsize=4)
+def planned_tables(workload: Workload, prior: Prior) -> Tables:
+    return make_tables(workload, prior, redraw_per_hour=1 / PLANNED_REDRAW_HOURS)
+
+
+class Planning:
+    """A planner at work on one training: its belief, the spell it sees, whether an order stands."""
+
+    def __init__(self, workload: Workload, prior: Prior, tables: Tables) -> None:
+        self.prior = prior
+        self.tables = tables
+        self.price = workload.spot_price / workload.on_demand_price
+        self.belief = prior.type_weights.copy()
+        self.is_up: bool | None = None
+        self.age_hours = 0.0
+        self.left_hours = 0.0
+        self.has_order = False
+
+    def __copy__(self) -> Planning:
+        twin = Planning.__new__(Planning)
+        twin.__dict__.update(self.__dict__)
+        twin.belief = self.belief.copy()
+        return twin
+
+    def decide(self, view: View) -> Mode:
+        self._learn(view)
+        code = choose(
+            self.tables.costs,
+            self.tables.slacks,
+            self.tables.step_hours,
+            self.belief,
+            _EDGES,
+            CODES[view.mode],
+            bool(self.is_up),
+            self.age_hours,
+            view.seconds_left / 3600,
+            view.work_seconds / 3600,
+            view.owed_seconds / 3600,
+            view.overhead_seconds / 3600,
+            self.price,
+        )
+        if view.mode is not Mode.ON_DEMAND and code == CODES[Mode.ON_DEMAND]:
+            self._lose_sight()
+        self.has_order = view.mode is Mode.ON_DEMAND and view.has_spot is None and code == CODES[Mode.SPOT]
+        return MODES[code]
+
+    def explain(self, view: View) -> str:  # noqa: ARG002
+        availability = float(self.belief @ _expected_availability(self.prior))
+        return (
+            "more waiting is expected to cost more than on-demand; in a market like the one seen so far, "
+            f"spot is there {availability:.0%} of the time"
+        )
+
+    def _learn(self, view: View) -> None:
+        left = view.seconds_left / 3600
+        hours, self.left_hours = max(0.0, self.left_hours - left), left
+        if self.is_up is None:
+            self.is_up = bool(view.has_spot)
+            self.age_hours = max(FIRST_AGE_HOURS, view.spell_seconds / 3600)
+            return
+        if hours == 0:
+            return
+        if self.has_order:
+            started = view.mode is not Mode.ON_DEMAND
+            self._observe(is_up=started, hours=hours)
+            hours = 0.0 if not started else hours
+        if view.has_spot is not None:
+            self._observe(is_up=view.has_spot, hours=hours)
+        elif hours:
+            forget(self.belief, self.prior.type_weights, 1 / LEARNED_REDRAW_HOURS, hours, 1.0)
+            self.age_hours += hours
+
+    def _observe(self, *, is_up: bool, hours: float) -> None:
+        observe(
+            self.belief,
+            self.prior.hazard_table,
+            _TYPES,
+            self.prior.type_weights,
+            _EDGES,
+            1 / LEARNED_REDRAW_HOURS,
+            int(bool(self.is_up)),
+            int(is_up),
+            self.age_hours,
+            hours,
+        )
+        self.age_hours = self.age_hours + hours if is_up == self.is_up else 0.0
+        self.is_up = is_up
+
+    def _lose_sight(self) -> None:
+        if self.is_up:
+            self.is_up, self.age_hours = False, 0.0
+
+
+@lru_cache(maxsize=8)
+def _expected_availability(prior: Prior) -> Any:
+    """For each type, the share of time with capacity: mean spells, taken from the hazards by age."""
+    widths = np.append(np.diff(AGE_HOURS), np.inf)
+    rates = prior.hazard_table[:, :, None] * _TYPES.T[:, None, :]
+    lasting = np.exp(-rates * widths[None, :, None])
+    reached = np.concatenate([np.ones_like(lasting[:, :1]), np.cumprod(lasting, axis=1)[:, :-1]], axis=1)
+    mean = (reached * (1 - lasting) / rates).sum(axis=1)
+    return mean[1] / mean.sum(axis=0)
+
+
+@jit
+def choose(costs, slacks, step, belief, edges, mode, is_up, age, left, work, owed, overhead, price):
+    """The cheapest step: 0 wait, 1 spot, 2 on demand. All times in hours."""
+    bucket = bucket_of(age, edges)
+    slack = left - work
+    can_launch = slack >= 2 * overhead
+    if mode == 2:
+        if is_up:
+            bucket = 0
+        if not can_launch:
+            return 2
+        stay = look_up(costs, slacks, step, left, slack - owed, STAY_UP, belief)
+        order = price * overhead + look_up(costs, slacks, step, left, slack - overhead, RUN, belief)
+        return 1 if order < stay + ORDER_BIAS * overhead else 2
+    stay_entry = STAY_UP if is_up else STAY_DOWN + bucket
+    on_demand = overhead + look_up(costs, slacks, step, left, slack - overhead, stay_entry, belief)
+    if not is_up:
+        wait = look_up(costs, slacks, step, left, slack, WAIT_DOWN + bucket, belief)
+        return 0 if wait < on_demand else 2
+    if mode == 1:
+        run = look_up(costs, slacks, step, left, slack - owed, RUN + bucket, belief)
+        return 1 if run <= on_demand else 2
+    wait = look_up(costs, slacks, step, left, slack, WAIT_UP + bucket, belief)
+    if can_launch:
+        launch = price * overhead + look_up(costs, slacks, step, left, slack - overhead, RUN + bucket, belief)
+        if launch <= min(wait, on_demand):
+            return 1
+    return 0 if wait < on_demand else 2

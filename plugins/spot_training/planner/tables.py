@@ -1,0 +1,163 @@
+"""Value iteration: the expected cost of every next step, for every moment, slack, spell and market type.
+
+Backwards over the time left, in on-demand hours of cost. The state is (time left, slack on a square-root
+grid, mode, age of the spell, market type); the work left is time left minus slack, a launch takes its
+overhead from the slack. The market is redrawn from the prior now and then. What is stored is the cost of the
+steps, from which a belief over types picks the cheapest.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .compiled import jit
+from .market import AGE_HOURS, Prior, market_types
+
+if TYPE_CHECKING:
+    from spot_training.domain.moves import Workload
+
+Table = NDArray[np.float32]
+
+AGES = len(AGE_HOURS)
+#: Where the steps of each kind begin in the third axis of a table; one entry for each age of the spell.
+RUN, WAIT_DOWN, WAIT_UP, STAY_DOWN, STAY_UP = 0, AGES, 2 * AGES, 3 * AGES, 4 * AGES
+ENTRIES = 4 * AGES + 1
+
+SLACKS = 48
+#: Time steps, and how many there may be at least and at most.
+STEP_HOURS = 0.25
+FEWEST_STEPS, MOST_STEPS = 100, 400
+#: Every second step is stored: between them the cost is nearly straight.
+STORED_EVERY = 2
+#: More than any step costs.
+_NEVER = np.float32(1e6)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tables:
+    """Cost to go in on-demand hours, shape (times, slacks, entries, types), and the axes' steps in hours."""
+
+    costs: Table
+    slacks: NDArray[np.float64]
+    step_hours: float
+
+    @property
+    def megabytes(self) -> float:
+        return self.costs.nbytes / 1e6
+
+
+def make_tables(workload: Workload, prior: Prior, *, redraw_per_hour: float) -> Tables:
+    """The tables of one workload; below a second on one core."""
+    return _Iteration(workload, prior, redraw_per_hour).tables()
+
+
+class _Iteration:
+    def __init__(self, workload: Workload, prior: Prior, redraw_per_hour: float) -> None:
+        self.hours = workload.deadline_seconds / 3600
+        self.overhead = workload.overhead_seconds / 3600
+        self.price = np.float32(workload.spot_price / workload.on_demand_price)
+        steps = int(np.clip(np.ceil(self.hours / STEP_HOURS), FEWEST_STEPS, MOST_STEPS))
+        self.steps = steps + steps % STORED_EVERY
+        self.step = self.hours / self.steps
+        most_slack = max(self.hours - workload.work_seconds / 3600, 1e-3)
+        self.slacks = most_slack * (np.arange(SLACKS) / (SLACKS - 1)) ** 2
+        self.weights = prior.type_weights.astype(np.float32)
+        self.redrawn = np.float32(-np.expm1(-redraw_per_hour * self.step))
+        widths = np.append(np.diff(AGE_HOURS), np.inf)
+        self.ageing = (-np.expm1(-self.step / widths)).astype(np.float32)[None, :, None]
+        chances = prior.hazard_table[:, :, None] * market_types().T[:, None, :] * self.step
+        self.comes, self.goes = (-np.expm1(-chances)).astype(np.float32)[:, None]
+        self.after_wait = self._find_cells(self.step)
+        self.after_launch = self._find_cells(self.overhead)
+        slack = self.slacks[:, None, None]
+        self.is_late = slack < self.overhead - 1e-9
+        self.cannot_launch_spot = slack < 2 * self.overhead - 1e-9
+        self.cannot_wait = slack < self.overhead + self.step / 2 - 1e-9
+
+    def _find_cells(self, less: float) -> tuple[NDArray[np.intp], Table]:
+        """For each slack of the grid: the cell that holds it after losing `less`, and how far into it."""
+        wanted = np.clip(self.slacks - less, 0.0, None)
+        cell = np.clip(np.searchsorted(self.slacks, wanted, side="right") - 1, 0, SLACKS - 2)
+        width = self.slacks[cell + 1] - self.slacks[cell]
+        return cell, ((wanted - self.slacks[cell]) / width).astype(np.float32)[:, None, None]
+
+    @staticmethod
+    def _lose(costs: Any, cells: tuple[NDArray[np.intp], Table]) -> Any:
+        cell, share = cells
+        return costs[cell] * (1 - share) + costs[cell + 1] * share
+
+    def _redraw(self, costs: Any) -> Any:
+        return (1 - self.redrawn) * costs + self.redrawn * (costs @ self.weights)[..., None]
+
+    def _age(self, costs: Any) -> Any:
+        older = np.concatenate([costs[:, 1:], costs[:, -1:]], axis=1)
+        return costs * (1 - self.ageing) + self.ageing * older
+
+    def tables(self) -> Tables:
+        types = len(self.weights)
+        stored = np.zeros((self.steps // STORED_EVERY + 1, SLACKS, ENTRIES, types), dtype=np.float32)
+        nothing = np.zeros((SLACKS, AGES, types), dtype=np.float32)
+        # The best of the steps, by what is seen: running on spot, no spot, spot not taken, and on demand.
+        run = down = up = on_demand_down = on_demand_up = nothing
+        for number in range(1, self.steps + 1):
+            left = number * self.step
+            work = np.maximum(left - self.slacks, 0.0).astype(np.float32)[:, None, None]
+            worked, goes_on = np.minimum(work, np.float32(self.step)), work > self.step
+            run, down, up = self._redraw(run), self._redraw(down), self._redraw(up)
+            on_demand_down, on_demand_up = self._redraw(on_demand_down), self._redraw(on_demand_up)
+
+            keep_running = self._age(run) * (1 - self.goes) + down[:, :1] * self.goes
+            keep_running = self.price * worked + goes_on * keep_running
+            down_later = self._lose(down, self.after_wait)
+            up_later = self._lose(up, self.after_wait)
+            forced = np.float32(self.overhead) + work
+            wait_down = self._age(down_later) * (1 - self.comes) + up_later[:, :1] * self.comes
+            wait_down = np.where(self.cannot_wait, forced, wait_down)
+            wait_up = self._age(up_later) * (1 - self.goes) + down_later[:, :1] * self.goes
+            wait_up = np.where(self.cannot_wait, forced, wait_up)
+            stay_up = self._age(on_demand_up) * (1 - self.goes) + on_demand_down[:, :1] * self.goes
+            stay_up = worked + goes_on * stay_up
+            stay_down = self._age(on_demand_down) * (1 - self.comes) + on_demand_up[:, :1] * self.comes
+            stay_down = worked + goes_on * stay_down
+
+            launch = np.float32(self.price * self.overhead) + self._lose(keep_running, self.after_launch)
+            launch = np.where(self.cannot_launch_spot, _NEVER, launch)
+            to_on_demand_up = self._launch_on_demand(stay_up, forced)
+            to_on_demand_down = self._launch_on_demand(stay_down, forced)
+            run = np.minimum(keep_running, to_on_demand_up)
+            down = np.minimum(wait_down, to_on_demand_down)
+            up = np.minimum(np.minimum(launch, wait_up), to_on_demand_up)
+            on_demand_up = np.minimum(stay_up, launch)
+            on_demand_down = np.minimum(stay_down, np.where(self.cannot_wait, _NEVER, wait_down))
+            for best in (run, down, up, on_demand_up, on_demand_down):
+                best[left <= self.slacks] = 0.0
+            if number % STORED_EVERY == 0:
+                parts = (keep_running, wait_down, wait_up, stay_down, stay_up[:, :1])
+                np.concatenate(parts, axis=1, out=stored[number // STORED_EVERY])
+        return Tables(costs=stored, slacks=self.slacks, step_hours=self.step * STORED_EVERY)
+
+    def _launch_on_demand(self, stay: Any, forced: Any) -> Any:
+        launched = np.float32(self.overhead) + self._lose(stay, self.after_launch)
+        return np.where(self.is_late, forced, launched)
+
+
+@jit
+def look_up(costs, slacks, step_hours, left, slack, entry, belief):
+    """The expected cost to go, between the points of the grid, under a belief over types."""
+    last = len(slacks) - 1
+    slack = min(max(slack, 0.0), slacks[last])
+    cell = min(int(np.sqrt(slack / slacks[last]) * last), last - 1)
+    v = (slack - slacks[cell]) / (slacks[cell + 1] - slacks[cell])
+    time = left / step_hours
+    row = min(max(int(time), 0), costs.shape[0] - 2)
+    u = time - row
+    total = 0.0
+    for k in range(len(belief)):
+        early = (1 - v) * costs[row, cell, entry, k] + v * costs[row, cell + 1, entry, k]
+        late = (1 - v) * costs[row + 1, cell, entry, k] + v * costs[row + 1, cell + 1, entry, k]
+        total += belief[k] * ((1 - u) * early + u * late)
+    return total
