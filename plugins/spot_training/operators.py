@@ -13,7 +13,6 @@ from airflow.sdk.configuration import conf
 from .domain.caps import Caps
 from .domain.casting import as_bool
 from .links import LINKS
-from .training_task import Options, TrainingTask
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     from .aws.identity import RunIdentity
     from .aws.request import TrainingPlan
     from .domain.policy import Policy
+    from .training_task import Options, TrainingTask
 
 
 class SpotTrainingOperator(BaseOperator):
@@ -50,7 +50,7 @@ class SpotTrainingOperator(BaseOperator):
     :param check_interval: seconds between looks at SageMaker.
     :param deferrable: wait in the triggerer. Default: `[operators] default_deferrable`.
     :param print_log: show the end of the training's log in the task log when an attempt is over. It is always
-        shown when the script failed.
+        shown when the script failed. `"live"`: also while it trains, for the first few jobs of a process.
     :param stop_job_on_kill: stop the training job when the task is killed, cleared or marked by a person,
         runs out of time, or fails for the last time.
     :param training_timeout: seconds for the whole training, over all attempts and waits; then its job is
@@ -73,6 +73,8 @@ class SpotTrainingOperator(BaseOperator):
     :param region_name: AWS region; None: the connection's.
     :param verify: whether, or with which CA bundle, to verify TLS certificates.
     :param botocore_config: options of botocore's `Config`, over this package's own.
+    :param events_queue_url: an SQS queue that holds the state changes of training jobs, for deferred tasks.
+        None: `[spot_training] events_queue_url`; without either, SageMaker is asked.
     """
 
     template_fields: Sequence[str] = (
@@ -93,6 +95,7 @@ class SpotTrainingOperator(BaseOperator):
         "region_name",
         "verify",
         "botocore_config",
+        "events_queue_url",
     )
     template_fields_renderers: ClassVar[dict[str, str]] = {"config": "json", "policy": "json"}
     operator_extra_links = LINKS
@@ -119,6 +122,7 @@ class SpotTrainingOperator(BaseOperator):
         region_name: str | None = None,
         verify: bool | str | None = None,
         botocore_config: dict[str, Any] | None = None,
+        events_queue_url: str | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -140,11 +144,13 @@ class SpotTrainingOperator(BaseOperator):
         self.region_name = region_name
         self.verify = verify
         self.botocore_config = botocore_config
+        self.events_queue_url = events_queue_url
         self._training: TrainingTask | None = None
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Drive the training one step further; also where a deferred task resumes."""
         from .aws.driver import Completed, Waiting
+        from .training_task import Options
 
         options = Options.of(self)
         training = self._training = self._training_of(context, options)
@@ -168,6 +174,8 @@ class SpotTrainingOperator(BaseOperator):
             self._training.stop()
 
     def _training_of(self, context: Context, options: Options) -> TrainingTask:
+        from .training_task import TrainingTask
+
         return TrainingTask(
             context=context,
             log=self.log,

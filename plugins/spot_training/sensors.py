@@ -14,7 +14,6 @@ from .aws.identity import is_job_name
 from .domain.casting import is_left_out
 from .domain.errors import EmptyValue, InvalidInput, RequestRefused, TimedOutWaiting
 from .links import LINKS
-from .training_task import Options, TrainingTask
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     from .aws.jobs import TrainingJobs
     from .aws.request import TrainingPlan
     from .domain.policy import Policy
+    from .training_task import Options, TrainingTask
 
 
 class SpotTrainingSensor(BaseSensorOperator):
@@ -41,7 +41,8 @@ class SpotTrainingSensor(BaseSensorOperator):
     :param stop_job_on_kill: stop a job this sensor itself created when the task is killed, cleared or marked
         by a person. The job it was given is never stopped.
 
-    `print_log`, `aws_conn_id`, `region_name`, `verify` and `botocore_config` are the operator's.
+    `print_log`, `aws_conn_id`, `region_name`, `verify`, `botocore_config` and `events_queue_url` are the
+    operator's.
     """
 
     template_fields: Sequence[str] = (
@@ -55,6 +56,7 @@ class SpotTrainingSensor(BaseSensorOperator):
         "region_name",
         "verify",
         "botocore_config",
+        "events_queue_url",
     )
     template_fields_renderers: ClassVar[dict[str, str]] = {"policy": "json"}
     operator_extra_links = LINKS
@@ -73,6 +75,7 @@ class SpotTrainingSensor(BaseSensorOperator):
         region_name: str | None = None,
         verify: bool | str | None = None,
         botocore_config: dict[str, Any] | None = None,
+        events_queue_url: str | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -86,10 +89,11 @@ class SpotTrainingSensor(BaseSensorOperator):
         self.region_name = region_name
         self.verify = verify
         self.botocore_config = botocore_config
+        self.events_queue_url = events_queue_url
         self._training: TrainingTask | None = None
 
     def execute(self, context: Context) -> Any:
-        options = Options.of(self)
+        options = self._options()
         if options.deferrable:
             return self._go_on_deferred(context, options)
         try:
@@ -101,13 +105,13 @@ class SpotTrainingSensor(BaseSensorOperator):
 
     def resume(self, context: Context, event: dict[str, Any] | None = None) -> Any:  # noqa: ARG002
         """Go on after the trigger fired."""
-        return self._go_on_deferred(context, Options.of(self))
+        return self._go_on_deferred(context, self._options())
 
     def poke(self, context: Context) -> PokeReturnValue:
         """One look. The state between looks is in the task state store, so `reschedule` works too."""
         from .aws.driver import Completed
 
-        self._training = self._training or self._training_of(context, Options.of(self))
+        self._training = self._training or self._training_of(context, self._options())
         step = _proceed(self._training)
         if isinstance(step, Completed):
             return PokeReturnValue(is_done=True, xcom_value=self._training.outcome(step))
@@ -117,6 +121,11 @@ class SpotTrainingSensor(BaseSensorOperator):
     def on_kill(self) -> None:
         if self._training is not None and self._training.options.stop_job_on_kill:
             self._training.stop()
+
+    def _options(self) -> Options:
+        from .training_task import Options
+
+        return Options.of(self)
 
     def _go_on_deferred(self, context: Context, options: Options) -> dict[str, Any]:
         from .aws.driver import Completed
@@ -132,6 +141,8 @@ class SpotTrainingSensor(BaseSensorOperator):
         self.defer(trigger=training.trigger(step), method_name=self.resume.__name__)
 
     def _training_of(self, context: Context, options: Options) -> TrainingTask:
+        from .training_task import TrainingTask
+
         _check_job_name(self.training_job_name)
         jobs = options.access.jobs()
         watched = _Watched(jobs, self.training_job_name)

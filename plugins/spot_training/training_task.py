@@ -17,7 +17,7 @@ from airflow.sdk.configuration import conf
 from airflow.sdk.exceptions import AirflowFailException
 
 from .deadline_terms import DeadlineTerms, run_began_at, with_policy
-from .domain.casting import as_bool
+from .domain.casting import as_bool, is_left_out
 from .domain.durations import in_words, parse_seconds
 from .domain.errors import InvalidInput, SpotTrainingError, TimedOutWaiting
 from .domain.lifecycle import Ending, JobSnapshot
@@ -50,6 +50,9 @@ XCOM_ATTEMPTS = "attempts"
 XCOM_DEADLINE = "deadline"
 XCOM_JOB_NAME = "training_job_name"
 
+#: `print_log`: the training's log as it comes, too.
+LIVE = "live"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
@@ -59,6 +62,7 @@ class Options:
     check_interval: int
     deferrable: bool
     print_log: bool
+    shows_log_live: bool
     stop_job_on_kill: bool
     wait_for_completion: bool
     deadline: DeadlineTerms | None
@@ -68,6 +72,7 @@ class Options:
     @classmethod
     def of(cls, task: Any) -> Options:
         """Read and cast the rendered attributes of an operator or sensor."""
+        shows_log_live = isinstance(task.print_log, str) and task.print_log.strip().lower() == LIVE
         try:
             return cls(
                 access=AwsAccess(
@@ -75,10 +80,12 @@ class Options:
                     region_name=task.region_name,
                     verify=task.verify,
                     botocore_config=task.botocore_config,
+                    events_queue_url=_queue_url(task.events_queue_url),
                 ),
                 check_interval=_at_least_a_second(task.check_interval, "check_interval"),
                 deferrable=as_bool(task.deferrable, field="deferrable"),
-                print_log=as_bool(task.print_log, field="print_log"),
+                print_log=shows_log_live or as_bool(task.print_log, field="print_log"),
+                shows_log_live=shows_log_live,
                 stop_job_on_kill=as_bool(task.stop_job_on_kill, field="stop_job_on_kill"),
                 wait_for_completion=as_bool(
                     getattr(task, "wait_for_completion", True), field="wait_for_completion"
@@ -141,6 +148,16 @@ def _at_least_a_second(value: Any, field: str) -> int:
     if seconds < 1:
         raise InvalidInput(field, value, "give 1 second or more.")
     return seconds
+
+
+def _queue_url(value: Any) -> str | None:
+    if is_left_out(value):
+        return None
+    if not isinstance(value, str) or not value.startswith(("https://", "http://")):
+        raise InvalidInput(
+            "events_queue_url", value, "give the queue's URL: https://sqs.REGION.amazonaws.com/..."
+        )
+    return value
 
 
 def _time_limit(task: Any) -> timedelta | None:
@@ -243,23 +260,27 @@ class TrainingTask:
     def wait(self, step: Waiting) -> None:
         """Wait in this process until the job is over or time is up, with the watcher the triggerer uses."""
         from .aws.punctual import Punctual, follow_punctually
-        from .aws.watcher import JobWatcher, Missing, Trouble
+        from .aws.watcher import JobWatcher, LogLines, Missing, Trouble
 
         jobs = self.driver.jobs
         reports = follow_punctually(
-            JobWatcher(lambda: jobs),
+            JobWatcher(lambda: jobs, make_logs=self.options.access.logs),
             step.job.name,
             interval_seconds=self.options.check_interval,
             until=self._until,
             punctual=Punctual(step.guard, lambda: jobs.clock) if step.guard else None,
             stop=jobs.stop_for_deadline,
             say=self._log.info,
+            shows_log=self.options.shows_log_live,
         )
         for report in reports:
             match report:
                 case JobSnapshot():
                     self.tell(report)
                     self.books.saw(report)
+                case LogLines():
+                    for line in report.lines:
+                        self._log.info("  | %s", line)
                 case Trouble():
                     self._log.warning("%s", report)
                 case Missing():

@@ -83,6 +83,7 @@ def follow_punctually(
     stop: Callable[[JobSnapshot], bool],
     until: Callable[[], datetime | None] = lambda: None,
     say: Callable[[str], None] = log.info,
+    shows_log: bool = False,
 ) -> Iterator[Report]:
     """`follow`, and a spot job that would cost the deadline is stopped on the way, and waited for.
 
@@ -94,7 +95,10 @@ def follow_punctually(
         return min((moment for moment in moments if moment), default=None)
 
     while True:
-        for report in follow(watcher, name, interval_seconds=interval_seconds, until=next_moment):
+        reports = follow(
+            watcher, name, interval_seconds=interval_seconds, until=next_moment, shows_log=shows_log
+        )
+        for report in reports:
             if isinstance(report, TimeIsUp) and punctual is not None:
                 limit = until()
                 if limit is None or limit > datetime.now(UTC):
