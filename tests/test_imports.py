@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 SOURCE_FOLDERS = {"plugins": ROOT / "plugins", "include": ROOT, "dags": ROOT / "dags"}
-DOMAIN, AWS = "spot_training.domain", "spot_training.aws"
+DOMAIN, AWS, PLANNER = "spot_training.domain", "spot_training.aws", "spot_training.planner"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +31,7 @@ class Wall:
 WALLS = [
     Wall(room="plugins/spot_training/domain", allowed=(DOMAIN,)),
     Wall(room="plugins/spot_training/aws", allowed=(DOMAIN, AWS, "boto3", "botocore")),
+    Wall(room="plugins/spot_training/planner", allowed=(DOMAIN, PLANNER, "numpy", "numba")),
     Wall(room="plugins/spot_training", forbidden=("include", "dags", "moto")),
     Wall(
         room="include/local_sagemaker",
@@ -105,6 +106,8 @@ def test_every_room_with_a_wall_exists(wall: Wall) -> None:
         ("plugins/spot_training/domain", "yaml", False),
         ("plugins/spot_training/aws", "botocore.exceptions", True),
         ("plugins/spot_training/aws", "airflow.sdk", False),
+        ("plugins/spot_training/planner", "numpy.typing", True),
+        ("plugins/spot_training/planner", "botocore.exceptions", False),
         ("include/local_sagemaker", "spot_training.domain.lifecycle", True),
         ("include/local_sagemaker", "spot_training.aws.jobs", False),
         ("include/local_sagemaker", "spot_training.operators", False),
