@@ -185,6 +185,16 @@ def test_a_watched_job_is_on_record_once_it_is_seen(cloud: Cloud, ledger: Ledger
     assert record.attempts[0].job_name == step.job.name
 
 
+@pytest.mark.parametrize("memory", ["nonsense", {"version": 1}, [], 7])
+def test_a_memory_nobody_can_read_fails_nothing(cloud: Cloud, ledger: Ledger, memory: object) -> None:
+    training = Training(cloud, ledger)
+    training.store.set(bookkeeping.MEMORY_KEY, memory)
+    training.finish()
+    record = training.record()
+    assert record is not None
+    assert record.state is RecordState.COMPLETED
+
+
 def test_the_memory_of_the_books_is_plain_json_of_bounded_size(cloud: Cloud, ledger: Ledger) -> None:
     import json
 

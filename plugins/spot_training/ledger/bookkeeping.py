@@ -10,7 +10,8 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, TypeVar
+from functools import wraps
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 from spot_training.aws.state import STATE_KEY, TrainingState
 from spot_training.domain.lifecycle import Ending
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
     from .store import FreshName, Ledger
 
+P = ParamSpec("P")
 T = TypeVar("T")
 N = TypeVar("N", int, float)
 
@@ -114,6 +116,21 @@ class _Memory:
         return replace(self, generation=generation, decisions=(), billed=NOTHING_BILLED, replaced=replaced)
 
 
+def _never_raises(
+    step: Callable[Concatenate[Bookkeeper, P], None],
+) -> Callable[Concatenate[Bookkeeper, P], None]:
+    """A training matters more than its record, whatever goes wrong with that."""
+
+    @wraps(step)
+    def safely(self: Bookkeeper, /, *args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            step(self, *args, **kwargs)
+        except Exception as error:  # noqa: BLE001
+            self.warn_of(error)
+
+    return safely
+
+
 class Bookkeeper:
     """Keeps the record of one task's training, for the length of one run of its process.
 
@@ -170,19 +187,24 @@ class Bookkeeper:
 
         def plan(identity: RunIdentity) -> TrainingPlan:
             made = make_plan(identity)
-            resources = made.request.get("ResourceConfig") or {}
-            self._learn(
-                About(
-                    model=model_of(made.job_name(1)),
-                    tags={tag["Key"]: tag["Value"] for tag in made.request.get("Tags") or ()},
-                    instance_type=resources.get("InstanceType"),
-                    instance_count=int(resources.get("InstanceCount") or 1),
-                )
-            )
+            self._learn_from(made)
             return made
 
         return plan
 
+    @_never_raises
+    def _learn_from(self, plan: TrainingPlan) -> None:
+        resources = plan.request.get("ResourceConfig") or {}
+        self._learn(
+            About(
+                model=model_of(plan.job_name(1)),
+                tags={tag["Key"]: tag["Value"] for tag in plan.request.get("Tags") or ()},
+                instance_type=resources.get("InstanceType"),
+                instance_count=int(resources.get("InstanceCount") or 1),
+            )
+        )
+
+    @_never_raises
     def saw(self, job: JobSnapshot) -> None:
         """Note what AWS says of the job that is alive."""
         is_first = self._recall().about is None
@@ -200,6 +222,7 @@ class Bookkeeper:
             self._noted = job
             self._quietly(lambda: self._open_ledger().note(self.key, job))
 
+    @_never_raises
     def decided(self, action: str, reason: str, *, attempt: int | None = None) -> None:
         """Remember a decision, once; it is written with the next change of the training."""
         made = DecisionMade(decided_at=self._now(), action=action, reason=reason, attempt=attempt)
@@ -208,6 +231,7 @@ class Bookkeeper:
             return  # another process of this task has said so
         self._memory = replace(memory, decisions=(*memory.decisions, made)[-MOST_DECISIONS:])
 
+    @_never_raises
     def end(self, state: TrainingState, reason: str) -> None:
         """Write down how the task ended; with a job that is still alive, the record stays running."""
         self._state = state
@@ -235,6 +259,7 @@ class Bookkeeper:
 
     # Following --------------------------------------------------------------------------------------
 
+    @_never_raises
     def _saved(self, data: Mapping[str, Any]) -> None:
         before, self._state = self._state, TrainingState.from_json(data)
         for attempt in self._state.attempts[len(before.attempts) :]:
@@ -257,7 +282,12 @@ class Bookkeeper:
         memory = self._memory
         if memory is None:
             data = self._store.get(MEMORY_KEY)
-            memory = _Memory.from_json(data) if data else _Memory()
+            try:
+                memory = _Memory.from_json(data) if data else _Memory()
+            except (KeyError, TypeError, ValueError):
+                memory = (
+                    _Memory()
+                )  # of another version of this code: the versions of records go on by the clock
         self._memory = memory = memory.of_generation(self._state.generation)
         return memory
 
@@ -321,11 +351,15 @@ class Bookkeeper:
             self._store.set(MEMORY_KEY, self._memory.to_json())
             self._within(LAST_WRITE_SECONDS if is_last else WRITE_SECONDS, lambda: self._put(written, before))
         except Exception as error:  # noqa: BLE001 - a training matters more than its record
-            self._warn(
-                f"The ledger could not be written ({type(error).__name__}: {error}). The training goes "
-                "on; its record is written again at its next step, and the sweeper settles what stays open. "
-                "Check [spot_training] ledger and the permissions on what it names."
-            )
+            self.warn_of(error)
+
+    def warn_of(self, error: Exception) -> None:
+        """Say that the record could not be written, and what to do."""
+        self._warn(
+            f"The ledger could not be written ({type(error).__name__}: {error}). The training goes "
+            "on; its record is written again at its next step, and the sweeper settles what stays open. "
+            "Check [spot_training] ledger and the permissions on what it names."
+        )
 
     def _put(self, record: TrainingRecord, version_before: int) -> None:
         from .store import FreshName
