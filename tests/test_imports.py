@@ -13,6 +13,8 @@ import pytest
 ROOT = Path(__file__).parents[1]
 SOURCE_FOLDERS = {"plugins": ROOT / "plugins", "include": ROOT, "dags": ROOT / "dags"}
 DOMAIN, AWS, PLANNER = "spot_training.domain", "spot_training.aws", "spot_training.planner"
+# By name, and importing the planner only when it is asked for.
+POLICIES = "spot_training.policies"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +32,7 @@ class Wall:
 
 WALLS = [
     Wall(room="plugins/spot_training/domain", allowed=(DOMAIN,)),
-    Wall(room="plugins/spot_training/aws", allowed=(DOMAIN, AWS, "boto3", "botocore")),
+    Wall(room="plugins/spot_training/aws", allowed=(DOMAIN, AWS, POLICIES, "boto3", "botocore")),
     Wall(room="plugins/spot_training/planner", allowed=(DOMAIN, PLANNER, "numpy", "numba")),
     Wall(room="plugins/spot_training", forbidden=("include", "dags", "moto")),
     Wall(
