@@ -355,6 +355,7 @@ def test_a_process_that_died_between_giving_up_and_the_stop_is_followed_by_one_t
     driver = task.driver()
     driver.stop = lambda: False  # type: ignore[method-assign]
     driver.give_up("the task's time limit of 1 h passed")
+    task.try_number = 2
     with pytest.raises(TimedOutWaiting):
         task.finish()
     assert [attempt.ending for attempt in task.driver().attempts] == [Ending.STOPPED_BY_USER]

@@ -343,12 +343,12 @@ class TrainingDriver:
     # The whole -------------------------------------------------------------------------------------
 
     def _decide(self) -> Decision:
+        if self.state.giving_up and not _is_complete(self.state):
+            return Decision(action=Action.GIVE_UP, reason=self.state.giving_up)
         if self._was_stopped_by_earlier_try():
             state = _climb_again(self.state)
             self._save(replace(state, is_stop_expected=False, has_adopted=False))
         climbed = self.state.attempts[self.state.ladder_from :]
-        if self.state.giving_up and not _is_complete(self.state):
-            return Decision(action=Action.GIVE_UP, reason=self.state.giving_up)
         if self._make_policy is not None:
             return self._ask_policy(climbed)
         last = climbed[-1]
