@@ -90,7 +90,7 @@ def serve(**options: object) -> Iterator[ServerHandle]:
             if not line.startswith("ready: "):
                 process.wait(timeout=10)
                 errors.seek(0)
-                raise ServerStartError(f"The local SageMaker did not start: {errors.read().strip()}")
+                raise ServerStartError(f"The local SageMaker did not start: {complaint_in(errors.read())}")
             yield ServerHandle(url=line.removeprefix("ready: ").strip(), pid=process.pid)
         finally:
             process.terminate()
@@ -103,6 +103,12 @@ def serve(**options: object) -> Iterator[ServerHandle]:
 def module_command(*arguments: str) -> list[str]:
     """The command line of this package, in this interpreter."""
     return [sys.executable, "-m", MODULE, *arguments]
+
+
+def complaint_in(told: str) -> str:
+    """What a command line complained about, without its usage; all it said, if it broke down."""
+    _, error, complaint = told.partition(": error: ")
+    return (complaint if error else told).strip()
 
 
 def module_environment() -> dict[str, str]:

@@ -17,7 +17,14 @@ from typing import Protocol
 import pytest
 
 from .drill.verdict import Verdict, read_verdict
-from .process import ENVIRONMENT, ServerHandle, module_command, module_environment, serve
+from .process import (
+    ENVIRONMENT,
+    ServerHandle,
+    complaint_in,
+    module_command,
+    module_environment,
+    serve,
+)
 
 _MARKER = "local_sagemaker"
 _CLEARED = ("AWS_PROFILE", "AWS_SESSION_TOKEN")
@@ -138,5 +145,5 @@ def _run_drill(arguments: list[str], report: Path) -> Verdict:
             process.wait(timeout=30)
             raise
     if not report.exists():
-        raise DrillNotRunError(f"The drill could not be tried: {told.strip()}")
+        raise DrillNotRunError(f"The drill could not be tried: {complaint_in(told)}")
     return read_verdict(json.loads(report.read_text(encoding="utf-8")))
