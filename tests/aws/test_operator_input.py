@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
 
@@ -61,7 +62,9 @@ def _context() -> dict[str, Any]:
         max_tries=0,
         xcom_push=lambda **_kwargs: None,
     )
-    return {"ti": ti, "task_state_store": MemoryStore()}
+    now = datetime.now(UTC)
+    dag_run = SimpleNamespace(start_date=now, run_after=now)
+    return {"ti": ti, "dag_run": dag_run, "task_state_store": MemoryStore()}
 
 
 @pytest.fixture
@@ -127,6 +130,7 @@ ARGUMENTS = (
     "training_timeout",
     "keep_checkpoints",
 )
+DEADLINE_ARGUMENTS = ("deadline", "expected_runtime", "deadline_reserve", "on_missed_deadline", "policy")
 
 
 @FUZZ
@@ -135,6 +139,19 @@ def test_whatever_is_in_the_operators_arguments(waiting_cloud: Cloud, name: str,
     arguments = {"wait_for_completion": False, name: value}
     if name == "wait_for_completion":
         arguments["deferrable"] = True
+    _attempt(waiting_cloud, lambda: SpotTrainingOperator(task_id="t", config=_config(), **arguments))
+
+
+@FUZZ
+@given(name=st.sampled_from(DEADLINE_ARGUMENTS), value=hostile)
+def test_whatever_is_said_of_a_deadline(waiting_cloud: Cloud, name: str, value: Any) -> None:
+    arguments = {
+        "deadline": "2d",
+        "expected_runtime": "1h",
+        "on_missed_deadline": "late",
+        "wait_for_completion": False,
+        name: value,
+    }
     _attempt(waiting_cloud, lambda: SpotTrainingOperator(task_id="t", config=_config(), **arguments))
 
 

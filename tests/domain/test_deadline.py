@@ -226,7 +226,19 @@ def test_a_deadline_is_a_time_with_a_zone_or_a_duration(said: object, meant: dat
 
 
 @pytest.mark.parametrize(
-    "said", ["2026-03-02T06:00:00", "monday", "-3h", 0, -1, [], {}, "2026-13-01T00:00:00Z"]
+    "said",
+    [
+        "2026-03-02T06:00:00",
+        "monday",
+        "-3h",
+        0,
+        -1,
+        [],
+        {},
+        "2026-13-01T00:00:00Z",
+        "0001-01-01T00:00:00+14:00",
+        "9999-12-31T23:59:59-14:00",
+    ],
 )
 def test_a_deadline_that_is_none_is_refused(said: object) -> None:
     with pytest.raises(InvalidInput, match="deadline is"):

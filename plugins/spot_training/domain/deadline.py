@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from .casting import is_left_out
-from .durations import in_words, parse_seconds
+from .durations import LONGEST_SECONDS, in_words, parse_seconds
 from .errors import InvalidInput
 from .lifecycle import JobSnapshot, SecondaryStatus, TrainingStatus, Transition
 from .moves import Foresight, Greedy, Guard, Mode, MovePolicy, Spells, View, Workload, seconds_until_on_demand
@@ -381,6 +381,9 @@ def deadline_from(value: object, *, run_started_at: datetime) -> datetime:
         return run_started_at + timedelta(seconds=seconds)
     if moment.tzinfo is None:
         raise InvalidInput("deadline", str(value), 'say in which zone: "2026-11-23T06:00:00+01:00".')
+    moment = moment.astimezone(UTC) if 2 < moment.year < 9998 else moment
+    if abs((moment - run_started_at).total_seconds()) > LONGEST_SECONDS:
+        raise InvalidInput("deadline", str(value), "this is more than ten years from the Dag run: a slip?")
     return moment
 
 
