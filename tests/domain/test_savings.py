@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from random import Random
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from spot_training.domain.lifecycle import Ending, JobSnapshot, SecondaryStatus, TrainingStatus, Transition
-from spot_training.domain.savings import Attempt, CleanRunBasis, PurchaseOption, attempt_of, statement_of
+from spot_training.domain.savings import (
+    MOST_TRANSITIONS,
+    Attempt,
+    CleanRunBasis,
+    PurchaseOption,
+    attempt_of,
+    billed_usd,
+    statement_of,
+)
 from spot_training.domain.wording import attempt_line, statement_line
 
 T0 = datetime(2026, 3, 2, 6, tzinfo=UTC)
@@ -170,6 +181,79 @@ def test_sums_add_up(attempts: list[Attempt]) -> None:
     assert statement.billable_seconds == sum(a.billable_seconds or 0 for a in attempts)
     assert statement.attempts == len(attempts)
     assert statement.savings_percent is None or statement.savings_percent <= 100
+
+
+PRICES = {"ml.m5.xlarge": 0.23, "ml.c5.xlarge": 0.204}
+types_strategy = st.lists(st.sampled_from([*PRICES, "ml.unknown", None]), min_size=6, max_size=6)
+
+
+def _with_types(attempts: list[Attempt], types: list[str | None]) -> list[Attempt]:
+    return [replace(a, instance_type=kind) for a, kind in zip(attempts, types, strict=False)]
+
+
+@given(attempts_strategy, types_strategy)
+def test_dollars_add_up_and_unknown_prices_stay_unknown(
+    attempts: list[Attempt], types: list[str | None]
+) -> None:
+    typed = _with_types(attempts, types)
+    statement = statement_of(typed, PRICES)
+    costs = [billed_usd(a, PRICES) for a in typed]
+    if all(a.instance_type in PRICES for a in typed):
+        expected = sum(
+            (a.billable_seconds or 0) * a.instance_count * PRICES[a.instance_type or ""] / 3600 for a in typed
+        )
+        assert statement.billed_usd == pytest.approx(expected, abs=1e-5)
+        assert statement.billed_usd == pytest.approx(sum(cost or 0 for cost in costs), abs=1e-5)
+        assert statement.billed_usd >= 0
+    else:
+        assert statement.billed_usd is None
+    assert statement_of(typed).billed_usd is None or not typed
+
+
+@given(attempts_strategy, types_strategy, st.randoms(use_true_random=False))
+def test_the_order_of_attempts_does_not_matter(
+    attempts: list[Attempt], types: list[str | None], random: Random
+) -> None:
+    """As long as one of them completed: there is never another after that."""
+    ended = [a if n == 0 else replace(a, ending=Ending.OUT_OF_WAIT) for n, a in enumerate(attempts)]
+    typed = _with_types(ended, types)
+    shuffled = list(typed)
+    random.shuffle(shuffled)
+    assert statement_of(shuffled, PRICES) == statement_of(typed, PRICES)
+
+
+@given(attempts_strategy)
+def test_every_billed_second_is_abandoned_or_of_the_attempt_that_completed(attempts: list[Attempt]) -> None:
+    statement = statement_of(attempts)
+    completed = next((a for a in attempts if a.ending is Ending.COMPLETED), None)
+    of_completed = (completed.billable_instance_seconds or 0) if completed else 0
+    assert statement.billable_instance_seconds == (statement.abandoned_instance_seconds or 0) + of_completed
+
+
+@given(st.integers(0, 10**6), st.integers(1, 10**6), st.integers(1, 10**4), st.integers(1, 20))
+def test_one_clean_job_saves_what_awss_formula_says(wait: int, work: int, around: int, count: int) -> None:
+    job = _job(("Starting", wait), ("Downloading", around), ("Training", work), instance_count=count)
+    attempt = _attempt(job)
+    statement = statement_of([attempt], PRICES)
+    training, billable = job.training_seconds or 0, job.billable_seconds or 0
+    assert statement.savings_percent == round((1 - billable / training) * 100, 1)
+    assert statement.saved_usd == pytest.approx((training - billable) * count * 0.23 / 3600, abs=1e-5)
+    assert statement.clean_run_instance_seconds == training * count
+
+
+def test_nothing_billed_costs_nothing_at_any_price() -> None:
+    assert statement_of([NEVER_STARTED]).billed_usd == 0
+
+
+def test_an_attempt_keeps_its_newest_transitions_without_their_messages() -> None:
+    visits = [("Starting", 1), ("Training", 1), ("Interrupted", 1)] * MOST_TRANSITIONS
+    job = _job(*visits)
+    attempt = _attempt(replace(job, transitions=tuple(replace(t, message="why") for t in job.transitions)))
+    assert len(attempt.transitions) == MOST_TRANSITIONS
+    assert attempt.transitions[-1] == replace(job.transitions[-1], message="")
+    assert attempt.interruptions == MOST_TRANSITIONS
+    assert Attempt.from_json(attempt.to_json()) == attempt
+    assert "transitions" not in attempt.to_json(with_transitions=False)
 
 
 @given(attempts_strategy)

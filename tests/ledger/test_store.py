@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spot_training.domain.errors import InvalidInput
 from spot_training.domain.lifecycle import Ending
 from spot_training.domain.records import RecordState, TrainingRecord, model_of, record_key, totals_of
 from spot_training.ledger import Ledger, Selection, note_live
@@ -92,7 +91,7 @@ def test_no_name_leaves_the_folder_or_changes_on_the_way(ledger: Ledger, tmp_pat
 def test_a_note_takes_no_name_but_a_key(ledger: Ledger, key: str) -> None:
     from tests.domain.test_savings import _job
 
-    with pytest.raises(InvalidInput):
+    with pytest.raises(ValueError, match="key is"):
         ledger.note(key, _job(("Starting", 60)))
     note_live(key, _job(("Starting", 60)))
     assert ledger.list_names("notes") == []
@@ -138,9 +137,9 @@ def test_groups_add_up_to_the_whole(ledger: Ledger, group: str) -> None:
 @pytest.mark.parametrize("name", ["key; DROP TABLE fresh", "", "attempts"])
 def test_only_known_names_order_and_group(ledger: Ledger, name: str) -> None:
     with ledger.read() as reader:
-        with pytest.raises(InvalidInput, match="order"):
+        with pytest.raises(ValueError, match="order"):
             reader.records(order=name)
-        with pytest.raises(InvalidInput, match="group"):
+        with pytest.raises(ValueError, match="group"):
             reader.totals_by(name)
 
 

@@ -15,7 +15,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from spot_training.domain.errors import InvalidInput
 from spot_training.domain.records import Price
 
 if TYPE_CHECKING:
@@ -36,6 +35,13 @@ ANY_REGION = "*"
 _NAME = re.compile(r"[a-z0-9][a-z0-9.-]{0,62}")
 
 
+class PricesFileError(ValueError):
+    """A prices file that cannot be used: names the file, the entry and the way out."""
+
+    def __init__(self, file: Path, trouble: str) -> None:
+        super().__init__(f"[spot_training] prices_file {file}: {trouble}")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PriceBook:
     """Answers what an instance costs per hour on demand.
@@ -49,7 +55,7 @@ class PriceBook:
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
 
     def price_of(self, region: str, instance_type: str) -> Price | None:
-        """The price, or None where it is not known. Raises botocore's errors and `InvalidInput`."""
+        """The price, or None where it is not known. Raises botocore's errors and `PricesFileError`."""
         if self.file is not None:
             return _price_in(self.file, region, instance_type)
         if not (_NAME.fullmatch(region) and _NAME.fullmatch(instance_type)):
@@ -112,7 +118,7 @@ def _price_in(file: Path, region: str, instance_type: str) -> Price | None:
     try:
         changed = file.stat().st_mtime
     except OSError as error:
-        raise InvalidInput("[spot_training] prices_file", str(file), f"{error.strerror}.") from error
+        raise PricesFileError(file, f"{error.strerror}.") from error
     prices = _read(file, changed)
     usd = prices.get(region, {}).get(instance_type) or prices.get(ANY_REGION, {}).get(instance_type)
     if usd is None:
@@ -126,23 +132,25 @@ def _read(file: Path, changed: float) -> dict[str, dict[str, float]]:  # noqa: A
     """Region (or `*`) -> instance type -> US dollars per hour."""
     import yaml
 
-    field = f"[spot_training] prices_file {file}"
-    shape = "give regions (or '*') and in each instance types with US dollars per hour."
     try:
         content = yaml.safe_load(file.read_text())
     except (OSError, yaml.YAMLError) as error:
-        raise InvalidInput(field, file.name, f"it cannot be read ({error}).") from error
+        raise PricesFileError(file, f"it cannot be read ({error}).") from error
     if not isinstance(content, dict) or not all(isinstance(prices, dict) for prices in content.values()):
-        raise InvalidInput(field, content, shape)
+        raise PricesFileError(
+            file, "give regions (or '*'), and in each instance types with US dollars per hour."
+        )
     return {
-        str(region): {str(kind): _dollars(field, region, kind, usd) for kind, usd in prices.items()}
+        str(region): {str(kind): _dollars(file, region, kind, usd) for kind, usd in prices.items()}
         for region, prices in content.items()
     }
 
 
-def _dollars(field: str, region: object, instance_type: object, usd: object) -> float:
+def _dollars(file: Path, region: object, instance_type: object, usd: object) -> float:
     if isinstance(usd, bool) or not isinstance(usd, int | float) or not 0 < usd < 10_000:
-        raise InvalidInput(f"{field}: {region}.{instance_type}", usd, "give US dollars per hour, above 0.")
+        raise PricesFileError(
+            file, f"{region}: {instance_type} is {usd!r}: give US dollars per hour, above 0."
+        )
     return float(usd)
 
 

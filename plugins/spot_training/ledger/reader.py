@@ -23,7 +23,6 @@ from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from spot_training.domain.errors import InvalidInput
 from spot_training.domain.records import CurrentJob, Totals, TrainingRecord
 
 from .manifest import Manifest
@@ -134,7 +133,7 @@ class LedgerReader:
     def totals_by(self, group: str, selection: Selection = EVERYTHING) -> dict[str | None, Totals]:
         """The sums by one of `GROUPS`, the dearest first; None for trainings that have none."""
         if group not in GROUPS:
-            raise InvalidInput("group", group, f"give one of {', '.join(GROUPS)}.")
+            raise ValueError(f"group is {group!r}: give one of {', '.join(GROUPS)}.")
         where, parameters = selection.where()
         rows = self.query(
             f"SELECT {group} AS name, {_TOTALS} FROM trainings WHERE counts AND {where} "
@@ -157,7 +156,7 @@ class LedgerReader:
         `order` is one of `ORDERS`; give a `limit` where there may be many.
         """
         if order not in ORDERS:
-            raise InvalidInput("order", order, f"give one of {', '.join(ORDERS)}.")
+            raise ValueError(f"order is {order!r}: give one of {', '.join(ORDERS)}.")
         where, parameters = selection.where()
         direction = "DESC" if descending else "ASC"
         rows = self.query(

@@ -28,7 +28,6 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
-from spot_training.domain.errors import InvalidInput
 from spot_training.domain.records import CurrentJob, TrainingRecord, is_record_key
 
 from .cache import cached_copy
@@ -123,7 +122,7 @@ class Ledger:
     def note(self, key: str, job: JobSnapshot, *, now: datetime | None = None) -> None:
         """Write down what AWS says of the job that is under way for this record."""
         if not is_record_key(key):
-            raise InvalidInput("ledger key", key, "give the `key` of a record.")
+            raise ValueError(f"key is {key!r}: give the `key` of a record, 32 hexadecimal digits.")
         seen = CurrentJob(job_name=job.name, number=0, reason="").as_seen(job, now=now or datetime.now(UTC))
         self.put(self.path(NOTES, f"{key}.json"), _line(seen.to_json()))
 
