@@ -83,10 +83,11 @@ def _job(job: TrainingJob, now: datetime) -> str:
     state = "over" if job.is_over else "alive"
     reason = f'<p class="reason">{html.escape(job.failure_reason)}</p>' if job.failure_reason else ""
     message = html.escape(job.transitions[-1].message)
+    instances = html.escape(" + ".join(f"{count} × {each}" for each, count in job.instances.items()))
     return (
         f'<li class="job {state}" id="job-{html.escape(job.name)}">'
         f'<h2>{name}</h2><p class="status {_mood(job)}">{html.escape(status)}</p>'
-        f'<p class="facts">{job.instance_count} × {html.escape(job.instance_type)}, {kind}. {message}</p>'
+        f'<p class="facts">{instances}, {kind}. {message}</p>'
         f"{_bar(job, now)}"
         f'<p class="seconds">{html.escape(_seconds(job, now))}</p>{reason}'
         f'<div class="more"><details><summary>Statuses<span> of {name}</span></summary><ol>'

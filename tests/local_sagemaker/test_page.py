@@ -49,6 +49,17 @@ def test_a_timeline_is_told_in_words_too() -> None:
     assert "Waited 6 min, held instances for 33 min, billed 9 min 54 s (70% saved)" in page
 
 
+def test_every_type_of_instance_groups_is_told_with_its_number() -> None:
+    simulation = Simulation()
+    types = {"ml.c5.xlarge": 1, "ml.m5.xlarge": 2}
+    groups = [
+        {"InstanceGroupName": f"g{count}", "InstanceType": each, "InstanceCount": count}
+        for each, count in types.items()
+    ]
+    simulation.create(ResourceConfig={"InstanceGroups": groups})
+    assert "1 × ml.c5.xlarge + 2 × ml.m5.xlarge, spot." in _page_of(simulation)
+
+
 def test_a_job_that_waits_and_one_that_never_started_say_so() -> None:
     simulation = Simulation()
     simulation.engine.set_capacity("ml.m5.xlarge", available=False)
