@@ -36,6 +36,9 @@ Result = TypeVar("Result")
 
 #: Less than `[triggerer] on_kill_timeout`, so that a failure can still be said.
 ON_KILL_SECONDS = 25
+#: Airflow 3.3.2 takes a task for killed that resumes before its scheduler has seen the end of the process that
+#: deferred: it hears of the old process's end when the new one has the same name. A busy machine takes a while.
+RESUME_AFTER_SECONDS = 3
 #: Threads for all blocking calls of all triggers of the process, the watchers' own aside.
 POOL_THREADS = 4
 #: A stop for the deadline that failed, botocore's retries and all, is tried again after so long.
@@ -115,6 +118,7 @@ class TrainingJobTrigger(BaseTrigger):
         if self.guard is not None:
             self._punctual = Punctual(await aside(guard_from_json, self.guard), lambda: watcher.clock)
         status: str | None = None
+        may_resume_at = asyncio.get_running_loop().time() + RESUME_AFTER_SECONDS
         while status is None:
             reports = follow_async(
                 watcher,
@@ -126,6 +130,7 @@ class TrainingJobTrigger(BaseTrigger):
             )
             async for report in reports:
                 status = await self._hear(report, narrator)
+        await asyncio.sleep(may_resume_at - asyncio.get_running_loop().time())
         yield self._event(status)
 
     def _until(self) -> datetime | None:
