@@ -36,8 +36,8 @@ Result = TypeVar("Result")
 
 #: Less than `[triggerer] on_kill_timeout`, so that a failure can still be said.
 ON_KILL_SECONDS = 25
-#: Airflow 3.3.2 takes a task for killed that resumes before its scheduler has seen the end of the process that
-#: deferred: it hears of the old process's end when the new one has the same name. A busy machine takes a while.
+#: Airflow 3.3.2 takes a task for killed that resumes before its scheduler has heard that the process which
+#: deferred has ended: the new process goes by the same key. On a busy machine that takes a while.
 RESUME_AFTER_SECONDS = 3
 #: Threads for all blocking calls of all triggers of the process, the watchers' own aside.
 POOL_THREADS = 4
