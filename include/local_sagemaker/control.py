@@ -44,7 +44,7 @@ class BadControlRequestError(ValueError):
 
 
 class Control:
-    """Answers everything below `/_local/`."""
+    """Answers `/_local` and everything below it."""
 
     def __init__(self, engine: Engine, faults: Faults, *, forget: Callable[[], None]) -> None:
         self._engine = engine
@@ -62,6 +62,8 @@ class Control:
         }
 
     def answer(self, method: str, path: str, body: bytes | None) -> Reply:
+        if path == PREFIX.rstrip("/"):
+            return Reply(status=301, headers=(("Location", PREFIX),))  # the page's links are relative
         name = path.removeprefix(PREFIX).strip("/")
         if method == "GET" and name.startswith("logs/"):
             return self._log(unquote(name.removeprefix("logs/")))
@@ -182,20 +184,24 @@ def _fields(
         raise BadControlRequestError("The body must be a JSON object.")
     fields = (defaults or {}) | given
     known = wanted | (optional or {})
-    for name, kind in known.items():
-        if name in wanted or name in fields:
-            _check_type(name, fields.get(name), kind)
     unknown = sorted(set(fields) - set(known))
     if unknown:
         raise BadControlRequestError(f"{', '.join(unknown)} is unknown. Known: {', '.join(known)}.")
+    for name, kind in known.items():
+        if name in fields:
+            _check_type(name, fields[name], kind)
+        elif name in wanted:
+            raise BadControlRequestError(f"{name} is missing: give {_WORDS[kind]}.")
     return fields
+
+
+_WORDS = {bool: "true or false", str: "a text", int: "a whole number", float: "a number"}
 
 
 def _check_type(name: str, value: object, kind: type) -> None:
     accepted = (int, float) if kind is float else kind
     if not isinstance(value, accepted) or (kind is not bool and isinstance(value, bool)):
-        word = "number" if kind is float else kind.__name__
-        raise BadControlRequestError(f"{name} is {value!r}: give a {word}.")
+        raise BadControlRequestError(f"{name} is {json.dumps(value)}: give {_WORDS[kind]}.")
 
 
 def _json(content: object, status: int = 200) -> Reply:

@@ -259,7 +259,7 @@ class _Connection(socketserver.StreamRequestHandler):
                 return self._pass_to_moto(request, io.BytesIO(body or b""))
         elif target.startswith(pricing.TARGET_PREFIX):
             reply = pricing.answer(target, request.read_at_most(protocol.MAX_BODY_BYTES))
-        elif request.path.startswith(CONTROL_PREFIX):
+        elif f"{request.path}/".startswith(CONTROL_PREFIX):
             body = request.read_at_most(protocol.MAX_BODY_BYTES)
             reply = self.server.control.answer(request.method, request.path, body)
         else:

@@ -78,7 +78,13 @@ def test_what_cannot_be_interrupted_is_a_400_with_a_reason(server: Server) -> No
 @pytest.mark.parametrize(
     ("method", "path", "body", "status", "told"),
     [
-        ("PUT", "capacity", {"instance_type": "ml.m5.xlarge"}, 400, "available is None: give a bool"),
+        (
+            "PUT",
+            "capacity",
+            {"instance_type": "ml.m5.xlarge"},
+            400,
+            "available is missing: give true or",
+        ),
         (
             "PUT",
             "capacity",
@@ -86,7 +92,21 @@ def test_what_cannot_be_interrupted_is_a_400_with_a_reason(server: Server) -> No
             400,
             "instance_type is 'm5.xlarge': SageMaker trains on no such type; ml.m5.xlarge is one",
         ),
-        ("POST", "interrupt", {}, 400, "training_job_name is None"),
+        (
+            "PUT",
+            "capacity",
+            {"instance_type": "ml.m5.xlarge", "available": None},
+            400,
+            "available is null: give true or false",
+        ),
+        (
+            "PUT",
+            "capacity",
+            {"instance_typ": "ml.m5.xlarge"},
+            400,
+            "instance_typ is unknown. Known: inst",
+        ),
+        ("POST", "interrupt", {}, 400, "training_job_name is missing: give a text"),
         ("POST", "interrupt", [], 400, "must be a JSON object"),
         (
             "POST",
@@ -109,11 +129,11 @@ def test_what_cannot_be_interrupted_is_a_400_with_a_reason(server: Server) -> No
             400,
             "count is 0",
         ),
-        ("POST", "faults", FAULT | {"count": 1.5}, 400, "count is 1.5: give a int"),
+        ("POST", "faults", FAULT | {"count": 1.5}, 400, "count is 1.5: give a whole number"),
         ("POST", "faults", FAULT | {"seconds": 0}, 400, "seconds is 0: give 0.001 to 86400"),
-        ("POST", "faults", FAULT | {"seconds": "1"}, 400, "seconds is '1': give a number"),
+        ("POST", "faults", FAULT | {"seconds": "1"}, 400, 'seconds is "1": give a number'),
         ("POST", "faults", FAULT | {"probability": 1.5}, 400, "probability is 1.5: give 0.001 to 1"),
-        ("POST", "faults", FAULT | {"probability": True}, 400, "probability is True: give a number"),
+        ("POST", "faults", FAULT | {"probability": True}, 400, "probability is true: give a number"),
         ("POST", "faults", FAULT | {"delay_seconds": 1}, 400, "give it with SlowResponse"),
         ("POST", "faults", FAULT | {"error": "SlowResponse"}, 400, "delay_seconds is None: give it"),
         ("POST", "faults", FAULT | {"until": 1}, 400, "until is unknown"),
@@ -227,6 +247,7 @@ def test_reset_forgets_everything(server: Server) -> None:
 
 def test_the_page_for_people_lists_the_jobs(server: Server) -> None:
     assert b"No training jobs yet." in server.send("GET", "/_local/")[1]
+    assert b"No training jobs yet." in server.send("GET", "/_local")[1]
     failing = {"LOCAL_TRAINING_SECONDS": "1", "LOCAL_TRAINING_FAILURE": "<script>alert(1)</script>"}
     server.client("sagemaker").create_training_job(**request_for("shown", Environment=failing))
     server.wait_for_end("shown")
