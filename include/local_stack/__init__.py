@@ -14,6 +14,7 @@ from include.local_stack.services import (
     Postgres,
     Redis,
     build_celery_env,
+    build_database_env,
     describe_missing_programs,
 )
 from include.local_stack.stack import COMPONENTS, DEFAULT_COMPONENTS, LocalStack, Login
@@ -35,6 +36,7 @@ __all__ = [
     "StackInUseError",
     "StackTimeoutError",
     "build_celery_env",
+    "build_database_env",
     "describe_missing_programs",
     "wait_until",
 ]

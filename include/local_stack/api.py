@@ -41,7 +41,7 @@ class AirflowApi:
         username, password: of the simple auth manager.
     """
 
-    def __init__(self, url: str, username: str, password: str, *, timeout_seconds: float = 30.0) -> None:
+    def __init__(self, url: str, username: str, password: str, *, timeout_seconds: float = 90.0) -> None:
         self._login = {"username": username, "password": password}
         # trust_env: a proxy of the machine has no business with a server on this machine
         self._client = httpx.Client(base_url=url, timeout=timeout_seconds, trust_env=False)

@@ -18,8 +18,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-#: Seconds to wait for SQLite's one writer, on a machine that trains models at the same time.
-CONNECT_ARGS = {"timeout": 60}
+#: Seconds to wait for SQLite's one writer, on a machine that trains models at the same time. For so long
+#: nobody gets an answer when the API server of Airflow 3.3.2 waits for itself: it writes its audit log from
+#: the event loop that the writer needs to commit. `AirflowApi` waits longer, and tries again.
+CONNECT_ARGS = {"timeout": 30}
 
 
 def name_template() -> str:

@@ -294,6 +294,11 @@ def _become_owner() -> list[str]:
     return ["setpriv", *user, "--pdeathsig=keep", "--"]
 
 
+def build_database_env(postgres: Postgres) -> dict[str, str]:
+    """Airflow's variables for Postgres instead of SQLite: the `env` of a `LocalStack`."""
+    return {environment.DATABASE: f"postgresql+psycopg2{postgres.address}"}
+
+
 def build_celery_env(postgres: Postgres, redis: Redis, *, concurrency: int = 8) -> dict[str, str]:
     """Airflow's variables for CeleryExecutor over these two: the `env` of a `LocalStack`.
 
@@ -301,7 +306,7 @@ def build_celery_env(postgres: Postgres, redis: Redis, *, concurrency: int = 8) 
         concurrency: tasks that one Celery worker runs at once.
     """
     return {
-        environment.DATABASE: f"postgresql+psycopg2{postgres.address}",
+        **build_database_env(postgres),
         "AIRFLOW__CORE__EXECUTOR": "CeleryExecutor",
         "AIRFLOW__CELERY__BROKER_URL": redis.url,
         "AIRFLOW__CELERY__RESULT_BACKEND": f"db+postgresql{postgres.address}",

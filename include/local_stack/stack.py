@@ -79,6 +79,7 @@ class LocalStack:
         state_dir: a folder of this stack's own: databases, logs, secrets. One stack at a time lives in it.
         speed: simulated seconds per real second on the local SageMaker.
         market: a market file for the local SageMaker (a Path), or the name of a shipped one (a str).
+        sagemaker_options: further options of `python -m include.local_sagemaker`.
         env: variables that win over the stack's own, for every process.
         components: what runs, of `COMPONENTS` and "local-sagemaker"; "triggerer:2" is a second triggerer.
         dags_folder: instead of `<root>/dags`.
@@ -98,6 +99,7 @@ class LocalStack:
         *,
         speed: float = 60.0,
         market: Path | str | None = None,
+        sagemaker_options: Sequence[str] = (),
         env: Mapping[str, str] | None = None,
         components: Sequence[str] = DEFAULT_COMPONENTS,
         dags_folder: Path | None = None,
@@ -123,6 +125,7 @@ class LocalStack:
         self.sagemaker_url = ""
         self._speed = speed
         self._market = market
+        self._sagemaker_options = tuple(sagemaker_options)
         self._overrides = dict(env or {})
         self._components = tuple(components)
         self._dags_folder = dags_folder or self.root / "dags"
@@ -360,7 +363,7 @@ class LocalStack:
                 "--market",
                 str(self._market.resolve() if isinstance(self._market, Path) else self._market),
             ]
-        return command
+        return [*command, *self._sagemaker_options]
 
     # -- being up
 
