@@ -362,9 +362,9 @@ def trend(samples: list[Sample]) -> tuple[float, float] | None:
     return slope, T_95 * math.sqrt(unexplained / (STRETCHES - 2) / spread)
 
 
-def growth(soak: Soak, minutes: float) -> str | None:
+def growth(samples: list[Sample], minutes: float) -> str | None:
     """What is wrong with the memory of a run that is long enough to tell."""
-    found = trend(second_half(soak.samples))
+    found = trend(second_half(samples))
     if minutes < JUDGED_MINUTES or found is None or found[0] - found[1] <= MOST_MB_PER_HOUR:
         return None
     return f"memory grows: {found[0]:+.1f} ± {found[1]:.1f} MB per hour in the second half"
@@ -416,7 +416,7 @@ def main() -> int:
             order = random.Random(options.seed)  # noqa: S311
             soak = Soak(target=target, jobs=options.jobs, kept=options.kept, order=order)
             days = run(soak, options.minutes, lambda text: print(text, file=sys.stderr, flush=True))
-    if problem := growth(soak, options.minutes):
+    if problem := growth(soak.samples, options.minutes):
         soak.problems.append(problem)
     text = "\n".join(report(soak, days, options.minutes, options.speed)) + "\n"
     print(text, end="")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 import os
+import random
 import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -35,6 +38,25 @@ def test_the_benchmark_compares_with_moto_and_writes_only_what_it_is_told(tmp_pa
     week = re.search(r"week of one job.*: ([\d.]+) s of wall time", told)
     assert week is not None
     assert float(week[1]) < 5
+
+
+@pytest.mark.parametrize(("mb_per_hour", "is_growing"), [(0, False), (5, False), (60, True)])
+def test_a_soak_tells_a_server_that_grows_from_one_that_goes_up_and_down(
+    monkeypatch: pytest.MonkeyPatch, mb_per_hour: float, is_growing: bool
+) -> None:
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    soak: Any = importlib.import_module("soak")
+    order = random.Random(3)  # noqa: S311
+    samples = [
+        soak.Sample(
+            at=at, mb=200 + mb_per_hour * at / 3600 + order.gauss(0, 2), threads=6, alive=5000, kept=1000
+        )
+        for at in range(1800)
+    ]
+    slope, margin = soak.trend(soak.second_half(samples))
+    assert slope - margin <= mb_per_hour <= slope + margin
+    assert (soak.growth(samples, minutes=30) is not None) == is_growing
+    assert soak.growth(samples, minutes=5) is None
 
 
 @pytest.mark.timeout(3600)

@@ -167,6 +167,7 @@ def test_an_interrupted_script_goes_on_from_its_last_checkpoint(server: Server) 
     assert resumed >= 2
     assert second[1:] == [f"epoch {n}" for n in range(resumed + 1, 11)]
     assert server.keys("ck/") == ["ck/10", "ck/8", "ck/9"]
+    assert not [found for folder in _folders(server) for found in folder.glob("job-*")]
     assert unpack(server.get(job["ModelArtifacts"]["S3ModelArtifacts"])) == {
         "model": f"from {resumed}".encode()
     }
