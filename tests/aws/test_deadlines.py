@@ -24,7 +24,7 @@ from .conftest import Cloud, live_jobs
 
 HOUR = 3600
 #: At an hour a second, what takes the machine half a second takes half an hour.
-RESERVE = "1h"
+RESERVE = "3h"
 
 
 class Task:
@@ -138,13 +138,13 @@ def test_spot_that_never_comes_makes_room_for_on_demand_in_time(cloud: Cloud, po
     assert "Deadline:" in sentence
 
 
-def test_greedy_waits_longer_than_the_rule(cloud: Cloud) -> None:
+def test_who_paces_the_work_goes_on_demand_before_who_waits_to_the_last_moment(cloud: Cloud) -> None:
     cloud.set_capacity(available=False)
     waited = {}
-    for policy in ("greedy", "rule"):
-        done = Task(cloud, policy=policy, deadline="6h", work_seconds=2 * HOUR, run_id=policy).finish()
+    for policy in ("greedy", "uniform_progress"):
+        done = Task(cloud, policy=policy, deadline="9h", work_seconds=2 * HOUR, run_id=policy).finish()
         waited[policy] = done.attempts[0].wait_seconds
-    assert waited["rule"] < waited["greedy"]
+    assert waited["uniform_progress"] < waited["greedy"]
 
 
 def test_a_ladder_is_stopped_before_its_max_wait_costs_the_deadline(cloud: Cloud) -> None:

@@ -21,6 +21,7 @@ from spot_training.domain.deadline import (
 from spot_training.domain.errors import InvalidInput
 from spot_training.domain.lifecycle import JobSnapshot, SecondaryStatus, TrainingStatus, Transition
 from spot_training.domain.moves import SIMPLE_POLICIES, MovePolicy
+from spot_training.policies import POLICIES
 
 T0 = datetime(2026, 3, 1, tzinfo=UTC)
 HOUR = 3600
@@ -115,9 +116,19 @@ def test_a_policy_may_want_on_demand_before_the_guard_must() -> None:
         name: DeadlineGuard(deadline=deadline, policy=SIMPLE_POLICIES[name]())
         .outlook(at(60), waiting)
         .on_demand_in_seconds
-        for name in ("greedy", "rule", "uniform_progress")
+        for name in ("greedy", "uniform_progress")
     }
-    assert moments["uniform_progress"] < moments["rule"] < moments["greedy"]
+    assert moments["uniform_progress"] < moments["greedy"]
+
+
+def test_where_on_demand_is_never_left_waiting_to_the_last_moment_is_all_a_policy_can_do() -> None:
+    deadline = deadline_in(10 * HOUR)
+    waiting = job((STARTING, 0))
+    moments = {
+        DeadlineGuard(deadline=deadline, policy=POLICIES[name]()).outlook(at(60), waiting).on_demand_at
+        for name in ("greedy", "rule", "planner")
+    }
+    assert moments == {deadline.latest_on_demand_start(0) - timedelta(minutes=1)}  # a tick before
 
 
 def test_an_ordinary_start_is_not_taken_for_want_of_capacity() -> None:

@@ -15,7 +15,18 @@ from .casting import is_left_out
 from .durations import LONGEST_SECONDS, in_words, parse_seconds
 from .errors import InvalidInput
 from .lifecycle import JobSnapshot, SecondaryStatus, TrainingStatus, Transition
-from .moves import Foresight, Greedy, Guard, Mode, MovePolicy, Spells, View, Workload, seconds_until_on_demand
+from .moves import (
+    BackToSpot,
+    Foresight,
+    Greedy,
+    Guard,
+    Mode,
+    MovePolicy,
+    Spells,
+    View,
+    Workload,
+    seconds_until_on_demand,
+)
 from .savings import Attempt, PurchaseOption
 
 #: From CreateTrainingJob to `Training` on demand, where nothing was learned: typical, and nearly the worst.
@@ -105,10 +116,12 @@ class Deadline:
 
     @property
     def workload(self) -> Workload:
+        """What a policy plans for: on-demand, once it runs, is never left again."""
         return Workload(
             work_seconds=self.runtime.mean_seconds,
             deadline_seconds=max(1.0, (self.at - self.submitted_at).total_seconds()),
             overhead_seconds=self.reserve.launch_seconds,
+            back_to_spot=BackToSpot.NEVER,
         )
 
     def to_json(self) -> dict[str, Any]:
