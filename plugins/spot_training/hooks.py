@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -63,13 +64,20 @@ class AwsAccess:
 
         return shared_watcher(
             self.key,
-            lambda: _watching(self).jobs(),
+            self._jobs_to_watch,
             make_logs=lambda: _watching(self).logs(),
             make_events=self._state_changes,
             calls_per_second=conf.getfloat(
                 "spot_training", "calls_per_second", fallback=DEFAULT_CALLS_PER_SECOND
             ),
         )
+
+    def _jobs_to_watch(self) -> TrainingJobs:
+        jobs = _watching(self).jobs()
+        # A triggerer's heap: Airflow and botocore, a few hundred thousand objects that stay. The garbage
+        # collector would look at all of them again and again as triggers come, with the event loop waiting.
+        gc.freeze()
+        return jobs
 
     def _state_changes(self) -> StateChanges | None:
         from airflow.sdk.configuration import conf

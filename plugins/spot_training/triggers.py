@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from .aws.punctual import Punctual, guard_from_json
-from .aws.watcher import LogLines, Missing, Over, Report, TimeIsUp, Trouble, follow_async
+from .aws.watcher import Follower, LogLines, Missing, Over, Report, TimeIsUp, Trouble
 from .domain.wording import Narrator, transition_line
 from .hooks import AwsAccess
 from .ledger import note_live
@@ -120,16 +120,17 @@ class TrainingJobTrigger(BaseTrigger):
         status: str | None = None
         may_resume_at = asyncio.get_running_loop().time() + RESUME_AFTER_SECONDS
         while status is None:
-            reports = follow_async(
+            follower = Follower(
                 watcher,
                 self.training_job_name,
                 interval_seconds=self.check_interval,
-                until=self._until,
+                until=self._until if self._punctual or self.until else None,
                 must_describe=self._punctual is not None,
                 shows_log=self.shows_log,
             )
-            async for report in reports:
-                status = await self._hear(report, narrator)
+            with follower as reports:
+                async for report in reports:
+                    status = await self._hear(report, narrator)
         await asyncio.sleep(may_resume_at - asyncio.get_running_loop().time())
         yield self._event(status)
 

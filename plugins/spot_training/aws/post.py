@@ -1,4 +1,4 @@
-"""Reports from a watcher's thread to those who wait: a queue for a thread, a letterbox for a coroutine.
+"""Reports from a watcher's thread to the coroutines that wait in an event loop.
 
 However many jobs change in the same second, an event loop is woken once and hands a few letters over at a
 time, so that all else in it goes on in between.
@@ -20,7 +20,7 @@ LETTERS_AT_ONCE = 25
 
 
 class Letterbox(Generic[Letter]):
-    """What one coroutine waits for. It costs next to nothing while nothing comes."""
+    """What one coroutine of this event loop waits for. It costs next to nothing while nothing comes."""
 
     __slots__ = ("_letters", "_office", "_waiting")
 
@@ -36,24 +36,21 @@ class Letterbox(Generic[Letter]):
     async def take(self, timeout_seconds: float | None) -> Letter:
         """The next letter; raises `TimeoutError` when none came in time."""
         if not self._letters:
-            await self._wait(timeout_seconds)
+            loop = asyncio.get_running_loop()
+            self._waiting = loop.create_future()
+            alarm = None if timeout_seconds is None else loop.call_later(timeout_seconds, self._wake)
+            try:
+                await self._waiting
+            finally:
+                self._waiting = None
+                if alarm is not None:
+                    alarm.cancel()
         if not self._letters:
             raise TimeoutError
         letter = self._letters.popleft()
         if not self._letters:
             self._letters = None
         return letter
-
-    async def _wait(self, timeout_seconds: float | None) -> None:
-        loop = asyncio.get_running_loop()
-        self._waiting = loop.create_future()
-        alarm = None if timeout_seconds is None else loop.call_later(timeout_seconds, self._wake)
-        try:
-            await self._waiting
-        finally:
-            self._waiting = None
-            if alarm is not None:
-                alarm.cancel()
 
     def _wake(self) -> None:
         if self._waiting is not None and not self._waiting.done():

@@ -24,7 +24,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Protocol, Self, TypeAlias
 
 from spot_training.domain.lifecycle import JobSnapshot, SecondaryStatus
 
@@ -41,7 +41,9 @@ if TYPE_CHECKING:
     from .logs import TrainingLogs
 
 __all__ = [
+    "Follower",
     "JobWatcher",
+    "Listener",
     "LogLines",
     "Missing",
     "Over",
@@ -87,9 +89,19 @@ BEFORE_A_LIMIT_SECONDS = 15.0
 Until: TypeAlias = datetime | Callable[[], datetime | None] | None
 
 
+class Listener(Protocol):
+    """Who waits for a job. `tell` is called from the watcher's thread, and must be quick."""
+
+    name: str
+    interval_seconds: float
+    shows_log: bool
+
+    def tell(self, report: Report, /) -> None: ...
+
+
 @dataclass(eq=False, slots=True)
 class Watch:
-    """One listener for one job."""
+    """A listener that calls something."""
 
     name: str
     tell: Callable[[Report], None]
@@ -110,7 +122,7 @@ class _Watched:
     """One job, who waits for it, and what is known of it."""
 
     name: str
-    watches: list[Watch]
+    listeners: tuple[Listener, ...] = ()
     state: _State | None = None
     #: What was last told of it; None when its listeners, or a new one, have not heard of it.
     told: int | None = None
@@ -131,7 +143,7 @@ class _Plan:
     """What is due when, on the monotonic clock, and who is to be described."""
 
     look_at: float = float("-inf")
-    long_look_at: float = float("-inf")
+    long_look_at: float | None = None
     step_at: float = float("-inf")
     read_logs_at: float = float("-inf")
     #: Moments around which a job may change: its limits, and what its listeners wait for.
@@ -183,41 +195,46 @@ class JobWatcher:
         must_describe: bool = True,
         shows_log: bool = False,
     ) -> Watch:
-        """Register a listener: it is told the job's state, then each change, from another thread.
+        """Register what is called, from another thread, with the job's state and each change: see `add`."""
+        watch = Watch(name=name, tell=tell, interval_seconds=interval_seconds, shows_log=shows_log)
+        self.add(watch, must_describe=must_describe)
+        return watch
+
+    def add(self, listener: Listener, *, must_describe: bool) -> None:
+        """Register a listener.
 
         Without `must_describe` it may be told nothing before the first change, when many jobs came together.
-        With `shows_log` it is told new lines of the job's log, if not too many others are.
+        A listener that shows the log is told new lines of it, if not too many others are.
         """
-        watch = Watch(name=name, tell=tell, interval_seconds=interval_seconds, shows_log=shows_log)
+        name = listener.name
         with self._lock:
             watched = self._watched.get(name)
             if watched is None:
-                watched = self._watched[name] = _Watched(name=name, watches=[])
-            watched.watches.append(watch)
+                watched = self._watched[name] = _Watched(name=name)
+            watched.listeners = (*watched.listeners, listener)
             # Whoever is new has heard nothing yet.
             watched.state, watched.told, watched.is_over = None, None, False
             watched.must_describe |= must_describe
             self._new[name] = watched
-            if shows_log and self._make_logs is not None and len(self._tails) < LIVE_LOGS_UP_TO:
+            if listener.shows_log and self._make_logs is not None and len(self._tails) < LIVE_LOGS_UP_TO:
                 self._tails.setdefault(name, LogTail(name))
-            self._pace.join(interval_seconds)
+            self._pace.join(listener.interval_seconds)
             self._pace.stir(self._monotonic())
             self._start()
         self._wake.set()
-        return watch
 
-    def unwatch(self, watch: Watch) -> None:
+    def unwatch(self, listener: Listener) -> None:
         """Deregister. The thread ends when nobody is left."""
         with self._lock:
-            watched = self._watched.get(watch.name)
-            if watched is None or watch not in watched.watches:
+            watched = self._watched.get(listener.name)
+            if watched is None or listener not in watched.listeners:
                 return
-            watched.watches.remove(watch)
-            self._pace.leave(watch.interval_seconds)
-            if not watched.watches:
-                del self._watched[watch.name]
-                self._new.pop(watch.name, None)
-                self._tails.pop(watch.name, None)
+            watched.listeners = tuple(other for other in watched.listeners if other is not listener)
+            self._pace.leave(listener.interval_seconds)
+            if not watched.listeners:
+                del self._watched[listener.name]
+                self._new.pop(listener.name, None)
+                self._tails.pop(listener.name, None)
             is_alone = not self._watched
         if is_alone:
             self._wake.set()
@@ -363,6 +380,8 @@ class JobWatcher:
                     self._ask_for(watched)
                 return
         now, plan = self._monotonic(), self._plan
+        if plan.long_look_at is None:
+            plan.long_look_at = now + LONG_OVERLAP_EVERY_SECONDS
         is_long = now >= plan.long_look_at
         listed_until = jobs.now()
         since = (plan.listed_until or listed_until) - (LONG_OVERLAP if is_long else LIST_OVERLAP)
@@ -434,7 +453,7 @@ class JobWatcher:
                     return
                 watched = plan.asked_for.popleft()
                 watched.is_asked_for = False
-                is_watched = bool(watched.watches) and not watched.is_over
+                is_watched = bool(watched.listeners) and not watched.is_over
             if not is_watched:
                 continue
             try:
@@ -501,13 +520,13 @@ class JobWatcher:
                     self._tell_lines(watched, LogLines(name=watched.name, lines=tuple(lines)))
 
     def _tell_lines(self, watched: _Watched, lines: LogLines) -> None:
-        for watch in watched.watches:
-            if watch.shows_log:
-                watch.tell(lines)
+        for listener in watched.listeners:
+            if listener.shows_log:
+                listener.tell(lines)
 
     def _tell(self, watched: _Watched, report: Report) -> None:
-        for watch in watched.watches:
-            watch.tell(report)
+        for listener in watched.listeners:
+            listener.tell(report)
 
     def _remember_failure(self, error: Exception) -> None:
         now = self._monotonic()
@@ -555,6 +574,68 @@ def follow(
         watcher.unwatch(watch)
 
 
+class Follower(Letterbox[Report]):
+    """Reports on a job until it is over or missing, or time is up, without blocking the event loop.
+
+        with Follower(watcher, name, interval_seconds=30) as reports:
+            async for report in reports:
+
+    `must_describe` and `shows_log`: see `JobWatcher.add`.
+    """
+
+    __slots__ = (
+        "_has_ended",
+        "_must_describe",
+        "_patience",
+        "_watcher",
+        "interval_seconds",
+        "name",
+        "shows_log",
+    )
+
+    def __init__(
+        self,
+        watcher: JobWatcher,
+        name: str,
+        *,
+        interval_seconds: float,
+        until: Until = None,
+        must_describe: bool = True,
+        shows_log: bool = False,
+    ) -> None:
+        super().__init__()
+        self.name = name
+        self.interval_seconds = interval_seconds
+        self.shows_log = shows_log
+        self._watcher = watcher
+        self._must_describe = must_describe
+        self._patience = None if until is None else _Patience(watcher, until)
+        self._has_ended = False
+
+    def __enter__(self) -> Self:
+        self._watcher.add(self, must_describe=self._must_describe)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._watcher.unwatch(self)
+
+    def tell(self, report: Report, /) -> None:
+        self.send(report)
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Report:
+        if self._has_ended:
+            raise StopAsyncIteration
+        try:
+            report = await self.take(self._patience.seconds_left() if self._patience else None)
+        except TimeoutError:
+            report = TimeIsUp(until=datetime.now(UTC)) if self._patience is None else self._patience.is_over()
+        self._has_ended = is_last(report)
+        return report
+
+
 async def follow_async(
     watcher: JobWatcher,
     name: str,
@@ -564,30 +645,18 @@ async def follow_async(
     must_describe: bool = True,
     shows_log: bool = False,
 ) -> AsyncIterator[Report]:
-    """Reports on a job until it is over or missing, or time is up, without blocking the event loop.
-
-    `must_describe` and `shows_log`: see `JobWatcher.watch`.
-    """
-    reports: Letterbox[Report] = Letterbox()
-    watch = watcher.watch(
+    """A `Follower` as a generator."""
+    follower = Follower(
+        watcher,
         name,
-        reports.send,
         interval_seconds=interval_seconds,
+        until=until,
         must_describe=must_describe,
         shows_log=shows_log,
     )
-    patience = _Patience(watcher, until)
-    try:
-        while True:
-            try:
-                report = await reports.take(patience.seconds_left())
-            except TimeoutError:
-                report = patience.is_over()
+    with follower as reports:
+        async for report in reports:
             yield report
-            if is_last(report):
-                return
-    finally:
-        watcher.unwatch(watch)
 
 
 class _Patience:
