@@ -20,6 +20,7 @@ from urllib.parse import quote
 from .aws.jobs import TrainingJobs
 from .aws.sweeper import NO_SUCH_TASK, sweep
 from .domain.errors import SpotTrainingError
+from .hooks import DEFAULT_BOTOCORE_CONFIG
 
 if TYPE_CHECKING:
     from .aws.identity import RunIdentity
@@ -81,8 +82,10 @@ def main(arguments: list[str] | None = None) -> int:
     if not options.airflow_url.startswith(("http://", "https://")):
         parser.error(f"--airflow-url is {options.airflow_url!r}: give an http or https address.")
     import boto3
+    from botocore.config import Config
 
-    jobs = TrainingJobs(boto3.client("sagemaker", region_name=options.region))
+    config = Config(**DEFAULT_BOTOCORE_CONFIG)
+    jobs = TrainingJobs(boto3.client("sagemaker", region_name=options.region, config=config))
     try:
         state_of = AirflowRest(options.airflow_url).state_of
         sweep(jobs, installation=options.installation, task_state_of=state_of, stop=options.stop, say=print)

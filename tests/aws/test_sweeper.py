@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 
 from spot_training.aws.identity import RunIdentity, identity_of
+from spot_training.aws.jobs import TrainingJobs
 from spot_training.aws.sweeper import NO_SUCH_TASK, Finding, Verdict, survey, sweep
+from spot_training.domain.errors import ServiceFailed
 
 from .conftest import Cloud
 from .test_driver import _config
@@ -109,6 +111,17 @@ def test_only_orphans_are_stopped(patient: Cloud) -> None:
         say=lambda _text: None,
     )
     assert list(patient.jobs().live()) == [names["alive"]]
+
+
+def test_an_orphan_that_cannot_be_stopped_keeps_no_other_alive(patient: Cloud) -> None:
+    names = [_start(patient, run_id=run) for run in ("first", "second")]
+    patient.fail("StopTrainingJob", "InternalFailure")
+    jobs = TrainingJobs(patient.client("sagemaker", retries={"total_max_attempts": 1}))
+    said: list[str] = []
+    with pytest.raises(ServiceFailed, match=f"{names[0]} could NOT be stopped and is still billed"):
+        sweep(jobs, installation="airflow", task_state_of=lambda _i: "failed", stop=True, say=said.append)
+    assert list(patient.jobs().live()) == [names[0]]
+    assert f"aws sagemaker stop-training-job --training-job-name {names[0]}" in "\n".join(said)
 
 
 def test_tags_lead_back_to_the_run_and_only_unchanged() -> None:

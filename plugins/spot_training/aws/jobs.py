@@ -302,16 +302,22 @@ class TrainingJobs:
         match refusal_of(error):
             case Refusal.PERMISSION:
                 return RequestRefused(
-                    f"AWS denied {call}: {text} Check the connection's credentials and its IAM policy."
+                    f"AWS denied {call}: {text} {_CHANGED_NOTHING} Check the connection's credentials and "
+                    "its IAM policy."
                 )
             case Refusal.REQUEST:
                 return RequestRefused(
-                    f"SageMaker refused {call}: {text} Correct the request; a retry cannot help."
+                    f"SageMaker refused {call}: {text} {_CHANGED_NOTHING} Correct the request; a retry "
+                    "cannot help."
                 )
             case Refusal.QUOTA | Refusal.CAPACITY:
-                return RequestRefused(f"SageMaker refused {call}: {text}")
+                return RequestRefused(f"SageMaker refused {call}: {text} {_CHANGED_NOTHING}")
             case _:
                 return _service_failed(call, text)
+
+
+#: Where job and bill stand after a call that was refused.
+_CHANGED_NOTHING = "The call changed nothing: a training job that is alive goes on and is billed."
 
 
 def _unreachable(error: BotoCoreError, call: str) -> SpotTrainingError:
@@ -319,7 +325,9 @@ def _unreachable(error: BotoCoreError, call: str) -> SpotTrainingError:
     from botocore.exceptions import NoCredentialsError, PartialCredentialsError
 
     if isinstance(error, NoCredentialsError | PartialCredentialsError):
-        return RequestRefused(f"{call} could not be signed: {error}. Check the connection's credentials.")
+        return RequestRefused(
+            f"{call} could not be signed: {error}. {_CHANGED_NOTHING} Check the connection's credentials."
+        )
     return _service_failed(call, f"{error}.")
 
 

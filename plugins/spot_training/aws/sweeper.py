@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from spot_training.domain.errors import ServiceFailed, SpotTrainingError
+
 from .identity import (
     TAG_INSTALLATION,
     TAG_KEY,
@@ -93,14 +95,33 @@ def sweep(
     stop: bool,
     say: Callable[[str], None],
 ) -> list[Finding]:
-    """Report every finding, and stop the orphans if `stop`. Returns the findings."""
+    """Report every finding, and stop the orphans if `stop`. Returns the findings.
+
+    Raises `ServiceFailed` once all was tried if an orphan could not be stopped.
+    """
     findings = list(survey(jobs, installation=installation, task_state_of=task_state_of))
+    left: list[str] = []
     for finding in findings:
         say(str(finding))
-        if finding.verdict is Verdict.ORPHAN and stop and jobs.stop(finding.job.name):
-            say(f"Stopped {finding.job.name}.")
-        elif finding.verdict is Verdict.ORPHAN:
+        if finding.verdict is Verdict.ORPHAN and not (stop and _try_to_stop(jobs, finding.job.name, say)):
             say(f"  stop it with: {jobs.stop_command(finding.job.name)}")
+            left += [finding.job.name] if stop else []
     orphans = sum(finding.verdict is Verdict.ORPHAN for finding in findings)
     say(f"{len(findings)} live training job(s) of installation {installation!r}, orphans: {orphans}.")
+    if left:
+        raise ServiceFailed(
+            f"{', '.join(left)} could NOT be stopped and {'is' if len(left) == 1 else 'are'} still billed. "
+            "The next sweep tries again; the command that stops each by hand is above."
+        )
     return findings
+
+
+def _try_to_stop(jobs: TrainingJobs, name: str, say: Callable[[str], None]) -> bool:
+    """One orphan that cannot be stopped must not keep the others alive."""
+    try:
+        stopped = jobs.stop(name)
+    except SpotTrainingError as error:
+        say(f"Training job {name} could NOT be stopped and is still billed: {error}")
+        return False
+    say(f"Stopped {name}." if stopped else f"{name} is over by now.")
+    return True
