@@ -147,8 +147,11 @@ def test_a_drill_that_is_ended_leaves_nothing_behind(training_python: str, tmp_p
         started: list[psutil.Process] = []
 
         def has_started() -> bool:
-            started[:] = psutil.Process(process.pid).children(recursive=True)
-            return any("trainee.py" in " ".join(_command_of(each)) for each in started)
+            drill = psutil.Process(process.pid)
+            started[:] = drill.children(recursive=True)
+            # A child that is just being started still has the drill's own command line.
+            commands = [_command_of(each) for each in started]
+            return any("trainee.py" in " ".join(each) for each in commands if each != _command_of(drill))
 
         wait_until(has_started, limit_seconds=30)
         process.send_signal(signal.SIGTERM)
