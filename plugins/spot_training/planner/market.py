@@ -16,15 +16,13 @@ from numpy.typing import NDArray
 
 from spot_training.domain.moves import Spells, spells_of
 
-from .compiled import jit
+from .kernels import AGE_HOURS
 
 if TYPE_CHECKING:
     from spot_training.domain.traces import Trace
 
 Floats = NDArray[np.float64]
 
-#: Ages of a spell at which its hazard changes (hours).
-AGE_HOURS = (0.0, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
 #: What a market type multiplies the pooled hazards by.
 SCALES = (0.25, 0.5, 1.0, 2.0, 4.0)
 #: Markets change: stretches of this length are taken for one type when the prior is fitted (hours).
@@ -134,41 +132,3 @@ def _expect_and_maximise(likelihoods: Floats, counts: Floats, *, rounds: int = 1
         shares = (_responsibilities(likelihoods, weights) * counts[:, None]).sum(axis=0) + 0.3 / types
         weights = shares / shares.sum()
     return weights
-
-
-@jit
-def bucket_of(age, edges):
-    bucket = 0
-    for i in range(len(edges)):
-        if age >= edges[i]:
-            bucket = i
-    return bucket
-
-
-@jit
-def observe(belief, hazards, types, weights, edges, redraw, was_up, is_up, age, hours):
-    """Bayes: what a spell of `age` that went on, or ended, within `hours` says of the type. In place.
-
-    `redraw` is the chance per hour that the market becomes another one.
-    """
-    passed = 0.0
-    for i in range(len(edges)):
-        upper = edges[i + 1] if i + 1 < len(edges) else np.inf
-        within = min(age + hours, upper) - max(age, edges[i])
-        if within > 0:
-            passed += hazards[was_up, i] * within
-    total = 0.0
-    for k in range(len(belief)):
-        stays = np.exp(-passed * types[k, was_up])
-        belief[k] *= stays if was_up == is_up else 1.0 - stays
-        total += belief[k]
-    forget(belief, weights, redraw, hours, total)
-
-
-@jit
-def forget(belief, weights, redraw, hours, total):
-    """Move a belief that sums to `total` towards the prior, as time passes. In place."""
-    renewed = 1.0 - np.exp(-redraw * hours)
-    for k in range(len(belief)):
-        share = belief[k] / total if total > 0 else weights[k]
-        belief[k] = (1.0 - renewed) * share + renewed * weights[k]

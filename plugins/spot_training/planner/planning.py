@@ -15,18 +15,15 @@ import numpy as np
 from spot_training.domain.moves import BackToSpot, Decider, Greedy, Mode, Rule, Spells, View, Workload
 
 from .built_in import BUILT_IN_PRIOR
-from .compiled import jit
-from .market import AGE_HOURS, Prior, bucket_of, forget, market_types, observe
-from .tables import RUN, STAY_DOWN, STAY_UP, WAIT_DOWN, WAIT_UP, Tables, look_up, make_tables
+from .kernels import AGE_HOURS, choose, forget, observe
+from .market import Prior, market_types
+from .tables import Tables, make_tables
 
 #: A market becomes another one every so many hours: in the plan, and for what was learned of it.
 PLANNED_REDRAW_HOURS = 12.0
 LEARNED_REDRAW_HOURS = 8.0
 #: A spell that was there when the first look was taken has lasted for a while (hours).
 FIRST_AGE_HOURS = 4.0
-#: An order for spot stands unless it is expected to cost this many overheads more than staying on demand:
-#: the plan thinks that a spell's first minutes could be waited out, which a blind order cannot.
-ORDER_BIAS = 1.0
 
 MODES = (Mode.WAIT, Mode.SPOT, Mode.ON_DEMAND)
 CODES = {mode: code for code, mode in enumerate(MODES)}
@@ -124,6 +121,8 @@ class Planning:
             self.age_hours = max(FIRST_AGE_HOURS, view.spell_seconds / 3600)
             return
         if hours == 0:
+            if view.has_spot is not None and view.has_spot is not self.is_up:
+                self.is_up, self.age_hours = view.has_spot, 0.0
             return
         if self.has_order:
             started = view.mode is not Mode.ON_DEMAND
@@ -165,33 +164,3 @@ def _expected_availability(prior: Prior) -> Any:
     reached = np.concatenate([np.ones_like(lasting[:, :1]), np.cumprod(lasting, axis=1)[:, :-1]], axis=1)
     mean = (reached * (1 - lasting) / rates).sum(axis=1)
     return mean[1] / mean.sum(axis=0)
-
-
-@jit
-def choose(costs, slacks, step, belief, edges, mode, is_up, age, left, work, owed, overhead, price):
-    """The cheapest step: 0 wait, 1 spot, 2 on demand. All times in hours."""
-    bucket = bucket_of(age, edges)
-    slack = left - work
-    can_launch = slack >= 2 * overhead
-    if mode == 2:
-        if is_up:
-            bucket = 0
-        if not can_launch:
-            return 2
-        stay = look_up(costs, slacks, step, left, slack - owed, STAY_UP, belief)
-        order = price * overhead + look_up(costs, slacks, step, left, slack - overhead, RUN, belief)
-        return 1 if order < stay + ORDER_BIAS * overhead else 2
-    stay_entry = STAY_UP if is_up else STAY_DOWN + bucket
-    on_demand = overhead + look_up(costs, slacks, step, left, slack - overhead, stay_entry, belief)
-    if not is_up:
-        wait = look_up(costs, slacks, step, left, slack, WAIT_DOWN + bucket, belief)
-        return 0 if wait < on_demand else 2
-    if mode == 1:
-        run = look_up(costs, slacks, step, left, slack - owed, RUN + bucket, belief)
-        return 1 if run <= on_demand else 2
-    wait = look_up(costs, slacks, step, left, slack, WAIT_UP + bucket, belief)
-    if can_launch:
-        launch = price * overhead + look_up(costs, slacks, step, left, slack - overhead, RUN + bucket, belief)
-        if launch <= min(wait, on_demand):
-            return 1
-    return 0 if wait < on_demand else 2

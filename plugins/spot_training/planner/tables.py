@@ -14,18 +14,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .compiled import jit
-from .market import AGE_HOURS, Prior, market_types
+from .kernels import AGE_HOURS, AGES, ENTRIES
+from .market import Prior, market_types
 
 if TYPE_CHECKING:
     from spot_training.domain.moves import Workload
 
 Table = NDArray[np.float32]
 
-AGES = len(AGE_HOURS)
-#: Where the steps of each kind begin in the third axis of a table; one entry for each age of the spell.
-RUN, WAIT_DOWN, WAIT_UP, STAY_DOWN, STAY_UP = 0, AGES, 2 * AGES, 3 * AGES, 4 * AGES
-ENTRIES = 4 * AGES + 1
 
 SLACKS = 48
 #: Time steps, and how many there may be at least and at most.
@@ -128,36 +124,20 @@ class _Iteration:
             launch = np.where(self.cannot_launch_spot, _NEVER, launch)
             to_on_demand_up = self._launch_on_demand(stay_up, forced)
             to_on_demand_down = self._launch_on_demand(stay_down, forced)
-            run = np.minimum(keep_running, to_on_demand_up)
-            down = np.minimum(wait_down, to_on_demand_down)
-            up = np.minimum(np.minimum(launch, wait_up), to_on_demand_up)
-            on_demand_up = np.minimum(stay_up, launch)
-            on_demand_down = np.minimum(stay_down, np.where(self.cannot_wait, _NEVER, wait_down))
-            for best in (run, down, up, on_demand_up, on_demand_down):
-                best[left <= self.slacks] = 0.0
             if number % STORED_EVERY == 0:
                 parts = (keep_running, wait_down, wait_up, stay_down, stay_up[:, :1])
                 np.concatenate(parts, axis=1, out=stored[number // STORED_EVERY])
+            run = np.minimum(keep_running, to_on_demand_up)
+            down = np.minimum(wait_down, to_on_demand_down)
+            up = np.minimum(np.minimum(launch, wait_up), to_on_demand_up)
+            # Nobody sees a spell that began while on-demand ran: an order takes it at once, or not at all.
+            on_demand_up = stay_up
+            on_demand_up[:, :1] = np.minimum(stay_up, launch)[:, :1]
+            on_demand_down = np.minimum(stay_down, np.where(self.cannot_wait, _NEVER, wait_down))
+            for best in (run, down, up, on_demand_up, on_demand_down):
+                best[left <= self.slacks] = 0.0
         return Tables(costs=stored, slacks=self.slacks, step_hours=self.step * STORED_EVERY)
 
     def _launch_on_demand(self, stay: Any, forced: Any) -> Any:
         launched = np.float32(self.overhead) + self._lose(stay, self.after_launch)
         return np.where(self.is_late, forced, launched)
-
-
-@jit
-def look_up(costs, slacks, step_hours, left, slack, entry, belief):
-    """The expected cost to go, between the points of the grid, under a belief over types."""
-    last = len(slacks) - 1
-    slack = min(max(slack, 0.0), slacks[last])
-    cell = min(int(np.sqrt(slack / slacks[last]) * last), last - 1)
-    v = (slack - slacks[cell]) / (slacks[cell + 1] - slacks[cell])
-    time = left / step_hours
-    row = min(max(int(time), 0), costs.shape[0] - 2)
-    u = time - row
-    total = 0.0
-    for k in range(len(belief)):
-        early = (1 - v) * costs[row, cell, entry, k] + v * costs[row, cell + 1, entry, k]
-        late = (1 - v) * costs[row + 1, cell, entry, k] + v * costs[row + 1, cell + 1, entry, k]
-        total += belief[k] * ((1 - u) * early + u * late)
-    return total
