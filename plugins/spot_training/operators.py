@@ -65,6 +65,8 @@ class SpotTrainingOperator(BaseOperator):
         refused on-demand launch (templated).
     :param on_missed_deadline: where the deadline cannot be kept from the start: `fail` (no job is created) or
         `late` (on-demand at once, as early as possible).
+    :param retry_failed_script: let Airflow's `retries` train again, from the checkpoints, when the script
+        failed. By default the task fails at once: the script would fail the same way.
     :param keep_checkpoints: when a person clears a training that was over, go on from its checkpoints instead
         of starting over.
     :param caps: what a job may ask for at most, whatever templates and params say (not templated):
@@ -90,6 +92,7 @@ class SpotTrainingOperator(BaseOperator):
         "expected_runtime",
         "deadline_reserve",
         "on_missed_deadline",
+        "retry_failed_script",
         "keep_checkpoints",
         "aws_conn_id",
         "region_name",
@@ -116,6 +119,7 @@ class SpotTrainingOperator(BaseOperator):
         expected_runtime: float | str | Mapping[str, Any] | None = None,
         deadline_reserve: float | str | timedelta = 0,
         on_missed_deadline: str = "fail",
+        retry_failed_script: bool | str = False,
         keep_checkpoints: bool | str = False,
         caps: Mapping[str, Any] | None = None,
         aws_conn_id: str | None = "aws_default",
@@ -138,6 +142,7 @@ class SpotTrainingOperator(BaseOperator):
         self.expected_runtime = expected_runtime
         self.deadline_reserve = deadline_reserve
         self.on_missed_deadline = on_missed_deadline
+        self.retry_failed_script = retry_failed_script
         self.keep_checkpoints = keep_checkpoints
         self.caps = caps
         self.aws_conn_id = aws_conn_id

@@ -19,7 +19,7 @@ from airflow.sdk.exceptions import AirflowFailException
 from .deadline_terms import DeadlineTerms, run_began_at, with_policy
 from .domain.casting import as_bool, is_left_out
 from .domain.durations import in_words, parse_seconds
-from .domain.errors import InvalidInput, SpotTrainingError, TimedOutWaiting
+from .domain.errors import AlgorithmFailed, InvalidInput, SpotTrainingError, TimedOutWaiting
 from .domain.lifecycle import Ending, JobSnapshot
 from .domain.savings import Attempt, statement_of
 from .domain.wording import Narrator, statement_line
@@ -64,6 +64,7 @@ class Options:
     print_log: bool
     shows_log_live: bool
     stop_job_on_kill: bool
+    retry_failed_script: bool
     wait_for_completion: bool
     deadline: DeadlineTerms | None
     time_limit: timedelta | None
@@ -87,6 +88,9 @@ class Options:
                 print_log=shows_log_live or as_bool(task.print_log, field="print_log"),
                 shows_log_live=shows_log_live,
                 stop_job_on_kill=as_bool(task.stop_job_on_kill, field="stop_job_on_kill"),
+                retry_failed_script=as_bool(
+                    getattr(task, "retry_failed_script", False), field="retry_failed_script"
+                ),
                 wait_for_completion=as_bool(
                     getattr(task, "wait_for_completion", True), field="wait_for_completion"
                 ),
@@ -334,7 +338,7 @@ class TrainingTask:
         )
 
     def _fail(self, error: SpotTrainingError) -> NoReturn:
-        may_retry = error.is_retryable and not self._is_out_of_time()
+        may_retry = self._could_succeed(error) and not self._is_out_of_time()
         if may_retry:
             self._stop_on_last_try()
         else:
@@ -382,6 +386,10 @@ class TrainingTask:
             return None
         now = datetime.now(UTC)
         return next((reason for moment, reason in self._limits() if moment <= now), None)
+
+    def _could_succeed(self, error: SpotTrainingError) -> bool:
+        """Whether a retry may do better; of a script that failed its author knows best."""
+        return error.is_retryable or (self.options.retry_failed_script and isinstance(error, AlgorithmFailed))
 
     def _is_out_of_time(self) -> bool:
         """Whether the limit of the whole training has passed: a retry would have no time left."""
