@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from spot_training.aws.state import MemoryStore
-from spot_training.domain.errors import SpotTrainingError
+from spot_training.domain.errors import AlgorithmFailed, SpotTrainingError
 from spot_training.hooks import AwsAccess
 from spot_training.operators import SpotTrainingOperator
 from spot_training.sensors import SpotTrainingSensor
@@ -128,6 +128,7 @@ ARGUMENTS = (
     "print_log",
     "stop_job_on_kill",
     "training_timeout",
+    "retry_failed_script",
     "keep_checkpoints",
 )
 DEADLINE_ARGUMENTS = ("deadline", "expected_runtime", "deadline_reserve", "on_missed_deadline", "policy")
@@ -153,6 +154,19 @@ def test_whatever_is_said_of_a_deadline(waiting_cloud: Cloud, name: str, value: 
         name: value,
     }
     _attempt(waiting_cloud, lambda: SpotTrainingOperator(task_id="t", config=_config(), **arguments))
+
+
+@pytest.mark.parametrize(("retries_it", "error"), [(False, AirflowFailException), ("True", AlgorithmFailed)])
+def test_a_failed_script_is_left_to_airflows_retries_only_by_choice(
+    waiting_cloud: Cloud, retries_it: Any, error: type[Exception]
+) -> None:
+    waiting_cloud.set_capacity(available=True)
+    environment = {"LOCAL_TRAINING_SECONDS": "60", "LOCAL_TRAINING_FAILURE": "no label column"}
+    task = SpotTrainingOperator(
+        task_id="t", config=_config(Environment=environment), retry_failed_script=retries_it, check_interval=1
+    )
+    with pytest.raises(error, match="no label column"):
+        task.execute(_context())
 
 
 @FUZZ
