@@ -6,29 +6,53 @@ task will look at again; no attempt and no second of billing is missing from the
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import json
-import random
 import shutil
+import subprocess
+import sys
 import time
+import urllib.error
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import boto3
 import httpx
 from botocore.config import Config
+from botocore.loaders import Loader
 
-from include.local_stack import AirflowApiError, LocalStack
+from include.local_stack import (
+    CELERY_COMPONENTS,
+    DEFAULT_COMPONENTS,
+    AirflowApi,
+    AirflowApiError,
+    LocalStack,
+    Postgres,
+    Redis,
+    build_celery_env,
+    build_database_env,
+    describe_missing_programs,
+    wait_until,
+)
 from spot_training.aws.identity import TAG_RUN
+from spot_training.ledger import Ledger
 
 ROOT = Path(__file__).resolve().parents[2]
-DAG, TASK = "chaos", "train"
+DAG, TASK, POOL = "chaos", "train", "chaos"
 OVER = frozenset({"Completed", "Failed", "Stopped"})
 #: Ten simulated minutes a second.
 SPEED = 600
+#: More, and two cores cannot start them all before Airflow misses their heartbeats.
+TASKS_AT_ONCE = 16
+#: Types with a temper of their own in `market.yaml`; every other type does what its one run is told.
+SLOW_TO_STOP, INTERRUPTED_EVERY_MINUTE, FLAPPING = "ml.c4.8xlarge", "ml.c5.9xlarge", "ml.c5.18xlarge"
 KILL_POINTS = (
     "before-intent",
     "after-intent",
@@ -41,39 +65,28 @@ KILL_POINTS = (
 )
 
 
-@contextmanager
-def chaos_stack(state: Path, **options: Any) -> Iterator[LocalStack]:
-    """Airflow with the chaos Dag and a local SageMaker; a lost worker is noticed within seconds."""
-    dags = state / "dags"
-    dags.mkdir(parents=True, exist_ok=True)
-    shutil.copy(Path(__file__).parent / "dags" / "chaos.py", dags)
-    env = {
-        "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "10",
-        "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "3",
-        "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_SEC": "2",
-        # Tasks of a scheduler that was killed are taken over by the next one at this check only.
-        "AIRFLOW__SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "10",
-        "AIRFLOW__SCHEDULER__SCHEDULER_HEALTH_CHECK_THRESHOLD": "10",
-    }
-    with LocalStack(ROOT, state / "state", speed=SPEED, dags_folder=dags, env=env, **options) as stack:
-        stack.api.wait_for_dag(DAG)
-        stack.api.unpause(DAG)
-        yield stack
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
-    """One run: where its worker dies, and what spot does to it."""
+    """One run: where its worker is held or dies, and what spot does to it. Seconds are simulated ones.
+
+    A job that `stumbles` is interrupted after a minute, and waits until its type gets capacity again.
+    """
 
     kill_at: tuple[str, ...] = ()
+    hold_at: tuple[str, ...] = ()
     deferrable: bool = True
     has_capacity: bool = True
+    stumbles: bool = False
     seconds: int = 600
+    max_run: int = 7200
+    first_wait: int = 7200
     policy: str = "widen"
-    interruptions: int = 0
+    training_timeout: int | None = None
+    botocore_config: Mapping[str, Any] = field(default_factory=dict)
+    found_state: Mapping[str, Any] | None = None
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Run:
     """A run of the chaos Dag and what it is judged by."""
 
@@ -83,123 +96,359 @@ class Run:
     problems: list[str] = field(default_factory=list)
 
 
-def sagemaker(stack: LocalStack) -> Any:
-    """A client patient enough to look on while faults are injected for others."""
-    return boto3.client(
-        "sagemaker",
-        endpoint_url=stack.sagemaker_url,
-        region_name="us-east-1",
-        aws_access_key_id="test",
-        aws_secret_access_key="test",  # noqa: S106 - the local cloud takes any
-        config=Config(retries={"mode": "standard", "total_max_attempts": 20}),
-    )
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """A training job as SageMaker tells it."""
+
+    name: str
+    status: str
+    visited: tuple[str, ...]
+    created_at: datetime
+    ended_at: datetime | None
+    billed_seconds: int
+
+    @property
+    def is_over(self) -> bool:
+        return self.status in OVER
+
+    def lived_beside(self, other: Job) -> bool:
+        """Whether both were alive at some moment."""
+        latest = datetime.max.replace(tzinfo=UTC)
+        mine, others = self.ended_at or latest, other.ended_at or latest
+        return self.created_at < others and other.created_at < mine
 
 
-def control(stack: LocalStack, method: str, path: str, body: dict[str, Any]) -> None:
-    request = urllib.request.Request(  # noqa: S310 - loopback
-        f"{stack.sagemaker_url}/_local/{path}", method=method, data=json.dumps(body).encode()
-    )
-    with urllib.request.urlopen(request, timeout=30):  # noqa: S310
-        pass
+@contextmanager
+def chaos_lab(state: Path, *, has_celery: bool = False, clock_offset: float = 0) -> Iterator[Lab]:
+    """Airflow with the chaos Dag and a local SageMaker; a lost worker is noticed within seconds.
+
+    On a private Postgres where the machine has one: on SQLite Airflow's API server may block itself for long.
+    `has_celery` needs it, and Redis. `clock_offset`: how many seconds AWS's clock is ahead of ours at first.
+    """
+    with contextlib.ExitStack() as life:
+        postgres, env = None, {}
+        if has_celery or not describe_missing_programs():
+            postgres = life.enter_context(Postgres())
+            env = build_database_env(postgres)
+        if has_celery:
+            assert postgres is not None
+            env = build_celery_env(postgres, life.enter_context(Redis()), concurrency=TASKS_AT_ONCE)
+        components = CELERY_COMPONENTS if has_celery else DEFAULT_COMPONENTS
+        stack = life.enter_context(_chaos_stack(state, env, components, clock_offset))
+        yield Lab(stack, postgres)
 
 
-def fail(stack: LocalStack, operation: str, error: str, count: int) -> None:
-    control(stack, "POST", "faults", {"operation": operation, "error": error, "count": count})
-
-
-def start(stack: LocalStack, case: Case, *, instance_type: str, run_id: str) -> Run:
-    """Set the run's own instance type's capacity, and trigger it."""
-    control(stack, "PUT", "capacity", {"instance_type": instance_type, "available": case.has_capacity})
-    conf = {
-        "instance_type": instance_type,
-        "seconds": case.seconds,
-        "deferrable": case.deferrable,
-        "kill_at": ",".join(case.kill_at),
-        "policy": case.policy,
-        "graves": str(stack.state_dir / "graves"),
+@contextmanager
+def _chaos_stack(
+    state: Path, env: Mapping[str, str], components: Sequence[str], clock_offset: float
+) -> Iterator[LocalStack]:
+    dags = state / "dags"
+    dags.mkdir(parents=True, exist_ok=True)
+    shutil.copy(Path(__file__).parent / "dags" / "chaos.py", dags)
+    settings = {
+        "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "15",
+        "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "3",
+        "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_SEC": "2",
+        "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "2",
+        # Tasks of a scheduler that was killed are taken over by the next one at this check only.
+        "AIRFLOW__SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "10",
+        "AIRFLOW__SCHEDULER__SCHEDULER_HEALTH_CHECK_THRESHOLD": "10",
+        **env,
     }
-    stack.api.trigger(DAG, conf, run_id=run_id)
-    return Run(case=case, run_id=run_id, instance_type=instance_type)
+    with LocalStack(
+        ROOT,
+        state / "state",
+        speed=SPEED,
+        market=Path(__file__).with_name("market.yaml"),
+        sagemaker_options=[f"--clock-offset={clock_offset:g}"],
+        dags_folder=dags,
+        env=settings,
+        parallelism=TASKS_AT_ONCE,
+        components=components,
+    ) as stack:
+        stack.api.request("POST", "pools", body=_pool(slots=64))
+        stack.api.wait_for_dag(DAG)
+        stack.api.unpause(DAG)
+        yield stack
 
 
-def jobs_of(stack: LocalStack, run: Run) -> dict[str, str]:
-    """Names and statuses of all training jobs of a run, by their tags."""
-    client = sagemaker(stack)
-    pages = client.get_paginator("list_training_jobs").paginate(NameContains="chaos")
-    described = (
-        client.describe_training_job(TrainingJobName=summary["TrainingJobName"])
-        for page in pages
-        for summary in page["TrainingJobSummaries"]
-    )
-    return {
-        job["TrainingJobName"]: job["TrainingJobStatus"]
-        for job in described
-        if _tag(client, job["TrainingJobArn"], TAG_RUN) == run.run_id
-    }
+class Lab:
+    """The stack, what is done to it, and what SageMaker says of its runs."""
+
+    def __init__(self, stack: LocalStack, postgres: Postgres | None = None) -> None:
+        self.stack = stack
+        self.postgres = postgres
+        self._types = itertools.cycle(_instance_types("cmt"))
+        self._stumbling_types = itertools.cycle(_instance_types("r"))
+        self._runs: dict[str, str] = {}
+        self._over: dict[str, Job] = {}
+        self.ledger = stack.airflow_home / "spot_ledger"
+        # Patient enough to look on while faults are injected for others.
+        self.sagemaker: Any = boto3.client(
+            "sagemaker",
+            endpoint_url=stack.sagemaker_url,
+            region_name="us-east-1",
+            aws_access_key_id="test",
+            aws_secret_access_key="test",  # noqa: S106 - the local cloud takes any
+            config=Config(retries={"mode": "standard", "total_max_attempts": 20}),
+        )
+
+    @property
+    def api(self) -> AirflowApi:
+        return self.stack.api
+
+    # What is done to it ----------------------------------------------------------------------------
+
+    def start(self, case: Case, run_id: str, *, instance_type: str | None = None) -> Run:
+        """Trigger a run, by default on an instance type of its own, so that it has a market of its own."""
+        if instance_type is None and case.stumbles:
+            instance_type = next(self._stumbling_types)
+        if instance_type is None:
+            instance_type = next(self._types)
+            self.set_capacity(instance_type, available=case.has_capacity)
+        conf = {
+            "instance_type": instance_type,
+            "seconds": case.seconds,
+            "max_run": case.max_run,
+            "first_wait": case.first_wait,
+            "deferrable": case.deferrable,
+            "hold_at": ",".join(case.hold_at),
+            "kill_at": ",".join(case.kill_at),
+            "policy": case.policy,
+            "training_timeout": case.training_timeout,
+            "botocore_config": dict(case.botocore_config),
+            "found_state": None if case.found_state is None else dict(case.found_state),
+            "graves": str(self.graves),
+        }
+        self.api.trigger(DAG, conf, run_id=run_id)
+        return Run(case=case, run_id=run_id, instance_type=instance_type)
+
+    def set_capacity(self, instance_type: str, *, available: bool) -> None:
+        self.control("PUT", "capacity", {"instance_type": instance_type, "available": available})
+
+    def interrupt(self, run: Run, *, notice_seconds: int = 120) -> None:
+        """Interrupt the run's jobs that train on spot; the others have nothing to be interrupted."""
+        for name in self.alive(run):
+            body = {"training_job_name": name, "notice_seconds": notice_seconds}
+            with contextlib.suppress(urllib.error.HTTPError):
+                self.control("POST", "interrupt", body)
+
+    def fail(self, operation: str, error: str, **how: float) -> None:
+        """Inject a fault: `count`, `seconds`, `probability`, `delay_seconds`; see docs/local-sagemaker.md."""
+        self.control("POST", "faults", {"operation": operation, "error": error, **how})
+
+    def forgive(self) -> None:
+        """Forget the faults that are still to come."""
+        self.control("DELETE", "faults", {})
+
+    def control(self, method: str, path: str, body: Mapping[str, Any]) -> None:
+        request = urllib.request.Request(  # noqa: S310 - loopback
+            f"{self.stack.sagemaker_url}/_local/{path}", method=method, data=json.dumps(body).encode()
+        )
+        with urllib.request.urlopen(request, timeout=30):  # noqa: S310
+            pass
+
+    def open_pool(self, slots: int = 64) -> None:
+        """How many trainings may be on workers; with 0 whatever is due waits."""
+        self.api.request("PATCH", f"pools/{POOL}", body=_pool(slots))
+
+    def release(self, run: Run) -> None:
+        """Let a held process of the run go on."""
+        (self.graves / run.run_id / "release").touch()
+
+    def sweep(self) -> str:
+        """Stop the orphans and settle the books, with the sweeper's command; returns what it says.
+
+        A job that it stops is put on record by the next sweep after the job's end.
+        """
+        login = {"AIRFLOW_USERNAME": self.stack.login.username, "AIRFLOW_PASSWORD": self.stack.login.password}
+        command = [
+            sys.executable,
+            "-m",
+            "spot_training.sweep",
+            "--airflow-url",
+            self.stack.airflow_url,
+            "--stop",
+            "--ledger",
+            str(self.ledger),
+        ]
+        done = subprocess.run(
+            command, env=self.stack.env | login, capture_output=True, text=True, check=False, timeout=120
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def revive(self) -> None:
+        """Start again whatever ended by itself, as a supervisor of services would."""
+        for name, process in list(self.stack.processes.items()):
+            if process.exit_code is not None:
+                self.stack.restart(name)
+
+    # What is seen ----------------------------------------------------------------------------------
+
+    @property
+    def graves(self) -> Path:
+        return self.stack.state_dir / "graves"
+
+    def is_held(self, run: Run) -> bool:
+        return any((self.graves / run.run_id).glob("held-*"))
+
+    def task_state(self, run: Run) -> str | None:
+        """The training task's state; "gone" with its run, None also while the API server is away."""
+        try:
+            return self.api.task_instance(DAG, run.run_id, TASK)["state"]
+        except AirflowApiError as error:
+            return "gone" if error.status_code == httpx.codes.NOT_FOUND else None
+        except httpx.TransportError:
+            return None
+
+    def run_state(self, run: Run) -> str | None:
+        """The run's state; "gone" when it was deleted, None while the API server is away."""
+        try:
+            return str(self.api.get_run(DAG, run.run_id)["state"])
+        except AirflowApiError as error:
+            return "gone" if error.status_code == httpx.codes.NOT_FOUND else None
+        except httpx.TransportError:
+            return None
+
+    def jobs_of(self, run: Run) -> list[Job]:
+        """All training jobs of a run, by their tags."""
+        pages = self.sagemaker.get_paginator("list_training_jobs").paginate(NameContains="chaos-")
+        names = [summary["TrainingJobName"] for page in pages for summary in page["TrainingJobSummaries"]]
+        return [self._job(name) for name in names if self._run_of(name) == run.run_id]
+
+    def alive(self, run: Run) -> list[str]:
+        return [job.name for job in self.jobs_of(run) if not job.is_over]
+
+    def has_been(self, run: Run, status: str) -> bool:
+        """Whether a job of the run has, or had, this secondary status."""
+        return any(status in job.visited for job in self.jobs_of(run))
+
+    def _job(self, name: str) -> Job:
+        if name not in self._over:
+            found = self.sagemaker.describe_training_job(TrainingJobName=name)
+            job = Job(
+                name=name,
+                status=found["TrainingJobStatus"],
+                visited=tuple(visit["Status"] for visit in found["SecondaryStatusTransitions"]),
+                created_at=found["CreationTime"],
+                ended_at=found["SecondaryStatusTransitions"][-1].get("EndTime"),
+                billed_seconds=found.get("BillableTimeInSeconds", 0),
+            )
+            if not job.is_over:
+                return job
+            self._over[name] = job
+        return self._over[name]
+
+    def _run_of(self, name: str) -> str | None:
+        """The run a job belongs to: its tags do not change, so they are asked for once."""
+        if name not in self._runs:
+            arn = f"arn:aws:sagemaker:us-east-1:123456789012:training-job/{name}"
+            tags = self.sagemaker.list_tags(ResourceArn=arn)["Tags"]
+            self._runs[name] = next((tag["Value"] for tag in tags if tag["Key"] == TAG_RUN), "")
+        return self._runs[name]
+
+    # The verdict -----------------------------------------------------------------------------------
+
+    def watch(self, runs: Iterable[Run], *, timeout_seconds: float) -> None:
+        """Wait until the runs are over; a run that is not by then has a problem."""
+        waiting = list(runs)
+        deadline = time.monotonic() + timeout_seconds
+        while waiting and time.monotonic() < deadline:
+            waiting = [run for run in waiting if self.run_state(run) not in {"success", "failed", "gone"}]
+            time.sleep(0.5)
+        for run in waiting:
+            run.problems.append(f"not over after {timeout_seconds:.0f} s: {self.task_state(run)}")
+
+    def finish(self, runs: Sequence[Run], *, state: str = "success", timeout_seconds: float = 240) -> None:
+        """Wait until the runs are over, and see whether they kept the promise."""
+        self.watch(runs, timeout_seconds=timeout_seconds)
+        for run in runs:
+            if not run.problems:
+                self.judge(run, state=state)
+        check(runs)
+
+    def judge(self, run: Run, *, state: str = "success") -> None:
+        """Note where a run whose task ended by itself broke the promise."""
+        found = self.run_state(run)
+        if found != state:
+            run.problems.append(f"the run is {found}, not {state}")
+            return
+        self.judge_jobs(run)
+        self._compare(run, "XCom", self.api.xcom(DAG, run.run_id, TASK, "attempts"))
+        self.judge_ledger(run)
+
+    def judge_jobs(self, run: Run) -> None:
+        """At most one job alive at any time, and none now."""
+        jobs = self.jobs_of(run)
+        if alive := [job.name for job in jobs if not job.is_over]:
+            run.problems.append(f"left alive: {alive}")
+        for n, job in enumerate(jobs):
+            run.problems += [
+                f"alive at the same time: {job.name}, {other.name}"
+                for other in jobs[n + 1 :]
+                if job.lived_beside(other)
+            ]
+
+    def judge_gone(self, run: Run) -> None:
+        """Note where a run whose task could not see its job's end broke the promise; after a sweep."""
+        self.judge_jobs(run)
+        self.judge_ledger(run)
+
+    def judge_ledger(self, run: Run) -> None:
+        """Every job of the run, with its billed seconds, is in the ledger.
+
+        Of a finished training that was cleared, the ledger keeps the sum that the earlier jobs were billed.
+        """
+        with Ledger.at(self.ledger).read() as reader:
+            found = [record for record in reader.records() if record.run_id == run.run_id]
+        attempts = [attempt.to_json() for record in found for attempt in record.attempts]
+        self._compare(run, "the ledger", attempts)
+        replaced = sum(record.replaced_instance_seconds or 0 for record in found)
+        earlier = sum(job.billed_seconds for job in self._jobs_of_earlier_generations(run, attempts))
+        if replaced != earlier:
+            run.problems.append(f"cleared away: {replaced} s by the ledger; {earlier} s by SageMaker")
+
+    def _compare(self, run: Run, books: str, attempts: Sequence[Mapping[str, Any]]) -> None:
+        earlier = self._jobs_of_earlier_generations(run, attempts)
+        jobs = [job for job in self.jobs_of(run) if job not in earlier]
+        counted = sorted(attempt["job_name"] for attempt in attempts)
+        if counted != sorted(job.name for job in jobs):
+            run.problems.append(f"in {books}: {counted}; created: {[job.name for job in jobs]}")
+        billed = sum(attempt["billable_seconds"] or 0 for attempt in attempts)
+        real = sum(job.billed_seconds for job in jobs)
+        if billed != real:
+            run.problems.append(f"billed by {books}: {billed} s; by SageMaker: {real} s")
+
+    def _jobs_of_earlier_generations(self, run: Run, attempts: Sequence[Mapping[str, Any]]) -> list[Job]:
+        """The jobs from before a person cleared the finished training: their names have another digest."""
+        current = {_without_number(attempt["job_name"]) for attempt in attempts}
+        return [job for job in self.jobs_of(run) if current and _without_number(job.name) not in current]
 
 
-def _tag(client: Any, arn: str, key: str) -> str | None:
-    tags = client.list_tags(ResourceArn=arn)["Tags"]
-    return next((tag["Value"] for tag in tags if tag["Key"] == key), None)
+def _without_number(job_name: str) -> str:
+    return job_name.rpartition("-")[0]
 
 
-def watch(stack: LocalStack, runs: Sequence[Run], *, timeout_seconds: float) -> None:
-    """Wait until the runs are over; note whenever a run has two jobs alive."""
-    deadline = time.monotonic() + timeout_seconds
-    waiting = list(runs)
-    while waiting and time.monotonic() < deadline:
-        for run in list(waiting):
-            alive = [name for name, status in jobs_of(stack, run).items() if status not in OVER]
-            if len(alive) > 1:
-                run.problems.append(f"several jobs alive: {alive}")
-            if state_of(stack, run) in {"success", "failed"}:
-                waiting.remove(run)
-        time.sleep(1)
-    for run in waiting:
-        run.problems.append(f"not over after {timeout_seconds:.0f} s: {state_of(stack, run)}")
+def check(runs: Iterable[Run]) -> None:
+    """Fail if any of the runs broke the promise."""
+    broken = {run.run_id: run.problems for run in runs if run.problems}
+    assert not broken, f"broke the promise: {json.dumps(broken, indent=2)}"
 
 
-def state_of(stack: LocalStack, run: Run) -> str | None:
-    """The run's state; None while the API server is away."""
-    try:
-        return str(stack.api.get_run(DAG, run.run_id)["state"])
-    except (httpx.TransportError, AirflowApiError):
-        return None
+def _pool(slots: int) -> dict[str, Any]:
+    return {"name": POOL, "slots": slots, "include_deferred": False}
 
 
-def judge(stack: LocalStack, run: Run, *, state: str = "success") -> None:
-    """Note where the run broke the promise."""
-    found = stack.api.get_run(DAG, run.run_id)["state"]
-    if found != state:
-        run.problems.append(f"the run is {found}, not {state}")
-        return
-    jobs = jobs_of(stack, run)
-    alive = [name for name, status in jobs.items() if status not in OVER]
-    if alive:
-        run.problems.append(f"left alive: {alive}")
-    attempts = stack.api.xcom(DAG, run.run_id, TASK, "attempts")
-    counted = {attempt["job_name"] for attempt in attempts}
-    if counted != set(jobs):
-        run.problems.append(f"in the books: {sorted(counted)}; created: {sorted(jobs)}")
-    billed = sum(attempt["billable_seconds"] or 0 for attempt in attempts)
-    real = _billed(stack, jobs)
-    if billed != real:
-        run.problems.append(f"billed in the books: {billed} s; by SageMaker: {real} s")
+def until(look: Any, what: str, *, timeout_seconds: float = 120) -> None:
+    """Wait for a condition, for as long as it may take on a machine that is busy with other things."""
+    wait_until(look, what, timeout_seconds=timeout_seconds)
 
 
-def _billed(stack: LocalStack, jobs: dict[str, str]) -> int:
-    client = sagemaker(stack)
-    described = (client.describe_training_job(TrainingJobName=name) for name in jobs)
-    return sum(int(job.get("BillableTimeInSeconds", 0)) for job in described)
-
-
-def random_case(rng: random.Random) -> Case:
-    """A fault schedule for one run."""
-    has_capacity = rng.random() < 0.6
-    return Case(
-        kill_at=tuple(rng.sample(KILL_POINTS, rng.choice([0, 1, 1, 2, 3]))),
-        deferrable=rng.random() < 0.75,
-        has_capacity=has_capacity,
-        seconds=rng.choice([300, 1200, 3600]),
-        interruptions=rng.choice([0, 0, 1, 3]),
-    )
+@cache
+def _instance_types(families: str) -> tuple[str, ...]:
+    """Types of the families that begin with these letters, without those that have a temper of their own."""
+    model = Loader().load_service_model("sagemaker", "service-2")
+    types: list[str] = model["shapes"]["TrainingInstanceType"]["enum"]
+    tempered = {SLOW_TO_STOP, INTERRUPTED_EVERY_MINUTE, FLAPPING}
+    return tuple(name for name in types if name.split(".")[1][0] in families and name not in tempered)

@@ -1,9 +1,10 @@
-"""A training whose worker process dies, by SIGKILL, at chosen points of its life: each point once."""
+"""A training whose worker process is held, or dies by SIGKILL, at chosen points of its life, once at each."""
 
 from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -12,28 +13,47 @@ from typing import Any
 import pendulum
 from airflow.sdk import Param, dag, task
 
+from spot_training.aws.state import STATE_KEY
 from spot_training.operators import SpotTrainingOperator
 
 Checkpoint = Callable[[str], None]
 
 
 class MortalOperator(SpotTrainingOperator):
-    """`kill_at` names the points, by comma; a point that was passed once is never deadly again."""
+    """`hold_at` and `kill_at` name points, by comma; a point that was passed once does nothing any more.
 
-    template_fields = (*SpotTrainingOperator.template_fields, "kill_at", "graves")
+    A held process waits for the file `release` in its `graves`, and does what `kill_at` says after that.
+    `found_state` is put where the training's state belongs, as if other code had left it.
+    """
 
-    def __init__(self, *, kill_at: str, graves: str, **kwargs: Any) -> None:
+    template_fields = (
+        *SpotTrainingOperator.template_fields,
+        "hold_at",
+        "kill_at",
+        "graves",
+        "found_state",
+    )
+
+    def __init__(self, *, hold_at: str, kill_at: str, graves: str, found_state: Any, **kwargs: Any) -> None:
         super().__init__(**kwargs)
+        self.hold_at = hold_at
         self.kill_at = kill_at
         self.graves = graves
+        self.found_state = found_state
 
     def execute(self, context: Any) -> Any:
-        points = {point for point in self.kill_at.split(",") if point}
+        holds, kills = set((self.hold_at or "").split(",")), set((self.kill_at or "").split(","))
+        graves = Path(self.graves)
 
         def pass_point(point: str) -> None:
-            if point in points and _is_first_time(Path(self.graves), f"{self.task_id}-{point}"):
+            if point in holds and _is_first_time(graves, f"held-{point}"):
+                while not (graves / "release").exists():
+                    time.sleep(0.1)
+            if point in kills and _is_first_time(graves, f"{self.task_id}-{point}"):
                 os.kill(os.getpid(), signal.SIGKILL)
 
+        if self.found_state is not None:
+            context["task_state_store"].set(STATE_KEY, self.found_state)
         arm(pass_point)
         self.defer = _deadly(self.defer, pass_point, "before-defer")  # type: ignore[method-assign]
         return super().execute(context)
@@ -91,7 +111,14 @@ def arm(pass_point: Checkpoint) -> None:
         pass_point("while-pushing")
         return push(self)
 
+    stop = driver.TrainingDriver.stop
+
+    def stop_or_die(self: Any) -> bool:
+        pass_point("before-stop")
+        return stop(self)
+
     driver.save_state = save_state
+    driver.TrainingDriver.stop = stop_or_die  # type: ignore[method-assign]
     jobs.TrainingJobs.create_or_adopt = create_or_adopt  # type: ignore[method-assign]
     training_task.TrainingTask._push_outcome = push_outcome  # type: ignore[method-assign]
 
@@ -99,19 +126,38 @@ def arm(pass_point: Checkpoint) -> None:
 PARAMS = {
     "instance_type": Param("ml.m5.xlarge", type="string"),
     "seconds": Param(600, type="integer"),
+    "max_run": Param(7200, type="integer"),
+    "first_wait": Param(7200, type="integer"),
     "deferrable": Param(True, type="boolean"),
+    "hold_at": Param("", type="string"),
     "kill_at": Param("", type="string"),
     "policy": Param("widen", type="string"),
+    "training_timeout": Param(None, type=["null", "integer"]),
+    "botocore_config": Param({}, type="object"),
+    "found_state": Param(None, type=["null", "object"]),
     "graves": Param("", type="string"),
 }
 
+#: Closed (no slots) by the tests, so that what is due waits.
+POOL = "chaos"
 
-@dag(schedule=None, start_date=pendulum.datetime(2026, 1, 1, tz="UTC"), params=PARAMS, max_active_runs=16)
+
+@dag(
+    schedule=None,
+    start_date=pendulum.datetime(2026, 1, 1, tz="UTC"),
+    params=PARAMS,
+    max_active_runs=64,
+    max_active_tasks=64,
+    render_template_as_native_obj=True,
+)
 def chaos() -> None:
     train = MortalOperator(
         task_id="train",
+        pool=POOL,
+        hold_at="{{ params.hold_at }}",
         kill_at="{{ params.kill_at }}",
         graves="{{ params.graves }}/{{ run_id }}",
+        found_state="{{ params.found_state }}",
         config={
             "TrainingJobName": "chaos",
             "RoleArn": "arn:aws:iam::123456789012:role/SageMakerTraining",
@@ -125,12 +171,19 @@ def chaos() -> None:
                 "InstanceCount": 1,
                 "VolumeSizeInGB": 10,
             },
-            "StoppingCondition": {"MaxRuntimeInSeconds": 7200},
+            "StoppingCondition": {"MaxRuntimeInSeconds": "{{ params.max_run }}"},
             "CheckpointConfig": {"S3Uri": "s3://chaos/checkpoints"},
             "Environment": {"LOCAL_TRAINING_SECONDS": "{{ params.seconds }}"},
         },
-        policy={"name": "{{ params.policy }}", "first_wait": "2h", "spot_attempts": 2, "factor": 1},
+        policy={
+            "name": "{{ params.policy }}",
+            "first_wait": "{{ params.first_wait }}",
+            "spot_attempts": 2,
+            "factor": 1,
+        },
         deferrable="{{ params.deferrable }}",
+        training_timeout="{{ params.training_timeout }}",
+        botocore_config="{{ params.botocore_config }}",
         check_interval=1,
         retries=6,
         retry_delay=timedelta(seconds=1),

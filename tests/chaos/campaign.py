@@ -1,0 +1,203 @@
+"""Random schedules of faults, losses and people, drawn whole from a seed before anything is started.
+
+A batch is some runs at once and what happens meanwhile to them and to all. The same seed and batch give the
+same schedule; what a machine makes of it is up to its timing.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import httpx
+
+from include.local_stack import AirflowApiError
+
+from .actions import Action, act
+from .support import KILL_POINTS, Case, Lab, Run, until
+
+CALLS = ("CreateTrainingJob", "DescribeTrainingJob", "ListTrainingJobs", "StopTrainingJob")
+LOSSES = ("triggerer", "scheduler", "api-server", "connections", "database")
+#: With Celery there is one more to lose.
+LOSSES_WITH_CELERY = (*LOSSES, "worker")
+OUTAGE_SECONDS = 120
+BATCH_SECONDS = 400
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """Something that happens so many real seconds after the batch began."""
+
+    at_seconds: float
+    what: str
+    details: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Schedule:
+    """What a batch does: its runs, and everything that happens to them."""
+
+    cases: tuple[Case, ...]
+    events: tuple[Event, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def draw(seed: int, batch: int, *, size: int, losses: Sequence[str] = LOSSES) -> Schedule:
+    """The schedule of one batch."""
+    rng = random.Random(f"{seed}/{batch}")  # noqa: S311 - a story that can be told again
+    cases = tuple(_draw_case(rng) for _ in range(size))
+    events = [event for slot in range(size) for event in _draw_action(rng, slot)]
+    events += [_draw_fault(rng) for _ in range(rng.randint(1, 4))]
+    events += [_draw_market(rng, size) for _ in range(rng.randint(0, 6))]
+    if rng.random() < 0.7:  # one lost component in a batch: each comes back before the next is lost
+        details = {"component": rng.choice(losses)}
+        events.append(Event(at_seconds=_moment(rng, 25), what="lose", details=details))
+    return Schedule(cases=cases, events=tuple(sorted(events, key=lambda event: event.at_seconds)))
+
+
+def _moment(rng: random.Random, latest: float) -> float:
+    return round(rng.uniform(0.5, latest), 1)
+
+
+def _draw_case(rng: random.Random) -> Case:
+    return Case(
+        kill_at=tuple(rng.sample(KILL_POINTS, rng.choice([0, 0, 1, 1, 2, 3]))),
+        deferrable=rng.random() < 0.75,
+        has_capacity=rng.random() < 0.6,
+        seconds=rng.choice([300, 1200, 3600]),
+        first_wait=rng.choice([7200, 7200, 14400]),
+    )
+
+
+def _draw_action(rng: random.Random, slot: int) -> list[Event]:
+    """What a person does to the run of a slot: mostly nothing."""
+    if rng.random() > 0.4:
+        return []
+    details = {"slot": slot, "action": str(rng.choice(list(Action)))}
+    return [Event(at_seconds=_moment(rng, 30), what="act", details=details)]
+
+
+def _draw_fault(rng: random.Random) -> Event:
+    call = rng.choice(CALLS)
+    details = rng.choice(
+        [
+            {"operation": call, "error": "ThrottlingException", "count": rng.randint(1, 6)},
+            {"operation": call, "error": "ThrottlingException", "probability": 0.5, "seconds": 30},
+            {"operation": call, "error": "InternalFailure", "count": rng.randint(1, 6)},
+            {"operation": call, "error": "DropConnection", "count": rng.randint(1, 4)},
+            {"operation": call, "error": "LoseResponse", "count": rng.randint(1, 4)},
+            {"operation": call, "error": "SlowResponse", "delay_seconds": 5, "count": rng.randint(1, 3)},
+            {"operation": call, "error": "SlowResponse", "delay_seconds": 1, "seconds": 20},
+        ]
+    )
+    if rng.random() < 0.05:
+        details = {"operation": "*", "error": "InternalFailure", "seconds": OUTAGE_SECONDS}
+    return Event(at_seconds=_moment(rng, 25), what="fault", details=details)
+
+
+def _draw_market(rng: random.Random, size: int) -> Event:
+    slot = rng.randrange(size)
+    match rng.choice(["interrupt", "flap", "every minute"]):
+        case "interrupt":
+            details: dict[str, Any] = {"slot": slot, "notice_seconds": rng.choice([0, 120])}
+            what = "interrupt"
+        case "flap":
+            details, what = {"slot": slot, "times": rng.randint(1, 6)}, "flap"
+        case _:
+            details, what = {"slot": slot, "notice_seconds": 120, "times": 10}, "interrupt"
+    return Event(at_seconds=_moment(rng, 25), what=what, details=details)
+
+
+def run_batch(lab: Lab, schedule: Schedule, name: str) -> list[Run]:
+    """Play a schedule and judge each of its runs; their `problems` say where the promise was broken."""
+    began = time.monotonic()
+    runs = [lab.start(case, f"{name}-{slot}") for slot, case in enumerate(schedule.cases)]
+    acted: dict[Run, Action] = {}
+    for event in schedule.events:
+        _sleep_until(began + event.at_seconds)
+        if event.what == "act":
+            run, action = runs[event.details["slot"]], Action(event.details["action"])
+            if _try_to_act(lab, run, action):
+                acted[run] = action
+        else:
+            _happen(lab, event, runs)
+    lab.revive()
+    lab.watch(runs, timeout_seconds=BATCH_SECONDS)
+    lab.forgive()
+    _sweep_until_all_is_over(lab, runs)
+    for run in runs:
+        if not run.problems:
+            _judge(lab, run, acted.get(run))
+    return runs
+
+
+def _sleep_until(moment: float) -> None:
+    time.sleep(max(0.0, moment - time.monotonic()))
+
+
+def _try_to_act(lab: Lab, run: Run, action: Action) -> bool:
+    """A person's action fails while the API server is away, and where the run is over already."""
+    try:
+        act(lab, run, action)
+    except (AirflowApiError, httpx.TransportError):
+        return False
+    return True
+
+
+def _happen(lab: Lab, event: Event, runs: Sequence[Run]) -> None:
+    details = event.details
+    match event.what:
+        case "fault":
+            lab.fail(**details)
+        case "lose":
+            lose(lab, details["component"])
+        case "flap":
+            instance_type = runs[details["slot"]].instance_type
+            for n in range(2 * details["times"]):
+                lab.set_capacity(instance_type, available=bool(n % 2))
+                time.sleep(0.1)
+        case "interrupt":
+            for _ in range(details.get("times", 1)):
+                lab.interrupt(runs[details["slot"]], notice_seconds=details["notice_seconds"])
+                time.sleep(0.1)
+
+
+def lose(lab: Lab, component: str) -> None:
+    """Kill a component and start it again; `connections` and `database` are those of Postgres."""
+    match component:
+        case "connections" if lab.postgres:
+            lab.postgres.drop_connections()
+        case "database" if lab.postgres:
+            lab.postgres.kill()
+            lab.postgres.start()
+        case "connections" | "database":
+            return  # SQLite has neither
+        case _:
+            lab.stack.kill(component)
+            lab.stack.restart(component)
+    lab.revive()
+
+
+def _sweep_until_all_is_over(lab: Lab, runs: Sequence[Run]) -> None:
+    """The sweeper's Dag runs every hour in truth; here until it finds nothing more."""
+
+    def look() -> bool:
+        alive = [name for run in runs for name in lab.alive(run)]
+        if alive:
+            lab.sweep()
+        return not alive
+
+    until(look, "no job of the batch to be alive", timeout_seconds=120)
+    lab.sweep()
+
+
+def _judge(lab: Lab, run: Run, action: Action | None) -> None:
+    if action is None or action.is_clear:
+        lab.judge(run)
+    else:
+        lab.judge_gone(run)

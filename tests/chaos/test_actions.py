@@ -1,0 +1,36 @@
+"""Whatever a person does to a training, whenever: its job is stopped or goes on under the task's next try."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from .actions import Action, Phase, check_cells
+from .support import DAG, TASK, Case, Lab
+
+pytestmark = [pytest.mark.airflow, pytest.mark.timeout(600)]
+
+
+@pytest.mark.parametrize(
+    "phases",
+    [
+        (Phase.QUEUED, Phase.BETWEEN),
+        (Phase.QUEUED_AGAIN, Phase.RUNNING),
+        (Phase.DEFERRED, Phase.RESUMING),
+    ],
+    ids=" and ".join,
+)
+def test_every_action_in_every_phase(lab: Lab, phases: tuple[Phase, Phase]) -> None:
+    """Two phases at a time: so many tasks are as much as two cores can start without losing heartbeats."""
+    check_cells(lab, list(itertools.product(phases, Action)))
+
+
+def test_a_finished_training_that_is_cleared_starts_afresh(lab: Lab) -> None:
+    run = lab.start(Case(), "cleared-when-over")
+    lab.finish([run])
+    (first,) = lab.jobs_of(run)
+    lab.api.clear(DAG, run.run_id, [TASK])
+    lab.finish([run])
+    assert {job.name for job in lab.jobs_of(run)} > {first.name}
+    assert first.name not in str(lab.api.xcom(DAG, run.run_id, TASK, "attempts"))

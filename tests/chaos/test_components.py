@@ -1,0 +1,21 @@
+"""A component that is lost and comes back costs nothing, whatever the jobs are doing meanwhile."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from . import phases
+from .campaign import lose
+from .support import Lab, check
+
+pytestmark = [pytest.mark.airflow, pytest.mark.timeout(600)]
+
+
+@pytest.mark.parametrize("component", ["triggerer", "scheduler", "api-server"])
+def test_a_component_may_be_lost_in_every_phase_of_a_job(lab: Lab, component: str) -> None:
+    runs = phases.bring_about(lab, component)
+    lose(lab, component)
+    phases.finish(lab, runs)
+    check(itertools.chain(*runs.values()))

@@ -1,0 +1,48 @@
+"""A worker may be lost at any line: the next one finds the one job and goes on."""
+
+from __future__ import annotations
+
+import pytest
+
+from .support import DAG, KILL_POINTS, TASK, Case, Lab, check
+
+pytestmark = [pytest.mark.airflow, pytest.mark.timeout(600)]
+
+
+def test_a_worker_may_die_at_any_point(lab: Lab) -> None:
+    """Every point once, with capacity that never comes, so that there are several attempts to lose."""
+    runs = [
+        lab.start(Case(kill_at=(point,), has_capacity=False, seconds=300), f"dies-{point}")
+        for point in KILL_POINTS
+    ]
+    several = ("during-create", "before-record", "while-pushing")
+    waits = Case(kill_at=several, deferrable=False, has_capacity=False, seconds=300)
+    runs.append(lab.start(waits, "dies-three-times"))
+    lab.finish(runs)
+    died = {path.parent.name: path.name for path in lab.graves.glob(f"dies-*/{TASK}-*")}
+    expected = {f"dies-{point}": f"{TASK}-{point}" for point in KILL_POINTS}
+    assert {name: died[name] for name in expected} == expected, (
+        "every worker must have died where it was told to"
+    )
+
+
+def test_a_worker_may_die_before_it_stops_what_it_gave_up(lab: Lab) -> None:
+    case = Case(kill_at=("before-stop",), has_capacity=False, first_wait=86400, training_timeout=8)
+    runs = [lab.start(case, "gives-up")]
+    lab.finish(runs, state="failed")
+    task = lab.api.task_instance(DAG, "gives-up", TASK)
+    assert task["try_number"] == 2, "the try after the one that died is the last: no time is left"
+    assert "time limit of 8 s passed" in lab.api.task_log(DAG, "gives-up", TASK)
+
+
+def test_state_of_other_code_is_refused_at_once(lab: Lab) -> None:
+    """Not misread, not retried, and with the way out."""
+    run = lab.start(Case(found_state={"version": 0, "job": "model-7"}), "found-old-state")
+    lab.watch([run], timeout_seconds=60)
+    check([run])
+    task = lab.api.task_instance(DAG, run.run_id, TASK)
+    assert (task["state"], task["try_number"]) == ("failed", 1)
+    log = lab.api.task_log(DAG, run.run_id, TASK)
+    assert "this code reads version" in log
+    assert "delete the task's state in Airflow's UI" in log
+    assert lab.jobs_of(run) == []
