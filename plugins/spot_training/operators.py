@@ -65,6 +65,10 @@ class SpotTrainingOperator(BaseOperator):
         refused on-demand launch (templated).
     :param on_missed_deadline: where the deadline cannot be kept from the start: `fail` (no job is created) or
         `late` (on-demand at once, as early as possible).
+    :param budget: what this Dag may cost in a calendar month (UTC), in US dollars (templated): on-demand that
+        would take it above is not bought, the training waits for spot instead. `200`, or `{"usd": 200,
+        "deadline_wins": True}` for a deadline to come first. None: `[spot_training] budget`; "unlimited":
+        no budget.
     :param retry_failed_script: let Airflow's `retries` train again, from the checkpoints, when the script
         failed. By default the task fails at once: the script would fail the same way.
     :param keep_checkpoints: when a person clears a training that was over, go on from its checkpoints instead
@@ -92,6 +96,7 @@ class SpotTrainingOperator(BaseOperator):
         "expected_runtime",
         "deadline_reserve",
         "on_missed_deadline",
+        "budget",
         "retry_failed_script",
         "keep_checkpoints",
         "aws_conn_id",
@@ -119,6 +124,7 @@ class SpotTrainingOperator(BaseOperator):
         expected_runtime: float | str | Mapping[str, Any] | None = None,
         deadline_reserve: float | str | timedelta = 0,
         on_missed_deadline: str = "fail",
+        budget: float | str | Mapping[str, Any] | None = None,
         retry_failed_script: bool | str = False,
         keep_checkpoints: bool | str = False,
         caps: Mapping[str, Any] | None = None,
@@ -142,6 +148,7 @@ class SpotTrainingOperator(BaseOperator):
         self.expected_runtime = expected_runtime
         self.deadline_reserve = deadline_reserve
         self.on_missed_deadline = on_missed_deadline
+        self.budget = budget
         self.retry_failed_script = retry_failed_script
         self.keep_checkpoints = keep_checkpoints
         self.caps = caps

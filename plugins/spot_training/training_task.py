@@ -16,8 +16,10 @@ from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, TypeVar
 from airflow.sdk.configuration import conf
 from airflow.sdk.exceptions import AirflowFailException
 
+from .budget_terms import AskedPrices, budget_of, open_purse
 from .deadline_terms import DeadlineTerms, run_began_at, with_policy
 from .domain.casting import as_bool, is_left_out
+from .domain.deadline import Runtime, runtime_from
 from .domain.durations import in_words, parse_seconds
 from .domain.errors import AlgorithmFailed, InvalidInput, SpotTrainingError, TimedOutWaiting
 from .domain.lifecycle import Ending, JobSnapshot
@@ -34,7 +36,8 @@ if TYPE_CHECKING:
     from .aws.request import TrainingPlan
     from .aws.state import StateStore
     from .domain.deadline import Deadline
-    from .domain.policy import Policy
+    from .domain.policy import Policy, Rung
+    from .domain.spending import Budget, Purse
     from .ledger.bookkeeping import Bookkeeper
     from .triggers import TrainingJobTrigger
 
@@ -67,6 +70,8 @@ class Options:
     retry_failed_script: bool
     wait_for_completion: bool
     deadline: DeadlineTerms | None
+    budget: Budget | None
+    runtime: Runtime | None
     time_limit: timedelta | None
     execution_timeout: timedelta | None
 
@@ -95,6 +100,8 @@ class Options:
                     getattr(task, "wait_for_completion", True), field="wait_for_completion"
                 ),
                 deadline=DeadlineTerms.of(task),
+                budget=budget_of(task),
+                runtime=runtime_from(getattr(task, "expected_runtime", None)),
                 time_limit=_time_limit(task),
                 execution_timeout=task.execution_timeout,
             )
@@ -214,6 +221,7 @@ class TrainingTask:
             make_policy=make_policy,
             make_deadline=self._settle_deadline,
             make_guard=with_policy(self._plan, jobs.region),
+            make_purse=self._open_purse,
             say=log.info,
             on_job_over=self._tell_the_end,
         )
@@ -369,6 +377,21 @@ class TrainingTask:
         began = run_began_at(self._dag_run, now=now, real_now=datetime.now(UTC))
         return terms.settle(
             self._plan(), now=now, run_began_at=began, check_interval=self.options.check_interval
+        )
+
+    def _open_purse(self, rung: Rung) -> Purse | None:
+        budget, driver = self.options.budget, self.driver
+        if budget is None:
+            return None
+        deadline = driver.state.deadline
+        return open_purse(
+            budget,
+            self._plan(),
+            rung,
+            attempts=driver.attempts,
+            runtime=deadline.runtime if deadline else self.options.runtime,
+            price_of=AskedPrices(self.options.access, driver.jobs.region),
+            now=driver.jobs.now(),
         )
 
     def _until(self) -> datetime | None:

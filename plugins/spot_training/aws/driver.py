@@ -17,6 +17,7 @@ from spot_training.domain.deadline import Deadline, DeadlineGuard, Outlook, kept
 from spot_training.domain.durations import in_words
 from spot_training.domain.errors import (
     AlgorithmFailed,
+    BudgetSpent,
     InvalidInput,
     MaxRuntimeReached,
     OutOfRungs,
@@ -39,6 +40,7 @@ from spot_training.domain.policy import (
     on_demand_only,
 )
 from spot_training.domain.savings import Attempt, PurchaseOption, SavingsStatement, attempt_of, statement_of
+from spot_training.domain.spending import Purse, is_on_demand, keep_budget
 from spot_training.domain.wording import attempt_line, counted, deadline_line
 
 from .jobs import CapacityRefused, Created, Refusal, TrainingJobs, snapshot_of
@@ -114,7 +116,8 @@ class TrainingDriver:
     no job of the training is alive: bad input can then be refused without leaving a job behind. A training
     that is only watched has no policy. `make_policy` gets the seconds left until the deadline, or None;
     `make_deadline` gets AWS's time at the first submission; `make_guard` adds the policy's view of waiting to
-    the guard. `say` is told in plain words what happens (the task log's `info`);
+    the guard; `make_purse` says how the month's budget stands, if there is one, and is asked before on-demand
+    is bought. `say` is told in plain words what happens (the task log's `info`);
     `on_job_over` gets each job of this training once, when it is over.
     """
 
@@ -128,6 +131,7 @@ class TrainingDriver:
         make_policy: Callable[[float | None], Policy] | None,
         make_deadline: Callable[[datetime], Deadline | None] = lambda _now: None,
         make_guard: Callable[[DeadlineGuard, Policy], DeadlineGuard] = lambda guard, _policy: guard,
+        make_purse: Callable[[Rung], Purse | None] = lambda _rung: None,
         say: Callable[[str], None] = log.info,
         on_job_over: Callable[[JobSnapshot, Attempt], None] = lambda _job, _attempt: None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
@@ -139,6 +143,7 @@ class TrainingDriver:
         self._make_policy = make_policy
         self._make_deadline = make_deadline
         self._make_guard = make_guard
+        self._make_purse = make_purse
         self._say = say
         self._on_job_over = on_job_over
         self._now = now
@@ -359,7 +364,18 @@ class TrainingDriver:
         self._fix_deadline()
         policy = self._policy()
         situation = Situation(attempts=climbed, outlook=self._outlook(policy))
-        return keep_deadline(policy.decide(situation), policy.rungs, situation)
+        decision = keep_deadline(policy.decide(situation), policy.rungs, situation)
+        return self._keep_budget(decision, policy.rungs, situation)
+
+    def _keep_budget(self, decision: Decision, rungs: tuple[Rung, ...], situation: Situation) -> Decision:
+        if not is_on_demand(decision) or decision.rung is None:
+            return decision
+        purse = self._make_purse(decision.rung)
+        kept = keep_budget(decision, rungs, situation, purse)
+        if purse is not None and kept.action is Action.GIVE_UP and not self.state.attempts:
+            way_out = f"{kept.reason}. Raise it, choose a policy with spot, or train next month."
+            raise BudgetSpent("budget", purse.budget.usd, way_out)
+        return kept
 
     # The deadline ----------------------------------------------------------------------------------
 
@@ -387,7 +403,14 @@ class TrainingDriver:
         except InvalidInput:
             # A Dag that was changed meanwhile is refused once there is something to decide: no job is alive.
             policy = on_demand_only()
+        if self._waits_for_budget(policy.rungs):
+            return None
         return self._guard(policy, has_checkpoints=job.checkpoint_uri is not None)
+
+    def _waits_for_budget(self, rungs: tuple[Rung, ...]) -> bool:
+        """Whether nothing is to stop the spot job: the on-demand job it would make room for is not paid."""
+        purse = self._make_purse(next(r for r in rungs if r.purchase is PurchaseOption.ON_DEMAND))
+        return purse is not None and not purse.budget.deadline_wins and purse.objection is not None
 
     def _guard(self, policy: Policy, *, has_checkpoints: bool) -> DeadlineGuard | None:
         deadline = self.state.deadline

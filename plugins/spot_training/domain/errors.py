@@ -7,6 +7,7 @@
     │   ├── WaitTooLongForAlgorithm            built-in algorithm without checkpoints, more than an hour
     │   ├── UnknownPolicy
     │   ├── DeadlineCannotBeKept               not even by on-demand at once
+    │   ├── BudgetSpent                        on-demand only, and the month's budget has no room for it
     │   └── AboveCap                           more than the Dag's own caps allow
     ├── InvalidTrace (ValueError)              a capacity trace that cannot be read
     └── TrainingNotCompleted (RuntimeError)    what happened to a job
@@ -63,6 +64,10 @@ class UnknownPolicy(InvalidInput):
 
 class DeadlineCannotBeKept(InvalidInput):
     """The deadline is earlier than on-demand could finish, if it started at once."""
+
+
+class BudgetSpent(InvalidInput):
+    """The month's budget has no room for on-demand, and the policy has no spot to wait for."""
 
 
 class AboveCap(InvalidInput):

@@ -104,14 +104,14 @@ class Ladder:
     def decide(self, situation: Situation) -> Decision:
         if not situation.attempts:
             about = f" ({situation.outlook})" if situation.outlook else ""
-            return _start(self.rungs, 0, f"first of {len(self.rungs)} rungs: {self.rungs[0]}{about}")
+            return start(self.rungs, 0, f"first of {len(self.rungs)} rungs: {self.rungs[0]}{about}")
         last = situation.attempts[-1]
         if (end := _end_of(last)) is not None:
             return end
         following = self._rung_after(last)
         if following is None:
-            return Decision(action=Action.GIVE_UP, reason=f"{_what_happened(last)}; no rung is left")
-        return _start(self.rungs, following, f"{_because(situation)}: next is {self.rungs[following]}")
+            return Decision(action=Action.GIVE_UP, reason=f"{what_happened(last)}; no rung is left")
+        return start(self.rungs, following, f"{_because(situation)}: next is {self.rungs[following]}")
 
     def _rung_after(self, last: Attempt) -> int | None:
         """The next rung; after a refused quota, the next that draws on another quota (type and purchase)."""
@@ -151,15 +151,15 @@ class SpotWhileTimeAllows:
         spot, _ = self.rungs
         if not situation.attempts:
             about = f" ({situation.outlook})" if situation.outlook else ""
-            return _start(self.rungs, 0, f"{spot.purchase} first{about}")
+            return start(self.rungs, 0, f"{spot.purchase} first{about}")
         last = situation.attempts[-1]
         if (end := _end_of(last)) is not None:
             return end
         if last.purchase is PurchaseOption.ON_DEMAND:
-            return Decision(action=Action.GIVE_UP, reason=f"{_what_happened(last)}; no rung is left")
+            return Decision(action=Action.GIVE_UP, reason=f"{what_happened(last)}; no rung is left")
         if last.ending in {Ending.QUOTA, Ending.STOPPED_FOR_DEADLINE}:
-            return _start(self.rungs, 1, f"{_because(situation)}: on-demand now")
-        return _start(self.rungs, 0, f"{_because(situation)}: spot again")
+            return start(self.rungs, 1, f"{_because(situation)}: on-demand now")
+        return start(self.rungs, 0, f"{_because(situation)}: spot again")
 
 
 #: How often an on-demand launch that was refused for want of capacity is tried again before a deadline.
@@ -180,11 +180,11 @@ def keep_deadline(decision: Decision, rungs: Sequence[Rung], situation: Situatio
         is_due = was_stopped or outlook.is_time_for_on_demand
         if decision.rung.purchase is PurchaseOption.ON_DEMAND or not is_due:
             return decision
-        why = f"{_what_happened(attempts[-1])}; {outlook.reason}" if attempts else outlook.reason
-        return _start(rungs, on_demand, f"{why}: on-demand now")
+        why = f"{what_happened(attempts[-1])}; {outlook.reason}" if attempts else outlook.reason
+        return start(rungs, on_demand, f"{why}: on-demand now")
     refusals = _refused_in_a_row(attempts)
     if decision.action is Action.GIVE_UP and 0 < refusals < ON_DEMAND_LAUNCHES:
-        return _start(rungs, on_demand, f"{_because(situation)}: on-demand again")
+        return start(rungs, on_demand, f"{_because(situation)}: on-demand again")
     return decision
 
 
@@ -212,25 +212,27 @@ def _refused_in_a_row(attempts: Sequence[Attempt]) -> int:
     return count
 
 
-def _start(rungs: Sequence[Rung], index: int, reason: str) -> Decision:
+def start(rungs: Sequence[Rung], index: int, reason: str) -> Decision:
+    """The decision to start the rung of that index."""
     return Decision(action=Action.START, reason=reason, rung=rungs[index], rung_index=index)
 
 
 def _end_of(last: Attempt) -> Decision | None:
     """The end of the training, if this attempt was it: done, or more capacity would not help."""
     if last.ending is Ending.COMPLETED:
-        return Decision(action=Action.FINISH, reason=_what_happened(last))
+        return Decision(action=Action.FINISH, reason=what_happened(last))
     if last.ending not in CAPACITY_CAUSES:
-        return Decision(action=Action.GIVE_UP, reason=f"{_what_happened(last)}; more capacity would not help")
+        return Decision(action=Action.GIVE_UP, reason=f"{what_happened(last)}; more capacity would not help")
     return None
 
 
 def _because(situation: Situation) -> str:
-    what_happened = _what_happened(situation.attempts[-1])
-    return f"{what_happened}; {situation.outlook}" if situation.outlook else what_happened
+    happened = what_happened(situation.attempts[-1])
+    return f"{happened}; {situation.outlook}" if situation.outlook else happened
 
 
-def _what_happened(last: Attempt) -> str:
+def what_happened(last: Attempt) -> str:
+    """How an attempt ended, as the first half of a reason."""
     match last.ending:
         case Ending.NO_CAPACITY:
             return f"no {last.purchase} capacity for {last.instance_type} in {in_words(last.wait_seconds)}"
