@@ -9,7 +9,7 @@ COPY --chown=airflow:0 plugins /opt/airflow/plugins
 COPY --chown=airflow:0 include /opt/airflow/include
 COPY --chown=airflow:0 dags /opt/airflow/dags
 # The volumes of these folders take over their owner.
-RUN mkdir -p /opt/airflow/auth /opt/airflow/logs /opt/airflow/reports
+RUN mkdir -p /opt/airflow/auth /opt/airflow/logs /opt/airflow/reports /opt/airflow/spot_ledger
 # `include` and `spot_training` import in every component; the triggerer adds neither by itself.
 ENV PYTHONPATH=/opt/airflow:/opt/airflow/plugins
 
