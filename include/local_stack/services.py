@@ -6,6 +6,7 @@ their own that go with them. What is committed survives a lost process, not a lo
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pwd
 import secrets
@@ -24,7 +25,7 @@ from include.local_stack.process import KeptProcess
 from include.local_stack.waiting import wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from types import TracebackType
 
 DATABASE = "airflow"
@@ -33,6 +34,7 @@ USER = "airflow"
 UNPRIVILEGED = ("postgres", "nobody")
 #: What this project's Airflow needs with `build_celery_env`.
 CELERY_COMPONENTS = ("local-sagemaker", "api-server", "scheduler", "dag-processor", "triggerer", "worker")
+DEBIAN_CLUSTERS = Path("/usr/lib/postgresql")
 START_SECONDS = 60.0
 ATTEMPTS_AT_PORTS = 3
 
@@ -54,7 +56,7 @@ def _find_postgres_bin() -> Path | None:
     on_path = shutil.which("postgres")
     if on_path and shutil.which("initdb"):
         return Path(on_path).resolve().parent
-    versions = [path.parent for path in Path("/usr/lib/postgresql").glob("*/bin/initdb")]
+    versions = [path.parent for path in DEBIAN_CLUSTERS.glob("*/bin/initdb")]
     return max(versions, key=lambda folder: float(folder.parent.name), default=None)
 
 
@@ -297,6 +299,19 @@ def _become_owner() -> list[str]:
 def build_database_env(postgres: Postgres) -> dict[str, str]:
     """Airflow's variables for Postgres instead of SQLite: the `env` of a `LocalStack`."""
     return {environment.DATABASE: f"postgresql+psycopg2{postgres.address}"}
+
+
+@contextlib.contextmanager
+def best_database() -> Iterator[dict[str, str]]:
+    """The `env` of a `LocalStack` on a private Postgres where the machine has one; else empty, for SQLite.
+
+    For tests: on SQLite a stack is up sooner, but Airflow's components get in each other's way.
+    """
+    if describe_missing_programs():
+        yield {}
+        return
+    with Postgres() as postgres:
+        yield build_database_env(postgres)
 
 
 def build_celery_env(postgres: Postgres, redis: Redis, *, concurrency: int = 8) -> dict[str, str]:

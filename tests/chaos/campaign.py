@@ -6,6 +6,7 @@ same schedule; what a machine makes of it is up to its timing.
 
 from __future__ import annotations
 
+import contextlib
 import random
 import time
 from collections.abc import Sequence
@@ -122,11 +123,10 @@ def run_batch(lab: Lab, schedule: Schedule, name: str) -> list[Run]:
         _sleep_until(began + event.at_seconds)
         if event.what == "act":
             run, action = runs[event.details["slot"]], Action(event.details["action"])
-            if _try_to_act(lab, run, action):
-                acted[run] = action
+            acted[run] = action
+            _try_to_act(lab, run, action)
         else:
             _happen(lab, event, runs)
-    lab.revive()
     lab.watch(runs, timeout_seconds=BATCH_SECONDS)
     lab.forgive()
     _sweep_until_all_is_over(lab, runs)
@@ -140,13 +140,10 @@ def _sleep_until(moment: float) -> None:
     time.sleep(max(0.0, moment - time.monotonic()))
 
 
-def _try_to_act(lab: Lab, run: Run, action: Action) -> bool:
-    """A person's action fails while the API server is away, and where the run is over already."""
-    try:
+def _try_to_act(lab: Lab, run: Run, action: Action) -> None:
+    """A person's action fails while the API server is away."""
+    with contextlib.suppress(AirflowApiError, httpx.TransportError):
         act(lab, run, action)
-    except (AirflowApiError, httpx.TransportError):
-        return False
-    return True
 
 
 def _happen(lab: Lab, event: Event, runs: Sequence[Run]) -> None:

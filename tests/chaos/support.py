@@ -355,6 +355,7 @@ class Lab:
         waiting = list(runs)
         deadline = time.monotonic() + timeout_seconds
         while waiting and time.monotonic() < deadline:
+            self.revive()
             waiting = [run for run in waiting if self.run_state(run) not in {"success", "failed", "gone"}]
             time.sleep(0.5)
         for run in waiting:

@@ -9,7 +9,14 @@ import psycopg2
 import pytest
 import redis as redis_client
 
-from include.local_stack import LocalStackError, Postgres, Redis, build_celery_env, describe_missing_programs
+from include.local_stack import (
+    LocalStackError,
+    Postgres,
+    Redis,
+    best_database,
+    build_celery_env,
+    describe_missing_programs,
+)
 from include.local_stack.errors import MissingProgramError
 
 needs_programs = pytest.mark.skipif(bool(describe_missing_programs()), reason=describe_missing_programs())
@@ -77,3 +84,13 @@ def test_a_machine_without_the_programs_is_told_what_to_install(
     assert "redis-server (Debian: redis-server)" in describe_missing_programs()
     with pytest.raises(MissingProgramError, match=r"redis cannot be started: .* needs .*redis-server"):
         Redis().__enter__()
+
+
+def test_the_best_database_is_a_private_postgres_or_sqlite(monkeypatch: pytest.MonkeyPatch) -> None:
+    with best_database() as env:
+        address = env.get("AIRFLOW__DATABASE__SQL_ALCHEMY_CONN", "")
+        assert address.startswith("postgresql+psycopg2://") != bool(describe_missing_programs())
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.setattr("include.local_stack.services.DEBIAN_CLUSTERS", Path("/nowhere"))
+    with best_database() as env:
+        assert env == {}
