@@ -224,7 +224,7 @@ class TrainingRecord:
         them.
         """
         statement = self.statement.to_json()
-        statement.pop("attempts")
+        statement["attempt_count"] = statement.pop("attempts")
         return {
             "format": RECORD_FORMAT,
             "key": self.key,

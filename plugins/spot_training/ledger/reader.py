@@ -159,10 +159,22 @@ class LedgerReader:
             raise ValueError(f"order is {order!r}: give one of {', '.join(ORDERS)}.")
         where, parameters = selection.where()
         direction = "DESC" if descending else "ASC"
-        rows = self.query(
-            f"SELECT * FROM trainings WHERE {where} ORDER BY {order} {direction} NULLS LAST, key "
-            "LIMIT ? OFFSET ?",
+        ordered = f"ORDER BY {order} {direction} NULLS LAST, key"
+        # Which rows first, from narrow columns; then all of those rows, from the few files they are in.
+        chosen = self.query(
+            f"SELECT key, began_at FROM trainings WHERE {where} {ordered} LIMIT ? OFFSET ?",
             [*parameters, 2**62 if limit is None else limit, offset],
+        )
+        moments = [row["began_at"] for row in chosen if row["began_at"]]
+        if len(moments) < len(chosen):
+            within, bounds = "true", []
+        elif moments:
+            within, bounds = "began_at BETWEEN ? AND ?", [min(moments), max(moments)]
+        else:
+            return []
+        rows = self.query(
+            f"SELECT * FROM trainings WHERE {within} AND key IN (SELECT unnest(?::VARCHAR[])) {ordered}",
+            [*bounds, [row["key"] for row in chosen]],
         )
         return [self._with_note(record_of(row)) for row in rows]
 
@@ -203,7 +215,7 @@ _SUMS = {
     "running": "count(*) FILTER (state = 'running')",
     "completed": f"count(*) {_DONE}",
     "failed": "count(*) FILTER (state = 'failed')",
-    "attempts": "coalesce(sum(len(attempts)), 0)",
+    "attempts": "coalesce(sum(attempt_count), 0)",
     "interruptions": "coalesce(sum(interruptions), 0)",
     "wait_seconds": "coalesce(sum(wait_seconds), 0)",
     "billable_seconds": f"coalesce(sum(billable_instance_seconds) {_COMPARED}, 0)",

@@ -78,6 +78,7 @@ COLUMNS: dict[str, str] = {
     "latest_on_demand_at": "TIMESTAMPTZ",
     "watches": "VARCHAR",
     "completed": "BOOLEAN",
+    "attempt_count": "INTEGER",
     "interruptions": "INTEGER",
     "wait_seconds": "BIGINT",
     "training_seconds": "BIGINT",
