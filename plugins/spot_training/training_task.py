@@ -313,7 +313,8 @@ class TrainingTask:
         return {"Training": as_plain_json(self.driver.jobs.describe(step.job.name)), **self._push_outcome()}
 
     def stop(self) -> None:
-        """Stop the live job if this task created it, loudly when that fails: it goes on costing money."""
+        """Stop the live job if this task created it, and start no other. Loud when a stop fails: it costs."""
+        self.driver.start_nothing_more()
         name = self.driver.live_job
         if name is None or not self.driver.is_live_job_ours:
             return

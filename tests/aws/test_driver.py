@@ -347,6 +347,26 @@ def test_a_process_that_was_told_to_end_counts_its_job_and_starts_no_other(cloud
     assert task.finish().statement.completed
 
 
+def test_a_process_that_was_told_to_end_between_two_attempts_starts_no_other(cloud: Cloud) -> None:
+    cloud.set_capacity(available=False)
+    task = Task(cloud)
+    driver = task.driver()
+    step = driver.proceed(try_number=1, max_tries=1)
+    assert isinstance(step, Waiting)
+    for _ in follow(JobWatcher(lambda: task.jobs), step.job.name, interval_seconds=0.1):
+        pass
+    driver.start_nothing_more()
+    with pytest.raises(TaskKilled):
+        driver.advance()
+    assert task.created() == [step.job.name]
+    task.try_number = 2
+    assert [a.ending for a in task.finish().attempts] == [
+        Ending.NO_CAPACITY,
+        Ending.NO_CAPACITY,
+        Ending.COMPLETED,
+    ]
+
+
 def test_a_process_that_died_between_giving_up_and_the_stop_is_followed_by_one_that_stops(
     cloud: Cloud,
 ) -> None:

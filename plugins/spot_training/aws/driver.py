@@ -229,12 +229,13 @@ class TrainingDriver:
         return stopped
 
     def kill(self) -> bool:
-        """Stop the live job because this process is being killed, also one that is being created just now.
-
-        Airflow lets the process run on for a while after it told it to end: it starts nothing any more.
-        """
-        self._is_killed = True
+        """Stop the live job because this process is being killed, also one that is being created just now."""
+        self.start_nothing_more()
         return self.stop()
+
+    def start_nothing_more(self) -> None:
+        """Airflow told this process to end, and lets it run on for a while."""
+        self._is_killed = True
 
     def _leave_if_killed(self) -> None:
         if not self._is_killed:
@@ -243,8 +244,8 @@ class TrainingDriver:
         if self.state.current is None and attempts and attempts[-1].ending is Ending.STOPPED_BY_USER:
             self._save(replace(self.state, is_stop_expected=True))
         raise TaskKilled(
-            "This task was told to end: a person marked or cleared it, or its worker shuts down. Its training "
-            "job was stopped, and no other is started. A next try goes on from the checkpoints."
+            "This task was told to end: a person marked or cleared it, or its worker shuts down. Its "
+            "training job was stopped, and no other is started. A next try goes on from the checkpoints."
         )
 
     def give_up(self, reason: str) -> None:
