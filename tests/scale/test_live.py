@@ -1,0 +1,22 @@
+"""Deferred trainings at once through a real scheduler and triggerer, on Postgres: the small edition.
+
+`benchmarks/waiting.py --live` does the same with a thousand.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from include.local_stack import describe_missing_programs
+
+from .live import LATE_SECONDS, run_live
+
+
+@pytest.mark.airflow
+@pytest.mark.skipif(bool(describe_missing_programs()), reason=describe_missing_programs())
+def test_every_training_is_resumed_although_the_triggerer_dies() -> None:
+    outcome = run_live(40)
+    assert outcome.states == {"success": 40}
+    assert outcome.oldest_heartbeat < LATE_SECONDS
+    # Two processes each, one before and one after the wait, however long that was.
+    assert len(outcome.slot_seconds) >= 2 * outcome.trainings
