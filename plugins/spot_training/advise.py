@@ -110,10 +110,7 @@ def _dollars(value: float) -> str:
 
 
 def draw(advice: Advice, workload: Workload, path: Path) -> None:
-    """Cost against deadline, a line for each policy, with the runs that missed. The suffix says the format."""
-    import matplotlib as mpl
-
-    mpl.use("Agg", force=False)
+    """Cost against deadline for each policy, with the runs that missed; the file's suffix says the format."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8, 4.8), layout="constrained")
