@@ -262,6 +262,26 @@ def test_polling_that_fails_is_survived_and_told(cloud: Cloud, monkeypatch: pyte
     assert is_last(reports[-1])
 
 
+def test_trouble_with_one_of_two_calls_is_trouble(
+    cloud: Cloud, hand: Hand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Listing may be allowed where describing is not."""
+    names = [f"job-{n}" for n in range(5)]
+    _create(cloud, *names)
+    monkeypatch.setattr(hand.jobs, "snapshot", _refuse)
+    hand.watch(*names)
+    for _ in range(20):
+        hand.look(seconds_later=5)
+    assert any(isinstance(report, Trouble) for report in hand.reports["job-0"])
+    monkeypatch.undo()
+    hand.look(seconds_later=5)
+    assert isinstance(hand.reports["job-0"][-1], JobSnapshot)
+
+
+def _refuse(_: str) -> None:
+    raise PermissionError("sagemaker:DescribeTrainingJob is not allowed")
+
+
 def test_throttling_slows_the_watcher_and_never_ends_it(cloud: Cloud) -> None:
     names = [f"job-{n}" for n in range(6)]
     _create(cloud, *names)

@@ -183,6 +183,7 @@ class JobWatcher:
         self._wake = threading.Event()
         self._thread: threading.Thread | None = None
         self._failing: _Failing | None = None
+        self._answers = 0
 
     # Who waits -------------------------------------------------------------------------------------
 
@@ -304,6 +305,7 @@ class JobWatcher:
 
     def look(self) -> None:
         """Do what is due now: ask AWS who is new, what changed, and tell who is concerned."""
+        answers_before = self._answers
         try:
             jobs = self._open()
             self._look_up_new(jobs)
@@ -317,7 +319,8 @@ class JobWatcher:
             self._plan.look_at = self._monotonic() + max(AFTER_FAILURE_SECONDS, self._look_seconds())
             self._remember_failure(error)
         else:
-            self._failing = None
+            if self._answers != answers_before:
+                self._failing = None
 
     def _open(self) -> TrainingJobs:
         if self._jobs is None:
@@ -392,6 +395,7 @@ class JobWatcher:
             plan.long_look_at = now + LONG_OVERLAP_EVERY_SECONDS
 
     def _hear_all(self, page: Iterable[Summary]) -> None:
+        self._answers += 1
         for job in page:
             self.hear(job)
 
@@ -467,6 +471,7 @@ class JobWatcher:
                 return
 
     def _take_in(self, watched: _Watched, job: JobSnapshot | None) -> None:
+        self._answers += 1
         if job is None:
             with self._lock:
                 self._tell(watched, Missing(name=watched.name))

@@ -1,0 +1,105 @@
+"""The trigger over the shared watcher, on an event loop as in a triggerer, without Airflow's database."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from typing import Any
+
+import pytest
+
+from spot_training.aws.budget import CallBudget
+from spot_training.aws.watcher import JobWatcher
+from spot_training.hooks import AwsAccess
+from spot_training.triggers import TrainingJobTrigger
+
+from .conftest import Cloud
+from .test_watcher import _create
+
+#: What a trigger was serialised to before it knew of logs, events and deadlines.
+OLD_FIELDS = {
+    "training_job_name": "job-1",
+    "check_interval": 30,
+    "stop_job_on_kill": True,
+    "until": None,
+    "aws_conn_id": "aws_default",
+    "region_name": "us-east-1",
+    "verify": None,
+    "botocore_config": None,
+}
+
+
+@pytest.fixture
+def watcher(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> JobWatcher:
+    watcher = JobWatcher(cloud.jobs, budget=CallBudget(10_000))
+    monkeypatch.setattr(AwsAccess, "watcher", lambda _: watcher)
+    monkeypatch.setattr("spot_training.triggers.RESUME_AFTER_SECONDS", 0)
+    return watcher
+
+
+async def _events(*names: str) -> list[dict[str, Any]]:
+    async def event(name: str) -> dict[str, Any]:
+        trigger = TrainingJobTrigger(training_job_name=name, check_interval=0.05)
+        async for fired in trigger.run():
+            payload: dict[str, Any] = fired.payload
+            return payload
+        raise AssertionError("never fired")
+
+    return await asyncio.gather(*map(event, names))
+
+
+def test_each_trigger_fires_once_with_its_jobs_status(cloud: Cloud, watcher: JobWatcher) -> None:
+    names = [f"job-{n}" for n in range(8)]
+    _create(cloud, *names)
+    events = asyncio.run(_events(*names, "nowhere"))
+    assert [event["training_job_name"] for event in events] == [*names, "nowhere"]
+    assert [event["status"] for event in events] == ["Completed"] * 8 + ["Missing"]
+
+
+def test_a_trigger_that_is_cancelled_deregisters(cloud: Cloud, watcher: JobWatcher) -> None:
+    cloud.set_capacity(available=False)
+    _create(cloud, "one")
+
+    async def cancel_while_it_waits() -> None:
+        waiting = asyncio.create_task(_events("one"))
+        while "one" not in watcher._watched:
+            await asyncio.sleep(0)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+
+    asyncio.run(cancel_while_it_waits())
+    assert not watcher._watched
+
+
+def test_what_was_serialised_goes_in_again() -> None:
+    trigger = TrainingJobTrigger(
+        training_job_name="one",
+        shows_log=True,
+        events_queue_url="https://sqs.us-east-1.amazonaws.com/1/events",
+    )
+    _, fields = trigger.serialize()
+    assert TrainingJobTrigger(**fields).serialize() == trigger.serialize()
+
+
+def test_a_trigger_that_an_older_version_serialised_still_runs() -> None:
+    _, fields = TrainingJobTrigger(**OLD_FIELDS).serialize()  # type: ignore[arg-type]
+    assert OLD_FIELDS.items() <= fields.items()
+
+
+def test_a_waiting_trigger_holds_no_client(cloud: Cloud, watcher: JobWatcher) -> None:
+    cloud.set_capacity(available=False)
+    names = [f"job-{n}" for n in range(30)]
+    _create(cloud, *names)
+
+    async def count_clients() -> int:
+        waiting = asyncio.create_task(_events(*names))
+        while watcher._new or len(watcher._watched) < len(names):
+            await asyncio.sleep(0.01)
+        clients = [thing for thing in gc.get_objects() if type(thing).__name__ == "SageMaker"]
+        waiting.cancel()
+        return len(clients)
+
+    gc.collect()
+    before = [thing for thing in gc.get_objects() if type(thing).__name__ == "SageMaker"]
+    assert asyncio.run(count_clients()) - len(before) <= 1
