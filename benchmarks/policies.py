@@ -69,7 +69,8 @@ class Score:
         return float(np.mean(chosen))
 
     def mean_where(self, index: int, hours: float) -> float:
-        return float(np.mean([self.mean(pair=pair) for pair in pairs() if pair[index] == hours]))
+        pairs = {pair for pair, _ in self.ratios if pair[index] == hours}
+        return float(np.mean([self.mean(pair=pair) for pair in sorted(pairs)]))
 
     @property
     def worst(self) -> float:
@@ -78,10 +79,6 @@ class Score:
     @property
     def best(self) -> float:
         return min(float(runs.min()) for runs in self.ratios.values())
-
-
-def pairs() -> Iterator[Pair]:
-    return ((deadline, overhead) for deadline in DEADLINE_HOURS for overhead in OVERHEAD_HOURS)
 
 
 def workload_of(pair: Pair, back: BackToSpot = BESIDE) -> Workload:
@@ -128,7 +125,7 @@ def contestants(traces: list[Trace]) -> list[Contestant]:
     return rows
 
 
-def run_all(traces: list[Trace], count: int) -> dict[str, Score]:
+def run_all(traces: list[Trace], count: int, pairs: list[Pair]) -> dict[str, Score]:
     rows = contestants(traces)
     scores = {row.label: Score() for row in rows}
     windows = {
@@ -146,7 +143,7 @@ def run_all(traces: list[Trace], count: int) -> dict[str, Score]:
         ]
         return trace, pair, least, walks
 
-    jobs = [(trace, pair) for trace in traces for pair in pairs()]
+    jobs = [(trace, pair) for trace in traces for pair in pairs]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for number, (trace, pair, least, walks) in enumerate(pool.map(walk_one, jobs), start=1):
             print(f"\r{number} of {len(jobs)}: {trace.name}", end="\033[K", file=sys.stderr)
@@ -161,14 +158,14 @@ def tell_costs(scores: dict[str, Score], traces: list[Trace], count: int) -> Ite
     runs = sum(len(runs) for runs in next(iter(scores.values())).ratios.values())
     yield f"{len(traces)} series, up to {count} windows each: {runs} runs per policy. Cost / optimum:"
     yield ""
-    parts = [f"d = {hours:g} h" for hours in OVERHEAD_HOURS] + [
-        f"due {hours:g} h" for hours in DEADLINE_HOURS
-    ]
+    ratios = next(iter(scores.values())).ratios
+    deadlines, overheads = (sorted({pair[index] for pair, _ in ratios}) for index in (0, 1))
+    parts = [f"d = {hours:g} h" for hours in overheads] + [f"due {hours:g} h" for hours in deadlines]
     yield "| policy | mean | misses | worst run | " + " | ".join(parts) + " |"
-    yield "| --- |" + " ---: |" * 11
+    yield "| --- |" + " ---: |" * (3 + len(parts))
     for label, score in scores.items():
-        by_overhead = [f"{score.mean_where(1, hours):.3f}" for hours in OVERHEAD_HOURS]
-        by_deadline = [f"{score.mean_where(0, hours):.3f}" for hours in DEADLINE_HOURS]
+        by_overhead = [f"{score.mean_where(1, hours):.3f}" for hours in overheads]
+        by_deadline = [f"{score.mean_where(0, hours):.3f}" for hours in deadlines]
         cells = [label, f"**{score.mean():.4f}**", str(score.misses), f"{score.worst:.2f}"]
         yield "| " + " | ".join([*cells, *by_overhead, *by_deadline]) + " |"
     yield ""
@@ -250,10 +247,13 @@ def main() -> int:
     )
     parser.add_argument("--traces", type=Path, required=True, help="a folder of capacity traces")
     parser.add_argument("--windows", type=int, default=30, help="windows of each series (30)")
+    parser.add_argument("--deadlines", type=float, nargs="+", default=DEADLINE_HOURS, help="hours")
+    parser.add_argument("--overheads", type=float, nargs="+", default=OVERHEAD_HOURS, help="hours")
     parser.add_argument("--out", type=Path, help="write the tables there as well")
     given = parser.parse_args()
     traces = read_traces(given.traces)
-    scores = run_all(traces, given.windows)
+    pairs = [(deadline, overhead) for deadline in given.deadlines for overhead in given.overheads]
+    scores = run_all(traces, given.windows, pairs)
     told = "\n".join([*tell_costs(scores, traces, given.windows), "", *tell_speed(traces)])
     print(told)
     if given.out:
