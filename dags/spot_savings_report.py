@@ -5,72 +5,170 @@ from __future__ import annotations
 from typing import Any
 
 import pendulum
-from airflow.sdk import Asset, Param, dag, get_current_context, task
+from airflow.sdk import (
+    Asset,
+    AssetOrTimeSchedule,
+    CronTriggerTimetable,
+    Param,
+    dag,
+    get_current_context,
+    task,
+)
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 MODEL = Asset("flight_delays_model", uri="x-model://flight-delays/champion")
 
 
+def _only(title: str, what: str) -> Param:
+    return Param(
+        "",
+        type="string",
+        maxLength=250,
+        title=title,
+        description=f"Report only on trainings of this {what}. Empty: all.",
+    )
+
+
+def _day(title: str, description: str) -> Param:
+    return Param(None, type=["null", "string"], format="date", title=title, description=description)
+
+
+PARAMS = {
+    "days": Param(
+        7,
+        type="integer",
+        minimum=1,
+        maximum=3660,
+        title="Days",
+        description="How many days back, where no day is given below. A scheduled report has whole days.",
+    ),
+    "since": _day("From", "The first day (UTC). Trainings count by when they began."),
+    "until": _day("To", "The last day (UTC), included. Empty: up to now."),
+    "dag_id": _only("Dag", "Dag"),
+    "model": _only("Model", "model (the TrainingJobName of its operator)"),
+    "instance_type": _only("Instance type", "instance type"),
+    "team": _only("Team", "team (the tag `team` of its training jobs)"),
+    "group_by": Param(
+        ["dag_id", "model", "instance_type", "team"],
+        type="array",
+        items={"type": "string", "enum": ["dag_id", "model", "instance_type", "team"]},
+        examples=["dag_id", "model", "instance_type", "team"],
+        title="Group by",
+        description="What the sums are told apart by, in this order.",
+    ),
+}
+
+
 @dag(
-    schedule=[MODEL],
+    # Monday at midnight UTC, and after each new model.
+    schedule=AssetOrTimeSchedule(timetable=CronTriggerTimetable("0 0 * * 1", timezone="UTC"), assets=[MODEL]),
     start_date=pendulum.datetime(2013, 1, 1, tz="UTC"),
     catchup=False,
     max_active_runs=1,
-    params={
-        "dag_id": Param(
-            "retrain_flight_delays",
-            type="string",
-            minLength=1,
-            maxLength=250,
-            title="Dag",
-            description="Whose trainings to report on.",
-        ),
-        "task_id": Param(
-            "train.train",
-            type="string",
-            minLength=1,
-            maxLength=250,
-            title="Training task",
-            description="The task of that Dag that is a SpotTrainingOperator or SpotTrainingSensor.",
-        ),
-    },
+    params=PARAMS,
     tags=["sagemaker", "spot", "report"],
     doc_md=__doc__
     + """
 
-Runs whenever a new model is published, and by hand. Reads the ledger's records of every run of the Dag
-and writes HTML with charts and CSV into the folder of the Airflow Variable `spot_report_folder` (default:
-`reports` beside the Dags folder; any object storage URL works). The summary is the task's XCom and ends its
-log.
+Runs every Monday for the week before, whenever a new model is published, and by hand over any window. Reads
+the ledger's records and writes HTML with charts and CSV into the folder of the Airflow Variable
+`spot_report_folder` (default: `reports` beside the Dags folder; any object storage URL works). The summary is
+the XCom of `report`, and ends its log.
+
+`send` mails the report, or posts it to Slack, where the Airflow Variable `spot_report_notifier` says how:
+`{"kind": "smtp", "to": ["boss@example.com"]}` or `{"kind": "slack", "channel": "#ml-costs"}`. See
+`docs/reports.md`.
 """,
 )
 def spot_savings_report() -> None:
     @task
     def report(folder: str) -> dict[str, Any]:
-        """Read the records of all runs and write the report."""
+        """Read the records of the window and write the report."""
         from datetime import UTC, datetime
 
         from airflow.sdk import ObjectStoragePath
 
-        from spot_training.ledger import Ledger, Selection
-        from spot_training.report import to_csv, to_html, to_text, totals_of
+        from spot_training.domain.errors import InvalidInput
+        from spot_training.ledger import Ledger
+        from spot_training.report import report_of, sentences, to_csv, to_html, to_log
 
         context: Any = get_current_context()
-        params = context["params"]
-        selection = Selection(dag_ids=(params["dag_id"],), task_ids=(params["task_id"],))
-        with Ledger.configured().read() as reader:
-            records = reader.records(selection, descending=False)
-        made_at = datetime.now(UTC)
+        params, made_at = context["params"], datetime.now(UTC)
+        try:
+            selection = _selection(params, context["dag_run"])
+        except InvalidInput as error:
+            raise AirflowFailException(f"{error.field} is {error.value!r}: {error.way_out}") from error
         where = ObjectStoragePath(folder or f"file://{_default_folder()}")
         where.mkdir(parents=True, exist_ok=True)
-        page = where / f"spot-savings-{made_at:%Y%m%dT%H%M%SZ}.html"
-        table = where / f"spot-savings-{made_at:%Y%m%dT%H%M%SZ}.csv"
-        page.write_text(to_html(records, title=f"Spot savings of {params['dag_id']}", made_at=made_at))
-        table.write_text(to_csv(records))
-        print(to_text(records))
+        page = where / f"spot-savings-{made_at:%Y%m%dT%H%M%S%fZ}.html"
+        table = where / f"spot-savings-{made_at:%Y%m%dT%H%M%S%fZ}.csv"
+        with Ledger.configured().read() as reader:
+            made = report_of(
+                reader,
+                selection,
+                title=f"Spot trainings of {params['dag_id'] or 'all Dags'}",
+                made_at=made_at,
+                group_by=list(dict.fromkeys(params["group_by"])),
+            )
+            with table.open("w", newline="") as file:  # type: ignore[no-untyped-call]
+                file.writelines(to_csv(reader, selection))
+        page.write_text(to_html(made))
+        print(to_log(made.totals))
         print(f"Report: {page}")
-        return {**totals_of(records).to_json(), "html": str(page), "csv": str(table)}
+        return {
+            **made.totals.to_json(),
+            "title": made.title,
+            "window": str(made.window),
+            "sentences": sentences(made.totals),
+            "groups": {
+                group: [{"name": name, **totals.to_json()} for name, totals in list(by_name.items())[:20]]
+                for group, by_name in made.groups.items()
+            },
+            "html": str(page),
+            "csv": str(table),
+        }
 
-    report("{{ var.value.get('spot_report_folder', '') }}")
+    @task(retries=2)
+    def send(summary: dict[str, Any], setting: str) -> None:
+        """Hand the report to the notifier of `spot_report_notifier`; skipped where there is none."""
+        from spot_training.report.sending import Message, NotifierProblem
+        from spot_training.report.sending import send as send_report
+
+        try:
+            sent = send_report(setting, Message.of(summary), get_current_context())
+        except NotifierProblem as error:
+            raise AirflowFailException(str(error)) from error
+        if sent is None:
+            raise AirflowSkipException("No notifier: the Variable spot_report_notifier is empty.")
+        print(sent)
+
+    send(
+        report("{{ var.value.get('spot_report_folder', '') }}"),  # type: ignore[arg-type]
+        "{{ var.value.get('spot_report_notifier', '') }}",
+    )
+
+
+def _selection(params: Any, dag_run: Any) -> Any:
+    from spot_training.ledger import Selection
+    from spot_training.report import Window
+
+    if params["since"] or params["until"]:
+        window = Window.of_days(params["since"], params["until"])
+    else:
+        is_weekly = dag_run.run_type == "scheduled"
+        window = Window.last_days(params["days"], before=dag_run.run_after, whole=is_weekly)
+
+    def only(name: str) -> tuple[str, ...] | None:
+        return (params[name],) if params[name] else None
+
+    return Selection(
+        since=window.since,
+        until=window.until,
+        dag_ids=only("dag_id"),
+        models=only("model"),
+        instance_types=only("instance_type"),
+        teams=only("team"),
+    )
 
 
 def _default_folder() -> str:

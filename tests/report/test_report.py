@@ -4,20 +4,40 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from spot_training.domain.errors import InvalidInput
 from spot_training.domain.lifecycle import Ending
-from spot_training.domain.records import RecordState
+from spot_training.domain.records import Price, RecordState
 from spot_training.domain.savings import Attempt, PurchaseOption
-from spot_training.report import TrainingRecord, to_csv, to_html, to_text, totals_of
-from spot_training.report.charts import timeline_svg
-from spot_training.report.writing import CSV_COLUMNS
+from spot_training.ledger import Ledger, Selection
+from spot_training.report import (
+    Report,
+    TrainingRecord,
+    Window,
+    report_of,
+    sentences,
+    table,
+    to_csv,
+    to_html,
+    to_log,
+    to_mail,
+    to_text,
+    totals_of,
+)
+from spot_training.report.bill import bill, remarks
+from spot_training.report.charts import groups_svg, savings_svg, waits_svg
+from tests.dashboard.trainings import history, under_way
 
+NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
 T0 = datetime(2026, 3, 2, 6, tzinfo=UTC)
 
 
@@ -67,6 +87,26 @@ LOST = _record(
 )
 
 
+def _ledger(folder: Path, *records: TrainingRecord) -> Ledger:
+    ledger = Ledger.at(folder)
+    for record in records:
+        ledger.write(record)
+    return ledger
+
+
+def _report(folder: Path, *records: TrainingRecord, title: str = "Savings", **asked: Any) -> Report:
+    with _ledger(folder, *records).read() as reader:
+        return report_of(reader, Selection(**asked), title=title, made_at=NOW)
+
+
+def _csv(folder: Path, *records: TrainingRecord, **asked: Any) -> list[dict[str, str]]:
+    with _ledger(folder, *records).read() as reader:
+        return list(csv.DictReader(io.StringIO("".join(to_csv(reader, Selection(**asked))))))
+
+
+# Sums and words ----------------------------------------------------------------------------------------
+
+
 def test_sums_keep_failed_and_abandoned_costs_apart() -> None:
     summary = totals_of([DONE, FAILED, LOST])
     assert (summary.trainings, summary.completed, summary.failed) == (3, 2, 1)
@@ -85,12 +125,69 @@ def test_instances_multiply() -> None:
 def test_unknown_stays_unknown() -> None:
     summary = totals_of([_record(_attempt(billable_seconds=None))])
     assert (summary.unknown, summary.savings_percent, summary.clean_run_seconds) == (1, None, 0)
+    assert "For 1 training AWS did not say enough to know the savings" in remarks(summary)[0]
 
 
-def test_no_training_is_a_report_too() -> None:
+PRICE = Price(instance_type="ml.m5.xlarge", usd_per_hour=2.0, as_of=T0, source="a test")
+
+
+def test_failed_and_abandoned_have_lines_of_their_own_and_the_account_adds_up() -> None:
+    priced = [replace(record, prices=(PRICE,)) for record in (DONE, FAILED, LOST)]
+    lines = {line.label: line.amount for line in bill(totals_of(priced))}
+    assert lines == {
+        "One clean on-demand run each": "$8.00",
+        "Billed for them, all attempts": "$7.40",
+        "of that, abandoned attempts": "$5.00",
+        "Saved": "$0.60",
+        "Billed for failed trainings": "$1.20",
+        "Billed in all": "$8.60",
+    }
+
+
+def test_without_a_price_the_account_is_in_instance_time() -> None:
+    totals = totals_of([DONE, FAILED, LOST])
+    lines = {line.label: line.amount for line in bill(totals)}
+    assert lines["Billed for them, all attempts"] == "3 h 42 min"
+    assert lines["of that, abandoned attempts"] == "2 h 30 min"
+    assert "No price is known" in remarks(totals)[0]
+
+
+def test_spot_that_lost_money_is_called_lost() -> None:
+    lines = bill(totals_of([replace(LOST, prices=(PRICE,))]))
+    (lost,) = [line for line in lines if line.kind == "lost"]
+    assert (lost.label, lost.amount, lost.remark) == ("Lost", "$2.20", "55 %")
+    assert "55 % more" in sentences(totals_of([LOST]))[1]
+
+
+def test_what_a_person_cleared_is_on_the_account() -> None:
+    record = replace(DONE, prices=(PRICE,), replaced_usd=3.0, replaced_instance_seconds=5400)
+    lines = {line.label: line.amount for line in bill(totals_of([record]))}
+    assert lines["Billed for trainings done again"] == "$3.00"
+    assert lines["Billed in all"] == "$4.20"
+
+
+def test_three_sentences_say_it_all() -> None:
+    priced = [replace(record, prices=(PRICE,)) for record in (DONE, FAILED, LOST)]
+    live = replace(under_way(), prices=(), attempts=())
+    happened, cost, lost = sentences(totals_of([*priced, live]))
+    assert happened == (
+        "2 of 4 trainings completed, 1 failed, 1 under way, in 5 attempts; spot never took an instance away."
+    )
+    assert cost == (
+        "They cost $7.40 instead of about $8.00, 7.5 % less: billed 3 h 42 min of instance time instead of "
+        "about 4 h on demand."
+    )
+    assert lost == (
+        "They waited 5 h for capacity, which costs nothing; abandoned attempts cost $5.00, failed trainings "
+        "$1.20."
+    )
+
+
+def test_no_training_is_a_report_too(tmp_path: Path) -> None:
     assert totals_of([]).savings_percent is None
-    assert "No training has ended yet." in to_html([], title="Savings", made_at=T0)
+    assert "No training began in this window." in to_html(_report(tmp_path))
     assert "0 of 0 trainings completed" in to_text([])
+    assert "0 of 0 trainings completed" in to_log(totals_of([]))
 
 
 def test_a_terminal_shows_every_attempt_and_the_total() -> None:
@@ -101,18 +198,85 @@ def test_a_terminal_shows_every_attempt_and_the_total() -> None:
     assert "billed 36 min of instance time instead of about 2 h on demand: 70 % less" in text
 
 
-def test_the_csv_has_a_line_per_attempt() -> None:
-    rows = list(csv.DictReader(io.StringIO(to_csv([DONE, FAILED]))))
-    assert tuple(rows[0]) == CSV_COLUMNS
-    assert [row["ending"] for row in rows] == ["never got capacity", "completed", "algorithm error"]
+# The window ---------------------------------------------------------------------------------------------
+
+
+def test_a_window_of_days_holds_both() -> None:
+    window = Window.of_days("2026-05-04", "2026-05-10")
+    assert window.since == datetime(2026, 5, 4, tzinfo=UTC)
+    assert window.until == datetime(2026, 5, 11, tzinfo=UTC)
+    assert str(window) == "2026-05-04 to 2026-05-10"
+    assert [
+        str(Window.of_days(*days)) for days in (("2026-05-04", ""), (None, "2026-05-10"), ("", None))
+    ] == [
+        "since 2026-05-04",
+        "until 2026-05-10",
+        "all time",
+    ]
+
+
+@pytest.mark.parametrize("days", [("2026-05-10", "2026-05-04"), ("yesterday", None), (None, "31/12/2026")])
+def test_days_that_are_none_are_refused(days: tuple[str | None, str | None]) -> None:
+    with pytest.raises(InvalidInput, match="give"):
+        Window.of_days(*days)
+
+
+def test_weekly_reports_share_no_training_and_one_by_hand_has_the_newest() -> None:
+    monday = datetime(2026, 5, 11, 0, 0, 5, tzinfo=UTC)
+    one, next_ = (Window.last_days(7, before=monday + timedelta(days=7 * n), whole=True) for n in range(2))
+    assert str(one) == "2026-05-04 to 2026-05-10"
+    assert one.until == next_.since
+    by_hand = Window.last_days(7, before=monday, whole=False)
+    assert (by_hand.since, by_hand.until) == (one.since, None)
+
+
+# HTML -----------------------------------------------------------------------------------------------------
+
+
+def test_the_page_has_the_account_the_groups_and_the_dearest_trainings(tmp_path: Path) -> None:
+    page = to_html(_report(tmp_path, *history(80, until=NOW, days=30), under_way()))
+    for words in ("The account", "Who paid what", "abandoned attempts", "Billed for failed trainings"):
+        assert words in page
+    assert page.count("<svg") == 3
+    assert page.count("<details>") > 20
+    assert 'class="whose"' in page
+    assert re.findall(r"(?:src|href|url\()=?\s*[\"'(]?\s*(?:https?:)?//(?!www\.w3\.org)", page) == []
+
+
+def test_the_groups_add_up_to_the_totals(tmp_path: Path) -> None:
+    report = _report(tmp_path, *history(80, until=NOW, days=30))
+    assert set(report.groups) == {"dag_id", "model", "instance_type", "team"}
+    for by_name in report.groups.values():
+        assert sum(totals.trainings for totals in by_name.values()) == report.totals.trainings
+        assert sum(totals.failed_usd for totals in by_name.values()) == pytest.approx(
+            report.totals.failed_usd
+        )
+
+
+def test_a_group_there_is_not_is_refused(tmp_path: Path) -> None:
+    with _ledger(tmp_path).read() as reader, pytest.raises(InvalidInput, match="group_by is 'colour'"):
+        report_of(reader, Selection(), title="", made_at=NOW, group_by=["colour"])
+
+
+def test_a_chart_is_well_formed_and_fetches_nothing(tmp_path: Path) -> None:
+    report = _report(tmp_path, *history(80, until=NOW, days=30))
+    for svg in (savings_svg(report), groups_svg(report, "dag_id"), waits_svg(report)):
+        root = ET.fromstring(svg)  # noqa: S314 - made by us
+        assert root.tag.endswith("svg")
+        assert 'href="' not in svg
+        assert "var(--" in svg
+        assert "aria-label" in svg
 
 
 HOSTILE = [
     "<script>alert(1)</script>",
     "=HYPERLINK(0)",
+    " =1+1",
+    "|calc",
     "$\\frac{1}{2}$ $",
     "../../etc/passwd",
     '"><img src=x>',
+    "{{ 7 * 7 }}",
     "naïve—run",
     "a\x01b",
 ]
@@ -128,19 +292,49 @@ class _Tags(HTMLParser):
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_no_name_becomes_markup_or_a_formula(name: str) -> None:
-    record = _record(_attempt(job_name=name, reason=name, instance_type=name), run_id=name, dag_id=name)
-    page = to_html([record], title=name, made_at=T0)
-    tags = _Tags()
-    tags.feed(page)
-    assert not tags.tags & {"script", "img", "iframe", "a"}
-    cells = next(iter(list(csv.reader(io.StringIO(to_csv([record]))))[1:]))
-    assert not any(cell.startswith(("=", "+", "-", "@")) for cell in cells)
+def test_no_name_becomes_markup_or_a_formula(tmp_path: Path, name: str) -> None:
+    facts = {"run_id": name, "task_id": name, "model": name, "team": name, "instance_type": name}
+    hostile = _record(_attempt(job_name=name, reason=name, instance_type=name), dag_id=name, **facts)
+    page = to_html(_report(tmp_path, hostile, DONE, title=name))
+    mail = to_mail(totals_of([hostile]), title=name, window=name, where=name)
+    for markup in (page, mail):
+        tags = _Tags()
+        tags.feed(markup)
+        assert not tags.tags & {"script", "img", "iframe", "a"}
+    for svg in re.findall(r"<svg.*?</svg>", page, re.DOTALL):
+        ET.fromstring(svg)  # noqa: S314 - made by us
+    (row,) = _csv(tmp_path, hostile)[:1]
+    cells = [cell for column, cell in row.items() if column != "map_index"]
+    assert not any(cell.lstrip(" ").startswith(("=", "+", "-", "@", "|")) for cell in cells)
 
 
-def test_a_chart_is_well_formed_and_fetches_nothing() -> None:
-    svg = timeline_svg([DONE, FAILED, LOST])
-    root = ET.fromstring(svg)  # noqa: S314 - made by us
-    assert root.tag.endswith("svg")
-    assert 'href="http' not in svg
-    assert timeline_svg([DONE]) == timeline_svg([DONE])
+# CSV ------------------------------------------------------------------------------------------------------
+
+
+def test_the_csv_has_a_line_per_attempt_and_what_it_cost(tmp_path: Path) -> None:
+    rows = _csv(tmp_path, replace(DONE, prices=(PRICE,)), FAILED, LOST)
+    assert tuple(rows[0]) == table.CSV_COLUMNS
+    mine = [row for row in rows if row["run_id"] == DONE.run_id]
+    assert [(row["attempt"], row["ending"]) for row in mine] == [
+        ("1", "never got capacity"),
+        ("2", "completed"),
+    ]
+    assert [row["billed_usd"] for row in mine] == ["0.0", "1.2"]
+    assert {row["state"] for row in rows if row["run_id"] == FAILED.run_id} == {"failed"}
+    assert len(rows) == 5
+
+
+def test_a_csv_of_many_pages_loses_and_repeats_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(table, "PAGE_TRAININGS", 7)
+    records = [*history(40, until=NOW, days=30), under_way(), replace(DONE, began_at=None, run_id="no date")]
+    rows = _csv(tmp_path, *records)
+    told = sorted((row["dag_id"], row["run_id"], int(row["attempt"])) for row in rows)
+    assert told == sorted((r.dag_id, r.run_id, a.number) for r in records for a in r.attempts)
+
+
+def test_the_csv_keeps_to_the_window(tmp_path: Path) -> None:
+    late = replace(DONE, run_id="late", began_at=T0 + timedelta(days=8))
+    rows = _csv(tmp_path, DONE, late, since=T0 + timedelta(days=1))
+    assert {row["run_id"] for row in rows} == {"late"}

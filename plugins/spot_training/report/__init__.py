@@ -1,11 +1,33 @@
 """The savings report: what trainings cost and saved, for the people who pay.
 
-Makes HTML with charts, CSV and a summary in plain JSON of the ledger's records. Imports no Airflow, so that a
-script or a notebook can use it, too.
+    with Ledger.configured().read() as reader:
+        report = report_of(reader, selection, title="Spot trainings", made_at=now)
+        to_html(report)                  # a page that stands by itself
+        to_csv(reader, selection)        # a line per attempt, in pieces
+
+`facts` asks the ledger, `bill` and `writing` put it into words, `charts` draws, `sending` hands it to a
+notifier of Airflow's providers. Only `sending` knows Airflow: a script or a notebook can use the rest.
 """
 
 from spot_training.domain.records import Totals, TrainingRecord, totals_of
 
-from .writing import to_csv, to_html, to_text
+from .bill import sentences
+from .facts import GROUPS, Report, Window, report_of
+from .table import to_csv
+from .writing import to_html, to_log, to_mail, to_text
 
-__all__ = ["Totals", "TrainingRecord", "to_csv", "to_html", "to_text", "totals_of"]
+__all__ = [
+    "GROUPS",
+    "Report",
+    "Totals",
+    "TrainingRecord",
+    "Window",
+    "report_of",
+    "sentences",
+    "to_csv",
+    "to_html",
+    "to_log",
+    "to_mail",
+    "to_text",
+    "totals_of",
+]

@@ -1,100 +1,213 @@
-"""The report's charts, as SVG that stands by itself: no script, no font, nothing to fetch."""
+"""The report's charts, as SVG that stands by itself: no script, no font, nothing to fetch.
+
+Colours are CSS variables of the page around it, so a chart is light or dark with it.
+"""
 
 from __future__ import annotations
 
-import io
-import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from spot_training.domain.savings import Attempt, PurchaseOption
+from spot_training.dashboard.overview import Step
+
+from .bill import in_money, money
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+    from .facts import Report
 
-    from spot_training.domain.records import TrainingRecord
-
-#: So many of the newest trainings fit a chart a person can read; the table has them all.
-MOST_BARS = 30
-_WAIT, _SPOT, _ON_DEMAND, _CLEAN = "#b8c0cc", "#2f855a", "#c05621", "#cbd5e0"
-
-
-def timeline_svg(records: Sequence[TrainingRecord]) -> str:
-    """Each training's attempts in sequence: hours waited, and hours held, by purchase option."""
-    shown = _newest(records)
-    figure, axes = _figure(len(shown))
-    for row, record in enumerate(shown):
-        left = 0.0
-        for attempt in record.attempts:
-            left = _draw_attempt(axes, row, left, attempt)
-    _label(axes, shown, "hours since the first attempt was submitted")
-    return _svg(figure, [("waiting", _WAIT), ("spot instances held", _SPOT), ("on-demand held", _ON_DEMAND)])
-
-
-def cost_svg(records: Sequence[TrainingRecord]) -> str:
-    """Each completed training: instance-hours billed, beside those of one clean on-demand run."""
-    shown = _newest([r for r in records if r.statement.savings_percent is not None])
-    figure, axes = _figure(len(shown))
-    for row, record in enumerate(shown):
-        statement = record.statement
-        axes.barh(row + 0.2, (statement.clean_run_instance_seconds or 0) / 3600, height=0.36, color=_CLEAN)
-        axes.barh(row - 0.2, (statement.billable_instance_seconds or 0) / 3600, height=0.36, color=_SPOT)
-    _label(axes, shown, "instance-hours at the on-demand price")
-    return _svg(figure, [("one clean on-demand run", _CLEAN), ("billed, all attempts", _SPOT)])
-
-
-def _draw_attempt(axes: Axes, row: int, left: float, attempt: Attempt) -> float:
-    colour = _SPOT if attempt.purchase is PurchaseOption.SPOT else _ON_DEMAND
-    for seconds, shade in ((attempt.wait_seconds, _WAIT), (attempt.training_seconds or 0, colour)):
-        axes.barh(row, seconds / 3600, left=left, height=0.6, color=shade, edgecolor="white", linewidth=0.6)
-        left += seconds / 3600
-    return left
+#: So many bars fit a chart a person can read; the table beside it has them all.
+MOST_BARS = 12
+WIDTH = 930
+_LABEL_WIDTH = 190
+_PARTS = (
+    ("billed", "var(--billed)"),
+    ("saved", "var(--saved-bar)"),
+    ("more than on demand", "var(--lost-bar)"),
+    ("failed trainings", "var(--failed-bar)"),
+)
+_CONFIG: dict[str, Any] = {
+    "background": None,
+    "font": "system-ui, sans-serif",
+    "padding": 2,
+    "view": {"stroke": None},
+    "axis": {
+        "labelColor": "var(--muted)",
+        "titleColor": "var(--muted)",
+        "gridColor": "var(--grid)",
+        "domainColor": "var(--border)",
+        "tickColor": "var(--border)",
+        "labelFontSize": 12,
+        "titleFontSize": 12,
+        "titleFontWeight": "normal",
+        "labelLimit": _LABEL_WIDTH - 20,
+    },
+    "legend": {
+        "labelColor": "var(--muted)",
+        "labelFontSize": 12,
+        "symbolType": "square",
+        "orient": "top",
+        "title": None,
+    },
+}
 
 
-def _newest(records: Sequence[TrainingRecord]) -> list[TrainingRecord]:
-    begun = [record for record in records if record.began_at is not None]
-    return sorted(begun, key=lambda r: str(r.began_at))[-MOST_BARS:]
+def savings_svg(report: Report) -> str:
+    """What was billed and saved, day by day, week by week or month by month."""
+    in_dollars = report.has_dollars
+    rows = []
+    for period in report.overview.periods:
+        billed, clean = (
+            (period.billed_usd, period.clean_run_usd)
+            if in_dollars
+            else (period.billed_hours, period.clean_run_hours)
+        )
+        rows += _stack(period.starts_on.isoformat(), billed, clean, in_dollars=in_dollars)
+    step = report.overview.step
+    units = {Step.DAY: "utcyearmonthdate", Step.WEEK: "utcyearweek", Step.MONTH: "utcyearmonth"}
+    return _svg(
+        rows,
+        {
+            "width": WIDTH - 70,
+            "height": 200,
+            "mark": {"type": "bar", "binSpacing": 3, "cornerRadius": 1},
+            "encoding": {
+                "x": {
+                    "field": "name",
+                    "type": "temporal",
+                    "timeUnit": units[step],
+                    "title": None,
+                    "axis": {
+                        "grid": False,
+                        "format": "%b %Y" if step is Step.MONTH else "%-d %b",
+                        "tickCount": 8,
+                        "labelOverlap": True,
+                    },
+                },
+                "y": _money_axis(in_dollars=in_dollars),
+            },
+        },
+    )
 
 
-def _figure(rows: int) -> tuple[Figure, Axes]:
-    from matplotlib.backends.backend_svg import FigureCanvasSVG
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(9, 1.4 + 0.42 * max(rows, 1)), layout="constrained")
-    FigureCanvasSVG(figure)
-    return figure, figure.add_subplot()
-
-
-def _label(axes: Axes, records: Sequence[TrainingRecord], unit: str) -> None:
-    axes.set_yticks(range(len(records)), [_escape(_short(r.run_id)) for r in records], fontsize=8)
-    axes.set_xlabel(unit, fontsize=9)
-    axes.tick_params(axis="x", labelsize=8)
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
-    axes.grid(axis="x", color="#e2e8f0", linewidth=0.6)
-    axes.set_axisbelow(True)
-
-
-def _short(run_id: str) -> str:
-    return run_id if len(run_id) <= 40 else f"{run_id[:39]}…"
-
-
-def _escape(text: str) -> str:
-    """Dollar signs start a formula in matplotlib and control characters have no shape; a run id is a name."""
-    printable = "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
-    return printable.replace("$", r"\$")
+def groups_svg(report: Report, group: str) -> str:
+    """What each Dag (model, instance type, team) was billed and saved, the dearest on top."""
+    in_dollars = report.has_dollars
+    rows = []
+    for name, totals in list(report.groups[group].items())[:MOST_BARS]:
+        label = f"no {group.removesuffix('_id').replace('_', ' ')}" if name is None else printable(name)
+        rows += _stack(label, money(totals, "billed"), money(totals, "clean_run"), in_dollars=in_dollars)
+        rows += [_bar(label, "failed trainings", money(totals, "failed"), 2, in_dollars=in_dollars)]
+    return _svg(
+        rows,
+        {
+            "width": WIDTH - _LABEL_WIDTH - 20,
+            "height": {"step": 26},
+            "mark": {"type": "bar", "cornerRadius": 1, "height": {"band": 0.62}},
+            "encoding": {
+                "y": {"field": "name", "type": "nominal", "sort": None, "title": None, "axis": _plain_axis()},
+                "x": _money_axis(in_dollars=in_dollars),
+            },
+        },
+    )
 
 
-def _svg(figure: Figure, legend: Sequence[tuple[str, str]]) -> str:
-    import matplotlib as mpl
-    from matplotlib.patches import Patch
+def waits_svg(report: Report) -> str:
+    """How long spot capacity was waited for, by instance type: mean hours an attempt."""
+    rows = [
+        {
+            "name": printable(row.instance_type),
+            "value": round(row.wait_seconds / 3600, 3),
+            "part": "waiting",
+            "rank": 0,
+            "label": f"{printable(row.instance_type)}: {in_money(row.wait_seconds / 3600, in_dollars=False)}",
+        }
+        for row in report.overview.instance_types[:MOST_BARS]
+    ]
+    return _svg(
+        rows,
+        {
+            "width": WIDTH - _LABEL_WIDTH - 20,
+            "height": {"step": 26},
+            "mark": {"type": "bar", "cornerRadius": 1, "height": {"band": 0.62}},
+            "encoding": {
+                "y": {"field": "name", "type": "nominal", "sort": None, "title": None, "axis": _plain_axis()},
+                "x": {
+                    "field": "value",
+                    "type": "quantitative",
+                    "title": "hours waited for capacity, mean of the spot attempts",
+                    "axis": {"tickCount": 5, "domain": False, "ticks": False},
+                },
+            },
+        },
+        parts=(("waiting", "var(--waiting)"),),
+    )
 
-    handles: list[Any] = [Patch(color=colour, label=label) for label, colour in legend]
-    figure.legend(handles=handles, loc="outside upper left", ncols=3, fontsize=8, frameon=False)
-    buffer = io.StringIO()
-    with mpl.rc_context(
-        {"svg.fonttype": "none", "svg.hashsalt": "spot-training", "font.family": "sans-serif"}
-    ):
-        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
-    return re.sub(r"^.*?(?=<svg )", "", buffer.getvalue(), flags=re.DOTALL)
+
+def _stack(name: str, billed: float, clean: float, *, in_dollars: bool) -> list[dict[str, Any]]:
+    return [
+        _bar(name, "billed", min(billed, clean), 0, in_dollars=in_dollars),
+        _bar(name, "saved", max(clean - billed, 0.0), 1, in_dollars=in_dollars),
+        _bar(name, "more than on demand", max(billed - clean, 0.0), 1, in_dollars=in_dollars),
+    ]
+
+
+def _bar(name: str, part: str, value: float, rank: int, *, in_dollars: bool) -> dict[str, Any]:
+    words = in_money(value, in_dollars=in_dollars)
+    return {
+        "name": name,
+        "part": part,
+        "value": round(value, 4),
+        "rank": rank,
+        "label": f"{name}, {part}: {words}",
+    }
+
+
+def _money_axis(*, in_dollars: bool) -> dict[str, Any]:
+    return {
+        "field": "value",
+        "type": "quantitative",
+        "title": "US dollars" if in_dollars else "instance-hours",
+        "axis": {"tickCount": 5, "domain": False, "ticks": False},
+    }
+
+
+def _plain_axis() -> dict[str, Any]:
+    # As wide whatever the names are: the reader's font may be wider than the one they were measured with.
+    room = {"minExtent": _LABEL_WIDTH, "maxExtent": _LABEL_WIDTH}
+    return {**room, "domain": False, "ticks": False, "labelPadding": 8, "labelColor": "var(--fg)"}
+
+
+def _svg(
+    rows: Sequence[dict[str, Any]],
+    chart: dict[str, Any],
+    *,
+    parts: Sequence[tuple[str, str]] = _PARTS,
+) -> str:
+    import vl_convert
+
+    shown = [(name, colour) for name, colour in parts if any(r["part"] == name and r["value"] for r in rows)]
+    colour = {
+        "field": "part",
+        "scale": {"domain": [name for name, _ in shown], "range": [colour for _, colour in shown]},
+        "legend": None if len(shown) < 2 else {},
+    }
+    encoding = {
+        **chart["encoding"],
+        "color": colour,
+        "order": {"field": "rank"},
+        "description": {"field": "label"},
+    }
+    kept = {name for name, _ in shown}
+    spec = {
+        **chart,
+        "config": _CONFIG,
+        "data": {"values": [row for row in rows if row["part"] in kept]},
+        "encoding": encoding,
+    }
+    svg: str = vl_convert.vegalite_to_svg(spec)
+    return svg
+
+
+def printable(text: str) -> str:
+    """A name in which nothing is invisible: control characters, which XML cannot hold, become signs."""
+    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)

@@ -1,126 +1,163 @@
-"""The report as HTML a manager reads, CSV a spreadsheet reads, and text a terminal shows."""
+"""The report as HTML a manager reads, a mail, and text a terminal shows."""
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
-from datetime import datetime
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spot_training.domain.durations import in_words
-from spot_training.domain.records import Totals, TrainingRecord, totals_of
-from spot_training.domain.wording import counted, times
+from spot_training.domain.records import RecordState, Totals, TrainingRecord, totals_of
+
+from .bill import bill, has_dollars, in_money, money, remarks, sentences
+from .charts import groups_svg, printable, savings_svg, waits_svg
+from .facts import GROUPS, MOST_GROUPS
 
 if TYPE_CHECKING:
+    from jinja2 import Environment
+
     from spot_training.domain.savings import Attempt
 
-CSV_COLUMNS = (
-    "dag_id",
-    "run_id",
-    "task_id",
-    "state",
-    "attempt",
-    "job_name",
-    "purchase",
-    "instance_type",
-    "instance_count",
-    "ending",
-    "created_at",
-    "started_at",
-    "ended_at",
-    "max_wait_seconds",
-    "wait_seconds",
-    "interruptions",
-    "training_seconds",
-    "billable_seconds",
-    "savings_percent",
-    "reason",
-)
+    from .facts import Report
+
+NOTHING = "–"
 
 
-def to_csv(records: Sequence[TrainingRecord]) -> str:
-    """One line per attempt, columns as in `CSV_COLUMNS`; unknown is empty."""
-    buffer = io.StringIO()
-    writer = csv.writer(buffer)
-    writer.writerow(CSV_COLUMNS)
-    for record in records:
-        for attempt in record.attempts:
-            writer.writerow([_safe_cell(value) for value in _csv_row(record, attempt)])
-    return buffer.getvalue()
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Chart:
+    title: str
+    about: str
+    svg: Any
 
 
-def _csv_row(record: TrainingRecord, attempt: Attempt) -> list[Any]:
-    values = {
-        **attempt.to_json(),
-        "dag_id": record.dag_id,
-        "run_id": record.run_id,
-        "task_id": record.task_id,
-        "state": record.state,
-        "attempt": attempt.number,
+def to_html(report: Report) -> str:
+    """A page that stands by itself, light or dark as the reader likes it. Everything is escaped."""
+    return _render(
+        "report.html.j2",
+        report=report,
+        sentences=sentences(report.totals),
+        lines=bill(report.totals),
+        remarks=remarks(report.totals),
+        charts=_charts(report) if report.totals.trainings else [],
+        headings=GROUPS,
+        most_groups=MOST_GROUPS,
+    )
+
+
+def to_mail(totals: Totals, *, title: str, window: str, where: str) -> str:
+    """The body of a mail: the sentences and the account. `where` says where the whole report is."""
+    return _render(
+        "mail.html.j2",
+        title=title,
+        window=window,
+        where=where,
+        sentences=sentences(totals),
+        lines=bill(totals),
+        remarks=remarks(totals),
+    )
+
+
+def _render(template: str, /, **values: Any) -> str:
+    return _environment().get_template(template).render(**values)
+
+
+@cache
+def _environment() -> Environment:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "words": lambda seconds: "unknown" if seconds is None else in_words(seconds),
+        "percent": lambda value: NOTHING if value is None else f"{value:.0f} %".replace("-", "−"),
+        "amount": _amount,
+        "cost": _cost,
+        "story": _story,
+        "printable": printable,
     }
-    return [values[column] for column in CSV_COLUMNS]
+    return environment
 
 
-def _safe_cell(value: Any) -> Any:
-    """Text that a spreadsheet would run as a formula is written as text."""
-    return f"'{value}" if isinstance(value, str) and value[:1] in {"=", "+", "-", "@", "\t", "\r"} else value
+def _amount(totals: Totals, name: str, whole: Totals) -> str:
+    """A group's sum in the unit of the whole report; nothing is a dash: the eye finds what there is."""
+    if not has_dollars(whole):
+        return in_money(money(totals, name), in_dollars=False) if money(totals, name) else NOTHING
+    usd = float(getattr(totals, f"{name}_usd"))
+    return in_money(usd, in_dollars=True) if usd else NOTHING
 
 
-def to_html(records: Sequence[TrainingRecord], *, title: str, made_at: datetime) -> str:
-    """A page that stands by itself: sentences, charts, a table per training. Everything is escaped."""
-    from jinja2 import Environment
+def _cost(record: TrainingRecord, whole: Totals) -> str:
+    statement = record.statement
+    if not has_dollars(whole):
+        seconds = statement.billable_instance_seconds
+        return "unknown" if seconds is None else in_words(seconds)
+    return "unknown" if statement.billed_usd is None else in_money(statement.billed_usd, in_dollars=True)
+
+
+def _story(record: TrainingRecord) -> str:
+    """`spot never got capacity, then on-demand completed`: what became of a training, in one line."""
+    if not record.attempts:
+        return "under way" if record.state is RecordState.RUNNING else "no attempt was made"
+    told = [f"{attempt.purchase} {attempt.ending}" for attempt in record.attempts]
+    if len(told) > 3:
+        told = [told[0], f"{len(told) - 2} more", told[-1]]
+    story = ", then ".join(told)
+    return f"{story}, then another is under way" if record.state is RecordState.RUNNING else story
+
+
+def _charts(report: Report) -> list[_Chart]:
     from markupsafe import Markup
 
-    from .charts import cost_svg, timeline_svg
+    def chart(title: str, about: str, svg: str) -> _Chart:
+        return _Chart(title=title, about=about, svg=Markup(svg))  # noqa: S704 - Vega escapes its text
 
-    environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    environment.filters["words"] = lambda seconds: "unknown" if seconds is None else in_words(seconds)
-    template = environment.from_string((Path(__file__).parent / "report.html.j2").read_text())
-    compared = [r for r in records if r.statement.savings_percent is not None]
-    return template.render(
-        title=title,
-        made_at=made_at,
-        sentences=sentences(totals_of(records)),
-        records=sorted(records, key=lambda r: str(r.began_at), reverse=True),
-        timeline=Markup(timeline_svg(records)) if records else "",  # noqa: S704 - matplotlib escapes its text
-        cost=Markup(cost_svg(records)) if compared else "",  # noqa: S704
-    )
-
-
-def sentences(summary: Totals) -> list[str]:
-    """What a person who pays wants to know first, in plain words."""
-    taken_away = (
-        f"spot took instances away {times(summary.interruptions)}"
-        if summary.interruptions
-        else "spot never took an instance away"
-    )
-    trainings = counted(summary.trainings, "training")
-    attempts = counted(summary.attempts, "attempt")
-    told = [f"{summary.completed} of {trainings} completed, in {attempts}; {taken_away}."]
-    if summary.savings_percent is not None:
-        verb = "less" if summary.savings_percent >= 0 else "more"
-        told.append(
-            f"They were billed {in_words(summary.billable_seconds)} of instance time instead of about "
-            f"{in_words(summary.clean_run_seconds)} on demand: {abs(summary.savings_percent):g} % {verb}."
+    drawn = []
+    if len(report.overview.periods) > 1:
+        about = (
+            "What completed trainings were billed, and how much more one clean on-demand run of each would "
+            f"have cost, by {report.overview.step} (UTC)."
         )
-    told.append(
-        f"They waited {in_words(summary.wait_seconds)} for capacity, which costs nothing; abandoned attempts "
-        f"cost {in_words(summary.abandoned_billable_seconds)} of billed time, failed trainings "
-        f"{in_words(summary.failed_billable_seconds)}."
-    )
-    if summary.unknown:
-        told.append(f"For {counted(summary.unknown, 'training')} AWS did not say enough to know the savings.")
-    return told
+        drawn.append(chart("Savings over time", about, savings_svg(report)))
+    group = next((name for name, by_name in report.groups.items() if len(by_name) > 1), None)
+    if group is not None:
+        heading = GROUPS[group] if group == "dag_id" else GROUPS[group].lower()
+        about = "The dearest on top. Failed trainings come on top of what was billed."
+        drawn.append(chart(f"By {heading}", about, groups_svg(report, group)))
+    if any(row.wait_seconds for row in report.overview.instance_types):
+        about = "Waiting costs no money, only time. Mean over all spot attempts, interruptions included."
+        drawn.append(chart("Where waiting hurt", about, waits_svg(report)))
+    return drawn
+
+
+# Text ------------------------------------------------------------------------------------------------
 
 
 def to_text(records: Sequence[TrainingRecord]) -> str:
-    """A table per training, and the sentences, for a terminal or a task log."""
+    """A table per training, and the sentences, for a terminal."""
     lines: list[str] = []
     for record in records:
         lines += [f"{record.dag_id} {record.run_id} ({record.state})", *_text_table(record), ""]
     return "\n".join([*lines, *sentences(totals_of(records))])
+
+
+def to_log(totals: Totals) -> str:
+    """The sentences and the account, for a task log."""
+    lines = bill(totals)
+    labels = [f"  {line.label}" if line.kind == "part" else line.label for line in lines]
+    wide = max(len(label) for label in labels)
+    high = max(len(line.amount) for line in lines)
+    table = [
+        f"  {label.ljust(wide)}  {line.amount.rjust(high)}  {line.remark}".rstrip()
+        for label, line in zip(labels, lines, strict=True)
+    ]
+    return "\n".join([*sentences(totals), "", *table, *remarks(totals)])
 
 
 _HEADINGS = ("#", "bought as", "instance", "ending", "waited", "interrupted", "trained", "billed", "saved")

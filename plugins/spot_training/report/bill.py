@@ -1,0 +1,155 @@
+"""What was paid and for what, line by line, in dollars or, where no price is known, in instance-hours."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from spot_training.domain.durations import in_words
+from spot_training.domain.spending import dollars
+from spot_training.domain.wording import counted, times
+
+if TYPE_CHECKING:
+    from spot_training.domain.records import Totals
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BillLine:
+    """One line: `kind` is `part` (of the line above it), `saved`, `lost`, `sum` or empty."""
+
+    label: str
+    amount: str
+    remark: str = ""
+    kind: str = ""
+
+
+def has_dollars(totals: Totals) -> bool:
+    """Whether any price is known."""
+    return totals.clean_run_usd > 0 or totals.billed_usd > 0 or totals.failed_usd > 0
+
+
+def amount(totals: Totals, name: str) -> str:
+    """A sum of `Totals` in words.
+
+    `name` is `billed`, `clean_run`, `saved`, `failed`, `abandoned` or `replaced`.
+    """
+    return in_money(money(totals, name), in_dollars=has_dollars(totals))
+
+
+def money(totals: Totals, name: str) -> float:
+    """The same as a number: US dollars, or instance-hours."""
+    if has_dollars(totals):
+        return float(getattr(totals, f"{name}_usd"))
+    if name == "saved":
+        return (totals.clean_run_seconds - totals.billable_seconds) / 3600
+    field = {"billed": "billable_seconds", "clean_run": "clean_run_seconds"}.get(
+        name, f"{name}_billable_seconds"
+    )
+    return float(getattr(totals, field)) / 3600
+
+
+def in_money(value: float, *, in_dollars: bool) -> str:
+    return dollars(value) if in_dollars else in_words(value * 3600)
+
+
+def bill(totals: Totals) -> list[BillLine]:
+    """The account of a window. Lines of nothing that hardly ever happens are left out."""
+    saved = money(totals, "saved")
+    percent = "" if totals.savings_percent is None else f"{abs(totals.savings_percent):g} %"
+    lines = [
+        BillLine(
+            label="One clean on-demand run each",
+            amount=amount(totals, "clean_run"),
+            remark=f"of {counted(totals.completed, 'training')} that completed",
+        ),
+        BillLine(label="Billed for them, all attempts", amount=amount(totals, "billed")),
+        BillLine(
+            label="of that, abandoned attempts",
+            amount=amount(totals, "abandoned"),
+            remark="spot jobs that did not finish the training",
+            kind="part",
+        ),
+        BillLine(
+            label="Saved" if saved >= 0 else "Lost",
+            amount=in_money(abs(saved), in_dollars=has_dollars(totals)),
+            remark=percent,
+            kind="saved" if saved >= 0 else "lost",
+        ),
+        BillLine(
+            label="Billed for failed trainings", amount=amount(totals, "failed"), remark=_failed(totals)
+        ),
+    ]
+    if money(totals, "replaced"):
+        lines.append(
+            BillLine(
+                label="Billed for trainings done again",
+                amount=amount(totals, "replaced"),
+                remark="a person cleared them",
+            )
+        )
+    everything = sum(money(totals, name) for name in ("billed", "failed", "replaced"))
+    total = in_money(everything, in_dollars=has_dollars(totals))
+    return [*lines, BillLine(label="Billed in all", amount=total, kind="sum")]
+
+
+def _failed(totals: Totals) -> str:
+    words = counted(totals.failed, "training")
+    return f"{words}, and {totals.running} under way" if totals.running else words
+
+
+def sentences(totals: Totals) -> list[str]:
+    """What a person who pays wants to know first, in three sentences of plain words."""
+    return [_what_happened(totals), _what_it_cost(totals), _what_was_lost(totals)]
+
+
+def remarks(totals: Totals) -> list[str]:
+    """What the figures leave out."""
+    left_out = []
+    if totals.unknown:
+        words = counted(totals.unknown, "training")
+        left_out.append(f"For {words} AWS did not say enough to know the savings: in no sum of savings.")
+    if has_dollars(totals) and totals.unpriced:
+        left_out.append(f"For {counted(totals.unpriced, 'training')} the price is not known: in no dollars.")
+    if not has_dollars(totals) and totals.trainings:
+        left_out.append("No price is known, so costs are instance time at the on-demand price.")
+    return left_out
+
+
+def _what_happened(totals: Totals) -> str:
+    taken_away = (
+        f"spot took instances away {times(totals.interruptions)}"
+        if totals.interruptions
+        else "spot never took an instance away"
+    )
+    others = [
+        f"{count} {words}"
+        for count, words in ((totals.failed, "failed"), (totals.running, "under way"))
+        if count
+    ]
+    done = f"{totals.completed} of {counted(totals.trainings, 'training')} completed"
+    attempts = counted(totals.attempts, "attempt")
+    return f"{', '.join([done, *others])}, in {attempts}; {taken_away}."
+
+
+def _what_it_cost(totals: Totals) -> str:
+    if totals.savings_percent is None:
+        return "None of them can be compared with a clean on-demand run."
+    size = abs(totals.savings_percent)
+    verb = "less" if totals.savings_percent >= 0 else "more"
+    times_ = (
+        f"{in_words(totals.billable_seconds)} of instance time instead of about "
+        f"{in_words(totals.clean_run_seconds)} on demand"
+    )
+    if not has_dollars(totals):
+        return f"They were billed {times_}: {size:g} % {verb}."
+    return (
+        f"They cost {dollars(totals.billed_usd)} instead of about {dollars(totals.clean_run_usd)}, "
+        f"{size:g} % {verb}: billed {times_}."
+    )
+
+
+def _what_was_lost(totals: Totals) -> str:
+    return (
+        f"They waited {in_words(totals.wait_seconds)} for capacity, which costs nothing; abandoned attempts "
+        f"cost {amount(totals, 'abandoned')}, failed trainings {amount(totals, 'failed')}."
+    )

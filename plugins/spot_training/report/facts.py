@@ -1,0 +1,130 @@
+"""What a report says: trainings of a window, summed up by Dag, model, instance type and team.
+
+Everything is asked of the ledger's one reader, so that report and page show the same figures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from typing import TYPE_CHECKING
+
+from spot_training.dashboard.overview import Order, Overview, overview_of
+from spot_training.domain.casting import is_left_out
+from spot_training.domain.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from spot_training.domain.records import Totals, TrainingRecord
+    from spot_training.ledger import LedgerReader, Selection
+
+#: What a report can be grouped by, and the heading of each group.
+GROUPS: dict[str, str] = {
+    "dag_id": "Dag",
+    "model": "Model",
+    "instance_type": "Instance type",
+    "team": "Team",
+}
+#: So many groups and trainings are read by a person; the CSV has all of them.
+MOST_GROUPS, MOST_TRAININGS = 15, 25
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Window:
+    """The trainings that began in [since, until); None is open. Days are UTC."""
+
+    since: datetime | None = None
+    until: datetime | None = None
+
+    @classmethod
+    def of_days(cls, since: object, until: object) -> Window:
+        """From the first to the last of these days (ISO dates), both included; nothing is open."""
+        first, last = _day("since", since), _day("until", until)
+        if first and last and last < first:
+            raise InvalidInput("until", str(until), f"give {first} or later, or no day.")
+        return cls(
+            since=_midnight(first) if first else None,
+            until=_midnight(last + timedelta(days=1)) if last else None,
+        )
+
+    @classmethod
+    def last_days(cls, days: int, *, before: datetime, whole: bool) -> Window:
+        """So many days up to `before`.
+
+        With `whole`, without the day that has begun: reports that follow each other share no training.
+        Otherwise open, and the newest training is in it.
+        """
+        today = before.astimezone(UTC).date()
+        return cls(since=_midnight(today - timedelta(days=days)), until=_midnight(today) if whole else None)
+
+    def __str__(self) -> str:
+        first = f"{self.since:%Y-%m-%d}" if self.since else None
+        last = f"{self.until - timedelta(days=1):%Y-%m-%d}" if self.until else None
+        match first, last:
+            case None, None:
+                return "all time"
+            case None, _:
+                return f"until {last}"
+            case _, None:
+                return f"since {first}"
+            case _:
+                return f"{first} to {last}"
+
+
+def _day(field: str, value: object) -> date | None:
+    if is_left_out(value):
+        return None
+    try:
+        return date.fromisoformat(str(value).strip()[:10])
+    except ValueError as error:
+        raise InvalidInput(field, value, "give a day, like 2026-11-23.") from error
+
+
+def _midnight(day: date) -> datetime:
+    return datetime.combine(day, time(), tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """The facts of one report.
+
+    `groups` holds totals by name for each of the `GROUPS` asked for, the dearest first; the name is None for
+    trainings without one. `dearest` are the trainings that were billed most.
+    """
+
+    title: str
+    window: Window
+    made_at: datetime
+    overview: Overview
+    groups: Mapping[str, Mapping[str | None, Totals]]
+    dearest: tuple[TrainingRecord, ...]
+
+    @property
+    def totals(self) -> Totals:
+        return self.overview.totals
+
+    @property
+    def has_dollars(self) -> bool:
+        """Whether any price is known; otherwise instance-hours stand for money."""
+        return self.overview.has_dollars
+
+
+def report_of(
+    reader: LedgerReader,
+    selection: Selection,
+    *,
+    title: str,
+    made_at: datetime,
+    group_by: Sequence[str] = tuple(GROUPS),
+) -> Report:
+    """Ask the ledger. Raises `InvalidInput` for a group there is not."""
+    if unknown := [group for group in group_by if group not in GROUPS]:
+        raise InvalidInput("group_by", unknown[0], f"choose from {', '.join(GROUPS)}.")
+    return Report(
+        title=title,
+        window=Window(since=selection.since, until=selection.until),
+        made_at=made_at,
+        overview=overview_of(reader, selection, order=Order.COST),
+        groups={group: reader.totals_by(group, selection) for group in group_by},
+        dearest=tuple(reader.records(selection, order="billed_usd", limit=MOST_TRAININGS)),
+    )

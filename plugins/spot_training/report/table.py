@@ -1,0 +1,87 @@
+"""The report as CSV, a line per attempt, page by page out of the ledger."""
+
+# ruff: noqa: S608 - the SQL is made of this file's own text; all values are parameters
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from spot_training.ledger import LedgerReader, Selection
+
+#: Columns of the attempts' training, then of the attempt.
+_TRAINING = ("dag_id", "run_id", "task_id", "map_index", "model", "team", "region", "state")
+_ATTEMPT = (
+    "job_name",
+    "purchase",
+    "instance_type",
+    "instance_count",
+    "ending",
+    "created_at",
+    "started_at",
+    "ended_at",
+    "max_wait_seconds",
+    "wait_seconds",
+    "interruptions",
+    "training_seconds",
+    "billable_seconds",
+    "billed_usd",
+    "savings_percent",
+    "reason",
+)
+CSV_COLUMNS = (*_TRAINING, "attempt", *_ATTEMPT)
+#: Trainings read at a time: a report of a million needs no more memory than one of these.
+PAGE_TRAININGS = 5_000
+#: What makes a spreadsheet take text for a formula.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "|", "%")
+
+
+def to_csv(reader: LedgerReader, selection: Selection) -> Iterator[str]:
+    """Pieces of CSV: the columns, one per attempt, the oldest trainings first; unknown is empty."""
+    yield _lines([CSV_COLUMNS])
+    after = (datetime.min.replace(tzinfo=UTC), "")
+    while rows := _page(reader, selection, after):
+        last = rows[-1]
+        after = (last["ordered_at"], last["key"])
+        attempts = [row for row in rows if row["attempt"] is not None]
+        yield _lines([[safe_cell(row[column]) for column in CSV_COLUMNS] for row in attempts])
+
+
+def _page(reader: LedgerReader, selection: Selection, after: tuple[datetime, str]) -> list[dict[str, Any]]:
+    where, parameters = selection.where()
+    began = "coalesce(began_at, TIMESTAMPTZ '1970-01-01 00:00:00+00')"
+    columns = ", ".join(f"a.{name} AS {name}" for name in _ATTEMPT)
+    return reader.query(
+        f"""
+        WITH page AS (
+            SELECT key, {began} AS ordered_at, {", ".join(_TRAINING)}, attempts
+            FROM trainings WHERE {where} AND ({began}, key) > (?::TIMESTAMPTZ, ?)
+            ORDER BY ordered_at, key LIMIT {PAGE_TRAININGS}
+        )
+        SELECT page.* EXCLUDE (attempts), a.number AS attempt, {columns}
+        FROM page LEFT JOIN LATERAL (SELECT unnest(attempts) AS a) ON true
+        ORDER BY ordered_at, key, a.number
+        """,
+        [*parameters, *after],
+    )
+
+
+def safe_cell(value: Any) -> Any:
+    """Text that a spreadsheet would run as a formula is written as text; instants as ISO 8601."""
+    match value:
+        case datetime():
+            return value.astimezone(UTC).isoformat()
+        case str() if value.lstrip(" ").startswith(_FORMULA):
+            return f"'{value}"
+        case _:
+            return value
+
+
+def _lines(rows: Any) -> str:
+    buffer = io.StringIO()
+    csv.writer(buffer).writerows(rows)
+    return buffer.getvalue()

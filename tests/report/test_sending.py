@@ -1,0 +1,221 @@
+"""The report in the mail and on Slack: the providers' own notifiers against servers on this machine."""
+
+from __future__ import annotations
+
+import builtins
+import json
+import threading
+from collections.abc import Iterator
+from email import message_from_bytes, policy
+from email.message import EmailMessage
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiosmtpd.controller import Controller
+
+from include.local_stack.environment import find_free_port
+from spot_training.domain.records import totals_of
+from spot_training.report import sentences
+from spot_training.report.sending import Message, NotifierProblem, send
+
+from .test_report import DONE, FAILED, LOST
+
+TOTALS = totals_of([DONE, FAILED, LOST])
+SMTP = {"kind": "smtp", "to": ["boss@example.com", "cfo@example.com"]}
+
+
+@pytest.fixture
+def message(tmp_path: Path) -> Message:
+    for name in ("report.html", "report.csv"):
+        (tmp_path / name).write_text(f"the {name}")
+    return Message(
+        title="Spot trainings of all Dags",
+        window="2026-05-04 to 2026-05-10",
+        totals=TOTALS,
+        html=f"file://{tmp_path / 'report.html'}",
+        csv=f"file://{tmp_path / 'report.csv'}",
+    )
+
+
+class _Inbox:
+    """What a mail server does with what it got: keeps it."""
+
+    def __init__(self) -> None:
+        self.recipients: list[str] = []
+        self.mails: list[EmailMessage] = []
+
+    async def handle_DATA(self, _server: Any, _session: Any, envelope: Any) -> str:  # noqa: N802 - aiosmtpd's name
+        self.recipients += envelope.rcpt_tos
+        self.mails.append(message_from_bytes(envelope.content, policy=policy.default))
+        return "250 OK"
+
+
+@pytest.fixture
+def inbox(monkeypatch: pytest.MonkeyPatch) -> Iterator[_Inbox]:
+    kept = _Inbox()
+    port = find_free_port()
+    controller = Controller(kept, hostname="127.0.0.1", port=port)
+    controller.start()
+    extra = {"disable_ssl": True, "disable_tls": True, "from_email": "airflow@example.com"}
+    connection = {"conn_type": "smtp", "host": "127.0.0.1", "port": port, "extra": extra}
+    monkeypatch.setenv("AIRFLOW_CONN_SMTP_DEFAULT", json.dumps(connection))
+    try:
+        yield kept
+    finally:
+        controller.stop()
+
+
+def test_a_mail_has_the_sentences_the_account_and_the_files(inbox: _Inbox, message: Message) -> None:
+    assert send(json.dumps(SMTP), message, {}) == "Sent by smtp to ['boss@example.com', 'cfo@example.com']."
+    (mail,) = inbox.mails
+    assert inbox.recipients == SMTP["to"]
+    assert mail["Subject"] == "Spot trainings of all Dags, 2026-05-04 to 2026-05-10"
+    assert mail["From"] == "airflow@example.com"
+    body = mail.get_body(("html",))
+    assert body is not None
+    text = body.get_content()
+    assert sentences(TOTALS)[1] in text
+    assert "Billed for failed trainings" in text
+    attached = {part.get_filename(): part.get_payload(decode=True) for part in mail.iter_attachments()}
+    assert attached == {"report.html": b"the report.html", "report.csv": b"the report.csv"}
+
+
+def test_a_name_in_a_mail_is_neither_markup_nor_template_nor_header(inbox: _Inbox, message: Message) -> None:
+    name = "{{ 7 * 7 }}\r\nBcc: everybody@example.com <b>"
+    hostile = Message(title=name, window="w", totals=TOTALS, html=message.html, csv=message.csv)
+    send(SMTP, hostile, {})
+    (mail,) = inbox.mails
+    assert mail["Subject"] == "{{ 7 * 7 }} Bcc: everybody@example.com <b>, w"
+    assert mail["Bcc"] is None
+    body = mail.get_body(("html",))
+    assert body is not None
+    assert "&lt;b&gt;" in body.get_content()
+    assert "49" not in body.get_content().split("</h1>")[0]
+
+
+def test_a_mail_that_cannot_be_sent_fails(message: Message, monkeypatch: pytest.MonkeyPatch) -> None:
+    nobody = {
+        "conn_type": "smtp",
+        "host": "127.0.0.1",
+        "port": 1,
+        "extra": {"disable_ssl": True, "timeout": 2},
+    }
+    monkeypatch.setenv("AIRFLOW_CONN_SMTP_DEFAULT", json.dumps(nobody))
+    with pytest.raises(Exception, match=r"(?i)refused|connect"):
+        send({**SMTP, "from": "airflow@example.com"}, message, {})
+
+
+class _Slack(BaseHTTPRequestHandler):
+    got: list[tuple[str, Any]]
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"])).decode()
+        self.got.append((self.path, json.loads(body)))
+        answer = b"ok" if "hook" in self.path else b'{"ok": true}'
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(answer)))
+        self.end_headers()
+        self.wfile.write(answer)
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def slack(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[str, Any]]]:
+    """Slack's end of the wire."""
+    handler = type("Handler", (_Slack,), {"got": []})
+    server = HTTPServer(("127.0.0.1", 0), handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    url = f"http://127.0.0.1:{server.server_port}"
+    api = {"conn_type": "slack", "password": "token", "extra": {"base_url": f"{url}/api/"}}
+    hook = {"conn_type": "slackwebhook", "host": url, "password": "hook/T000/B000/X"}
+    monkeypatch.setenv("AIRFLOW_CONN_SLACK_API_DEFAULT", json.dumps(api))
+    monkeypatch.setenv("AIRFLOW_CONN_SLACK_DEFAULT", json.dumps(hook))
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    try:
+        yield handler.got  # type: ignore[attr-defined]
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+@pytest.mark.parametrize("kind", ["slack", "slack_webhook"])
+def test_slack_gets_the_sentences_and_where_the_report_is(
+    slack: list[tuple[str, Any]], message: Message, kind: str
+) -> None:
+    setting = {"kind": kind, **({"channel": "#ml-costs"} if kind == "slack" else {})}
+    assert send(setting, message, {}) is not None
+    ((path, got),) = slack
+    assert path in {"/api/chat.postMessage", "/hook/T000/B000/X"}
+    assert got["text"].startswith("*Spot trainings of all Dags, 2026-05-04 to 2026-05-10*\n2 of 3 trainings")
+    assert message.html in got["text"]
+    if kind == "slack":
+        assert got["channel"] == "#ml-costs"
+
+
+def test_a_name_on_slack_calls_nobody(slack: list[tuple[str, Any]], message: Message) -> None:
+    hostile = Message(
+        title="<!channel> & {{ 7 * 7 }}", window="w", totals=TOTALS, html=message.html, csv=message.csv
+    )
+    send({"kind": "slack", "channel": "#c"}, hostile, {})
+    assert slack[0][1]["text"].startswith("*&lt;!channel&gt; &amp; {{ 7 * 7 }}, w*")
+
+
+@pytest.mark.parametrize("setting", ["", None, "None", {}])
+def test_nothing_is_sent_unless_it_is_set(message: Message, setting: object) -> None:
+    assert send(setting, message, {}) is None
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ("smtp", "it is no JSON"),
+        ("[1]", "give JSON"),
+        ('{"kind": "pigeon"}', "choose smtp, slack, slack_webhook"),
+        ('{"kind": ["smtp"]}', "choose smtp"),
+        ('{"kind": "smtp"}', "to is missing"),
+        ('{"kind": "smtp", "to": "nobody"}', "give addresses"),
+        ('{"kind": "smtp", "to": [7]}', "give addresses"),
+        ('{"kind": "smtp", "to": "a@b.c", "bcc": "d@e.f"}', "bcc is not known"),
+        ('{"kind": "slack"}', "channel is missing"),
+    ],
+)
+def test_a_setting_that_cannot_be_used_says_the_way_out(message: Message, setting: str, said: str) -> None:
+    with pytest.raises(NotifierProblem, match=said) as caught:
+        send(setting, message, {})
+    assert "The report was written, and not sent." in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", ["smtp", "slack", "slack_webhook"])
+def test_a_provider_that_is_not_installed_is_named(
+    message: Message, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = builtins.__import__
+
+    def without(name: str, *args: Any, **kwargs: Any) -> Any:
+        if name.startswith(("airflow.providers.smtp", "airflow.providers.slack")):
+            raise ImportError(name)
+        return real(name, *args, **kwargs)
+
+    monkeypatch.setattr(builtins, "__import__", without)
+    package = f"apache-airflow-providers-{kind.removesuffix('_webhook')} is not installed"
+    needed = {"smtp": {"to": "a@b.c"}, "slack": {"channel": "#c"}}.get(kind, {})
+    with pytest.raises(NotifierProblem, match=package):
+        send({"kind": kind, **needed}, message, {})
+
+
+def test_the_summary_in_xcom_is_all_a_message_needs(message: Message) -> None:
+    summary = {
+        **TOTALS.to_json(),
+        "title": message.title,
+        "window": message.window,
+        "html": message.html,
+        "csv": message.csv,
+        "groups": {},
+    }
+    assert Message.of(json.loads(json.dumps(summary))) == message
