@@ -48,7 +48,6 @@ from __future__ import annotations
 import bisect
 import difflib
 import itertools
-import json
 import random
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -59,6 +58,8 @@ from pathlib import Path
 from typing import Any, NoReturn, TypeAlias
 
 import yaml
+
+from spot_training.domain.traces import parse_trace
 
 from .validation import about_instance_type, instance_types
 
@@ -484,21 +485,17 @@ class _Reader:
         entry = self._mapping(where, content, {"file", "repeat", "skip"}, needed={"file"})
         path = self.folder / str(entry["file"])
         try:
-            trace = json.loads(path.read_text(encoding="utf-8"))
-            gap = float(trace["metadata"]["gap_seconds"])
-            data = [bool(value) for value in trace["data"]]
+            trace = parse_trace(path.read_text(encoding="utf-8"), source=str(path))
         except OSError as exc:
             self._complain(f"{where}.file", entry["file"], f"cannot read {path}: {exc.strerror}", exc)
-        except (ValueError, KeyError, TypeError) as exc:
-            way_out = 'give a JSON file {"metadata": {"gap_seconds": n}, "data": [1, 0, ...]}'
-            self._complain(f"{where}.file", entry["file"], way_out, exc)
+        except ValueError as exc:
+            self._complain(f"{where}.file", entry["file"], str(exc), exc)
         skip = self._duration(f"{where}.skip", entry.get("skip", 0))
-        if gap <= 0 or not data or skip >= gap * len(data):
-            self._complain(
-                where, content, f"gap_seconds must be positive and `skip` inside the {len(data)} ticks"
-            )
+        if skip >= trace.seconds:
+            self._complain(where, content, f"`skip` must be inside the {len(trace)} ticks")
         repeat = self._boolean(f"{where}.repeat", entry.get("repeat", False))
-        return _trace(data, gap_seconds=gap, skip_seconds=skip, repeat=repeat)
+        values = [bool(tick) for tick in trace.ticks]
+        return _trace(values, gap_seconds=trace.tick_seconds, skip_seconds=skip, repeat=repeat)
 
     def _read_random(self, where: str, content: Any, _default: bool) -> Callable[[str], Changes]:
         needed = {"seed", "available_for", "away_for"}
