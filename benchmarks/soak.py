@@ -375,7 +375,7 @@ def report(soak: Soak, days: float, minutes: float, speed: float) -> list[str]:
     marks = [next(s for s in samples if s.at >= samples[-1].at * tenth / 10) for tenth in range(11)]
     story = ", ".join(f"{sample.mb:.0f} at {sample.at / 60:.1f}" for sample in marks)
     found = trend(later)
-    told = "too short to tell a trend" if found is None else f"{found[0]:+.1f} ± {found[1]:.1f} MB per hour"
+    told = "too short to tell" if found is None else f"{found[0]:+.2f} ± {found[1]:.2f} MB per hour"
     endings = ", ".join(f"{name} {count:,}" for name, count in soak.endings.most_common())
     done = ", ".join(f"{name} {count:,}" for name, count in sorted(soak.done.items()))
     health = soak.health_seconds
