@@ -131,6 +131,8 @@ def build_airflow_env(
         ("scheduler", "trigger_timeout_check_interval"): "2",
         ("triggerer", "job_heartbeat_sec"): "2",
         ("workers", "execution_api_timeout"): "30",
+        # How late a supervisor may notice that its task's process has ended; 5 by default.
+        ("workers", "min_heartbeat_interval"): "2",
         ("dag_processor", "parsing_processes"): "1",
         ("dag_processor", "refresh_interval"): "5",
         ("dag_processor", "bundle_refresh_check_interval"): "1",

@@ -21,6 +21,7 @@ from datetime import UTC, datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from airflow.sdk.configuration import conf
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from .aws.punctual import Punctual, guard_from_json
@@ -37,8 +38,9 @@ Result = TypeVar("Result")
 #: Less than `[triggerer] on_kill_timeout`, so that a failure can still be said.
 ON_KILL_SECONDS = 25
 #: Airflow 3.3.2 takes a task for killed that resumes before its scheduler has heard that the process which
-#: deferred has ended: the new process goes by the same key. On a busy machine that takes a while.
-RESUME_AFTER_SECONDS = 3
+#: deferred has ended: the new process goes by the same key. Its supervisor may notice that end one heartbeat
+#: interval late, and the scheduler hears of it at its next turn.
+SCHEDULER_TURN_SECONDS = 2
 #: Threads for all blocking calls of all triggers of the process, the watchers' own aside.
 POOL_THREADS = 4
 #: A stop for the deadline that failed, botocore's retries and all, is tried again after so long.
@@ -53,6 +55,10 @@ def _pool() -> ThreadPoolExecutor:
 async def aside(call: Callable[..., Result], *arguments: Any) -> Result:
     """Make a blocking call without blocking the event loop, in the process's small thread pool."""
     return await asyncio.get_running_loop().run_in_executor(_pool(), call, *arguments)
+
+
+def _seconds_to_settle() -> float:
+    return conf.getfloat("workers", "min_heartbeat_interval", fallback=5.0) + SCHEDULER_TURN_SECONDS
 
 
 class TrainingJobTrigger(BaseTrigger):
@@ -118,7 +124,7 @@ class TrainingJobTrigger(BaseTrigger):
         if self.guard is not None:
             self._punctual = Punctual(await aside(guard_from_json, self.guard), lambda: watcher.clock)
         status: str | None = None
-        may_resume_at = asyncio.get_running_loop().time() + RESUME_AFTER_SECONDS
+        may_resume_at = asyncio.get_running_loop().time() + _seconds_to_settle()
         while status is None:
             follower = Follower(
                 watcher,
