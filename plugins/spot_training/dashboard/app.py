@@ -12,7 +12,7 @@ from airflow.api_fastapi.core_api.security import get_user
 from fastapi import APIRouter, Depends, FastAPI, HTTPException, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse
-from pydantic import BaseModel, BeforeValidator
+from pydantic import BaseModel, BeforeValidator, StringConstraints
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from spot_training.domain.records import TrainingRecord
@@ -75,7 +75,7 @@ def _none_if_empty(value: Any) -> Any:
     return None if value == "" else value
 
 
-Name = Annotated[str | None, BeforeValidator(_none_if_empty), Query(max_length=1000)]
+Name = Annotated[Annotated[str, StringConstraints(max_length=1000)] | None, BeforeValidator(_none_if_empty)]
 Day = Annotated[date | None, BeforeValidator(_none_if_empty)]
 Page = Annotated[int, Query(ge=1, le=4000, description=f"From 1, {PAGE_ROWS} trainings each.")]
 Id = Annotated[str, Query(max_length=250, min_length=1)]

@@ -69,8 +69,9 @@ def usd(value: float | None) -> str:
     """US dollars, with as many digits as matter."""
     if value is None:
         return NOTHING
-    sign, size = "−" if value < 0 else "", abs(value)
-    return f"{sign}${size:,.0f}" if size >= 1000 else f"{sign}${size:,.2f}"
+    size = abs(value)
+    digits = 0 if size >= 1000 else 2 if size >= 0.1 or not size else 4
+    return f"{'−' if value < 0 else ''}${size:,.{digits}f}"
 
 
 def percent(value: float | None) -> str:

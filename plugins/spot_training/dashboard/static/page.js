@@ -20,7 +20,10 @@ const CONFIG = {
 
 const read = (root) => JSON.parse(root.getElementById("facts").textContent);
 const round = (value) => Math.round(value * 100) / 100;
-const dollars = (value) => "$" + value.toLocaleString("en", { minimumFractionDigits: 2, maximumFractionDigits: 2 });
+const dollars = (value) => {
+  const digits = value && Math.abs(value) < 0.1 ? 4 : 2;
+  return "$" + value.toLocaleString("en", { minimumFractionDigits: digits, maximumFractionDigits: digits });
+};
 const hours = (value) => value.toLocaleString("en", { maximumFractionDigits: 2 }) + " h";
 
 function words(seconds) {
@@ -51,9 +54,9 @@ function savings({ periods, has_dollars: inDollars, step }) {
       { ...told, part: "billed", rank: 0, value: Math.min(billed, clean) },
       { ...told, part: "saved", rank: 1, value: Math.max(clean - billed, 0) },
       { ...told, part: "more than on-demand", rank: 1, value: Math.max(billed - clean, 0) },
-    ].map((row) => ({ ...row, label: `${step} from ${row.from}, ${row.part}: ${say(row.value)}` }));
+    ].filter((row) => row.value > 0).map((row) => ({ ...row, label: `${step} from ${row.from}, ${row.part}: ${say(row.value)}` }));
   });
-  const parts = PARTS.filter(({ name }) => values.some((row) => row.part === name && row.value > 0));
+  const parts = PARTS.filter(({ name }) => values.some((row) => row.part === name));
   const units = { day: "utcyearmonthdate", week: "utcyearweek", month: "utcyearmonth" };
   return {
     height: 220,
@@ -188,13 +191,14 @@ function cost(timeline) {
     { name: "on demand, the same time", value: inDollars ? point.on_demand_usd : point.on_demand_hours },
     { name: "billed", value: inDollars ? point.billed_usd : point.billed_hours },
   ].map((row) => ({ ...row, at: point.at, told: say(row.value), when: clock(point.at), label: `${row.name} at ${clock(point.at)}: ${say(row.value)}` })));
+  const most = Math.max(...values.map((row) => row.value));
   return {
     height: 130,
     data: { values },
     mark: { type: "line", strokeWidth: 2, point: { size: 12, opacity: 1 } },
     encoding: {
       x: { field: "at", ...timeAxis(span(timeline)) },
-      y: { field: "value", type: "quantitative", title: null, axis: { tickCount: 4, domain: false, ticks: false, minExtent: LEFT, maxExtent: LEFT, format: inDollars ? "$,.2f" : ",.2~f" } },
+      y: { field: "value", type: "quantitative", title: null, axis: { tickCount: 4, domain: false, ticks: false, minExtent: LEFT, maxExtent: LEFT, format: inDollars ? (most < 0.1 ? "$,.4f" : "$,.2f") : ",.2~f" } },
       color: { field: "name", scale: { domain: ["billed", "on demand, the same time"], range: ["var(--billed-bar)", "var(--on-demand)"] } },
       strokeDash: { field: "name", legend: null, scale: { domain: ["billed", "on demand, the same time"], range: [[1, 0], [5, 3]] } },
       description: { field: "label" },
