@@ -58,7 +58,7 @@ async def aside(call: Callable[..., Result], *arguments: Any) -> Result:
 
 
 def _seconds_to_settle() -> float:
-    return conf.getfloat("workers", "min_heartbeat_interval", fallback=5.0) + SCHEDULER_TURN_SECONDS
+    return float(conf.getfloat("workers", "min_heartbeat_interval", fallback=5.0)) + SCHEDULER_TURN_SECONDS
 
 
 class TrainingJobTrigger(BaseTrigger):
