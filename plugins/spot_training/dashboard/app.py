@@ -147,7 +147,8 @@ def create_app(source: Source | None = None) -> FastAPI:
 @asynccontextmanager
 async def _lifespan(_app: FastAPI) -> AsyncIterator[None]:
     """Make the charts' JavaScript while the server starts, not when the first person waits for it."""
-    threading.Thread(target=assets.read, args=(assets.CHARTS,), daemon=True).start()
+    if assets.CHARTS in assets.names():
+        threading.Thread(target=assets.read, args=(assets.CHARTS,), daemon=True).start()
     yield
 
 

@@ -11,7 +11,7 @@ import sys
 import threading
 from dataclasses import dataclass
 from functools import cache
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 STATIC = Path(__file__).parent / "static"
@@ -31,8 +31,9 @@ class Asset:
 
 
 def names() -> tuple[str, ...]:
-    """The files there are."""
-    return (CHARTS, *sorted(path.name for path in STATIC.iterdir() if path.suffix in _TYPES))
+    """The files there are; no charts where the package that carries them is missing."""
+    ours = sorted(path.name for path in STATIC.iterdir() if path.suffix in _TYPES)
+    return (*ours, CHARTS) if _charts_version() else tuple(ours)
 
 
 def url(name: str) -> str:
@@ -43,7 +44,7 @@ def url(name: str) -> str:
 @cache
 def digest(name: str) -> str:
     """What changes with a file's content: for the charts, the version of the package that carries them."""
-    content = version("vl-convert-python").encode() if name == CHARTS else (STATIC / name).read_bytes()
+    content = _charts_version().encode() if name == CHARTS else (STATIC / name).read_bytes()
     return hashlib.sha256(content).hexdigest()[:12]
 
 
@@ -53,6 +54,14 @@ def read(name: str) -> Asset:
         with _bundle_lock:
             return Asset(content=_bundle(), media_type=_TYPES[".js"])
     return Asset(content=(STATIC / name).read_bytes(), media_type=_TYPES[Path(name).suffix])
+
+
+@cache
+def _charts_version() -> str:
+    try:
+        return version("vl-convert-python")
+    except PackageNotFoundError:
+        return ""
 
 
 @cache
