@@ -57,7 +57,8 @@ async def aside(call: Callable[..., Result], *arguments: Any) -> Result:
     return await asyncio.get_running_loop().run_in_executor(_pool(), call, *arguments)
 
 
-def _seconds_to_settle() -> float:
+def seconds_to_settle() -> float:
+    """How long after its start a trigger may fire at the earliest."""
     return float(conf.getfloat("workers", "min_heartbeat_interval", fallback=5.0)) + SCHEDULER_TURN_SECONDS
 
 
@@ -124,7 +125,7 @@ class TrainingJobTrigger(BaseTrigger):
         if self.guard is not None:
             self._punctual = Punctual(await aside(guard_from_json, self.guard), lambda: watcher.clock)
         status: str | None = None
-        may_resume_at = asyncio.get_running_loop().time() + _seconds_to_settle()
+        may_resume_at = asyncio.get_running_loop().time() + seconds_to_settle()
         while status is None:
             follower = Follower(
                 watcher,

@@ -33,7 +33,7 @@ OLD_FIELDS = {
 def watcher(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> JobWatcher:
     watcher = JobWatcher(cloud.jobs, budget=CallBudget(10_000))
     monkeypatch.setattr(AwsAccess, "watcher", lambda _: watcher)
-    monkeypatch.setattr("spot_training.triggers.RESUME_AFTER_SECONDS", 0)
+    monkeypatch.setattr("spot_training.triggers.seconds_to_settle", lambda: 0)
     return watcher
 
 
