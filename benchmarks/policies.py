@@ -5,8 +5,8 @@
 DIR holds capacity traces as JSON, `{"metadata": {"gap_seconds": 300}, "data": [1, 0, ...]}`, in folders or
 not. Each is cut into evenly spread windows of 92.3 hours; in each, 48 hours of work are due after 52, 60, 70
 and 92 hours, with 0.02, 0.05, 0.1 and 0.2 hours of overhead on every launch. Nobody sees spot capacity while
-on-demand runs. The planner walks each series twice: with the prior that comes with it, and with one fitted on
-the other series alone. The exit status is 1 when a deadline was missed or a policy beat the optimum.
+on-demand runs. The planner walks each series with the prior that comes with it, with one fitted on the other
+series alone, and with one fitted on the other folders alone. The exit status is 1 when a deadline was missed or a policy beat the optimum.
 """
 
 from __future__ import annotations
@@ -112,17 +112,28 @@ def contestants(traces: list[Trace]) -> list[Contestant]:
         Contestant(label="rule", policy_for=lambda _: POLICIES["rule"]()),
         Contestant(label="planner, built-in prior", policy_for=lambda _: Planner()),
     ]
-    if len(traces) > 1:
-        fitted = {
-            trace.name: Planner(prior=fit_prior([other for other in traces if other is not trace]))
-            for trace in traces
-        }
-        rows.append(Contestant(label="planner, fitted on the other series", policy_for=fitted.__getitem__))
+    rows += [
+        Contestant(label=f"planner, fitted on the other {parts}", policy_for=planners.__getitem__)
+        for parts, planners in (
+            ("series", _fit_without(traces, lambda trace: trace.name)),
+            ("folders", _fit_without(traces, lambda trace: str(Path(trace.name).parent))),
+        )
+        if planners
+    ]
     rows += [
         Contestant(label=f"rule, {back}", policy_for=lambda _: POLICIES["rule"](), back_to_spot=back)
         for back in (STOP_FIRST, NEVER)
     ]
     return rows
+
+
+def _fit_without(traces: list[Trace], part_of: Callable[[Trace], str]) -> dict[str, Planner]:
+    """For each series a planner fitted on the other parts; nothing where there is one part only."""
+    others = {part: [t for t in traces if part_of(t) != part] for part in {part_of(t) for t in traces}}
+    if len(others) == 1:
+        return {}
+    planners = {part: Planner(prior=fit_prior(rest)) for part, rest in others.items()}
+    return {trace.name: planners[part_of(trace)] for trace in traces}
 
 
 def run_all(traces: list[Trace], count: int, pairs: list[Pair]) -> dict[str, Score]:
