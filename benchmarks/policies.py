@@ -6,7 +6,8 @@ DIR holds capacity traces as JSON, `{"metadata": {"gap_seconds": 300}, "data": [
 not. Each is cut into evenly spread windows of 92.3 hours; in each, 48 hours of work are due after 52, 60, 70
 and 92 hours, with 0.02, 0.05, 0.1 and 0.2 hours of overhead on every launch. Nobody sees spot capacity while
 on-demand runs. The planner walks each series with the prior that comes with it, with one fitted on the other
-series alone, and with one fitted on the other folders alone. The exit status is 1 when a deadline was missed or a policy beat the optimum.
+series alone, and with one fitted on the other folders alone. The exit status is 1 when a deadline was missed
+or a policy beat the optimum.
 """
 
 from __future__ import annotations
