@@ -33,7 +33,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,6 +44,7 @@ sys.path.insert(0, str(ROOT))
 
 from include.local_sagemaker.validation import instance_types  # noqa: E402
 from include.local_stack import LocalStack  # noqa: E402
+from include.local_stack.api import FINISHED_RUN  # noqa: E402
 from spot_training.aws.jobs import snapshot_of  # noqa: E402
 from spot_training.deadline_terms import RESUME_SECONDS  # noqa: E402
 from spot_training.domain.deadline import Deadline, Reserve, Runtime  # noqa: E402
@@ -73,8 +74,10 @@ CHECK_INTERVAL = 1
 TICK_SECONDS = 60.0
 #: Real seconds for Airflow to resume a task, beside what the operator keeps free by itself.
 ROOM_REAL_SECONDS = 30
-#: Tasks that start at once: more would only wait for the machine.
-STARTING_AT_ONCE = 6
+#: Tasks on workers at once: more would only wait for each other's CPU.
+PARALLELISM = 6
+#: Who is earlier is queued earlier: a task that resumes, before those that have not begun.
+FIRST_DATE = datetime(2026, 1, 1, tzinfo=UTC)
 TOLERANCE = 0.05
 
 
@@ -104,7 +107,8 @@ class Training:
 class Course:
     """How a training went, simulated or live. Seconds; `work` of `held` is training, the rest is around it.
 
-    `on_demand_at` counts from submission, as `finish` does. `cost_hours` are on-demand instance hours.
+    `ordered_at`, when on-demand was decided on, and `finish` count from submission. `cost_hours` are on-demand
+    instance hours.
     """
 
     launches: int
@@ -112,7 +116,7 @@ class Course:
     spot_held: float
     on_demand_work: float
     on_demand_held: float
-    on_demand_at: float | None
+    ordered_at: float | None
     finish: float
     cost_hours: float
 
@@ -234,16 +238,16 @@ def run_live(
         speed=speed,
         market=write_market(state / "market.yaml", trainings),
         dags_folder=ROOT / "benchmarks" / "dags",
+        parallelism=PARALLELISM,
     ) as stack:
         stack.boto3_client("s3").create_bucket(Bucket="deadlines")
         stack.api.wait_for_dag(DAG)
+        # Before anything runs: a call that writes, beside tasks, may hold up SQLite for all of its timeout.
+        for number, training in enumerate(trainings):
+            date = FIRST_DATE + timedelta(minutes=number)
+            stack.api.trigger(DAG, params_of(training, reserve), run_id=training.run_id, logical_date=date)
         stack.api.unpause(DAG)
         began = time.monotonic()
-        for training in trainings:
-            while len(in_states(stack, {None, "scheduled", "queued", "running"})) >= STARTING_AT_ONCE:
-                time.sleep(0.2)
-            stack.api.trigger(DAG, params_of(training, reserve), run_id=training.run_id)
-        tell(f"all are submitted after {time.monotonic() - began:.0f} s")
         wait_for_all(stack, len(trainings), began)
         return {training.run_id: what_happened(stack, training) for training in trainings}
 
@@ -260,20 +264,15 @@ def params_of(training: Training, reserve: Reserve) -> dict[str, Any]:
     }
 
 
-def in_states(stack: LocalStack, states: set[str | None]) -> list[dict[str, Any]]:
-    answer = stack.api.request("GET", f"dags/{DAG}/dagRuns/~/taskInstances", params={"limit": 100})
-    return [task for task in answer["task_instances"] if task["state"] in states]
-
-
 def wait_for_all(stack: LocalStack, count: int, began: float) -> None:
-    over, told_at = 0, began
+    told_at, over = began, 0
     while over < count:
-        over = len(in_states(stack, {"success", "failed", "upstream_failed"}))
-        if time.monotonic() - told_at >= 60:
+        time.sleep(1)
+        runs = stack.api.list_runs(DAG)
+        over = sum(run["state"] in FINISHED_RUN for run in runs)
+        if time.monotonic() - told_at >= 60 or over == count:
             told_at = time.monotonic()
             tell(f"{over} of {count} are over after {told_at - began:.0f} s")
-        time.sleep(1)
-    tell(f"all are over after {time.monotonic() - began:.0f} s")
 
 
 def what_happened(stack: LocalStack, training: Training) -> tuple[str, list[Attempt], dict[str, Any]]:
@@ -296,7 +295,7 @@ def live_course(attempts: Sequence[Attempt]) -> Course:
     assert submitted_at is not None  # noqa: S101 - the job was created, and completed
     assert ended_at is not None  # noqa: S101
     spot, on_demand = by_purchase(attempts)
-    began_at = on_demand[0].created_at if on_demand else None
+    ordered = order_of(attempts)
     return Course(
         launches=sum(
             visit.status is SecondaryStatus.DOWNLOADING
@@ -307,7 +306,7 @@ def live_course(attempts: Sequence[Attempt]) -> Course:
         spot_held=sum(attempt.training_seconds or 0 for attempt in spot),
         on_demand_work=sum(attempt.work_seconds or 0 for attempt in on_demand),
         on_demand_held=sum(attempt.training_seconds or 0 for attempt in on_demand),
-        on_demand_at=(began_at - submitted_at).total_seconds() if began_at else None,
+        ordered_at=(ordered - submitted_at).total_seconds() if ordered else None,
         finish=(ended_at - submitted_at).total_seconds(),
         cost_hours=sum(attempt.billable_seconds or 0 for attempt in attempts) / 3600,
     )
@@ -318,12 +317,21 @@ def by_purchase(attempts: Sequence[Attempt]) -> tuple[list[Attempt], list[Attemp
     return spot, [attempt for attempt in attempts if attempt.purchase is PurchaseOption.ON_DEMAND]
 
 
-def wake_up_of(attempts: Sequence[Attempt]) -> float | None:
-    """From the end of the spot job to the on-demand job, in AWS's seconds."""
+def order_of(attempts: Sequence[Attempt]) -> datetime | None:
+    """When the guard stopped the spot job for on-demand, or on-demand was created without one."""
     spot, on_demand = by_purchase(attempts)
-    if not spot or not on_demand or not spot[-1].ended_at or not on_demand[0].created_at:
+    if not on_demand:
         return None
-    return (on_demand[0].created_at - spot[-1].ended_at).total_seconds()
+    visits = spot[-1].transitions if spot else ()
+    stops = [visit.started_at for visit in visits if visit.status is SecondaryStatus.STOPPING]
+    return stops[0] if stops else on_demand[0].created_at
+
+
+def wake_up_of(attempts: Sequence[Attempt]) -> float | None:
+    """From that order to the on-demand job, in AWS's seconds: spot stops, Airflow resumes the task."""
+    ordered_at, (spot, on_demand) = order_of(attempts), by_purchase(attempts)
+    created_at = on_demand[0].created_at if spot and on_demand else None
+    return (created_at - ordered_at).total_seconds() if created_at and ordered_at else None
 
 
 # --- simulated -------------------------------------------------------------------------------------------
@@ -355,7 +363,7 @@ def simulated_course(walked: Walk, deadline: Deadline) -> Course:
         spot_held=walked.spot_seconds,
         on_demand_work=on_demand_work,
         on_demand_held=walked.on_demand_seconds,
-        on_demand_at=spot_and_waits if has_on_demand else None,
+        ordered_at=spot_and_waits if has_on_demand else None,
         finish=walked.finish_seconds,
         cost_hours=walked.cost_on_demand_hours,
     )
@@ -415,7 +423,7 @@ COLUMNS: dict[str, Callable[[Outcome], str]] = {
     **{reason: lambda one, reason=reason: f"{one.difference[reason]:+.3f}" for reason in REASONS},  # type: ignore[misc]
     "launches": pair(lambda course: course.launches, 0),
     "work on spot": pair(lambda course: in_hours(course.spot_work)),
-    "on demand after": pair(lambda course: in_hours(course.on_demand_at)),
+    "on demand after": pair(lambda course: in_hours(course.ordered_at)),
     "done after": pair(lambda course: in_hours(course.finish)),
     "wake-up": lambda one: "-" if one.wake_up_seconds is None else f"{one.wake_up_seconds / 60:.0f} min",
     "slack": lambda one: f"{one.slack_seconds / 3600:.2f}",
@@ -441,7 +449,7 @@ def policy_lines(outcomes: Sequence[Outcome]) -> list[str]:
         if not mine:
             continue
         simulated, live = costs(mine)
-        ends = [[one.simulated.on_demand_at, one.live.on_demand_at] for one in mine]
+        ends = [[one.simulated.ordered_at, one.live.ordered_at] for one in mine]
         fallbacks = ", ".join(str(sum(at is not None for at in side)) for side in zip(*ends, strict=True))
         figures = f"{simulated:.1f} | {live:.1f} | {live / simulated:.3f}"
         lines.append(f"| {policy} | {len(mine)} | {fallbacks} | {figures} |")
@@ -465,7 +473,7 @@ def sums(outcomes: Sequence[Outcome], speed: float) -> list[str]:
     ]
     if wake_ups:
         lines.append(
-            "- Wake-up (from the end of the spot job to the on-demand job), real seconds: "
+            "- Wake-up (from the order to stop spot to the on-demand job), real seconds: "
             f"median {statistics.median(wake_ups):.1f}, slowest {wake_ups[-1]:.1f}"
         )
     return lines
@@ -507,7 +515,7 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--traces", type=Path, required=True, help="folder of recorded traces, at any depth")
-    parser.add_argument("--trainings", type=int, default=50, help="(default: %(default)s)")
+    parser.add_argument("--trainings", type=int, default=50, help="up to 100 (default: %(default)s)")
     parser.add_argument("--speed", type=float, default=120, help="simulated seconds in a real one")
     parser.add_argument("--seed", type=int, default=1, help="the same seed, the same trainings")
     parser.add_argument("--state", type=Path, help="keep databases and logs in this folder")
