@@ -107,8 +107,8 @@ class Training:
 class Course:
     """How a training went, simulated or live. Seconds; `work` of `held` is training, the rest is around it.
 
-    `ordered_at`, when on-demand was decided on, and `finish` count from submission. `cost_hours` are on-demand
-    instance hours.
+    `ordered_at` (when on-demand was decided on) and `finish` count from submission; `cost_hours` are hours of
+    on-demand.
     """
 
     launches: int
