@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from include.local_stack import LocalStack
+from include.local_stack import LocalStack, best_database
 
 ROOT = Path(__file__).resolve().parents[2]
 #: Ten minutes a second: quick, and still slow enough for real scripts on two busy cores.
@@ -26,16 +26,14 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
     for folder in (ROOT / "dags", Path(__file__).parent / "dags"):
         for file in folder.glob("*.py"):
             (dags / file.name).write_text(_with_few_rounds(file))
-    with LocalStack(
-        ROOT,
-        state / "state",
-        speed=SPEED,
-        dags_folder=dags,
-        env={
-            "AIRFLOW_VAR_SPOT_TRAINING_CHECK_INTERVAL": "1",
-            "AIRFLOW_VAR_SPOT_REPORT_FOLDER": f"file://{state / 'reports'}",
-        },
-    ) as running:
+    settings = {
+        "AIRFLOW_VAR_SPOT_TRAINING_CHECK_INTERVAL": "1",
+        "AIRFLOW_VAR_SPOT_REPORT_FOLDER": f"file://{state / 'reports'}",
+    }
+    with (
+        best_database() as database,
+        LocalStack(ROOT, state / "state", speed=SPEED, dags_folder=dags, env=database | settings) as running,
+    ):
         yield running
 
 
