@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -22,13 +23,13 @@ from spot_training.dashboard.overview import (
 )
 from spot_training.dashboard.source import Source
 from spot_training.domain.records import TrainingRecord, totals_of
-from spot_training.ledger import Ledger
+from spot_training.ledger import Ledger, Selection
 
 from .hostile import NAMES, hostile_training
 from .trainings import BEGAN, MODELS, S, attempt, history, training, under_way
 
 NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
-DAGS = tuple(dag_id for dag_id, _, _ in MODELS.values())
+DAGS = Selection(dag_ids=tuple(dag_id for dag_id, _, _ in MODELS.values()))
 RECORDS = [*history(160, until=NOW, days=60), under_way(began_at=NOW - timedelta(days=200))]
 
 
@@ -40,9 +41,9 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Source:
     return Source(lambda: ledger)
 
 
-def _selected(filters: Filters, dags: tuple[str, ...] = DAGS) -> Iterator[TrainingRecord]:
+def _selected(filters: Filters) -> Iterator[TrainingRecord]:
     """What the filters mean, told without SQL."""
-    selection = filters.selection(dags, now=NOW)
+    selection = filters.selection(DAGS, now=NOW)
     for record in RECORDS:
         assert record.began_at is not None
         if (
@@ -100,17 +101,29 @@ def test_an_interruption_counts_in_the_hour_it_happened(source: Source) -> None:
 
 
 def test_a_user_sees_nothing_of_dags_they_may_not_read(source: Source) -> None:
-    mine = ("predict_churn",)
+    mine = Selection(dag_ids=("predict_churn",))
     with source.view() as reader:
         overview = overview_of(reader, Filters(window=Window.ALL).selection(mine, now=NOW))
         other = overview_of(reader, Filters(window=Window.ALL, dag_id="rank_search").selection(mine, now=NOW))
-        nothing = overview_of(reader, Filters(window=Window.ALL).selection((), now=NOW))
+        nothing = overview_of(reader, Filters(window=Window.ALL).selection(Selection(dag_ids=()), now=NOW))
         offered = choices(reader, mine)
     assert {row.dag_id for row in overview.trainings} == {"predict_churn"}
     assert other.totals.trainings == nothing.totals.trainings == 0
     assert not other.live
     assert offered.models == ("churn",)
     assert offered.teams == ("growth",)
+
+
+def test_trainings_of_another_airflow_with_the_same_ledger_are_not_shown(tmp_path: Path) -> None:
+    ledger = Ledger(fsspec.filesystem("file"), str(tmp_path))
+    for name in ("airflow", "another"):
+        ledger.write(training(installation=name))
+    mine = replace(DAGS, installations=("airflow",))
+    with Source(lambda: ledger).view() as reader:
+        overview = overview_of(reader, Filters(window=Window.ALL).selection(mine, now=NOW))
+        every = overview_of(reader, Filters(window=Window.ALL).selection(DAGS, now=NOW))
+    assert overview.totals.trainings == 1
+    assert every.totals.trainings == 2
 
 
 @pytest.mark.parametrize("order", Order)

@@ -21,7 +21,7 @@ from spot_training.dashboard.overview import (
 )
 from spot_training.dashboard.source import Source
 from spot_training.dashboard.timeline import timeline_of
-from spot_training.ledger import Ledger
+from spot_training.ledger import Ledger, Selection
 
 from .hostile import MARKUP, NAMES, hostile_training
 from .trainings import BEGAN, training
@@ -54,7 +54,7 @@ class _Reader(HTMLParser):
 def _overview_page(folder: Path, record: Any, filters: Filters) -> str:
     ledger = Ledger(fsspec.filesystem("file"), str(folder))
     ledger.write(record)
-    dags = (record.dag_id,)
+    dags = Selection(dag_ids=(record.dag_id,))
     with Source(lambda: ledger).view() as reader:
         overview = overview_of(reader, filters.selection(dags, now=NOW))
         offered = choices(reader, dags)

@@ -45,9 +45,7 @@ def attempt(
         "rung": number - 1,
         "job_name": f"model-0123456789ab-{number}",
         "purchase": PurchaseOption.SPOT,
-        "reason": "first of 3 rungs: spot, max wait 2 h"
-        if number == 1
-        else "max wait passed: next is on-demand",
+        "reason": FIRST if number == 1 else NEXT,
         "ending": ending,
         "created_at": begin,
         "started_at": next((v.ended_at for v in story if v.status is S.STARTING), None)

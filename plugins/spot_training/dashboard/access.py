@@ -12,16 +12,23 @@ from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessE
 from airflow.api_fastapi.core_api.security import get_user, requires_access_dag
 from fastapi import Depends
 
+from spot_training.ledger import Selection
+from spot_training.training_task import installation
+
 #: The person who asks, by Airflow's cookie or a bearer token; 401 without.
 User = Annotated[Any, Depends(get_user)]
 
 
-def readable_dags(user: User) -> tuple[str, ...]:
-    """The Dags whose trainings the user may see: those Airflow itself lets them read."""
-    return tuple(sorted(get_auth_manager().get_authorized_dag_ids(user=user, method="GET")))
+def readable_trainings(user: User) -> Selection:
+    """The trainings the user may see: of the Dags Airflow itself lets them read, and of this Airflow.
+
+    Several installations may share a ledger, and have Dags of the same name.
+    """
+    dag_ids = get_auth_manager().get_authorized_dag_ids(user=user, method="GET")
+    return Selection(dag_ids=tuple(sorted(dag_ids)), installations=(installation(),))
 
 
-ReadableDags = Annotated[tuple[str, ...], Depends(readable_dags)]
+Readable = Annotated[Selection, Depends(readable_trainings)]
 
 #: Lets a request through that may read the task instances of the Dag it names; 403 otherwise.
 MAY_READ_TASK = Depends(requires_access_dag("GET", DagAccessEntity.TASK_INSTANCE))

@@ -19,7 +19,7 @@ from spot_training.domain.records import TrainingRecord
 from spot_training.training_task import installation
 
 from . import assets
-from .access import MAY_READ_TASK, ReadableDags, login_url
+from .access import MAY_READ_TASK, Readable, login_url
 from .overview import (
     PAGE_ROWS,
     Choices,
@@ -154,12 +154,12 @@ async def _lifespan(_app: FastAPI) -> AsyncIterator[None]:
 
 @pages.get("/")
 def show_overview(
-    source: Trainings, filters: ChosenFilters, dags: ReadableDags, order: Order = Order.COST, page: Page = 1
+    source: Trainings, filters: ChosenFilters, readable: Readable, order: Order = Order.COST, page: Page = 1
 ) -> str:
     with source.view() as reader:
-        selection = filters.selection(dags, now=datetime.now(UTC))
+        selection = filters.selection(readable, now=datetime.now(UTC))
         overview = overview_of(reader, selection, order=order, page=page)
-        offered = choices(reader, dags)
+        offered = choices(reader, readable)
     return render(
         "overview.html.j2",
         overview=overview,
@@ -188,27 +188,27 @@ def show_training(
 
 
 @api.get("/overview", operation_id="get_overview")
-def get_overview(source: Trainings, filters: ChosenFilters, dags: ReadableDags) -> Overview:
+def get_overview(source: Trainings, filters: ChosenFilters, readable: Readable) -> Overview:
     """Totals, savings over time, waits and interruptions, and the trainings that cost most."""
     with source.view() as reader:
-        return overview_of(reader, filters.selection(dags, now=datetime.now(UTC)))
+        return overview_of(reader, filters.selection(readable, now=datetime.now(UTC)))
 
 
 @api.get("/trainings", operation_id="list_trainings")
 def list_trainings(
-    source: Trainings, filters: ChosenFilters, dags: ReadableDags, order: Order = Order.COST, page: Page = 1
+    source: Trainings, filters: ChosenFilters, readable: Readable, order: Order = Order.COST, page: Page = 1
 ) -> list[TrainingRow]:
     """Trainings, a page at a time."""
     with source.view() as reader:
-        selection = filters.selection(dags, now=datetime.now(UTC))
+        selection = filters.selection(readable, now=datetime.now(UTC))
         return list(trainings(reader, selection, order=order, page=page))
 
 
 @api.get("/choices", operation_id="get_choices")
-def get_choices(source: Trainings, dags: ReadableDags) -> Choices:
+def get_choices(source: Trainings, readable: Readable) -> Choices:
     """What the filters can be set to."""
     with source.view() as reader:
-        return choices(reader, dags)
+        return choices(reader, readable)
 
 
 @api.get(

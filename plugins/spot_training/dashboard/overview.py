@@ -11,10 +11,9 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from spot_training.domain.records import Totals  # noqa: TC001 - FastAPI reads the annotations
-from spot_training.ledger import Selection
 
 if TYPE_CHECKING:
-    from spot_training.ledger import LedgerReader
+    from spot_training.ledger import LedgerReader, Selection
 
 #: Rows of the table of trainings on one page.
 PAGE_ROWS = 25
@@ -67,14 +66,14 @@ class Filters:
     instance_type: str | None = None
     team: str | None = None
 
-    def selection(self, dag_ids: tuple[str, ...], *, now: datetime) -> Selection:
-        """The trainings of `dag_ids`, which the user may read, that match."""
-        if self.dag_id is not None:
-            dag_ids = tuple(set(dag_ids) & {self.dag_id})
-        return Selection(
+    def selection(self, readable: Selection, *, now: datetime) -> Selection:
+        """Those of the trainings the user may read that match."""
+        dag_ids = readable.dag_ids or ()
+        return replace(
+            readable,
             since=self._since(now),
             until=_end_of(self.until),
-            dag_ids=dag_ids,
+            dag_ids=dag_ids if self.dag_id is None else tuple({self.dag_id}.intersection(dag_ids)),
             models=_only(self.model),
             instance_types=_only(self.instance_type),
             teams=_only(self.team),
@@ -236,9 +235,9 @@ def live_trainings(reader: LedgerReader, selection: Selection) -> tuple[Training
     return trainings(reader, everywhen, order=Order.NEWEST, page=1, rows=MOST_LIVE)
 
 
-def choices(reader: LedgerReader, dag_ids: tuple[str, ...]) -> Choices:
+def choices(reader: LedgerReader, readable: Selection) -> Choices:
     """What there is to choose from, in order."""
-    where, parameters = Selection(dag_ids=dag_ids).where()
+    where, parameters = readable.where()
 
     def distinct(column: str) -> tuple[str, ...]:
         rows = reader.query(

@@ -56,6 +56,7 @@ class Selection:
     teams: tuple[str, ...] | None = None
     states: tuple[str, ...] | None = None
     keys: tuple[str, ...] | None = None
+    installations: tuple[str, ...] | None = None
 
     def where(self) -> tuple[str, list[Any]]:
         """As a condition on `trainings` and its parameters."""
@@ -73,6 +74,7 @@ class Selection:
             ("team", self.teams),
             ("state", self.states),
             ("key", self.keys),
+            ("installation", self.installations),
         ):
             if values is not None:
                 conditions.append(f"list_contains(?::VARCHAR[], {column})")
