@@ -145,7 +145,7 @@ class SpotTrainingSensor(BaseSensorOperator):
 
         _check_job_name(self.training_job_name)
         jobs = options.access.jobs()
-        watched = _Watched(jobs, self.training_job_name)
+        watched = WatchedJob(jobs, self.training_job_name)
         return TrainingTask(
             context=context,
             log=self.log,
@@ -179,7 +179,7 @@ def _proceed(training: TrainingTask) -> Step:
         raise
 
 
-class _Watched:
+class WatchedJob:
     """The job that was started elsewhere, and how it is carried on."""
 
     def __init__(self, jobs: TrainingJobs, name: str) -> None:
@@ -191,8 +191,12 @@ class _Watched:
         """Attempts like the job itself, on its own checkpoint prefix: it holds the work done so far."""
         from .aws.request import TrainingPlan
 
+        request = self._request()
         return TrainingPlan(
-            request=self._request(), identity=identity, name_prefix=self._name, checkpoint_uri=None
+            request=request,
+            identity=identity,
+            name_prefix=self._name,
+            checkpoint_uri=request.get("CheckpointConfig", {}).get("S3Uri"),
         )
 
     def policy(self, spec: object) -> Policy:
@@ -202,6 +206,7 @@ class _Watched:
         return policy_from(spec, defaults_of(self._request()))
 
     def _describe_as_request(self) -> dict[str, Any]:
+        from .aws.identity import is_our_tag
         from .aws.request import request_from_description
 
         description = self._jobs.describe(self._name)
@@ -210,4 +215,6 @@ class _Watched:
                 f"Training job {self._name} is not there any more, so it cannot be carried on. "
                 "Nothing was created."
             )
-        return request_from_description(description)
+        tags = self._jobs.tags(description["TrainingJobArn"])
+        own = [{"Key": key, "Value": value} for key, value in tags.items() if not is_our_tag(key)]
+        return request_from_description(description) | ({"Tags": own} if own else {})

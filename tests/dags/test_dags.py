@@ -59,6 +59,7 @@ def test_every_dag_loads(parsed: dict[str, Any]) -> None:
     assert parsed["errors"] == {}
     assert set(parsed["dags"]) == {
         "retrain_flight_delays",
+        "retrain_with_approval",
         "spot_savings_report",
         "sweep_orphaned_trainings",
     }

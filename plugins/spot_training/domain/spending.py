@@ -196,7 +196,7 @@ def budget_from(value: object, *, field: str = "budget") -> Budget | None:
     if is_left_out(value) or (isinstance(value, str) and value.strip().lower() == UNLIMITED):
         return None
     if not isinstance(value, Mapping):
-        return Budget(usd=_usd(value, field))
+        return Budget(usd=usd_from(value, field=field))
     options: dict[str, Any] = dict(value)
     usd, wins = options.pop("usd", None), options.pop("deadline_wins", False)
     if options:
@@ -204,10 +204,13 @@ def budget_from(value: object, *, field: str = "budget") -> Budget | None:
         raise InvalidInput(f"{field}.{key}", options[key], "a budget has usd and deadline_wins.")
     if is_left_out(usd):
         return None
-    return Budget(usd=_usd(usd, f"{field}.usd"), deadline_wins=as_bool(wins, field=f"{field}.deadline_wins"))
+    return Budget(
+        usd=usd_from(usd, field=f"{field}.usd"), deadline_wins=as_bool(wins, field=f"{field}.deadline_wins")
+    )
 
 
-def _usd(value: object, field: str) -> float:
+def usd_from(value: object, *, field: str) -> float:
+    """US dollars from a number or its text (`"$200"`). Raises `InvalidInput`."""
     match value:
         case bool():
             usd = math.nan
@@ -218,7 +221,7 @@ def _usd(value: object, field: str) -> float:
         case _:
             usd = math.nan
     if not 0 <= usd <= MOST_USD:
-        raise InvalidInput(field, value, f'give US dollars for a Dag and month, 0 or more, or "{UNLIMITED}".')
+        raise InvalidInput(field, value, "give US dollars, 0 or more.")
     return usd
 
 

@@ -1,0 +1,99 @@
+"""Going on demand above a limit is asked about in Airflow's UI, and the answer is what happens."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+
+from include.local_stack import LocalStack
+from spot_training.asking import BUY, WAIT
+
+from .conftest import set_capacity
+
+pytestmark = [pytest.mark.airflow, pytest.mark.timeout(300)]
+
+DAG, ASK, GO_ON = "approval", "on_demand.ask", "on_demand.go_on"
+#: What happens to each run, on an instance type of its own that has no spot capacity.
+TYPES = {
+    "bought": "ml.c5.large",
+    "waits": "ml.c5.xlarge",
+    "silent": "ml.c5.2xlarge",
+    "cheap": "ml.c5d.xlarge",
+}
+
+
+def _details(run_id: str) -> str:
+    return f"dags/{DAG}/dagRuns/{quote(run_id, safe='')}/taskInstances/{ASK}/-1/hitlDetails"
+
+
+@pytest.fixture(scope="module")
+def runs(stack: LocalStack) -> dict[str, str]:
+    """One run of each kind, all at the same time; those that are asked about have a question."""
+    stack.api.wait_for_dag(DAG)
+    stack.api.unpause(DAG)
+    started = {}
+    for kind, instance_type in TYPES.items():
+        set_capacity(stack, instance_type, available=False)
+        conf = {"instance_type": instance_type, "limit_usd": 1000 if kind == "cheap" else 0.01}
+        started[kind] = str(stack.api.trigger(DAG, conf)["dag_run_id"])
+    for kind, answer in (("bought", BUY), ("waits", WAIT), ("silent", None)):
+        stack.api.wait_for_task(DAG, started[kind], ASK, states={"awaiting_input", "success"})
+        if answer:
+            _answer(stack, started[kind], answer)
+        if answer != BUY:
+            set_capacity(stack, TYPES[kind], available=True)
+    return started
+
+
+def _answer(stack: LocalStack, run_id: str, answer: str) -> None:
+    stack.api.request("PATCH", _details(run_id), body={"chosen_options": [answer], "params_input": {}})
+
+
+def _outcome(stack: LocalStack, run_id: str) -> tuple[dict[str, str], list[tuple[str, str]]]:
+    assert stack.api.wait_for_run(DAG, run_id)["state"] == "success"
+    states = {str(t["task_id"]): str(t["state"]) for t in stack.api.task_instances(DAG, run_id)}
+    attempts: list[dict[str, Any]] = stack.api.xcom(DAG, run_id, GO_ON, "attempts")
+    return states, [(a["purchase"], a["ending"]) for a in attempts]
+
+
+def test_approved_it_goes_on_demand_from_the_same_checkpoints(
+    stack: LocalStack, runs: dict[str, str]
+) -> None:
+    states, attempts = _outcome(stack, runs["bought"])
+    assert states == {"train": "failed", "on_demand.price": "success", ASK: "success", GO_ON: "success"}
+    assert attempts == [("spot", "never got capacity"), ("on-demand", "completed")]
+    detail = stack.api.request("GET", _details(runs["bought"]))
+    assert detail["subject"] == "Buy on-demand for approval?"
+    assert "No spot capacity for ml.c5.large in 1 h; 1 attempt so far." in detail["body"]
+    assert "an hour, $" in detail["body"]
+    assert "Without asking it may cost $0.01" in detail["body"]
+    went_on = stack.api.xcom(DAG, runs["bought"], GO_ON)["Training"]
+    spot = stack.boto3_client("sagemaker").describe_training_job(
+        TrainingJobName=stack.api.xcom(DAG, runs["bought"], "train", "training_job_name")
+    )
+    assert went_on["CheckpointConfig"] == spot["CheckpointConfig"]
+    tags = stack.boto3_client("sagemaker").list_tags(ResourceArn=went_on["TrainingJobArn"])["Tags"]
+    assert {"Key": "team", "Value": "ads"} in tags
+
+
+def test_rejected_it_waits_for_spot(stack: LocalStack, runs: dict[str, str]) -> None:
+    _, attempts = _outcome(stack, runs["waits"])
+    assert {purchase for purchase, _ in attempts} == {"spot"}
+    assert attempts[-1] == ("spot", "completed")
+
+
+def test_without_an_answer_it_waits_for_spot(stack: LocalStack, runs: dict[str, str]) -> None:
+    _, attempts = _outcome(stack, runs["silent"])
+    assert {purchase for purchase, _ in attempts} == {"spot"}
+    answer = stack.api.request("GET", _details(runs["silent"]))
+    assert answer["chosen_options"] == [WAIT]
+    assert answer["responded_by_user"] is None
+
+
+def test_below_the_limit_nobody_is_asked(stack: LocalStack, runs: dict[str, str]) -> None:
+    states, attempts = _outcome(stack, runs["cheap"])
+    assert states[ASK] == "skipped"
+    assert attempts == [("spot", "never got capacity"), ("on-demand", "completed")]
+    assert "On-demand** would take about" in stack.api.task_log(DAG, runs["cheap"], "on_demand.price")
