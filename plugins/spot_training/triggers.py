@@ -14,6 +14,7 @@ What a trigger needs to know for that is one more argument with a default, in `_
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
@@ -31,12 +32,15 @@ from .hooks import AwsAccess
 from .ledger import note_live
 
 if TYPE_CHECKING:
+    from .aws.jobs import TrainingJobs
     from .domain.lifecycle import JobSnapshot, Transition
 
 Result = TypeVar("Result")
 
 #: Less than `[triggerer] on_kill_timeout`, so that a failure can still be said.
 ON_KILL_SECONDS = 25
+#: Within the two seconds at most for which the trigger's log stays open.
+LOUD_AFTER_SECONDS = 1
 #: Airflow 3.3.2 takes a task for killed that resumes before its scheduler has heard that the process which
 #: deferred has ended: the new process goes by the same key. Its supervisor may notice that end one heartbeat
 #: interval late, and the scheduler hears of it at its next turn.
@@ -96,6 +100,7 @@ class TrainingJobTrigger(BaseTrigger):
         self.shows_log = shows_log
         self.record_key = record_key
         self._punctual: Punctual | None = None
+        self._jobs: TrainingJobs | None = None
         self.access = AwsAccess(
             aws_conn_id=aws_conn_id,
             region_name=region_name,
@@ -208,17 +213,41 @@ class TrainingJobTrigger(BaseTrigger):
         if not self.stop_job_on_kill:
             self.log.info("Training job %s goes on (stop_job_on_kill=False).", name)
             return
-        jobs = await aside(self.access.jobs)
-        try:
-            # Airflow gives on_kill half a minute; the thread goes on trying after that.
-            stopped = await asyncio.wait_for(aside(jobs.stop, name), ON_KILL_SECONDS)
-        except Exception as error:
-            self.log.error(  # noqa: TRY400 - a sentence a person can act on
-                "Training job %s could NOT be stopped and is still billed: %r. Stop it by hand: %s",
-                name,
-                error,
-                jobs.stop_command(name),
-            )
-            raise
-        if stopped:
+        stopping = asyncio.ensure_future(aside(self._stop_job))
+        await self._wait_for_stop(stopping)
+        if not stopping.done():
+            return  # said already; the thread goes on asking
+        if error := stopping.exception():
+            self._tell_alive(error)
+        elif stopping.result():
             self.log.info("Stopped training job %s.", name)
+
+    async def _wait_for_stop(self, stopping: asyncio.Future[bool]) -> None:
+        """Wait, come what may, and say in time that the job is alive.
+
+        Airflow 3.3.2 cancels `on_kill` again at each turn of its loop, that is every second, and closes the
+        trigger's log at the second time. The call itself is in a thread, which nobody cancels.
+        """
+        loop = asyncio.get_running_loop()
+        loud_at, over_at = loop.time() + LOUD_AFTER_SECONDS, loop.time() + ON_KILL_SECONDS
+        is_told = False
+        while not stopping.done() and loop.time() < over_at:
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.wait({stopping}, timeout=(over_at if is_told else loud_at) - loop.time())
+            if not (stopping.done() or is_told) and loop.time() >= loud_at:
+                self._tell_alive("SageMaker has not confirmed it so far; it is asked again.")
+                is_told = True
+
+    def _stop_job(self) -> bool:
+        self._jobs = self.access.jobs()
+        return self._jobs.stop(self.training_job_name)
+
+    def _tell_alive(self, why: object) -> None:
+        name = self.training_job_name
+        plain = f"aws sagemaker stop-training-job --training-job-name {name}"
+        self.log.error(
+            "Training job %s could NOT be stopped and is still billed: %s Stop it by hand: %s",
+            name,
+            why,
+            self._jobs.stop_command(name) if self._jobs else plain,
+        )
