@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -17,6 +18,13 @@ DAY = 24 * 3600
 IMPATIENT = {"retries": {"mode": "standard", "total_max_attempts": 1}, "read_timeout": 2}
 #: Longer than the minute after which a poll that keeps failing is told. The campaign has two minutes.
 OUTAGE_SECONDS = 80
+
+
+@pytest.fixture(autouse=True)
+def _without_the_faults_of_others(lab: Lab) -> Iterator[None]:
+    lab.forgive()
+    yield
+    lab.forgive()
 
 
 def test_half_the_calls_throttled_and_the_rest_slow_or_lost(lab: Lab) -> None:
