@@ -140,6 +140,7 @@ def build(folder: Path, count: int) -> None:
             file.writelines(json.dumps(record.to_json()) + "\n" for record in make_records(seeds))
         connection = duckdb.connect(str(Path(scratch) / "scratch.duckdb"))
         connection.execute("SET TimeZone = 'UTC'")
+        connection.execute("SET enable_progress_bar = false")
         connection.execute(
             f"CREATE TABLE seeds AS SELECT * FROM read_json('{lines}', format = 'newline_delimited', "
             f"columns = {json_columns()})"

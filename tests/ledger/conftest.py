@@ -92,6 +92,12 @@ def make_record(**overrides: Any) -> TrainingRecord:
     return TrainingRecord(**{**defaults, **overrides})
 
 
+def patient_config(**overrides: Any) -> dict[str, Any]:
+    """A request whose job waits for capacity for as long as a test takes: the local cloud's clock is quick."""
+    stopping = {"MaxRuntimeInSeconds": 3600, "MaxWaitTimeInSeconds": 20 * 86400}
+    return _config(**{"StoppingCondition": stopping, **overrides})
+
+
 class Training:
     """A task that trains on the local cloud and keeps books; every step is a process of its own."""
 
@@ -107,12 +113,13 @@ class Training:
         price_of: PriceOf = lambda _region, _type: PRICE,
         open_ledger: Callable[[], Ledger] | None = None,
     ) -> None:
+        self.cloud = cloud
         self.jobs = cloud.jobs()
         self.ledger = ledger
         self.store = MemoryStore()
         self.policy = policy
         self.identity = RunIdentity(dag_id=dag_id, run_id=run_id, task_id="train")
-        self.config = config or _config()
+        self.config = config or patient_config()
         self.price_of = price_of
         self.open_ledger = open_ledger or (lambda: ledger)
         self.warned: list[str] = []
@@ -152,6 +159,15 @@ class Training:
             books.saw(step.job)
         else:
             books.end(driver.state, "completed")
+        return step
+
+    def begin(self, *, is_given_capacity: bool = True) -> Waiting:
+        """The first step, and the job is sure to be alive after it: capacity comes only then, if at all."""
+        self.cloud.set_capacity(available=False)
+        step = self.step()
+        assert isinstance(step, Waiting)
+        if is_given_capacity:
+            self.cloud.set_capacity(available=True)
         return step
 
     def wait(self, step: Waiting) -> JobSnapshot:

@@ -7,22 +7,20 @@ from typing import Any
 
 import pytest
 
-from spot_training.aws.driver import Waiting
 from spot_training.aws.state import MemoryStore
 from spot_training.domain.errors import OutOfRungs
 from spot_training.domain.lifecycle import Ending, SecondaryStatus
 from spot_training.domain.records import RecordState
 from spot_training.ledger import Ledger, bookkeeping
 from tests.aws.conftest import Cloud
-from tests.aws.test_driver import HOUR, _config
+from tests.aws.test_driver import HOUR
 
-from .conftest import PRICE, Training
+from .conftest import PRICE, Training, patient_config
 
 
 def test_a_training_is_on_record_from_its_first_submission_to_its_end(cloud: Cloud, ledger: Ledger) -> None:
-    training = Training(cloud, ledger, config=_config(Tags=[{"Key": "Team", "Value": "ads"}]))
-    step = training.step()
-    assert isinstance(step, Waiting)
+    training = Training(cloud, ledger, config=patient_config(Tags=[{"Key": "Team", "Value": "ads"}]))
+    step = training.begin()
     running = training.record()
     assert running is not None
     assert running.state is RecordState.RUNNING
@@ -70,8 +68,7 @@ def test_what_is_noted_of_the_job_under_way_is_shown_until_it_is_recorded(
     cloud: Cloud, ledger: Ledger
 ) -> None:
     training = Training(cloud, ledger)
-    step = training.step()
-    assert isinstance(step, Waiting)
+    step = training.begin()
     _, books = training.process()
     last = training.wait(step)
     ledger.note(books.key, last)
@@ -174,8 +171,7 @@ def test_a_price_that_cannot_be_had_leaves_the_dollars_unknown(cloud: Cloud, led
 
 def test_a_watched_job_is_on_record_once_it_is_seen(cloud: Cloud, ledger: Ledger) -> None:
     starter = Training(cloud, ledger)
-    step = starter.step()
-    assert isinstance(step, Waiting)
+    step = starter.begin()
     watcher = Training(cloud, ledger, run_id="watching", policy="spot_only")
     watcher.adopt = step.job.name
     watcher.finish()

@@ -35,11 +35,11 @@ def _settle(
     return Settling(**{**arguments, **overrides}).settle()
 
 
-def _begin(cloud: Cloud, ledger: Ledger, **overrides: Any) -> tuple[Training, Waiting]:
+def _begin(
+    cloud: Cloud, ledger: Ledger, *, is_given_capacity: bool = True, **overrides: Any
+) -> tuple[Training, Waiting]:
     training = Training(cloud, ledger, **overrides)
-    step = training.step()
-    assert isinstance(step, Waiting)
-    return training, step
+    return training, training.begin(is_given_capacity=is_given_capacity)
 
 
 @pytest.mark.parametrize("task_state", ["failed", "success", "skipped", NO_SUCH_TASK])
@@ -72,8 +72,7 @@ def test_a_task_that_will_run_again_keeps_its_own_books(
 
 
 def test_a_job_the_sweeper_stops_is_settled_once_it_has_ended(cloud: Cloud, ledger: Ledger) -> None:
-    cloud.set_capacity(available=False)
-    training, step = _begin(cloud, ledger)
+    training, step = _begin(cloud, ledger, is_given_capacity=False)
     assert _settle(cloud, ledger) == [], "it is alive"
     sweep(
         cloud.jobs(),
@@ -142,10 +141,14 @@ def test_trainings_whose_ledger_could_not_be_written_are_found_by_their_tags(
 
 def test_an_attempt_that_is_missing_on_a_record_is_put_there(cloud: Cloud, ledger: Ledger) -> None:
     cloud.set_capacity(available=False)
+    opened: list[Ledger] = []
+
+    def writable_once() -> Ledger:
+        opened.append(ledger)
+        return ledger if len(opened) == 1 else _unwritable()
+
     policy = {"name": "widen", "spot_attempts": 1, "first_wait": HOUR}
-    training, step = _begin(cloud, ledger, policy=policy)
-    training.wait(step)
-    training.open_ledger = _unwritable
+    training = Training(cloud, ledger, policy=policy, open_ledger=writable_once)
     training.finish()
     _settle(cloud, ledger, "success")
     record = training.record()

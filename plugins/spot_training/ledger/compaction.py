@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .manifest import MANIFESTS, MONTHS, Manifest, MergedFile
-from .schema import COLUMNS, json_columns, sql_text
+from .schema import COLUMNS, connect, json_columns, sql_text
 from .store import FRESH, NOTES, FreshName
 
 if TYPE_CHECKING:
@@ -114,13 +114,10 @@ class _Batch:
     """
 
     def __init__(self, ledger: Ledger, manifest: Manifest, scratch: Path) -> None:
-        import duckdb
-
         self._ledger = ledger
         self._manifest = manifest
         self._scratch = scratch
-        self._connection: Any = duckdb.connect(":memory:")
-        self._connection.execute("SET TimeZone = 'UTC'")
+        self._connection = connect()
         self._local = {file.path: ledger.local_copy(file.path) for file in manifest.files}
 
     def close(self) -> None:

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 from spot_training.domain.records import CurrentJob, Totals, TrainingRecord
 
 from .manifest import Manifest
-from .schema import ATTEMPT, COLUMNS, json_columns, sql_text
+from .schema import ATTEMPT, COLUMNS, connect, json_columns, sql_text
 from .store import FRESH, NOTES, FreshName
 
 if TYPE_CHECKING:
@@ -95,10 +95,7 @@ class LedgerReader:
     @classmethod
     def load(cls, ledger: Ledger) -> LedgerReader:
         """Read the ledger as it is now."""
-        import duckdb
-
-        connection = duckdb.connect(":memory:")
-        connection.execute("SET TimeZone = 'UTC'")
+        connection = connect()
         _load_fresh(connection, _read_fresh(ledger))
         manifest = Manifest.newest(ledger)
         _unite(connection, [ledger.local_copy(path) for path in manifest.paths])

@@ -5,6 +5,8 @@ The order is the order of the columns in the Parquet files. `docs/ledger.md` exp
 
 from __future__ import annotations
 
+from typing import Any
+
 _TRANSITION = "status VARCHAR, started_at TIMESTAMPTZ, ended_at TIMESTAMPTZ"
 
 ATTEMPT: dict[str, str] = {
@@ -114,3 +116,14 @@ def json_columns() -> str:
 def sql_text(text: str) -> str:
     """Text as an SQL literal."""
     return "'" + text.replace("'", "''") + "'"
+
+
+def connect() -> Any:
+    """A DuckDB of this process's memory, in UTC: quiet, and without fetching extensions."""
+    import duckdb
+
+    quiet = {"autoinstall_known_extensions": "false", "autoload_known_extensions": "false"}
+    connection = duckdb.connect(":memory:", config=quiet)
+    connection.execute("SET TimeZone = 'UTC'")
+    connection.execute("SET enable_progress_bar = false")
+    return connection
