@@ -122,7 +122,7 @@ def connect() -> Any:
     """A DuckDB of this process's memory, in UTC: quiet, and without fetching extensions."""
     import duckdb
 
-    quiet = {"autoinstall_known_extensions": "false", "autoload_known_extensions": "false"}
+    quiet: Any = {"autoinstall_known_extensions": False, "autoload_known_extensions": False}
     connection = duckdb.connect(":memory:", config=quiet)
     connection.execute("SET TimeZone = 'UTC'")
     connection.execute("SET enable_progress_bar = false")
