@@ -15,9 +15,10 @@ if TYPE_CHECKING:
     from .aws.prices import PriceList
     from .aws.watcher import JobWatcher
 
-#: botocore's own retries (with jitter), more patient than its three: a throttled poll is no failure.
+#: botocore's own retries (with jitter), more patient than its three: twenty attempts last through about two
+#: minutes of internal failures, whose backoff begins at 50 ms, and longer through throttling.
 DEFAULT_BOTOCORE_CONFIG: dict[str, Any] = {
-    "retries": {"mode": "standard", "total_max_attempts": 10},
+    "retries": {"mode": "standard", "total_max_attempts": 20},
     "connect_timeout": 10,
     "read_timeout": 60,
     "user_agent_extra": "spot-training",

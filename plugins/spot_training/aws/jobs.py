@@ -137,8 +137,15 @@ class TrainingJobs:
 
     def now(self) -> datetime:
         """AWS's time. Asks for something cheap where nothing was asked yet."""
-        if not self.clock.is_set:
-            self._client.list_training_jobs(MaxResults=1)
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        try:
+            if not self.clock.is_set:
+                self._client.list_training_jobs(MaxResults=1)
+        except ClientError as error:
+            raise self._translated(error, "ListTrainingJobs") from error
+        except BotoCoreError as error:
+            raise _unreachable(error, "ListTrainingJobs") from error
         return self.clock.now()
 
     def listen(self, attach: Callable[[BaseClient], None]) -> None:

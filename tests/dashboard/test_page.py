@@ -1,0 +1,384 @@
+"""The page in a real browser, in a real Airflow below a base path, with real trainings on the local cloud."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+
+from spot_training.dashboard import assets
+
+from .conftest import ROOT, Site, Visitor
+from .hostile import MARKUP
+from .trainings import BEGAN
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Frame, Locator, Page
+
+pytestmark = [pytest.mark.airflow, pytest.mark.timeout(600)]
+
+#: Set it to have the pictures in the docs taken anew.
+TAKES_PICTURES = os.environ.get("SPOT_SCREENSHOTS") == "1"
+PICTURES = ROOT / "docs" / "images"
+PAST_RUN = "manual__2026-03-02T09:00:00+00:00"
+
+
+def _wait_until_drawn(page: Page | Frame) -> None:
+    page.locator("html[data-drawn]").wait_for(state="attached")
+
+
+def _frame(page: Page, title: str = "Spot training") -> Frame:
+    """What Airflow frames."""
+    page.frame_locator(f"iframe[title='{title}']").locator("main").wait_for()
+    return next(frame for frame in page.frames if frame.parent_frame)
+
+
+def _forgive(visitor: Visitor, status: int) -> None:
+    """A refusal that was asked for: the browser itself tells of it."""
+    visitor.troubles[:] = [trouble for trouble in visitor.troubles if f"status of {status}" not in trouble]
+
+
+def _take_picture(page: Page, name: str) -> None:
+    if TAKES_PICTURES:
+        PICTURES.mkdir(exist_ok=True)
+        page.screenshot(path=PICTURES / f"{name}.png")
+
+
+def _table(page: Page | Frame, caption: str) -> Locator:
+    return page.get_by_role("table", name=caption, exact=True)
+
+
+# Who may see it -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "",
+        "training?dag_id=predict_churn&run_id=x&task_id=train",
+        "api/overview",
+        "api/trainings",
+        "api/choices",
+        "api/training?dag_id=predict_churn&run_id=x&task_id=train",
+        "api/openapi.json",
+        "icon.svg",
+        assets.url("page.js"),
+        "openapi.json",
+        "docs",
+        "redoc",
+    ],
+)
+def test_nothing_is_served_without_airflows_login(site: Site, path: str) -> None:
+    answer = httpx.get(site.page + path)
+    # FastAPI's own addresses are not there at all.
+    assert answer.status_code in ({404} if path in {"openapi.json", "docs", "redoc"} else {401})
+    assert "html" not in answer.text or "Log in to Airflow" in answer.text
+    forged = httpx.get(site.page + path, headers={"Authorization": "Bearer eyJhbGciOiJub25lIn0.e30."})
+    assert forged.status_code in {401, 403, 404}
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE"])
+@pytest.mark.parametrize("path", ["", "training", "api/overview", "api/training", "icon.svg"])
+def test_there_is_nothing_to_change(site: Site, method: str, path: str) -> None:
+    headers = {"Authorization": f"Bearer {site.token('admin')}"}
+    assert httpx.request(method, site.page + path, headers=headers).status_code == 405
+
+
+def test_every_answer_forbids_what_the_page_does_not_need(site: Site) -> None:
+    headers = {"Authorization": f"Bearer {site.token('admin')}"}
+    for path, status in (("", 200), ("api/choices", 200), ("api/training", 422), ("nothing", 404)):
+        answer = httpx.get(site.page + path, headers=headers)
+        assert answer.status_code == status
+        policy = answer.headers["Content-Security-Policy"]
+        assert policy.startswith("default-src 'none'; script-src 'self'; style-src 'self'")
+        assert "unsafe" not in policy
+        assert answer.headers["X-Content-Type-Options"] == "nosniff"
+        assert "no-store" in answer.headers["Cache-Control"]
+    assert "page.css" in httpx.get(site.page, headers=headers).text
+    for name in assets.names():
+        file = httpx.get(site.page + assets.url(name), headers=headers)
+        assert file.status_code == 200
+        assert "immutable" in file.headers["Cache-Control"]
+
+
+def test_a_user_sees_only_the_dags_airflow_lets_them_read(site: Site, visit: Any) -> None:
+    visitor = visit("guest")
+    guest = visitor.page
+    guest.goto(f"{site.page}?window=all")
+    dags = "select[name=dag_id]"
+    assert guest.locator(f"{dags} option").all_inner_texts() == ["All Dags", "predict_churn"]
+    assert "ranking" not in guest.locator("main").inner_text()
+    assert "forecasting" not in guest.locator("body").inner_html()
+    admin = visit("admin").page
+    admin.goto(f"{site.page}?window=all")
+    assert "rank_search" in admin.locator(f"{dags} option").all_inner_texts()
+
+    headers = {"Authorization": f"Bearer {site.token('guest')}"}
+    mine = httpx.get(f"{site.page}api/overview?window=all", headers=headers).json()
+    asked = httpx.get(f"{site.page}api/overview?window=all&dag_id=rank_search", headers=headers).json()
+    everything = httpx.get(
+        f"{site.page}api/overview?window=all", headers={"Authorization": f"Bearer {site.token('admin')}"}
+    ).json()
+    assert 0 < mine["totals"]["trainings"] < everything["totals"]["trainings"]
+    assert asked["totals"]["trainings"] == 0
+    theirs = {"dag_id": "retrain_flight_delays", "run_id": PAST_RUN, "task_id": "train.train"}
+    missing = theirs | {"run_id": "there is none"}
+    for task in (theirs, missing):
+        answer = httpx.get(f"{site.page}api/training", params=task, headers=headers)
+        assert answer.status_code == 403
+    guest.goto(site.training(PAST_RUN, "retrain_flight_delays", "train.train"))
+    assert guest.get_by_role("heading").inner_text() == "This page cannot be shown"
+    _forgive(visitor, 403)
+
+
+def test_who_is_not_logged_in_is_shown_the_way(site: Site, visit: Any) -> None:
+    visitor = visit(None)
+    visitor.page.goto(site.page)
+    visitor.page.get_by_role("link", name="Log in to Airflow").click()
+    visitor.page.get_by_label("Username").fill("admin")
+    visitor.page.get_by_label("Password").fill(site.passwords["admin"])
+    visitor.page.get_by_role("button", name="Sign in").click()
+    visitor.page.get_by_role("heading", name="Spot training", exact=True).wait_for()
+    assert visitor.page.url == site.page
+    _forgive(visitor, 401)
+
+
+# The page --------------------------------------------------------------------------------------------
+
+
+def test_the_navigation_leads_to_the_page(site: Site, visit: Any) -> None:
+    page = visit().page
+    page.goto(f"{site.url}/")
+    page.get_by_role("link", name="Spot training").click()
+    frame = _frame(page)
+    assert re.search(r"Spot (saved|cost)", frame.locator(".headline").inner_text())
+    assert page.url.startswith(f"{site.url}/plugin/spot-training")
+    _wait_until_drawn(frame)
+    _take_picture(page, "page-light")
+    frame.get_by_label("Began").select_option("all")
+    frame.get_by_role("button", name="Apply").click()
+    page.wait_for_url(re.compile("window=all"))
+    # Airflow keeps the frame's own address in its own, so that it can be handed on.
+    page.reload()
+    assert _frame(page).get_by_label("Began").input_value() == "all"
+
+
+def test_filters_choose_what_is_summed(site: Site, visit: Any) -> None:
+    visitor = visit()
+    page = visitor.page
+    page.goto(f"{site.page}?window=all")
+    everything = page.locator(".statement").inner_text()
+    page.get_by_label("Model").select_option("ranking")
+    page.get_by_role("button", name="Apply").press("Enter")
+    page.wait_for_url(re.compile("model=ranking"))
+    assert page.locator(".statement").inner_text() != everything
+    rows = _table(page, "Trainings: most expensive").locator("tbody tr")
+    assert {text.splitlines()[0] for text in rows.all_inner_texts()} == {"ranking"}
+    for order in ("Saved least", "Waited longest", "Interrupted most", "Newest"):
+        page.get_by_role("link", name=order).click()
+        _table(page, f"Trainings: {order.lower()}").wait_for()
+        assert page.get_by_label("Model").input_value() == "ranking"
+    page.get_by_role("link", name="Next").click()
+    page.get_by_text("Page 2 of").wait_for()
+    page.get_by_label("From", exact=True).fill("2020-01-01")
+    page.get_by_label("To", exact=True).fill("2020-02-01")
+    page.get_by_role("button", name="Apply").click()
+    page.get_by_role("heading", name="No trainings here").wait_for()
+    page.get_by_role("link", name="Reset").click()
+    page.wait_for_url(site.page)
+    page.goto(f"{site.page}?window=never")
+    assert "window" in page.locator("main").inner_text()
+    _forgive(visitor, 422)
+
+
+def test_what_the_charts_show_is_in_tables_too(site: Site, visit: Any) -> None:
+    page = visit().page
+    page.goto(f"{site.page}?window=90d")
+    _wait_until_drawn(page)
+    page.get_by_text("Show the figures", exact=True).press("Enter")
+    periods = _table(page, "Savings over time").locator("tbody tr")
+    bars = page.locator("#savings-chart .mark-rect path")
+    told = {label.split(",")[0] for label in bars.evaluate_all("all => all.map(one => one.ariaLabel)")}
+    assert told == {f"week from {row.split()[0]}" for row in periods.all_inner_texts()}
+    page.get_by_text("Show the figures by hour").click()
+    hours = _table(page, "Waits and interruptions by instance type and hour of the day").locator("tbody tr")
+    assert hours.count() >= page.locator("#waits-chart .mark-rect path").count() > 40
+    page.locator("#savings-chart .mark-rect path").first.hover()
+    tooltip = page.locator("#vg-tooltip-element.visible")
+    tooltip.wait_for()
+    assert "on demand" in tooltip.inner_text()
+
+
+def test_the_page_is_whole_without_a_script(site: Site, visit: Any) -> None:
+    page = visit(java_script_enabled=False).page
+    page.goto(f"{site.page}?window=90d")
+    assert re.search(r"Spot (saved|cost)", page.locator(".headline").inner_text())
+    page.get_by_label("Model").select_option("demand")
+    page.get_by_role("button", name="Apply").click()
+    rows = _table(page, "Trainings: most expensive").locator("tbody tr")
+    assert {text.splitlines()[0] for text in rows.all_inner_texts()} == {"demand"}
+
+
+def test_a_name_full_of_markup_is_text(site: Site, visit: Any) -> None:
+    page = visit().page
+    page.goto(f"{site.page}?window=all&model={MARKUP}")
+    _wait_until_drawn(page)
+    assert page.get_by_role("link", name=MARKUP).count() == 1
+    page.locator("#waits-chart .mark-rect path").first.hover()
+    page.locator("#vg-tooltip-element.visible", has_text="<script>").wait_for()
+    page.get_by_role("link", name=MARKUP).click()
+    _wait_until_drawn(page)
+    assert MARKUP in page.get_by_role("heading", level=1).inner_text()
+    page.locator("#timeline-chart .mark-symbol path").last.hover()
+    page.locator("#vg-tooltip-element.visible", has_text="<script>").wait_for()
+    assert page.locator("img, main script, [onerror]").count() == 0
+    assert page.title().startswith(MARKUP)
+
+
+# One training ----------------------------------------------------------------------------------------
+
+
+def test_a_past_training_is_told_by_bars_marks_lines_and_tables(site: Site, visit: Any) -> None:
+    page = visit().page
+    page.goto(site.training(PAST_RUN, "retrain_flight_delays", "train.train"))
+    _wait_until_drawn(page)
+    chart = page.locator("#timeline-chart")
+    labels = chart.locator("[aria-label]").evaluate_all("all => all.map(one => one.ariaLabel)")
+    assert "Attempt 1, interrupted: 2 min" in labels
+    assert "Attempt 2, training: 32 min" in labels
+    assert "Decision to start attempt 2: max wait of 2 h passed: next is on-demand" in labels
+    assert any(label.startswith(f"deadline: {BEGAN:%Y-%m-%d} 12:00:00") for label in labels)
+    assert any(label.startswith("latest on-demand start: ") for label in labels)
+    assert "$0.20 billed; the same instance time on demand: $0.34" in page.locator("main").inner_text()
+    assert _table(page, "Attempts").locator("tbody tr").count() == 2
+    page.get_by_text("Show the phases").press("Enter")
+    assert _table(page, "Phases of the attempts").locator("tbody tr").count() == 10
+
+
+def test_a_training_is_followed_while_it_runs(site: Site, visit: Any) -> None:
+    site.set_capacity("ml.m5.xlarge", available=False)
+    run_id = site.start("predict_churn", seconds=1200)
+    site.stack.api.wait_for_task("predict_churn", run_id, "train", {"deferred"})
+    page = visit().page
+    page.goto(site.task_instance(run_id))
+    page.get_by_role("link", name="Spot training").last.click()
+    frame = _frame(page)
+    headline = frame.locator(".headline")
+    frame.get_by_text("Attempt 1 (spot ml.m5.xlarge) is waiting.").wait_for()
+    assert frame.locator(".state").inner_text() == "running"
+    frame.get_by_text("Show the phases").click()
+    site.set_capacity("ml.m5.xlarge", available=True)
+    frame.get_by_text("Attempt 1 (spot ml.m5.xlarge) is training.").wait_for()
+    assert frame.locator("#timeline-chart [aria-label^='Attempt 1, training']").count() == 1
+    assert "At most" in frame.locator("[data-live=costs]").inner_text()
+    site.set_capacity("ml.m5.xlarge", available=False)
+    frame.locator("#timeline-chart [aria-label^='Attempt 1, interrupted']").wait_for(state="attached")
+    site.set_capacity("ml.m5.xlarge", available=True)
+    frame.get_by_text("Attempt 1 (spot ml.m5.xlarge) is training.").wait_for()
+    frame.get_by_role("heading", level=1).scroll_into_view_if_needed()
+    _take_picture(page, "timeline-live")
+    # AWS is not asked by the page: what it shows came from the triggerer.
+    frame.locator(".headline", has_text="Training completed: 1 attempt").wait_for(timeout=60_000)
+    assert frame.locator(".state").inner_text() == "completed"
+    assert frame.locator("details").get_attribute("open") is not None, "what a person opened stays open"
+    assert "saved 70 %" in headline.inner_text()
+    links = site.stack.api.request("GET", f"dags/predict_churn/dagRuns/{run_id}/taskInstances/train/links")[
+        "extra_links"
+    ]
+    assert set(links) == {"Training timeline", "SageMaker training job", "CloudWatch log"}
+    page.goto(links["Training timeline"])
+    _frame(page).locator(".headline", has_text="Training completed: 1 attempt").wait_for()
+    job = httpx.get(links["SageMaker training job"].partition("#")[0])
+    assert links["SageMaker training job"].partition("#job-")[2] in job.text
+
+
+def test_a_task_that_trains_nothing_says_so(site: Site, visit: Any) -> None:
+    page = visit().page
+    page.goto(site.training("no such run", "predict_churn", "another_task"))
+    page.get_by_role("heading", name="No training of this task is on record").wait_for()
+
+
+# For everybody ---------------------------------------------------------------------------------------
+
+
+def test_the_page_follows_the_theme_chosen_in_airflow(site: Site, visit: Any) -> None:
+    page = visit(theme="dark").page
+    page.goto(f"{site.url}/plugin/spot-training")
+    frame = _frame(page)
+    background = "getComputedStyle(document.body).backgroundColor"
+    dark = frame.evaluate(background)
+    theirs = page.evaluate(
+        "getComputedStyle(document.documentElement).getPropertyValue('--chakra-colors-bg')"
+    )
+    assert frame.evaluate("document.documentElement.dataset.theme") == "dark"
+    assert frame.evaluate("document.documentElement.style.getPropertyValue('--bg')") == theirs
+    _wait_until_drawn(frame)
+    _take_picture(page, "page-dark")
+    # What Airflow does when a person chooses another theme.
+    page.evaluate("localStorage.theme = 'light'; document.documentElement.className = 'light'")
+    frame.locator("html[data-theme=light]").wait_for(state="attached")
+    assert frame.evaluate(background) != dark
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_without_a_choice_in_airflow_the_system_decides(site: Site, visit: Any, scheme: str) -> None:
+    page = visit(theme="system", color_scheme=scheme).page
+    page.goto(site.page)
+    assert page.evaluate("document.documentElement.dataset.theme") == scheme
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_axe_finds_nothing_serious(site: Site, visit: Any, theme: str) -> None:
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+    page = visit(theme=theme).page
+    for address in (
+        f"{site.page}?window=all",
+        f"{site.page}?dag_id=nobody",
+        site.training(PAST_RUN, "retrain_flight_delays", "train.train"),
+        site.training("no such run"),
+    ):
+        page.goto(address)
+        _wait_until_drawn(page)
+        for summary in page.locator("summary").all():
+            summary.click()
+        found = axe.run(page).response["violations"]
+        told = [(one["id"], [node["html"][:200] for node in one["nodes"][:3]]) for one in found]
+        assert [one["id"] for one in found if one["impact"] in {"serious", "critical"}] == [], told
+
+
+def test_the_keyboard_is_enough(site: Site, visit: Any) -> None:
+    page = visit().page
+    page.goto(f"{site.page}?window=all")
+    _wait_until_drawn(page)
+    reached = []
+    for _ in range(60):
+        page.keyboard.press("Tab")
+        reached.append(
+            page.evaluate("document.activeElement.tagName + ':' + document.activeElement.innerText.trim()")
+        )
+    for wanted in ("BUTTON:Apply", "A:Reset", "SUMMARY:Show the figures", "A:Most expensive"):
+        assert wanted in reached
+    assert any(one.startswith("A:ranking") for one in reached)
+
+
+def test_a_narrow_screen_shows_it_all(site: Site, visit: Any) -> None:
+    page = visit(viewport={"width": 360, "height": 700}).page
+    for address in (
+        f"{site.page}?window=all",
+        site.training(PAST_RUN, "retrain_flight_delays", "train.train"),
+    ):
+        page.goto(address)
+        _wait_until_drawn(page)
+        assert page.evaluate("document.documentElement.scrollWidth") <= 360
+
+
+def test_the_pictures_in_the_docs_are_there() -> None:
+    text = (ROOT / "docs" / "page.md").read_text()
+    pictures = re.findall(r"\]\((images/[^)]+)\)", text)
+    assert pictures
+    for picture in pictures:
+        assert (ROOT / "docs" / Path(picture)).stat().st_size < 200_000
