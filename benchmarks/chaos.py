@@ -26,7 +26,7 @@ sys.path.insert(0, str(ROOT))
 from tests.chaos.campaign import LOSSES, LOSSES_WITH_CELERY, Schedule, draw, run_batch  # noqa: E402
 from tests.chaos.support import Run, chaos_lab  # noqa: E402
 
-BATCH_SIZE = 8
+BATCH_SIZE = 10
 
 
 def main() -> int:
