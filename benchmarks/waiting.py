@@ -234,17 +234,11 @@ def measure(
             noise.append(nobody.measure())
             fired = waiting.end()
             minutes = idle["measured"]["seconds"] / 60
-            stalls = [look["measured"]["longest_stall_seconds"] for look in looks]
             measured.calls = idle["measured"]["calls"]
             measured.figures = {
                 "memory per job, KB": (idle["rss_mb"] - rss) * 1024 / jobs,
                 "CPU to register, ms": registered["cpu_seconds"] * 1000 / jobs,
-                "longest event-loop stall, ms": 1000 * max([registered["longest_stall_seconds"], *stalls]),
-                "... of a process that waits for nothing, meanwhile, ms": 1000
-                * max(look["measured"]["longest_stall_seconds"] for look in noise),
-                "... while registering": 1000 * registered["longest_stall_seconds"],
-                "... while nothing happens": 1000 * idle["measured"]["longest_stall_seconds"],
-                "... while jobs end": 1000 * max(stalls[2:]),
+                **stalls(registered, [look["measured"] for look in looks], [n["measured"] for n in noise]),
                 "AWS calls per minute, nothing happening": sum(measured.calls.values()) / minutes,
                 "CPU while nothing happens, % of a core": idle["measured"]["cpu_seconds"] / minutes / 0.6,
                 **detection("one by one", url, one_by_one, fired),
@@ -253,14 +247,30 @@ def measure(
     return measured
 
 
+def stalls(
+    registered: dict[str, Any], looks: Sequence[dict[str, Any]], noise: Sequence[dict[str, Any]]
+) -> dict[str, float]:
+    """The event loop's longest waits, in milliseconds.
+
+    A machine that is busy with other things delays every process: beside the whole wait stands what the
+    process itself computed in it, and how long a process that waits for nothing was delayed meanwhile.
+    """
+    whole, own = "longest_stall_seconds", "longest_own_stall_seconds"
+    return {
+        "longest event-loop stall, ms": 1000 * max(m[whole] for m in (registered, *looks)),
+        "... of it this process's own CPU": 1000 * max(m[own] for m in (registered, *looks)),
+        "... own CPU, after registering": 1000 * max(m[own] for m in looks),
+        "... of a process that waits for nothing, meanwhile": 1000 * max(m[whole] for m in noise),
+    }
+
+
 def detection(what: str, url: str, names: Sequence[str], fired: dict[str, float]) -> dict[str, float]:
     """Seconds from the end of each job, as SageMaker tells it, to its trigger's event."""
     clock, sagemaker = Clock(url), client("sagemaker", url)
+    jobs = {name: sagemaker.describe_training_job(TrainingJobName=name) for name in names}
     waits = sorted(
-        fired[name] - clock.here(sagemaker.describe_training_job(TrainingJobName=name)["TrainingEndTime"])
-        if "TrainingEndTime" in (job := sagemaker.describe_training_job(TrainingJobName=name))
-        else fired[name] - clock.here(job["SecondaryStatusTransitions"][-1]["StartTime"])
-        for name in names
+        fired[name] - clock.here(job["SecondaryStatusTransitions"][-1]["StartTime"])
+        for name, job in jobs.items()
     )
     return {
         f"detection, {what}, median s": statistics.median(waits),

@@ -112,7 +112,8 @@ class Meter:
     def __init__(self, calls: Calls) -> None:
         self._calls = calls
         self._process = psutil.Process()
-        self.stalls: list[float] = []
+        #: How late each tick came, and how much CPU this process used meanwhile.
+        self.stalls: list[tuple[float, float]] = []
         self.collections: list[float] = []
         self._collecting_since = 0.0
         gc.callbacks.append(self._note_collection)
@@ -126,9 +127,10 @@ class Meter:
 
     async def tick(self) -> None:
         while True:
-            before = time.monotonic()
+            before, cpu_before = time.monotonic(), time.process_time()
             await asyncio.sleep(TICK_SECONDS)
-            self.stalls.append(time.monotonic() - before - TICK_SECONDS)
+            late = time.monotonic() - before - TICK_SECONDS
+            self.stalls.append((late, min(late, time.process_time() - cpu_before)))
 
     async def forget(self) -> None:
         """Leave out what measuring itself took."""
@@ -149,8 +151,8 @@ class Meter:
             "seconds": seconds,
             "cpu_seconds": self._started[1] - cpu,
             "calls": dict(self._started[2] - calls),
-            "longest_stall_seconds": stalls[-1] if stalls else 0.0,
-            "longest_stalls": [round(stall, 3) for stall in stalls[-5:]],
+            "longest_stall_seconds": stalls[-1][0] if stalls else 0.0,
+            "longest_own_stall_seconds": max((own for _, own in stalls), default=0.0),
             "longest_collection_seconds": collections[-1] if collections else 0.0,
             "objects": len(gc.get_objects()),
             "threads": threading.active_count(),

@@ -43,6 +43,8 @@ def _create(cloud: Cloud, *names: str, seconds: int = 600) -> None:
                 **_config(Environment={"LOCAL_TRAINING_SECONDS": str(seconds)}),
                 "TrainingJobName": name,
                 "EnableManagedSpotTraining": True,
+                # Ten minutes of the test's time: what waits goes on waiting, on a slow machine, too.
+                "StoppingCondition": {"MaxRuntimeInSeconds": 3600, "MaxWaitTimeInSeconds": 28 * 86400},
                 "CheckpointConfig": {"S3Uri": f"s3://bucket/checkpoints/{name}"},
             }
         )

@@ -146,6 +146,32 @@ def test_an_event_that_gets_lost_is_made_up_for_by_the_list(cloud: Cloud, queue_
     assert any(isinstance(report, Over) for report in told)
 
 
+def test_a_flood_of_events_is_listed(cloud: Cloud, queue_url: str) -> None:
+    """A hundred jobs a call, where the queue gives ten."""
+    cloud.set_capacity(available=False)
+    names = [f"job-{n}" for n in range(40)]
+    _create(cloud, *names)
+    now = [0.0]
+    changes = StateChanges(lambda: _queue(cloud, queue_url))
+    changes._answered_at = float("inf")
+    told: list[Any] = []
+    watcher = JobWatcher(cloud.jobs, budget=CallBudget(10_000), events=changes, monotonic=lambda: now[0])
+    watcher._thread = object()  # type: ignore[assignment]
+    changes._hearers = (watcher.hear_event,)
+    for name in names:
+        watcher.watch(name, told.append, interval_seconds=30, must_describe=False)
+    watcher.look()
+    for name in names:
+        cloud.client("sagemaker").stop_training_job(TrainingJobName=name)
+    for name in names:
+        _wait_until_over(cloud, name)
+    while not changes.is_behind:
+        changes.receive_once()
+    now[0] += 4
+    watcher.look()
+    assert sum(isinstance(report, Over) for report in told) == len(names)
+
+
 def test_a_message_about_somebody_elses_job_is_given_back_and_dropped_in_the_end(
     cloud: Cloud, queue_url: str
 ) -> None:

@@ -7,6 +7,7 @@ none, and it is started again. Nothing may be stuck, and the triggerer's heartbe
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import statistics
@@ -43,7 +44,8 @@ TYPES = (
 WAVE_WITHOUT_TRIGGERER = 4
 #: Airflow's own threshold: a heartbeat older than that, and its triggers are given to another one.
 LATE_SECONDS = 30
-PARALLELISM = 8
+#: More at once than there are cores would hold each other's slots.
+PARALLELISM = os.cpu_count() or 1
 ENV = {
     "AIRFLOW__TRIGGERER__CAPACITY": "20000",
     # A killed triggerer's work is taken over by the next one after so long.

@@ -119,7 +119,11 @@ def change_of(body: str) -> Summary | None:
 
 
 class StateChanges:
-    """Receives a queue's events for whoever subscribes, in a thread that lives as long as somebody does."""
+    """Receives a queue's events for whoever subscribes, in a thread that lives as long as somebody does.
+
+    `is_behind` says that more events are there than fit into a batch: then the list, with a hundred jobs a
+    call, tells more quickly what changed.
+    """
 
     def __init__(self, make_queue: Callable[[], EventQueue]) -> None:
         self._make_queue = make_queue
@@ -128,6 +132,7 @@ class StateChanges:
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._answered_at = float("-inf")
+        self.is_behind = False
 
     @property
     def is_healthy(self) -> bool:
@@ -151,6 +156,7 @@ class StateChanges:
         self._queue = self._queue or self._make_queue()
         messages = self._queue.receive()
         self._answered_at = time.monotonic()
+        self.is_behind = len(messages) == BATCH
         ours = [m for m in messages if m.change is None or self._tell(m.change)]
         done = [m for m in messages if m in ours or m.receives >= DROP_AFTER_RECEIVES]
         self._queue.delete(done)

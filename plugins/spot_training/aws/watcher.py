@@ -31,7 +31,7 @@ from spot_training.domain.lifecycle import JobSnapshot, SecondaryStatus
 from .budget import CallBudget
 from .clock import ServiceClock
 from .logs import LogTail
-from .pace import GATHER_SECONDS, Pace
+from .pace import GATHER_SECONDS, QUICK_SECONDS, Pace
 from .post import Letterbox
 from .reports import LogLines, Missing, Over, Report, TimeIsUp, Trouble, is_last
 
@@ -143,6 +143,7 @@ class _Plan:
     """What is due when, on the monotonic clock, and who is to be described."""
 
     look_at: float = float("-inf")
+    looked_at: float = float("-inf")
     long_look_at: float | None = None
     step_at: float = float("-inf")
     read_logs_at: float = float("-inf")
@@ -266,8 +267,11 @@ class JobWatcher:
         return True
 
     def hear_event(self, job: Summary) -> bool:
-        """`hear`, from another thread: what is to be described is described now."""
+        """`hear`, from another thread: what is to be described is described now, and a flood is listed."""
         is_known = self.hear(job)
+        if self._events is not None and self._events.is_behind:
+            with self._lock:
+                self._plan.look_at = min(self._plan.look_at, self._plan.looked_at + QUICK_SECONDS)
         if is_known:
             self._wake.set()
         return is_known
@@ -310,6 +314,7 @@ class JobWatcher:
             jobs = self._open()
             self._look_up_new(jobs)
             if self._monotonic() >= self._plan.look_at:
+                self._plan.looked_at = self._monotonic()
                 self._look_for_changes(jobs)
                 self._plan.look_at = self._monotonic() + self._look_seconds()
             self._describe_who_was_asked_for(jobs)
@@ -335,7 +340,8 @@ class JobWatcher:
 
     def _look_seconds(self) -> float:
         now = self._monotonic()
-        has_events = self._events is not None and self._events.is_healthy
+        events = self._events
+        has_events = events is not None and events.is_healthy and not events.is_behind
         with self._lock:
             while self._plan.limits and self._plan.limits[0] <= now:
                 heapq.heappop(self._plan.limits)
