@@ -27,12 +27,12 @@ _CASES = {
 }
 
 
-def bring_about(lab: Lab, name: str) -> dict[JobPhase, list[Run]]:
-    """A run in each phase for each way to wait: deferred, and on a worker."""
+def bring_about(lab: Lab, name: str, *, modes: Sequence[bool] = (True, False)) -> dict[JobPhase, list[Run]]:
+    """A run in each phase for each way to wait: deferred (True), and on a worker."""
     runs: dict[JobPhase, list[Run]] = {phase: [] for phase in JobPhase}
     # The long ones last: they are to be under way when the others are ready.
     order = sorted(JobPhase, key=lambda phase: phase in {JobPhase.TRAINING, JobPhase.STOPPING})
-    for phase, is_deferrable in itertools.product(order, [True, False]):
+    for phase, is_deferrable in itertools.product(order, modes):
         case, _ = _CASES[phase]
         run_id = f"{name}.{phase}.{'deferred' if is_deferrable else 'on-worker'}"
         instance_type = SLOW_TO_STOP if phase is JobPhase.STOPPING else None

@@ -33,6 +33,6 @@ def test_a_campaign_draws_every_kind_of_trouble() -> None:
 @pytest.mark.airflow
 @pytest.mark.timeout(600)
 def test_a_batch_of_the_campaign_keeps_the_promise(lab: Lab) -> None:
-    schedule = draw(2026, 0, size=6)
+    schedule = draw(2026, 0, size=4)
     runs = run_batch(lab, schedule, "sample")
     check(runs)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -31,11 +32,13 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
         yield running
 
 
-def test_a_celery_worker_may_die_at_any_point(lab: Lab) -> None:
+def test_a_task_of_a_celery_worker_may_die(lab: Lab) -> None:
     lab.fail("CreateTrainingJob", "LoseResponse", count=2)
     lab.fail("DescribeTrainingJob", "ThrottlingException", count=4)
-    case = {"has_capacity": False, "seconds": 300}
-    lab.finish([lab.start(Case(kill_at=(point,), **case), f"dies-{point}") for point in KILL_POINTS])
+    points = ("after-intent", "during-create", "between-attempts")
+    assert set(points) <= set(KILL_POINTS)
+    case = Case(has_capacity=False, seconds=300)
+    lab.finish([lab.start(replace(case, kill_at=(point,)), f"dies-{point}") for point in points])
 
 
 def test_the_database_and_the_workers_may_be_lost_in_every_phase_of_a_job(lab: Lab) -> None:

@@ -17,7 +17,7 @@ DAY = 24 * 3600
 #: Calls that fail are given up at once: what is to be seen then comes sooner.
 IMPATIENT = {"retries": {"mode": "standard", "total_max_attempts": 1}, "read_timeout": 2}
 #: Longer than the minute after which a poll that keeps failing is told. The campaign has two minutes.
-OUTAGE_SECONDS = 80
+OUTAGE_SECONDS = 70
 
 
 @pytest.fixture(autouse=True)
@@ -29,7 +29,7 @@ def _without_the_faults_of_others(lab: Lab) -> Iterator[None]:
 
 def test_half_the_calls_throttled_and_the_rest_slow_or_lost(lab: Lab) -> None:
     for operation in ("CreateTrainingJob", "DescribeTrainingJob", "ListTrainingJobs", "StopTrainingJob"):
-        lab.fail(operation, "ThrottlingException", probability=0.5, seconds=30)
+        lab.fail(operation, "ThrottlingException", probability=0.5, seconds=20)
         lab.fail(operation, "InternalFailure", count=2)
         lab.fail(operation, "DropConnection", count=2)
         lab.fail(operation, "SlowResponse", delay_seconds=3, count=4)
