@@ -199,8 +199,8 @@ function cost(timeline) {
     encoding: {
       x: { field: "at", ...timeAxis(span(timeline)) },
       y: { field: "value", type: "quantitative", title: null, axis: { tickCount: 4, domain: false, ticks: false, minExtent: LEFT, maxExtent: LEFT, format: inDollars ? (most < 0.1 ? "$,.4f" : "$,.2f") : ",.2~f" } },
-      color: { field: "name", scale: { domain: ["billed", "on demand, the same time"], range: ["var(--billed-bar)", "var(--on-demand)"] } },
-      strokeDash: { field: "name", legend: null, scale: { domain: ["billed", "on demand, the same time"], range: [[1, 0], [5, 3]] } },
+      color: { field: "name", legend: { symbolType: "stroke", symbolStrokeWidth: 2, symbolSize: 300 }, scale: { domain: ["billed", "on demand, the same time"], range: ["var(--billed-bar)", "var(--on-demand)"] } },
+      strokeDash: { field: "name", scale: { domain: ["billed", "on demand, the same time"], range: [[1, 0], [5, 3]] } },
       description: { field: "label" },
       tooltip: [{ field: "name", title: "cost" }, { field: "told", title: "so far" }, { field: "when", title: "at (UTC)" }],
     },
