@@ -74,9 +74,10 @@ class AwsAccess:
         )
 
     def _jobs_to_watch(self) -> TrainingJobs:
-        jobs = _watching(self).jobs()
-        # A triggerer's heap: Airflow and botocore, a few hundred thousand objects that stay. The garbage
+        # A triggerer's heap: Airflow, then botocore, a few hundred thousand objects that stay. The garbage
         # collector would look at all of them again and again as triggers come, with the event loop waiting.
+        gc.freeze()
+        jobs = _watching(self).jobs()
         gc.freeze()
         return jobs
 
