@@ -31,7 +31,7 @@ from spot_training.domain.lifecycle import JobSnapshot, SecondaryStatus
 from .budget import CallBudget
 from .clock import ServiceClock
 from .logs import LogTail
-from .pace import GATHER_SECONDS, QUICK_SECONDS, Pace
+from .pace import GATHER_SECONDS, Pace
 from .post import Letterbox
 from .reports import LogLines, Missing, Over, Report, TimeIsUp, Trouble, is_last
 
@@ -81,6 +81,8 @@ TROUBLE_AFTER_SECONDS = 60
 TROUBLE_AGAIN_SECONDS = 300
 #: After a look that failed, the next comes no sooner.
 AFTER_FAILURE_SECONDS = 1.0
+#: While the queue holds more events than fit into a batch, the list is looked at so often.
+FLOOD_SECONDS = 1.0
 #: It is quick from so long before a limit on.
 BEFORE_A_LIMIT_SECONDS = 15.0
 
@@ -271,7 +273,7 @@ class JobWatcher:
         is_known = self.hear(job)
         if self._events is not None and self._events.is_behind:
             with self._lock:
-                self._plan.look_at = min(self._plan.look_at, self._plan.looked_at + QUICK_SECONDS)
+                self._plan.look_at = min(self._plan.look_at, self._plan.looked_at + FLOOD_SECONDS)
         if is_known:
             self._wake.set()
         return is_known
