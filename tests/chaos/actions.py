@@ -87,7 +87,7 @@ def _wait_for_jobs(lab: Lab, runs: Mapping[tuple[Phase, Action], Run]) -> None:
         if run.case.hold_at:
             until(lambda run=run: lab.is_held(run), f"{run.run_id} to be held")
         if phase in {Phase.DEFERRED, Phase.RESUMING}:
-            lab.api.wait_for_task(DAG, run.run_id, TASK, states={"deferred"}, timeout_seconds=60)
+            lab.wait_until_watched(run)
 
 
 def act(lab: Lab, run: Run, action: Action) -> None:

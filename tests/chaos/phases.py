@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from enum import StrEnum
 
-from .support import DAG, SLOW_TO_STOP, TASK, Case, Lab, Run, until
+from .support import SLOW_TO_STOP, Case, Lab, Run, until
 
 DAY = 24 * 3600
 
@@ -43,7 +43,7 @@ def bring_about(lab: Lab, name: str, *, modes: Sequence[bool] = (True, False)) -
         for run in both:
             until(lambda run=run, status=status: lab.has_been(run, status), f"{run.run_id}")
             if run.case.deferrable:
-                lab.api.wait_for_task(DAG, run.run_id, TASK, states={"deferred"}, timeout_seconds=60)
+                lab.wait_until_watched(run)
     for run in runs[JobPhase.STOPPING]:
         for job in lab.alive(run):
             lab.sagemaker.stop_training_job(TrainingJobName=job)

@@ -293,6 +293,14 @@ class Lab:
     def is_held(self, run: Run) -> bool:
         return any((self.graves / run.run_id).glob("held-*"))
 
+    def wait_until_watched(self, run: Run) -> None:
+        """Wait until the task is deferred, and the triggerer looks after it: its trigger has begun a log."""
+        folder = (
+            self.stack.airflow_home / "logs" / f"dag_id={DAG}" / f"run_id={run.run_id}" / f"task_id={TASK}"
+        )
+        self.api.wait_for_task(DAG, run.run_id, TASK, states={"deferred"}, timeout_seconds=60)
+        until(lambda: any(folder.glob("*.trigger.*")), f"a trigger for {run.run_id}")
+
     def task_state(self, run: Run) -> str | None:
         """The training task's state; "gone" with its run, None also while the API server is away."""
         try:

@@ -64,7 +64,7 @@ def test_an_outage_is_told_and_fails_nothing(lab: Lab) -> None:
     for run in marked:
         until(lambda run=run: lab.has_been(run, "Interrupted"), f"a job of {run.run_id}")
     for run in (polled[0], marked[0]):
-        lab.api.wait_for_task(DAG, run.run_id, TASK, states={"deferred"}, timeout_seconds=60)
+        lab.wait_until_watched(run)
     over = time.monotonic() + OUTAGE_SECONDS
     lab.fail("*", "InternalFailure", seconds=OUTAGE_SECONDS)
     for run in marked:
