@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
 import fsspec
+import httpx
 import pytest
 
 from include.local_stack import LocalStack
@@ -76,6 +77,15 @@ class Site:
             answer = _send(f"{self.url}/auth/token", {"username": user, "password": self.passwords[user]})
             self.tokens[user] = answer["access_token"]
         return self.tokens[user]
+
+    def ask(self, run_id: str) -> dict[str, Any]:
+        """What the JSON API says of a training of `predict_churn`."""
+        task = {"dag_id": "predict_churn", "run_id": run_id, "task_id": "train"}
+        headers = {"Authorization": f"Bearer {self.token('admin')}"}
+        answer = httpx.get(f"{self.page}api/training", params=task, headers=headers)
+        answer.raise_for_status()
+        told: dict[str, Any] = answer.json()
+        return told
 
     def start(self, dag_id: str, **params: Any) -> str:
         """Start a run; its id."""

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
+from include.local_stack import wait_until
 from spot_training.dashboard import assets
+from spot_training.domain.records import record_key
 
 from .conftest import ROOT, Site, Visitor
 from .hostile import MARKUP
@@ -294,6 +296,25 @@ def test_a_training_is_followed_while_it_runs(site: Site, visit: Any) -> None:
     _frame(page).locator(".headline", has_text="Training completed: 1 attempt").wait_for()
     job = httpx.get(links["SageMaker training job"].partition("#")[0])
     assert links["SageMaker training job"].partition("#job-")[2] in job.text
+    _check_without_the_ledger(site, run_id)
+
+
+def _check_without_the_ledger(site: Site, run_id: str) -> None:
+    """Airflow's task state store knows of the attempts what the ledger would."""
+    told = site.ask(run_id)
+    for name in site.ledger.fresh_names():
+        if name.key == record_key(
+            installation="airflow", dag_id="predict_churn", run_id=run_id, task_id="train"
+        ):
+            site.ledger.forget(name)
+    known = wait_until(
+        lambda: (without := site.ask(run_id))["team"] is None and without,
+        "the ledger's record to be gone",
+        timeout_seconds=20,
+    )
+    for name in ("state", "model", "bars", "attempts"):
+        assert known[name] == told[name]
+    assert [mark["action"] for mark in known["marks"]] == ["start attempt 1"]
 
 
 def test_a_task_that_trains_nothing_says_so(site: Site, visit: Any) -> None:
