@@ -15,8 +15,8 @@ from .live import LATE_SECONDS, run_live
 @pytest.mark.airflow
 @pytest.mark.skipif(bool(describe_missing_programs()), reason=describe_missing_programs())
 def test_every_training_is_resumed_although_the_triggerer_dies() -> None:
-    outcome = run_live(40)
-    assert outcome.states == {"success": 40}
+    outcome = run_live(24, waves=4)
+    assert outcome.states == {"success": 24}
     assert outcome.oldest_heartbeat < LATE_SECONDS
     # Two processes each, one before and one after the wait, however long that was.
     assert len(outcome.slot_seconds) >= 2 * outcome.trainings
