@@ -25,6 +25,7 @@ from .domain.lifecycle import CAPACITY_CAUSES
 from .domain.policy import what_happened
 from .domain.savings import Attempt
 from .domain.spending import OnDemandCost, dollars, usd_from
+from .domain.stopping import MAX_RUNTIME_SECONDS
 from .sensors import SpotTrainingSensor, WatchedJob
 
 if TYPE_CHECKING:
@@ -144,7 +145,8 @@ def _cost(access: AwsAccess, attempts: tuple[Attempt, ...]) -> OnDemandCost:
 def _question(attempts: tuple[Attempt, ...], cost: OnDemandCost, limit_usd: float, terms: _Terms) -> str:
     """What a person has to know to decide, in Markdown."""
     tried = "1 attempt" if len(attempts) == 1 else f"{len(attempts)} attempts"
-    longest = (attempts[-1].max_wait_seconds or 0) * sum(2**n for n in range(1, terms.more_waits + 1))
+    waited = attempts[-1].max_wait_seconds or 0
+    longest = sum(min(waited * 2**n, MAX_RUNTIME_SECONDS) for n in range(1, terms.more_waits + 1))
     happened = what_happened(attempts[-1])
     return (
         f"{happened[0].upper()}{happened[1:]}; {tried} so far.\n\n"

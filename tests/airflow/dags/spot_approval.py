@@ -12,7 +12,7 @@ from spot_training.asking import ask_before_on_demand
 from spot_training.operators import SpotTrainingOperator
 
 #: Long enough for a test to answer, short enough to wait for.
-ANSWER_WITHIN = timedelta(seconds=12)
+ANSWER_WITHIN = timedelta(seconds=20)
 
 
 @dag(
