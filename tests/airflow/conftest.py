@@ -25,7 +25,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
     dags.mkdir()
     for folder in (ROOT / "dags", Path(__file__).parent / "dags"):
         for file in folder.glob("*.py"):
-            (dags / file.name).write_text(_with_few_rounds(file))
+            (dags / file.name).write_text(_with_room(file))
     settings = {
         "AIRFLOW_VAR_SPOT_TRAINING_CHECK_INTERVAL": "1",
         "AIRFLOW_VAR_SPOT_REPORT_FOLDER": f"file://{state / 'reports'}",
@@ -37,8 +37,8 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
         yield running
 
 
-def _with_few_rounds(file: Path) -> str:
-    """The Dag file, its default of boosting rounds lowered.
+def _with_room(file: Path) -> str:
+    """The Dag file, its default of boosting rounds lowered and those of run time and wait raised.
 
     A run with default params may train for an hour of simulated time, which is six real seconds here, on two
     cores that run Airflow as well.
@@ -46,9 +46,15 @@ def _with_few_rounds(file: Path) -> str:
     text = file.read_text()
     if file.name != "retrain_flight_delays.py":
         return text
-    few = text.replace('"num_round": Param(\n        200,', '"num_round": Param(\n        20,')
-    assert few != text, "the default of num_round has changed"
-    return few
+    for name, default, here in (
+        ("num_round", 200, 20),
+        ("max_run", 3600, 14400),
+        ("first_wait", 3600, 14400),
+    ):
+        before = text
+        text = text.replace(f'"{name}": Param(\n        {default},', f'"{name}": Param(\n        {here},')
+        assert text != before, f"the default of {name} has changed"
+    return text
 
 
 def set_capacity(stack: LocalStack, instance_type: str, *, available: bool) -> None:

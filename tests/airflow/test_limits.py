@@ -60,7 +60,7 @@ def test_execution_timeout_holds_while_the_task_is_deferred_too(drought: LocalSt
         assert drought.api.task_instance("limit_task", run_id, task_id)["state"] == "failed"
         _is_stopped(drought, f"limit-execution-timeout-{mode}")
     log = drought.api.task_log("limit_task", run_id, "execution_timeout_defers")
-    assert "execution_timeout of 8 s passed" in log
+    assert "execution_timeout of 15 s passed" in log
     (attempt,) = drought.api.xcom("limit_task", run_id, "execution_timeout_defers", "attempts")
     assert attempt["ending"] == "stopped by a user"
 

@@ -45,7 +45,7 @@ def _dag(dag_id: str, **arguments: Any) -> Any:
 def task_limits() -> None:
     for mode, deferrable in (("waits", False), ("defers", True)):
         _train(f"training_timeout_{mode}", deferrable=deferrable, training_timeout="6")
-        _train(f"execution_timeout_{mode}", deferrable=deferrable, execution_timeout=timedelta(seconds=8))
+        _train(f"execution_timeout_{mode}", deferrable=deferrable, execution_timeout=timedelta(seconds=15))
 
 
 @_dag("limit_run", dagrun_timeout=timedelta(seconds=12))
