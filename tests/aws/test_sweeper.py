@@ -21,7 +21,11 @@ def _start(
     identity = RunIdentity(**{"dag_id": "retrain", "run_id": "run 1", "task_id": "train", **names})
     name = identity.job_name("model", 1)
     cloud.client("sagemaker").create_training_job(
-        **_config(Environment={"LOCAL_TRAINING_SECONDS": "1000000"}),
+        **_config(
+            Environment={"LOCAL_TRAINING_SECONDS": "1000000"},
+            # Longer than any test: an hour of the local cloud is a second here.
+            StoppingCondition={"MaxRuntimeInSeconds": 3600, "MaxWaitTimeInSeconds": 20 * 86400},
+        ),
         TrainingJobName=name,
         EnableManagedSpotTraining=True,
         Tags=identity.tags(1, is_stopped_with_task=not keep) if tags is None else tags,

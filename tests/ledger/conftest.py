@@ -93,7 +93,7 @@ def make_record(**overrides: Any) -> TrainingRecord:
 
 
 def patient_config(**overrides: Any) -> dict[str, Any]:
-    """A request whose job waits for capacity for as long as a test takes: the local cloud's clock is quick."""
+    """A request whose job waits for capacity for as long as a test takes, on the cloud's quick clock."""
     stopping = {"MaxRuntimeInSeconds": 3600, "MaxWaitTimeInSeconds": 20 * 86400}
     return _config(**{"StoppingCondition": stopping, **overrides})
 
