@@ -11,6 +11,7 @@ from pathlib import Path
 import fsspec
 import pytest
 
+from include.local_stack import wait_until
 from spot_training.dashboard.overview import (
     PAGE_ROWS,
     Filters,
@@ -186,7 +187,7 @@ def test_any_name_can_be_filtered_by(tmp_path: Path, name: str) -> None:
 def test_the_view_is_kept_until_the_ledger_changes(tmp_path: Path) -> None:
     ledger = Ledger(fsspec.filesystem("file"), str(tmp_path))
     ledger.write(training())
-    source = Source(lambda: ledger, check_seconds=0)
+    source = Source(lambda: ledger, check_seconds=0, lag_seconds=0)
     with source.view() as first:
         pass
     with source.view() as again:
@@ -196,6 +197,22 @@ def test_the_view_is_kept_until_the_ledger_changes(tmp_path: Path) -> None:
         assert renewed is not first
         (record,) = renewed.records()
     assert record.model == "renamed"
+
+
+def test_nobody_waits_for_a_new_view_while_the_old_one_is_not_much_older(tmp_path: Path) -> None:
+    ledger = Ledger(fsspec.filesystem("file"), str(tmp_path))
+    ledger.write(training())
+    source = Source(lambda: ledger, check_seconds=0, lag_seconds=3600)
+    with source.view() as reader:
+        assert reader.totals().trainings == 1
+    ledger.write(training(run_id="another"))
+
+    def trainings_seen() -> int:
+        with source.view() as reader:
+            return reader.totals().trainings
+
+    assert trainings_seen() == 1
+    wait_until(lambda: trainings_seen() == 2, "the new view", timeout_seconds=30)
 
 
 def test_a_training_is_read_as_it_is_now_whatever_the_view_holds(tmp_path: Path) -> None:

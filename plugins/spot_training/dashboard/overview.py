@@ -201,6 +201,45 @@ class Overview:
         return self.totals.clean_run_usd > 0 or self.totals.billed_usd > 0 or self.totals.failed_usd > 0
 
 
+#: What a `Selection` asks of: every table of the page has these columns of its training.
+_CHOSEN_BY = "key, installation, dag_id, task_id, model, team, state, instance_type, began_at"
+_TABLES = {
+    "page_trainings": f"""
+        SELECT {_CHOSEN_BY}, run_id, map_index, ended_at, completed, interruptions, wait_seconds,
+               billable_instance_seconds, clean_run_instance_seconds, savings_percent, billed_usd,
+               clean_run_usd, saved_usd,
+               len(attempts) + CASE WHEN current_job IS NULL THEN 0 ELSE 1 END AS attempts
+        FROM trainings
+    """,
+    "page_attempts": f"""
+        SELECT {_CHOSEN_BY}, a.instance_type AS spot_type, a.created_at AS submitted_at,
+               a.started_at IS NULL AS never_started, a.wait_seconds AS waited, a.interruptions AS losses,
+               a.training_seconds * a.instance_count AS held, a.billable_seconds * a.instance_count AS billed
+        FROM (SELECT {_CHOSEN_BY}, unnest(attempts) AS a FROM trainings)
+        WHERE a.purchase = 'spot' AND a.instance_type IS NOT NULL
+    """,
+    "page_losses": f"""
+        SELECT {_CHOSEN_BY}, t.started_at AS lost_at,
+               [a FOR a IN attempts IF a.number = t.attempt AND a.purchase = 'spot'][1].instance_type
+                   AS spot_type
+        FROM (
+            SELECT {_CHOSEN_BY}, attempts,
+                   unnest([visit FOR visit IN transitions IF visit.status = 'Interrupted']) AS t
+            FROM trainings WHERE interruptions > 0
+        ) WHERE spot_type IS NOT NULL
+    """,
+}
+
+
+def lay_tables(reader: LedgerReader) -> None:
+    """Copy what the page asks of out of the records, flat, once for each view of the ledger.
+
+    Asking the records themselves would unpack the attempts of all trainings each time.
+    """
+    for name, select in _TABLES.items():
+        reader.query(f"CREATE TABLE {name} AS {select}")
+
+
 def overview_of(
     reader: LedgerReader, selection: Selection, *, order: Order = Order.COST, page: int = 1
 ) -> Overview:
@@ -223,7 +262,7 @@ def trainings(
     """One page of the table of trainings."""
     where, parameters = selection.where()
     found = reader.query(
-        f"SELECT {_ROW} FROM trainings WHERE {where} ORDER BY {_ORDERS[order]}, key LIMIT ? OFFSET ?",
+        f"SELECT {_ROW} FROM page_trainings WHERE {where} ORDER BY {_ORDERS[order]}, key LIMIT ? OFFSET ?",
         [*parameters, rows, (page - 1) * rows],
     )
     return tuple(_row(row) for row in found)
@@ -241,7 +280,7 @@ def choices(reader: LedgerReader, readable: Selection) -> Choices:
 
     def distinct(column: str) -> tuple[str, ...]:
         rows = reader.query(
-            f"SELECT DISTINCT {column} AS name FROM trainings WHERE {where} AND {column} IS NOT NULL "
+            f"SELECT DISTINCT {column} AS name FROM page_trainings WHERE {where} AND {column} IS NOT NULL "
             f"AND {column} <> '' ORDER BY 1 LIMIT {MOST_CHOICES}",
             parameters,
         )
@@ -255,8 +294,7 @@ def choices(reader: LedgerReader, readable: Selection) -> Choices:
     )
 
 
-_COUNT_ATTEMPTS = "len(attempts) + CASE WHEN current_job IS NULL THEN 0 ELSE 1 END AS attempts"
-_ROW = ", ".join(_COUNT_ATTEMPTS if f.name == "attempts" else f.name for f in fields(TrainingRow))
+_ROW = ", ".join(f.name for f in fields(TrainingRow))
 
 
 def _row(row: Mapping[str, Any]) -> TrainingRow:
@@ -267,7 +305,7 @@ def _step(reader: LedgerReader, selection: Selection) -> Step:
     """The finest step that leaves bars wide enough to see."""
     where, parameters = selection.where()
     (row,) = reader.query(
-        f"SELECT date_diff('day', min(began_at), max(began_at)) AS days FROM trainings WHERE {where}",
+        f"SELECT date_diff('day', min(began_at), max(began_at)) AS days FROM page_trainings WHERE {where}",
         parameters,
     )
     days = row["days"] or 0
@@ -286,7 +324,7 @@ def _periods(reader: LedgerReader, selection: Selection, step: Step) -> tuple[Pe
                coalesce(sum(clean_run_usd) FILTER (priced), 0) AS clean_run_usd
         FROM (SELECT *, completed AND savings_percent IS NOT NULL AS compared,
                      compared AND saved_usd IS NOT NULL AS priced
-              FROM trainings WHERE {where} AND began_at IS NOT NULL)
+              FROM page_trainings WHERE {where} AND began_at IS NOT NULL)
         GROUP BY 1 ORDER BY 1
         """,
         parameters,
@@ -304,32 +342,21 @@ def _saved_percent(paid: float, full: float) -> float | None:
     return round((1 - paid / full) * 100, 1) if full else None
 
 
-_SPOT_ATTEMPTS = """
-    SELECT key, a.* FROM (SELECT key, unnest(attempts) AS a FROM trainings WHERE {where})
-    WHERE a.purchase = 'spot' AND a.instance_type IS NOT NULL
-"""
-
-
 def _hours(reader: LedgerReader, selection: Selection) -> tuple[HourOfDay, ...]:
     where, parameters = selection.where()
-    spot = _SPOT_ATTEMPTS.format(where=where)
     rows = reader.query(
         f"""
-        WITH spot AS ({spot}),
-        waits AS (
-            SELECT instance_type, hour(created_at) AS hour, count(*) AS attempts,
-                   avg(wait_seconds) AS wait_seconds
-            FROM spot WHERE created_at IS NOT NULL GROUP BY ALL
+        WITH waits AS (
+            SELECT spot_type, hour(submitted_at) AS hour, count(*) AS attempts, avg(waited) AS wait_seconds
+            FROM page_attempts WHERE {where} AND submitted_at IS NOT NULL GROUP BY ALL
         ),
         losses AS (
-            SELECT spot.instance_type, hour(t.started_at) AS hour, count(*) AS interruptions
-            FROM (SELECT key, unnest(transitions) AS t FROM trainings WHERE {where}) AS visits
-            JOIN spot ON spot.key = visits.key AND spot.number = t.attempt
-            WHERE t.status = 'Interrupted' GROUP BY ALL
+            SELECT spot_type, hour(lost_at) AS hour, count(*) AS interruptions
+            FROM page_losses WHERE {where} GROUP BY ALL
         )
-        SELECT instance_type, hour, coalesce(attempts, 0) AS attempts, wait_seconds,
+        SELECT spot_type AS instance_type, hour, coalesce(attempts, 0) AS attempts, wait_seconds,
                coalesce(interruptions, 0) AS interruptions
-        FROM waits FULL JOIN losses USING (instance_type, hour) ORDER BY 1, 2
+        FROM waits FULL JOIN losses USING (spot_type, hour) ORDER BY 1, 2
         """,
         [*parameters, *parameters],
     )
@@ -340,12 +367,11 @@ def _instance_types(reader: LedgerReader, selection: Selection) -> tuple[Instanc
     where, parameters = selection.where()
     rows = reader.query(
         f"""
-        SELECT instance_type, count(*) AS attempts,
-               count(*) FILTER (started_at IS NULL) AS without_capacity,
-               avg(wait_seconds) AS wait_seconds, sum(interruptions) AS interruptions,
-               coalesce(sum(training_seconds * instance_count), 0) / 3600 AS held_hours,
-               coalesce(sum(billable_seconds * instance_count), 0) / 3600 AS billed
-        FROM ({_SPOT_ATTEMPTS.format(where=where)}) GROUP BY 1 ORDER BY attempts DESC, 1
+        SELECT spot_type AS instance_type, count(*) AS attempts,
+               count(*) FILTER (never_started) AS without_capacity,
+               avg(waited) AS wait_seconds, sum(losses) AS interruptions,
+               coalesce(sum(held), 0) / 3600 AS held_hours, coalesce(sum(billed), 0) / 3600 AS billed
+        FROM page_attempts WHERE {where} GROUP BY 1 ORDER BY attempts DESC, 1
         """,
         parameters,
     )

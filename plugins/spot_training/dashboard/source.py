@@ -1,7 +1,8 @@
 """The ledger as the page reads it: one view for all requests, renewed when the ledger has changed.
 
 Loading a view costs far more than asking it, so it is kept. Whether the ledger changed is told by the names
-of its files, which are never written twice.
+of its files, which are never written twice. While people look, a new view is loaded beside the old one, so
+that nobody waits for it; who comes after a while gets a new one.
 """
 
 from __future__ import annotations
@@ -9,40 +10,53 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
 
 from spot_training.domain.records import CurrentJob, TrainingRecord
 from spot_training.ledger import Ledger, LedgerReader
 from spot_training.ledger.store import FRESH, NOTES
 
-if TYPE_CHECKING:
-    from collections.abc import Hashable
+from .overview import lay_tables
 
 #: How long the names of the ledger's files are taken for known.
 CHECK_SECONDS = 2.0
+#: How old a view may be that is shown while a new one is loaded.
+LAG_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _View:
+    """A loaded ledger, the names of the files it was loaded from, and when they were last looked at."""
+
+    reader: LedgerReader
+    names: Hashable
+    checked_at: float
 
 
 class Source:
     """The one view of the ledger that all requests share."""
 
     def __init__(
-        self, find_ledger: Callable[[], Ledger] = Ledger.configured, *, check_seconds: float = CHECK_SECONDS
+        self,
+        find_ledger: Callable[[], Ledger] = Ledger.configured,
+        *,
+        check_seconds: float = CHECK_SECONDS,
+        lag_seconds: float = LAG_SECONDS,
     ) -> None:
         self._find_ledger = find_ledger
         self._check_seconds = check_seconds
+        self._lag_seconds = lag_seconds
         self._lock = threading.Lock()
-        self._reader: LedgerReader | None = None
-        self._state: Hashable = None
-        self._checked_at = float("-inf")
+        self._kept: _View | None = None
+        self._renewal: threading.Thread | None = None
 
     @contextmanager
     def view(self) -> Iterator[LedgerReader]:
-        """The ledger as it was at most `check_seconds` ago. One request at a time holds it."""
+        """The ledger as it was at most `lag_seconds` ago. One request at a time holds it."""
         with self._lock:
-            yield self._renewed()
+            yield self._current().reader
 
     def training(self, key: str) -> TrainingRecord | None:
         """One training as it is now, with what was last noted of its job.
@@ -58,18 +72,37 @@ class Source:
         with self.view() as reader:
             return reader.record(key)
 
-    def _renewed(self) -> LedgerReader:
-        if self._reader is not None and time.monotonic() - self._checked_at < self._check_seconds:
-            return self._reader
+    def _current(self) -> _View:
+        kept = self._kept
+        age = float("inf") if kept is None else time.monotonic() - kept.checked_at
+        if kept is None or age >= max(self._lag_seconds, self._check_seconds):
+            return self._keep(self._newer(kept))
+        if age >= self._check_seconds and (self._renewal is None or not self._renewal.is_alive()):
+            self._renewal = threading.Thread(target=self._renew, args=(kept,), daemon=True)
+            self._renewal.start()
+        return kept
+
+    def _renew(self, kept: _View) -> None:
+        newer = self._newer(kept)
+        with self._lock:
+            self._keep(newer)
+
+    def _newer(self, kept: _View | None) -> _View:
+        """The view kept, if it still is the ledger, or else a new one."""
         ledger = self._find_ledger()
-        state = (ledger.root, tuple(sorted(ledger.fresh_names())), tuple(ledger.list_names("manifests")))
-        if self._reader is None or state != self._state:
-            fresh = ledger.read()
-            if self._reader is not None:
-                self._reader.close()
-            self._reader, self._state = fresh, state
-        self._checked_at = time.monotonic()
-        return self._reader
+        checked_at = time.monotonic()
+        names = (ledger.root, tuple(sorted(ledger.fresh_names())), tuple(ledger.list_names("manifests")))
+        if kept is not None and kept.names == names:
+            return replace(kept, checked_at=checked_at)
+        reader = ledger.read()
+        lay_tables(reader)
+        return _View(reader=reader, names=names, checked_at=checked_at)
+
+    def _keep(self, view: _View) -> _View:
+        if self._kept is not None and self._kept.reader is not view.reader:
+            self._kept.reader.close()
+        self._kept = view
+        return view
 
 
 def _with_note(ledger: Ledger, record: TrainingRecord) -> TrainingRecord:
