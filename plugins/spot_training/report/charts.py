@@ -8,9 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from spot_training.dashboard.overview import Step
-
-from .bill import in_money, money
+from .bill import has_dollars, in_money, money
+from .facts import Step
 
 if TYPE_CHECKING:
     from .facts import Report
@@ -53,16 +52,16 @@ _CONFIG: dict[str, Any] = {
 
 def savings_svg(report: Report) -> str:
     """What was billed and saved, day by day, week by week or month by month."""
-    in_dollars = report.has_dollars
+    in_dollars = has_dollars(report.totals)
     rows = []
-    for period in report.overview.periods:
+    for period in report.periods:
         billed, clean = (
             (period.billed_usd, period.clean_run_usd)
             if in_dollars
             else (period.billed_hours, period.clean_run_hours)
         )
         rows += _stack(period.starts_on.isoformat(), billed, clean, in_dollars=in_dollars)
-    step = report.overview.step
+    step = report.step
     units = {Step.DAY: "utcyearmonthdate", Step.WEEK: "utcyearweek", Step.MONTH: "utcyearmonth"}
     return _svg(
         rows,
@@ -91,7 +90,7 @@ def savings_svg(report: Report) -> str:
 
 def groups_svg(report: Report, group: str) -> str:
     """What each Dag (model, instance type, team) was billed and saved, the dearest on top."""
-    in_dollars = report.has_dollars
+    in_dollars = has_dollars(report.totals)
     rows = []
     for name, totals in list(report.groups[group].items())[:MOST_BARS]:
         label = f"no {group.removesuffix('_id').replace('_', ' ')}" if name is None else printable(name)
@@ -121,7 +120,7 @@ def waits_svg(report: Report) -> str:
             "rank": 0,
             "label": f"{printable(row.instance_type)}: {in_money(row.wait_seconds / 3600, in_dollars=False)}",
         }
-        for row in report.overview.instance_types[:MOST_BARS]
+        for row in report.waits[:MOST_BARS]
     ]
     return _svg(
         rows,

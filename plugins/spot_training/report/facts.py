@@ -3,14 +3,16 @@
 Everything is asked of the ledger's one reader, so that report and page show the same figures.
 """
 
+# ruff: noqa: S608 - the SQL is made of this file's own text; all values are parameters
+
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
+from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from spot_training.dashboard.overview import Order, Overview, overview_of
 from spot_training.domain.casting import is_left_out
 from spot_training.domain.errors import InvalidInput
 
@@ -84,6 +86,37 @@ def _midnight(day: date) -> datetime:
     return datetime.combine(day, time(), tzinfo=UTC)
 
 
+class Step(StrEnum):
+    """How long a period of the chart is."""
+
+    DAY = "day"
+    WEEK = "week"
+    MONTH = "month"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Period:
+    """A day, week or month: what its completed trainings were billed, beside one clean on-demand run of each.
+
+    Hours are instance-hours.
+    """
+
+    starts_on: date
+    billed_hours: float
+    clean_run_hours: float
+    billed_usd: float
+    clean_run_usd: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wait:
+    """How long spot attempts on an instance type waited for capacity, on average."""
+
+    instance_type: str
+    attempts: int
+    wait_seconds: float
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
     """The facts of one report.
@@ -95,18 +128,12 @@ class Report:
     title: str
     window: Window
     made_at: datetime
-    overview: Overview
+    totals: Totals
+    step: Step
+    periods: tuple[Period, ...]
+    waits: tuple[Wait, ...]
     groups: Mapping[str, Mapping[str | None, Totals]]
     dearest: tuple[TrainingRecord, ...]
-
-    @property
-    def totals(self) -> Totals:
-        return self.overview.totals
-
-    @property
-    def has_dollars(self) -> bool:
-        """Whether any price is known; otherwise instance-hours stand for money."""
-        return self.overview.has_dollars
 
 
 def report_of(
@@ -120,11 +147,59 @@ def report_of(
     """Ask the ledger. Raises `InvalidInput` for a group there is not."""
     if unknown := [group for group in group_by if group not in GROUPS]:
         raise InvalidInput("group_by", unknown[0], f"choose from {', '.join(GROUPS)}.")
+    step = _step(reader, selection)
     return Report(
         title=title,
         window=Window(since=selection.since, until=selection.until),
         made_at=made_at,
-        overview=overview_of(reader, selection, order=Order.COST),
+        totals=reader.totals(selection),
+        step=step,
+        periods=_periods(reader, selection, step),
+        waits=_waits(reader, selection),
         groups={group: reader.totals_by(group, selection) for group in group_by},
         dearest=tuple(reader.records(selection, order="billed_usd", limit=MOST_TRAININGS)),
     )
+
+
+def _step(reader: LedgerReader, selection: Selection) -> Step:
+    """The finest step that leaves bars wide enough to see."""
+    where, parameters = selection.where()
+    (row,) = reader.query(
+        f"SELECT date_diff('day', min(began_at), max(began_at)) AS days FROM trainings WHERE {where}",
+        parameters,
+    )
+    days = row["days"] or 0
+    return Step.DAY if days <= 45 else Step.WEEK if days <= 400 else Step.MONTH
+
+
+def _periods(reader: LedgerReader, selection: Selection, step: Step) -> tuple[Period, ...]:
+    where, parameters = selection.where()
+    rows = reader.query(
+        f"""
+        SELECT date_trunc('{step}', began_at)::DATE AS starts_on,
+               coalesce(sum(billable_instance_seconds), 0) / 3600 AS billed_hours,
+               coalesce(sum(clean_run_instance_seconds), 0) / 3600 AS clean_run_hours,
+               coalesce(sum(billed_usd) FILTER (saved_usd IS NOT NULL), 0) AS billed_usd,
+               coalesce(sum(clean_run_usd) FILTER (saved_usd IS NOT NULL), 0) AS clean_run_usd
+        FROM trainings
+        WHERE {where} AND began_at IS NOT NULL AND completed AND savings_percent IS NOT NULL
+        GROUP BY 1 ORDER BY 1
+        """,
+        parameters,
+    )
+    return tuple(Period(**row) for row in rows)
+
+
+def _waits(reader: LedgerReader, selection: Selection) -> tuple[Wait, ...]:
+    """The longest first."""
+    where, parameters = selection.where()
+    rows = reader.query(
+        f"""
+        SELECT a.instance_type, count(*) AS attempts, avg(a.wait_seconds) AS wait_seconds
+        FROM (SELECT unnest(attempts) AS a FROM trainings WHERE {where})
+        WHERE a.purchase = 'spot' AND a.instance_type IS NOT NULL
+        GROUP BY 1 ORDER BY wait_seconds DESC, 1
+        """,
+        parameters,
+    )
+    return tuple(Wait(**row) for row in rows)

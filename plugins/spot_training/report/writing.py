@@ -119,10 +119,10 @@ def _charts(report: Report) -> list[_Chart]:
         return _Chart(title=title, about=about, svg=Markup(svg))  # noqa: S704 - Vega escapes its text
 
     drawn = []
-    if len(report.overview.periods) > 1:
+    if len(report.periods) > 1:
         about = (
             "What completed trainings were billed, and how much more one clean on-demand run of each would "
-            f"have cost, by {report.overview.step} (UTC)."
+            f"have cost, by {report.step} (UTC)."
         )
         drawn.append(chart("Savings over time", about, savings_svg(report)))
     group = next((name for name, by_name in report.groups.items() if len(by_name) > 1), None)
@@ -130,7 +130,7 @@ def _charts(report: Report) -> list[_Chart]:
         heading = GROUPS[group] if group == "dag_id" else GROUPS[group].lower()
         about = "The dearest on top. Failed trainings come on top of what was billed."
         drawn.append(chart(f"By {heading}", about, groups_svg(report, group)))
-    if any(row.wait_seconds for row in report.overview.instance_types):
+    if any(row.wait_seconds for row in report.waits):
         about = "Waiting costs no money, only time. Mean over all spot attempts, interruptions included."
         drawn.append(chart("Where waiting hurt", about, waits_svg(report)))
     return drawn
