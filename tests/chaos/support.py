@@ -321,7 +321,8 @@ class Lab:
 
     def jobs_of(self, run: Run) -> list[Job]:
         """All training jobs of a run, by their tags."""
-        pages = self.sagemaker.get_paginator("list_training_jobs").paginate(NameContains="chaos-", MaxResults=100)
+        paginator = self.sagemaker.get_paginator("list_training_jobs")
+        pages = paginator.paginate(NameContains="chaos-", MaxResults=100)
         names = [summary["TrainingJobName"] for page in pages for summary in page["TrainingJobSummaries"]]
         return [self._job(name) for name in names if self._run_of(name) == run.run_id]
 
