@@ -73,7 +73,7 @@ CHECK_INTERVAL = 1
 #: The guard's own tick; those of the traces are cut into such pieces.
 TICK_SECONDS = 60.0
 #: Real seconds for Airflow to resume a task, beside what the operator keeps free by itself.
-ROOM_REAL_SECONDS = 30
+ROOM_REAL_SECONDS = 45
 #: Tasks on workers at once: more would only wait for each other's CPU.
 PARALLELISM = 6
 #: Who is earlier is queued earlier: a task that resumes, before those that have not begun.
