@@ -70,8 +70,10 @@ def test_an_outage_is_told_and_fails_nothing(lab: Lab) -> None:
     for run in marked:
         lab.api.set_task_state(DAG, run.run_id, TASK, "failed")
     late = lab.start(Case(), "begun-in-the-outage")
-    # The trigger's words are those of tests/aws/test_on_kill.py: Airflow keeps its log open for a moment only.
-    _wait_for_log(lab, marked[1], "could NOT be stopped and is still billed", "Stop it by hand: aws sagemaker")
+    # The trigger's words: tests/aws/test_on_kill.py, as Airflow keeps its log open for a moment only.
+    _wait_for_log(
+        lab, marked[1], "could NOT be stopped and is still billed", "Stop it by hand: aws sagemaker"
+    )
     _wait_for_log(lab, polled[1], "SageMaker has not answered since", "still asking")
     until(lambda: time.monotonic() > over, "the outage to be over", timeout_seconds=OUTAGE_SECONDS)
     for run in polled:
