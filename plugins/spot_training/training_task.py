@@ -219,7 +219,7 @@ class TrainingTask:
             identity=identity,
             make_plan=self.books.planning(make_plan),
             make_policy=make_policy,
-            make_deadline=self._settle_deadline,
+            make_deadline=self._settle_deadline if options.deadline else None,
             make_guard=with_policy(self._plan, jobs.region),
             make_purse=self._open_purse,
             say=log.info,
@@ -371,10 +371,9 @@ class TrainingTask:
     def _plan(self) -> TrainingPlan:
         return self.driver.plan()
 
-    def _settle_deadline(self, now: datetime) -> Deadline | None:
+    def _settle_deadline(self, now: datetime) -> Deadline:
         terms = self.options.deadline
-        if terms is None:
-            return None
+        assert terms is not None  # noqa: S101 - the driver asks only where there are any
         began = run_began_at(self._dag_run, now=now, real_now=datetime.now(UTC))
         return terms.settle(
             self._plan(), now=now, run_began_at=began, check_interval=self.options.check_interval

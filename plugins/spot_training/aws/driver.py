@@ -129,7 +129,7 @@ class TrainingDriver:
         identity: RunIdentity,
         make_plan: Callable[[RunIdentity], TrainingPlan],
         make_policy: Callable[[float | None], Policy] | None,
-        make_deadline: Callable[[datetime], Deadline | None] = lambda _now: None,
+        make_deadline: Callable[[datetime], Deadline] | None = None,
         make_guard: Callable[[DeadlineGuard, Policy], DeadlineGuard] = lambda guard, _policy: guard,
         make_purse: Callable[[Rung], Purse | None] = lambda _rung: None,
         say: Callable[[str], None] = log.info,
@@ -382,11 +382,9 @@ class TrainingDriver:
 
     def _fix_deadline(self) -> None:
         """Settle the deadline, once for the training: at its first submission."""
-        if self.state.deadline is not None or self.state.attempts:
+        if self._make_deadline is None or self.state.deadline is not None or self.state.attempts:
             return
         deadline = self._make_deadline(self.jobs.now())
-        if deadline is None:
-            return
         check_keeps_deadline(self._make_policy_before(deadline))
         self._save(replace(self.state, deadline=deadline))
         self._say(deadline_line(deadline))
