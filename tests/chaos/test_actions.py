@@ -15,10 +15,10 @@ pytestmark = [pytest.mark.airflow, pytest.mark.timeout(600)]
 @pytest.mark.parametrize(
     "phases",
     [
-        (Phase.QUEUED, Phase.BETWEEN),
-        (Phase.QUEUED_AGAIN, Phase.RUNNING),
+        pytest.param((Phase.QUEUED, Phase.BETWEEN), marks=pytest.mark.long),
+        pytest.param((Phase.QUEUED_AGAIN, Phase.RUNNING), marks=pytest.mark.long),
         (Phase.DEFERRED, Phase.RESUMING),
-        (Phase.DEFERRING,),
+        pytest.param((Phase.DEFERRING,), marks=pytest.mark.long),
     ],
     ids=" and ".join,
 )

@@ -32,6 +32,7 @@ def test_a_campaign_draws_every_kind_of_trouble() -> None:
 
 @pytest.mark.airflow
 @pytest.mark.timeout(600)
+@pytest.mark.long
 def test_a_batch_of_the_campaign_keeps_the_promise(lab: Lab) -> None:
     schedule = draw(2026, 0, size=4)
     runs = run_batch(lab, schedule, "sample")

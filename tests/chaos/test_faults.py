@@ -54,6 +54,7 @@ def test_spot_capacity_that_comes_and_goes(lab: Lab) -> None:
     assert interrupted >= 10
 
 
+@pytest.mark.long
 def test_an_outage_is_told_and_fails_nothing(lab: Lab) -> None:
     """All calls fail for longer than a minute: polls, a first call, and the stops of two marked tasks."""
     waits = Case(has_capacity=False, first_wait=DAY, botocore_config=IMPATIENT)
