@@ -119,7 +119,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     for record in history(400, until=now):
         ledger.write(record)
     ledger.write(training(began_at=now - timedelta(days=2)))
-    ledger.write(hostile_training(MARKUP, dag_id="predict_churn", began_at=now - timedelta(days=1)))
+    ledger.write(hostile_training(MARKUP, dag_id="predict_churn", began_at=now - timedelta(days=60)))
     with StackBelowBasePath(
         ROOT,
         folder / "state",
