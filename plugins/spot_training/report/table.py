@@ -35,7 +35,7 @@ _ATTEMPT = (
 )
 CSV_COLUMNS = (*_TRAINING, "attempt", *_ATTEMPT)
 #: Trainings read at a time: a report of a million needs no more memory than one of these.
-PAGE_TRAININGS = 5_000
+PAGE_TRAININGS = 10_000
 #: What makes a spreadsheet take text for a formula.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "|", "%")
 
