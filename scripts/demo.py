@@ -206,7 +206,7 @@ def check_the_story(record: TrainingRecord) -> None:
 
 def wait_for_report(stack: LocalStack) -> dict[str, Any]:
     def newest() -> str | None:
-        runs = stack.api.list_runs(REPORT_DAG)
+        runs = stack.api.list_runs(REPORT_DAG, run_type="asset_triggered")
         return str(runs[0]["dag_run_id"]) if runs else None
 
     run_id = str(wait_until(newest, f"a run of {REPORT_DAG}", timeout_seconds=60))
