@@ -331,6 +331,16 @@ class Totals:
     replaced_usd: float
     unpriced: int
 
+    @property
+    def percent_saved(self) -> float | None:
+        """What goes beside the sums shown: of the dollars where prices are known, else of instance time.
+
+        The two differ where dear and cheap instance types saved differently.
+        """
+        if self.clean_run_usd > 0:
+            return round(self.saved_usd / self.clean_run_usd * 100, 1)
+        return self.savings_percent
+
     def to_json(self) -> dict[str, Any]:
         """As plain JSON."""
         return asdict(self)

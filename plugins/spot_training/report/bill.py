@@ -55,7 +55,7 @@ def in_money(value: float, *, in_dollars: bool) -> str:
 def bill(totals: Totals) -> list[BillLine]:
     """The account of a window. Lines of nothing that hardly ever happens are left out."""
     saved = money(totals, "saved")
-    percent = "" if totals.savings_percent is None else f"{abs(totals.savings_percent):g} %"
+    percent = "" if totals.percent_saved is None else f"{abs(totals.percent_saved):g} %"
     lines = [
         BillLine(
             label="One clean on-demand run each",
@@ -132,10 +132,10 @@ def _what_happened(totals: Totals) -> str:
 
 
 def _what_it_cost(totals: Totals) -> str:
-    if totals.savings_percent is None:
+    if totals.percent_saved is None:
         return "None of them can be compared with a clean on-demand run."
-    size = abs(totals.savings_percent)
-    verb = "less" if totals.savings_percent >= 0 else "more"
+    size = abs(totals.percent_saved)
+    verb = "less" if totals.percent_saved >= 0 else "more"
     times_ = (
         f"{in_words(totals.billable_seconds)} of instance time instead of about "
         f"{in_words(totals.clean_run_seconds)} on demand"
