@@ -7,10 +7,16 @@ that may be absent even there is the folder with the recorded spot traces.
 from __future__ import annotations
 
 import os
+import signal
 
 import pytest
 
 MAY_BE_ABSENT = "needs the spot traces"
+
+
+def pytest_configure() -> None:
+    """Asked to end, end as on Ctrl-C: what tests started is stopped."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 def _find_reason(report: pytest.TestReport | pytest.CollectReport) -> str:
