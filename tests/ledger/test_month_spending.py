@@ -218,17 +218,17 @@ class Task:
     def step(self) -> Waiting | Completed:
         request = cast_request(_config())
         plan = TrainingPlan.of(request, identity=ME, name_prefix="model")
+
+        def in_thirty_hours(now: datetime) -> Deadline:
+            return Deadline(at=now + timedelta(hours=30), submitted_at=now, runtime=FOUR_HOURS)
+
         driver = TrainingDriver(
             jobs=self.jobs,
             store=self.store,
             identity=ME,
             make_plan=lambda _who: plan,
             make_policy=lambda _left: policy_from(self.policy, defaults_of(request)),
-            make_deadline=lambda now: (
-                Deadline(at=now + timedelta(hours=30), submitted_at=now, runtime=FOUR_HOURS)
-                if self.deadline
-                else None
-            ),
+            make_deadline=in_thirty_hours if self.deadline else None,
             make_purse=lambda rung: open_purse(
                 self.budget,
                 plan,
