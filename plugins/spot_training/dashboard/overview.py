@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from spot_training.domain.records import Totals  # noqa: TC001 - FastAPI reads the annotations
+from spot_training.ledger.periods import Period, Step, periods_of, saved_percent, step_of
 
 if TYPE_CHECKING:
     from spot_training.ledger import LedgerReader, Selection
@@ -97,30 +98,6 @@ def _midnight(day: date) -> datetime:
 
 def _only(value: str | None) -> tuple[str, ...] | None:
     return None if value is None else (value,)
-
-
-class Step(StrEnum):
-    """How long a period of the chart is."""
-
-    DAY = "day"
-    WEEK = "week"
-    MONTH = "month"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Period:
-    """A day, week or month: what its completed trainings were billed, and one clean on-demand run of each.
-
-    Hours are instance-hours. `savings_percent` is None where nothing can be compared.
-    """
-
-    starts_on: date
-    trainings: int
-    billed_hours: float
-    clean_run_hours: float
-    billed_usd: float
-    clean_run_usd: float
-    savings_percent: float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -244,11 +221,11 @@ def overview_of(
     reader: LedgerReader, selection: Selection, *, order: Order = Order.COST, page: int = 1
 ) -> Overview:
     """Ask the ledger for everything the page shows."""
-    step = _step(reader, selection)
+    step = step_of(reader, selection, table="page_trainings")
     return Overview(
         totals=reader.totals(selection),
         step=step,
-        periods=_periods(reader, selection, step),
+        periods=periods_of(reader, selection, step, table="page_trainings"),
         hours=_hours(reader, selection),
         instance_types=_instance_types(reader, selection),
         live=live_trainings(reader, selection),
@@ -301,47 +278,6 @@ def _row(row: Mapping[str, Any]) -> TrainingRow:
     return TrainingRow(**row)
 
 
-def _step(reader: LedgerReader, selection: Selection) -> Step:
-    """The finest step that leaves bars wide enough to see."""
-    where, parameters = selection.where()
-    (row,) = reader.query(
-        f"SELECT date_diff('day', min(began_at), max(began_at)) AS days FROM page_trainings WHERE {where}",
-        parameters,
-    )
-    days = row["days"] or 0
-    return Step.DAY if days <= 45 else Step.WEEK if days <= 400 else Step.MONTH
-
-
-def _periods(reader: LedgerReader, selection: Selection, step: Step) -> tuple[Period, ...]:
-    where, parameters = selection.where()
-    rows = reader.query(
-        f"""
-        SELECT date_trunc('{step}', began_at)::DATE AS starts_on,
-               count(*) AS trainings,
-               coalesce(sum(billable_instance_seconds) FILTER (compared), 0) / 3600 AS billed_hours,
-               coalesce(sum(clean_run_instance_seconds) FILTER (compared), 0) / 3600 AS clean_run_hours,
-               coalesce(sum(billed_usd) FILTER (priced), 0) AS billed_usd,
-               coalesce(sum(clean_run_usd) FILTER (priced), 0) AS clean_run_usd
-        FROM (SELECT *, completed AND savings_percent IS NOT NULL AS compared,
-                     compared AND saved_usd IS NOT NULL AS priced
-              FROM page_trainings WHERE {where} AND began_at IS NOT NULL)
-        GROUP BY 1 ORDER BY 1
-        """,
-        parameters,
-    )
-    return tuple(
-        Period(
-            **row,
-            savings_percent=_saved_percent(row["billed_hours"], row["clean_run_hours"]),
-        )
-        for row in rows
-    )
-
-
-def _saved_percent(paid: float, full: float) -> float | None:
-    return round((1 - paid / full) * 100, 1) if full else None
-
-
 def _hours(reader: LedgerReader, selection: Selection) -> tuple[HourOfDay, ...]:
     where, parameters = selection.where()
     rows = reader.query(
@@ -380,4 +316,4 @@ def _instance_types(reader: LedgerReader, selection: Selection) -> tuple[Instanc
 
 def _instance_type_row(row: dict[str, Any]) -> InstanceTypeRow:
     billed = row.pop("billed")
-    return InstanceTypeRow(**row, savings_percent=_saved_percent(billed, row["held_hours"]))
+    return InstanceTypeRow(**row, savings_percent=saved_percent(billed, row["held_hours"]))

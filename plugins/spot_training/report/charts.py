@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from spot_training.ledger.periods import Step
+
 from .bill import has_dollars, in_money, money
-from .facts import Step
 
 if TYPE_CHECKING:
     from .facts import Report

@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
-from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from spot_training.domain.casting import is_left_out
 from spot_training.domain.errors import InvalidInput
+from spot_training.ledger.periods import Period, Step, periods_of, step_of
 
 if TYPE_CHECKING:
     from spot_training.domain.records import Totals, TrainingRecord
@@ -86,28 +86,6 @@ def _midnight(day: date) -> datetime:
     return datetime.combine(day, time(), tzinfo=UTC)
 
 
-class Step(StrEnum):
-    """How long a period of the chart is."""
-
-    DAY = "day"
-    WEEK = "week"
-    MONTH = "month"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Period:
-    """A day, week or month: what its completed trainings were billed, beside one clean on-demand run of each.
-
-    Hours are instance-hours.
-    """
-
-    starts_on: date
-    billed_hours: float
-    clean_run_hours: float
-    billed_usd: float
-    clean_run_usd: float
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wait:
     """How long spot attempts on an instance type waited for capacity, on average."""
@@ -147,47 +125,18 @@ def report_of(
     """Ask the ledger. Raises `InvalidInput` for a group there is not."""
     if unknown := [group for group in group_by if group not in GROUPS]:
         raise InvalidInput("group_by", unknown[0], f"choose from {', '.join(GROUPS)}.")
-    step = _step(reader, selection)
+    step = step_of(reader, selection)
     return Report(
         title=title,
         window=Window(since=selection.since, until=selection.until),
         made_at=made_at,
         totals=reader.totals(selection),
         step=step,
-        periods=_periods(reader, selection, step),
+        periods=periods_of(reader, selection, step),
         waits=_waits(reader, selection),
         groups={group: reader.totals_by(group, selection) for group in group_by},
         dearest=tuple(reader.records(selection, order="billed_usd", limit=MOST_TRAININGS)),
     )
-
-
-def _step(reader: LedgerReader, selection: Selection) -> Step:
-    """The finest step that leaves bars wide enough to see."""
-    where, parameters = selection.where()
-    (row,) = reader.query(
-        f"SELECT date_diff('day', min(began_at), max(began_at)) AS days FROM trainings WHERE {where}",
-        parameters,
-    )
-    days = row["days"] or 0
-    return Step.DAY if days <= 45 else Step.WEEK if days <= 400 else Step.MONTH
-
-
-def _periods(reader: LedgerReader, selection: Selection, step: Step) -> tuple[Period, ...]:
-    where, parameters = selection.where()
-    rows = reader.query(
-        f"""
-        SELECT date_trunc('{step}', began_at)::DATE AS starts_on,
-               coalesce(sum(billable_instance_seconds), 0) / 3600 AS billed_hours,
-               coalesce(sum(clean_run_instance_seconds), 0) / 3600 AS clean_run_hours,
-               coalesce(sum(billed_usd) FILTER (saved_usd IS NOT NULL), 0) AS billed_usd,
-               coalesce(sum(clean_run_usd) FILTER (saved_usd IS NOT NULL), 0) AS clean_run_usd
-        FROM trainings
-        WHERE {where} AND began_at IS NOT NULL AND completed AND savings_percent IS NOT NULL
-        GROUP BY 1 ORDER BY 1
-        """,
-        parameters,
-    )
-    return tuple(Period(**row) for row in rows)
 
 
 def _waits(reader: LedgerReader, selection: Selection) -> tuple[Wait, ...]:
