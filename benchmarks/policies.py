@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 
-from spot_training.domain.moves import BackToSpot, Mode, MovePolicy, View, Workload
+from spot_training.domain.moves import BackToSpot, MovePolicy, View, Workload
 from spot_training.domain.traces import Trace, parse_trace
 from spot_training.planner.batch import Walks, optimum_many, walk_many
 from spot_training.planner.compiled import IS_COMPILED
@@ -237,16 +237,7 @@ def _trace_hours_per_second(name: str, traces: list[Trace]) -> float:
 
 def _decision_microseconds(workload: Workload) -> float:
     decider = Planner().begin(workload)
-    view = View(
-        seconds_left=workload.deadline_seconds,
-        work_seconds=workload.work_seconds,
-        overhead_seconds=workload.overhead_seconds,
-        mode=Mode.WAIT,
-        has_spot=False,
-        total_work_seconds=workload.work_seconds,
-        total_seconds=workload.deadline_seconds,
-        tick_seconds=60.0,
-    )
+    view = View.at_submission(workload, tick_seconds=60.0)
     decider.decide(view)
     views = [replace(view, seconds_left=view.seconds_left - 60.0 * n) for n in range(1, 1000)]
     seconds, _ = _time(lambda: [decider.decide(later) for later in views], rounds=1)

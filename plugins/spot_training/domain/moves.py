@@ -86,6 +86,20 @@ class View:
     owed_seconds: float = 0.0
     spell_seconds: float = 0.0
 
+    @classmethod
+    def at_submission(cls, workload: Workload, *, tick_seconds: float) -> View:
+        """Before anything ran, with no spot to be had."""
+        return cls(
+            seconds_left=workload.deadline_seconds,
+            work_seconds=workload.work_seconds,
+            overhead_seconds=workload.overhead_seconds,
+            mode=Mode.WAIT,
+            has_spot=False,
+            total_work_seconds=workload.work_seconds,
+            total_seconds=workload.deadline_seconds,
+            tick_seconds=tick_seconds,
+        )
+
     @property
     def slack_seconds(self) -> float:
         """What could be waited in all, if on-demand then ran to the end and owed nothing but what it owes."""

@@ -12,7 +12,6 @@ from spot_training.domain.errors import InvalidInput
 from spot_training.domain.moves import (
     SIMPLE_POLICIES,
     BackToSpot,
-    Mode,
     MovePolicy,
     Spells,
     View,
@@ -175,16 +174,7 @@ def _choose(outcomes: Sequence[Outcome]) -> Outcome:
 
 def _longest_wait(policy: MovePolicy, workload: Workload) -> float:
     """How long the first spot job may wait for capacity before on-demand has to start."""
-    view = View(
-        seconds_left=workload.deadline_seconds,
-        work_seconds=workload.work_seconds,
-        overhead_seconds=workload.overhead_seconds,
-        mode=Mode.WAIT,
-        has_spot=False,
-        total_work_seconds=workload.work_seconds,
-        total_seconds=workload.deadline_seconds,
-        tick_seconds=60.0,
-    )
+    view = View.at_submission(workload, tick_seconds=60.0)
     return seconds_until_on_demand(policy.begin(workload), view).seconds or 0.0
 
 
