@@ -17,7 +17,7 @@ import pytest
 from spot_training.domain.errors import InvalidInput
 from spot_training.domain.lifecycle import Ending
 from spot_training.domain.records import Price, RecordState
-from spot_training.domain.savings import Attempt, PurchaseOption
+from spot_training.domain.savings import Attempt
 from spot_training.ledger import Ledger, Selection
 from spot_training.report import (
     Report,
@@ -36,36 +36,17 @@ from spot_training.report import (
 from spot_training.report.bill import bill, remarks
 from spot_training.report.charts import groups_svg, savings_svg, waits_svg
 from tests.dashboard.trainings import history, under_way
+from tests.ledger.conftest import make_attempt
 
 NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
 T0 = datetime(2026, 3, 2, 6, tzinfo=UTC)
 
 
-def _attempt(**overrides: Any) -> Attempt:
-    defaults: dict[str, Any] = {
-        "number": 1,
-        "rung": 0,
-        "job_name": "job-1",
-        "purchase": PurchaseOption.SPOT,
-        "reason": "first of 3 rungs",
-        "ending": Ending.COMPLETED,
-        "created_at": T0,
-        "started_at": T0 + timedelta(hours=1),
-        "ended_at": T0 + timedelta(hours=3),
-        "instance_type": "ml.m5.xlarge",
-        "wait_seconds": 3600,
-        "training_seconds": 7200,
-        "billable_seconds": 2160,
-        "work_seconds": 7000,
-        "launch_seconds": 200,
-        "has_checkpoints": True,
-    }
-    return Attempt(**{**defaults, **overrides})
-
-
 def _never_started(**overrides: Any) -> Attempt:
     nothing = dict.fromkeys(("started_at", "work_seconds", "launch_seconds"))
-    return _attempt(ending=Ending.NO_CAPACITY, training_seconds=0, billable_seconds=0, **nothing, **overrides)
+    return make_attempt(
+        ending=Ending.NO_CAPACITY, training_seconds=0, billable_seconds=0, **nothing, **overrides
+    )
 
 
 def _record(*attempts: Attempt, run_id: str = "scheduled__2026-03-01", **overrides: Any) -> TrainingRecord:
@@ -78,11 +59,11 @@ def _record(*attempts: Attempt, run_id: str = "scheduled__2026-03-01", **overrid
     return TrainingRecord(**{**defaults, **overrides}, run_id=run_id, attempts=attempts)
 
 
-DONE = _record(_never_started(), _attempt(number=2))
-FAILED = _record(_attempt(ending=Ending.ALGORITHM_ERROR), run_id="manual__1", state=RecordState.FAILED)
+DONE = _record(_never_started(), make_attempt(number=2))
+FAILED = _record(make_attempt(ending=Ending.ALGORITHM_ERROR), run_id="manual__1", state=RecordState.FAILED)
 LOST = _record(
-    _attempt(ending=Ending.OUT_OF_WAIT, has_checkpoints=False, billable_seconds=9000),
-    _attempt(number=2, has_checkpoints=False),
+    make_attempt(ending=Ending.OUT_OF_WAIT, has_checkpoints=False, billable_seconds=9000),
+    make_attempt(number=2, has_checkpoints=False),
     run_id="manual__2",
 )
 
@@ -118,12 +99,12 @@ def test_sums_keep_failed_and_abandoned_costs_apart() -> None:
 
 
 def test_instances_multiply() -> None:
-    summary = totals_of([_record(_attempt(instance_count=4))])
+    summary = totals_of([_record(make_attempt(instance_count=4))])
     assert (summary.billable_seconds, summary.clean_run_seconds) == (4 * 2160, 4 * 7200)
 
 
 def test_unknown_stays_unknown() -> None:
-    summary = totals_of([_record(_attempt(billable_seconds=None))])
+    summary = totals_of([_record(make_attempt(billable_seconds=None))])
     assert (summary.unknown, summary.savings_percent, summary.clean_run_seconds) == (1, None, 0)
     assert "For 1 training AWS did not say enough to know the savings" in remarks(summary)[0]
 
@@ -294,7 +275,7 @@ class _Tags(HTMLParser):
 @pytest.mark.parametrize("name", HOSTILE)
 def test_no_name_becomes_markup_or_a_formula(tmp_path: Path, name: str) -> None:
     facts = {"run_id": name, "task_id": name, "model": name, "team": name, "instance_type": name}
-    hostile = _record(_attempt(job_name=name, reason=name, instance_type=name), dag_id=name, **facts)
+    hostile = _record(make_attempt(job_name=name, reason=name, instance_type=name), dag_id=name, **facts)
     page = to_html(_report(tmp_path, hostile, DONE, title=name))
     mail = to_mail(totals_of([hostile]), title=name, window=name, where=name)
     for markup in (page, mail):
