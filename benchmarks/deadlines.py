@@ -43,7 +43,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from include.local_sagemaker.validation import instance_types  # noqa: E402
-from include.local_stack import LocalStack  # noqa: E402
+from include.local_stack import LocalStack, best_database  # noqa: E402
 from include.local_stack.api import FINISHED_RUN  # noqa: E402
 from spot_training.aws.jobs import snapshot_of  # noqa: E402
 from spot_training.deadline_terms import RESUME_SECONDS  # noqa: E402
@@ -232,14 +232,19 @@ def run_live(
 ) -> dict[str, tuple[str, list[Attempt], dict[str, Any]]]:
     """Each training's state, attempts and XCom `deadline`, by run."""
     state.mkdir(parents=True, exist_ok=True)
-    with LocalStack(
-        ROOT,
-        state / "stack",
-        speed=speed,
-        market=write_market(state / "market.yaml", trainings),
-        dags_folder=ROOT / "benchmarks" / "dags",
-        parallelism=PARALLELISM,
-    ) as stack:
+    with (
+        best_database() as database,
+        LocalStack(
+            ROOT,
+            state / "stack",
+            speed=speed,
+            market=write_market(state / "market.yaml", trainings),
+            dags_folder=ROOT / "benchmarks" / "dags",
+            env=database,
+            parallelism=PARALLELISM,
+        ) as stack,
+    ):
+        tell(f"metadata database: {'PostgreSQL' if database else 'SQLite'}")
         stack.boto3_client("s3").create_bucket(Bucket="deadlines")
         stack.api.wait_for_dag(DAG)
         # Before anything runs: a call that writes, beside tasks, may hold up SQLite for all of its timeout.

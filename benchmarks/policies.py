@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import os
 import platform
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -34,6 +35,7 @@ from spot_training.planner.planning import PLANNED_REDRAW_HOURS, Planner
 from spot_training.planner.tables import make_tables
 from spot_training.policies import POLICIES, simulate
 
+ROOT = Path(__file__).resolve().parents[1]
 HOUR = 3600.0
 WORK_HOURS = 48.0
 DEADLINE_HOURS = (52.0, 60.0, 70.0, 92.0)
@@ -198,13 +200,15 @@ def tell_speed(traces: list[Trace]) -> Iterator[str]:
     yield "| --- | ---: |"
     for name in ("greedy", "uniform_progress", "rule"):
         yield f"| {name}, trace-hours a second, one core | {_trace_hours_per_second(name, traces):,.0f} |"
-    workload = workload_of((92.0, 0.2))
+    pair = (92.0, 0.2)
+    workload = workload_of(pair)
     seconds, tables = _time(
         lambda: make_tables(workload, Planner().prior, redraw_per_hour=1 / PLANNED_REDRAW_HOURS)
     )
     yield f"| planner's tables for 92 h, seconds | {seconds:.2f} |"
     yield f"| planner's tables for 92 h, MB | {tables.megabytes:.0f} |"
     yield f"| a decision of the planner, microseconds | {_decision_microseconds(workload):.0f} |"
+    yield f"| ... without numba, as `requirements.txt` installs it | {_decision_without_numba(pair):.0f} |"
     trace = traces[0]
     window = next(trace.windows(WINDOW_HOURS * HOUR, 1))
     seconds, _ = _time(lambda: simulate("rule", workload, window))
@@ -242,6 +246,15 @@ def _decision_microseconds(workload: Workload) -> float:
     views = [replace(view, seconds_left=view.seconds_left - 60.0 * n) for n in range(1, 1000)]
     seconds, _ = _time(lambda: [decider.decide(later) for later in views], rounds=1)
     return seconds / len(views) * 1e6
+
+
+def _decision_without_numba(pair: Pair) -> float:
+    """The same in a process that has no numba."""
+    code = (
+        "import sys; sys.modules['numba'] = None; sys.path.insert(0, 'benchmarks'); import policies;"
+        f"print(policies._decision_microseconds(policies.workload_of({pair})))"
+    )
+    return float(subprocess.check_output([sys.executable, "-c", code], text=True, cwd=ROOT))
 
 
 def main() -> int:

@@ -40,27 +40,23 @@ def observe(belief, hazards, types, weights, edges, redraw, was_up, is_up, age, 
 
     `redraw` is the chance per hour that the market becomes another one.
     """
-    passed = 0.0
-    for i in range(len(edges)):
-        upper = edges[i + 1] if i + 1 < len(edges) else np.inf
-        within = min(age + hours, upper) - max(age, edges[i])
-        if within > 0:
-            passed += hazards[was_up, i] * within
-    total = 0.0
-    for k in range(len(belief)):
-        stays = np.exp(-passed * types[k, was_up])
-        belief[k] *= stays if was_up == is_up else 1.0 - stays
-        total += belief[k]
-    forget(belief, weights, redraw, hours, total)
+    upper = np.append(edges[1:], np.inf)
+    within = np.minimum(upper, age + hours) - np.maximum(edges, age)
+    passed = (np.maximum(within, 0.0) * hazards[was_up]).sum()
+    stays = np.exp(-passed * types[:, was_up])
+    belief *= stays if was_up == is_up else 1.0 - stays
+    forget(belief, weights, redraw, hours, belief.sum())
 
 
 @jit
 def forget(belief, weights, redraw, hours, total):
     """Move a belief that sums to `total` towards the prior, as time passes. In place."""
     renewed = 1.0 - np.exp(-redraw * hours)
-    for k in range(len(belief)):
-        share = belief[k] / total if total > 0 else weights[k]
-        belief[k] = (1.0 - renewed) * share + renewed * weights[k]
+    if total > 0:
+        belief *= (1.0 - renewed) / total
+        belief += renewed * weights
+    else:
+        belief[:] = weights
 
 
 @jit
@@ -72,13 +68,10 @@ def look_up(costs, slacks, step_hours, left, slack, entry, belief):
     v = (slack - slacks[cell]) / (slacks[cell + 1] - slacks[cell])
     time = left / step_hours
     row = min(max(int(time), 0), costs.shape[0] - 2)
-    u = time - row
-    total = 0.0
-    for k in range(len(belief)):
-        early = (1 - v) * costs[row, cell, entry, k] + v * costs[row, cell + 1, entry, k]
-        late = (1 - v) * costs[row + 1, cell, entry, k] + v * costs[row + 1, cell + 1, entry, k]
-        total += belief[k] * ((1 - u) * early + u * late)
-    return total
+    u = np.float64(time - row)  # the table is of float32: numpy and numba shall round alike
+    early = (1 - v) * costs[row, cell, entry] + v * costs[row, cell + 1, entry]
+    late = (1 - v) * costs[row + 1, cell, entry] + v * costs[row + 1, cell + 1, entry]
+    return (belief * ((1 - u) * early + u * late)).sum()
 
 
 @jit
