@@ -85,12 +85,19 @@ def _views(decider: Planning, workload: Workload, ticks: list[int], tick: float)
 @pytest.mark.parametrize("policy", POLICIES_UNDER_TEST, ids=lambda policy: policy.name)
 @pytest.mark.parametrize("back", BackToSpot)
 @pytest.mark.parametrize("tick", [195.0, 600.0])
-def test_many_walks_at_once_are_the_walks_one_by_one(policy: object, back: BackToSpot, tick: float) -> None:
+@pytest.mark.parametrize(
+    "guard",
+    [Guard(), Guard(overhead_seconds=900.0, reserve_seconds=1320.0, work_factor=1.15)],
+    ids=["no-reserve", "reserve"],
+)
+def test_many_walks_at_once_are_the_walks_one_by_one(
+    policy: object, back: BackToSpot, tick: float, guard: Guard
+) -> None:
     workload = _workload(back_to_spot=back)
     traces = [_market(seed, math.ceil(36 * HOUR / tick), 5, 3, tick) for seed in range(3)]
-    many = walk_many(policy, workload, [list(trace.ticks) for trace in traces], tick)  # type: ignore[arg-type]
+    many = walk_many(policy, workload, [list(trace.ticks) for trace in traces], tick, guard=guard)  # type: ignore[arg-type]
     for row, trace in enumerate(traces):
-        one = walk(policy, workload, trace)  # type: ignore[arg-type]
+        one = walk(policy, workload, trace, guard=guard)  # type: ignore[arg-type]
         assert many.cost_on_demand_hours[row] == pytest.approx(one.cost_on_demand_hours)
         assert many.finish_seconds[row] == pytest.approx(one.finish_seconds)
         assert many.launches[row] == one.launches

@@ -16,6 +16,7 @@ from spot_training.domain.moves import (
     TOLERANCE,
     BackToSpot,
     Greedy,
+    Guard,
     MovePolicy,
     OnDemand,
     Rule,
@@ -23,6 +24,7 @@ from spot_training.domain.moves import (
     Widen,
     Workload,
 )
+from spot_training.domain.simulator import DEFAULT_GUARD
 
 from . import kernels
 from .market import market_types
@@ -49,18 +51,31 @@ class Walks:
         return int((self.finish_seconds > self.deadline_seconds + TOLERANCE).sum())
 
 
-def walk_many(policy: MovePolicy, workload: Workload, traces: Any, tick_seconds: float) -> Walks:
+def walk_many(
+    policy: MovePolicy,
+    workload: Workload,
+    traces: Any,
+    tick_seconds: float,
+    *,
+    guard: Guard = DEFAULT_GUARD,
+) -> Walks:
     """Walk one of the built-in policies over every row of `traces`, an array of 0 and 1 (traces, ticks)."""
     ticks = np.ascontiguousarray(traces, dtype=np.uint8)
     tick = float(tick_seconds)
     if isinstance(policy, Planner) and not isinstance(policy.begin(workload), Greedy | Rule):
-        rows = _walk_planner_rows(policy, workload, ticks, tick)
+        rows = _walk_planner_rows(policy, workload, ticks, tick, guard)
     else:
         if isinstance(policy, Planner):
             policy = policy.begin(workload)  # type: ignore[assignment]
         code, constants = _constants(policy, workload)
         rows = kernels.walk_rows(
-            code, constants, ticks, tick, *_amounts(workload), _BACK[workload.back_to_spot]
+            code,
+            constants,
+            ticks,
+            tick,
+            *_amounts(workload),
+            _kept_by(guard, workload),
+            _BACK[workload.back_to_spot],
         )
     return Walks(
         cost_on_demand_hours=rows[:, 0],
@@ -84,6 +99,11 @@ def _amounts(workload: Workload) -> tuple[float, float, float, float]:
     )
 
 
+def _kept_by(guard: Guard, workload: Workload) -> tuple[float, float, float]:
+    launch = workload.overhead_seconds if guard.overhead_seconds is None else guard.overhead_seconds
+    return float(launch), float(guard.reserve_seconds), float(guard.work_factor)
+
+
 def _constants(policy: object, workload: Workload) -> tuple[int, NDArray[np.float64]]:
     match policy:
         case OnDemand():
@@ -104,7 +124,7 @@ def _constants(policy: object, workload: Workload) -> tuple[int, NDArray[np.floa
 
 
 def _walk_planner_rows(
-    planner: Planner, workload: Workload, traces: NDArray[np.uint8], tick: float
+    planner: Planner, workload: Workload, traces: NDArray[np.uint8], tick: float, guard: Guard
 ) -> NDArray[np.float64]:
     tables = planned_tables(workload, planner.prior)
     rows = np.empty((len(traces), 3))
@@ -113,6 +133,7 @@ def _walk_planner_rows(
             traces[n],
             tick,
             *_amounts(workload),
+            _kept_by(guard, workload),
             tables.costs,
             tables.slacks,
             tables.step_hours,

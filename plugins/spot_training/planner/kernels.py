@@ -139,16 +139,17 @@ def _decide(code, constants, left, work, owed, overhead, mode, is_up, unseen, al
 
 
 @jit
-def _allow(wanted, left, work, owed, overhead, mode, is_up, tick):
-    """The guard, without reserves. `is_up` is -1 where nobody sees it."""
+def _allow(wanted, left, work, owed, guard, mode, is_up, tick):
+    """`guard`: launch and reserve in seconds, work factor. `is_up` is -1 where nobody sees it."""
+    launch, reserve, work_factor = guard
     if wanted == 2:
         return 2
     if wanted == 1 and is_up == 0:
         wanted = 0
-    spare = left - work - overhead
+    spare = left - work * work_factor - launch - reserve
     if wanted == 1 and mode == 1:
         return 2 if spare < min(owed, tick) - TOLERANCE else 1
-    if wanted == 1 and spare < overhead - TOLERANCE:
+    if wanted == 1 and spare < launch - TOLERANCE:
         return 2
     if wanted == 1 and is_up == 1:
         return 1
@@ -167,7 +168,7 @@ def _come_to_pass(wanted, mode, is_up, back):
 
 
 @jit
-def _walk(code, constants, ticks, tick, all_work, deadline, overhead, price, back):
+def _walk(code, constants, ticks, tick, all_work, deadline, overhead, price, guard, back):
     work, owed, cost = all_work, 0.0, 0.0
     mode = launches = now = unseen = 0
     while True:
@@ -190,7 +191,7 @@ def _walk(code, constants, ticks, tick, all_work, deadline, overhead, price, bac
                 deadline,
                 tick,
             )
-        allowed = _allow(wanted, left, work, owed, overhead, mode, is_up if mode != 2 else -1, tick)
+        allowed = _allow(wanted, left, work, owed, guard, mode, is_up if mode != 2 else -1, tick)
         entered = _come_to_pass(allowed, mode, is_up, back)
         unseen = unseen + 1 if mode == 2 and entered == 2 else 0
         if entered == 0:
@@ -210,11 +211,11 @@ def _walk(code, constants, ticks, tick, all_work, deadline, overhead, price, bac
 
 
 @jit
-def walk_rows(code, constants, traces, tick, work, deadline, overhead, price, back):
+def walk_rows(code, constants, traces, tick, work, deadline, overhead, price, guard, back):
     rows = np.empty((len(traces), 3))
     for n in range(len(traces)):
         cost, finish, launches = _walk(
-            code, constants, traces[n], tick, work, deadline, overhead, price, back
+            code, constants, traces[n], tick, work, deadline, overhead, price, guard, back
         )
         rows[n, 0], rows[n, 1], rows[n, 2] = cost, finish, launches
     return rows
@@ -222,7 +223,7 @@ def walk_rows(code, constants, traces, tick, work, deadline, overhead, price, ba
 
 @jit
 def walk_planner(
-    ticks, tick, all_work, deadline, overhead, price,
+    ticks, tick, all_work, deadline, overhead, price, guard,
     costs, slacks, step, hazards, types, weights, edges, first_age, redraw,
 ):  # fmt: skip
     """`planning.Planning`, walked."""
@@ -257,7 +258,7 @@ def walk_planner(
         if mode != 2 and wanted == 2 and was_up == 1:
             was_up, age = 0, 0.0
         has_order = mode == 2 and wanted == 1
-        allowed = _allow(wanted, left, work, owed, overhead, mode, is_up if mode != 2 else -1, tick)
+        allowed = _allow(wanted, left, work, owed, guard, mode, is_up if mode != 2 else -1, tick)
         entered = _come_to_pass(allowed, mode, is_up, 0)
         if entered == 0:
             owed = 0.0
