@@ -213,6 +213,7 @@ class TrainingTask:
         self.options = options
         self._adopt = adopt
         self._narrator = Narrator()
+        self._untold: list[Attempt] = []
         self.driver = _refusing_bad_input(TrainingDriver)(
             jobs=jobs,
             store=self.books.follow(),
@@ -248,6 +249,9 @@ class TrainingTask:
         except Exception:
             self._stop_on_last_try()
             raise
+        for attempt in self._untold:
+            self._tell_log_tail(attempt)
+        self._untold.clear()
         if self.driver.live_job:
             self._ti.xcom_push(key=XCOM_JOB_NAME, value=self.driver.live_job)
         if isinstance(step, Waiting):
@@ -465,7 +469,10 @@ class TrainingTask:
         # All of the job's story, although the trigger told it: Airflow starts the trigger's log anew at each
         # deferral of a try, so only the last attempt's would be left.
         self.tell(job)
-        self._tell_log_tail(attempt)
+        if attempt.ending is Ending.STOPPED_FOR_DEADLINE:
+            self._untold.append(attempt)  # its log can wait for the on-demand job, that job not for its log
+        else:
+            self._tell_log_tail(attempt)
 
     def _tell_log_tail(self, attempt: Attempt) -> None:
         failed = attempt.ending in {Ending.ALGORITHM_ERROR, Ending.CLIENT_ERROR}

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from airflow.sdk.configuration import conf
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-from .aws.punctual import Punctual, guard_from_json
+from .aws.punctual import STOP_AGAIN_SECONDS, Punctual, guard_from_json
 from .aws.watcher import Follower, LogLines, Missing, Over, Report, TimeIsUp, Trouble
 from .domain.wording import Narrator, transition_line
 from .hooks import AwsAccess
@@ -47,8 +47,6 @@ LOUD_AFTER_SECONDS = 1
 SCHEDULER_TURN_SECONDS = 2
 #: Threads for all blocking calls of all triggers of the process, the watchers' own aside.
 POOL_THREADS = 4
-#: A stop for the deadline that failed, botocore's retries and all, is tried again after so long.
-STOP_AGAIN_SECONDS = 5
 
 
 @cache

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 
+from spot_training.aws import punctual
 from spot_training.aws.clock import ServiceClock
 from spot_training.aws.driver import Completed, TrainingDriver, Waiting
 from spot_training.aws.identity import RunIdentity
@@ -16,7 +18,7 @@ from spot_training.aws.request import TrainingPlan, cast_request, defaults_of
 from spot_training.aws.state import MemoryStore, load_state
 from spot_training.aws.watcher import JobWatcher, follow
 from spot_training.deadline_terms import DeadlineTerms, with_policy
-from spot_training.domain.errors import DeadlineCannotBeKept, InvalidInput, OutOfRungs
+from spot_training.domain.errors import DeadlineCannotBeKept, InvalidInput, OutOfRungs, TaskKilled
 from spot_training.domain.lifecycle import Ending
 from spot_training.domain.policy_specs import policy_from
 
@@ -220,6 +222,17 @@ def test_a_refused_on_demand_launch_is_tried_again(cloud: Cloud) -> None:
         ("on-demand", Ending.CAPACITY_ERROR),
         ("on-demand", Ending.COMPLETED),
     ]
+    pauses = [line for line in task.said if line.startswith("Asking again")]
+    assert pauses == ["Asking again in 1 min.", "Asking again in 2 min."]
+
+
+def test_a_task_that_is_killed_while_it_pauses_asks_for_nothing_more(cloud: Cloud) -> None:
+    task = Task(cloud, deadline="3h 30m")
+    refusals = _refuse_launches(task, 99)
+    task.driver._sleep = lambda _seconds: task.driver.start_nothing_more()
+    with pytest.raises(TaskKilled):
+        task.finish()
+    assert refusals == [1]
 
 
 def test_on_demand_that_is_refused_for_ever_gives_up(cloud: Cloud) -> None:
@@ -231,25 +244,31 @@ def test_on_demand_that_is_refused_for_ever_gives_up(cloud: Cloud) -> None:
 
 
 def _refuse_launches(task: Task, count: int) -> list[int]:
-    """Answer the first calls as AWS does for want of capacity, at the outermost edge of the client."""
+    """Answer the first calls as AWS does for want of capacity."""
+    text = "Unable to provision ML compute capacity."
+    return _answer(task, "CreateTrainingJob", 400, "CapacityError", text, times=count)
+
+
+def _answer(task: Task, operation: str, status: int, code: str, text: str, *, times: int = 99) -> list[int]:
+    """Answer the first calls of an operation with an error, at the outermost edge of the client."""
     from botocore.awsrequest import AWSResponse
 
-    refused: list[int] = []
+    answered: list[int] = []
 
     def answer(**_: Any) -> AWSResponse | None:
-        if len(refused) >= count:
+        if len(answered) >= times:
             return None
-        refused.append(len(refused) + 1)
-        body = b'{"__type": "CapacityError", "message": "Unable to provision ML compute capacity."}'
+        answered.append(len(answered) + 1)
+        body = json.dumps({"__type": code, "message": text}).encode()
 
         class Raw:
             def stream(self, *_: Any, **__: Any) -> Any:
                 yield body
 
-        return AWSResponse("http://sagemaker", 400, {"x-amzn-errortype": "CapacityError"}, Raw())
+        return AWSResponse("http://sagemaker", status, {"x-amzn-errortype": code}, Raw())
 
-    task.jobs._client.meta.events.register("before-send.sagemaker.CreateTrainingJob", answer)
-    return refused
+    task.jobs._client.meta.events.register(f"before-send.sagemaker.{operation}", answer)
+    return answered
 
 
 def test_a_worker_that_dies_after_the_stop_knows_from_the_tag_what_it_was_for(cloud: Cloud) -> None:
@@ -260,6 +279,24 @@ def test_a_worker_that_dies_after_the_stop_knows_from_the_tag_what_it_was_for(cl
     task.follow(step)
     task.driver = task._driver()
     assert endings(task.finish())[0] == ("spot", Ending.STOPPED_FOR_DEADLINE)
+
+
+def test_where_tagging_is_refused_the_guards_own_stop_is_still_told_from_a_persons(cloud: Cloud) -> None:
+    cloud.set_capacity(available=False)
+    task = Task(cloud)
+    _answer(task, "AddTags", 400, "AccessDeniedException", "not authorized to perform: sagemaker:AddTags")
+    assert endings(task.finish())[0] == ("spot", Ending.STOPPED_FOR_DEADLINE)
+
+
+def test_a_stop_for_the_deadline_that_fails_is_tried_again(
+    cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(punctual, "STOP_AGAIN_SECONDS", 0)
+    cloud.set_capacity(available=False)
+    task = Task(cloud)
+    failures = _answer(task, "StopTrainingJob", 400, "AccessDeniedException", "not authorized", times=2)
+    assert endings(task.finish())[0] == ("spot", Ending.STOPPED_FOR_DEADLINE)
+    assert failures == [1, 2]
 
 
 def test_a_person_who_stops_the_job_is_not_taken_for_the_guard(cloud: Cloud) -> None:

@@ -8,6 +8,7 @@ once, whoever dies in between.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -28,7 +29,13 @@ from spot_training.domain.errors import (
     TimedOutWaiting,
     TrainingNotCompleted,
 )
-from spot_training.domain.lifecycle import Ending, JobSnapshot, TrainingStatus, ending_of
+from spot_training.domain.lifecycle import (
+    Ending,
+    JobSnapshot,
+    SecondaryStatus,
+    TrainingStatus,
+    ending_of,
+)
 from spot_training.domain.policy import (
     Action,
     Decision,
@@ -38,6 +45,7 @@ from spot_training.domain.policy import (
     check_keeps_deadline,
     keep_deadline,
     on_demand_only,
+    pause_before,
 )
 from spot_training.domain.savings import Attempt, PurchaseOption, SavingsStatement, attempt_of, statement_of
 from spot_training.domain.spending import Purse, is_on_demand, keep_budget
@@ -135,6 +143,7 @@ class TrainingDriver:
         say: Callable[[str], None] = log.info,
         on_job_over: Callable[[JobSnapshot, Attempt], None] = lambda _job, _attempt: None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self.jobs = jobs
         self._store = store
@@ -147,6 +156,7 @@ class TrainingDriver:
         self._say = say
         self._on_job_over = on_job_over
         self._now = now
+        self._sleep = sleep
         self._is_killed = False
         self.state = load_state(store) or TrainingState()
 
@@ -209,6 +219,8 @@ class TrainingDriver:
                     return step
             self._leave_if_killed()
             decision = self._decide()
+            if self._pause_after_refusal(decision):
+                decision = self._decide()
             match decision.action:
                 case Action.START:
                     self._start(decision)
@@ -267,7 +279,7 @@ class TrainingDriver:
         if ending is None:
             self._stop_again_if_given_up(job)
             return Waiting(job=job, guard=self._guard_of(job, intent))
-        if ending is Ending.STOPPED_BY_USER and self._was_stopped_for_deadline(job):
+        if ending is Ending.STOPPED_BY_USER and self._was_stopped_for_deadline(job, intent):
             ending = Ending.STOPPED_FOR_DEADLINE
         attempt = attempt_of(job, number=intent.number, rung=intent.rung, reason=intent.reason, ending=ending)
         self._save(self.state.with_attempt(attempt))
@@ -354,19 +366,37 @@ class TrainingDriver:
         if self._was_stopped_by_earlier_try():
             state = _climb_again(self.state)
             self._save(replace(state, is_stop_expected=False, has_adopted=False))
-        climbed = self.state.attempts[self.state.ladder_from :]
         if self._make_policy is not None:
-            return self._ask_policy(climbed)
-        last = climbed[-1]
+            return self._ask_policy()
+        last = self.state.attempts[-1]
         action = Action.FINISH if last.ending is Ending.COMPLETED else Action.GIVE_UP
         return Decision(action=action, reason=f"{last.job_name}: {last.ending}")
 
-    def _ask_policy(self, climbed: tuple[Attempt, ...]) -> Decision:
+    def _ask_policy(self) -> Decision:
         self._fix_deadline()
         policy = self._policy()
-        situation = Situation(attempts=climbed, outlook=self._outlook(policy))
+        situation = self._situation(policy)
         decision = keep_deadline(policy.decide(situation), policy.rungs, situation)
         return self._keep_budget(decision, policy.rungs, situation)
+
+    def _situation(self, policy: Policy) -> Situation:
+        climbed = self.state.attempts[self.state.ladder_from :]
+        return Situation(attempts=climbed, outlook=self._outlook(policy))
+
+    def _pause_after_refusal(self, decision: Decision) -> bool:
+        """Let time pass before a refused rung is asked for again. Whether any passed: decide anew then."""
+        attempts = self.state.attempts
+        if decision.action is not Action.START or not attempts or not attempts[-1].was_refused:
+            return False
+        seconds = pause_before(decision, self._situation(self._policy()))
+        if not seconds:
+            return False
+        self._say(f"Asking again in {in_words(seconds)}.")
+        over_at = time.monotonic() + self.jobs.clock.real_seconds(seconds)
+        while not self._is_killed and (left := over_at - time.monotonic()) > 0:
+            self._sleep(min(1.0, left))
+        self._leave_if_killed()
+        return True
 
     def _keep_budget(self, decision: Decision, rungs: tuple[Rung, ...], situation: Situation) -> Decision:
         if not is_on_demand(decision) or decision.rung is None:
@@ -423,8 +453,27 @@ class TrainingDriver:
         )
         return self._make_guard(guard, policy)
 
-    def _was_stopped_for_deadline(self, job: JobSnapshot) -> bool:
-        return self.state.deadline is not None and job.is_spot and self.jobs.was_stopped_for_deadline(job)
+    def _was_stopped_for_deadline(self, job: JobSnapshot, intent: Intent) -> bool:
+        """By its tag; or, where tagging was refused, because the guard had to when the job was stopped."""
+        if self.state.deadline is None or not job.is_spot:
+            return False
+        return self.jobs.was_stopped_for_deadline(job) or self._had_to_stop(job, intent)
+
+    def _had_to_stop(self, job: JobSnapshot, intent: Intent) -> bool:
+        guard = self._guard_of(job, intent)
+        stopping = next((v for v in job.transitions if v.status is SecondaryStatus.STOPPING), None)
+        if guard is None or stopping is None:
+            return False
+        before = tuple(visit for visit in job.transitions if visit.started_at < stopping.started_at)
+        if not before:
+            return False
+        alive = replace(
+            job,
+            status=TrainingStatus.IN_PROGRESS,
+            secondary_status=before[-1].status,
+            transitions=before,
+        )
+        return guard.outlook(stopping.started_at, alive).is_time_for_on_demand
 
     def _complete(self) -> Completed:
         last = self.state.attempts[-1]

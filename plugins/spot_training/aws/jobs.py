@@ -229,13 +229,15 @@ class TrainingJobs:
 
         The stop counts, not the tag: where tagging is refused, the job is stopped all the same.
         """
-        from botocore.exceptions import ClientError
+        from botocore.exceptions import BotoCoreError, ClientError
 
         try:
             tag = {"Key": TAG_STOPPED_FOR, "Value": FOR_DEADLINE}
             self._client.add_tags(ResourceArn=job.arn, Tags=[tag])
         except ClientError as error:
             log.warning("Training job %s could not be tagged: %s", job.name, error_text(error))
+        except BotoCoreError as error:
+            log.warning("Training job %s could not be tagged: %s", job.name, error)
         return self.stop(job.name)
 
     def was_stopped_for_deadline(self, job: JobSnapshot) -> bool:
@@ -247,7 +249,7 @@ class TrainingJobs:
 
         A page that is empty, with more behind it, is normal.
         """
-        from botocore.exceptions import ClientError
+        from botocore.exceptions import BotoCoreError, ClientError
 
         filters: dict[str, Any] = {"SortBy": "CreationTime", "SortOrder": "Descending", "MaxResults": 100}
         if modified_since is not None:
@@ -257,6 +259,8 @@ class TrainingJobs:
                 yield tuple(map(summary_of, page.get("TrainingJobSummaries", ())))
         except ClientError as error:
             raise self._translated(error, "ListTrainingJobs") from error
+        except BotoCoreError as error:
+            raise _unreachable(error, "ListTrainingJobs") from error
 
     def live(self) -> Iterator[str]:
         """The names of all jobs that are `InProgress`, over all pages (the filter may leave some empty)."""

@@ -7,6 +7,7 @@ and trigger use it in the same way: `hear` each report, wait until `look_again_a
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -14,6 +15,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from spot_training.domain.deadline import Deadline, DeadlineGuard, Outlook
+from spot_training.domain.errors import SpotTrainingError
 from spot_training.domain.lifecycle import JobSnapshot
 from spot_training.domain.moves import SIMPLE_POLICIES, MovePolicy, make_policy
 
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+#: A stop for the deadline that failed, botocore's retries and all, is tried again after so long.
+STOP_AGAIN_SECONDS = 5
 #: Waking a little late rather than early saves a second look.
 _SLACK_SECONDS = 0.2
 
@@ -109,7 +113,12 @@ def follow_punctually(
         else:
             return
         if punctual.is_due():
-            say(punctual.stop(stop))
+            try:
+                say(punctual.stop(stop))
+            except SpotTrainingError as error:
+                # Tried again until it works: the deadline is at stake.
+                log.error("Spot job %s could not be stopped for the deadline, trying on: %s", name, error)  # noqa: TRY400
+                time.sleep(STOP_AGAIN_SECONDS)
 
 
 @lru_cache(maxsize=16)

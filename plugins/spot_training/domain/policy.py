@@ -158,18 +158,22 @@ class SpotWhileTimeAllows:
         if last.purchase is PurchaseOption.ON_DEMAND:
             return Decision(action=Action.GIVE_UP, reason=f"{what_happened(last)}; no rung is left")
         if last.ending in {Ending.QUOTA, Ending.STOPPED_FOR_DEADLINE}:
-            return start(self.rungs, 1, f"{_because(situation)}: on-demand now")
+            return start(self.rungs, 1, f"{what_happened(last)}: on-demand now")
         return start(self.rungs, 0, f"{_because(situation)}: spot again")
 
 
-#: How often an on-demand launch that was refused for want of capacity is tried again before a deadline.
+#: How often in a row on-demand is asked for before a deadline, where SageMaker refuses or fails.
 ON_DEMAND_LAUNCHES = 5
+#: How often in a row SageMaker may fail a spot job before on-demand is bought instead.
+SPOT_FAILURES = 3
+#: What SageMaker, and not the training, is to blame for: asked again, it may do better.
+_REFUSALS = frozenset({Ending.CAPACITY_ERROR, Ending.QUOTA, Ending.INTERNAL_ERROR})
 
 
 def keep_deadline(decision: Decision, rungs: Sequence[Rung], situation: Situation) -> Decision:
-    """The guard outside every policy: on-demand where more waiting would endanger the deadline.
+    """The guard outside every policy: on-demand where more waiting, or giving up, would cost the deadline.
 
-    A refused on-demand launch is tried again, the deadline being more than any one refusal.
+    What SageMaker refused or failed is asked for again, the deadline being more than any one refusal.
     """
     outlook, attempts = situation.outlook, situation.attempts
     if outlook is None:
@@ -182,9 +186,26 @@ def keep_deadline(decision: Decision, rungs: Sequence[Rung], situation: Situatio
             return decision
         why = f"{what_happened(attempts[-1])}; {outlook.reason}" if attempts else outlook.reason
         return start(rungs, on_demand, f"{why}: on-demand now")
-    refusals = _refused_in_a_row(attempts)
-    if decision.action is Action.GIVE_UP and 0 < refusals < ON_DEMAND_LAUNCHES:
-        return start(rungs, on_demand, f"{_because(situation)}: on-demand again")
+    if decision.action is Action.GIVE_UP and attempts:
+        return _go_on(decision, rungs, situation, outlook)
+    return decision
+
+
+def _go_on(decision: Decision, rungs: Sequence[Rung], situation: Situation, outlook: Outlook) -> Decision:
+    """Instead of giving up while on-demand could still keep the deadline."""
+    attempts = situation.attempts
+    last, on_demand = attempts[-1], _on_demand_rung(rungs)
+    failures = _refused_in_a_row(attempts)
+    if last.purchase is PurchaseOption.ON_DEMAND:
+        if 0 < failures < ON_DEMAND_LAUNCHES:
+            return start(rungs, on_demand, f"{_because(situation)}: on-demand again")
+        return decision
+    if last.ending is Ending.INTERNAL_ERROR:
+        if failures < SPOT_FAILURES and not outlook.is_time_for_on_demand:
+            return start(rungs, last.rung, f"{_because(situation)}: spot again")
+        return start(rungs, on_demand, f"{what_happened(last)}: on-demand now")
+    if last.ending in CAPACITY_CAUSES:
+        return start(rungs, on_demand, f"{what_happened(last)}, and no rung is left: on-demand now")
     return decision
 
 
@@ -203,13 +224,36 @@ def _on_demand_rung(rungs: Sequence[Rung]) -> int:
 
 
 def _refused_in_a_row(attempts: Sequence[Attempt]) -> int:
-    """How many on-demand launches in a row, up to the last attempt, found no capacity."""
+    """How many attempts in a row, up to the last and of its purchase, SageMaker refused or failed."""
     count = 0
     for attempt in reversed(attempts):
-        if attempt.purchase is not PurchaseOption.ON_DEMAND or attempt.ending is not Ending.CAPACITY_ERROR:
+        if attempt.purchase is not attempts[-1].purchase or attempt.ending not in _REFUSALS:
             break
         count += 1
     return count
+
+
+#: Between asking for what SageMaker refused at once: together what a deadline keeps free for refusals.
+FIRST_PAUSE_SECONDS = 60
+LONGEST_PAUSE_SECONDS = 900
+
+
+def pause_before(decision: Decision, situation: Situation) -> float:
+    """Seconds (AWS's) to let pass before asking again for what was refused just now, rungs further on aside.
+
+    They double with each refusal; before a deadline they end when on-demand is due.
+    """
+    attempts, outlook = situation.attempts, situation.outlook
+    if decision.rung is None or not attempts or not attempts[-1].was_refused:
+        return 0.0
+    last = attempts[-1]
+    if decision.rung.purchase is not last.purchase or decision.rung_index > last.rung:
+        return 0.0
+    pause = min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2.0 ** (_refused_in_a_row(attempts) - 1))
+    is_spot = decision.rung.purchase is PurchaseOption.SPOT
+    if is_spot and outlook is not None and outlook.on_demand_in_seconds is not None:
+        return min(pause, max(0.0, outlook.on_demand_in_seconds))
+    return pause
 
 
 def start(rungs: Sequence[Rung], index: int, reason: str) -> Decision:
@@ -245,7 +289,7 @@ def what_happened(last: Attempt) -> str:
             done = f"{in_words(last.work_seconds or 0)} of training done"
             return f"{last.purchase} {last.instance_type} was stopped for the deadline, {done}"
         case Ending.QUOTA:
-            return f"the account's quota refused a {last.purchase} {last.instance_type}"
+            return f"the account's quota refused {last.instance_type} ({last.purchase})"
         case Ending.CAPACITY_ERROR:
             return f"SageMaker could not provide {last.purchase} {last.instance_type}"
         case _:

@@ -90,6 +90,11 @@ class Attempt:
         return self.started_at is not None
 
     @property
+    def was_refused(self) -> bool:
+        """Whether SageMaker did not even take the job, for want of quota or capacity."""
+        return self.created_at is None and self.ending in {Ending.CAPACITY_ERROR, Ending.QUOTA}
+
+    @property
     def savings_percent(self) -> float | None:
         """AWS's own figure for one job: `(1 - billable / training) * 100`."""
         if not self.training_seconds or self.billable_seconds is None:
