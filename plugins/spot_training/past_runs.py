@@ -6,11 +6,15 @@ Nothing here may fail or hold up a training: a ledger that cannot be read teache
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from .domain.deadline import LAUNCH_HIGH_SECONDS, LAUNCH_SECONDS, Runtime
+from .domain.lifecycle import SecondaryStatus, Transition
+from .domain.spells import Stretch, spells_seen, stretches_of
 
 if TYPE_CHECKING:
     from .domain.moves import Spells
@@ -24,6 +28,7 @@ HIGH_AT_LEAST = 1.15
 RUNS_WITHIN = timedelta(days=180)
 CAPACITY_WITHIN = timedelta(days=7)
 MAX_SPELLS = 200
+MOST_ATTEMPTS = 500
 #: How long a training waits for what past runs could teach it.
 ANSWER_WITHIN_SECONDS = 20
 
@@ -39,11 +44,16 @@ FROM (
 WHERE work > 0
 """
 
+#: The newest spot attempts of a type, and each visit of their jobs to a status.
 _CAPACITY = """
-SELECT wait_seconds, training_seconds
-FROM attempts
-WHERE purchase = 'spot' AND instance_type = $instance_type AND region = $region AND ended_at >= $since
-ORDER BY created_at
+WITH lately AS (
+    SELECT key, number, ended_at FROM attempts
+    WHERE purchase = 'spot' AND instance_type = $instance_type AND region = $region AND ended_at >= $since
+    ORDER BY ended_at DESC LIMIT $most
+)
+SELECT l.key, l.number, l.ended_at AS over_at, t.status, t.started_at
+FROM lately l JOIN transitions t ON t.key = l.key AND t.attempt = l.number
+ORDER BY l.key, l.number, t.started_at, t.ended_at NULLS LAST
 """
 
 
@@ -84,12 +94,20 @@ def learn(*, model: str, instance_type: str, now: datetime | None = None) -> Lea
 def recent_spells(*, region: str, instance_type: str, now: datetime | None = None) -> Spells:
     """How spot capacity of a type came and went of late, as this installation's jobs saw it, oldest first."""
     since = (now or datetime.now(UTC)) - CAPACITY_WITHIN
-    rows = _ask(_CAPACITY, {"region": region, "instance_type": instance_type, "since": since})
-    spells: list[tuple[bool, float]] = []
-    for row in rows[-MAX_SPELLS:]:
-        spells += [(False, float(row["wait_seconds"]))] if row["wait_seconds"] else []
-        spells += [(True, float(row["training_seconds"]))] if row["training_seconds"] else []
-    return spells
+    parameters = {
+        "region": region,
+        "instance_type": instance_type,
+        "since": since,
+        "most": MOST_ATTEMPTS,
+    }
+    rows = _ask(_CAPACITY, parameters)
+    jobs = groupby(rows, key=lambda row: (row["key"], row["number"]))
+    return spells_seen([_stretches(list(visits)) for _, visits in jobs])[-MAX_SPELLS:]
+
+
+def _stretches(rows: Sequence[Mapping[str, Any]]) -> list[Stretch]:
+    visits = [Transition(status=SecondaryStatus(row["status"]), started_at=row["started_at"]) for row in rows]
+    return stretches_of(visits, over_at=rows[0]["over_at"], launch_seconds=LAUNCH_SECONDS)
 
 
 def _ask(sql: str, parameters: dict[str, Any]) -> list[dict[str, Any]]:

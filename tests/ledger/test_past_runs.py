@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from spot_training.domain.lifecycle import Ending
+from spot_training.domain.lifecycle import Ending, Transition
+from spot_training.domain.lifecycle import SecondaryStatus as S
 from spot_training.ledger import Ledger
 from spot_training.past_runs import learn, recent_spells
 
@@ -67,6 +69,24 @@ def test_recent_waits_and_runs_are_the_markets_spells_and_expire(configured: Led
     assert not recent_spells(region="eu-west-1", instance_type="ml.m5.xlarge", now=NOW)
     later = NOW + timedelta(days=30)
     assert not recent_spells(region="us-east-1", instance_type="ml.m5.xlarge", now=later)
+
+
+def test_interruptions_and_jobs_in_parallel_are_seen_in_the_ledger(configured: Ledger) -> None:
+    """An ordinary start, an interruption after an hour, half an hour without; and a job beside it."""
+    statuses = (S.STARTING, S.DOWNLOADING, S.TRAINING, S.INTERRUPTED, S.STARTING, S.TRAINING, S.UPLOADING)
+    moments = [T0 + timedelta(minutes=minute) for minute in (0, 3, 5, 60, 61, 90, 178, 180)]
+    visits = tuple(
+        Transition(status=status, started_at=begin, ended_at=end)
+        for status, (begin, end) in zip(statuses, pairwise(moments), strict=True)
+    )
+    write_run(configured, 1, transitions=visits)
+    beside = (
+        Transition(status=S.STARTING, started_at=moments[0], ended_at=moments[1]),
+        Transition(status=S.TRAINING, started_at=moments[1], ended_at=moments[2]),
+    )
+    write_run(configured, 2, transitions=beside, ended_at=moments[2])
+    spells = recent_spells(region="us-east-1", instance_type="ml.m5.xlarge", now=NOW)
+    assert list(spells) == [(True, 3600.0), (False, 1800.0), (True, 5400.0)]
 
 
 def test_a_ledger_that_cannot_be_read_teaches_nothing_and_fails_nothing(

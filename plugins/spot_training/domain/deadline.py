@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .casting import is_left_out
 from .durations import LONGEST_SECONDS, in_words, parse_seconds
@@ -27,7 +27,9 @@ from .moves import (
     Workload,
     seconds_until_on_demand,
 )
-from .savings import Attempt, PurchaseOption
+
+if TYPE_CHECKING:
+    from .savings import Attempt
 
 #: From CreateTrainingJob to `Training` on demand, where nothing was learned: typical, and nearly the worst.
 LAUNCH_SECONDS = 300
@@ -330,19 +332,6 @@ def _seconds_in_status(job: JobSnapshot | None, now: datetime) -> float:
     if job is None or not job.transitions:
         return 0.0
     return max(0.0, (now - job.transitions[-1].started_at).total_seconds())
-
-
-def spells_of_attempts(attempts: Iterable[Attempt]) -> list[tuple[bool, float]]:
-    """What spot attempts saw of their market, oldest first: none while waiting, capacity while held."""
-    spells: list[tuple[bool, float]] = []
-    for attempt in attempts:
-        if attempt.purchase is not PurchaseOption.SPOT:
-            continue
-        if attempt.wait_seconds:
-            spells.append((False, float(attempt.wait_seconds)))
-        if attempt.training_seconds:
-            spells.append((True, float(attempt.training_seconds)))
-    return spells
 
 
 def clock_time(moment: datetime, now: datetime) -> str:
