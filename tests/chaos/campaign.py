@@ -129,6 +129,7 @@ def run_batch(lab: Lab, schedule: Schedule, name: str) -> list[Run]:
             _happen(lab, event, runs)
     lab.watch(runs, timeout_seconds=BATCH_SECONDS)
     lab.forgive()
+    _note_what_is_left_to_the_sweeper(lab, [run for run in runs if run not in acted])
     _sweep_until_all_is_over(lab, runs)
     for run in runs:
         if not run.problems:
@@ -178,6 +179,13 @@ def lose(lab: Lab, component: str) -> None:
             lab.stack.kill(component)
             lab.stack.restart(component)
     lab.revive()
+
+
+def _note_what_is_left_to_the_sweeper(lab: Lab, runs: Sequence[Run]) -> None:
+    """A task that nobody touched ends with its jobs: the sweeper is for what people and Airflow cut off."""
+    for run in runs:
+        if not run.problems and (alive := lab.alive(run)):
+            run.problems.append(f"over, and left to the sweeper: {alive}")
 
 
 def _sweep_until_all_is_over(lab: Lab, runs: Sequence[Run]) -> None:
