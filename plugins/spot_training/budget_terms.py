@@ -137,7 +137,12 @@ def on_demand_cost(
     """
     from .aws.request import max_runtime_of
 
-    past = learn(model=model_of(plan.job_name(1)), instance_type=plan.instance_type, now=now)
+    past = learn(
+        model=model_of(plan.job_name(1)),
+        instance_type=plan.instance_type,
+        instance_count=plan.instance_count,
+        now=now,
+    )
     known = runtime or (past.runtime if past else None)
     longest = max_runtime_of(plan.request)
     lost = known.checkpoint_every_seconds if known else CHECKPOINT_EVERY_SECONDS
@@ -148,7 +153,7 @@ def on_demand_cost(
     is_priced = all(_usd_per_hour(choice, price_of) is not None for choice in choices)
     return OnDemandCost(
         instances=" and ".join(f"{count} x {kind}" for kind, count in dearest.items()),
-        seconds=work + (past.launch_seconds if past else LAUNCH_SECONDS),
+        seconds=work + (past.billed_launch_seconds if past else LAUNCH_SECONDS),
         basis=known.basis if known else "MaxRuntimeInSeconds: no past run is on record",
         usd_per_hour=_usd_per_hour(dearest, price_of) if is_priced else None,
     )
@@ -274,8 +279,8 @@ def _so_far(
         seconds = max(0.0, held) * spot_share
     else:
         # What may have been bought counts as bought: nobody has seen yet how the newest job is.
-        past = learn(model=record.model, instance_type=kind, now=now)
-        expected = past.runtime.mean_seconds + past.launch_seconds if past else 0.0
+        past = learn(model=record.model, instance_type=kind, instance_count=job.instance_count, now=now)
+        expected = past.runtime.mean_seconds + past.billed_launch_seconds if past else 0.0
         seconds = max(held, expected)
     price = record.usd_per_hour.get(kind) or price_of(kind)
     return cost_usd(round(seconds * job.instance_count), price)

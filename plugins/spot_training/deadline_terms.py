@@ -63,7 +63,11 @@ class DeadlineTerms:
 
         if self.on_missed not in ON_MISSED:
             raise InvalidInput("on_missed_deadline", self.on_missed, f"choose {' or '.join(ON_MISSED)}.")
-        past = learned(model=model_of(plan.job_name(1)), instance_type=plan.instance_type)
+        past = learned(
+            model=model_of(plan.job_name(1)),
+            instance_type=plan.instance_type,
+            instance_count=plan.instance_count,
+        )
         runtime = runtime_from(self.expected_runtime) or (past.runtime if past else None)
         longest = max_runtime_of(plan.request)
         deadline = Deadline(

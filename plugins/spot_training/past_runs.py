@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-from .domain.deadline import LAUNCH_HIGH_SECONDS, LAUNCH_SECONDS, Runtime
+from .domain.deadline import LAUNCH_HIGH_SECONDS, LAUNCH_SECONDS, Runtime, high_at_least
 from .domain.lifecycle import SecondaryStatus, Transition
 from .domain.spells import Stretch, spells_seen, stretches_of
 
@@ -21,9 +21,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: The quantile for the guard, and how far beyond the mean it is at least: few runs show no tail.
+#: The quantile for the guard.
 HIGH_QUANTILE = 0.95
-HIGH_AT_LEAST = 1.15
 #: Older runs are another model by now; older capacity is another market.
 RUNS_WITHIN = timedelta(days=180)
 CAPACITY_WITHIN = timedelta(days=7)
@@ -32,14 +31,18 @@ MOST_ATTEMPTS = 500
 #: How long a training waits for what past runs could teach it.
 ANSWER_WITHIN_SECONDS = 20
 
+#: Trainings whose whole work is on record: not what went on from checkpoints of others, or lost an attempt.
 _RUNS = """
 SELECT count(*) AS runs, avg(work) AS mean, quantile_cont(work, $quantile) AS high,
-       avg(launch) AS launch, quantile_cont(launch, $quantile) AS launch_high
+       avg(around) AS around, quantile_cont(around, $quantile) AS around_high,
+       avg(start) AS start, quantile_cont(start, $quantile) AS start_high
 FROM (
-    SELECT t.clean_run_seconds - coalesce(a.launch_seconds, 0) AS work, a.launch_seconds AS launch
+    SELECT t.clean_run_seconds - coalesce(a.launch_seconds, 0) AS work, a.launch_seconds AS around,
+           CASE WHEN a.purchase = 'on-demand' THEN a.wait_seconds END AS start
     FROM trainings t JOIN attempts a ON a.key = t.key AND a.ending = 'completed'
-    WHERE t.model = $model AND a.instance_type = $instance_type AND t.clean_run_seconds IS NOT NULL
-      AND t.began_at >= $since
+    WHERE t.model = $model AND a.instance_type = $instance_type AND a.instance_count = $instance_count
+      AND t.clean_run_seconds IS NOT NULL AND t.training_seconds IS NOT NULL AND t.began_at >= $since
+      AND t.watches IS NULL AND NOT coalesce(t.is_resumed, t.generation > 0) AND a.number <= t.attempt_count
 )
 WHERE work > 0
 """
@@ -59,19 +62,27 @@ ORDER BY l.key, l.number, t.started_at, t.ended_at NULLS LAST
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Learned:
-    """What past runs of a model took: the training, and each launch around it (seconds)."""
+    """What past runs of a model took: the training, and each on-demand launch around it (seconds).
+
+    A launch is all from CreateTrainingJob to `Training`, and the upload; `billed_launch_seconds` is what of
+    it held instances.
+    """
 
     runtime: Runtime
     launch_seconds: float
     launch_high_seconds: float
+    billed_launch_seconds: float
 
 
-def learn(*, model: str, instance_type: str, now: datetime | None = None) -> Learned | None:
-    """From completed trainings of this model on this type; None where there are none."""
+def learn(
+    *, model: str, instance_type: str, instance_count: int = 1, now: datetime | None = None
+) -> Learned | None:
+    """From completed trainings of this model on as many instances of this type; None where there are none."""
     since = (now or datetime.now(UTC)) - RUNS_WITHIN
     parameters = {
         "model": model,
         "instance_type": instance_type,
+        "instance_count": instance_count,
         "since": since,
         "quantile": HIGH_QUANTILE,
     }
@@ -80,14 +91,19 @@ def learn(*, model: str, instance_type: str, now: datetime | None = None) -> Lea
         return None
     row = rows[0]
     runs = "1 past run" if row["runs"] == 1 else f"{row['runs']} past runs"
+    on = instance_type if instance_count == 1 else f"{instance_count} x {instance_type}"
+    # Beside what spot jobs show: how they come to instances says nothing of an on-demand start.
+    launch = (row["around"] or 0) + (row["start"] or 0)
+    launch_high = (row["around_high"] or 0) + (row["start_high"] or 0)
     return Learned(
         runtime=Runtime(
             mean_seconds=row["mean"],
-            high_seconds=max(row["high"], row["mean"] * HIGH_AT_LEAST),
-            basis=f"learned from {runs} of {model} on {instance_type}",
+            high_seconds=max(row["high"], high_at_least(row["mean"], runs=row["runs"])),
+            basis=f"learned from {runs} of {model} on {on}",
         ),
-        launch_seconds=row["launch"] or LAUNCH_SECONDS,
-        launch_high_seconds=max(LAUNCH_HIGH_SECONDS, row["launch_high"] or 0),
+        launch_seconds=max(LAUNCH_SECONDS, launch),
+        launch_high_seconds=max(LAUNCH_HIGH_SECONDS, launch_high),
+        billed_launch_seconds=row["around"] or LAUNCH_SECONDS,
     )
 
 

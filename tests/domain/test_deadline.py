@@ -258,12 +258,18 @@ def test_a_deadline_that_is_none_is_refused(said: object) -> None:
 
 @pytest.mark.parametrize(
     ("said", "mean", "high"),
-    [("4h", 4, 4), (7200, 2, 2), ({"mean": "3h", "high": "4h"}, 3, 4), ({"high": "4h"}, 4, 4)],
+    [
+        ("4h", 4, 4),
+        (7200, 2, 2),
+        ({"mean": "3h", "high": "4h"}, 3, 4),
+        ({"high": "4h"}, 4, 4),
+        ({"mean": "4h"}, 4, 4.6),
+    ],
 )
-def test_an_expected_runtime_is_one_value_or_two(said: object, mean: int, high: int) -> None:
+def test_an_expected_runtime_is_one_value_or_two(said: object, mean: float, high: float) -> None:
     runtime = runtime_from(said)
     assert runtime is not None
-    assert (runtime.mean_seconds, runtime.high_seconds) == (mean * HOUR, high * HOUR)
+    assert (runtime.mean_seconds, runtime.high_seconds) == pytest.approx((mean * HOUR, high * HOUR))
 
 
 @pytest.mark.parametrize(

@@ -125,6 +125,7 @@ class Training:
         self.warned: list[str] = []
         self.try_number, self.max_tries = 1, 0
         self.adopt: str | None = None
+        self.keep_checkpoints = False
 
     def process(self) -> tuple[TrainingDriver, Bookkeeper]:
         books = Bookkeeper(
@@ -142,7 +143,12 @@ class Training:
             store=books.follow(),
             identity=self.identity,
             make_plan=books.planning(
-                lambda who: TrainingPlan.of(request, identity=who, name_prefix="Flight Delays")
+                lambda who: TrainingPlan.of(
+                    request,
+                    identity=who,
+                    name_prefix="Flight Delays",
+                    keep_checkpoints=self.keep_checkpoints,
+                )
             ),
             make_policy=lambda *_left: policy_from(self.policy, defaults_of(request)),
         )

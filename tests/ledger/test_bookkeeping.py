@@ -121,6 +121,24 @@ def test_a_retry_goes_on_with_its_record_and_a_clear_starts_its_story_anew(
         assert reader.totals().trainings == 1
 
 
+@pytest.mark.parametrize("keeps", [True, False])
+def test_a_training_that_goes_on_from_kept_checkpoints_says_so(
+    cloud: Cloud, ledger: Ledger, keeps: bool
+) -> None:
+    config = patient_config(CheckpointConfig={"S3Uri": "s3://bucket/checkpoints"})
+    training = Training(cloud, ledger, config=config)
+    training.keep_checkpoints = keeps
+    training.finish()
+    first = training.record()
+    training.try_number, training.max_tries = 2, 1
+    training.finish()
+    second = training.record()
+    assert first is not None
+    assert second is not None
+    assert (first.generation, first.is_resumed) == (0, False)
+    assert (second.generation, second.is_resumed) == (1, keeps)
+
+
 def test_only_the_newest_version_of_a_record_is_kept(cloud: Cloud, ledger: Ledger) -> None:
     training = Training(cloud, ledger)
     training.finish()

@@ -252,7 +252,8 @@ class TrainingPlan:
     """A checked request, and how its attempts differ: name, purchase option, wait, checkpoint prefix, tags.
 
     `request` is the user's, cast. `checkpoint_uri` is the logical run's own prefix, None when the request has
-    no CheckpointConfig (an interruption then starts from zero).
+    no CheckpointConfig (an interruption then starts from zero). `is_resumed`: earlier generations of the run
+    left their checkpoints there.
     """
 
     request: dict[str, Any]
@@ -261,6 +262,7 @@ class TrainingPlan:
     checkpoint_uri: str | None
     caps: Caps = NO_CAPS
     is_stopped_with_task: bool = True
+    is_resumed: bool = False
 
     @classmethod
     def of(
@@ -286,7 +288,17 @@ class TrainingPlan:
             checkpoint_uri=whose.checkpoint_uri(base, name_prefix) if base else None,
             caps=caps or NO_CAPS,
             is_stopped_with_task=is_stopped_with_task,
+            is_resumed=bool(base) and whose != identity,
         )
+
+    @property
+    def instance_count(self) -> int:
+        """How many instances the request asks for, over all groups; the first choice of several."""
+        resources = self.request["ResourceConfig"]
+        groups = (
+            resources.get("InstanceGroups") or resources.get("InstancePreferences", ())[:1] or [resources]
+        )
+        return sum(int(group.get("InstanceCount") or 1) for group in groups)
 
     @property
     def instance_type(self) -> str:

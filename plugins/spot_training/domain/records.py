@@ -166,7 +166,8 @@ class TrainingRecord:
     `version` orders the writes of one key: the highest counts. `model` is the job name prefix, `tags` the
     request's own tags (not this package's), `team` the one of that name. `generation` counts the clears that
     started afresh; only the last one is on record, and `replaced_instance_seconds` and `replaced_usd` are
-    what the ones before it were billed. `watches` is the job a sensor was given. `deadline_at` and
+    what the ones before it were billed. `watches` is the job a sensor was given. `is_resumed` says that the
+    training went on from an earlier generation's checkpoints (None: not known). `deadline_at` and
     `latest_on_demand_at` are None for a training without a deadline. `reason` says why it ended.
     """
 
@@ -190,6 +191,7 @@ class TrainingRecord:
     deadline_at: datetime | None = None
     latest_on_demand_at: datetime | None = None
     watches: str | None = None
+    is_resumed: bool | None = None
     attempts: tuple[Attempt, ...] = ()
     decisions: tuple[DecisionMade, ...] = ()
     current_job: CurrentJob | None = None

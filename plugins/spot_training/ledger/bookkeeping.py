@@ -63,6 +63,7 @@ class About:
     tags: Mapping[str, str] = field(default_factory=dict)
     instance_type: str | None = None
     instance_count: int = 1
+    is_resumed: bool | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +90,7 @@ class _Memory:
                 "tags": dict(about.tags),
                 "instance_type": about.instance_type,
                 "instance_count": about.instance_count,
+                "is_resumed": about.is_resumed,
             },
             "decisions": [decision.to_json() for decision in self.decisions],
             "prices": [price.to_json() for price in self.prices],
@@ -200,7 +202,8 @@ class Bookkeeper:
                 model=model_of(plan.job_name(1)),
                 tags={tag["Key"]: tag["Value"] for tag in plan.request.get("Tags") or ()},
                 instance_type=resources.get("InstanceType"),
-                instance_count=int(resources.get("InstanceCount") or 1),
+                instance_count=plan.instance_count,
+                is_resumed=plan.is_resumed,
             )
         )
 
@@ -323,6 +326,7 @@ class Bookkeeper:
             deadline_at=deadline.at if deadline else None,
             latest_on_demand_at=(deadline.latest_on_demand_start_after(state.attempts) if deadline else None),
             watches=self._watches,
+            is_resumed=about.is_resumed,
             attempts=state.attempts,
             decisions=memory.decisions,
             current_job=self._current_job(),

@@ -79,6 +79,7 @@ COLUMNS: dict[str, str] = {
     "deadline_at": "TIMESTAMPTZ",
     "latest_on_demand_at": "TIMESTAMPTZ",
     "watches": "VARCHAR",
+    "is_resumed": "BOOLEAN",
     "completed": "BOOLEAN",
     "attempt_count": "INTEGER",
     "interruptions": "INTEGER",
