@@ -3,23 +3,39 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from spot_training.advise import advise_on, main
+from spot_training.deadline_terms import DeadlineTerms
+from spot_training.domain.deadline import DeadlineGuard, Runtime
+from spot_training.domain.durations import parse_seconds
 from spot_training.domain.errors import InvalidInput
-from spot_training.domain.moves import Workload
-from spot_training.planner.advice import advise, traces_like, traces_of_scenario
-from spot_training.policies import POLICIES
+from spot_training.domain.lifecycle import JobSnapshot, SecondaryStatus, TrainingStatus, Transition
+from spot_training.domain.policy_specs import Defaults, policy_from
+from spot_training.domain.stopping import StoppingLimits
+from spot_training.planner.advice import Advice, Outcome, Question, advise, traces_like, traces_of_scenario
+from spot_training.policies import POLICIES, policy_named
 
 HOUR = 3600.0
+NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 GOOD = [(True, 10 * HOUR), (False, 0.5 * HOUR)] * 5
+#: `wait_for_spot_seconds` is exact to a second (`domain.moves`).
+A_SECOND = 1.5
 
 
-def _workload(**overrides: float) -> Workload:
-    values = {"work_seconds": 6 * HOUR, "deadline_seconds": 14 * HOUR, "overhead_seconds": 360.0}
-    return Workload(**{**values, **overrides})  # type: ignore[arg-type]
+def _question(work: float = 6 * HOUR, **overrides: Any) -> Question:
+    values = {"deadline_seconds": 14 * HOUR, "on_demand_price": 3.06, "spot_price": 0.9731}
+    return Question(runtime=Runtime(mean_seconds=work, high_seconds=work), **{**values, **overrides})
+
+
+def _advice(**overrides: Any) -> dict[str, Any]:
+    values = {"work": "6h", "deadline": "14h", "spells": GOOD, "on_demand_price": 3.06}
+    return advise_on(**{**values, **overrides})
 
 
 def _ask(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]:
@@ -28,36 +44,150 @@ def _ask(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]
     return status, told.out + told.err
 
 
+def _live_wait(*, policy: str = "rule", check_interval: float = 30, **terms: Any) -> float:
+    """How long the operator's guard lets a spot job wait that never gets capacity."""
+    plan: Any = SimpleNamespace(
+        request={"StoppingCondition": {"MaxRuntimeInSeconds": 86400}},
+        instance_type="ml.m5.xlarge",
+        instance_count=1,
+        job_name=lambda _number: "model-1",
+    )
+    deadline = DeadlineTerms(**terms).settle(
+        plan, now=NOW, run_began_at=NOW, check_interval=check_interval, learned=lambda **_: None
+    )
+    guard = DeadlineGuard(deadline=deadline, policy=policy_named(policy))
+    queued = JobSnapshot(
+        name="model-1",
+        arn="",
+        status=TrainingStatus.IN_PROGRESS,
+        secondary_status=SecondaryStatus.STARTING,
+        created_at=NOW,
+        last_modified_at=NOW,
+        is_spot=True,
+        transitions=(Transition(status=SecondaryStatus.STARTING, started_at=NOW),),
+    )
+    if guard.outlook(NOW).is_time_for_on_demand:
+        return 0.0
+    waits = guard.outlook(NOW, queued).on_demand_in_seconds
+    assert waits is not None
+    return waits
+
+
 def test_every_policy_is_walked_and_none_is_late() -> None:
-    advice = advise(_workload(), traces_like(GOOD, seconds=35 * HOUR))
+    advice = advise(_question(), traces_like(GOOD, seconds=35 * HOUR))
     assert {outcome.policy for outcome in advice.outcomes} == set(POLICIES)
     assert sum(outcome.missed for outcome in (*advice.outcomes, *advice.curve)) == 0
     assert advice.chosen.mean_dollars == min(outcome.mean_dollars for outcome in advice.outcomes)
     assert advice.policy == "rule"
-    assert 0 < advice.max_wait_seconds < 8 * HOUR
+    assert 0 < advice.wait_for_spot_seconds < 8 * HOUR
+
+
+@pytest.mark.parametrize(
+    ("work", "deadline"), [("1h", "90m"), ("1h", "2h"), ("2h", "3h"), ("6h", "14h"), ("20h", "3d")]
+)
+def test_on_demand_must_start_when_the_operator_starts_it(work: str, deadline: str) -> None:
+    told = _advice(work=work, deadline=deadline)
+    assert told["policy"] == ("on_demand" if deadline == "90m" else "rule")
+    live = _live_wait(deadline=deadline, expected_runtime=work)
+    assert told["wait_for_spot_seconds"] == pytest.approx(live, abs=A_SECOND)
+
+
+def test_what_the_task_says_of_its_reserve_is_kept_free_as_well() -> None:
+    slow = {"mean": "6h", "high": "7h"}
+    told = _advice(work=slow, check_interval=300, deadline_reserve="1h")
+    live = _live_wait(deadline="14h", expected_runtime=slow, reserve="1h", check_interval=300)
+    assert told["wait_for_spot_seconds"] == pytest.approx(live, abs=A_SECOND)
+    assert "1 h for your own reserve" in told["text"]
+    assert told["kept_free_seconds"] == _advice()["kept_free_seconds"] + 2 * HOUR + 270
+
+
+def test_a_deadline_that_only_on_demand_can_keep_is_told_so() -> None:
+    told = _advice(work="1h", deadline="90m")
+    assert told["policy"] == "on_demand"
+    assert told["max_wait_seconds"] is None
+    assert {outcome["mean_dollars"] for outcome in told["outcomes"]} == {told["on_demand_dollars"]}
+    assert "keeps 32 min free" in told["text"]
+    assert "On-demand starts at once" in told["text"]
+
+
+@pytest.mark.parametrize("max_runtime", ["6h", "24h", "20d", "28d"])
+@pytest.mark.parametrize("deadline", ["14h", "60d"])
+def test_the_max_wait_for_a_request_by_hand_is_legal(max_runtime: str, deadline: str) -> None:
+    told = _advice(max_runtime=max_runtime, deadline=deadline)
+    runtime, wait = parse_seconds(max_runtime, field="max_runtime"), told["max_wait_seconds"]
+    StoppingLimits(max_runtime_seconds=runtime, max_wait_seconds=wait)
+    policy_from({"name": "spot_only", "first_wait": wait}, Defaults(max_runtime_seconds=runtime))
+    assert min(told["wait_for_spot_seconds"] + 6 * HOUR, 28 * 24 * HOUR) <= wait
+    assert f"MaxWaitTimeInSeconds {wait}" in told["text"]
+
+
+@pytest.mark.parametrize("max_runtime", [6 * 3600, 86400])
+def test_widen_waits_as_long_as_the_ladder_of_that_name(max_runtime: int) -> None:
+    ladder = policy_from("widen", Defaults(max_runtime_seconds=max_runtime))
+    question = _question(max_runtime_seconds=max_runtime)
+    assert question.first_wait_seconds == ladder.rungs[0].max_wait_seconds
+    never = traces_like([(False, 4 * HOUR)], seconds=100 * HOUR)
+    advice = advise(_question(deadline_seconds=90 * HOUR, max_runtime_seconds=max_runtime), never)
+    all_waits = sum(rung.max_wait_seconds or 0 for rung in ladder.rungs)
+    assert _outcome(advice, "widen").typical_finish_seconds == pytest.approx(
+        all_waits + 6 * HOUR + 300, abs=300
+    )
+
+
+def _outcome(advice: Advice, policy: str) -> Outcome:
+    return next(outcome for outcome in advice.outcomes if outcome.policy == policy)
 
 
 def test_a_market_without_spot_is_told_to_wait_for_nothing_cheaper() -> None:
-    advice = advise(_workload(), traces_like([(False, 4 * HOUR)], seconds=35 * HOUR))
-    assert advice.chosen.mean_dollars == pytest.approx(advice.on_demand_dollars, rel=0.02)
+    advice = advise(_question(), traces_like([(False, 4 * HOUR)], seconds=35 * HOUR))
+    assert advice.policy == "on_demand"
+    assert advice.wait_for_spot_seconds == 0
 
 
 def test_a_later_deadline_is_not_dearer_for_the_rule() -> None:
-    advice = advise(_workload(), traces_of_scenario(3 * HOUR, 2 * HOUR, seconds=35 * HOUR))
+    advice = advise(_question(), traces_of_scenario(3 * HOUR, 2 * HOUR, seconds=35 * HOUR))
     costs = [outcome.mean_dollars for outcome in advice.curve if outcome.policy == "rule"]
     assert costs[-1] < costs[0]
 
 
 def test_a_deadline_nobody_can_keep_is_refused_with_the_earliest() -> None:
-    with pytest.raises(InvalidInput, match="21960 s"):
-        advise(_workload(deadline_seconds=5 * HOUR), traces_like(GOOD, seconds=HOUR))
+    with pytest.raises(InvalidInput, match="21900 s"):
+        _question(deadline_seconds=5 * HOUR)
 
 
-def test_advice_for_a_task_is_plain_values() -> None:
-    told = advise_on(work="6h", deadline="14h", spells=GOOD)
-    assert json.loads(json.dumps(told))["policy"] == "rule"
-    with pytest.raises(InvalidInput, match="history"):
-        advise_on(work="6h", deadline="14h", spells=[])
+def test_a_run_time_that_sagemaker_would_cut_short_is_refused() -> None:
+    with pytest.raises(InvalidInput, match="max_runtime"):
+        _advice(work="30h", deadline="3d")
+    assert _advice(work="30h", deadline="3d", max_runtime="2d")["policy"] == "rule"
+
+
+def test_advice_for_a_task_is_plain_values(tmp_path: Path) -> None:
+    plot = tmp_path / "cost.svg"
+    told = _advice(spells=[list(spell) for spell in GOOD], plot=f"file://{plot}")
+    assert json.loads(json.dumps(told)) == told
+    assert told["policy"] == "rule"
+    assert told["basis"] == "given"
+    assert "Take rule" in told["text"]
+    assert "<svg" in plot.read_text()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"spells": []}, "history"),
+        ({"spells": [1, 2]}, "history"),
+        ({"scenario": "3h/2h"}, "one of history, scenario and trace"),
+        ({"work": None}, "give the run time"),
+        ({"work": None, "model": "m"}, "instance_type"),
+        ({"on_demand_price": None}, "instance_type whose price is known"),
+        ({"on_demand_price": "cheap"}, "dollars per instance hour"),
+        ({"back_to_spot": "now"}, "beside"),
+        ({"plot": "cost.doc"}, "end it in .svg"),
+    ],
+)
+def test_what_cannot_be_advised_on_is_said(wrong: dict[str, Any], said: str) -> None:
+    with pytest.raises(InvalidInput, match=said):
+        _advice(**wrong)
 
 
 def test_the_command_tells_a_table_and_draws_a_plot(
@@ -86,9 +216,9 @@ def test_the_command_reads_a_trace_and_a_history(tmp_path: Path, capsys: pytest.
     ("arguments", "said"),
     [
         (["--scenario", "3h"], "two durations"),
-        (["--scenario", "often/seldom"], "--scenario"),
+        (["--scenario", "often/seldom"], "scenario"),
         (["--history", "nowhere.json"], "nowhere.json"),
-        (["--own-history"], "--instance-type"),
+        (["--own-history"], "instance_type"),
         (["--scenario", "3h/2h", "--work", "20h"], "give at least"),
     ],
 )

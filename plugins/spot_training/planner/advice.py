@@ -1,34 +1,138 @@
-"""Which policy, how long to wait, what it will cost and when it will be done: every policy, walked."""
+"""Which policy, how long to wait, what it will cost and when it will be done: every policy, walked.
+
+All are walked with what the operator keeps free before the deadline, so that advice and operator agree. In a
+walk checkpointed work is never lost.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
 
+from spot_training.domain.deadline import Deadline, DeadlineGuard, Reserve, Runtime
 from spot_training.domain.errors import InvalidInput
+from spot_training.domain.lifecycle import JobSnapshot, SecondaryStatus, TrainingStatus, Transition
 from spot_training.domain.moves import (
     SIMPLE_POLICIES,
+    TOLERANCE,
     BackToSpot,
+    Decider,
+    Guard,
     MovePolicy,
+    OnDemand,
     Spells,
-    View,
+    Widen,
     Workload,
-    seconds_until_on_demand,
 )
+from spot_training.domain.policy import DEFAULT_ROOM_TO_WAIT_SECONDS
+from spot_training.domain.stopping import DEFAULT_MAX_RUNTIME_SECONDS, MAX_RUNTIME_SECONDS, StoppingLimits
 from spot_training.domain.traces import Trace, make_trace
 
 from .batch import walk_many
 from .planning import Planner, learned_prior
 
-#: Of policies that cost the same, the first is advised: the simpler, or the one people know.
-PREFERRED = ("rule", "greedy", "planner", "uniform_progress", "widen", "on_demand")
+#: Of policies that cost the same, the first is advised: on-demand is done soonest, `rule` is the operator's.
+PREFERRED = ("on_demand", "rule", "greedy", "planner", "uniform_progress", "widen")
 #: Costs this close are the same (a share).
 CLOSE = 0.001
 RUNS = 60
 _TICK = 300.0
+#: Only differences count.
+_SUBMITTED_AT = datetime(2000, 1, 1, tzinfo=UTC)
+#: A spot job at its submission.
+_QUEUED = JobSnapshot(
+    name="advice",
+    arn="",
+    status=TrainingStatus.IN_PROGRESS,
+    secondary_status=SecondaryStatus.STARTING,
+    created_at=_SUBMITTED_AT,
+    last_modified_at=_SUBMITTED_AT,
+    is_spot=True,
+    transitions=(Transition(status=SecondaryStatus.STARTING, started_at=_SUBMITTED_AT),),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """A training to advise on, as the operator would take it: times in seconds, dollars per instance hour.
+
+    `deadline_seconds` counts from submission; `reserve` is what the operator keeps free before it.
+    `max_runtime_seconds` is the request's `MaxRuntimeInSeconds`. Raises `InvalidInput` for a deadline that
+    nobody can keep, and for a run time that SageMaker would cut short.
+    """
+
+    runtime: Runtime
+    deadline_seconds: float
+    spot_price: float
+    on_demand_price: float
+    reserve: Reserve = field(default_factory=Reserve)
+    max_runtime_seconds: int = DEFAULT_MAX_RUNTIME_SECONDS
+    back_to_spot: BackToSpot = BackToSpot.NEVER
+
+    def __post_init__(self) -> None:
+        StoppingLimits(max_runtime_seconds=self.max_runtime_seconds)
+        if self.max_runtime_seconds < self.runtime.high_seconds:
+            raise InvalidInput(
+                "max_runtime",
+                f"{self.max_runtime_seconds} s",
+                f"SageMaker ends the job then, and training may take {self.runtime.high_seconds:.0f} s: give "
+                "more, and write it into the request as MaxRuntimeInSeconds.",
+            )
+        if self.deadline_seconds < self.earliest_seconds:
+            raise InvalidInput(
+                "deadline",
+                f"{self.deadline_seconds:.0f} s",
+                f"give at least {self.earliest_seconds:.0f} s: the work and one launch on demand take it.",
+            )
+
+    @property
+    def earliest_seconds(self) -> float:
+        """When on-demand from the start is done."""
+        return self.reserve.launch_seconds + self.runtime.mean_seconds
+
+    @property
+    def kept_free_seconds(self) -> float:
+        """What the guard keeps free beside the mean of the work, on-demand's slowest launch included."""
+        return self.reserve.launch_high_seconds + self._beside_launch
+
+    @property
+    def _beside_launch(self) -> float:
+        beyond_mean = self.runtime.high_seconds - self.runtime.mean_seconds
+        return self.reserve.besides_launch_seconds + beyond_mean
+
+    @property
+    def workload(self) -> Workload:
+        """What is walked: its deadline leaves the reserve free, as what the operator's policies see does."""
+        return Workload(
+            work_seconds=self.runtime.mean_seconds,
+            deadline_seconds=max(1.0, self.deadline_seconds - self._beside_launch),
+            overhead_seconds=self.reserve.launch_seconds,
+            spot_price=self.spot_price,
+            on_demand_price=self.on_demand_price,
+            back_to_spot=self.back_to_spot,
+        )
+
+    @property
+    def guard(self) -> Guard:
+        return Guard(overhead_seconds=self.reserve.launch_high_seconds)
+
+    @property
+    def deadline(self) -> Deadline:
+        return Deadline(
+            at=_SUBMITTED_AT + timedelta(seconds=self.deadline_seconds),
+            submitted_at=_SUBMITTED_AT,
+            runtime=self.runtime,
+            reserve=self.reserve,
+        )
+
+    @property
+    def first_wait_seconds(self) -> int:
+        """`MaxWaitTimeInSeconds` of the first spot job of `widen`, where nobody gives `first_wait`."""
+        return min(MAX_RUNTIME_SECONDS, self.max_runtime_seconds + DEFAULT_ROOM_TO_WAIT_SECONDS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,10 +152,17 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Advice:
-    """The policy to take, the longest wait it may need, what all of them cost, and the same by deadline."""
+    """The policy to take, what all of them cost, and the same by deadline.
+
+    `wait_for_spot_seconds`: how long the first spot job may wait for capacity before the operator goes on
+    demand. `max_wait_seconds`: a legal `MaxWaitTimeInSeconds` for a request written by hand (it covers
+    waiting and running); None where no spot job is to be made. `kept_free_seconds`: see `Question`.
+    """
 
     policy: str
-    max_wait_seconds: float
+    wait_for_spot_seconds: float
+    max_wait_seconds: int | None
+    kept_free_seconds: float
     on_demand_dollars: float
     outcomes: tuple[Outcome, ...]
     curve: tuple[Outcome, ...]
@@ -62,34 +173,37 @@ class Advice:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, for an XCom."""
-        return asdict(self)
+        values = asdict(self)
+        return {**values, "outcomes": list(values["outcomes"]), "curve": list(values["curve"])}
 
 
-def advise(workload: Workload, traces: Sequence[Trace], *, history: Spells = ()) -> Advice:
+def advise(question: Question, traces: Sequence[Trace], *, history: Spells = ()) -> Advice:
     """Walk every policy over stretches of `traces`, for this deadline and for others around it.
 
-    `history`: spells of this market, for the planner's prior. Raises `InvalidInput` for a deadline that
-    nobody can keep.
+    `history`: spells of this market, for the planner's prior.
     """
-    earliest = workload.work_seconds + workload.overhead_seconds
-    if workload.deadline_seconds < earliest:
-        way_out = f"give at least {earliest:.0f} s: the work and one launch take that long on demand."
-        raise InvalidInput("deadline", f"{workload.deadline_seconds:.0f} s", way_out)
-    outcomes = tuple(_walk_all(workload, traces, history))
+    outcomes = tuple(_walk_all(question, traces, history))
     best = _choose(outcomes)
-    deadlines = np.linspace(1.02 * earliest, max(2 * earliest, 1.25 * workload.deadline_seconds), 8)
-    curve = [
-        outcome
-        for seconds in sorted({*map(float, deadlines), workload.deadline_seconds})
-        for outcome in _walk_all(replace(workload, deadline_seconds=seconds), traces, history)
-    ]
+    wait = _longest_wait(question, _policies(question, history)[best.policy])
     return Advice(
         policy=best.policy,
-        max_wait_seconds=_longest_wait(_policies(history)[best.policy], workload),
-        on_demand_dollars=next(o.mean_dollars for o in outcomes if o.policy == "on_demand"),
+        wait_for_spot_seconds=wait,
+        max_wait_seconds=_max_wait(question, best.policy, wait),
+        kept_free_seconds=question.kept_free_seconds,
+        on_demand_dollars=next(o.mean_dollars for o in outcomes if o.policy == OnDemand.name),
         outcomes=outcomes,
-        curve=tuple(curve),
+        curve=tuple(
+            outcome
+            for seconds in _deadlines_around(question)
+            for outcome in _walk_all(replace(question, deadline_seconds=seconds), traces, history)
+        ),
     )
+
+
+def _deadlines_around(question: Question) -> list[float]:
+    earliest = question.earliest_seconds
+    latest = max(2 * earliest + question.kept_free_seconds, 1.25 * question.deadline_seconds)
+    return sorted({*map(float, np.linspace(1.02 * earliest, latest, 8)), question.deadline_seconds})
 
 
 def traces_like(spells: Spells, *, seconds: float, count: int = RUNS, seed: int = 1) -> list[Trace]:
@@ -124,19 +238,20 @@ def _draw(lengths: dict[bool, list[float]], seconds: float, rng: Any, name: str)
     return make_trace(ticks[: int(np.ceil(seconds / _TICK))], _TICK, name=name)
 
 
-def _policies(history: Spells) -> dict[str, MovePolicy]:
+def _policies(question: Question, history: Spells) -> dict[str, MovePolicy]:
     planner = Planner()
     if history:
         planner = Planner(prior=learned_prior(planner.prior, tuple(history)))
-    return {**{name: make() for name, make in SIMPLE_POLICIES.items()}, "planner": planner}
+    widen = Widen(first_wait_seconds=question.first_wait_seconds)
+    return {**{name: make() for name, make in SIMPLE_POLICIES.items()}, "widen": widen, "planner": planner}
 
 
-def _walk_all(workload: Workload, traces: Sequence[Trace], history: Spells) -> list[Outcome]:
-    stretches = [_stretches(trace, workload.deadline_seconds, len(traces)) for trace in traces]
+def _walk_all(question: Question, traces: Sequence[Trace], history: Spells) -> list[Outcome]:
+    stretches = [_stretches(trace, question.deadline_seconds, len(traces)) for trace in traces]
     by_tick: dict[float, list[Any]] = {}
     for trace, rows in zip(traces, stretches, strict=True):
         by_tick.setdefault(trace.tick_seconds, []).append(rows)
-    return [_walk(policy, workload, by_tick) for policy in _policies(history).values()]
+    return [_walk(policy, question, by_tick) for policy in _policies(question, history).values()]
 
 
 def _stretches(trace: Trace, seconds: float, traces: int) -> Any:
@@ -148,20 +263,23 @@ def _stretches(trace: Trace, seconds: float, traces: int) -> Any:
     return np.array([np.take(ticks, np.arange(start, start + length), mode="wrap") for start in starts])
 
 
-def _walk(policy: MovePolicy, workload: Workload, by_tick: dict[float, list[Any]]) -> Outcome:
-    walked = [walk_many(policy, workload, np.concatenate(rows), tick) for tick, rows in by_tick.items()]
-    dollars = np.concatenate([walks.cost_on_demand_hours for walks in walked]) * workload.on_demand_price
+def _walk(policy: MovePolicy, question: Question, by_tick: dict[float, list[Any]]) -> Outcome:
+    walked = [
+        walk_many(policy, question.workload, np.concatenate(rows), tick, guard=question.guard)
+        for tick, rows in by_tick.items()
+    ]
+    dollars = np.concatenate([walks.cost_on_demand_hours for walks in walked]) * question.on_demand_price
     finishes = np.concatenate([walks.finish_seconds for walks in walked])
     return Outcome(
         policy=policy.name,
-        deadline_seconds=workload.deadline_seconds,
+        deadline_seconds=question.deadline_seconds,
         runs=len(dollars),
         mean_dollars=float(dollars.mean()),
         high_dollars=float(np.quantile(dollars, 0.95)),
         typical_finish_seconds=float(np.median(finishes)),
         high_finish_seconds=float(np.quantile(finishes, 0.95)),
         mean_launches=float(np.concatenate([walks.launches for walks in walked]).mean()),
-        missed=sum(walks.missed for walks in walked),
+        missed=int((finishes > question.deadline_seconds + TOLERANCE).sum()),
     )
 
 
@@ -172,10 +290,34 @@ def _choose(outcomes: Sequence[Outcome]) -> Outcome:
     return min(close, key=lambda outcome: PREFERRED.index(outcome.policy))
 
 
-def _longest_wait(policy: MovePolicy, workload: Workload) -> float:
-    """How long the first spot job may wait for capacity before on-demand has to start."""
-    view = View.at_submission(workload, tick_seconds=60.0)
-    return seconds_until_on_demand(policy.begin(workload), view).seconds or 0.0
+@dataclass(frozen=True, slots=True)
+class _Begun:
+    """A policy as it was walked, for a guard that would begin it for the operator's own way back to spot."""
+
+    name: str
+    decider: Decider
+
+    def begin(self, workload: Workload, history: Spells = ()) -> Decider:  # noqa: ARG002
+        return self.decider
 
 
-__all__ = ["Advice", "BackToSpot", "Outcome", "advise", "traces_like", "traces_of_scenario"]
+def _longest_wait(question: Question, policy: MovePolicy) -> float:
+    """How long the operator lets the first spot job wait for capacity (seconds); 0: none is made."""
+    decider = policy.begin(question.workload)
+    guard = DeadlineGuard(deadline=question.deadline, policy=_Begun(policy.name, decider))
+    if isinstance(policy, OnDemand) or guard.outlook(_SUBMITTED_AT).is_time_for_on_demand:
+        return 0.0
+    return guard.outlook(_SUBMITTED_AT, _QUEUED).on_demand_in_seconds or 0.0
+
+
+def _max_wait(question: Question, policy: str, wait_for_spot: float) -> int | None:
+    """A legal `MaxWaitTimeInSeconds` that leaves room for this wait, a launch and the work."""
+    if not wait_for_spot:
+        return None
+    if policy == Widen.name:
+        return question.first_wait_seconds
+    needed = wait_for_spot + question.reserve.launch_high_seconds + question.runtime.high_seconds
+    return min(MAX_RUNTIME_SECONDS, max(question.max_runtime_seconds, round(needed)))
+
+
+__all__ = ["Advice", "Outcome", "Question", "advise", "traces_like", "traces_of_scenario"]
