@@ -11,7 +11,8 @@ from airflow.sdk import BaseOperator
 from airflow.sdk.configuration import conf
 
 from .domain.caps import Caps
-from .domain.casting import as_bool
+from .domain.casting import as_bool, is_left_out
+from .domain.errors import InvalidInput
 from .links import LINKS
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ class SpotTrainingOperator(BaseOperator):
         deadline), or `on_demand` if the config says `EnableManagedSpotTraining: False`. `first_wait` is the
         first attempt's `MaxWaitTimeInSeconds`.
     :param wait_for_completion: False: return as soon as a job was created, for a `SpotTrainingSensor` to
-        follow. Nothing climbs the ladder then, unless the sensor has a policy.
+        follow. Nothing climbs the ladder then, unless the sensor has a policy. Not with a deadline.
     :param check_interval: seconds between looks at SageMaker.
     :param deferrable: wait in the triggerer. Default: `[operators] default_deferrable`.
     :param print_log: show the end of the training's log in the task log when an attempt is over. It is always
@@ -56,8 +57,9 @@ class SpotTrainingOperator(BaseOperator):
     :param training_timeout: seconds for the whole training, over all attempts and waits; then its job is
         stopped and the task fails. None: no limit but `execution_timeout`, which holds while deferred, too.
     :param deadline: when the training has to be over (templated): a time with its zone
-        (`"2026-11-23T06:00:00Z"`), or a duration after the Dag run began (`"12h"`). On-demand is started from
-        the last checkpoint while there is still time. The default policy is `rule` then.
+        (`"2026-11-23T06:00:00Z"`, `"2026-11-23T06:00:00 Europe/Berlin"`), or a duration after the Dag run
+        began (`"12h"`). On-demand is started from the last checkpoint while there is still time. The default
+        policy is `rule` then.
     :param expected_runtime: how long the training itself takes (templated): seconds, text (`"4h"`), or
         `{"mean": "3h", "high": "4h", "checkpoint_every": "10m"}`: the mean counts for costs, the high for the
         deadline. None: learned from past runs on record, or else the request's `MaxRuntimeInSeconds`.
@@ -216,11 +218,23 @@ class SpotTrainingOperator(BaseOperator):
         waits = as_bool(self.wait_for_completion, field="wait_for_completion")
         return waits and as_bool(self.stop_job_on_kill, field="stop_job_on_kill")
 
+    def _check_is_guarded(self) -> None:
+        """The guard of a deadline lives in the task and its trigger: it needs one that waits."""
+        waits = as_bool(self.wait_for_completion, field="wait_for_completion")
+        if not waits and not is_left_out(self.deadline):
+            raise InvalidInput(
+                "wait_for_completion",
+                self.wait_for_completion,
+                f"nobody would hold the training to its deadline ({self.deadline}). Leave it out "
+                "(deferrable=True waits without a worker slot), or leave out the deadline.",
+            )
+
     def _policy(self, seconds_left: float | None) -> Policy:
         from .aws.request import cast_request, defaults_of
         from .domain.policy_specs import DEFAULT_WITH_DEADLINE, policy_from
         from .policy_file import named_policies
 
+        self._check_is_guarded()
         request = cast_request(self.config)
         spec = self.policy
         if spec is None:

@@ -150,10 +150,21 @@ def test_whatever_is_said_of_a_deadline(waiting_cloud: Cloud, name: str, value: 
         "deadline": "2d",
         "expected_runtime": "1h",
         "on_missed_deadline": "late",
-        "wait_for_completion": False,
+        "deferrable": True,
         name: value,
     }
     _attempt(waiting_cloud, lambda: SpotTrainingOperator(task_id="t", config=_config(), **arguments))
+
+
+@pytest.mark.parametrize("waits", [False, "False", "no"])
+def test_a_deadline_that_nobody_would_guard_is_refused(waiting_cloud: Cloud, waits: Any) -> None:
+    task = SpotTrainingOperator(
+        task_id="t", config=_config(), deadline="2d", expected_runtime="1h", wait_for_completion=waits
+    )
+    before = _names(waiting_cloud)
+    with pytest.raises(AirflowFailException, match=r"wait_for_completion is .*nobody would hold .* \(2d\)"):
+        task.execute(_context())
+    assert _names(waiting_cloud) == before
 
 
 @pytest.mark.parametrize(("retries_it", "error"), [(False, AirflowFailException), ("True", AlgorithmFailed)])
