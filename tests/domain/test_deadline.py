@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -230,6 +231,11 @@ def _walk(
         (timedelta(hours=12), at(12 * HOUR)),
         (7200, at(2 * HOUR)),
         (datetime(2026, 3, 2, 6, tzinfo=UTC), datetime(2026, 3, 2, 6, tzinfo=UTC)),
+        ("2026-03-02T07:00:00[Europe/Berlin]", datetime(2026, 3, 2, 6, tzinfo=UTC)),
+        ("2026-03-02T07:00:00 Europe/Berlin", datetime(2026, 3, 2, 6, tzinfo=UTC)),
+        ("2026-07-06 08:00 Europe/Berlin", datetime(2026, 7, 6, 6, tzinfo=UTC)),
+        (" 2026-03-02T06:00 UTC ", datetime(2026, 3, 2, 6, tzinfo=UTC)),
+        ("2026-03-02T02:00[America/Argentina/Buenos_Aires]", datetime(2026, 3, 2, 5, tzinfo=UTC)),
     ],
 )
 def test_a_deadline_is_a_time_with_a_zone_or_a_duration(said: object, meant: datetime) -> None:
@@ -237,9 +243,42 @@ def test_a_deadline_is_a_time_with_a_zone_or_a_duration(said: object, meant: dat
 
 
 @pytest.mark.parametrize(
+    ("said", "meant"),
+    [
+        ("2026-10-25T02:30:00 Europe/Berlin", datetime(2026, 10, 25, 0, 30, tzinfo=UTC)),
+        ("2026-03-29T02:30:00 Europe/Berlin", datetime(2026, 3, 29, 0, 30, tzinfo=UTC)),
+        ("2026-11-01T01:30:00[America/New_York]", datetime(2026, 11, 1, 5, 30, tzinfo=UTC)),
+        ("2026-03-08T02:30:00[America/New_York]", datetime(2026, 3, 8, 6, 30, tzinfo=UTC)),
+    ],
+    ids=["twice in Berlin", "never in Berlin", "twice in New York", "never in New York"],
+)
+def test_a_time_that_a_clock_shows_twice_or_skips_is_the_earlier_moment(said: str, meant: datetime) -> None:
+    assert deadline_from(said, run_started_at=T0) == meant
+
+
+@pytest.mark.parametrize(
+    ("said", "way_out"),
+    [
+        ("2026-03-02T06:00:00 Europe/Berlyn", "'Europe/Berlyn' is no time zone known here"),
+        ("2026-03-02T06:00:00[Europe]", "'Europe' is no time zone known here"),
+        ("2026-03-02T06:00:00[../../etc/passwd]", "is no time zone known here"),
+        ("2026-13-02T06:00:00 Europe/Berlin", "'2026-13-02T06:00:00' is no time"),
+        ("2026-03-02T06:00:00+02:00[Europe/Berlin]", "not both"),
+        ("2026-03-02T06:00:00Z UTC", "not both"),
+        ("0001-01-01T00:00:00 Europe/Berlin", "a slip"),
+        ("9999-12-31T23:59:59[Europe/Berlin]", "a slip"),
+    ],
+)
+def test_a_zone_that_does_not_fit_is_refused(said: str, way_out: str) -> None:
+    with pytest.raises(InvalidInput, match=f"deadline is .*{re.escape(way_out)}"):
+        deadline_from(said, run_started_at=T0)
+
+
+@pytest.mark.parametrize(
     "said",
     [
         "2026-03-02T06:00:00",
+        "2026-03-02T06:00:00[]",
         "monday",
         "-3h",
         0,

@@ -6,10 +6,12 @@ the job's transitions, launch times. It knows neither AWS nor a clock: every mom
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from .casting import is_left_out
 from .durations import LONGEST_SECONDS, in_words, parse_seconds
@@ -387,29 +389,55 @@ def runtime_from(value: object, *, field_name: str = "expected_runtime") -> Runt
 
 
 def deadline_from(value: object, *, run_started_at: datetime) -> datetime:
-    """The moment a deadline means: a time with a zone (ISO 8601), or a duration after the run began.
+    """The moment a deadline means: a time with its zone (ISO 8601), or a duration after the run began.
 
-    Raises `InvalidInput` for a time without a zone and for anything else.
+    The zone is an offset, or an IANA name behind a local time: `2026-11-23T06:00:00 Europe/Berlin`, or in
+    brackets. Raises `InvalidInput` for a time without a zone and for anything else.
     """
     moment = value if isinstance(value, datetime) else _as_moment(value)
     if moment is None:
         seconds = _as_duration(value)
         return run_started_at + timedelta(seconds=seconds)
     if moment.tzinfo is None:
-        raise InvalidInput("deadline", str(value), 'say in which zone: "2026-11-23T06:00:00+01:00".')
+        way_out = 'say in which zone: "2026-11-23T06:00:00+01:00" or "2026-11-23T06:00:00 Europe/Berlin".'
+        raise InvalidInput("deadline", str(value), way_out)
     moment = moment.astimezone(UTC) if 2 < moment.year < 9998 else moment
     if abs((moment - run_started_at).total_seconds()) > LONGEST_SECONDS:
         raise InvalidInput("deadline", str(value), "this is more than ten years from the Dag run: a slip?")
     return moment
 
 
+#: A time, and behind it the name of its zone: in brackets, or after a space.
+_WITH_ZONE_NAME = re.compile(r"(?P<local>\S.*?)\s*(?:\[(?P<bracketed>[^\[\]]+)\]|\s(?P<behind>[A-Za-z]\S*))")
+
+
 def _as_moment(value: object) -> datetime | None:
     if not isinstance(value, str) or "-" not in value:
         return None
+    if named := _WITH_ZONE_NAME.fullmatch(value.strip()):
+        return _in_zone(value, named["local"], named["bracketed"] or named["behind"])
     try:
         return datetime.fromisoformat(value.strip())
     except ValueError:
         return None
+
+
+def _in_zone(said: str, local: str, name: str) -> datetime:
+    """A local time of a zone. One that a clock shows twice, or skips, is the earlier moment: the safe one."""
+    try:
+        moment = datetime.fromisoformat(local)
+    except ValueError:
+        raise InvalidInput("deadline", said, f"{local!r} is no time: 2026-11-23T06:00:00.") from None
+    if moment.tzinfo is not None:
+        raise InvalidInput("deadline", said, "give the offset or the zone's name, not both.")
+    try:
+        zone = ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        way_out = f"{name!r} is no time zone known here: give an IANA name, like Europe/Berlin, or an offset."
+        raise InvalidInput("deadline", said, way_out) from None
+    if not 2 < moment.year < 9998:
+        return moment.replace(tzinfo=UTC)
+    return min(moment.replace(tzinfo=zone, fold=fold).astimezone(UTC) for fold in (0, 1))
 
 
 def _as_duration(value: object) -> int:
