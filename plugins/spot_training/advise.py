@@ -105,9 +105,11 @@ def advise_on(
         max_runtime_seconds=_seconds(max_runtime, DEFAULT_MAX_RUNTIME_SECONDS, field="max_runtime"),
         back_to_spot=_way_back(back_to_spot),
     )
-    history = place.spells() if own_history else _spells(spells or (), source="history")
+    if own_history:
+        spells = place.spells()
+    history = None if spells is None else _spells(spells, source="history")
     traces = _market(history, scenario, trace, seconds=2.5 * question.deadline_seconds)
-    advice = advise(question, traces, history=history)
+    advice = advise(question, traces, history=history or ())
     if plot:
         draw(advice, question, _file(plot))
     return {
@@ -204,7 +206,7 @@ def _way_back(value: str) -> BackToSpot:
 
 
 def _market(
-    spells: Spells,
+    spells: Spells | None,
     scenario: str | None,
     trace: str | Path | Sequence[str | Path] | None,
     *,
@@ -212,9 +214,10 @@ def _market(
 ) -> Sequence[Trace]:
     from .planner.advice import traces_like, traces_of_scenario
 
-    given = [name for name, value in (("history", spells), ("scenario", scenario), ("trace", trace)) if value]
-    if len(given) > 1:
-        raise InvalidInput("market", given, "give one of history, scenario and trace.")
+    given = {"history": spells is not None, "scenario": bool(scenario), "trace": bool(trace)}
+    if sum(given.values()) != 1:
+        way_out = "give one of spells (or own_history), scenario and trace."
+        raise InvalidInput("market", [name for name, is_given in given.items() if is_given], way_out)
     if trace:
         files = [_file(place) for place in ([trace] if isinstance(trace, str | Path) else trace)]
         return [parse_trace(file.read_text(), source=str(file)) for file in files]
@@ -224,7 +227,7 @@ def _market(
             raise InvalidInput("scenario", scenario, "give two durations, like 3h/40m.")
         lengths = (parse_seconds(part, field="scenario") for part in (up, down))
         return traces_of_scenario(*lengths, seconds=seconds)
-    return traces_like(spells, seconds=seconds)
+    return traces_like(spells or (), seconds=seconds)
 
 
 def _file(place: str | Path) -> Any:

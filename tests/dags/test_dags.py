@@ -58,6 +58,7 @@ def parsed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 def test_every_dag_loads(parsed: dict[str, Any]) -> None:
     assert parsed["errors"] == {}
     assert set(parsed["dags"]) == {
+        "advise_on_spot",
         "retrain_flight_delays",
         "retrain_with_approval",
         "spot_savings_report",

@@ -176,7 +176,8 @@ def test_advice_for_a_task_is_plain_values(tmp_path: Path) -> None:
     [
         ({"spells": []}, "history"),
         ({"spells": [1, 2]}, "history"),
-        ({"scenario": "3h/2h"}, "one of history, scenario and trace"),
+        ({"scenario": "3h/2h"}, "give one of spells"),
+        ({"spells": None}, "give one of spells"),
         ({"work": None}, "give the run time"),
         ({"work": None, "model": "m"}, "instance_type"),
         ({"on_demand_price": None}, "instance_type whose price is known"),
