@@ -5,8 +5,10 @@ happen beside that has two places, and needs no other change here:
 
 - `_until`: the moment at which to give up waiting. It is asked before each wait, so after each report: a
   moment that moves (a deadline's) is computed there, from what `_on_news` remembered.
-- `_on_news`: what each report with new transitions is for (the task log; a record of the live job). It is a
-  coroutine in the triggerer's event loop: what blocks goes through `aside`, the process's small thread pool.
+- `_on_news`: what each report with new transitions is for (the task log; a record of the live job). It runs
+  in the triggerer's event loop: what blocks has a thread of its own (`take_note`), or goes through `aside`.
+
+Calls that stop a job have threads for nothing else: neither computing nor a ledger stands before them.
 
 What a trigger needs to know for that is one more argument with a default, in `__init__` and `serialize`.
 """
@@ -29,7 +31,7 @@ from .aws.punctual import STOP_AGAIN_SECONDS, Punctual, guard_from_json
 from .aws.watcher import Follower, LogLines, Missing, Over, Report, TimeIsUp, Trouble
 from .domain.wording import Narrator, transition_line
 from .hooks import AwsAccess
-from .ledger import note_live
+from .ledger import take_note
 
 if TYPE_CHECKING:
     from .aws.jobs import TrainingJobs
@@ -45,18 +47,24 @@ LOUD_AFTER_SECONDS = 1
 #: deferred has ended: the new process goes by the same key. Its supervisor may notice that end one heartbeat
 #: interval late, and the scheduler hears of it at its next turn.
 SCHEDULER_TURN_SECONDS = 2
-#: Threads for all blocking calls of all triggers of the process, the watchers' own aside.
-POOL_THREADS = 4
+#: Threads of all triggers of the process for what computes (the planner's tables), and for stopping jobs.
+COMPUTING_THREADS = 2
+STOPPING_THREADS = 4
 
 
 @cache
-def _pool() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(POOL_THREADS, thread_name_prefix="spot-training-aside")
+def _computing() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(COMPUTING_THREADS, thread_name_prefix="spot-training-computing")
 
 
-async def aside(call: Callable[..., Result], *arguments: Any) -> Result:
-    """Make a blocking call without blocking the event loop, in the process's small thread pool."""
-    return await asyncio.get_running_loop().run_in_executor(_pool(), call, *arguments)
+@cache
+def _stopping() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(STOPPING_THREADS, thread_name_prefix="spot-training-stopping")
+
+
+async def aside(pool: ThreadPoolExecutor, call: Callable[..., Result], *arguments: Any) -> Result:
+    """Make a blocking call without blocking the event loop, in one of the process's small thread pools."""
+    return await asyncio.get_running_loop().run_in_executor(pool, call, *arguments)
 
 
 def seconds_to_settle() -> float:
@@ -126,7 +134,9 @@ class TrainingJobTrigger(BaseTrigger):
         watcher = self.access.watcher()
         narrator = Narrator()
         if self.guard is not None:
-            self._punctual = Punctual(await aside(guard_from_json, self.guard), lambda: watcher.clock)
+            self._punctual = Punctual(
+                await aside(_computing(), guard_from_json, self.guard), lambda: watcher.clock
+            )
         status: str | None = None
         may_resume_at = asyncio.get_running_loop().time() + seconds_to_settle()
         while status is None:
@@ -157,26 +167,28 @@ class TrainingJobTrigger(BaseTrigger):
         own = self._own_limit()
         if self._punctual is None or (own is not None and own <= datetime.now(UTC)):
             return "TimeIsUp"
-        if await aside(self._punctual.is_due):
+        if await aside(_computing(), self._punctual.is_due):
             await self._make_room(self._punctual)
         return None
 
     async def _make_room(self, punctual: Punctual) -> None:
         try:
-            jobs = await aside(self.access.jobs)
-            self.log.info("%s", await aside(punctual.stop, jobs.stop_for_deadline))
+            self.log.info("%s", await aside(_stopping(), self._stop_for_deadline, punctual))
         except Exception as error:  # noqa: BLE001 - tried again until it works: the deadline is at stake
             name = self.training_job_name
             self.log.error("Spot job %s could not be stopped for the deadline, trying on: %s", name, error)  # noqa: TRY400
             await asyncio.sleep(STOP_AGAIN_SECONDS)
 
-    async def _on_news(self, job: JobSnapshot, fresh: Sequence[Transition]) -> None:
+    def _stop_for_deadline(self, punctual: Punctual) -> str:
+        return punctual.stop(self.access.jobs().stop_for_deadline)
+
+    def _on_news(self, job: JobSnapshot, fresh: Sequence[Transition]) -> None:
         """What each report of new transitions is for."""
         for visit in fresh:
             at = f"{visit.started_at:%Y-%m-%d %H:%M:%S}"
             self.log.info("%s %s %s", at, job.name, transition_line(job, visit))
         if self.record_key is not None:
-            await aside(note_live, self.record_key, job)
+            take_note(self.record_key, job)
 
     async def _hear(self, report: Report, narrator: Narrator) -> str | None:
         """Pass a report on; the event's status if it is the last."""
@@ -194,9 +206,9 @@ class TrainingJobTrigger(BaseTrigger):
                 return await self._on_time_is_up()
             case job:
                 if self._punctual is not None:
-                    await aside(self._punctual.hear, job)
+                    await aside(_computing(), self._punctual.hear, job)
                 if fresh := narrator.news(job):
-                    await self._on_news(job, fresh)
+                    self._on_news(job, fresh)
                 if job.is_terminal:
                     return str(job.status)
         return None
@@ -211,7 +223,7 @@ class TrainingJobTrigger(BaseTrigger):
         if not self.stop_job_on_kill:
             self.log.info("Training job %s goes on (stop_job_on_kill=False).", name)
             return
-        stopping = asyncio.ensure_future(aside(self._stop_job))
+        stopping = asyncio.ensure_future(aside(_stopping(), self._stop_job))
         await self._wait_for_stop(stopping)
         if not stopping.done():
             return  # said already; the thread goes on asking

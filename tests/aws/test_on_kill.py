@@ -13,7 +13,7 @@ import pytest
 from spot_training.aws.jobs import TrainingJobs
 from spot_training.domain.errors import ServiceFailed
 from spot_training.hooks import AwsAccess
-from spot_training.triggers import TrainingJobTrigger
+from spot_training.triggers import TrainingJobTrigger, _computing, aside
 
 NAME = "model-1"
 
@@ -76,6 +76,26 @@ def test_a_stop_that_works_at_once_is_said_so(
 ) -> None:
     with caplog.at_level(logging.INFO):
         asyncio.run(_trigger(monkeypatch, lambda: True).on_kill())
+    assert f"Stopped training job {NAME}." in caplog.text
+    assert "could NOT" not in caplog.text
+
+
+def test_what_computes_does_not_stand_before_a_stop(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As many triggers as one likes ask the planner at the moment at which a job is to be stopped."""
+    is_told = threading.Event()
+
+    async def stop_while_others_compute() -> None:
+        others = [asyncio.ensure_future(aside(_computing(), is_told.wait, 60)) for _ in range(20)]
+        try:
+            await asyncio.wait_for(_trigger(monkeypatch, lambda: True).on_kill(), 30)
+        finally:
+            is_told.set()
+            await asyncio.gather(*others)
+
+    with caplog.at_level(logging.INFO):
+        asyncio.run(stop_while_others_compute())
     assert f"Stopped training job {NAME}." in caplog.text
     assert "could NOT" not in caplog.text
 

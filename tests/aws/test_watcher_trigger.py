@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import threading
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from spot_training.aws.budget import CallBudget
 from spot_training.aws.watcher import JobWatcher
 from spot_training.hooks import AwsAccess
+from spot_training.ledger.store import _note_taker
 from spot_training.triggers import TrainingJobTrigger
 
 from .conftest import Cloud
@@ -37,9 +39,9 @@ def watcher(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> JobWatcher:
     return watcher
 
 
-async def _events(*names: str) -> list[dict[str, Any]]:
+async def _events(*names: str, **fields: Any) -> list[dict[str, Any]]:
     async def event(name: str) -> dict[str, Any]:
-        trigger = TrainingJobTrigger(training_job_name=name, check_interval=0.05)
+        trigger = TrainingJobTrigger(training_job_name=name, check_interval=0.05, **fields)
         async for fired in trigger.run():
             payload: dict[str, Any] = fired.payload
             return payload
@@ -54,6 +56,29 @@ def test_each_trigger_fires_once_with_its_jobs_status(cloud: Cloud, watcher: Job
     events = asyncio.run(_events(*names, "nowhere"))
     assert [event["training_job_name"] for event in events] == [*names, "nowhere"]
     assert [event["status"] for event in events] == ["Completed"] * 8 + ["Missing"]
+
+
+def test_a_ledger_that_does_not_answer_delays_no_end_of_a_job(
+    cloud: Cloud, watcher: JobWatcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [f"job-{n}" for n in range(12)]
+    _create(cloud, *names)
+    is_asked, may_answer = threading.Event(), threading.Event()
+
+    def hang(_key: str, _job: object) -> None:
+        is_asked.set()
+        assert may_answer.wait(60)
+
+    monkeypatch.setattr("spot_training.ledger.store.note_live", hang)
+    _note_taker.cache_clear()
+    try:
+        events = asyncio.run(asyncio.wait_for(_events(*names, record_key="0" * 32), 30))
+        assert is_asked.is_set()
+        assert not may_answer.is_set()
+    finally:
+        may_answer.set()
+        _note_taker.cache_clear()
+    assert [event["status"] for event in events] == ["Completed"] * 12
 
 
 def test_a_trigger_that_is_cancelled_deregisters(cloud: Cloud, watcher: JobWatcher) -> None:

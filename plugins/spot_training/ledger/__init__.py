@@ -2,7 +2,7 @@
 
     ledger = Ledger.configured()            # [spot_training] ledger, a folder by default, or any storage URL
     ledger.write(record)                    # replaces the record of the same key, and nothing else
-    note_live(key, snapshot)                # what AWS says of the job under way, for the page
+    take_note(key, snapshot)                # what AWS says of the job under way, for the page; never waits
     with ledger.read() as reader:           # one consistent view, for reports, page and advisor
         reader.totals(Selection(dag_ids=("retrain",)))
         reader.records(Selection(states=("running",)), limit=50)
@@ -14,6 +14,6 @@ configured place is asked for.
 """
 
 from .reader import LedgerReader, Selection
-from .store import Ledger, note_live
+from .store import Ledger, note_live, take_note
 
-__all__ = ["Ledger", "LedgerReader", "Selection", "note_live"]
+__all__ = ["Ledger", "LedgerReader", "Selection", "note_live", "take_note"]

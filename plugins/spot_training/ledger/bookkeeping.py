@@ -168,7 +168,7 @@ class Bookkeeper:
 
     @property
     def key(self) -> str:
-        """The record's key: what a trigger needs for `note_live`."""
+        """The record's key: what a trigger needs for `take_note`."""
         return self._blank().key
 
     @property

@@ -22,7 +22,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -31,6 +31,7 @@ from urllib.request import url2pathname
 from spot_training.domain.records import CurrentJob, TrainingRecord, is_record_key
 
 from .cache import cached_copy
+from .notes import NoteTaker
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
@@ -223,17 +224,25 @@ class Ledger:
 
 
 def note_live(key: str, job: JobSnapshot) -> None:
-    """Note what AWS says of a record's job now: for the trigger and for a task that waits.
-
-    `key` is `TrainingRecord.key` (the trigger gets it as text from the task), `job` the watcher's report.
-    Blocking: call it in a thread (`asyncio.to_thread`). Never raises and never delays for long: what it
-    writes is for the page only. The note counts until the task has the attempt on record; call it whenever
-    the job changed, not more often.
-    """
+    """Note what AWS says of a record's job now, for the page. Never raises, but blocks: see `take_note`."""
     try:
         Ledger.configured().note(key, job)
     except Exception as error:
         log.debug("The ledger took no note of %s", job.name, exc_info=error)
+
+
+def take_note(key: str, job: JobSnapshot) -> None:
+    """`note_live`, soon and in a thread of its own: for the trigger, which waits for no ledger.
+
+    `key` is `TrainingRecord.key` (the trigger gets it as text from the task), `job` the watcher's report. The
+    note counts until the task has the attempt on record; call it whenever the job changed, not more often.
+    """
+    _note_taker().take(key, job)
+
+
+@cache
+def _note_taker() -> NoteTaker:
+    return NoteTaker(note_live)
 
 
 def configured_url() -> str:
