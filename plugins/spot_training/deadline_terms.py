@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -11,6 +13,7 @@ from .domain.casting import is_left_out
 from .domain.deadline import Deadline, DeadlineGuard, Reserve, Runtime, deadline_from, runtime_from
 from .domain.durations import in_words, parse_seconds
 from .domain.errors import DeadlineCannotBeKept, InvalidInput
+from .domain.moves import BackToSpot
 from .domain.policy import Policy, SpotWhileTimeAllows
 from .domain.records import model_of
 from .past_runs import Learned, learn, recent_spells
@@ -26,12 +29,16 @@ ON_MISSED = ("fail", "late")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeadlineTerms:
-    """A task's own words, rendered."""
+    """A task's own words, rendered.
+
+    `retry_seconds` is the longest that Airflow lets pass between two tries, in which nobody guards.
+    """
 
     deadline: Any
     expected_runtime: Any = None
     reserve: Any = 0
     on_missed: Any = "fail"
+    retry_seconds: float = 0
 
     @classmethod
     def of(cls, task: Any) -> DeadlineTerms | None:
@@ -44,6 +51,7 @@ class DeadlineTerms:
             expected_runtime=task.expected_runtime,
             reserve=task.deadline_reserve,
             on_missed=task.on_missed_deadline,
+            retry_seconds=longest_retry_delay(task),
         )
 
     def settle(
@@ -84,12 +92,35 @@ class DeadlineTerms:
 
     def _reserve(self, past: Learned | None, check_interval: float) -> Reserve:
         extra = 0 if is_left_out(self.reserve) else parse_seconds(self.reserve, field="deadline_reserve")
-        reserve = Reserve(notice_seconds=check_interval + RESUME_SECONDS, extra_seconds=extra)
+        notice = check_interval + RESUME_SECONDS + self.retry_seconds
+        reserve = Reserve(notice_seconds=notice, extra_seconds=extra)
         if past is None:
             return reserve
         return replace(
             reserve, launch_seconds=past.launch_seconds, launch_high_seconds=past.launch_high_seconds
         )
+
+
+def longest_retry_delay(task: Any) -> float:
+    """The longest that Airflow waits before another try of this task, in seconds; 0 without retries.
+
+    As `TaskInstance.next_retry_datetime` has it: an exponential delay is drawn from between once and twice
+    its base. What a `retry_policy` decides is not known beforehand.
+    """
+    if not task.retries:
+        return 0.0
+    delay: float = task.retry_delay.total_seconds()
+    base = float(task.retry_exponential_backoff or 1)
+    if base == 1 or base < 0:
+        return delay
+    from airflow.sdk.configuration import conf
+
+    longest = float(conf.getint("core", "max_task_retry_delay", fallback=24 * 3600))
+    if task.max_retry_delay:
+        longest = min(longest, task.max_retry_delay.total_seconds())
+    with suppress(OverflowError):
+        longest = min(longest, 2 * max(1.0, math.ceil(delay * max(1.0, base ** (task.retries - 1)))))
+    return longest
 
 
 def _assumed(max_runtime_seconds: int) -> Runtime:
@@ -115,7 +146,10 @@ def _cannot_be_kept(deadline: Deadline, said: object) -> DeadlineCannotBeKept:
 def with_policy(
     plan_of: Callable[[], TrainingPlan], region: str, *, spells: Callable[..., Spells] = recent_spells
 ) -> Callable[[DeadlineGuard, Policy], DeadlineGuard]:
-    """How a policy's own view of waiting joins the guard; a ladder has none and waits as long as it may."""
+    """How a policy's own view of waiting joins the guard; a ladder has none and waits as long as it may.
+
+    The market's history is asked for only where it can matter: without a way back to spot no policy uses it.
+    """
 
     def join(guard: DeadlineGuard, policy: Policy) -> DeadlineGuard:
         from .aws.punctual import move_policy
@@ -123,7 +157,9 @@ def with_policy(
         if not isinstance(policy, SpotWhileTimeAllows):
             return guard
         options: Mapping[str, float] = dict(policy.options)
-        history = spells(region=region, instance_type=plan_of().instance_type)
+        history: Spells = ()
+        if guard.deadline.workload.back_to_spot is not BackToSpot.NEVER:
+            history = spells(region=region, instance_type=plan_of().instance_type)
         return replace(guard, policy=move_policy(policy.moves, options), history=tuple(history))
 
     return join

@@ -80,7 +80,8 @@ class Runtime:
 class Reserve:
     """What is kept free before the deadline on top of the work left, in seconds.
 
-    `notice_seconds` covers polling and Airflow starting the task again; `extra_seconds` is the user's own.
+    `notice_seconds` covers polling and Airflow starting the task again, after a retry's delay, too;
+    `extra_seconds` is the user's own.
     """
 
     launch_seconds: float = LAUNCH_SECONDS

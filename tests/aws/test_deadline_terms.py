@@ -1,0 +1,116 @@
+"""What a task says of its deadline, and what is kept free for it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from spot_training.aws.identity import RunIdentity
+from spot_training.aws.request import TrainingPlan, cast_request
+from spot_training.deadline_terms import RESUME_SECONDS, DeadlineTerms, longest_retry_delay, with_policy
+from spot_training.domain.deadline import Deadline, DeadlineGuard, Runtime
+from spot_training.domain.moves import BackToSpot, Workload
+from spot_training.domain.policy import SpotWhileTimeAllows
+from spot_training.operators import SpotTrainingOperator
+from spot_training.past_runs import Learned
+
+from .test_driver import _config
+
+T0 = datetime(2026, 3, 2, tzinfo=UTC)
+MINUTE = 60
+DAY = 86400
+
+
+def _task(**arguments: Any) -> SpotTrainingOperator:
+    return SpotTrainingOperator(
+        task_id="train", config=_config(), deadline="2d", expected_runtime="1h", **arguments
+    )
+
+
+def _plan(**config: Any) -> TrainingPlan:
+    identity = RunIdentity(dag_id="retrain", run_id="one", task_id="train")
+    return TrainingPlan.of(cast_request(_config(**config)), identity=identity, name_prefix="model")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "seconds"),
+    [
+        ({"retries": 0}, 0),
+        ({"retries": 3}, 300),
+        ({"retries": 3, "retry_delay": timedelta(hours=1)}, 60 * MINUTE),
+        ({"retries": 1, "retry_exponential_backoff": 2.0}, 2 * 5 * MINUTE),
+        ({"retries": 3, "retry_exponential_backoff": 2.0}, 2 * 20 * MINUTE),
+        ({"retries": 3, "retry_exponential_backoff": 1}, 5 * MINUTE),
+        (
+            {"retries": 3, "retry_exponential_backoff": 2.0, "max_retry_delay": timedelta(minutes=15)},
+            15 * MINUTE,
+        ),
+        ({"retries": 99, "retry_exponential_backoff": 3.0}, DAY),
+        ({"retries": 9999, "retry_exponential_backoff": 3.0}, DAY),
+    ],
+)
+def test_the_time_between_two_tries_is_kept_free(arguments: dict[str, Any], seconds: float) -> None:
+    task = _task(**arguments)
+    assert longest_retry_delay(task) == seconds
+    terms = DeadlineTerms.of(task)
+    assert terms is not None
+    deadline = terms.settle(_plan(), now=T0, run_began_at=T0, check_interval=30, learned=lambda **_: None)
+    assert deadline.reserve.notice_seconds == 30 + RESUME_SECONDS + seconds
+
+
+def test_past_runs_on_as_many_instances_are_asked_for() -> None:
+    asked: list[dict[str, Any]] = []
+
+    def learned(**about: Any) -> Learned | None:
+        asked.append(about)
+        return None
+
+    plan = _plan(ResourceConfig={"InstanceType": "ml.m5.xlarge", "InstanceCount": 4, "VolumeSizeInGB": 10})
+    terms = DeadlineTerms(deadline="2d")
+    terms.settle(plan, now=T0, run_began_at=T0, check_interval=30, learned=learned)
+    assert asked == [{"model": "model", "instance_type": "ml.m5.xlarge", "instance_count": 4}]
+
+
+@pytest.mark.parametrize(
+    ("resources", "count"),
+    [
+        ({"InstanceType": "ml.m5.xlarge", "InstanceCount": 3}, 3),
+        (
+            {
+                "InstanceGroups": [
+                    {"InstanceGroupName": "a", "InstanceType": "ml.m5.xlarge", "InstanceCount": 2},
+                    {"InstanceGroupName": "b", "InstanceType": "ml.p3.2xlarge", "InstanceCount": 1},
+                ]
+            },
+            3,
+        ),
+    ],
+)
+def test_the_instances_of_all_groups_count(resources: dict[str, Any], count: int) -> None:
+    assert _plan(ResourceConfig={**resources, "VolumeSizeInGB": 10}).instance_count == count
+
+
+@pytest.mark.parametrize("policy", ["greedy", "rule", "uniform_progress", "planner"])
+def test_the_ledger_is_asked_for_spells_only_where_there_is_a_way_back(
+    policy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[dict[str, Any]] = []
+
+    def spells(**about: Any) -> list[tuple[bool, float]]:
+        asked.append(about)
+        return [(True, 3600.0)]
+
+    runtime = Runtime(mean_seconds=3600, high_seconds=3600)
+    deadline = Deadline(at=T0 + timedelta(days=1), submitted_at=T0, runtime=runtime)
+    join = with_policy(_plan, "us-east-1", spells=spells)
+    moves = SpotWhileTimeAllows(moves=policy, max_wait_seconds=DAY)
+    guard = join(DeadlineGuard(deadline=deadline), moves)
+    assert (asked, tuple(guard.history)) == ([], ())
+    beside: Workload = replace(deadline.workload, back_to_spot=BackToSpot.BESIDE)
+    monkeypatch.setattr(Deadline, "workload", beside)
+    guard = join(DeadlineGuard(deadline=deadline), moves)
+    assert asked == [{"region": "us-east-1", "instance_type": "ml.m5.xlarge"}]
+    assert tuple(guard.history) == ((True, 3600.0),)
