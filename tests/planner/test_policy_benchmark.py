@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pytest
 
 from spot_training.policies import POLICIES
 
@@ -17,9 +20,10 @@ ROOT = Path(__file__).parents[2]
 
 def test_the_benchmark_tells_every_policy_and_no_miss(tmp_path: Path) -> None:
     rng = np.random.default_rng(2)
-    for name in ("one", "two"):
+    for name in ("one/a", "two/b"):
         ticks = np.repeat(rng.integers(0, 2, 60), rng.integers(1, 20, 60)).tolist()
         trace = {"metadata": {"gap_seconds": 900}, "data": ticks}
+        (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / f"{name}.json").write_text(json.dumps(trace))
     out = tmp_path / "table.md"
     command = [sys.executable, "benchmarks/policies.py", "--traces", str(tmp_path), "--windows", "2"]
@@ -29,6 +33,42 @@ def test_the_benchmark_tells_every_policy_and_no_miss(tmp_path: Path) -> None:
     rows = dict(re.findall(r"^\| ([^|]+) \| \*\*[\d.]+\*\* \| (\d+) \|", done.stdout, re.MULTILINE))
     assert all(any(row.startswith(name) for row in rows) for name in POLICIES)
     assert set(rows.values()) == {"0"}
+    assert {"planner, fitted on the other series", "planner, fitted on the other folders"} <= set(rows)
+
+
+@pytest.mark.parametrize(
+    ("label", "ratio", "misses", "said"),
+    [
+        ("rule", 1.044, 0, []),
+        ("rule", 1.046, 0, ["rule cost 1.0460 optima on the mean, above 1.045"]),
+        ("planner, fitted on the other series", 1.034, 0, []),
+        (
+            "planner, fitted on the other series",
+            1.036,
+            0,
+            ["planner, fitted on the other series cost 1.0360 optima on the mean, above 1.035"],
+        ),
+        ("planner, fitted on the other folders", 1.036, 0, []),
+        ("greedy", 1.18, 2, ["greedy missed 2 deadlines"]),
+        ("greedy", 0.99, 0, ["greedy was below the optimum: 0.9900"]),
+    ],
+)
+def test_the_benchmark_fails_where_a_policy_is_not_what_was_asked_for(
+    benchmark: Any, label: str, ratio: float, misses: int, said: list[str]
+) -> None:
+    runs = {((52.0, 0.1), series): np.array([ratio, ratio]) for series in ("one", "two")}
+    assert list(benchmark.find_faults({label: benchmark.Score(ratios=runs, misses=misses)})) == said
+
+
+@pytest.fixture
+def benchmark(monkeypatch: pytest.MonkeyPatch) -> Any:
+    spec = importlib.util.spec_from_file_location("policy_benchmark", ROOT / "benchmarks" / "policies.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, "policy_benchmark", module)
+    spec.loader.exec_module(module)
+    return module
 
 
 def test_the_documented_examples_run() -> None:
