@@ -6,6 +6,7 @@ from typing import Any
 
 import pendulum
 from airflow.sdk import Param, dag, get_current_context, task
+from airflow.sdk.configuration import conf
 
 
 @dag(
@@ -15,10 +16,10 @@ from airflow.sdk import Param, dag, get_current_context, task
     max_active_runs=1,
     params={
         "stop": Param(
-            False,
+            conf.getboolean("spot_training", "sweeper_stops", fallback=False),
             type="boolean",
             title="Stop the orphans",
-            description="Off: only report them in the task log.",
+            description="Off: only report them in the task log. Default: [spot_training] sweeper_stops.",
         ),
     },
     tags=["sagemaker", "spot", "safety"],
@@ -28,8 +29,9 @@ from airflow.sdk import Param, dag, get_current_context, task
 Lists the live training jobs that carry this installation's tags and judges each by the state of its task: *in
 use*, *orphan* (its task is over or gone, nobody will look at it again), *meant to outlive its task*
 (`wait_for_completion=False` or `stop_job_on_kill=False`) or *uncertain*. Only reports, unless the Param
-**stop** is on. AWS accounts are shared: give each Airflow a name of its own in `[spot_training] installation`
-(`AIRFLOW__SPOT_TRAINING__INSTALLATION`) before you let it stop anything.
+**stop** is on; scheduled runs take it from `[spot_training] sweeper_stops`. AWS accounts are shared: while this
+Airflow has no name of its own in `[spot_training] installation` nothing is stopped. Looks where
+`[spot_training] sweeper_connections` says (`aws_default, research@eu-west-1`), and in the ledger's regions.
 
 Then settles the books: records whose task is over get the last word on their job from SageMaker,
 jobs that are on no record are put there, and settled records are merged into Parquet. That changes nothing in
@@ -40,19 +42,22 @@ def sweep_orphaned_trainings() -> None:
     @task
     def look() -> list[str]:
         """Report the findings, and stop the orphans if asked to."""
-        from spot_training.aws.sweeper import Verdict, sweep
-        from spot_training.hooks import AwsAccess
+        from spot_training.aws.sweeper import Verdict
+        from spot_training.ledger import Ledger
+        from spot_training.sweep import configured_places, sweep_all
         from spot_training.training_task import installation, task_states
 
         context: Any = get_current_context()
-        findings = sweep(
-            AwsAccess().jobs(),
+        ledger = Ledger.configured()
+        findings = sweep_all(
+            configured_places(installation(), ledger, print),
             installation=installation(),
             task_state_of=task_states(context["ti"]),
             stop=bool(context["params"]["stop"]),
             say=print,
+            ledger=ledger,
         )
-        return [finding.job.name for finding in findings if finding.verdict is Verdict.ORPHAN]
+        return [finding.name for finding in findings if finding.verdict is Verdict.ORPHAN]
 
     @task(trigger_rule="all_done")
     def settle() -> int:
@@ -60,20 +65,19 @@ def sweep_orphaned_trainings() -> None:
         from spot_training.hooks import AwsAccess
         from spot_training.ledger import Ledger
         from spot_training.ledger.prices import configured_prices
-        from spot_training.ledger.settling import Settling
+        from spot_training.sweep import configured_places, settle_all
         from spot_training.training_task import installation, task_states
 
         context: Any = get_current_context()
-        ledger, access = Ledger.configured(), AwsAccess()
-        settled = Settling(
+        ledger = Ledger.configured()
+        settled = settle_all(
+            configured_places(installation(), ledger, print),
             ledger=ledger,
-            jobs=access.jobs(),
             installation=installation(),
             task_state_of=task_states(context["ti"]),
             say=print,
-            price_of=configured_prices(access).price_of,
-        ).settle()
-        print(f"{ledger.compact()}.")
+            price_of=configured_prices(AwsAccess()).price_of,
+        )
         return len(settled)
 
     look() >> settle()

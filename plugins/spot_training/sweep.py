@@ -9,32 +9,79 @@ AIRFLOW_PASSWORD).
 from __future__ import annotations
 
 import argparse
+import contextlib
+import http.client
 import json
 import os
+import re
 import sys
 import urllib.error
 import urllib.request
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from .aws.jobs import TrainingJobs
-from .aws.sweeper import NO_SUCH_TASK, sweep
-from .domain.errors import SpotTrainingError
-from .hooks import DEFAULT_BOTOCORE_CONFIG
+from .aws.sweeper import DEFAULT_INSTALLATION, NO_SUCH_TASK, sweep
+from .domain.casting import as_region, is_left_out
+from .domain.errors import EmptyValue, ServiceFailed, SpotTrainingError, SweepRefused
+from .domain.records import record_key
+from .domain.stopping import MAX_RUNTIME_SECONDS
+from .hooks import DEFAULT_BOTOCORE_CONFIG, AwsAccess
 
 if TYPE_CHECKING:
     from .aws.identity import RunIdentity
-    from .aws.sweeper import TaskStateOf
+    from .aws.sweeper import Finding, RecordOf, TaskStateOf
+    from .domain.records import TrainingRecord
+    from .ledger import Ledger
+    from .ledger.bookkeeping import PriceOf
+    from .ledger.prices import PriceBook
 
+Places = Mapping[str, Callable[[], TrainingJobs]]
+"""Connections and regions by name, and how the training jobs of each are reached."""
+
+#: SageMaker ends a job after so long: none of an older training is alive.
+LONGEST_JOB = timedelta(seconds=MAX_RUNTIME_SECONDS)
 _NOT_FOUND = 404
+#: What asking an address that is not Airflow's may end in: refused, no JSON, JSON of another shape.
+_NO_ANSWER = (OSError, http.client.HTTPException, ValueError, KeyError, TypeError)
+#: How Airflow's `taskInstances` routes word their 404.
+_NO_SUCH_TASK = re.compile(r"The (Mapped )?Task Instance with dag_id: .+ was not found", re.DOTALL)
 
 
 class AirflowRest:
-    """Task states by Airflow's REST API."""
+    """Task states by Airflow's REST API. What it cannot answer for sure is an error, never "no such task"."""
 
     def __init__(self, url: str) -> None:
         self._url = url.rstrip("/")
-        self._token = os.environ.get("AIRFLOW_API_TOKEN") or self._log_in()
+        self._token = os.environ.get("AIRFLOW_API_TOKEN")
+
+    def check_is(self, installation: str) -> None:
+        """Raise `SweepRefused` unless there is an Airflow at the address, and it has this name.
+
+        Any other server, or another Airflow, knows none of our tasks: all of our jobs would be orphans.
+        """
+        try:
+            self._call("GET", "/api/v2/version")["version"]
+        except _NO_ANSWER as error:
+            raise SweepRefused(
+                f"Nothing at {self._url} answers as Airflow's REST API does ({error}). Nothing was looked at "
+                "or stopped. Give --airflow-url Airflow's own address, with its base path if it has one."
+            ) from error
+        try:
+            name = self._call("GET", "/spot-training/api/installation")["installation"]
+        except _NO_ANSWER as error:
+            raise SweepRefused(
+                f"The Airflow at {self._url} does not say which installation it is ({error}). Nothing was "
+                "looked at or stopped. Check the token or login, and that its API server has this plugin."
+            ) from error
+        if name != installation:
+            raise SweepRefused(
+                f"The Airflow at {self._url} is installation {name!r}, --installation is {installation!r}: "
+                "it does not know that one's tasks. Nothing was looked at or stopped."
+            )
 
     def state_of(self, identity: RunIdentity) -> str | None:
         dag, run, task = (
@@ -46,7 +93,7 @@ class AirflowRest:
         try:
             state: str | None = self._call("GET", path)["state"]
         except urllib.error.HTTPError as error:
-            if error.code == _NOT_FOUND:
+            if error.code == _NOT_FOUND and _says_no_such_task(error):
                 return NO_SUCH_TASK
             raise
         return state
@@ -57,7 +104,8 @@ class AirflowRest:
 
     def _call(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
         headers = {"Content-Type": "application/json"}
-        if body is None:
+        if body is None and path != "/api/v2/version":
+            self._token = self._token or self._log_in()
             headers["Authorization"] = f"Bearer {self._token}"
         request = urllib.request.Request(  # noqa: S310 - the scheme is checked in main
             self._url + path,
@@ -69,56 +117,231 @@ class AirflowRest:
             return json.load(answer)
 
 
+def _says_no_such_task(error: urllib.error.HTTPError) -> bool:
+    """Whether a 404 is Airflow's word on the task, and not a proxy's or another route's on the address."""
+    try:
+        detail = json.load(error)["detail"]
+    except _NO_ANSWER:
+        return False
+    return isinstance(detail, str) and _NO_SUCH_TASK.match(detail) is not None
+
+
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m spot_training.sweep", description=__doc__)
     parser.add_argument("--airflow-url", required=True, help="Airflow's address")
     parser.add_argument(
-        "--installation", default="airflow", help="[spot_training] installation of that Airflow"
+        "--installation",
+        default=os.environ.get("AIRFLOW__SPOT_TRAINING__INSTALLATION") or DEFAULT_INSTALLATION,
+        help="[spot_training] installation of that Airflow",
     )
-    parser.add_argument("--region", help="AWS region (default: boto3's own)")
+    parser.add_argument(
+        "--region",
+        action="append",
+        help="AWS region (default: boto3's own); give it once for each region that is to be swept",
+    )
     parser.add_argument("--stop", action="store_true", help="stop the orphans (default: only report them)")
     parser.add_argument("--ledger", help="folder or s3:// URL of the ledger to settle (default: none)")
     options = parser.parse_args(arguments)
     if not options.airflow_url.startswith(("http://", "https://")):
         parser.error(f"--airflow-url is {options.airflow_url!r}: give an http or https address.")
-    import boto3
-    from botocore.config import Config
+    from botocore.exceptions import BotoCoreError
 
-    config = Config(**DEFAULT_BOTOCORE_CONFIG)
-    jobs = TrainingJobs(boto3.client("sagemaker", region_name=options.region, config=config))
+    airflow = AirflowRest(options.airflow_url)
     try:
-        state_of = AirflowRest(options.airflow_url).state_of
-        sweep(jobs, installation=options.installation, task_state_of=state_of, stop=options.stop, say=print)
-        if options.ledger:
-            _settle(options.ledger, jobs, options.installation, state_of)
-    except (SpotTrainingError, urllib.error.URLError) as error:
-        print(f"The sweep failed; nothing more was stopped: {error}", file=sys.stderr)
+        airflow.check_is(options.installation)
+        places = {region or "boto3's own region": _reach(region) for region in options.region or [None]}
+        ledger = _ledger_at(options.ledger) if options.ledger else None
+        sweep_all(
+            places,
+            installation=options.installation,
+            task_state_of=airflow.state_of,
+            stop=options.stop,
+            say=print,
+            ledger=ledger,
+        )
+        if ledger is not None:
+            settle_all(
+                places,
+                ledger=ledger,
+                installation=options.installation,
+                task_state_of=airflow.state_of,
+                say=print,
+                price_of=_prices_by_boto3(ledger).price_of,
+            )
+    except (SpotTrainingError, BotoCoreError, OSError) as error:
+        print(f"The sweep failed: {error}", file=sys.stderr)
         return 1
     return 0
 
 
-def _settle(url: str, jobs: TrainingJobs, installation: str, state_of: TaskStateOf) -> None:
+def sweep_all(
+    places: Places,
+    *,
+    installation: str,
+    task_state_of: TaskStateOf,
+    stop: bool,
+    say: Callable[[str], None],
+    ledger: Ledger | None = None,
+) -> list[Finding]:
+    """`sweep` in each place (its name, and how it is reached); trouble in one keeps no orphan of another.
+
+    With a `ledger`, jobs that a living task has left behind are told from its current one. Raises
+    `ServiceFailed` or `SweepRefused` once all was looked at.
+    """
+    findings: list[Finding] = []
+    troubles: dict[str, Exception] = {}
+    with contextlib.ExitStack() as stack:
+        record_of = _records_in(ledger, say, stack)
+        for place, reach in places.items():
+            say(f"In {place}:")
+            try:
+                findings += sweep(
+                    reach(),
+                    installation=installation,
+                    task_state_of=task_state_of,
+                    stop=stop,
+                    say=say,
+                    record_of=record_of,
+                )
+            except Exception as error:  # noqa: BLE001 - raised below, once all was looked at
+                troubles[place] = error
+    if troubles:
+        told = " ".join(f"{place}: {error}" for place, error in troubles.items())
+        is_refused = all(isinstance(error, SweepRefused) for error in troubles.values())
+        raise (SweepRefused if is_refused else ServiceFailed)(told)
+    return findings
+
+
+def _records_in(ledger: Ledger | None, say: Callable[[str], None], stack: contextlib.ExitStack) -> RecordOf:
+    """What the ledger has of a task, as it is now: older books only know less."""
+    if ledger is None:
+        return lambda _identity: None
+    try:
+        reader = stack.enter_context(ledger.read())
+    except Exception as error:  # noqa: BLE001 - without it jobs are judged by their tasks' states alone
+        say(f"The ledger could not be read, so jobs are judged by their tasks' states alone: {error}")
+        return lambda _identity: None
+    return lambda identity: reader.record(
+        record_key(
+            installation=identity.installation,
+            dag_id=identity.dag_id,
+            run_id=identity.run_id,
+            task_id=identity.task_id,
+            map_index=identity.map_index,
+        )
+    )
+
+
+def settle_all(
+    places: Places,
+    *,
+    ledger: Ledger,
+    installation: str,
+    task_state_of: TaskStateOf,
+    say: Callable[[str], None],
+    price_of: PriceOf,
+) -> list[TrainingRecord]:
+    """Settle the ledger from what SageMaker says in each place, and merge it. Returns what changed.
+
+    A job is deleted when no place of its region has it: nothing is settled unless all can be reached.
+    """
+    from .ledger.settling import Settling
+
+    reached = [reach() for reach in places.values()]
+    settled: list[TrainingRecord] = []
+    for jobs in reached:
+        settled += Settling(
+            ledger=ledger,
+            jobs=jobs,
+            elsewhere=tuple(other for other in reached if other is not jobs and other.region == jobs.region),
+            installation=installation,
+            task_state_of=task_state_of,
+            say=say,
+            price_of=price_of,
+        ).settle()
+    say(f"{ledger.compact()}.")
+    return settled
+
+
+def configured_places(installation: str, ledger: Ledger, say: Callable[[str], None]) -> Places:
+    """Where this Airflow's trainings may run: `[spot_training] sweeper_connections`, and its books' regions.
+
+    The setting lists connections, each with a region if it is not the connection's own: `aws_default,
+    research@eu-west-1`. A region that only the ledger knows is reached by the first connection.
+    """
+    from airflow.sdk.configuration import conf
+
+    setting = conf.get("spot_training", "sweeper_connections", fallback="") or "aws_default"
+    accesses = accesses_from(setting)
+    first = next(iter(accesses.values()))
+    for region in _regions_on_record(installation, ledger, say):
+        access = replace(first, region_name=region)
+        accesses.setdefault(_name_of(access), access)
+    return {name: access.jobs for name, access in accesses.items()}
+
+
+def accesses_from(setting: str) -> dict[str, AwsAccess]:
+    """`sweeper_connections` as it is written, by the name of each entry. Raises `InvalidInput`."""
+    field = "[spot_training] sweeper_connections"
+    accesses = {}
+    for entry in filter(None, map(str.strip, setting.split(","))):
+        connection, _, region = entry.partition("@")
+        access = AwsAccess(
+            aws_conn_id=None if is_left_out(connection) else connection.strip(),
+            region_name=as_region(region, field=field),
+        )
+        accesses[_name_of(access)] = access
+    if not accesses:
+        raise EmptyValue(field, setting, 'give connections, like "aws_default, research@eu-west-1".')
+    return accesses
+
+
+def _name_of(access: AwsAccess) -> str:
+    connection = access.aws_conn_id or "none"
+    return f"{connection}@{access.region_name}" if access.region_name else connection
+
+
+def _regions_on_record(installation: str, ledger: Ledger, say: Callable[[str], None]) -> list[str]:
+    try:
+        with ledger.read() as reader:
+            rows = reader.query(
+                "SELECT DISTINCT region FROM trainings WHERE region IS NOT NULL AND installation = ? "
+                "AND (state = 'running' OR began_at >= ?) ORDER BY region",
+                [installation, datetime.now(UTC) - LONGEST_JOB],
+            )
+    except Exception as error:  # noqa: BLE001 - the configured connections are swept all the same
+        say(f"The ledger could not be asked for the regions of its trainings: {error}")
+        return []
+    return [row["region"] for row in rows]
+
+
+def _reach(region: str | None) -> Callable[[], TrainingJobs]:
+    def reach() -> TrainingJobs:
+        import boto3
+        from botocore.config import Config
+
+        config = Config(**DEFAULT_BOTOCORE_CONFIG)
+        return TrainingJobs(boto3.client("sagemaker", region_name=region, config=config))
+
+    return reach
+
+
+def _ledger_at(url: str) -> Ledger:
+    from .ledger import Ledger
+
+    return Ledger.at(url)
+
+
+def _prices_by_boto3(ledger: Ledger) -> PriceBook:
     import boto3
 
     from .aws.prices import PriceList, home_of
-    from .ledger import Ledger
     from .ledger.prices import PriceBook
-    from .ledger.settling import Settling
 
-    ledger = Ledger.at(url)
-    prices = PriceBook(
+    return PriceBook(
         ledger=ledger,
         open_price_list=lambda region: PriceList(boto3.client("pricing", region_name=home_of(region))),
     )
-    Settling(
-        ledger=ledger,
-        jobs=jobs,
-        installation=installation,
-        task_state_of=state_of,
-        say=print,
-        price_of=prices.price_of,
-    ).settle()
-    print(f"{ledger.compact()}.")
 
 
 if __name__ == "__main__":

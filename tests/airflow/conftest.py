@@ -28,6 +28,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
             (dags / file.name).write_text(_with_room(file))
     settings = {
         "AIRFLOW_VAR_SPOT_TRAINING_CHECK_INTERVAL": "1",
+        "AIRFLOW__SPOT_TRAINING__INSTALLATION": "tests",
         "AIRFLOW_VAR_SPOT_REPORT_FOLDER": f"file://{state / 'reports'}",
     }
     with (

@@ -6,10 +6,19 @@ from typing import Any
 
 import pytest
 
+from spot_training import training_task
 from spot_training.aws.identity import RunIdentity, identity_of
 from spot_training.aws.jobs import TrainingJobs
-from spot_training.aws.sweeper import NO_SUCH_TASK, Finding, Verdict, survey, sweep
-from spot_training.domain.errors import ServiceFailed
+from spot_training.aws.sweeper import (
+    DEFAULT_INSTALLATION,
+    NO_SUCH_TASK,
+    Finding,
+    Verdict,
+    survey,
+    sweep,
+)
+from spot_training.domain.errors import ServiceFailed, SweepRefused
+from spot_training.domain.records import CurrentJob, TrainingRecord
 
 from .conftest import Cloud
 from .test_driver import _config
@@ -18,7 +27,9 @@ from .test_driver import _config
 def _start(
     cloud: Cloud, *, tags: list[dict[str, str]] | None = None, keep: bool = False, **names: Any
 ) -> str:
-    identity = RunIdentity(**{"dag_id": "retrain", "run_id": "run 1", "task_id": "train", **names})
+    identity = RunIdentity(
+        **{"dag_id": "retrain", "run_id": "run 1", "task_id": "train", "installation": "prod", **names}
+    )
     name = identity.job_name("model", 1)
     cloud.client("sagemaker").create_training_job(
         **_config(
@@ -41,7 +52,7 @@ def patient(cloud: Cloud) -> Cloud:
 
 
 def _verdicts(findings: list[Finding]) -> dict[str, Verdict]:
-    return {finding.job.name: finding.verdict for finding in findings}
+    return {finding.name: finding.verdict for finding in findings}
 
 
 @pytest.mark.parametrize(
@@ -61,13 +72,13 @@ def _verdicts(findings: list[Finding]) -> dict[str, Verdict]:
 )
 def test_a_job_is_judged_by_its_tasks_state(patient: Cloud, state: str | None, verdict: Verdict) -> None:
     name = _start(patient)
-    found = survey(patient.jobs(), installation="airflow", task_state_of=lambda _identity: state)
+    found = survey(patient.jobs(), installation="prod", task_state_of=lambda _identity: state)
     assert _verdicts(list(found)) == {name: verdict}
 
 
 def test_a_job_meant_to_outlive_its_task_is_kept(patient: Cloud) -> None:
     name = _start(patient, keep=True)
-    found = survey(patient.jobs(), installation="airflow", task_state_of=lambda _identity: "success")
+    found = survey(patient.jobs(), installation="prod", task_state_of=lambda _identity: "success")
     assert _verdicts(list(found)) == {name: Verdict.KEPT}
 
 
@@ -76,16 +87,16 @@ def test_jobs_of_others_are_not_even_reported(patient: Cloud) -> None:
     _start(patient, tags=[], run_id="untagged")
     client = patient.client("sagemaker")
     client.create_training_job(**_config(), TrainingJobName="by-hand", EnableManagedSpotTraining=True)
-    found = survey(patient.jobs(), installation="airflow", task_state_of=lambda _identity: "failed")
+    found = survey(patient.jobs(), installation="prod", task_state_of=lambda _identity: "failed")
     assert list(found) == []
 
 
 def test_a_job_whose_tags_were_changed_is_left_alone(patient: Cloud) -> None:
-    tags = RunIdentity(dag_id="retrain", run_id="strange|run", task_id="train").tags(1)
+    tags = RunIdentity(dag_id="retrain", run_id="r" * 300, task_id="train", installation="prod").tags(1)
     name = _start(patient, tags=tags)
     findings = sweep(
         patient.jobs(),
-        installation="airflow",
+        installation="prod",
         task_state_of=lambda _i: "failed",
         stop=True,
         say=lambda _t: None,
@@ -97,9 +108,7 @@ def test_a_job_whose_tags_were_changed_is_left_alone(patient: Cloud) -> None:
 def test_a_dry_run_stops_nothing_and_says_how_to(patient: Cloud) -> None:
     name = _start(patient)
     said: list[str] = []
-    sweep(
-        patient.jobs(), installation="airflow", task_state_of=lambda _i: "failed", stop=False, say=said.append
-    )
+    sweep(patient.jobs(), installation="prod", task_state_of=lambda _i: "failed", stop=False, say=said.append)
     assert list(patient.jobs().live()) == [name]
     assert f"aws sagemaker stop-training-job --training-job-name {name}" in "\n".join(said)
 
@@ -109,7 +118,7 @@ def test_only_orphans_are_stopped(patient: Cloud) -> None:
     names = {run: _start(patient, run_id=run) for run in states}
     sweep(
         patient.jobs(),
-        installation="airflow",
+        installation="prod",
         task_state_of=lambda identity: states[identity.run_id],
         stop=True,
         say=lambda _text: None,
@@ -123,9 +132,93 @@ def test_an_orphan_that_cannot_be_stopped_keeps_no_other_alive(patient: Cloud) -
     jobs = TrainingJobs(patient.client("sagemaker", retries={"total_max_attempts": 1}))
     said: list[str] = []
     with pytest.raises(ServiceFailed, match=f"{names[0]} could NOT be stopped and is still billed"):
-        sweep(jobs, installation="airflow", task_state_of=lambda _i: "failed", stop=True, say=said.append)
+        sweep(jobs, installation="prod", task_state_of=lambda _i: "failed", stop=True, say=said.append)
     assert list(patient.jobs().live()) == [names[0]]
     assert f"aws sagemaker stop-training-job --training-job-name {names[0]}" in "\n".join(said)
+
+
+@pytest.mark.parametrize("operation", ["DescribeTrainingJob", "ListTags"])
+def test_a_job_that_cannot_be_judged_keeps_no_orphan_alive(patient: Cloud, operation: str) -> None:
+    names = [_start(patient, run_id=run) for run in ("first", "second")]
+    patient.fail(operation, "InternalFailure")
+    jobs = TrainingJobs(patient.client("sagemaker", retries={"total_max_attempts": 1}))
+    said: list[str] = []
+    with pytest.raises(ServiceFailed, match=f"{names[0]} could not be judged"):
+        sweep(jobs, installation="prod", task_state_of=lambda _i: "failed", stop=True, say=said.append)
+    assert list(patient.jobs().live()) == [names[0]]
+
+
+def test_a_job_of_whose_task_airflow_does_not_answer_is_left_alone(patient: Cloud) -> None:
+    names = {run: _start(patient, run_id=run) for run in ("forbidden", "orphan")}
+
+    def state_of(identity: RunIdentity) -> str:
+        if identity.run_id == "forbidden":
+            raise OSError("HTTP Error 403: Forbidden")
+        return NO_SUCH_TASK
+
+    with pytest.raises(ServiceFailed, match=names["forbidden"]):
+        sweep(patient.jobs(), installation="prod", task_state_of=state_of, stop=True, say=lambda _text: None)
+    assert list(patient.jobs().live()) == [names["forbidden"]]
+
+
+def test_an_airflow_without_a_name_of_its_own_stops_nothing(patient: Cloud) -> None:
+    """Every Airflow of an account that was given no name would take the others' jobs for its own."""
+    name = _start(patient, installation=DEFAULT_INSTALLATION)
+    said: list[str] = []
+    with pytest.raises(SweepRefused, match="AIRFLOW__SPOT_TRAINING__INSTALLATION"):
+        sweep(
+            patient.jobs(),
+            installation=DEFAULT_INSTALLATION,
+            task_state_of=lambda _i: NO_SUCH_TASK,
+            stop=True,
+            say=said.append,
+        )
+    assert list(patient.jobs().live()) == [name]
+    assert f"aws sagemaker stop-training-job --training-job-name {name}" in "\n".join(said)
+    assert training_task.DEFAULT_INSTALLATION == DEFAULT_INSTALLATION
+
+
+def _record(**overrides: Any) -> TrainingRecord:
+    return TrainingRecord(dag_id="retrain", run_id="run 1", task_id="train", installation="prod", **overrides)
+
+
+def _current(name: str, number: int) -> CurrentJob:
+    return CurrentJob(job_name=name, number=number, reason="the policy said so")
+
+
+@pytest.mark.parametrize(
+    ("record", "verdict"),
+    [
+        (None, Verdict.IN_USE),
+        (_record(generation=1), Verdict.IN_USE),
+        (_record(generation=2), Verdict.ORPHAN),
+        (_record(generation=1, current_job=_current("another", 2)), Verdict.ORPHAN),
+        (_record(generation=1, current_job=_current("another", 1)), Verdict.IN_USE),
+        (_record(generation=0, current_job=_current("earlier", 3)), Verdict.IN_USE),
+    ],
+)
+def test_a_job_that_a_living_task_has_left_behind_is_an_orphan(
+    patient: Cloud, record: TrainingRecord | None, verdict: Verdict
+) -> None:
+    name = _start(patient, generation=1)
+    found = survey(
+        patient.jobs(),
+        installation="prod",
+        task_state_of=lambda _i: "deferred",
+        record_of=lambda _i: record,
+    )
+    assert _verdicts(list(found)) == {name: verdict}
+
+
+def test_the_current_job_of_a_living_task_is_in_use(patient: Cloud) -> None:
+    name = _start(patient)
+    found = survey(
+        patient.jobs(),
+        installation="prod",
+        task_state_of=lambda _i: "deferred",
+        record_of=lambda _i: _record(current_job=_current(name, 1)),
+    )
+    assert _verdicts(list(found)) == {name: Verdict.IN_USE}
 
 
 def test_tags_lead_back_to_the_run_and_only_unchanged() -> None:

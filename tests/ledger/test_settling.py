@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from spot_training.aws.driver import Waiting
-from spot_training.aws.sweeper import NO_SUCH_TASK, sweep
+from spot_training.aws.sweeper import NO_SUCH_TASK
 from spot_training.domain.lifecycle import Ending
 from spot_training.domain.records import RecordState, TrainingRecord
 from spot_training.ledger import Ledger
@@ -74,13 +74,7 @@ def test_a_task_that_will_run_again_keeps_its_own_books(
 def test_a_job_the_sweeper_stops_is_settled_once_it_has_ended(cloud: Cloud, ledger: Ledger) -> None:
     training, step = _begin(cloud, ledger, is_given_capacity=False)
     assert _settle(cloud, ledger) == [], "it is alive"
-    sweep(
-        cloud.jobs(),
-        installation="airflow",
-        task_state_of=lambda _identity: "failed",
-        stop=True,
-        say=lambda _text: None,
-    )
+    cloud.jobs().stop(step.job.name)
     training.wait(step)
     (record,) = _settle(cloud, ledger)
     assert (record.state, record.attempts[0].ending) == (RecordState.FAILED, Ending.STOPPED_BY_USER)

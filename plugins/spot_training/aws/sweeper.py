@@ -1,20 +1,21 @@
 """Finds training jobs that no task will look at again, and stops them.
 
-A job is an orphan when it is alive, carries this installation's tags, and its task is over or gone. Whatever
-is not certain is reported and left alone: a job of another installation, one whose tags were changed, one
-that was meant to outlive its task.
+A job is an orphan when it is alive, carries this installation's tags, and its task is over, gone, or by its
+own books at a later job. Whatever is not certain is reported and left alone: a job of another installation,
+one whose tags were changed, one that was meant to outlive its task, one of which nobody could be asked.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from spot_training.domain.errors import ServiceFailed, SpotTrainingError
+from spot_training.domain.errors import ServiceFailed, SpotTrainingError, SweepRefused
 
 from .identity import (
+    TAG_ATTEMPT,
     TAG_INSTALLATION,
     TAG_KEY,
     TAG_WITHOUT_TASK,
@@ -26,14 +27,18 @@ from .jobs import TrainingJobs, snapshot_of
 
 if TYPE_CHECKING:
     from spot_training.domain.lifecycle import JobSnapshot
+    from spot_training.domain.records import TrainingRecord
 
 #: States of a task instance that has ended. In any other state (None: cleared, not yet scheduled) the task
 #: will run again, and adopt its job.
 OVER_STATES = frozenset({"success", "failed", "skipped", "upstream_failed", "removed"})
 #: What `TaskStateOf` answers when there is no such task instance (any more).
 NO_SUCH_TASK = "no such task"
+#: The name of every Airflow that was given none: its jobs may be another one's.
+DEFAULT_INSTALLATION = "airflow"
 
 TaskStateOf = Callable[[RunIdentity], str | None]
+RecordOf = Callable[[RunIdentity], "TrainingRecord | None"]
 
 
 class Verdict(StrEnum):
@@ -41,50 +46,104 @@ class Verdict(StrEnum):
     ORPHAN = "orphan"
     KEPT = "meant to outlive its task"
     UNCERTAIN = "uncertain"
+    NOT_JUDGED = "not judged"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """A live job with our tags, and what is to be thought of it."""
+    """A live job with our tags, and what is to be thought of it.
 
-    job: JobSnapshot
+    Of one that was `NOT_JUDGED` because it could not be described, there is no `job`, and it may be no job
+    of ours.
+    """
+
+    name: str
     verdict: Verdict
     reason: str
+    job: JobSnapshot | None = None
     identity: RunIdentity | None = None
 
     def __str__(self) -> str:
-        return f"{self.job.name} ({self.job.secondary_status}): {self.verdict}, {self.reason}"
+        status = f" ({self.job.secondary_status})" if self.job else ""
+        return f"{self.name}{status}: {self.verdict}, {self.reason}"
 
 
-def survey(jobs: TrainingJobs, *, installation: str, task_state_of: TaskStateOf) -> Iterator[Finding]:
-    """Judge every live training job that this installation made."""
+def survey(
+    jobs: TrainingJobs,
+    *,
+    installation: str,
+    task_state_of: TaskStateOf,
+    record_of: RecordOf = lambda _identity: None,
+) -> Iterator[Finding]:
+    """Judge every live training job that this installation made, one after the other.
+
+    `record_of` gives what the ledger has of a task, as far as it is known.
+    """
     for name in jobs.live():
         if not may_be_ours(name):
             continue
-        description = jobs.describe(name)
-        if description is None:
-            continue
-        job = snapshot_of(description)
-        tags = jobs.tags(job.arn)
-        if job.is_terminal or TAG_KEY not in tags or tags.get(TAG_INSTALLATION) != installation:
-            continue
-        yield _judge(job, tags, task_state_of)
+        try:
+            finding = _look_at(name, jobs, installation, task_state_of, record_of)
+        except Exception as error:  # noqa: BLE001 - a job that cannot be judged keeps no orphan alive
+            finding = Finding(name=name, verdict=Verdict.NOT_JUDGED, reason=f"{error}")
+        if finding is not None:
+            yield finding
 
 
-def _judge(job: JobSnapshot, tags: dict[str, str], task_state_of: TaskStateOf) -> Finding:
+def _look_at(
+    name: str,
+    jobs: TrainingJobs,
+    installation: str,
+    task_state_of: TaskStateOf,
+    record_of: RecordOf,
+) -> Finding | None:
+    description = jobs.describe(name)
+    if description is None:
+        return None
+    job = snapshot_of(description)
+    tags = jobs.tags(job.arn)
+    if job.is_terminal or TAG_KEY not in tags or tags.get(TAG_INSTALLATION) != installation:
+        return None
+    return _judge(job, tags, task_state_of, record_of)
+
+
+def _judge(
+    job: JobSnapshot, tags: Mapping[str, str], task_state_of: TaskStateOf, record_of: RecordOf
+) -> Finding:
     identity = identity_of(tags)
     if identity is None:
         reason = "its tags do not hold its task's names unchanged"
-        return Finding(job=job, verdict=Verdict.UNCERTAIN, reason=reason)
+        return Finding(name=job.name, job=job, verdict=Verdict.UNCERTAIN, reason=reason)
     state = task_state_of(identity)
-    task = f"task {identity.task_id} of {identity.dag_id} / {identity.run_id}"
-    if state != NO_SUCH_TASK and state not in OVER_STATES:
-        verdict, reason = Verdict.IN_USE, f"{task} is {state or 'waiting to be scheduled'}"
+    is_over = state == NO_SUCH_TASK or state in OVER_STATES
+    reason = f"task {identity.task_id} of {identity.dag_id} / {identity.run_id}"
+    reason += f": {state}" if is_over else f" is {state or 'waiting to be scheduled'}"
+    if not is_over and (newer := _newer_than(job, identity, tags, record_of(identity))):
+        is_over, reason = True, f"{reason}, with {newer}"
+    if not is_over:
+        verdict = Verdict.IN_USE
     elif tags.get(TAG_WITHOUT_TASK) == "keep":
-        verdict, reason = Verdict.KEPT, f"{task}: {state}"
+        verdict = Verdict.KEPT
     else:
-        verdict, reason = Verdict.ORPHAN, f"{task}: {state}"
-    return Finding(job=job, verdict=verdict, reason=reason, identity=identity)
+        verdict = Verdict.ORPHAN
+    return Finding(name=job.name, job=job, verdict=verdict, reason=reason, identity=identity)
+
+
+def _newer_than(
+    job: JobSnapshot, identity: RunIdentity, tags: Mapping[str, str], record: TrainingRecord | None
+) -> str | None:
+    """What the task is at instead of this job, by its record; None where the job may be its current one.
+
+    A record that lags behind names an earlier generation or attempt, never a later one.
+    """
+    if record is None or record.generation < identity.generation:
+        return None
+    if record.generation > identity.generation:
+        return f"generation {record.generation} after a clear"
+    current, attempt = record.current_job, tags.get(TAG_ATTEMPT, "")
+    if current is None or current.job_name == job.name or not attempt.isdecimal():
+        return None
+    return f"attempt {current.number}, {current.job_name}" if current.number > int(attempt) else None
 
 
 def sweep(
@@ -94,26 +153,52 @@ def sweep(
     task_state_of: TaskStateOf,
     stop: bool,
     say: Callable[[str], None],
+    record_of: RecordOf = lambda _identity: None,
 ) -> list[Finding]:
     """Report every finding, and stop the orphans if `stop`. Returns the findings.
 
-    Raises `ServiceFailed` once all was tried if an orphan could not be stopped.
+    Raises, once all was looked at, `SweepRefused` if it was to stop orphans of an installation without a name
+    of its own, and `ServiceFailed` if an orphan could not be stopped or a job could not be judged.
     """
-    findings = list(survey(jobs, installation=installation, task_state_of=task_state_of))
+    has_own_name = installation != DEFAULT_INSTALLATION
+    findings: list[Finding] = []
     left: list[str] = []
-    for finding in findings:
+    for finding in survey(jobs, installation=installation, task_state_of=task_state_of, record_of=record_of):
+        findings.append(finding)
         say(str(finding))
-        if finding.verdict is Verdict.ORPHAN and not (stop and _try_to_stop(jobs, finding.job.name, say)):
-            say(f"  stop it with: {jobs.stop_command(finding.job.name)}")
-            left += [finding.job.name] if stop else []
+        if finding.verdict is not Verdict.ORPHAN:
+            continue
+        if not (stop and has_own_name and _try_to_stop(jobs, finding.name, say)):
+            say(f"  stop it with: {jobs.stop_command(finding.name)}")
+            left += [finding.name] if stop and has_own_name else []
     orphans = sum(finding.verdict is Verdict.ORPHAN for finding in findings)
     say(f"{len(findings)} live training job(s) of installation {installation!r}, orphans: {orphans}.")
+    if stop and not has_own_name:
+        raise SweepRefused(
+            f"[spot_training] installation is {installation!r}, the name of all that were given none: "
+            "a job of a task that this Airflow does not know, or knows as over, may be another one's. "
+            "Nothing was stopped. Give this Airflow a name of its own (AIRFLOW__SPOT_TRAINING__INSTALLATION) "
+            "and sweep again; jobs made before that are to be stopped by hand, with the commands above."
+        )
+    _tell_what_is_left(left, [f.name for f in findings if f.verdict is Verdict.NOT_JUDGED])
+    return findings
+
+
+def _tell_what_is_left(left: list[str], not_judged: list[str]) -> None:
+    troubles = []
     if left:
-        raise ServiceFailed(
-            f"{', '.join(left)} could NOT be stopped and {'is' if len(left) == 1 else 'are'} still billed. "
+        are = "is" if len(left) == 1 else "are"
+        troubles.append(
+            f"{', '.join(left)} could NOT be stopped and {are} still billed. "
             "The next sweep tries again; the command that stops each by hand is above."
         )
-    return findings
+    if not_judged:
+        troubles.append(
+            f"{', '.join(not_judged)} could not be judged and may be left behind; the reasons are above. All "
+            "others were looked at. The next sweep tries again."
+        )
+    if troubles:
+        raise ServiceFailed(" ".join(troubles))
 
 
 def _try_to_stop(jobs: TrainingJobs, name: str, say: Callable[[str], None]) -> bool:

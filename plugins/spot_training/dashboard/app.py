@@ -227,6 +227,12 @@ def get_training(
     return found
 
 
+@api.get("/installation", operation_id="get_installation")
+def get_installation() -> dict[str, str]:
+    """This Airflow's name in the tags of its jobs: whose sweeper may judge them."""
+    return {"installation": installation()}
+
+
 @api.get("/openapi.json", include_in_schema=False)
 def get_openapi(request: Request) -> JSONResponse:
     return JSONResponse(request.app.openapi())

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from .errors import EmptyValue, InvalidInput
 
 _TRUE = frozenset({"true", "1", "yes", "on"})
 _FALSE = frozenset({"false", "0", "no", "off"})
+#: It becomes a part of AWS's host name.
+_REGION = re.compile(r"[a-z]{2,8}(-[a-z0-9]{1,16}){1,4}")
 _LEFT_OUT = frozenset({"", "none", "null"})
 
 
@@ -39,6 +42,15 @@ def as_whole_number(value: Any, *, field: str) -> int:
     if number is None:
         raise InvalidInput(field, value, "give a whole number.")
     return number
+
+
+def as_region(value: Any, *, field: str) -> str | None:
+    """An AWS region's name, None where it is left out. Raises `InvalidInput`, naming `field`."""
+    if is_left_out(value):
+        return None
+    if not isinstance(value, str) or not _REGION.fullmatch(value.strip()):
+        raise InvalidInput(field, value, "give an AWS region, like us-east-1.")
+    return value.strip()
 
 
 def _whole(value: Any) -> int | None:

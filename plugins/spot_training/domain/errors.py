@@ -10,13 +10,16 @@
     │   ├── BudgetSpent                        on-demand only, and the month's budget has no room for it
     │   └── AboveCap                           more than the Dag's own caps allow
     ├── InvalidTrace (ValueError)              a capacity trace that cannot be read
+    ├── SweepRefused (RuntimeError)            whose the live jobs are is not certain enough to stop them
     └── TrainingNotCompleted (RuntimeError)    what happened to a job
         ├── OutOfRungs                         spot causes only, and the policy has nothing left to try
+        │   └── OnDemandRefused                not even on-demand was to be had
         ├── AlgorithmFailed                    the script failed
         ├── RequestRefused                     the job or the call was refused for what it asks
         ├── MaxRuntimeReached
         ├── StoppedBySomeone
         ├── ServiceFailed                      SageMaker's own failure
+        ├── CredentialsExpired                 a session ended while the training went on
         ├── NotOurJob                          a job of our name that we did not create
         ├── TaskKilled                         the task was told to end while its training went on
         └── TimedOutWaiting                    the caller's own patience, not SageMaker's
@@ -82,12 +85,23 @@ class InvalidTrace(SpotTrainingError, ValueError):
         super().__init__(f"{source}: {problem}; {way_out}")
 
 
+class SweepRefused(SpotTrainingError, RuntimeError):
+    """The sweeper cannot tell whose the live jobs are, so it stops none."""
+
+
 class TrainingNotCompleted(SpotTrainingError, RuntimeError):
     """A training that did not complete."""
 
 
 class OutOfRungs(TrainingNotCompleted):
-    """Every attempt ended for want of capacity, and the policy has nothing left to try."""
+    """Every attempt ended for want of capacity, and the policy has nothing left to try.
+
+    Not retryable: how often and how long to wait for spot is the policy's to say.
+    """
+
+
+class OnDemandRefused(OutOfRungs):
+    """On-demand was asked for, and a quota or SageMaker's own capacity refused it: no spot cause."""
 
     is_retryable = True
 
@@ -110,6 +124,12 @@ class StoppedBySomeone(TrainingNotCompleted):
 
 class ServiceFailed(TrainingNotCompleted):
     """SageMaker failed, not the script."""
+
+    is_retryable = True
+
+
+class CredentialsExpired(TrainingNotCompleted):
+    """The session the calls were signed with is over; a new try gets a new one."""
 
     is_retryable = True
 

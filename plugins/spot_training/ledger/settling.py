@@ -46,7 +46,10 @@ _FOUND = "found by the sweeper: its task could not record it"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settling:
-    """What `settle` works with. `price_of` may raise: dollars then stay unknown."""
+    """What `settle` works with. `price_of` may raise: dollars then stay unknown.
+
+    `elsewhere` is where else in this region a record's job may be: a record does not name the account.
+    """
 
     ledger: Ledger
     jobs: TrainingJobs
@@ -55,6 +58,7 @@ class Settling:
     say: Callable[[str], None]
     price_of: PriceOf = lambda _region, _type: None
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    elsewhere: tuple[TrainingJobs, ...] = ()
 
     def settle(self) -> list[TrainingRecord]:
         """Settle all that can be settled now. Returns the records that changed."""
@@ -82,6 +86,8 @@ class Settling:
         if current is None:
             return self._close(record, f"the task ended ({task_state}) between two attempts")
         description = self.jobs.describe(current.job_name)
+        if description is None and any(jobs.describe(current.job_name) for jobs in self.elsewhere):
+            return None
         if description is None:
             if current.seen_at is None:
                 return self._close(record, f"the task ended ({task_state}) before its job was created")
