@@ -21,9 +21,9 @@ class JobPhase(StrEnum):
 
 _CASES = {
     JobPhase.WAITING: (Case(has_capacity=False, first_wait=DAY), "Starting"),
-    JobPhase.TRAINING: (Case(seconds=9000, max_run=DAY, first_wait=DAY), "Training"),
+    JobPhase.TRAINING: (Case(seconds=24000, max_run=DAY, first_wait=DAY), "Training"),
     JobPhase.INTERRUPTED: (Case(stumbles=True, seconds=1200, first_wait=DAY), "Interrupted"),
-    JobPhase.STOPPING: (Case(seconds=7000, first_wait=DAY), "Training"),
+    JobPhase.STOPPING: (Case(seconds=24000, max_run=DAY, first_wait=DAY), "Training"),
 }
 
 

@@ -192,7 +192,7 @@ class Lab:
             region_name="us-east-1",
             aws_access_key_id="test",
             aws_secret_access_key="test",  # noqa: S106 - the local cloud takes any
-            config=Config(retries={"mode": "standard", "total_max_attempts": 20}),
+            config=Config(retries={"mode": "standard", "total_max_attempts": 60}),
         )
 
     @property
