@@ -8,7 +8,7 @@ and 92 hours, with 0.02, 0.05, 0.1 and 0.2 hours of overhead on every launch. No
 on-demand runs. The planner walks each series with the prior that comes with it, with one fitted on the other
 series alone, and with one fitted on the other folders (whole collections) alone. The exit status is 1 when a
 deadline was missed, a policy beat the optimum, the rule cost more than 1.045 optima on the mean, or the
-planner fitted on the other series more than 1.035.
+planner fitted on the other series more than 1.035 (with all windows: two of each scatter above that).
 """
 
 from __future__ import annotations
