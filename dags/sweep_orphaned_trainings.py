@@ -29,8 +29,8 @@ from airflow.sdk.configuration import conf
 Lists the live training jobs that carry this installation's tags and judges each by the state of its task: *in
 use*, *orphan* (its task is over or gone, nobody will look at it again), *meant to outlive its task*
 (`wait_for_completion=False` or `stop_job_on_kill=False`) or *uncertain*. Only reports, unless the Param
-**stop** is on; scheduled runs take it from `[spot_training] sweeper_stops`. AWS accounts are shared: while this
-Airflow has no name of its own in `[spot_training] installation` nothing is stopped. Looks where
+**stop** is on; scheduled runs take it from `[spot_training] sweeper_stops`. AWS accounts are shared: while
+this Airflow has no name of its own in `[spot_training] installation` nothing is stopped. Looks where
 `[spot_training] sweeper_connections` says (`aws_default, research@eu-west-1`), and in the ledger's regions.
 
 Then settles the books: records whose task is over get the last word on their job from SageMaker,
