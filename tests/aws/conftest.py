@@ -13,6 +13,7 @@ from typing import Any
 
 import boto3
 import pytest
+from botocore.awsrequest import AWSResponse
 from botocore.config import Config
 
 from spot_training.aws.jobs import TrainingJobs
@@ -54,6 +55,33 @@ class Cloud:
 
     def fail(self, operation: str, error: str, count: int = 1) -> None:
         self.control("POST", "faults", {"operation": operation, "error": error, "count": count})
+
+
+def answer_with(
+    jobs: TrainingJobs, operation: str, status: int, code: str, text: str, *, times: int = 99, after: int = 0
+) -> list[int]:
+    """Answer calls of an operation with an error, at the outermost edge of the client.
+
+    The first `after` calls go through, the next `times` do not. Returns the list that counts the latter.
+    """
+    calls: list[int] = []
+    answered: list[int] = []
+
+    def answer(**_: Any) -> AWSResponse | None:
+        calls.append(len(calls) + 1)
+        if not after < len(calls) <= after + times:
+            return None
+        answered.append(len(answered) + 1)
+        body = json.dumps({"__type": code, "message": text}).encode()
+
+        class Raw:
+            def stream(self, *_: Any, **__: Any) -> Any:
+                yield body
+
+        return AWSResponse("http://sagemaker", status, {"x-amzn-errortype": code}, Raw())
+
+    jobs.listen(lambda client: client.meta.events.register(f"before-send.sagemaker.{operation}", answer))
+    return answered
 
 
 @pytest.fixture(scope="session")

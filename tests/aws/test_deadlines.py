@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -22,7 +21,7 @@ from spot_training.domain.errors import DeadlineCannotBeKept, InvalidInput, OutO
 from spot_training.domain.lifecycle import Ending
 from spot_training.domain.policy_specs import policy_from
 
-from .conftest import Cloud, live_jobs
+from .conftest import Cloud, answer_with, live_jobs
 
 HOUR = 3600
 #: At an hour a second, what takes the machine half a second takes half an hour.
@@ -246,29 +245,7 @@ def test_on_demand_that_is_refused_for_ever_gives_up(cloud: Cloud) -> None:
 def _refuse_launches(task: Task, count: int) -> list[int]:
     """Answer the first calls as AWS does for want of capacity."""
     text = "Unable to provision ML compute capacity."
-    return _answer(task, "CreateTrainingJob", 400, "CapacityError", text, times=count)
-
-
-def _answer(task: Task, operation: str, status: int, code: str, text: str, *, times: int = 99) -> list[int]:
-    """Answer the first calls of an operation with an error, at the outermost edge of the client."""
-    from botocore.awsrequest import AWSResponse
-
-    answered: list[int] = []
-
-    def answer(**_: Any) -> AWSResponse | None:
-        if len(answered) >= times:
-            return None
-        answered.append(len(answered) + 1)
-        body = json.dumps({"__type": code, "message": text}).encode()
-
-        class Raw:
-            def stream(self, *_: Any, **__: Any) -> Any:
-                yield body
-
-        return AWSResponse("http://sagemaker", status, {"x-amzn-errortype": code}, Raw())
-
-    task.jobs._client.meta.events.register(f"before-send.sagemaker.{operation}", answer)
-    return answered
+    return answer_with(task.jobs, "CreateTrainingJob", 400, "CapacityError", text, times=count)
 
 
 def test_a_worker_that_dies_after_the_stop_knows_from_the_tag_what_it_was_for(cloud: Cloud) -> None:
@@ -284,7 +261,9 @@ def test_a_worker_that_dies_after_the_stop_knows_from_the_tag_what_it_was_for(cl
 def test_where_tagging_is_refused_the_guards_own_stop_is_still_told_from_a_persons(cloud: Cloud) -> None:
     cloud.set_capacity(available=False)
     task = Task(cloud)
-    _answer(task, "AddTags", 400, "AccessDeniedException", "not authorized to perform: sagemaker:AddTags")
+    answer_with(
+        task.jobs, "AddTags", 400, "AccessDeniedException", "not authorized to perform: sagemaker:AddTags"
+    )
     assert endings(task.finish())[0] == ("spot", Ending.STOPPED_FOR_DEADLINE)
 
 
@@ -294,7 +273,9 @@ def test_a_stop_for_the_deadline_that_fails_is_tried_again(
     monkeypatch.setattr(punctual, "STOP_AGAIN_SECONDS", 0)
     cloud.set_capacity(available=False)
     task = Task(cloud)
-    failures = _answer(task, "StopTrainingJob", 400, "AccessDeniedException", "not authorized", times=2)
+    failures = answer_with(
+        task.jobs, "StopTrainingJob", 400, "AccessDeniedException", "not authorized", times=2
+    )
     assert endings(task.finish())[0] == ("spot", Ending.STOPPED_FOR_DEADLINE)
     assert failures == [1, 2]
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import logging
 import time
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from spot_training.domain.deadline import Deadline, DeadlineGuard, Outlook, kept_by_attempts
 from spot_training.domain.durations import in_words
@@ -21,6 +22,8 @@ from spot_training.domain.errors import (
     BudgetSpent,
     InvalidInput,
     MaxRuntimeReached,
+    NotOurJob,
+    OnDemandRefused,
     OutOfRungs,
     RequestRefused,
     ServiceFailed,
@@ -51,7 +54,8 @@ from spot_training.domain.savings import Attempt, PurchaseOption, SavingsStateme
 from spot_training.domain.spending import Purse, is_on_demand, keep_budget
 from spot_training.domain.wording import attempt_line, counted, deadline_line
 
-from .jobs import CapacityRefused, Created, Refusal, TrainingJobs, snapshot_of
+from .identity import TAG_INTENT, RunIdentity, number_of
+from .jobs import CapacityRefused, Created, NameSpent, Refusal, TrainingJobs, snapshot_of
 from .request import TrainingPlan, max_runtime_of
 from .state import Intent, StateStore, TrainingState, load_state, save_state
 
@@ -83,9 +87,6 @@ class Completed:
     def statement(self) -> SavingsStatement:
         return statement_of(self.attempts)
 
-
-if TYPE_CHECKING:
-    from .identity import RunIdentity
 
 Step = Waiting | Completed
 
@@ -125,8 +126,9 @@ class TrainingDriver:
     that is only watched has no policy. `make_policy` gets the seconds left until the deadline, or None;
     `make_deadline` gets AWS's time at the first submission; `make_guard` adds the policy's view of waiting to
     the guard; `make_purse` says how the month's budget stands, if there is one, and is asked before on-demand
-    is bought. `say` is told in plain words what happens (the task log's `info`);
-    `on_job_over` gets each job of this training once, when it is over.
+    is bought; `out_of_time` says why no other job is to be started any more, if there is a reason. `say` is
+    told in plain words what happens (the task log's `info`); `on_job_over` gets each job of this
+    training once, when it is over.
     """
 
     def __init__(
@@ -140,6 +142,7 @@ class TrainingDriver:
         make_deadline: Callable[[datetime], Deadline] | None = None,
         make_guard: Callable[[DeadlineGuard, Policy], DeadlineGuard] = lambda guard, _policy: guard,
         make_purse: Callable[[Rung], Purse | None] = lambda _rung: None,
+        out_of_time: Callable[[], str | None] = lambda: None,
         say: Callable[[str], None] = log.info,
         on_job_over: Callable[[JobSnapshot, Attempt], None] = lambda _job, _attempt: None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
@@ -153,11 +156,13 @@ class TrainingDriver:
         self._make_deadline = make_deadline
         self._make_guard = make_guard
         self._make_purse = make_purse
+        self._out_of_time = out_of_time
         self._say = say
         self._on_job_over = on_job_over
         self._now = now
         self._sleep = sleep
         self._is_killed = False
+        self._job_stopped_when_killed: str | None = None
         self.state = load_state(store) or TrainingState()
 
     @property
@@ -191,10 +196,10 @@ class TrainingDriver:
             state = _fresh_generation(state)
         elif state.is_over and not _is_complete(state):
             state = _climb_again(state)
-        if state.current is not None:
+        if state.current is not None and not state.current.is_foreign:
             is_stopping = self._is_being_stopped(state.current)
-            state = replace(state, is_stop_expected=is_stopping, has_adopted=not state.current.is_foreign)
-        elif adopt and not state.attempts:
+            state = replace(state, is_stop_expected=is_stopping, has_adopted=True)
+        elif state.current is None and adopt and not state.attempts:
             state = replace(state, current=_foreign_intent(adopt))
         now = self._now()
         self._save(
@@ -222,6 +227,8 @@ class TrainingDriver:
             if self._pause_after_refusal(decision):
                 decision = self._decide()
             match decision.action:
+                case Action.START if reason := self._out_of_time():
+                    self._save(replace(self.state, giving_up=reason))
                 case Action.START:
                     self._start(decision)
                 case Action.FINISH:
@@ -233,7 +240,7 @@ class TrainingDriver:
     def stop(self) -> bool:
         """Stop the job that is alive, if there is one. Returns whether there was something to stop."""
         intent = self.state.current
-        if intent is None:
+        if intent is None or not self._may_be_stopped(intent):
             return False
         stopped = self.jobs.stop(intent.job_name)
         if stopped:
@@ -243,6 +250,7 @@ class TrainingDriver:
     def kill(self) -> bool:
         """Stop the live job because this process is being killed, also one that is being created just now."""
         self.start_nothing_more()
+        self._job_stopped_when_killed = self.live_job
         return self.stop()
 
     def start_nothing_more(self) -> None:
@@ -252,8 +260,8 @@ class TrainingDriver:
     def _leave_if_killed(self) -> None:
         if not self._is_killed:
             return
-        attempts = self.state.attempts
-        if self.state.current is None and attempts and attempts[-1].ending is Ending.STOPPED_BY_USER:
+        stopped = [a for a in self.state.attempts[-1:] if a.ending is Ending.STOPPED_BY_USER]
+        if self.state.current is None and self._job_stopped_when_killed in {a.job_name for a in stopped}:
             self._save(replace(self.state, is_stop_expected=True))
         raise TaskKilled(
             "This task was told to end: a person marked or cleared it, or its worker shuts down. Its "
@@ -273,6 +281,8 @@ class TrainingDriver:
         description = self.jobs.describe(intent.job_name)
         if description is None:
             self._deal_with_missing(intent)
+            return None
+        if not (intent.is_created or intent.is_foreign) and not self._claim(intent, description):
             return None
         job = snapshot_of(description)
         ending = ending_of(job)
@@ -319,11 +329,15 @@ class TrainingDriver:
                 f"There is no training job named {intent.job_name} in {self.jobs.region}. Nothing was "
                 "created. Check the name, the region and the connection."
             )
-        if intent.is_created or self.state.giving_up:
+        if intent.is_created:
             self._save(self.state.with_attempt(_deleted_attempt(intent)))
             return
-        rungs = self._policy().rungs
-        self._create(intent, rungs[min(intent.rung, len(rungs) - 1)])
+        if reason := self.state.giving_up or self._out_of_time():
+            self._save(replace(self.state, current=None, giving_up=reason))
+            return
+        policy = self._policy()
+        self.plan().check(policy)
+        self._create(intent, policy.rungs[min(intent.rung, len(policy.rungs) - 1)])
 
     def _start(self, decision: Decision) -> None:
         assert decision.rung is not None  # noqa: S101 - what `START` means
@@ -335,28 +349,79 @@ class TrainingDriver:
             number=number,
             rung=decision.rung_index,
             reason=decision.reason,
+            nonce=uuid.uuid4().hex,
+            purchase=decision.rung.purchase,
         )
-        self._save(replace(self.state, current=intent))
+        # What is known of stops is about the job before.
+        self._save(replace(self.state, current=intent, is_stop_expected=False, has_adopted=False))
         self._create(intent, decision.rung)
 
     def _create(self, intent: Intent, rung: Rung) -> None:
         plan = self.plan()
         request = {**plan.attempt_request(rung, number=intent.number), "TrainingJobName": intent.job_name}
+        request["Tags"] = [*request["Tags"], {"Key": TAG_INTENT, "Value": intent.nonce}]
         self._leave_if_killed()
         self._say(f"Attempt {intent.number}: {intent.reason}")
         try:
-            created = self.jobs.create_or_adopt(request, key=plan.identity.key)
+            created = self._take(
+                intent,
+                lambda: self.jobs.create_or_adopt(request, key=plan.identity.key, nonce=intent.nonce),
+            )
         except CapacityRefused as refused:
             attempt = _refused_attempt(intent, rung, plan, refused)
             self._save(self.state.with_attempt(attempt))
             self._say(f"{attempt_line(attempt)} {refused.text}")
             return
+        if created is None:
+            return
         if self._is_killed:
             self.jobs.stop(intent.job_name)
             self._leave_if_killed()
-        self._save(replace(self.state, current=replace(intent, is_created=True)))
         how = "Created" if created is Created.NEW else "Found and adopted our own"
         self._say(f"{how} training job {intent.job_name} ({rung}).")
+
+    def _claim(self, intent: Intent, description: dict[str, Any]) -> bool:
+        """Whether the job found under the name of an unconfirmed intent is the one it meant."""
+        found = self._take(
+            intent, lambda: self.jobs.claim(description, key=self._who.key, nonce=intent.nonce)
+        )
+        return found is not None
+
+    def _take(self, intent: Intent, call: Callable[[], Created]) -> Created | None:
+        """How the intent came by its job, which is confirmed then; None where the state was lost."""
+        try:
+            how = call()
+        except NotOurJob:
+            self._save(replace(self.state, current=None))
+            raise
+        except NameSpent:
+            if not self.state.attempts:
+                self._go_on_without_memory(intent)
+                return None
+            how = Created.ADOPTED
+        if not self._is_killed:
+            self._save(replace(self.state, current=replace(intent, is_created=True)))
+        return how
+
+    def _go_on_without_memory(self, intent: Intent) -> None:
+        """A training under these names lost its state: take its live job, or begin another generation."""
+        alive = next(self.jobs.live(NameContains=self._who.key), None)
+        if alive is not None:
+            self._say(f"Nothing is remembered of training job {alive}, which is alive: going on with it.")
+            found = replace(intent, job_name=alive, number=number_of(alive), reason="found alive")
+            self._save(replace(self.state, current=found))
+            return
+        generation = self.state.generation + 1
+        self._say(
+            f"Training job {intent.job_name} is over, and nothing is remembered of it: this run's state was "
+            f"deleted, or the run was made again. Training anew, as generation {generation}."
+        )
+        self._save(replace(self.state, current=None, generation=generation))
+
+    def _may_be_stopped(self, intent: Intent) -> bool:
+        """Whether the job is the intent's: until it is claimed, the name may be that of somebody else's."""
+        is_known = intent.is_created or intent.is_foreign
+        return is_known or self.jobs.is_ours(intent.job_name, key=self._who.key)
 
     # The whole -------------------------------------------------------------------------------------
 
@@ -393,7 +458,7 @@ class TrainingDriver:
             return False
         self._say(f"Asking again in {in_words(seconds)}.")
         over_at = time.monotonic() + self.jobs.clock.real_seconds(seconds)
-        while not self._is_killed and (left := over_at - time.monotonic()) > 0:
+        while not (self._is_killed or self._out_of_time()) and (left := over_at - time.monotonic()) > 0:
             self._sleep(min(1.0, left))
         self._leave_if_killed()
         return True
@@ -482,11 +547,14 @@ class TrainingDriver:
         return Completed(description=description, attempts=self.state.attempts)
 
     def _error(self, decision: Decision) -> TrainingNotCompleted:
+        if not self.state.attempts:
+            reason = f"{decision.reason[0].upper()}{decision.reason[1:]}"
+            return TimedOutWaiting(f"{reason}. No training job was created. Allow more time.")
         last = self.state.attempts[-1]
         statement = statement_of(self.state.attempts)
         billed = statement.billable_instance_seconds
         bill = "unknown" if billed is None else in_words(billed)
-        kind = TimedOutWaiting if self.state.giving_up else _ERRORS[last.ending]
+        kind = TimedOutWaiting if self.state.giving_up else _error_of(last)
         what_to_do = _WHAT_TO_DO[last.ending] if kind is not TimedOutWaiting else "Allow more time."
         return kind(
             f"Training job {last.job_name} is over: {last.ending} ({last.message or 'no message'}). "
@@ -505,12 +573,22 @@ class TrainingDriver:
 
     def plan(self) -> TrainingPlan:
         """What the attempts of this generation ask for. Raises the `InvalidInput` of a bad request."""
-        return self._make_plan(replace(self._identity, generation=self.state.generation))
+        return self._make_plan(self._who)
+
+    @property
+    def _who(self) -> RunIdentity:
+        return replace(self._identity, generation=self.state.generation)
 
     def _save(self, state: TrainingState) -> None:
         if state != self.state:
             save_state(self._store, state)
         self.state = state
+
+
+def _error_of(last: Attempt) -> type[TrainingNotCompleted]:
+    if last.was_refused and last.purchase is PurchaseOption.ON_DEMAND:
+        return OnDemandRefused
+    return _ERRORS[last.ending]
 
 
 def _foreign_intent(name: str) -> Intent:
@@ -536,7 +614,7 @@ def _deleted_attempt(intent: Intent) -> Attempt:
         number=intent.number,
         rung=intent.rung,
         job_name=intent.job_name,
-        purchase=PurchaseOption.SPOT,
+        purchase=intent.purchase,
         reason=intent.reason,
         ending=Ending.STOPPED_BY_USER,
         message="the training job was deleted before its end was seen",

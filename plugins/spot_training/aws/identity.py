@@ -28,6 +28,8 @@ TAG_TASK = "spot-training:task"
 TAG_MAP_INDEX = "spot-training:map-index"
 TAG_GENERATION = "spot-training:generation"
 TAG_ATTEMPT = "spot-training:attempt"
+#: The nonce of the intent that made the job: names come again where a state was lost, nonces do not.
+TAG_INTENT = "spot-training:intent"
 #: Which Airflow made the job: accounts are shared, and nobody's sweeper may stop another one's jobs.
 TAG_INSTALLATION = "spot-training:installation"
 #: `stop` or `keep`: whether the job is to be stopped when its task is gone.
@@ -39,7 +41,11 @@ FOR_DEADLINE = "deadline"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunIdentity:
-    """One task of one Dag run. `generation` grows when a person clears a training that was over."""
+    """One task of one Dag run of one Airflow.
+
+    `generation` grows when a person clears a training that was over, and where the state of one was lost.
+    `installation` keeps two Airflows with the same Dags and one account from taking each other's jobs.
+    """
 
     dag_id: str
     run_id: str
@@ -51,7 +57,8 @@ class RunIdentity:
     @property
     def key(self) -> str:
         """A short digest that is the same wherever and whenever it is computed."""
-        parts = (self.dag_id, self.run_id, self.task_id, str(self.map_index), str(self.generation))
+        names = (self.installation, self.dag_id, self.run_id, self.task_id)
+        parts = (*names, str(self.map_index), str(self.generation))
         return hashlib.sha256("\x1f".join(parts).encode()).hexdigest()[:_KEY_LENGTH]
 
     def base_name(self, prefix: str) -> str:
@@ -86,6 +93,11 @@ class RunIdentity:
 def is_job_name(text: str) -> bool:
     """Whether SageMaker takes the text as a `TrainingJobName`."""
     return _JOB_NAME.fullmatch(text) is not None
+
+
+def number_of(job_name: str) -> int:
+    """The attempt's number in a name of ours."""
+    return int(job_name.rpartition("-")[2])
 
 
 def may_be_ours(job_name: str) -> bool:

@@ -14,6 +14,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from spot_training.domain.errors import (
+    CredentialsExpired,
     InvalidInput,
     NotOurJob,
     RequestRefused,
@@ -29,7 +30,7 @@ from spot_training.domain.lifecycle import (
 )
 
 from .clock import ServiceClock
-from .identity import FOR_DEADLINE, TAG_KEY, TAG_STOPPED_FOR
+from .identity import FOR_DEADLINE, TAG_INTENT, TAG_KEY, TAG_STOPPED_FOR
 
 if TYPE_CHECKING:
     from botocore.client import BaseClient
@@ -53,6 +54,7 @@ class Refusal(StrEnum):
     ALREADY_OVER = "already over"
     REQUEST = "request"
     PERMISSION = "permission"
+    EXPIRED = "expired"
     SERVICE = "service"
 
 
@@ -73,8 +75,11 @@ _REFUSALS = {
     "UnrecognizedClientException": Refusal.PERMISSION,
     "InvalidClientTokenId": Refusal.PERMISSION,
     "SignatureDoesNotMatch": Refusal.PERMISSION,
-    "ExpiredTokenException": Refusal.PERMISSION,
-    "ExpiredToken": Refusal.PERMISSION,
+    "InvalidSignatureException": Refusal.PERMISSION,
+    "IncompleteSignature": Refusal.PERMISSION,
+    "MissingAuthenticationToken": Refusal.PERMISSION,
+    "ExpiredTokenException": Refusal.EXPIRED,
+    "ExpiredToken": Refusal.EXPIRED,
 }
 
 
@@ -111,6 +116,10 @@ class CapacityRefused(Exception):
         super().__init__(text)
         self.refusal = refusal
         self.text = text
+
+
+class NameSpent(Exception):
+    """A job of ours that is over has the wanted name, and no state knows of it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -184,11 +193,12 @@ class TrainingJobs:
         description = self.describe(name)
         return None if description is None else snapshot_of(description)
 
-    def create_or_adopt(self, request: Mapping[str, Any], *, key: str) -> Created:
+    def create_or_adopt(self, request: Mapping[str, Any], *, key: str, nonce: str) -> Created:
         """`CreateTrainingJob`; a job of that name that carries our `key` is taken as the one asked for.
 
-        So a lost reply, a retried call and a worker that died after the call all lead to one job. Raises
-        `CapacityRefused`, `NotOurJob`, `RequestRefused`, `InvalidInput`, or `ServiceFailed`.
+        So a lost reply, a retried call and a worker that died after the call all lead to one job. Raises as
+        `claim` does, and `CapacityRefused`, `RequestRefused`, `InvalidInput`, `CredentialsExpired` or
+        `ServiceFailed`.
         """
         from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError
 
@@ -200,15 +210,39 @@ class TrainingJobs:
         except ClientError as error:
             match refusal_of(error):
                 case Refusal.NAME_TAKEN:
-                    self._check_is_ours(name, key)
-                    return Created.ADOPTED
+                    return self.claim(self._describe_taken(name), key=key, nonce=nonce)
                 case (Refusal.QUOTA | Refusal.CAPACITY) as refusal:
+                    # Where a reply was lost, botocore asked twice: the job itself may fill the quota.
+                    if (description := self.describe(name)) is not None:
+                        return self.claim(description, key=key, nonce=nonce)
                     raise CapacityRefused(refusal, error_text(error)) from error
                 case _:
                     raise self._translated(error, f"CreateTrainingJob {name}") from error
         except BotoCoreError as error:
             raise _unreachable(error, f"CreateTrainingJob {name}") from error
         return Created.NEW
+
+    def claim(self, description: Mapping[str, Any], *, key: str, nonce: str) -> Created:
+        """Take a job of the wanted name as ours, by its tags.
+
+        Alive, it is ours whichever intent made it: two would run side by side. Over, it must be of this
+        intent (`nonce`), or it is an old training's. Raises `NotOurJob` or `NameSpent`.
+        """
+        job, tags = snapshot_of(description), self.tags(description["TrainingJobArn"])
+        if tags.get(TAG_KEY) != key:
+            raise NotOurJob(
+                f"A training job named {job.name} exists that this task did not create (tag {TAG_KEY} is not "
+                f"{key}). It was left alone, and nothing new was created. Give the task another "
+                "TrainingJobName prefix."
+            )
+        if job.is_terminal and tags.get(TAG_INTENT, "") != nonce:
+            raise NameSpent
+        return Created.ADOPTED
+
+    def is_ours(self, name: str, *, key: str) -> bool:
+        """Whether there is a job of that name, and its tags say that we made it."""
+        description = self.describe(name)
+        return description is not None and self.tags(description["TrainingJobArn"]).get(TAG_KEY) == key
 
     def stop(self, name: str) -> bool:
         """`StopTrainingJob`. False when there was nothing to stop: no such job, or already over."""
@@ -262,12 +296,15 @@ class TrainingJobs:
         except BotoCoreError as error:
             raise _unreachable(error, "ListTrainingJobs") from error
 
-    def live(self) -> Iterator[str]:
-        """The names of all jobs that are `InProgress`, over all pages (the filter may leave some empty)."""
+    def live(self, **filters: Any) -> Iterator[str]:
+        """The names of all jobs that are `InProgress`, over all pages (the filter may leave some empty).
+
+        `filters` are ListTrainingJobs' own, `NameContains` for one.
+        """
         from botocore.exceptions import BotoCoreError, ClientError
 
         pages = self._client.get_paginator("list_training_jobs").paginate(
-            StatusEquals="InProgress", SortBy="CreationTime", SortOrder="Ascending", MaxResults=100
+            StatusEquals="InProgress", SortBy="CreationTime", SortOrder="Ascending", MaxResults=100, **filters
         )
         try:
             for page in pages:
@@ -279,13 +316,15 @@ class TrainingJobs:
             raise _unreachable(error, "ListTrainingJobs") from error
 
     def tags(self, arn: str) -> dict[str, str]:
-        """The job's tags."""
+        """The job's tags; none where there is no such job (any more)."""
         from botocore.exceptions import BotoCoreError, ClientError
 
         try:
             pages = self._client.get_paginator("list_tags").paginate(ResourceArn=arn)
             return {tag["Key"]: tag["Value"] for page in pages for tag in page.get("Tags", ())}
         except ClientError as error:
+            if refusal_of(error) is Refusal.NOT_FOUND:
+                return {}
             raise self._translated(error, f"ListTags {arn}") from error
         except BotoCoreError as error:
             raise _unreachable(error, f"ListTags {arn}") from error
@@ -294,19 +333,14 @@ class TrainingJobs:
         """What a person types to stop the job by hand."""
         return f"aws sagemaker stop-training-job --training-job-name {name} --region {self.region}"
 
-    def _check_is_ours(self, name: str, key: str) -> None:
+    def _describe_taken(self, name: str) -> dict[str, Any]:
         description = self.describe(name)
         if description is None:
             raise ServiceFailed(
                 f"SageMaker says the training job name {name} is taken, but describes no such job (it may be "
                 "being deleted). Nothing new was created. Try again in a few minutes."
             )
-        if self.tags(description["TrainingJobArn"]).get(TAG_KEY) != key:
-            raise NotOurJob(
-                f"A training job named {name} exists that this task did not create (tag {TAG_KEY} is not "
-                f"{key}). It was left alone, and nothing new was created. Give the task another "
-                "TrainingJobName prefix."
-            )
+        return description
 
     def _translated(self, error: ClientError, call: str) -> SpotTrainingError:
         text = error_text(error)
@@ -316,7 +350,12 @@ class TrainingJobs:
                     f"AWS denied {call}: {text} {_CHANGED_NOTHING} Check the connection's credentials and "
                     "its IAM policy."
                 )
-            case Refusal.REQUEST:
+            case Refusal.EXPIRED:
+                return CredentialsExpired(
+                    f"AWS denied {call}: {text} {_CHANGED_NOTHING} The next try asks the connection for "
+                    "fresh credentials; where it holds a session token itself, renew that."
+                )
+            case Refusal.REQUEST | Refusal.NOT_FOUND:
                 return RequestRefused(
                     f"SageMaker refused {call}: {text} {_CHANGED_NOTHING} Correct the request; a retry "
                     "cannot help."

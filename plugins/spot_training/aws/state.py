@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from spot_training.domain.deadline import Deadline
 from spot_training.domain.errors import InvalidInput
-from spot_training.domain.savings import Attempt
+from spot_training.domain.savings import Attempt, PurchaseOption
 
 STATE_KEY = "spot_training"
 #: Grows when a reader of this version could misunderstand what it finds.
@@ -33,7 +33,8 @@ class Intent:
     """A job that is about to be created, or was: written down before CreateTrainingJob is called.
 
     A foreign job was started elsewhere: it is watched, and never created. `is_created` says that SageMaker
-    confirmed the job, so that one which is gone later was deleted, and is not made a second time.
+    confirmed the job and that it is ours, so that one which is gone later was deleted, and is not made a
+    second time. `nonce` goes into the job's tags: a job of that name with another one is of a lost state.
     """
 
     job_name: str
@@ -42,6 +43,8 @@ class Intent:
     reason: str
     is_foreign: bool = False
     is_created: bool = False
+    nonce: str = ""
+    purchase: PurchaseOption = PurchaseOption.SPOT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,7 +127,7 @@ class TrainingState:
             generation=data["generation"],
             try_number=data["try_number"],
             max_tries=data["max_tries"],
-            current=Intent(**current) if current else None,
+            current=_intent_from(current) if current else None,
             attempts=tuple(Attempt.from_json(a) for a in data["attempts"]),
             ladder_from=data["ladder_from"],
             is_over=data["is_over"],
@@ -135,6 +138,11 @@ class TrainingState:
             try_began_at=_moment(data["try_began_at"]),
             deadline=Deadline.from_json(deadline) if deadline else None,
         )
+
+
+def _intent_from(data: Mapping[str, Any]) -> Intent:
+    intent = Intent(**data)
+    return replace(intent, purchase=PurchaseOption(intent.purchase))
 
 
 def _iso(moment: datetime | None) -> str | None:
