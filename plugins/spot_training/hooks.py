@@ -56,6 +56,10 @@ class AwsAccess:
 
         return TrainingLogs(self._client("logs"))
 
+    def watching(self) -> AwsAccess:
+        """The same access for whoever looks again anyway: its clients give up soon."""
+        return replace(self, botocore_config={**WATCHING_BOTOCORE_CONFIG, **(self.botocore_config or {})})
+
     def watcher(self) -> JobWatcher:
         """The process's one watcher for this access; it makes its clients with the first call it needs."""
         from airflow.sdk.configuration import conf
@@ -66,7 +70,7 @@ class AwsAccess:
         return shared_watcher(
             self.key,
             self._jobs_to_watch,
-            make_logs=lambda: _watching(self).logs(),
+            make_logs=lambda: self.watching().logs(),
             make_events=self._state_changes,
             calls_per_second=conf.getfloat(
                 "spot_training", "calls_per_second", fallback=DEFAULT_CALLS_PER_SECOND
@@ -77,7 +81,7 @@ class AwsAccess:
         # A triggerer's heap: Airflow, then botocore, a few hundred thousand objects that stay. The garbage
         # collector would look at all of them again and again as triggers come, with the event loop waiting.
         gc.freeze()
-        jobs = _watching(self).jobs()
+        jobs = self.watching().jobs()
         gc.freeze()
         return jobs
 
@@ -89,7 +93,7 @@ class AwsAccess:
         url = self.events_queue_url or conf.get("spot_training", "events_queue_url", fallback="")
         if not url:
             return None
-        return shared_state_changes(url, lambda: _watching(self).queue(url))
+        return shared_state_changes(url, lambda: self.watching().queue(url))
 
     def queue(self, url: str) -> EventQueue:
         from .aws.events import EventQueue
@@ -118,8 +122,3 @@ class AwsAccess:
         )
         client: BaseClient = hook.get_conn()
         return client
-
-
-def _watching(access: AwsAccess) -> AwsAccess:
-    config = {**WATCHING_BOTOCORE_CONFIG, **(access.botocore_config or {})}
-    return replace(access, botocore_config=config)

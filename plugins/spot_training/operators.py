@@ -7,9 +7,9 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from airflow.sdk import BaseOperator
 from airflow.sdk.configuration import conf
 
+from .base import TrainingOperatorBase
 from .domain.caps import Caps
 from .domain.casting import as_bool, is_left_out
 from .domain.errors import InvalidInput
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from .training_task import Options, TrainingTask
 
 
-class SpotTrainingOperator(BaseOperator):
+class SpotTrainingOperator(TrainingOperatorBase):
     """Train a model on SageMaker managed spot; fall back on spot causes, from the last checkpoint.
 
     SageMaker never falls back: a spot job that waited too long just ends `Stopped` / `MaxWaitTimeExceeded`.
@@ -159,33 +159,35 @@ class SpotTrainingOperator(BaseOperator):
         self.verify = verify
         self.botocore_config = botocore_config
         self.events_queue_url = events_queue_url
-        self._training: TrainingTask | None = None
 
     def execute(self, context: Context) -> dict[str, Any]:
-        """Drive the training one step further; also where a deferred task resumes."""
-        from .aws.driver import Completed, Waiting
-        from .training_task import Options
-
-        options = Options.of(self)
-        training = self._training = self._training_of(context, options)
-        while True:
-            match training.proceed():
-                case Completed() as completed:
-                    return training.outcome(completed)
-                case Waiting() as waiting if not options.wait_for_completion:
-                    return training.started(waiting)
-                case Waiting() as waiting if options.deferrable:
-                    self.defer(trigger=training.trigger(waiting), method_name=self.resume.__name__)
-                case Waiting() as waiting:
-                    training.wait(waiting)
+        """Drive the training one step further."""
+        return self._drive(context)
 
     def resume(self, context: Context, event: dict[str, Any] | None = None) -> dict[str, Any]:  # noqa: ARG002
         """Go on after the trigger fired. What it said is not trusted: the job is described again."""
-        return self.execute(context)
+        return self._drive(context)
 
-    def on_kill(self) -> None:
-        if self._training is not None and self._training.options.stop_job_on_kill:
-            self._training.stop()
+    def _go_on_without_trigger(self, context: Context) -> dict[str, Any]:
+        return self._drive(context, may_defer=False)
+
+    def _drive(self, context: Context, *, may_defer: bool = True) -> dict[str, Any]:
+        from .aws.driver import Completed, Waiting
+        from .training_task import Options
+
+        with self._leaving_no_job(context):
+            options = Options.of(self)
+            training = self._begin(self._training_of(context, options))
+            while True:
+                match training.proceed():
+                    case Completed() as completed:
+                        return training.outcome(completed)
+                    case Waiting() as waiting if not options.wait_for_completion:
+                        return training.started(waiting)
+                    case Waiting() as waiting if options.deferrable and may_defer:
+                        self.defer(trigger=training.trigger(waiting), method_name=self.resume.__name__)
+                    case Waiting() as waiting:
+                        training.wait(waiting)
 
     def _training_of(self, context: Context, options: Options) -> TrainingTask:
         from .training_task import TrainingTask

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.sdk import BaseSensorOperator, PokeReturnValue
 from airflow.sdk.configuration import conf
 from airflow.sdk.exceptions import AirflowFailException, AirflowSensorTimeout
 
 from .aws.identity import is_job_name
+from .base import TrainingOperatorBase
 from .domain.casting import is_left_out
 from .domain.errors import EmptyValue, InvalidInput, RequestRefused, TimedOutWaiting
 from .links import LINKS
@@ -18,7 +19,7 @@ from .links import LINKS
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from .aws.driver import Step, Waiting
+    from .aws.driver import Step
     from .aws.identity import RunIdentity
     from .aws.jobs import TrainingJobs
     from .aws.request import TrainingPlan
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from .training_task import Options, TrainingTask
 
 
-class SpotTrainingSensor(BaseSensorOperator):
+class SpotTrainingSensor(BaseSensorOperator, TrainingOperatorBase):
     """Wait for a SageMaker training job started by an operator that does not wait, the SDK or the console.
 
     Endings are told apart, and XCom is pushed, exactly as by `SpotTrainingOperator`: the job is the first
@@ -90,62 +91,58 @@ class SpotTrainingSensor(BaseSensorOperator):
         self.verify = verify
         self.botocore_config = botocore_config
         self.events_queue_url = events_queue_url
-        self._training: TrainingTask | None = None
 
     def execute(self, context: Context) -> Any:
-        options = self._options()
-        if options.deferrable:
-            return self._go_on_deferred(context, options)
-        try:
-            return super().execute(context)
-        except AirflowSensorTimeout:
-            if self._training is not None:
-                self._training.stop()
-            raise
+        from .training_task import Options
+
+        with self._leaving_no_job(context):
+            options = Options.of(self)
+            return self._follow(context, options) if options.deferrable else super().execute(context)
 
     def resume(self, context: Context, event: dict[str, Any] | None = None) -> Any:  # noqa: ARG002
         """Go on after the trigger fired."""
-        return self._go_on_deferred(context, self._options())
+        return self._go_on(context)
 
     def poke(self, context: Context) -> PokeReturnValue:
         """One look. The state between looks is in the task state store, so `reschedule` works too."""
         from .aws.driver import Completed
-
-        self._training = self._training or self._training_of(context, self._options())
-        step = _proceed(self._training)
-        if isinstance(step, Completed):
-            return PokeReturnValue(is_done=True, xcom_value=self._training.outcome(step))
-        self._training.tell(step.job, only_the_latest=self.reschedule)
-        return PokeReturnValue(is_done=False)
-
-    def on_kill(self) -> None:
-        if self._training is not None and self._training.options.stop_job_on_kill:
-            self._training.stop()
-
-    def _options(self) -> Options:
         from .training_task import Options
 
-        return Options.of(self)
+        with self._refusing_bad_input():
+            training = self._training or self._begin(self._training_of(context, Options.of(self)))
+            step = _proceed(training)
+            if isinstance(step, Completed):
+                return PokeReturnValue(is_done=True, xcom_value=training.outcome(step))
+        training.tell(step.job, only_the_latest=self.reschedule)
+        return PokeReturnValue(is_done=False)
 
-    def _go_on_deferred(self, context: Context, options: Options) -> dict[str, Any]:
+    def _go_on_without_trigger(self, context: Context) -> dict[str, Any]:
+        return self._go_on(context, may_defer=False)
+
+    def _go_on(self, context: Context, *, may_defer: bool = True) -> dict[str, Any]:
+        from .training_task import Options
+
+        with self._leaving_no_job(context):
+            return self._follow(context, Options.of(self), may_defer=may_defer)
+
+    def _follow(self, context: Context, options: Options, *, may_defer: bool = True) -> dict[str, Any]:
         from .aws.driver import Completed
 
-        training = self._training = self._training_of(context, options)
-        step = _proceed(training)
-        if not isinstance(step, Completed):
-            self._defer_until_over(training, step)
+        training = self._begin(self._training_of(context, options))
+        while not isinstance(step := _proceed(training), Completed):
+            if may_defer:
+                # The trigger keeps `timeout`, so that a job of our own is stopped and counted before the
+                # task fails.
+                self.defer(trigger=training.trigger(step), method_name=self.resume.__name__)
+            training.wait(step)
         return training.outcome(step)
-
-    def _defer_until_over(self, training: TrainingTask, step: Waiting) -> NoReturn:
-        # The trigger keeps `timeout`, so that a job of our own is stopped and counted before the task fails.
-        self.defer(trigger=training.trigger(step), method_name=self.resume.__name__)
 
     def _training_of(self, context: Context, options: Options) -> TrainingTask:
         from .training_task import TrainingTask
 
         _check_job_name(self.training_job_name)
         jobs = options.access.jobs()
-        watched = WatchedJob(jobs, self.training_job_name)
+        watched = WatchedJob(jobs, self.training_job_name, is_stopped_with_task=options.stop_job_on_kill)
         return TrainingTask(
             context=context,
             log=self.log,
@@ -165,7 +162,7 @@ def _check_job_name(name: object) -> None:
     elif not isinstance(name, str) or not is_job_name(name):
         error = InvalidInput(field, name, "give a job's name: 1 to 63 letters, digits and inner dashes.")
     if error is not None:
-        raise AirflowFailException(str(error)) from error
+        raise error
 
 
 def _proceed(training: TrainingTask) -> Step:
@@ -182,9 +179,10 @@ def _proceed(training: TrainingTask) -> Step:
 class WatchedJob:
     """The job that was started elsewhere, and how it is carried on."""
 
-    def __init__(self, jobs: TrainingJobs, name: str) -> None:
+    def __init__(self, jobs: TrainingJobs, name: str, *, is_stopped_with_task: bool = True) -> None:
         self._jobs = jobs
         self._name = name
+        self._is_stopped_with_task = is_stopped_with_task
         self._request = lru_cache(maxsize=1)(self._describe_as_request)
 
     def plan(self, identity: RunIdentity) -> TrainingPlan:
@@ -197,6 +195,7 @@ class WatchedJob:
             identity=identity,
             name_prefix=self._name,
             checkpoint_uri=request.get("CheckpointConfig", {}).get("S3Uri"),
+            is_stopped_with_task=self._is_stopped_with_task,
         )
 
     def policy(self, spec: object) -> Policy:

@@ -11,11 +11,13 @@ import threading
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow.sdk.configuration import conf
 from airflow.sdk.exceptions import AirflowFailException
 
+from .aws.state import load_state
+from .base import is_last_try
 from .budget_terms import AskedPrices, budget_of, open_purse
 from .deadline_terms import DeadlineTerms, run_began_at, with_policy
 from .domain.casting import as_bool, is_left_out
@@ -26,6 +28,7 @@ from .domain.lifecycle import Ending, JobSnapshot
 from .domain.savings import Attempt, statement_of
 from .domain.wording import Narrator, statement_line
 from .hooks import AwsAccess
+from .kept_state import KeptState
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -45,6 +48,8 @@ if TYPE_CHECKING:
 LOUD_AFTER_SECONDS = 3
 #: How much of the training's own log goes into the task log when an attempt is over.
 LOG_TAIL_LINES = 50
+
+COULD_NOT_STOP = "Training job %s could NOT be stopped and is still billed: %s Stop it by hand: %s"
 
 DEFAULT_INSTALLATION = "airflow"
 
@@ -79,34 +84,35 @@ class Options:
     def of(cls, task: Any) -> Options:
         """Read and cast the rendered attributes of an operator or sensor."""
         shows_log_live = isinstance(task.print_log, str) and task.print_log.strip().lower() == LIVE
-        try:
-            return cls(
-                access=AwsAccess(
-                    aws_conn_id=task.aws_conn_id,
-                    region_name=task.region_name,
-                    verify=task.verify,
-                    botocore_config=task.botocore_config,
-                    events_queue_url=_queue_url(task.events_queue_url),
-                ),
-                check_interval=_at_least_a_second(task.check_interval, "check_interval"),
-                deferrable=as_bool(task.deferrable, field="deferrable"),
-                print_log=shows_log_live or as_bool(task.print_log, field="print_log"),
-                shows_log_live=shows_log_live,
-                stop_job_on_kill=as_bool(task.stop_job_on_kill, field="stop_job_on_kill"),
-                retry_failed_script=as_bool(
-                    getattr(task, "retry_failed_script", False), field="retry_failed_script"
-                ),
-                wait_for_completion=as_bool(
-                    getattr(task, "wait_for_completion", True), field="wait_for_completion"
-                ),
-                deadline=DeadlineTerms.of(task),
-                budget=budget_of(task),
-                runtime=runtime_from(getattr(task, "expected_runtime", None)),
-                time_limit=_time_limit(task),
-                execution_timeout=task.execution_timeout,
-            )
-        except InvalidInput as error:
-            raise AirflowFailException(str(error)) from error
+        return cls(
+            access=_access_of(task, events_queue_url=_queue_url(task.events_queue_url)),
+            check_interval=_at_least_a_second(task.check_interval, "check_interval"),
+            deferrable=as_bool(task.deferrable, field="deferrable"),
+            print_log=shows_log_live or as_bool(task.print_log, field="print_log"),
+            shows_log_live=shows_log_live,
+            stop_job_on_kill=as_bool(task.stop_job_on_kill, field="stop_job_on_kill"),
+            retry_failed_script=as_bool(
+                getattr(task, "retry_failed_script", False), field="retry_failed_script"
+            ),
+            wait_for_completion=as_bool(
+                getattr(task, "wait_for_completion", True), field="wait_for_completion"
+            ),
+            deadline=DeadlineTerms.of(task),
+            budget=budget_of(task),
+            runtime=runtime_from(getattr(task, "expected_runtime", None)),
+            time_limit=_time_limit(task),
+            execution_timeout=task.execution_timeout,
+        )
+
+
+def _access_of(task: Any, *, events_queue_url: str | None = None) -> AwsAccess:
+    return AwsAccess(
+        aws_conn_id=task.aws_conn_id,
+        region_name=task.region_name,
+        verify=task.verify,
+        botocore_config=task.botocore_config,
+        events_queue_url=events_queue_url,
+    )
 
 
 def installation() -> str:
@@ -205,7 +211,12 @@ class TrainingTask:
             installation=installation(),
         )
         self.books = open_books(
-            context["task_state_store"], identity, options.access, region=jobs.region, log=log, watches=adopt
+            KeptState(context["task_state_store"]),
+            identity,
+            options.access,
+            region=jobs.region,
+            log=log,
+            watches=adopt,
         )
         self._ti: Any = ti
         self._dag_run: Any = context["dag_run"]
@@ -214,7 +225,8 @@ class TrainingTask:
         self._adopt = adopt
         self._narrator = Narrator()
         self._untold: list[Attempt] = []
-        self.driver = _refusing_bad_input(TrainingDriver)(
+        self._stopped: str | None = None
+        self.driver = TrainingDriver(
             jobs=jobs,
             store=self.books.follow(),
             identity=identity,
@@ -223,6 +235,7 @@ class TrainingTask:
             make_deadline=self._settle_deadline if options.deadline else None,
             make_guard=with_policy(self._plan, jobs.region),
             make_purse=self._open_purse,
+            out_of_time=self._passed_limit,
             say=log.info,
             on_job_over=self._tell_the_end,
         )
@@ -230,8 +243,8 @@ class TrainingTask:
     def proceed(self) -> Step:
         """The next step. On failure `savings` and `attempts` are pushed before the error goes to Airflow.
 
-        Bad input and failures that would repeat become `AirflowFailException` (no retry); the rest keeps its
-        own class, so that Airflow's `retries` and `retry_policy` apply.
+        Failures that would repeat become `AirflowFailException` (no retry); bad input, and what a retry may
+        mend, keep their own class, so that Airflow's `retries` and `retry_policy` apply to the latter.
         """
         from .aws.driver import Waiting
 
@@ -242,13 +255,11 @@ class TrainingTask:
             if isinstance(step, Waiting) and (reason := self._passed_limit()):
                 self._run_out_of_time(step, reason)
         except InvalidInput as error:
+            self._let_go_quietly()
             self.books.end(self.driver.state, str(error))
-            raise AirflowFailException(str(error)) from error
+            raise
         except SpotTrainingError as error:
             self._fail(error)
-        except Exception:
-            self._stop_on_last_try()
-            raise
         for attempt in self._untold:
             self._tell_log_tail(attempt)
         self._untold.clear()
@@ -278,9 +289,10 @@ class TrainingTask:
         from .aws.punctual import Punctual, follow_punctually
         from .aws.watcher import JobWatcher, LogLines, Missing, Trouble
 
-        jobs = self.driver.jobs
+        jobs, watching = self.driver.jobs, self.options.access.watching()
+        # Clients of the watcher's own: its calls wait for the budget, and fail soon. A stop does neither.
         reports = follow_punctually(
-            JobWatcher(lambda: jobs, make_logs=self.options.access.logs),
+            JobWatcher(watching.jobs, make_logs=watching.logs),
             step.job.name,
             interval_seconds=self.options.check_interval,
             until=self._until,
@@ -316,61 +328,73 @@ class TrainingTask:
         """The return value of a task that does not wait."""
         return {"Training": as_plain_json(self.driver.jobs.describe(step.job.name)), **self._push_outcome()}
 
+    def end_with_process(self) -> None:
+        """This process was told to end: start nothing more; stop the job unless it is to outlive its task."""
+        self.driver.start_nothing_more()
+        if self.options.stop_job_on_kill:
+            self.stop()
+
+    @property
+    def has_job_to_stop(self) -> bool:
+        """Whether a job is alive that is not to outlive this task, and was not told to stop yet."""
+        is_ours = self.driver.is_live_job_ours and self.options.stop_job_on_kill
+        return is_ours and self._stopped != self.driver.live_job
+
+    def let_go(self) -> None:
+        """`stop`, once, unless the job is to outlive its task: nobody will look after it."""
+        if self.has_job_to_stop:
+            self.stop()
+
     def stop(self) -> None:
         """Stop the live job if this task created it, and start no other. Loud when a stop fails: it costs."""
         self.driver.start_nothing_more()
         name = self.driver.live_job
         if name is None or not self.driver.is_live_job_ours:
             return
-        words = "Training job %s could NOT be stopped and is still billed: %s Stop it by hand: %s"
         by_hand = self.driver.jobs.stop_command(name)
         soon = threading.Timer(
             LOUD_AFTER_SECONDS,
             self._log.error,
-            (words, name, "SageMaker has not confirmed it so far; it is asked again.", by_hand),
+            (COULD_NOT_STOP, name, "SageMaker has not confirmed it so far; it is asked again.", by_hand),
         )
         soon.daemon = True
         soon.start()
         try:
             self.driver.kill()
+            self._stopped = name
         except Exception as error:
-            self._log.error(words, name, error, by_hand)
+            self._log.error(COULD_NOT_STOP, name, error, by_hand)
             raise
         finally:
             soon.cancel()
 
     def _run_out_of_time(self, step: Waiting, reason: str) -> None:
-        """Stop our own job and wait until it is over and counted; leave one that somebody else started."""
-        if self.driver.is_live_job_ours:
+        """Stop our own job and wait until it is over and counted; leave one that is to outlive this task."""
+        is_ours = self.driver.is_live_job_ours
+        if is_ours and self.options.stop_job_on_kill:
             self.driver.give_up(reason)
+            self._stopped = step.job.name
             return
+        why = "stop_job_on_kill is False" if is_ours else "this task did not start it"
         raise TimedOutWaiting(
-            f"{reason[0].upper()}{reason[1:]} and training job {step.job.name} is not over. It goes on: this "
-            "task did not start it. Allow more time, or stop it by hand: "
-            f"{self.driver.jobs.stop_command(step.job.name)}"
+            f"{reason[0].upper()}{reason[1:]} and training job {step.job.name} is not over. It goes on: "
+            f"{why}. Allow more time, or stop it by hand: {self.driver.jobs.stop_command(step.job.name)}"
         )
 
     def _fail(self, error: SpotTrainingError) -> NoReturn:
         may_retry = self._could_succeed(error) and not self._is_out_of_time()
-        if may_retry:
-            self._stop_on_last_try()
-        else:
-            self._stop_quietly()
+        # Before the last try's end the next one adopts the job; after it nobody looks at it again.
+        if not may_retry or is_last_try(self._ti):
+            self._let_go_quietly()
         self.books.end(self.driver.state, str(error))
         self._push_outcome()
         if may_retry:
             raise error
         raise AirflowFailException(str(error)) from error
 
-    def _stop_on_last_try(self) -> None:
-        """After the last try nobody looks at the job again; before it, the next try adopts the job."""
-        if self._ti.try_number > self._ti.max_tries:
-            self._stop_quietly()
-
-    def _stop_quietly(self) -> None:
-        if self.options.stop_job_on_kill:
-            with contextlib.suppress(Exception):  # said loudly already; the error that led here matters more
-                self.stop()
+    def _let_go_quietly(self) -> None:
+        with contextlib.suppress(Exception):  # said loudly already; the error that led here matters more
+            self.let_go()
 
     def _plan(self) -> TrainingPlan:
         return self.driver.plan()
@@ -489,20 +513,22 @@ class TrainingTask:
             self._log.info("  | %s", line)
 
 
-P = ParamSpec("P")
-T = TypeVar("T")
+def stop_job_on_record(task: Any, store: StateStore) -> None:
+    """Stop the job that the stored state names: for a task that fails before it knows its training.
 
-
-def _refusing_bad_input(make: Callable[P, T]) -> Callable[P, T]:
-    """`make`, with bad input (state of other code) as a failure that Airflow does not retry."""
-
-    def checked(*args: P.args, **kwargs: P.kwargs) -> T:
-        try:
-            return make(*args, **kwargs)
-        except InvalidInput as error:
-            raise AirflowFailException(str(error)) from error
-
-    return checked
+    Only one that is confirmed: whose job has the name of another intent is not known here.
+    """
+    state = load_state(store)
+    if state is None or state.current is None or not state.current.is_created:
+        return
+    name = state.current.job_name
+    try:
+        if _access_of(task).jobs().stop(name):
+            task.log.info("Stopped training job %s: billed until it has uploaded and ended.", name)
+    except Exception as error:
+        by_hand = f"aws sagemaker stop-training-job --training-job-name {name}"
+        task.log.error(COULD_NOT_STOP, name, error, by_hand)  # noqa: TRY400 - the task's own error matters
+        raise
 
 
 def as_plain_json(value: Any) -> Any:

@@ -1,0 +1,296 @@
+"""Operator and sensor as Airflow runs them, failing or killed at every point: no job is left to nobody."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from airflow.sdk import ExceptionRetryPolicy, RetryAction, RetryRule
+from airflow.sdk.exceptions import AirflowFailException, AirflowSensorTimeout, TaskDeferred
+
+from spot_training.aws.budget import CallBudget
+from spot_training.aws.identity import TAG_WITHOUT_TASK
+from spot_training.aws.jobs import TrainingJobs
+from spot_training.aws.state import MemoryStore
+from spot_training.domain.errors import TimedOutWaiting
+from spot_training.hooks import WATCHING_BOTOCORE_CONFIG, AwsAccess
+from spot_training.operators import SpotTrainingOperator
+from spot_training.sensors import SpotTrainingSensor
+from spot_training.training_task import TrainingTask
+
+from .conftest import Cloud
+from .test_driver import _config
+
+#: What Airflow hands to a task whose trigger failed.
+TRIGGER_FAILED: tuple[str, dict[str, Any]] = ("__fail__", {"error": "Trigger failure", "traceback": ["..."]})
+#: A request whose job waits for capacity for as long as a test takes, on the cloud's quick clock.
+PATIENT = {"MaxRuntimeInSeconds": 3600, "MaxWaitTimeInSeconds": 20 * 86400}
+
+
+@pytest.fixture
+def drought(cloud: Cloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cloud:
+    """A cloud where jobs wait, reached without an Airflow connection."""
+    cloud.set_capacity(available=False)
+    monkeypatch.setenv("AIRFLOW_HOME", str(tmp_path))
+    monkeypatch.setattr(AwsAccess, "jobs", lambda _self: cloud.jobs())
+    monkeypatch.setattr(AwsAccess, "prices", _fail)
+    return cloud
+
+
+class Run:
+    """A task instance whose processes come and go; what they leave behind stays."""
+
+    def __init__(self, *, try_number: int = 1, max_tries: int = 0) -> None:
+        self.store = MemoryStore()
+        self.try_number, self.max_tries = try_number, max_tries
+        self.push: Callable[..., None] = lambda **_kwargs: None
+
+    def context(self) -> Any:
+        ti = SimpleNamespace(
+            dag_id="failing",
+            run_id="run 1",
+            task_id="task",
+            map_index=-1,
+            try_number=self.try_number,
+            max_tries=self.max_tries,
+            xcom_push=self.push,
+        )
+        return {"ti": ti, "dag_run": SimpleNamespace(), "task_state_store": self.store}
+
+    def deferred(self, make: Callable[[], Any]) -> Any:
+        """A new process of the task, after the first one deferred."""
+        with pytest.raises(TaskDeferred):
+            make().execute(self.context())
+        return make()
+
+
+def _operator(**arguments: Any) -> SpotTrainingOperator:
+    fixed = {"config": _config(StoppingCondition=PATIENT), "check_interval": 1, "print_log": False}
+    return SpotTrainingOperator(task_id="task", **{**fixed, **arguments})
+
+
+def _start_elsewhere(cloud: Cloud) -> str:
+    request = {**_config(StoppingCondition=PATIENT), "TrainingJobName": "started-elsewhere"}
+    cloud.client("sagemaker").create_training_job(**request, EnableManagedSpotTraining=True)
+    return "started-elsewhere"
+
+
+def _going_on(cloud: Cloud) -> list[str]:
+    """The names of the jobs that nobody stopped, and that are not over."""
+    jobs = cloud.client("sagemaker").list_training_jobs(StatusEquals="InProgress")
+    return [job["TrainingJobName"] for job in jobs["TrainingJobSummaries"]]
+
+
+def _fail(*_args: Any, **_kwargs: Any) -> None:
+    raise ConnectionError("the API server does not answer")
+
+
+# A trigger that fails -------------------------------------------------------------------------------
+
+
+def test_a_trigger_that_fails_does_not_fail_the_training(
+    drought: Cloud, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = Run()
+    task = run.deferred(lambda: _operator(deferrable=True))
+    drought.set_capacity(available=True)
+    done = task.resume_execution(*TRIGGER_FAILED, run.context())
+    assert done["Training"]["TrainingJobStatus"] == "Completed"
+    said = capsys.readouterr().out
+    assert "The trigger failed (Trigger failure), not the training" in said
+
+
+def test_a_sensor_whose_trigger_fails_waits_on(drought: Cloud) -> None:
+    run, name = Run(), _start_elsewhere(drought)
+    sensor = run.deferred(lambda: SpotTrainingSensor(task_id="task", training_job_name=name, deferrable=True))
+    drought.set_capacity(available=True)
+    done = sensor.resume_execution(*TRIGGER_FAILED, run.context())
+    assert done["Training"]["TrainingJobName"] == name
+
+
+# The last try ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("place", ["trigger", "wait", "started", "xcom"])
+@pytest.mark.parametrize("is_last", [True, False])
+def test_the_last_try_leaves_no_job_wherever_it_fails(
+    drought: Cloud, monkeypatch: pytest.MonkeyPatch, place: str, is_last: bool
+) -> None:
+    """Before the last try the job goes on: the next one adopts it."""
+    run = Run(max_tries=0 if is_last else 1)
+    if place == "xcom":
+        run.push = _fail
+    else:
+        monkeypatch.setattr(TrainingTask, place, _fail)
+    with pytest.raises(ConnectionError):
+        _operator(deferrable=place == "trigger", wait_for_completion=place != "started").execute(
+            run.context()
+        )
+    assert len(_going_on(drought)) == (0 if is_last else 1)
+
+
+def test_an_argument_that_went_bad_while_the_task_was_deferred_leaves_no_job(drought: Cloud) -> None:
+    """It is a final failure, so on any try."""
+    run = Run(max_tries=3)
+    run.deferred(lambda: _operator(deferrable=True))
+    with pytest.raises(AirflowFailException, match="print_log"):
+        _operator(deferrable=True, print_log="perhaps").resume(run.context())
+    assert _going_on(drought) == []
+
+
+def test_a_job_that_cannot_be_stopped_then_is_said_to_be_alive(
+    drought: Cloud, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = Run()
+    run.deferred(lambda: _operator(deferrable=True))
+    monkeypatch.setattr(TrainingJobs, "stop", _fail)
+    with pytest.raises(AirflowFailException):
+        _operator(deferrable=True, print_log="perhaps").resume(run.context())
+    said = capsys.readouterr().out
+    assert "could NOT be stopped and is still billed: the API server" in said
+    assert "aws sagemaker stop-training-job" in said
+
+
+@pytest.mark.parametrize(("action", "left"), [(RetryAction.FAIL, 0), (RetryAction.RETRY, 1)])
+def test_a_retry_policy_that_wants_no_other_try_leaves_no_job(
+    drought: Cloud, monkeypatch: pytest.MonkeyPatch, action: RetryAction, left: int
+) -> None:
+    run = Run(max_tries=3)
+    monkeypatch.setattr(TrainingTask, "wait", _fail)
+    policy = ExceptionRetryPolicy(rules=[RetryRule(exception=ConnectionError, action=action)])
+    with pytest.raises(ConnectionError if left else AirflowFailException):
+        _operator(retries=3, retry_policy=policy).execute(run.context())
+    assert len(_going_on(drought)) == left
+
+
+def test_a_job_that_is_to_outlive_its_task_survives_the_last_try(
+    drought: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Run()
+    monkeypatch.setattr(TrainingTask, "wait", _fail)
+    with pytest.raises(ConnectionError):
+        _operator(stop_job_on_kill="False").execute(run.context())
+    assert len(_going_on(drought)) == 1
+
+
+# Told to end ----------------------------------------------------------------------------------------
+
+
+def test_a_task_killed_before_it_knows_its_training_creates_no_job(
+    drought: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = _operator()
+
+    def jobs(_access: AwsAccess) -> TrainingJobs:
+        task.on_kill()  # as the handler of SIGTERM, while the client is made
+        return drought.jobs()
+
+    monkeypatch.setattr(AwsAccess, "jobs", jobs)
+    with pytest.raises(Exception, match="told to end"):
+        task.execute(Run().context())
+    assert _going_on(drought) == []
+
+
+def test_a_resumed_task_killed_before_it_knows_its_training_stops_its_job(
+    drought: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Run()
+    task = run.deferred(lambda: _operator(deferrable=True))
+
+    def jobs(_access: AwsAccess) -> TrainingJobs:
+        task.on_kill()
+        return drought.jobs()
+
+    monkeypatch.setattr(AwsAccess, "jobs", jobs)
+    with pytest.raises((Exception, TaskDeferred)):
+        task.resume(run.context())
+    assert _going_on(drought) == []
+
+
+def test_a_killed_task_whose_job_goes_on_starts_no_other(
+    drought: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its job ends for want of capacity just then; the next rung would be another job."""
+    brief = {"MaxRuntimeInSeconds": 3600, "MaxWaitTimeInSeconds": 3600}
+    task = _operator(stop_job_on_kill=False, config=_config(StoppingCondition=brief))
+    wait = TrainingTask.wait
+
+    def wait_and_be_killed(self: TrainingTask, step: Any) -> None:
+        wait(self, step)
+        task.on_kill()
+
+    monkeypatch.setattr(TrainingTask, "wait", wait_and_be_killed)
+    with pytest.raises(Exception, match="told to end"):
+        task.execute(Run().context())
+    jobs = drought.client("sagemaker").list_training_jobs()["TrainingJobSummaries"]
+    assert [job["TrainingJobStatus"] for job in jobs] == ["Stopped"]
+
+
+# Waiting on the worker ------------------------------------------------------------------------------
+
+
+def test_a_stop_on_the_worker_waits_for_no_call_budget(
+    drought: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken: list[int] = []
+    monkeypatch.setattr(CallBudget, "take", lambda _self: taken.append(1))
+    asked_by: list[AwsAccess] = []
+
+    def jobs(access: AwsAccess) -> TrainingJobs:
+        asked_by.append(access)
+        return drought.jobs()
+
+    monkeypatch.setattr(AwsAccess, "jobs", jobs)
+    task = _operator(training_timeout=1)
+    with pytest.raises(AirflowFailException, match="time limit of 1 s passed"):
+        task.execute(Run().context())
+    assert taken
+    assert task._training is not None
+    taken.clear()
+    task._training.driver.jobs.describe("nowhere")
+    assert taken == []
+    assert asked_by[0].botocore_config is None
+    assert {access.botocore_config["retries"]["total_max_attempts"] for access in asked_by[1:]} == {  # type: ignore[index]
+        WATCHING_BOTOCORE_CONFIG["retries"]["total_max_attempts"]
+    }
+
+
+# The opt-out ----------------------------------------------------------------------------------------
+
+
+def test_a_training_out_of_time_goes_on_where_it_is_not_stopped_with_its_task(drought: Cloud) -> None:
+    with pytest.raises(AirflowFailException, match="It goes on: stop_job_on_kill is False") as failed:
+        _operator(stop_job_on_kill=False, training_timeout=1).execute(Run().context())
+    assert isinstance(failed.value.__cause__, TimedOutWaiting)
+    assert len(_going_on(drought)) == 1
+
+
+@pytest.mark.parametrize("is_stopped", [True, False])
+def test_a_sensor_stops_its_own_job_or_not_as_it_is_told(drought: Cloud, is_stopped: bool) -> None:
+    """The watched job ends for want of capacity; the sensor's own waits on demand until its time is up."""
+    request = {
+        **_config(StoppingCondition={"MaxRuntimeInSeconds": 3600, "MaxWaitTimeInSeconds": 3600}),
+        "TrainingJobName": "watched",
+        "Environment": {"LOCAL_TRAINING_SECONDS": "3000000"},
+    }
+    client = drought.client("sagemaker")
+    client.create_training_job(**request, EnableManagedSpotTraining=True)
+    sensor = SpotTrainingSensor(
+        task_id="task",
+        training_job_name="watched",
+        policy={"name": "spot_only", "spot_attempts": 2, "first_wait": "20d"},
+        deferrable=False,
+        stop_job_on_kill=is_stopped,
+        timeout=4,
+        poke_interval=0.2,
+        print_log=False,
+    )
+    with pytest.raises(AirflowSensorTimeout):
+        sensor.execute(Run().context())
+    assert len(_going_on(drought)) == (0 if is_stopped else 1)
+    own = client.list_training_jobs(NameContains="watched-")["TrainingJobSummaries"][0]
+    tags = {tag["Key"]: tag["Value"] for tag in client.list_tags(ResourceArn=own["TrainingJobArn"])["Tags"]}
+    assert tags[TAG_WITHOUT_TASK] == ("stop" if is_stopped else "keep")
