@@ -15,8 +15,11 @@ from spot_training.aws.request import (
     cast_request,
     defaults_of,
     request_from_description,
+    without_secrets,
 )
+from spot_training.domain.caps import Caps
 from spot_training.domain.errors import (
+    AboveCap,
     EmptyValue,
     InvalidInput,
     MaxWaitBelowMaxRuntime,
@@ -262,3 +265,99 @@ def test_a_description_makes_the_request_again() -> None:
 
 def test_the_default_policy_waits_an_hour_longer_than_the_run_time() -> None:
     assert widened_waits(max_runtime_seconds=3600).rungs[0].max_wait_seconds == 7200
+
+
+PASSWORD = "hunter2"  # noqa: S105 - what must not be told
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"Environment": {"TOKEN": PASSWORD + "x" * 600}},
+        {"Environment": {"TOKEN": PASSWORD.encode()}},
+        {"Environment": f"TOKEN={PASSWORD}"},
+        {"Environment": [PASSWORD]},
+        {"Environment": {f"{i}": PASSWORD for i in range(200)}},
+        {"Environment": {f"not a name {PASSWORD}": "x"}},
+        {"HyperParameters": {"token": PASSWORD + "x" * 3000}},
+        {"HyperParameters": {"token": PASSWORD.encode()}},
+        {"HyperParameters": {f"{i}": PASSWORD for i in range(200)}},
+        {"Enviroment": {"TOKEN": PASSWORD}},
+    ],
+)
+def test_what_may_be_a_password_is_not_told_in_an_error(config: dict[str, Any]) -> None:
+    """Errors go into the task log, which masks little, and into the ledger, which masks nothing."""
+    field = next(iter(config))
+    with pytest.raises(InvalidInput, match=field) as refused:
+        cast_request(_config(**config))
+    assert PASSWORD not in str(refused.value)
+    assert PASSWORD not in repr(refused.value.value)
+
+
+def test_a_config_that_is_text_is_not_told_in_an_error() -> None:
+    with pytest.raises(InvalidInput) as refused:
+        cast_request(f'{{"Environment": {{"TOKEN": "{PASSWORD}"}}}}')  # type: ignore[arg-type]
+    assert PASSWORD not in str(refused.value)
+
+
+def test_a_description_is_kept_without_the_values_of_its_environment() -> None:
+    description = {"TrainingJobName": "x", "Environment": {"TOKEN": PASSWORD, "MODE": "fast"}}
+    assert without_secrets(description) == {
+        "TrainingJobName": "x",
+        "Environment": {"TOKEN": "***", "MODE": "***"},
+    }
+    assert description["Environment"]["TOKEN"] == PASSWORD, "the request of a next attempt is made from it"
+    assert without_secrets({"TrainingJobName": "x"}) == {"TrainingJobName": "x"}
+
+
+_WARM = {"ResourceConfig": {**_config()["ResourceConfig"], "KeepAlivePeriodInSeconds": 3600}}
+
+
+def _rule(**overrides: Any) -> dict[str, Any]:
+    return {"RuleConfigurationName": "loss", "RuleEvaluatorImage": "image", **overrides}
+
+
+@pytest.mark.parametrize(
+    ("config", "caps", "field"),
+    [
+        (
+            {"DebugRuleConfigurations": [_rule(), _rule(InstanceType="ml.p5.48xlarge")]},
+            {"instance_types": ["ml.m5.*"]},
+            r"DebugRuleConfigurations\[1\].InstanceType",
+        ),
+        (
+            {"ProfilerRuleConfigurations": [_rule(InstanceType="ml.p5.48xlarge")]},
+            {"instance_types": ["ml.m5.*"]},
+            r"ProfilerRuleConfigurations\[0\].InstanceType",
+        ),
+        (
+            {"DebugRuleConfigurations": [_rule(InstanceType="ml.m5.large")]},
+            {"instance_count": 1},
+            "InstanceCount is 1: the Dag allows 1 at most, with those of its 1 rule",
+        ),
+        (_WARM, {}, "KeepAlivePeriodInSeconds"),
+        (_WARM, {"keep_alive": "30m"}, "KeepAlivePeriodInSeconds"),
+    ],
+)
+def test_caps_hold_for_all_that_costs_beside_the_job_itself(
+    config: dict[str, Any], caps: dict[str, Any], field: str
+) -> None:
+    plan = TrainingPlan.of(
+        cast_request(_config(**config)),
+        identity=RunIdentity(dag_id="d", run_id="r", task_id="t"),
+        name_prefix="m",
+        caps=Caps.of(caps),
+    )
+    with pytest.raises(AboveCap, match=field):
+        plan.check(on_demand_only())
+
+
+def test_a_warm_pool_within_the_caps_and_one_without_caps_are_asked_for() -> None:
+    for caps in (None, {"keep_alive": "1h"}):
+        plan = TrainingPlan.of(
+            cast_request(_config(**_WARM)),
+            identity=RunIdentity(dag_id="d", run_id="r", task_id="t"),
+            name_prefix="m",
+            caps=Caps.of(caps),
+        )
+        plan.check(on_demand_only())

@@ -35,6 +35,20 @@ if TYPE_CHECKING:
 
     from .identity import RunIdentity
 
+
+class _Hidden:
+    """Stands for a value that is not told: errors go into logs and the ledger, where nothing masks it."""
+
+    def __repr__(self) -> str:
+        return MASK
+
+
+#: What people see instead of a value that may be a secret, as in Airflow's own logs.
+MASK = "***"
+HIDDEN = _Hidden()
+#: Maps of the request that people put passwords into, although AWS shows them to whoever may describe a job.
+MAY_HOLD_SECRETS = frozenset({"Environment", "HyperParameters"})
+
 #: What to do about a field that is wrong, where the model's own words would not help.
 _WAYS_OUT = {
     "RoleArn": "give the role's full ARN, like arn:aws:iam::123456789012:role/SageMakerTraining.",
@@ -66,7 +80,7 @@ def cast_request(config: Mapping[str, Any]) -> dict[str, Any]:
     be missing: the names of attempts are made, and it serves as their prefix.
     """
     if not isinstance(config, Mapping):
-        raise InvalidInput("config", config, "give a CreateTrainingJob request as a dictionary.")
+        raise InvalidInput("config", HIDDEN, "give a CreateTrainingJob request as a dictionary.")
     request = _cast_structure(dict(config), _create_shape(), "", skip=frozenset({"TrainingJobName"}))
     if "ResourceConfig" not in request or "AlgorithmSpecification" not in request:
         missing = "ResourceConfig" if "ResourceConfig" not in request else "AlgorithmSpecification"
@@ -113,16 +127,27 @@ def _cast_structure(
         if name not in shape.members:
             raise InvalidInput(
                 _join(path, str(name)),
-                value[name],
+                # A slip in the name of `Environment` tells no more than the right name would.
+                value[name] if path else HIDDEN,
                 f"SageMaker has no such field; known here: {', '.join(shape.members)}.",
             )
     for name in shape.required_members:
         if name not in value and name not in skip:
             raise EmptyValue(_join(path, name), None, _way_out(_join(path, name), "the field is required."))
     return {
-        name: copy.copy(item) if name in skip else _cast(item, shape.members[name], _join(path, name))
+        name: copy.copy(item) if name in skip else _cast_member(item, shape.members[name], _join(path, name))
         for name, item in value.items()
     }
+
+
+def _cast_member(value: Any, shape: Shape, path: str) -> Any:
+    """`_cast`, with an error that does not tell the value where it may hold a password."""
+    if path not in MAY_HOLD_SECRETS or is_left_out(value):
+        return _cast(value, shape, path)
+    try:
+        return _cast(value, shape, path)
+    except InvalidInput as error:
+        raise type(error)(error.field, HIDDEN, error.way_out) from None
 
 
 def _cast_map(value: Mapping[Any, Any], shape: Any, path: str) -> dict[str, Any]:
@@ -234,6 +259,14 @@ def request_from_description(description: Mapping[str, Any]) -> dict[str, Any]:
         for name, value in description.items()
         if name in known and name != "TrainingJobName" and value not in ("", None, [], {})
     }
+
+
+def without_secrets(description: Mapping[str, Any]) -> dict[str, Any]:
+    """A description as it may be kept for everyone to read: `Environment` with its names, not its values."""
+    environment = description.get("Environment")
+    if not environment:
+        return dict(description)
+    return {**description, "Environment": dict.fromkeys(environment, MASK)}
 
 
 def _without_empty(value: Any) -> Any:
@@ -364,9 +397,21 @@ def _check_caps(request: Mapping[str, Any], caps: Caps) -> None:
     caps.check(
         instance_types=types,
         instance_count=max(counts),
+        rule_types=_rule_types(request),
+        keep_alive_seconds=resources.get("KeepAlivePeriodInSeconds", 0),
         max_runtime_seconds=stopping["MaxRuntimeInSeconds"],
         max_wait_seconds=stopping.get("MaxWaitTimeInSeconds"),
     )
+
+
+def _rule_types(request: Mapping[str, Any]) -> dict[str, str]:
+    """The instances that debugger and profiler rules run on beside the job, by field."""
+    return {
+        f"{rules}[{i}].InstanceType": rule["InstanceType"]
+        for rules in ("DebugRuleConfigurations", "ProfilerRuleConfigurations")
+        for i, rule in enumerate(request.get(rules, ()))
+        if rule.get("InstanceType")
+    }
 
 
 def _resources(resources: dict[str, Any], rung: Rung) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from types import MappingProxyType
 from typing import Any
 
 from .casting import as_whole_number
@@ -16,23 +17,29 @@ from .errors import AboveCap, InvalidInput
 class Caps:
     """Upper limits; None is no limit.
 
-    `instance_types` are names or patterns (`ml.m5.*`); `instance_count` is over all groups of a job;
-    `max_runtime_seconds` and `max_wait_seconds` are those of SageMaker's `StoppingCondition`.
+    `instance_types` are names or patterns (`ml.m5.*`); `instance_count` is over all groups of a job, with
+    those of its debugger and profiler rules; `max_runtime_seconds` and `max_wait_seconds` are those of
+    SageMaker's `StoppingCondition`; `keep_alive_seconds` is how long instances may be kept, and billed, for
+    a next job once this one is over (`KeepAlivePeriodInSeconds`).
     """
 
     instance_types: tuple[str, ...] | None = None
     instance_count: int | None = None
     max_runtime_seconds: int | None = None
     max_wait_seconds: int | None = None
+    keep_alive_seconds: int | None = None
 
     @classmethod
     def of(cls, settings: Mapping[str, Any] | None) -> Caps:
         """From the operator's `caps`: `{"instance_types": ["ml.m5.*"], "instance_count": 2,
-        "max_runtime": "1d", "max_wait": "3d"}`. Raises `InvalidInput` for anything else.
+        "max_runtime": "1d", "max_wait": "3d"}`. Raises `InvalidInput` for anything else. Whoever sets caps
+        and says nothing of `keep_alive` allows none: nothing else would bound what it costs.
         """
         if settings is not None and not isinstance(settings, Mapping):
             raise InvalidInput("caps", settings, 'give a dictionary, like {"instance_count": 2}.')
-        left = dict(settings or {})
+        if settings is None:
+            return NO_CAPS
+        left = dict(settings)
         types = left.pop("instance_types", None)
         if types is not None and not _is_list_of_text(types):
             raise InvalidInput("caps.instance_types", types, 'give a list of names, like ["ml.m5.*"].')
@@ -41,9 +48,10 @@ class Caps:
             instance_count=_optional(left.pop("instance_count", None), as_whole_number, "instance_count"),
             max_runtime_seconds=_optional(left.pop("max_runtime", None), parse_seconds, "max_runtime"),
             max_wait_seconds=_optional(left.pop("max_wait", None), parse_seconds, "max_wait"),
+            keep_alive_seconds=_optional(left.pop("keep_alive", 0), parse_seconds, "keep_alive"),
         )
         if left:
-            known = "instance_types, instance_count, max_runtime and max_wait"
+            known = "instance_types, instance_count, max_runtime, max_wait and keep_alive"
             raise InvalidInput(f"caps.{next(iter(left))}", next(iter(left.values())), f"known are {known}.")
         return caps
 
@@ -54,22 +62,31 @@ class Caps:
         instance_count: int,
         max_runtime_seconds: int,
         max_wait_seconds: int | None,
+        rule_types: Mapping[str, str] = MappingProxyType({}),
+        keep_alive_seconds: int = 0,
     ) -> None:
-        """Raise `AboveCap` if a job asks for more."""
-        for instance_type in instance_types:
-            self._check_type(instance_type)
-        if self.instance_count is not None and instance_count > self.instance_count:
-            way_out = f"the Dag allows {self.instance_count} at most."
-            raise AboveCap("ResourceConfig.InstanceCount", instance_count, way_out)
-        _check_seconds("MaxRuntimeInSeconds", max_runtime_seconds, self.max_runtime_seconds)
-        _check_seconds("MaxWaitTimeInSeconds", max_wait_seconds, self.max_wait_seconds)
+        """Raise `AboveCap` if a job asks for more.
 
-    def _check_type(self, instance_type: str) -> None:
+        `rule_types` are the instance types of its rules by field: each rule has an instance of its own.
+        """
+        for instance_type in instance_types:
+            self._check_type("ResourceConfig.InstanceType", instance_type)
+        for field, instance_type in rule_types.items():
+            self._check_type(field, instance_type)
+        if self.instance_count is not None and instance_count + len(rule_types) > self.instance_count:
+            rules = f", with those of its {len(rule_types)} rule(s)" if rule_types else ""
+            way_out = f"the Dag allows {self.instance_count} at most{rules}."
+            raise AboveCap("ResourceConfig.InstanceCount", instance_count, way_out)
+        _check_seconds("StoppingCondition.MaxRuntimeInSeconds", max_runtime_seconds, self.max_runtime_seconds)
+        _check_seconds("StoppingCondition.MaxWaitTimeInSeconds", max_wait_seconds, self.max_wait_seconds)
+        _check_seconds("ResourceConfig.KeepAlivePeriodInSeconds", keep_alive_seconds, self.keep_alive_seconds)
+
+    def _check_type(self, field: str, instance_type: str) -> None:
         if self.instance_types is None:
             return
         if not any(fnmatchcase(instance_type, pattern) for pattern in self.instance_types):
             way_out = f"the Dag allows {', '.join(self.instance_types) or 'none'}."
-            raise AboveCap("ResourceConfig.InstanceType", instance_type, way_out)
+            raise AboveCap(field, instance_type, way_out)
 
 
 NO_CAPS = Caps()
@@ -85,6 +102,4 @@ def _optional(value: Any, cast: Any, name: str) -> int | None:
 
 def _check_seconds(field: str, seconds: int | None, cap: int | None) -> None:
     if seconds is not None and cap is not None and seconds > cap:
-        raise AboveCap(
-            f"StoppingCondition.{field}", seconds, f"the Dag allows {cap} seconds ({in_words(cap)}) at most."
-        )
+        raise AboveCap(field, seconds, f"the Dag allows {cap} seconds ({in_words(cap)}) at most.")
