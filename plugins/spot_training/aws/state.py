@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 from spot_training.domain.deadline import Deadline
@@ -162,7 +162,7 @@ class MemoryStore:
     def get(self, key: str) -> Any:
         return self.values.get(key)
 
-    def set(self, key: str, value: Any) -> None:
+    def set(self, key: str, value: Any, *, retention: timedelta | None = None) -> None:  # noqa: ARG002
         self.values[key] = value
 
 
