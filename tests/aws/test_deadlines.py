@@ -17,7 +17,13 @@ from spot_training.aws.request import TrainingPlan, cast_request, defaults_of
 from spot_training.aws.state import MemoryStore, load_state
 from spot_training.aws.watcher import JobWatcher, follow
 from spot_training.deadline_terms import DeadlineTerms, with_policy
-from spot_training.domain.errors import DeadlineCannotBeKept, InvalidInput, OutOfRungs, TaskKilled
+from spot_training.domain.errors import (
+    DeadlineCannotBeKept,
+    InvalidInput,
+    OnDemandRefused,
+    TaskKilled,
+    TimedOutWaiting,
+)
 from spot_training.domain.lifecycle import Ending
 from spot_training.domain.policy_specs import policy_from
 
@@ -234,10 +240,21 @@ def test_a_task_that_is_killed_while_it_pauses_asks_for_nothing_more(cloud: Clou
     assert refusals == [1]
 
 
+def test_a_pause_between_refusals_ends_with_the_time_limit(cloud: Cloud) -> None:
+    task = Task(cloud, deadline="3h 30m")
+    refusals = _refuse_launches(task, 99)
+    limit: list[str] = []
+    task.driver._out_of_time = lambda: limit[0] if limit else None
+    task.driver._sleep = lambda _seconds: limit.append("the task's time limit of 1 h passed")
+    with pytest.raises(TimedOutWaiting, match="time limit of 1 h passed"):
+        task.finish()
+    assert (refusals, limit) == ([1], limit[:1])
+
+
 def test_on_demand_that_is_refused_for_ever_gives_up(cloud: Cloud) -> None:
     task = Task(cloud, deadline="3h 30m")
     _refuse_launches(task, 99)
-    with pytest.raises(OutOfRungs, match="Allow other instance types"):
+    with pytest.raises(OnDemandRefused, match="Allow other instance types"):
         task.finish()
     assert len(task.driver.attempts) == 5
 

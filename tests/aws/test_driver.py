@@ -72,6 +72,7 @@ class Task:
         self.try_number = 1
         self.max_tries = 0
         self.adopt: str | None = None
+        self.out_of_time: str | None = None
         self.jobs: TrainingJobs = cloud.jobs()
 
     def driver(self) -> TrainingDriver:
@@ -88,7 +89,10 @@ class Task:
                 caps=Caps.of(self.caps),
                 keep_checkpoints=self.keep_checkpoints,
             ),
-            make_policy=lambda _left: policy_from(self.policy, defaults_of(request)),
+            make_policy=None
+            if self.policy is None
+            else lambda _left: policy_from(self.policy, defaults_of(request)),
+            out_of_time=lambda: self.out_of_time,
             say=self.said.append,
         )
 
@@ -98,9 +102,13 @@ class Task:
     def finish(self) -> Completed:
         """Every step in a process of its own, waiting in between."""
         while isinstance(step := self.step(), Waiting):
-            for _ in follow(JobWatcher(lambda: self.jobs), step.job.name, interval_seconds=0.1):
-                pass
+            self.wait(step)
         return step
+
+    def wait(self, step: Waiting | Completed) -> None:
+        assert isinstance(step, Waiting)
+        for _ in follow(JobWatcher(lambda: self.jobs), step.job.name, interval_seconds=0.1):
+            pass
 
     def created(self) -> list[str]:
         """The names of all jobs there are, oldest first."""
@@ -257,6 +265,70 @@ def test_a_stop_that_comes_after_the_new_try_adopted_the_job_is_the_earlier_trys
     assert [a.ending for a in done.attempts] == [Ending.STOPPED_BY_USER, Ending.COMPLETED]
 
 
+@pytest.mark.parametrize("is_stop_expected", [False, True])
+def test_a_persons_stop_of_a_later_attempt_is_not_taken_for_that_of_an_earlier_try(
+    cloud: Cloud, is_stop_expected: bool
+) -> None:
+    """The adopted job, perhaps one that SageMaker itself was stopping, ended for want of capacity."""
+    cloud.set_capacity(available=False)
+    task = Task(cloud, policy={"name": "widen", "factor": 20})
+    task.step()
+    task.try_number = 2
+    task.wait(task.step())
+    state = task.store.get(STATE_KEY)
+    assert state["has_adopted"]
+    task.store.set(STATE_KEY, {**state, "is_stop_expected": is_stop_expected})
+    second = task.step()
+    assert isinstance(second, Waiting)
+    task.jobs.stop(second.job.name)
+    with pytest.raises(StoppedBySomeone):
+        task.finish()
+    assert len(task.created()) == 2
+
+
+def test_the_owner_of_a_job_stops_it_while_the_sensors_worker_is_lost(cloud: Cloud) -> None:
+    task = _watching(cloud)
+    task.step()
+    task.jobs.stop("elsewhere")
+    task.try_number = 2
+    with pytest.raises(StoppedBySomeone):
+        task.finish()
+    assert task.created() == ["elsewhere"]
+
+
+def test_the_owner_of_a_job_stops_it_while_the_sensors_process_is_told_to_end(cloud: Cloud) -> None:
+    task = _watching(cloud)
+    driver = task.driver()
+    step = driver.proceed(try_number=1, max_tries=1, adopt=task.adopt)
+    task.jobs.stop("elsewhere")
+    task.wait(step)
+    driver.start_nothing_more()
+    with pytest.raises(TaskKilled):
+        driver.advance()
+    task.try_number = 2
+    with pytest.raises(StoppedBySomeone):
+        task.finish()
+    assert task.created() == ["elsewhere"]
+
+
+def test_a_sensor_without_a_policy_says_on_every_try_how_the_job_ended(cloud: Cloud) -> None:
+    cloud.set_capacity(available=False)
+    task = _watching(cloud, policy=None)
+    for task.try_number in (1, 2):
+        with pytest.raises(OutOfRungs, match="never got capacity"):
+            task.finish()
+    assert len(task.driver().attempts) == 1
+
+
+def _watching(cloud: Cloud, *, policy: object = "widen") -> Task:
+    """A sensor of a job that was started elsewhere."""
+    request = {**_config(), "TrainingJobName": "elsewhere", "EnableManagedSpotTraining": True}
+    cloud.client("sagemaker").create_training_job(**request)
+    task = Task(cloud, policy=policy)
+    task.adopt = "elsewhere"
+    return task
+
+
 def test_an_adopted_job_that_completes_is_not_trained_again(cloud: Cloud) -> None:
     task = Task(cloud)
     task.step()
@@ -278,6 +350,29 @@ def test_a_job_that_is_not_there_is_said_so(cloud: Cloud) -> None:
     task.adopt = "nowhere"
     with pytest.raises(RequestRefused, match=r"no training job named nowhere in us-east-1"):
         task.step()
+
+
+def test_no_job_is_started_after_the_time_limit(cloud: Cloud) -> None:
+    cloud.set_capacity(available=False)
+    task = Task(cloud)
+    task.wait(task.step())
+    task.out_of_time = "the task's time limit of 1 h passed"
+    with pytest.raises(TimedOutWaiting, match="time limit of 1 h passed"):
+        task.step()
+    assert len(task.created()) == 1
+
+
+def test_a_job_that_was_never_created_is_not_created_after_the_time_limit(cloud: Cloud) -> None:
+    task = Task(cloud)
+    task.jobs = _Dying(task.jobs)  # type: ignore[assignment]
+    with pytest.raises(_Died):
+        task.step()
+    task.jobs = cloud.jobs()
+    task.out_of_time = "execution_timeout of 1 h passed"
+    with pytest.raises(TimedOutWaiting, match=r"timeout of 1 h passed\. No training job was created"):
+        task.step()
+    assert task.created() == []
+    assert task.driver().live_job is None
 
 
 def test_giving_up_stops_the_job_and_counts_it(cloud: Cloud) -> None:
@@ -414,6 +509,18 @@ def test_kept_checkpoints_outlive_a_clear(cloud: Cloud) -> None:
 def test_nothing_above_the_dags_caps_is_asked_for(cloud: Cloud, caps: dict[str, Any], field: str) -> None:
     task = Task(cloud, caps=caps)
     with pytest.raises(AboveCap, match=field):
+        task.step()
+    assert task.created() == []
+
+
+def test_a_dag_that_changed_before_its_job_was_created_is_held_to_its_caps(cloud: Cloud) -> None:
+    task = Task(cloud)
+    task.jobs = _Dying(task.jobs)  # type: ignore[assignment]
+    with pytest.raises(_Died):
+        task.step()
+    task.jobs = cloud.jobs()
+    task.caps = {"max_runtime": 60}
+    with pytest.raises(AboveCap, match="MaxRuntimeInSeconds"):
         task.step()
     assert task.created() == []
 

@@ -1,0 +1,58 @@
+"""What AWS's errors mean, and whether a retry could help."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from spot_training.aws.request import cast_request
+from spot_training.domain.errors import (
+    CredentialsExpired,
+    RequestRefused,
+    ServiceFailed,
+    TrainingNotCompleted,
+)
+
+from .conftest import Cloud, answer_with
+from .test_driver import _config
+
+
+def _create(jobs: Any) -> None:
+    request = {**cast_request(_config()), "TrainingJobName": "model-1"}
+    jobs.create_or_adopt(request, key="key", nonce="nonce")
+
+
+@pytest.mark.parametrize(
+    ("code", "text", "error", "words"),
+    [
+        ("ResourceNotFound", "Experiment does not exist.", RequestRefused, "Correct the request"),
+        ("ValidationException", "Could not find S3 object s3://a/b", RequestRefused, "Correct the request"),
+        ("InvalidSignatureException", "Credential is wrong.", RequestRefused, "credentials"),
+        ("MissingAuthenticationToken", "No token.", RequestRefused, "credentials"),
+        ("ExpiredTokenException", "The token expired.", CredentialsExpired, "fresh credentials"),
+        ("ExpiredToken", "The token expired.", CredentialsExpired, "fresh credentials"),
+        ("SomethingNew", "What is this?", ServiceFailed, "picks it up"),
+    ],
+)
+def test_a_refused_call_tells_whether_a_retry_helps(
+    cloud: Cloud, code: str, text: str, error: type[TrainingNotCompleted], words: str
+) -> None:
+    jobs = cloud.jobs()
+    answer_with(jobs, "CreateTrainingJob", 400, code, text)
+    with pytest.raises(error, match=words) as raised:
+        _create(jobs)
+    assert text in str(raised.value)
+    assert raised.value.is_retryable is (error is not RequestRefused)
+
+
+def test_a_stop_without_a_valid_session_says_that_the_job_goes_on(cloud: Cloud) -> None:
+    jobs = cloud.jobs()
+    answer_with(jobs, "StopTrainingJob", 400, "ExpiredTokenException", "The token expired.")
+    with pytest.raises(CredentialsExpired, match="goes on and is billed"):
+        jobs.stop("model-1")
+
+
+def test_a_job_that_is_gone_has_no_tags(cloud: Cloud) -> None:
+    arn = "arn:aws:sagemaker:us-east-1:123456789012:training-job/gone"
+    assert cloud.jobs().tags(arn) == {}
