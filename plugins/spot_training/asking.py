@@ -173,6 +173,7 @@ def _go_on(train: SpotTrainingOperator, *, answer: str, more_waits: int) -> Spot
         check_interval=train.check_interval,
         print_log=train.print_log,
         stop_job_on_kill=train.stop_job_on_kill,
+        caps=train.caps,
         aws_conn_id=train.aws_conn_id,
         region_name=train.region_name,
         verify=train.verify,

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
+
+from .domain.errors import InvalidInput
 
 if TYPE_CHECKING:
     from botocore.client import BaseClient
@@ -120,5 +124,29 @@ class AwsAccess:
             client_type=service,
             config={**DEFAULT_BOTOCORE_CONFIG, **(self.botocore_config or {})},
         )
-        client: BaseClient = hook.get_conn()
+        with _refusing_bad_settings(self.aws_conn_id):
+            client: BaseClient = hook.get_conn()
         return client
+
+
+@contextlib.contextmanager
+def _refusing_bad_settings(aws_conn_id: str | None) -> Iterator[None]:
+    """A client that cannot be made as asked is bad input; what AWS answers meanwhile is not."""
+    from botocore import exceptions as botocore
+
+    try:
+        yield
+    except (
+        botocore.NoRegionError,
+        botocore.InvalidRegionError,
+        botocore.ProfileNotFound,
+        botocore.PartialCredentialsError,
+        botocore.InvalidConfigError,
+        TypeError,
+        ValueError,
+        AttributeError,
+    ) as error:
+        way_out = (
+            f"no client can be made with it ({error}). Check its extras, region_name and botocore_config."
+        )
+        raise InvalidInput("aws_conn_id", aws_conn_id, way_out) from error

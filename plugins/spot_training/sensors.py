@@ -12,6 +12,7 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSensorTimeout
 
 from .aws.identity import is_job_name
 from .base import TrainingOperatorBase
+from .domain.caps import Caps
 from .domain.casting import is_left_out
 from .domain.errors import EmptyValue, InvalidInput, RequestRefused, TimedOutWaiting
 from .links import LINKS
@@ -41,6 +42,8 @@ class SpotTrainingSensor(BaseSensorOperator, TrainingOperatorBase):
     :param check_interval: seconds between looks at SageMaker while deferred.
     :param stop_job_on_kill: stop a job this sensor itself created when the task is killed, cleared or marked
         by a person. The job it was given is never stopped.
+
+    :param caps: as for the operator (not templated): what an attempt of this sensor may ask for at most.
 
     `print_log`, `aws_conn_id`, `region_name`, `verify`, `botocore_config` and `events_queue_url` are the
     operator's.
@@ -72,6 +75,7 @@ class SpotTrainingSensor(BaseSensorOperator, TrainingOperatorBase):
         check_interval: float | str = 30,
         print_log: bool | str = True,
         stop_job_on_kill: bool | str = True,
+        caps: Mapping[str, Any] | None = None,
         aws_conn_id: str | None = "aws_default",
         region_name: str | None = None,
         verify: bool | str | None = None,
@@ -86,6 +90,7 @@ class SpotTrainingSensor(BaseSensorOperator, TrainingOperatorBase):
         self.check_interval = check_interval
         self.print_log = print_log
         self.stop_job_on_kill = stop_job_on_kill
+        self.caps = caps
         self.aws_conn_id = aws_conn_id
         self.region_name = region_name
         self.verify = verify
@@ -142,7 +147,12 @@ class SpotTrainingSensor(BaseSensorOperator, TrainingOperatorBase):
 
         _check_job_name(self.training_job_name)
         jobs = options.access.jobs()
-        watched = WatchedJob(jobs, self.training_job_name, is_stopped_with_task=options.stop_job_on_kill)
+        watched = WatchedJob(
+            jobs,
+            self.training_job_name,
+            caps=self.caps,
+            is_stopped_with_task=options.stop_job_on_kill,
+        )
         return TrainingTask(
             context=context,
             log=self.log,
@@ -179,9 +189,17 @@ def _proceed(training: TrainingTask) -> Step:
 class WatchedJob:
     """The job that was started elsewhere, and how it is carried on."""
 
-    def __init__(self, jobs: TrainingJobs, name: str, *, is_stopped_with_task: bool = True) -> None:
+    def __init__(
+        self,
+        jobs: TrainingJobs,
+        name: str,
+        *,
+        caps: Mapping[str, Any] | None = None,
+        is_stopped_with_task: bool = True,
+    ) -> None:
         self._jobs = jobs
         self._name = name
+        self._caps = caps
         self._is_stopped_with_task = is_stopped_with_task
         self._request = lru_cache(maxsize=1)(self._describe_as_request)
 
@@ -195,6 +213,7 @@ class WatchedJob:
             identity=identity,
             name_prefix=self._name,
             checkpoint_uri=request.get("CheckpointConfig", {}).get("S3Uri"),
+            caps=Caps.of(self._caps),
             is_stopped_with_task=self._is_stopped_with_task,
         )
 

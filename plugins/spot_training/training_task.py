@@ -16,18 +16,18 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from airflow.sdk.configuration import conf
 from airflow.sdk.exceptions import AirflowFailException
 
+from .access_terms import access_of
 from .aws.state import load_state
 from .base import is_last_try
 from .budget_terms import AskedPrices, budget_of, open_purse
 from .deadline_terms import DeadlineTerms, run_began_at, with_policy
-from .domain.casting import as_bool, is_left_out
+from .domain.casting import as_bool
 from .domain.deadline import Runtime, runtime_from
 from .domain.durations import in_words, parse_seconds
 from .domain.errors import AlgorithmFailed, InvalidInput, SpotTrainingError, TimedOutWaiting
 from .domain.lifecycle import Ending, JobSnapshot
 from .domain.savings import Attempt, statement_of
 from .domain.wording import Narrator, statement_line
-from .hooks import AwsAccess
 from .kept_state import KeptState
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from .domain.deadline import Deadline
     from .domain.policy import Policy, Rung
     from .domain.spending import Budget, Purse
+    from .hooks import AwsAccess
     from .ledger.bookkeeping import Bookkeeper
     from .triggers import TrainingJobTrigger
 
@@ -85,7 +86,7 @@ class Options:
         """Read and cast the rendered attributes of an operator or sensor."""
         shows_log_live = isinstance(task.print_log, str) and task.print_log.strip().lower() == LIVE
         return cls(
-            access=_access_of(task, events_queue_url=_queue_url(task.events_queue_url)),
+            access=access_of(task),
             check_interval=_at_least_a_second(task.check_interval, "check_interval"),
             deferrable=as_bool(task.deferrable, field="deferrable"),
             print_log=shows_log_live or as_bool(task.print_log, field="print_log"),
@@ -103,16 +104,6 @@ class Options:
             time_limit=_time_limit(task),
             execution_timeout=task.execution_timeout,
         )
-
-
-def _access_of(task: Any, *, events_queue_url: str | None = None) -> AwsAccess:
-    return AwsAccess(
-        aws_conn_id=task.aws_conn_id,
-        region_name=task.region_name,
-        verify=task.verify,
-        botocore_config=task.botocore_config,
-        events_queue_url=events_queue_url,
-    )
 
 
 def installation() -> str:
@@ -167,22 +158,12 @@ def _at_least_a_second(value: Any, field: str) -> int:
     return seconds
 
 
-def _queue_url(value: Any) -> str | None:
-    if is_left_out(value):
-        return None
-    if not isinstance(value, str) or not value.startswith(("https://", "http://")):
-        raise InvalidInput(
-            "events_queue_url", value, "give the queue's URL: https://sqs.REGION.amazonaws.com/..."
-        )
-    return value
-
-
 def _time_limit(task: Any) -> timedelta | None:
     """The operator's `training_timeout`, or the sensor's `timeout`."""
     if hasattr(task, "training_timeout"):
         value = task.training_timeout
         return None if value is None else timedelta(seconds=_at_least_a_second(value, "training_timeout"))
-    return timedelta(seconds=task.timeout)
+    return timedelta(seconds=parse_seconds(task.timeout, field="timeout"))
 
 
 class TrainingTask:
@@ -322,11 +303,11 @@ class TrainingTask:
     def outcome(self, completed: Completed) -> dict[str, Any]:
         """Push `savings` and `attempts` and return them beside `Training`, the provider's return value."""
         self.books.end(self.driver.state, statement_line(statement_of(self.driver.attempts)))
-        return {"Training": as_plain_json(completed.description), **self._push_outcome()}
+        return {"Training": _as_returned(completed.description), **self._push_outcome()}
 
     def started(self, step: Waiting) -> dict[str, Any]:
         """The return value of a task that does not wait."""
-        return {"Training": as_plain_json(self.driver.jobs.describe(step.job.name)), **self._push_outcome()}
+        return {"Training": _as_returned(self.driver.jobs.describe(step.job.name)), **self._push_outcome()}
 
     def end_with_process(self) -> None:
         """This process was told to end: start nothing more; stop the job unless it is to outlive its task."""
@@ -523,12 +504,19 @@ def stop_job_on_record(task: Any, store: StateStore) -> None:
         return
     name = state.current.job_name
     try:
-        if _access_of(task).jobs().stop(name):
+        if access_of(task).jobs().stop(name):
             task.log.info("Stopped training job %s: billed until it has uploaded and ended.", name)
     except Exception as error:
         by_hand = f"aws sagemaker stop-training-job --training-job-name {name}"
         task.log.error(COULD_NOT_STOP, name, error, by_hand)  # noqa: TRY400 - the task's own error matters
         raise
+
+
+def _as_returned(description: dict[str, Any] | None) -> Any:
+    """`DescribeTrainingJob`'s answer for XCom, which whoever may read the Dag may read."""
+    from .aws.request import without_secrets
+
+    return None if description is None else as_plain_json(without_secrets(description))
 
 
 def as_plain_json(value: Any) -> Any:

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 #: SageMaker's limit (`TrainingJobName`); `s3://` prefixes and tags may be longer.
 MAX_JOB_NAME_LENGTH = 63
 _KEY_LENGTH = 12
-#: What AWS takes in a tag value, besides letters and digits of any script.
-_NOT_IN_TAG = re.compile(r"[^\w\s.:/=+\-@]")
+#: What AWS does not take in a tag value, besides letters and digits of any script; and the `=` of escapes.
+_NOT_IN_TAG = re.compile(r"[^\w .:/+\-@]+")
+_ESCAPE = re.compile(rb"=([0-9A-F]{2})")
 _JOB_NAME = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}")
 _OUR_NAME = re.compile(rf"-[0-9a-f]{{{_KEY_LENGTH}}}-\d+$")
 _NOT_IN_NAME = re.compile(r"[^a-z0-9]+")
@@ -87,7 +88,22 @@ class RunIdentity:
             TAG_INSTALLATION: self.installation,
             TAG_WITHOUT_TASK: "stop" if is_stopped_with_task else "keep",
         }
-        return [{"Key": key, "Value": _NOT_IN_TAG.sub("_", value)[:256]} for key, value in pairs.items()]
+        return [{"Key": key, "Value": tag_value(value)} for key, value in pairs.items()]
+
+
+def tag_value(text: str) -> str:
+    """Text as a tag can hold it: what AWS does not take there is written `=7E`, as in quoted-printable.
+
+    At most 256 characters: what is longer is cut, and no longer leads back to its task.
+    """
+    return _NOT_IN_TAG.sub(lambda found: "".join(f"={byte:02X}" for byte in found[0].encode()), text)[:256]
+
+
+def text_of_tag(value: str) -> str:
+    """Undo `tag_value`, but for what was cut."""
+    return _ESCAPE.sub(lambda found: bytes.fromhex(found[1].decode()), value.encode()).decode(
+        errors="replace"
+    )
 
 
 def is_job_name(text: str) -> bool:
@@ -117,12 +133,12 @@ def identity_of(tags: Mapping[str, str]) -> RunIdentity | None:
     """
     try:
         identity = RunIdentity(
-            dag_id=tags[TAG_DAG],
-            run_id=tags[TAG_RUN],
-            task_id=tags[TAG_TASK],
+            dag_id=text_of_tag(tags[TAG_DAG]),
+            run_id=text_of_tag(tags[TAG_RUN]),
+            task_id=text_of_tag(tags[TAG_TASK]),
             map_index=int(tags[TAG_MAP_INDEX]),
             generation=int(tags[TAG_GENERATION]),
-            installation=tags[TAG_INSTALLATION],
+            installation=text_of_tag(tags[TAG_INSTALLATION]),
         )
     except (KeyError, ValueError):
         return None

@@ -17,7 +17,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from spot_training.domain.caps import NO_CAPS, Caps
-from spot_training.domain.casting import as_bool, as_whole_number, is_left_out
+from spot_training.domain.casting import HIDDEN, MASK, as_bool, as_whole_number, is_left_out
 from spot_training.domain.errors import EmptyValue, InvalidInput
 from spot_training.domain.policy_specs import Defaults
 from spot_training.domain.savings import PurchaseOption
@@ -36,16 +36,6 @@ if TYPE_CHECKING:
     from .identity import RunIdentity
 
 
-class _Hidden:
-    """Stands for a value that is not told: errors go into logs and the ledger, where nothing masks it."""
-
-    def __repr__(self) -> str:
-        return MASK
-
-
-#: What people see instead of a value that may be a secret, as in Airflow's own logs.
-MASK = "***"
-HIDDEN = _Hidden()
 #: Maps of the request that people put passwords into, although AWS shows them to whoever may describe a job.
 MAY_HOLD_SECRETS = frozenset({"Environment", "HyperParameters"})
 

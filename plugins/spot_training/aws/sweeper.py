@@ -22,6 +22,7 @@ from .identity import (
     RunIdentity,
     identity_of,
     may_be_ours,
+    tag_value,
 )
 from .jobs import TrainingJobs, snapshot_of
 
@@ -102,7 +103,7 @@ def _look_at(
         return None
     job = snapshot_of(description)
     tags = jobs.tags(job.arn)
-    if job.is_terminal or TAG_KEY not in tags or tags.get(TAG_INSTALLATION) != installation:
+    if job.is_terminal or TAG_KEY not in tags or tags.get(TAG_INSTALLATION) != tag_value(installation):
         return None
     return _judge(job, tags, task_state_of, record_of)
 

@@ -14,6 +14,18 @@ _REGION = re.compile(r"[a-z]{2,8}(-[a-z0-9]{1,16}){1,4}")
 _LEFT_OUT = frozenset({"", "none", "null"})
 
 
+class _Hidden:
+    """Stands for a value that is not told: errors go into logs and the ledger, where nothing masks it."""
+
+    def __repr__(self) -> str:
+        return MASK
+
+
+#: What people see instead of a value that may be a secret, as in Airflow's own logs.
+MASK = "***"
+HIDDEN = _Hidden()
+
+
 def is_left_out(value: Any) -> bool:
     """Whether a template rendered to nothing: None, empty text, or the word None."""
     return value is None or (isinstance(value, str) and value.strip().lower() in _LEFT_OUT)

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 from spot_training.aws.identity import (
     FOR_DEADLINE,
     TAG_ATTEMPT,
-    TAG_INSTALLATION,
     TAG_STOPPED_FOR,
     RunIdentity,
     identity_of,
@@ -139,7 +138,7 @@ class Settling:
         job = snapshot_of(description)
         tags = self.jobs.tags(job.arn)
         identity = identity_of(tags)
-        if identity is None or tags.get(TAG_INSTALLATION) != self.installation:
+        if identity is None or identity.installation != self.installation:
             return None
         if not _is_over(self.task_state_of(identity)):
             return None
