@@ -105,8 +105,6 @@ def retrain_with_approval() -> None:
         caps={"instance_types": INSTANCE_TYPES, "instance_count": 1, "max_runtime": "1d", "max_wait": "14d"},
         deferrable=True,
         check_interval="{{ var.value.get('spot_training_check_interval', '30') }}",
-        # A retry would wait for spot once more before anybody is asked.
-        retries=0,
     )
     went_on = ask_before_on_demand(
         train_on_spot, limit_usd="{{ params.limit_usd }}", answer_within=ANSWER_WITHIN

@@ -1,6 +1,6 @@
 """Ask a person before a training goes on demand: what stands behind a training that tries spot only.
 
-    trained_on_spot = SpotTrainingOperator(task_id="train_on_spot", policy="spot_only", retries=0, ...)
+    trained_on_spot = SpotTrainingOperator(task_id="train_on_spot", policy="spot_only", ...)
     went_on = ask_before_on_demand(trained_on_spot, limit_usd=25, answer_within=timedelta(hours=4))
 
 Uses the human-in-the-loop operator of Airflow's standard provider: the question is in the UI under *Required
@@ -52,8 +52,7 @@ def ask_before_on_demand(
 ) -> SpotTrainingSensor:
     """Tasks that go on where `train` gave up for want of spot: `price`, `ask` and `go_on`, which is returned.
 
-    :param train: a training on spot only. Give it no `retries`: each would wait once more before anybody is
-        asked.
+    :param train: a training on spot only. Its `retries` are for real failures: want of spot spends none.
     :param limit_usd: what on-demand may cost without asking, in US dollars (templated). A price that is not
         known is always asked about.
     :param answer_within: how long a person has; without an answer the training keeps waiting for spot.

@@ -586,7 +586,8 @@ class TrainingDriver:
 
 
 def _error_of(last: Attempt) -> type[TrainingNotCompleted]:
-    if last.was_refused and last.purchase is PurchaseOption.ON_DEMAND:
+    is_refused = last.ending in {Ending.QUOTA, Ending.CAPACITY_ERROR}
+    if is_refused and last.purchase is PurchaseOption.ON_DEMAND:
         return OnDemandRefused
     return _ERRORS[last.ending]
 
