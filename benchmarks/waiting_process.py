@@ -72,7 +72,7 @@ class Ours:
         return trigger
 
     def is_settled(self, calls: Calls, jobs: int) -> bool:  # noqa: ARG002
-        return not self._watcher._new and not self._watcher._plan.asked_for  # noqa: SLF001
+        return bool(self._watcher.is_settled)
 
 
 class Provider:

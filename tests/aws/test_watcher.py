@@ -13,8 +13,9 @@ import boto3
 import pytest
 from botocore.config import Config
 
-from spot_training.aws import watcher as watcher_module
+from spot_training.aws import duty as duty_module
 from spot_training.aws.budget import CallBudget
+from spot_training.aws.duty import LONGEST_REST_SECONDS
 from spot_training.aws.jobs import Summary, TrainingJobs
 from spot_training.aws.logs import TrainingLogs
 from spot_training.aws.watcher import (
@@ -255,7 +256,7 @@ def test_a_job_that_is_not_there_is_reported_missing(cloud: Cloud) -> None:
 
 
 def test_polling_that_fails_is_survived_and_told(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(watcher_module, "TROUBLE_AFTER_SECONDS", 0)
+    monkeypatch.setattr(duty_module, "TROUBLE_AFTER_SECONDS", 0)
     _create(cloud, "one", seconds=7200)
     cloud.fail("DescribeTrainingJob", "InternalFailure", count=2)
     watcher = JobWatcher(lambda: _impatient_jobs(cloud), budget=CallBudget(10_000))
@@ -275,8 +276,12 @@ def test_trouble_with_one_of_two_calls_is_trouble(
     for _ in range(20):
         hand.look(seconds_later=5)
     assert any(isinstance(report, Trouble) for report in hand.reports["job-0"])
+    cloud.client("sagemaker").stop_training_job(TrainingJobName="job-4")
+    _wait_until_over(cloud, "job-4")
+    hand.look(seconds_later=10)
+    assert isinstance(hand.reports["job-4"][-1], Over)
     monkeypatch.undo()
-    hand.look(seconds_later=5)
+    hand.look(seconds_later=LONGEST_REST_SECONDS)
     assert isinstance(hand.reports["job-0"][-1], JobSnapshot)
 
 

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import json
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from spot_training.aws.budget import CallBudget
-from spot_training.aws.events import DETAIL_TYPE, DROP_AFTER_RECEIVES, EventQueue, StateChanges, change_of
+from spot_training.aws.events import (
+    DETAIL_TYPE,
+    DROP_AFTER_RECEIVES,
+    EventQueue,
+    Hear,
+    StateChanges,
+    change_of,
+)
 from spot_training.aws.jobs import Summary
 from spot_training.aws.watcher import JobWatcher, Over, follow
 from spot_training.domain.lifecycle import SecondaryStatus, TrainingStatus
@@ -38,6 +46,12 @@ def _queue(cloud: Cloud, url: str) -> EventQueue:
     return EventQueue(cloud.client("sqs"), url)
 
 
+def _hand_over(changes: StateChanges, hear: Hear) -> None:
+    """Subscribe without a thread: the test receives."""
+    changes._thread = threading.current_thread()
+    changes.subscribe(hear)
+
+
 def _put(cloud: Cloud, url: str, body: Any) -> None:
     cloud.client("sqs").send_message(QueueUrl=url, MessageBody=json.dumps(body))
 
@@ -64,7 +78,7 @@ def test_every_change_arrives_in_the_queue(cloud: Cloud, queue_url: str) -> None
         return True
 
     changes = StateChanges(lambda: _queue(cloud, queue_url))
-    changes._hearers = (hear,)
+    _hand_over(changes, hear)
     _create(cloud, "one")
     while not heard or not heard[-1].is_terminal:
         changes.receive_once()
@@ -99,7 +113,7 @@ def test_duplicates_and_disorder_change_nothing(cloud: Cloud) -> None:
         _wait_until_over(cloud, name)
     told: list[Any] = []
     watcher = JobWatcher(cloud.jobs, budget=CallBudget(10_000))
-    watcher._thread = object()  # type: ignore[assignment]
+    watcher._thread = threading.current_thread()
     watcher.watch("job-0", told.append, interval_seconds=30)
 
     def hear(status: str, secondary: str, at: int) -> None:
@@ -120,7 +134,7 @@ def test_duplicates_and_disorder_change_nothing(cloud: Cloud) -> None:
     hear("Completed", "Completed", 3000)
     hear("InProgress", "Training", 2000)
     assert [type(report) for report in told] == [Over]
-    assert not watcher._plan.asked_for
+    assert not list(watcher._queue)
 
 
 def test_an_event_that_gets_lost_is_made_up_for_by_the_list(cloud: Cloud, queue_url: str) -> None:
@@ -130,9 +144,10 @@ def test_an_event_that_gets_lost_is_made_up_for_by_the_list(cloud: Cloud, queue_
     now = [0.0]
     changes = StateChanges(lambda: _queue(cloud, queue_url))
     changes._answered_at = float("inf")  # healthy, and silent
+    changes._thread = threading.current_thread()
     told: list[Any] = []
     watcher = JobWatcher(cloud.jobs, budget=CallBudget(10_000), events=changes, monotonic=lambda: now[0])
-    watcher._thread = object()  # type: ignore[assignment]
+    watcher._thread = threading.current_thread()
     for name in names:
         watcher.watch(name, told.append, interval_seconds=30)
     watcher.look()
@@ -156,8 +171,7 @@ def test_a_flood_of_events_is_listed(cloud: Cloud, queue_url: str) -> None:
     changes._answered_at = float("inf")
     told: list[Any] = []
     watcher = JobWatcher(cloud.jobs, budget=CallBudget(10_000), events=changes, monotonic=lambda: now[0])
-    watcher._thread = object()  # type: ignore[assignment]
-    changes._hearers = (watcher.hear_event,)
+    watcher._thread = changes._thread = threading.current_thread()
     for name in names:
         watcher.watch(name, told.append, interval_seconds=30, must_describe=False)
     watcher.look()
@@ -176,10 +190,10 @@ def test_a_message_about_somebody_elses_job_is_given_back_and_dropped_in_the_end
     cloud: Cloud, queue_url: str
 ) -> None:
     theirs: list[Summary] = []
-    ours = StateChanges(lambda: _queue(cloud, queue_url))
-    ours._hearers = (lambda _: False,)
-    other = StateChanges(lambda: _queue(cloud, queue_url))
-    other._hearers = (lambda change: not theirs.append(change),)
+    ours = StateChanges(lambda: _queue(cloud, queue_url), is_shared=True)
+    _hand_over(ours, lambda _: False)
+    other = StateChanges(lambda: _queue(cloud, queue_url), is_shared=True)
+    _hand_over(other, lambda change: not theirs.append(change))
     _put(cloud, queue_url, _event(TrainingJobName="theirs"))
     ours.receive_once()
     other.receive_once()

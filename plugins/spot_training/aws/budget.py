@@ -6,10 +6,14 @@ is halved; answers let it grow back. It slows calls down and refuses none.
 
 from __future__ import annotations
 
+import math
+import os
 import threading
 import time
 from collections.abc import Callable
 from typing import Any
+
+from spot_training.domain.errors import InvalidInput
 
 #: AWS publishes no rate for describing and listing training jobs; thirty a second were throttled.
 DEFAULT_CALLS_PER_SECOND = 5.0
@@ -39,7 +43,7 @@ THROTTLING_CODES = frozenset(
 
 
 class CallBudget:
-    """Calls per second, shared by threads in the order of their coming."""
+    """Calls per second, shared by threads in the order of their coming. Raises `InvalidInput`."""
 
     def __init__(
         self,
@@ -49,6 +53,10 @@ class CallBudget:
         monotonic: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
+        if not 0 < calls_per_second < math.inf:
+            raise InvalidInput(
+                "[spot_training] calls_per_second", calls_per_second, "give a number of calls above zero."
+            )
         self._full_rate = calls_per_second
         self._rate = calls_per_second
         self._burst = burst
@@ -106,3 +114,25 @@ class CallBudget:
             self.slow_down()
         elif parsed_response is not None:
             self.recover()
+
+
+_shared: list[CallBudget] = []
+_shared_lock = threading.Lock()
+
+
+def shared_budget(calls_per_second: float | None = None) -> CallBudget:
+    """The process's one budget of calls, made with the first rate that is asked for."""
+    with _shared_lock:
+        if not _shared:
+            _shared.append(CallBudget() if calls_per_second is None else CallBudget(calls_per_second))
+        return _shared[0]
+
+
+def _forget_after_fork() -> None:
+    """A child's calls are its own, and its parent's lock may be held for ever."""
+    global _shared_lock  # noqa: PLW0603
+    _shared_lock = threading.Lock()
+    _shared.clear()
+
+
+os.register_at_fork(after_in_child=_forget_after_fork)

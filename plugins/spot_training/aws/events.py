@@ -3,15 +3,17 @@
 An event says that something changed, as an entry of ListTrainingJobs does, and is taken in the same way:
 twice, late, in any order, or never, it does no harm. One thread a queue, however many watchers listen.
 
-Several processes may share a queue. A message about a job that nobody here waits for is given back, to be
-received by somebody else, and dropped once everybody had the chance. With a queue for each triggerer nothing
-is given back: see docs/scale.md.
+A queue for each triggerer is the rule (docs/scale.md): whatever is received is deleted. Where several
+processes share one, a message about a job that nobody here waits for is given back, to be received by
+somebody else, and dropped once everybody had the chance.
 """
 
 from __future__ import annotations
 
 import json
 import logging
+import os
+import re
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -19,6 +21,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from .duty import Failing, Renewed, after_failure
 from .jobs import Summary, summary_of
 
 if TYPE_CHECKING:
@@ -32,13 +35,18 @@ DETAIL_TYPE = "SageMaker Training Job State Change"
 #: What SQS takes at most, for the wait and for a batch.
 LONG_POLL_SECONDS = 20
 BATCH = 10
+#: After a full batch there are probably more messages: no long wait for them, and several threads receive.
+SHORT_POLL_SECONDS = 1
+HELPERS = 3
 #: A message is out of the others' sight while it is looked at, and for so long after it was given back.
 GIVEN_BACK_FOR_SECONDS = 1
 #: Received so often, by whomever: nobody waits for its job any more.
 DROP_AFTER_RECEIVES = 5
 #: Without an answer for so long, the queue does not count as working.
 UNHEALTHY_AFTER_SECONDS = 90.0
-AGAIN_AFTER_FAILURE_SECONDS = 5.0
+
+#: The region in a queue's URL: today's form, a VPC endpoint's, and the two old ones.
+_REGION = re.compile(r"^https?://(?:[^/]*\.)?sqs\.([a-z0-9-]+)\.|^https?://([a-z0-9-]+)\.queue\.amazonaws\.")
 
 #: Whoever is told of a change; says whether it waits for the job.
 Hear = Callable[[Summary], bool]
@@ -51,6 +59,7 @@ class Message:
     handle: str
     receives: int
     change: Summary | None
+    region: str | None = None
 
 
 class EventQueue:
@@ -60,22 +69,15 @@ class EventQueue:
         self._client: Any = client
         self._url = url
 
-    def receive(self) -> list[Message]:
-        """Up to ten messages; waits for the first one for twenty seconds."""
+    def receive(self, wait_seconds: int = LONG_POLL_SECONDS) -> list[Message]:
+        """Up to ten messages; waits for the first one, for twenty seconds at most."""
         answer = self._client.receive_message(
             QueueUrl=self._url,
             MaxNumberOfMessages=BATCH,
-            WaitTimeSeconds=LONG_POLL_SECONDS,
+            WaitTimeSeconds=wait_seconds,
             MessageSystemAttributeNames=["ApproximateReceiveCount"],
         )
-        return [
-            Message(
-                handle=message["ReceiptHandle"],
-                receives=int(message.get("Attributes", {}).get("ApproximateReceiveCount", 1)),
-                change=change_of(message["Body"]),
-            )
-            for message in answer.get("Messages", ())
-        ]
+        return [_message_of(received) for received in answer.get("Messages", ())]
 
     def delete(self, messages: Sequence[Message]) -> None:
         """Have done with messages. One that SQS does not delete comes again."""
@@ -101,13 +103,35 @@ class EventQueue:
             )
 
 
+def _message_of(received: Mapping[str, Any]) -> Message:
+    event = _event_of(received["Body"])
+    region = event.get("region")
+    return Message(
+        handle=received["ReceiptHandle"],
+        receives=int(received.get("Attributes", {}).get("ApproximateReceiveCount", 1)),
+        change=_change_in(event),
+        region=region if isinstance(region, str) else None,
+    )
+
+
+def _event_of(body: str) -> dict[str, Any]:
+    try:
+        event = json.loads(body)
+    except (ValueError, RecursionError):
+        return {}
+    return event if isinstance(event, dict) else {}
+
+
 def change_of(body: str) -> Summary | None:
     """Parse an EventBridge event; None for anything else, whatever it is.
 
     Times in the event's detail are epoch milliseconds, as numbers or as text.
     """
+    return _change_in(_event_of(body))
+
+
+def _change_in(event: Mapping[str, Any]) -> Summary | None:
     try:
-        event = json.loads(body)
         if event["source"] != SOURCE or event["detail-type"] != DETAIL_TYPE:
             return None
         detail: Mapping[str, Any] = event["detail"]
@@ -118,52 +142,87 @@ def change_of(body: str) -> Summary | None:
         return None
 
 
+def region_of_queue(url: str) -> str | None:
+    """The region a queue is in, from its URL; None where that does not say (a local cloud's)."""
+    found = _REGION.match(url)
+    return None if found is None else found[1] or found[2]
+
+
+@dataclass(frozen=True, slots=True)
+class _Hearer:
+    hear: Hear
+    region: str | None
+
+
 class StateChanges:
     """Receives a queue's events for whoever subscribes, in a thread that lives as long as somebody does.
 
+    `region` is the queue's own: its events are of no other. `is_shared`: other processes receive from it.
     `is_behind` says that more events are there than fit into a batch: then the list, with a hundred jobs a
-    call, tells more quickly what changed.
+    call, tells more quickly what changed, and several threads receive.
     """
 
-    def __init__(self, make_queue: Callable[[], EventQueue]) -> None:
-        self._make_queue = make_queue
-        self._queue: EventQueue | None = None
-        self._hearers: tuple[Hear, ...] = ()
+    def __init__(
+        self,
+        make_queue: Callable[[], EventQueue],
+        *,
+        region: str | None = None,
+        is_shared: bool = False,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._region = region
+        self._is_shared = is_shared
+        self._monotonic = monotonic
+        self._queue = Renewed(make_queue, monotonic=monotonic)
+        self._hearers: tuple[_Hearer, ...] = ()
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
+        self._helpers: tuple[threading.Thread, ...] = ()
         self._answered_at = float("-inf")
+        self._failing: Failing | None = None
         self.is_behind = False
 
     @property
     def is_healthy(self) -> bool:
         """Whether the queue has answered lately."""
-        return time.monotonic() - self._answered_at < UNHEALTHY_AFTER_SECONDS
+        return self._monotonic() - self._answered_at < UNHEALTHY_AFTER_SECONDS
 
-    def subscribe(self, hear: Hear) -> None:
+    def subscribe(self, hear: Hear, *, region: str | None = None) -> bool:
+        """Have `hear` called with the changes in a region (None: all). False when they do not come here."""
+        if None not in (region, self._region) and region != self._region:
+            return False
         with self._lock:
-            self._hearers = (*self._hearers, hear)
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="spot-training-events", daemon=True)
-                self._thread.start()
+            if self._thread is None or not self._thread.is_alive():
+                thread = threading.Thread(target=self._run, name="spot-training-events", daemon=True)
+                thread.start()
+                self._thread = thread
+            self._hearers = (*self._hearers, _Hearer(hear, region))
+        return True
 
     def unsubscribe(self, hear: Hear) -> None:
         """The thread ends after its present long poll when nobody is left."""
         with self._lock:
-            self._hearers = tuple(other for other in self._hearers if other != hear)
+            self._hearers = tuple(other for other in self._hearers if other.hear != hear)
 
     def receive_once(self) -> None:
         """Receive what is there, or wait for it, and tell the subscribers."""
-        self._queue = self._queue or self._make_queue()
-        messages = self._queue.receive()
-        self._answered_at = time.monotonic()
+        queue = self._queue.get()
+        messages = queue.receive(SHORT_POLL_SECONDS if self.is_behind else LONG_POLL_SECONDS)
+        self._queue.answered()
+        self._answered_at = self._monotonic()
         self.is_behind = len(messages) == BATCH
-        ours = [m for m in messages if m.change is None or self._tell(m.change)]
-        done = [m for m in messages if m in ours or m.receives >= DROP_AFTER_RECEIVES]
-        self._queue.delete(done)
-        self._queue.give_back([m for m in messages if m not in done])
+        ours = {m.handle for m in messages if m.change is None or self._tell(m.change, m.region)}
+        others = [m for m in messages if m.handle not in ours and m.receives < DROP_AFTER_RECEIVES]
+        given_back = others if self._is_shared else []
+        queue.delete([m for m in messages if m not in given_back])
+        queue.give_back(given_back)
 
-    def _tell(self, change: Summary) -> bool:
-        heard = [hear(change) for hear in self._hearers]
+    def _tell(self, change: Summary, region: str | None) -> bool:
+        heard = [
+            hearer.hear(change)
+            for hearer in self._hearers
+            if None in (region, hearer.region) or region == hearer.region
+        ]
         return any(heard)
 
     def _run(self) -> None:
@@ -174,19 +233,60 @@ class StateChanges:
                     return
             try:
                 self.receive_once()
+                if self.is_behind:
+                    self._get_help()
             except Exception as error:  # noqa: BLE001 - polling goes on meanwhile, as often as without events
-                log.warning("State change events cannot be received: %s", error)
-                self._answered_at = float("-inf")
-                time.sleep(AGAIN_AFTER_FAILURE_SECONDS)
+                self._note_failure(error)
+                time.sleep(max(0.0, self._failing.again_at - self._monotonic()) if self._failing else 0.0)
+            else:
+                self._failing = None
+
+    def _note_failure(self, error: Exception) -> None:
+        now = self._monotonic()
+        self._queue.failed()
+        self._answered_at = float("-inf")
+        self.is_behind = False
+        is_first = self._failing is None
+        self._failing = after_failure(self._failing, now)
+        if self._failing.is_to_be_told(now) or is_first:
+            log.warning("State change events cannot be received, jobs are polled meanwhile: %s", error)
+
+    def _get_help(self) -> None:
+        """One receiver is too slow for a storm: a batch is two calls, one after the other."""
+        working = [helper for helper in self._helpers if helper.is_alive()]
+        for _ in range(HELPERS - len(working)):
+            helper = threading.Thread(target=self._help, name="spot-training-events-helper", daemon=True)
+            helper.start()
+            working.append(helper)
+        self._helpers = tuple(working)
+
+    def _help(self) -> None:
+        try:
+            while self.is_behind:
+                self.receive_once()
+        except Exception as error:
+            log.debug("A second receiver of state change events gives up", exc_info=error)
 
 
 _shared: dict[str, StateChanges] = {}
 _shared_lock = threading.Lock()
 
 
-def shared_state_changes(url: str, make_queue: Callable[[], EventQueue]) -> StateChanges:
+def shared_state_changes(
+    url: str, make_queue: Callable[[], EventQueue], *, is_shared: bool = False
+) -> StateChanges:
     """The process's one receiver of a queue, whichever connections its jobs belong to."""
     with _shared_lock:
         if url not in _shared:
-            _shared[url] = StateChanges(make_queue)
+            _shared[url] = StateChanges(make_queue, region=region_of_queue(url), is_shared=is_shared)
         return _shared[url]
+
+
+def _forget_after_fork() -> None:
+    """A child has none of its parent's threads, and may have got a lock that is never let go."""
+    global _shared_lock  # noqa: PLW0603
+    _shared_lock = threading.Lock()
+    _shared.clear()
+
+
+os.register_at_fork(after_in_child=_forget_after_fork)

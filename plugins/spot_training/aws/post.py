@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import deque
+from contextlib import suppress
 from typing import Any, Generic, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -74,11 +75,14 @@ class PostOffice:
 
     def send(self, letterbox: Letterbox[Any], letter: Any) -> None:
         with self._lock:
+            if self._loop.is_closed():
+                return
             self._letters.append((letterbox, letter))
-            if self._is_under_way or self._loop.is_closed():
+            if self._is_under_way:
                 return
             self._is_under_way = True
-        self._loop.call_soon_threadsafe(self._deliver)
+        with suppress(RuntimeError):  # closed just now: nobody is left to take it
+            self._loop.call_soon_threadsafe(self._deliver)
 
     def _deliver(self) -> None:
         for _ in range(LETTERS_AT_ONCE):

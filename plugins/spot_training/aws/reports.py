@@ -27,15 +27,15 @@ class Over:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trouble:
-    """AWS has not answered for a while. The watcher goes on asking."""
+    """AWS has not answered for a while, or refuses. The watcher goes on asking."""
 
     since: datetime
     error: str
+    service: str = "SageMaker"
 
     def __str__(self) -> str:
-        return (
-            f"SageMaker has not answered since {self.since:%Y-%m-%d %H:%M:%S} UTC, still asking: {self.error}"
-        )
+        since = f"{self.since:%Y-%m-%d %H:%M:%S} UTC"
+        return f"{self.service} has not answered since {since}, still asking: {self.error}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,31 +9,34 @@ Jobs register and deregister; one daemon thread finds out what changed and tells
   find is described. It catches what the windows and the events missed.
 - State changes may come as events (`events`): then the list is a slow safety net.
 
-Time is AWS's own (its answers carry it), so a clock that is off here does not matter. How often to look is
-`pace`'s to say; every call passes the budget of calls a second that all watchers of the process share.
+Each of these is a duty (`duty`) that fails and rests by itself: what is refused or does not answer delays
+nothing else. Time is AWS's own (its answers carry it), so a clock that is off here does not matter. How
+often to look is `pace`'s to say; every call passes the one budget of calls a second of the process.
 """
 
 from __future__ import annotations
 
-import heapq
 import logging
-import queue
+import os
 import threading
 import time
-from collections import deque
-from collections.abc import AsyncIterator, Callable, Hashable, Iterable, Iterator
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Protocol, Self, TypeAlias
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING
 
-from spot_training.domain.lifecycle import JobSnapshot, SecondaryStatus
+from spot_training.domain.lifecycle import JobSnapshot, TrainingStatus
 
-from .budget import CallBudget
+from .budget import CallBudget, shared_budget
 from .clock import ServiceClock
+from .duty import Duty, Failing, Renewed, after_failure
+from .following import Follower, Until, follow, follow_async
 from .logs import LogTail
 from .pace import GATHER_SECONDS, Pace
-from .post import Letterbox
 from .reports import LogLines, Missing, Over, Report, TimeIsUp, Trouble, is_last
+from .watched import DescribeQueue, Limits, Listener, Watched, state_of
+from .windows import Windows
 
 if TYPE_CHECKING:
     from .events import StateChanges
@@ -65,40 +68,23 @@ log = logging.getLogger(__name__)
 DESCRIBE_EACH_UP_TO = 3
 #: Up to so many jobs that come together are described; more are looked up in the list.
 LOOK_UP_FROM = 20
-#: AWS may report a change late: what changed shortly before the last look is listed again, ...
-LIST_OVERLAP = timedelta(seconds=30)
-#: ... and from time to time what changed well before it.
-LONG_OVERLAP = timedelta(minutes=10)
-LONG_OVERLAP_EVERY_SECONDS = 300.0
 #: The round through the whole list: three calls a minute, and a rest.
 ROUND_STEP_SECONDS = 20.0
 ROUND_REST_SECONDS = 600.0
 #: Logs are shown live for so many jobs of a watcher at most, so often.
 LIVE_LOGS_UP_TO = 10
 LIVE_LOG_SECONDS = 10.0
-#: How long polling must have been failing before the listeners are told, and how often they are told again.
-TROUBLE_AFTER_SECONDS = 60
-TROUBLE_AGAIN_SECONDS = 300
-#: After a look that failed, the next comes no sooner.
-AFTER_FAILURE_SECONDS = 1.0
 #: While the queue holds more events than fit into a batch, the list is looked at so often.
 FLOOD_SECONDS = 1.0
-#: It is quick from so long before a limit on.
-BEFORE_A_LIMIT_SECONDS = 15.0
+#: After so many jobs in a row that cannot be described the others wait, too: it is not these jobs.
+GIVE_UP_AFTER = 3
+#: An end that the list tells, and no event told within so long: events do not come, whatever the queue says.
+EVENTS_ARE_LATE_AFTER = timedelta(seconds=20)
+#: An event about a job that nobody waits for any more is nobody else's for so long, and so many jobs.
+REMEMBER_SECONDS = 600.0
+REMEMBER_JOBS = 20_000
 
-
-#: Until when a caller waits: a moment, or what tells it; that is asked anew before each wait.
-Until: TypeAlias = datetime | Callable[[], datetime | None] | None
-
-
-class Listener(Protocol):
-    """Who waits for a job. `tell` is called from the watcher's thread, and must be quick."""
-
-    name: str
-    interval_seconds: float
-    shows_log: bool
-
-    def tell(self, report: Report, /) -> None: ...
+_NOW, _NEVER = float("-inf"), float("inf")
 
 
 @dataclass(eq=False, slots=True)
@@ -111,50 +97,13 @@ class Watch:
     shows_log: bool = False
 
 
-#: What tells one state of a job from another: its LastModifiedTime in milliseconds, and its secondary status.
-_State: TypeAlias = tuple[int, SecondaryStatus]
-
-
-def _state_of(job: JobSnapshot | Summary) -> _State:
-    return round(job.last_modified_at.timestamp() * 1000), job.secondary_status
-
-
-@dataclass(eq=False, slots=True)
-class _Watched:
-    """One job, who waits for it, and what is known of it."""
-
-    name: str
-    listeners: tuple[Listener, ...] = ()
-    state: _State | None = None
-    #: What was last told of it; None when its listeners, or a new one, have not heard of it.
-    told: int | None = None
-    is_asked_for: bool = False
-    must_describe: bool = False
-    is_over: bool = False
-
-
 @dataclass(slots=True)
-class _Failing:
-    since: datetime
-    since_monotonic: float
-    told_at_monotonic: float | None = None
+class _LookUp:
+    """Jobs that came together; `missing` are those the list has not shown so far."""
 
-
-@dataclass(slots=True)
-class _Plan:
-    """What is due when, on the monotonic clock, and who is to be described."""
-
-    look_at: float = float("-inf")
-    looked_at: float = float("-inf")
-    long_look_at: float | None = None
-    step_at: float = float("-inf")
-    read_logs_at: float = float("-inf")
-    #: Moments around which a job may change: its limits, and what its listeners wait for.
-    limits: list[float] = field(default_factory=list)
-    asked_for: deque[_Watched] = field(default_factory=deque)
-    #: What changed at or after it has not been listed yet, in AWS's time.
-    listed_until: datetime | None = None
-    round: Iterator[None] | None = None
+    wanted: dict[str, Watched]
+    missing: set[str]
+    pages: Iterator[None] | None = None
 
 
 class JobWatcher:
@@ -174,19 +123,45 @@ class JobWatcher:
         self._make_logs = make_logs
         self._budget = budget or shared_budget()
         self._events = events
+        self._is_subscribed = False
+        self._events_are_missed = False
         self._monotonic = monotonic
-        self._jobs: TrainingJobs | None = None
-        self._logs: TrainingLogs | None = None
+        self._jobs = Renewed(self._connect_jobs, monotonic=monotonic)
+        self._logs = Renewed(self._connect_logs, monotonic=monotonic)
         self._tails: dict[str, LogTail] = {}
-        self._watched: dict[str, _Watched] = {}
-        self._new: dict[str, _Watched] = {}
-        self._pace = Pace()
-        self._plan = _Plan()
+        self._watched: dict[str, Watched] = {}
+        self._new: dict[str, Watched] = {}
+        #: Who was waited for lately, and until when: the oldest first.
+        self._left: dict[str, float] = {}
         self._lock = threading.Lock()
         self._wake = threading.Event()
         self._thread: threading.Thread | None = None
-        self._failing: _Failing | None = None
-        self._answers = 0
+        self._pace = Pace()
+        self._begin_anew()
+
+    def _begin_anew(self) -> None:
+        """Nobody waits: nothing is due, and nothing is known."""
+        self._limits = Limits()
+        self._queue = DescribeQueue()
+        self._windows = Windows()
+        self._looked_at = self._look_at = self._step_at = self._read_logs_at = _NOW
+        self._look_up: _LookUp | None = None
+        self._round: Iterator[None] | None = None
+        # A listing goes before descriptions: it tells more for a call.
+        self._looking = Duty(self._look_for_changes, lambda: self._look_at, self._tell_all)
+        self._taking_in_new = Duty(self._take_in_new, self._take_in_new_at, self._tell_all)
+        self._looking_up = Duty(self._go_on_looking_up, self._look_up_at, self._tell_all)
+        self._describing = Duty(self._describe_who_was_asked_for, self._describe_at, self._tell_asked_for)
+        self._going_round = Duty(self._go_round, self._go_round_at, self._tell_nobody)
+        self._reading_logs = Duty(self._read_logs, self._logs_at, self._tell_log_readers)
+        self._duties = (
+            self._looking,
+            self._taking_in_new,
+            self._looking_up,
+            self._describing,
+            self._going_round,
+            self._reading_logs,
+        )
 
     # Who waits -------------------------------------------------------------------------------------
 
@@ -205,16 +180,18 @@ class JobWatcher:
         return watch
 
     def add(self, listener: Listener, *, must_describe: bool) -> None:
-        """Register a listener.
+        """Register a listener. Raises what starting a thread raises; then nobody was registered.
 
-        Without `must_describe` it may be told nothing before the first change, when many jobs came together.
-        A listener that shows the log is told new lines of it, if not too many others are.
+        Without `must_describe` it may be told nothing before the first change, when many jobs came together,
+        and not every change in a storm of them. A listener that shows the log is told new lines of it, if not
+        too many others are.
         """
         name = listener.name
         with self._lock:
+            self._start()
             watched = self._watched.get(name)
             if watched is None:
-                watched = self._watched[name] = _Watched(name=name)
+                watched = self._watched[name] = Watched(name=name)
             watched.listeners = (*watched.listeners, listener)
             # Whoever is new has heard nothing yet.
             watched.state, watched.told, watched.is_over = None, None, False
@@ -224,7 +201,6 @@ class JobWatcher:
                 self._tails.setdefault(name, LogTail(name))
             self._pace.join(listener.interval_seconds)
             self._pace.stir(self._monotonic())
-            self._start()
         self._wake.set()
 
     def unwatch(self, listener: Listener) -> None:
@@ -239,16 +215,22 @@ class JobWatcher:
                 del self._watched[listener.name]
                 self._new.pop(listener.name, None)
                 self._tails.pop(listener.name, None)
+                if self._events is not None:
+                    self._remember(listener.name)
             is_alone = not self._watched
         if is_alone:
             self._wake.set()
 
-    def expect(self, seconds: float) -> None:
-        """Be quick around a moment so many seconds from now: somebody waits for it."""
+    def expect(self, name: str, seconds: float) -> None:
+        """Be quick around a moment so many seconds from now: somebody who waits for this job expects it."""
         with self._lock:
-            heapq.heappush(self._plan.limits, self._monotonic() + seconds - BEFORE_A_LIMIT_SECONDS)
+            if (watched := self._watched.get(name)) is not None:
+                now = self._monotonic()
+                self._limits.expect(watched, now + seconds, now)
+                self._limits.keep_few(len(self._watched))
+                self._queue.hurry(watched)
 
-    def hear(self, job: Summary) -> bool:
+    def hear(self, job: Summary, *, is_event: bool = False) -> bool:
         """Take in what the list or an event says of a job. False when nobody here waits for it."""
         with self._lock:
             watched = self._watched.get(job.name)
@@ -257,42 +239,72 @@ class JobWatcher:
             if watched.is_over or not self._is_news(watched, job):
                 return True
             is_first = watched.state is None
-            watched.state = _state_of(job)
+            watched.state = state_of(job)
             if job.is_terminal:
                 watched.is_over = True
+                if not (is_event or is_first):
+                    self._note_untold_end(job)
                 self._tell(
                     watched, Over(name=job.name, status=job.status, secondary_status=job.secondary_status)
                 )
             elif not is_first:
-                self._ask_for(watched)
+                # What is stopping is over in a moment: a call for the news of that alone is one too many.
+                if watched.must_describe or job.status is not TrainingStatus.STOPPING:
+                    self._ask_for(watched)
                 self._pace.stir(self._monotonic())
         return True
 
     def hear_event(self, job: Summary) -> bool:
-        """`hear`, from another thread: what is to be described is described now, and a flood is listed."""
-        is_known = self.hear(job)
-        if self._events is not None and self._events.is_behind:
-            with self._lock:
-                self._plan.look_at = min(self._plan.look_at, self._plan.looked_at + FLOOD_SECONDS)
-        if is_known:
-            self._wake.set()
-        return is_known
+        """`hear`, from another thread: what is to be described is described now, and a flood is listed.
 
-    def _is_news(self, watched: _Watched, job: Summary) -> bool:
+        True for a job that somebody here waits for, or did until lately.
+        """
+        if not self.hear(job, is_event=True):
+            with self._lock:
+                return self._left.get(job.name, _NOW) > self._monotonic()
+        with self._lock:
+            self._events_are_missed = False
+            if self._is_flood():
+                self._look_at = min(self._look_at, self._looked_at + FLOOD_SECONDS)
+        self._wake.set()
+        return True
+
+    def _is_news(self, watched: Watched, job: Summary) -> bool:
         """Whether it is another state, and not an older one: events come twice, late, and in any order."""
         if watched.state is None:
             return True
-        state = _state_of(job)
+        state = state_of(job)
         return state != watched.state and (job.is_terminal or state[0] >= watched.state[0])
+
+    def _remember(self, name: str) -> None:
+        """Events about it may come late."""
+        now = self._monotonic()
+        self._left.pop(name, None)
+        self._left[name] = now + REMEMBER_SECONDS
+        while len(self._left) > REMEMBER_JOBS or next(iter(self._left.values())) <= now:
+            del self._left[next(iter(self._left))]
+
+    def _note_untold_end(self, job: Summary | JobSnapshot) -> None:
+        """An event should have told it: a rule may be disabled, or another account's, with the queue well."""
+        if self._is_subscribed and not self._is_flood():
+            self._events_are_missed |= self.clock.now() - job.last_modified_at > EVENTS_ARE_LATE_AFTER
+
+    def _is_flood(self) -> bool:
+        return self._events is not None and self._events.is_behind
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether nobody is new, is being looked up, or is to be described."""
+        with self._lock:
+            return not (self._new or self._look_up or any(job.is_asked_for for job in self._queue))
 
     # The thread ------------------------------------------------------------------------------------
 
     def _start(self) -> None:
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name="spot-training-watcher", daemon=True)
-            self._thread.start()
-            if self._events is not None:
-                self._events.subscribe(self.hear_event)
+        if self._thread is None or not self._thread.is_alive():
+            thread = threading.Thread(target=self._run, name="spot-training-watcher", daemon=True)
+            thread.start()
+            self._thread = thread
 
     def _run(self) -> None:
         while True:
@@ -300,110 +312,166 @@ class JobWatcher:
             with self._lock:
                 if not self._watched:
                     self._thread = None
-                    self._plan = _Plan()
-                    if self._events is not None:
-                        self._events.unsubscribe(self.hear_event)
+                    self._unsubscribe()
+                    self._begin_anew()
                     return
             self.look()
             self._wake.wait(self._seconds_until_due())
-            # Jobs that come together, and changes that are heard together, are asked for together.
-            time.sleep(min(GATHER_SECONDS, self._pace.seconds(self._monotonic())))
+            if self._look_up is None and not self._is_flood():
+                # Jobs that come together, and changes that are heard together, are asked for together.
+                time.sleep(min(GATHER_SECONDS, self._pace.seconds(self._monotonic())))
 
     def look(self) -> None:
         """Do what is due now: ask AWS who is new, what changed, and tell who is concerned."""
-        answers_before = self._answers
+        for duty in self._duties:
+            if duty.next_at() <= self._monotonic():
+                self._attempt(duty)
+
+    def _attempt(self, duty: Duty) -> None:
         try:
-            jobs = self._open()
-            self._look_up_new(jobs)
-            if self._monotonic() >= self._plan.look_at:
-                self._plan.looked_at = self._monotonic()
-                self._look_for_changes(jobs)
-                self._plan.look_at = self._monotonic() + self._look_seconds()
-            self._describe_who_was_asked_for(jobs)
-            self._go_round(jobs)
-            self._read_logs()
-        except Exception as error:  # noqa: BLE001 - whatever it is, a poll that fails must never end a training
-            self._plan.look_at = self._monotonic() + max(AFTER_FAILURE_SECONDS, self._look_seconds())
-            self._remember_failure(error)
+            duty.do()
+        except Exception as error:
+            # Whatever it is: a poll that fails must never end a training.
+            log.debug("A look at AWS failed", exc_info=error)
+            (self._logs if duty is self._reading_logs else self._jobs).failed()
+            duty.failing = after_failure(duty.failing, self._monotonic())
+            duty.tell_trouble(duty.failing, error)
         else:
-            if self._answers != answers_before:
-                self._failing = None
+            duty.failing = None
 
     def _open(self) -> TrainingJobs:
-        if self._jobs is None:
-            jobs = self._make_jobs()
-            jobs.listen(self.clock.listen_to)
-            jobs.listen(self._budget.govern)
-            self._jobs = jobs
-        if self._plan.listed_until is None:
-            # Before anybody is described: what changes from now on is in the windows.
-            self._plan.listed_until = self._jobs.now()
-        return self._jobs
+        jobs = self._jobs.get()
+        if not self._windows.is_open:
+            # Before anybody is described: what changes from now on is in the windows. An answer that refuses
+            # tells the time, too.
+            moment = None
+            with suppress(Exception):
+                moment = jobs.now()
+            self._windows.open(moment or self.clock.now())
+        if self._events is not None and not self._is_subscribed:
+            self._is_subscribed = self._events.subscribe(self.hear_event, region=jobs.region)
+        return jobs
+
+    def _unsubscribe(self) -> None:
+        if self._events is not None and self._is_subscribed:
+            self._events.unsubscribe(self.hear_event)
+            self._is_subscribed = False
+
+    def _connect_jobs(self) -> TrainingJobs:
+        jobs = self._make_jobs()
+        jobs.listen(self.clock.listen_to)
+        jobs.listen(self._budget.govern)
+        return jobs
+
+    def _connect_logs(self) -> TrainingLogs:
+        assert self._make_logs is not None  # noqa: S101 - or there are no tails
+        logs = self._make_logs()
+        logs.listen(self._budget.govern)
+        return logs
+
+    # What is due when ------------------------------------------------------------------------------
+
+    def _has_events(self) -> bool:
+        events = self._events
+        return (
+            events is not None
+            and self._is_subscribed
+            and events.is_healthy
+            and not (events.is_behind or self._events_are_missed)
+        )
 
     def _look_seconds(self) -> float:
         now = self._monotonic()
-        events = self._events
-        has_events = events is not None and events.is_healthy and not events.is_behind
         with self._lock:
-            while self._plan.limits and self._plan.limits[0] <= now:
-                heapq.heappop(self._plan.limits)
+            if self._limits.pass_due(now):
                 self._pace.stir(now)
-            seconds = self._pace.seconds(now, has_events=has_events)
-            if self._plan.limits:
-                seconds = min(seconds, self._plan.limits[0] - now)
-        return max(seconds, 0.0)
+            seconds = self._pace.seconds(now, has_events=self._has_events())
+            return max(0.0, min(seconds, self._limits.next_at() - now))
 
     def _seconds_until_due(self) -> float:
-        now = self._monotonic()
-        with self._lock:
-            if self._new or self._plan.asked_for:
-                return 0.0 if self._failing is None else AFTER_FAILURE_SECONDS
-            due_at = self._plan.look_at
-            if self._is_listing():
-                due_at = min(due_at, self._plan.step_at)
-            if self._tails:
-                due_at = min(due_at, self._plan.read_logs_at)
-        return max(0.0, due_at - now)
+        return max(0.0, min(duty.next_at() for duty in self._duties) - self._monotonic())
+
+    def _take_in_new_at(self) -> float:
+        # Many that come while others are looked up wait for their turn.
+        can_go = self._look_up is None or len(self._new) < LOOK_UP_FROM
+        return _NOW if self._new and can_go else _NEVER
+
+    def _look_up_at(self) -> float:
+        return _NEVER if self._look_up is None else _NOW
+
+    def _describe_at(self) -> float:
+        return self._queue.due_at(only_musts=self._is_flood())
+
+    def _go_round_at(self) -> float:
+        return self._step_at if self._is_listing() else _NEVER
+
+    def _logs_at(self) -> float:
+        return self._read_logs_at if self._tails else _NEVER
 
     def _is_listing(self) -> bool:
         return len(self._watched) > DESCRIBE_EACH_UP_TO
 
     # Finding out -----------------------------------------------------------------------------------
 
-    def _look_up_new(self, jobs: TrainingJobs) -> None:
-        """Describe the few that are new; look many up in the list, and describe who is not there."""
-        with self._lock:
-            new = dict(self._new)
-        missing = set(new)
-        if len(new) >= LOOK_UP_FROM:
-            for _ in self._find_in_list(jobs, missing):
-                pass
-        with self._lock:
-            for name, watched in new.items():
-                self._new.pop(name, None)
-                if name in missing or watched.must_describe:
-                    self._ask_for(watched)
+    def _look_for_changes(self) -> None:
+        jobs = self._open()
+        self._looked_at = now = self._monotonic()
+        if self._is_listing():
+            try:
+                self._read_window(jobs, now)
+            except Exception:
+                if self._looking.lasts_failing(now):
+                    self._ask_for_all()
+                raise
+        else:
+            # All that changed before is about to be described.
+            self._windows.done(jobs.now(), now)
+            self._ask_for_all()
+        self._look_at = self._monotonic() + self._look_seconds()
 
-    def _look_for_changes(self, jobs: TrainingJobs) -> None:
-        with self._lock:
-            if not self._is_listing():
-                for watched in self._watched.values():
-                    self._ask_for(watched)
-                return
-        now, plan = self._monotonic(), self._plan
-        if plan.long_look_at is None:
-            plan.long_look_at = now + LONG_OVERLAP_EVERY_SECONDS
-        is_long = now >= plan.long_look_at
-        listed_until = jobs.now()
-        since = (plan.listed_until or listed_until) - (LONG_OVERLAP if is_long else LIST_OVERLAP)
-        for page in jobs.pages(modified_since=since):
+    def _read_window(self, jobs: TrainingJobs, now: float) -> None:
+        is_flood, until = self._is_flood(), jobs.now()
+        for page in jobs.pages(modified_since=self._windows.since(now, is_flood=is_flood)):
             self._hear_all(page)
-        plan.listed_until = listed_until
-        if is_long:
-            plan.long_look_at = now + LONG_OVERLAP_EVERY_SECONDS
+        self._windows.done(until, now, is_flood=is_flood)
+
+    def _take_in_new(self) -> None:
+        """Describe the few that are new; many are looked up in the list."""
+        self._open()
+        with self._lock:
+            new, self._new = self._new, {}
+            if len(new) < LOOK_UP_FROM:
+                for watched in new.values():
+                    self._ask_for(watched)
+            else:
+                self._look_up = _LookUp(new, set(new))
+
+    def _go_on_looking_up(self) -> None:
+        """Read on in the list until all are found, or the windows' turn comes; describe who is not there."""
+        jobs, look_up = self._open(), self._look_up
+        if look_up is None:
+            return
+        look_up.pages = look_up.pages or self._find_in_list(jobs, look_up.missing)
+        try:
+            for _ in look_up.pages:
+                if self._looking.next_at() <= self._monotonic():
+                    return
+        except Exception:
+            look_up.pages = None
+            if self._looking_up.lasts_failing(self._monotonic()):
+                self._end_look_up(look_up)
+            raise
+        self._end_look_up(look_up)
+
+    def _end_look_up(self, look_up: _LookUp) -> None:
+        self._look_up = None
+        for name, watched in look_up.wanted.items():
+            if name in look_up.missing or watched.must_describe:
+                with self._lock:
+                    self._ask_for(watched)
 
     def _hear_all(self, page: Iterable[Summary]) -> None:
-        self._answers += 1
+        self._jobs.answered()
         for job in page:
             self.hear(job)
 
@@ -422,26 +490,24 @@ class JobWatcher:
             if pages_in_vain >= len(wanted):
                 return
 
-    def _go_round(self, jobs: TrainingJobs) -> None:
-        """The next step of the round through the list, when it is due."""
-        now, plan = self._monotonic(), self._plan
-        if now < plan.step_at or not self._is_listing():
-            return
-        if plan.round is None:
-            plan.round = self._round(jobs)
+    def _go_round(self) -> None:
+        """The next step of the round through the list."""
+        jobs, now = self._open(), self._monotonic()
+        if self._round is None:
+            self._round = self._walk_round(jobs)
             # Who is here now was just heard of.
-            plan.step_at = now + ROUND_REST_SECONDS
+            self._step_at = now + ROUND_REST_SECONDS
             return
-        plan.step_at = now + ROUND_STEP_SECONDS
+        self._step_at = now + ROUND_STEP_SECONDS
         try:
-            next(plan.round)
+            next(self._round)
         except StopIteration:
-            plan.round = None
+            self._round = None
         except Exception:
-            plan.round = None
+            self._round = None
             raise
 
-    def _round(self, jobs: TrainingJobs) -> Iterator[None]:
+    def _walk_round(self, jobs: TrainingJobs) -> Iterator[None]:
         with self._lock:
             wanted = set(self._watched)
         yield from self._find_in_list(jobs, wanted)
@@ -451,67 +517,86 @@ class JobWatcher:
                     self._ask_for(watched)
             yield
 
-    def _ask_for(self, watched: _Watched) -> None:
-        if not watched.is_asked_for:
-            watched.is_asked_for = True
-            self._plan.asked_for.append(watched)
+    def _ask_for(self, watched: Watched) -> None:
+        self._queue.ask(watched, self._monotonic())
 
-    def _describe_who_was_asked_for(self, jobs: TrainingJobs) -> None:
+    def _ask_for_all(self) -> None:
+        with self._lock:
+            for watched in self._watched.values():
+                self._ask_for(watched)
+
+    def _describe_who_was_asked_for(self) -> None:
         """Describe them one by one; after a while the list has its turn again."""
-        plan = self._plan
-        while True:
-            with self._lock:
-                if not plan.asked_for:
-                    return
-                watched = plan.asked_for.popleft()
-                watched.is_asked_for = False
-                is_watched = bool(watched.listeners) and not watched.is_over
-            if not is_watched:
-                continue
+        jobs = self._open()
+        in_vain = 0
+        while (watched := self._next_to_describe()) is not None:
             try:
                 job = jobs.snapshot(watched.name)
-            except Exception:
-                with self._lock:
-                    self._ask_for(watched)
-                raise
-            self._take_in(watched, job)
-            if self._monotonic() >= plan.look_at:
+            except Exception as error:
+                self._jobs.failed()
+                self._put_off(watched, error)
+                in_vain += 1
+                if in_vain == GIVE_UP_AFTER:
+                    raise
+            else:
+                in_vain = 0
+                self._jobs.answered()
+                self._take_in(watched, job)
+            listing_at = min(self._looking.next_at(), self._looking_up.next_at())
+            if listing_at <= self._monotonic():
                 return
 
-    def _take_in(self, watched: _Watched, job: JobSnapshot | None) -> None:
-        self._answers += 1
-        if job is None:
-            with self._lock:
-                self._tell(watched, Missing(name=watched.name))
-            return
-        state = _state_of(job)
-        told = hash((state, job.status, job.transitions))
+    def _next_to_describe(self) -> Watched | None:
+        with self._lock:
+            return self._queue.pop(self._monotonic(), only_musts=self._is_flood())
+
+    def _put_off(self, watched: Watched, error: Exception) -> None:
+        """A job that cannot be described comes again, later each time; others may be better off."""
         now = self._monotonic()
         with self._lock:
-            watched.state = state
-            watched.must_describe = False
+            watched.failing = after_failure(watched.failing, now)
+            self._ask_for(watched)
+            if self._looking.failing is None and watched.failing.is_to_be_told(now):
+                self._tell(watched, Trouble(since=watched.failing.since, error=str(error)))
+
+    def _take_in(self, watched: Watched, job: JobSnapshot | None) -> None:
+        now = self._monotonic()
+        with self._lock:
+            watched.failing = None
+            if job is None:
+                self._tell(watched, Missing(name=watched.name))
+                return
+            told = hash((state_of(job), job.status, job.transitions))
+            watched.state = state_of(job)
             watched.is_over = job.is_terminal
             if told == watched.told:
                 return
             if watched.told is not None:
                 self._pace.stir(now)
+                if job.is_terminal:
+                    self._note_untold_end(job)
             watched.told = told
-            for seconds in self._seconds_until_limits(job):
-                heapq.heappush(self._plan.limits, now + seconds - BEFORE_A_LIMIT_SECONDS)
+            if (left := self._seconds_until_limit(job)) is not None:
+                self._limits.set_limit(watched, now + left)
+                self._limits.keep_few(len(self._watched))
             self._tell(watched, job)
 
-    def _seconds_until_limits(self, job: JobSnapshot) -> Iterator[float]:
-        """Until the job's own time limits, as long as they are ahead."""
+    def _seconds_until_limit(self, job: JobSnapshot) -> float | None:
+        """Until the first of the job's own time limits that is ahead."""
+        if job.is_terminal:
+            return None
         now = self.clock.now()
         limits = (
             (job.created_at, job.max_wait_seconds),
             (job.training_started_at, job.max_runtime_seconds),
         )
-        for since, seconds in limits:
-            if since is not None and seconds is not None and not job.is_terminal:
-                left = (since - now).total_seconds() + seconds
-                if left > 0:
-                    yield self.clock.real_seconds(left)
+        ahead = (
+            (since - now).total_seconds() + seconds
+            for since, seconds in limits
+            if since is not None and seconds is not None
+        )
+        left = min((left for left in ahead if left > 0), default=None)
+        return None if left is None else self.clock.real_seconds(left)
 
     def _read_logs(self) -> None:
         now = self._monotonic()
@@ -521,192 +606,81 @@ class JobWatcher:
                 for name, tail in self._tails.items()
                 if (watched := self._watched.get(name)) is not None and not watched.is_over
             ]
-        if not tails or now < self._plan.read_logs_at or self._make_logs is None:
-            return
-        self._plan.read_logs_at = now + LIVE_LOG_SECONDS
-        if self._logs is None:
-            self._logs = self._make_logs()
-            self._logs.listen(self._budget.govern)
         for watched, tail in tails:
-            if lines := tail.new_lines(self._logs):
+            try:
+                lines = tail.new_lines(self._logs.get())
+            except Exception:
+                self._let_others_go_first(watched.name)
+                raise
+            self._logs.answered()
+            if lines:
                 with self._lock:
                     self._tell_lines(watched, LogLines(name=watched.name, lines=tuple(lines)))
+        self._read_logs_at = now + LIVE_LOG_SECONDS
 
-    def _tell_lines(self, watched: _Watched, lines: LogLines) -> None:
+    def _let_others_go_first(self, name: str) -> None:
+        with self._lock:
+            if name in self._tails:
+                self._tails[name] = self._tails.pop(name)
+
+    # Telling ---------------------------------------------------------------------------------------
+
+    def _tell(self, watched: Watched, report: Report) -> None:
+        for listener in watched.listeners:
+            self._tell_one(listener, report)
+
+    def _tell_lines(self, watched: Watched, report: Report) -> None:
         for listener in watched.listeners:
             if listener.shows_log:
-                listener.tell(lines)
+                self._tell_one(listener, report)
 
-    def _tell(self, watched: _Watched, report: Report) -> None:
-        for listener in watched.listeners:
-            listener.tell(report)
-
-    def _remember_failure(self, error: Exception) -> None:
-        now = self._monotonic()
-        if self._failing is None:
-            self._failing = _Failing(since=datetime.now(UTC), since_monotonic=now)
-        failing = self._failing
-        log.debug("A look at SageMaker failed", exc_info=error)
-        told = failing.told_at_monotonic
-        if now - failing.since_monotonic < TROUBLE_AFTER_SECONDS:
-            return
-        if told is not None and now - told < TROUBLE_AGAIN_SECONDS:
-            return
-        failing.told_at_monotonic = now
-        trouble = Trouble(since=failing.since, error=str(error))
-        with self._lock:
-            for watched in self._watched.values():
-                self._tell(watched, trouble)
-
-
-# Following one job ---------------------------------------------------------------------------------
-
-
-def follow(
-    watcher: JobWatcher,
-    name: str,
-    *,
-    interval_seconds: float,
-    until: Until = None,
-    shows_log: bool = False,
-) -> Iterator[Report]:
-    """Reports on a job until it is over or missing, or time is up; for code without a running event loop."""
-    reports: queue.SimpleQueue[Report] = queue.SimpleQueue()
-    watch = watcher.watch(name, reports.put, interval_seconds=interval_seconds, shows_log=shows_log)
-    patience = _Patience(watcher, until)
-    try:
-        while True:
-            try:
-                report = reports.get(timeout=patience.seconds_left())
-            except queue.Empty:
-                report = patience.is_over()
-            yield report
-            if is_last(report):
-                return
-    finally:
-        watcher.unwatch(watch)
-
-
-class Follower(Letterbox[Report]):
-    """Reports on a job until it is over or missing, or time is up, without blocking the event loop.
-
-        with Follower(watcher, name, interval_seconds=30) as reports:
-            async for report in reports:
-
-    `must_describe` and `shows_log`: see `JobWatcher.add`.
-    """
-
-    __slots__ = (
-        "_has_ended",
-        "_must_describe",
-        "_patience",
-        "_watcher",
-        "interval_seconds",
-        "name",
-        "shows_log",
-    )
-
-    def __init__(
-        self,
-        watcher: JobWatcher,
-        name: str,
-        *,
-        interval_seconds: float,
-        until: Until = None,
-        must_describe: bool = True,
-        shows_log: bool = False,
-    ) -> None:
-        super().__init__()
-        self.name = name
-        self.interval_seconds = interval_seconds
-        self.shows_log = shows_log
-        self._watcher = watcher
-        self._must_describe = must_describe
-        self._patience = None if until is None else _Patience(watcher, until)
-        self._has_ended = False
-
-    def __enter__(self) -> Self:
-        self._watcher.add(self, must_describe=self._must_describe)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._watcher.unwatch(self)
-
-    def tell(self, report: Report, /) -> None:
-        self.send(report)
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> Report:
-        if self._has_ended:
-            raise StopAsyncIteration
+    def _tell_one(self, listener: Listener, report: Report) -> None:
         try:
-            report = await self.take(self._patience.seconds_left() if self._patience else None)
-        except TimeoutError:
-            report = TimeIsUp(until=datetime.now(UTC)) if self._patience is None else self._patience.is_over()
-        self._has_ended = is_last(report)
-        return report
+            listener.tell(report)
+        except Exception:
+            log.warning("Nobody took the news of training job %s", listener.name, exc_info=True)
 
+    def _tell_all(self, failing: Failing, error: Exception) -> None:
+        if failing.is_to_be_told(self._monotonic()):
+            with self._lock:
+                self._tell_trouble(self._watched.values(), failing, error)
 
-async def follow_async(
-    watcher: JobWatcher,
-    name: str,
-    *,
-    interval_seconds: float,
-    until: Until = None,
-    must_describe: bool = True,
-    shows_log: bool = False,
-) -> AsyncIterator[Report]:
-    """A `Follower` as a generator."""
-    follower = Follower(
-        watcher,
-        name,
-        interval_seconds=interval_seconds,
-        until=until,
-        must_describe=must_describe,
-        shows_log=shows_log,
-    )
-    with follower as reports:
-        async for report in reports:
-            yield report
+    def _tell_asked_for(self, failing: Failing, error: Exception) -> None:
+        if self._looking.failing is None and failing.is_to_be_told(self._monotonic()):
+            with self._lock:
+                concerned = [watched for watched in self._queue if watched.is_asked_for]
+                self._tell_trouble(dict.fromkeys(concerned), failing, error)
 
+    def _tell_trouble(self, concerned: Iterable[Watched], failing: Failing, error: Exception) -> None:
+        trouble = Trouble(since=failing.since, error=str(error))
+        for watched in concerned:
+            self._tell(watched, trouble)
 
-class _Patience:
-    """Until when somebody waits. The watcher is told of each new moment."""
+    def _tell_log_readers(self, failing: Failing, error: Exception) -> None:
+        if failing.is_to_be_told(self._monotonic()):
+            trouble = Trouble(since=failing.since, error=str(error), service="CloudWatch Logs")
+            with self._lock:
+                for name in self._tails:
+                    self._tell_lines(self._watched[name], trouble)
 
-    __slots__ = ("_moment", "_until", "_watcher")
-
-    def __init__(self, watcher: JobWatcher, until: Until) -> None:
-        self._watcher = watcher
-        self._until = until
-        self._moment: datetime | None = None
-
-    def seconds_left(self) -> float | None:
-        moment = self._until() if callable(self._until) else self._until
-        left = None if moment is None else max(0.0, (moment - datetime.now(UTC)).total_seconds())
-        if left is not None and moment != self._moment:
-            self._watcher.expect(left)
-        self._moment = moment
-        return left
-
-    def is_over(self) -> TimeIsUp:
-        return TimeIsUp(until=self._moment or datetime.now(UTC))
+    def _tell_nobody(self, _: Failing, __: Exception) -> None:
+        """The round is a safety net: it begins again, and the windows' failures are told."""
 
 
 # What a process shares -----------------------------------------------------------------------------
 
 _shared: dict[Hashable, JobWatcher] = {}
 _shared_lock = threading.Lock()
-_budget: list[CallBudget] = []
 
 
-def shared_budget(calls_per_second: float | None = None) -> CallBudget:
-    """The process's one budget of calls, made with the first rate that is asked for."""
-    with _shared_lock:
-        if not _budget:
-            _budget.append(CallBudget() if calls_per_second is None else CallBudget(calls_per_second))
-        return _budget[0]
+def _forget_after_fork() -> None:
+    """A child has none of its parent's threads, and may have got a lock that is never let go."""
+    global _shared_lock  # noqa: PLW0603
+    _shared_lock = threading.Lock()
+    _shared.clear()
+
+
+os.register_at_fork(after_in_child=_forget_after_fork)
 
 
 def shared_watcher(
