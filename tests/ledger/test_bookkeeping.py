@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from spot_training.aws.driver import Completed
 from spot_training.aws.state import MemoryStore
 from spot_training.domain.errors import OutOfRungs
 from spot_training.domain.lifecycle import Ending, SecondaryStatus
@@ -137,6 +138,56 @@ def test_a_training_that_goes_on_from_kept_checkpoints_says_so(
     assert second is not None
     assert (first.generation, first.is_resumed) == (0, False)
     assert (second.generation, second.is_resumed) == (1, keeps)
+
+
+@pytest.mark.parametrize("is_priced_late", [False, True])
+def test_a_task_that_died_before_it_closed_its_books_and_was_cleared_keeps_what_it_was_billed(
+    cloud: Cloud, ledger: Ledger, is_priced_late: bool
+) -> None:
+    """It died between saying that the training is over, and the last entry."""
+    training = Training(cloud, ledger)
+    training.wait(training.begin())
+    if is_priced_late:
+        memory = training.store.get(bookkeeping.MEMORY_KEY)
+        training.store.set(bookkeeping.MEMORY_KEY, {**memory, "prices": []})
+    driver, _ = training.process()
+    done = driver.proceed(try_number=1, max_tries=0)
+    assert isinstance(done, Completed)
+    training.try_number, training.max_tries = 2, 1
+    training.finish()
+    cleared = training.record()
+    assert cleared is not None
+    assert (cleared.generation, len(cleared.attempts)) == (1, 1)
+    billed = done.statement.billable_instance_seconds
+    assert cleared.replaced_instance_seconds == billed
+    assert cleared.replaced_usd == pytest.approx((billed or 0) * 0.23 / HOUR, abs=1e-6)
+
+
+def test_a_process_that_only_looks_writes_down_all_that_was_there(cloud: Cloud, ledger: Ledger) -> None:
+    """As a sensor between two looks: it saves nothing, and learns a price just now."""
+    training = Training(cloud, ledger)
+    training.finish()
+    memory = training.store.get(bookkeeping.MEMORY_KEY)
+    training.store.set(bookkeeping.MEMORY_KEY, {**memory, "prices": []})
+    training.try_number, training.max_tries = 2, 1
+    training.price_of = lambda _region, _type: None
+    training.policy = [{"spot": "ml.m5.xlarge", "max_wait": wait} for wait in ("1h", "20d")]
+    training.config = patient_config(
+        StoppingCondition={"MaxRuntimeInSeconds": HOUR, "MaxWaitTimeInSeconds": HOUR}
+    )
+    training.wait(training.begin(is_given_capacity=False))
+    step = training.begin(is_given_capacity=False)
+    training.price_of = lambda _region, _type: PRICE
+    driver, books = training.process()
+    books.saw(step.job)
+    record = training.record()
+    assert record is not None
+    assert record.prices == (PRICE,)
+    assert (record.generation, [attempt.ending for attempt in record.attempts]) == (1, [Ending.NO_CAPACITY])
+    assert record.replaced_instance_seconds == memory["billed"][0]
+    assert [decision.action for decision in record.decisions] == ["start", "start"]
+    assert record.current_job is not None
+    assert record.current_job.job_name == driver.live_job
 
 
 def test_only_the_newest_version_of_a_record_is_kept(cloud: Cloud, ledger: Ledger) -> None:

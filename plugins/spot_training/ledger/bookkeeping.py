@@ -6,6 +6,7 @@ could not be written is said in the task log; the sweeper finds it again from th
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -14,6 +15,7 @@ from functools import wraps
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 from spot_training.aws.state import STATE_KEY, TrainingState
+from spot_training.domain.errors import InvalidInput
 from spot_training.domain.lifecycle import Ending
 from spot_training.domain.records import (
     CurrentJob,
@@ -161,6 +163,7 @@ class Bookkeeper:
         self._watches = watches
         self._now = now
         self._state = TrainingState()
+        self._last_saved = TrainingState()
         self._memory: _Memory | None = None
         self._noted: JobSnapshot | None = None
         self._unpriced: set[str] = set()
@@ -179,8 +182,8 @@ class Bookkeeper:
     # What happens to the training -------------------------------------------------------------------
 
     def follow(self) -> StateStore:
-        """The state store, which tells this bookkeeper what is put into it."""
-        return _FollowedStore(self._store, self._saved)
+        """The state store, which tells this bookkeeper what is read from it and put into it."""
+        return _FollowedStore(self._store, read=self._read, saving=self._saving, saved=self._saved)
 
     def planning(
         self, make_plan: Callable[[RunIdentity], TrainingPlan]
@@ -246,9 +249,7 @@ class Bookkeeper:
         else:
             self.decided("give up" if state.current is None else "leave", reason)
         self._ask_prices(attempt.instance_type for attempt in state.attempts if attempt.has_started)
-        statement = self._record().statement
-        billed = (statement.billable_instance_seconds, statement.billed_usd)
-        self._memory = replace(self._recall(), billed=billed)
+        self._memory = replace(self._recall(), billed=self._billed())
         over = RecordState.COMPLETED if is_complete else RecordState.FAILED
         record = replace(
             self._record(), state=over if state.current is None else RecordState.RUNNING, reason=reason
@@ -263,8 +264,27 @@ class Bookkeeper:
     # Following --------------------------------------------------------------------------------------
 
     @_never_raises
+    def _read(self, data: Mapping[str, Any]) -> None:
+        """What earlier processes of this task left: a record written now holds their attempts, too."""
+        with contextlib.suppress(InvalidInput):  # the driver says so
+            self._state = TrainingState.from_json(data)
+
+    @_never_raises
+    def _saving(self, data: Mapping[str, Any]) -> None:
+        """Put what the attempts were billed where a clear finds it, before it can see that they are over."""
+        state = TrainingState.from_json(data)
+        if not state.attempts:
+            return
+        self._state = state
+        self._ask_prices(attempt.instance_type for attempt in state.attempts if attempt.has_started)
+        memory = self._recall()
+        if memory.billed != (billed := self._billed()):
+            self._remember(replace(memory, billed=billed))
+
+    @_never_raises
     def _saved(self, data: Mapping[str, Any]) -> None:
-        before, self._state = self._state, TrainingState.from_json(data)
+        before, self._last_saved = self._last_saved, TrainingState.from_json(data)
+        self._state = self._last_saved
         for attempt in self._state.attempts[len(before.attempts) :]:
             if attempt.ending is Ending.STOPPED_FOR_DEADLINE:
                 self.decided("stop", "on-demand has to start to keep the deadline", attempt=attempt.number)
@@ -277,8 +297,16 @@ class Bookkeeper:
             return  # whether there is such a job at all is not known yet
         self._write(self._record())
 
+    def _billed(self) -> Billed:
+        statement = self._record().statement
+        return statement.billable_instance_seconds, statement.billed_usd
+
     def _learn(self, about: About) -> None:
         self._memory = replace(self._recall(), about=about)
+
+    def _remember(self, memory: _Memory) -> None:
+        self._memory = memory
+        self._store.set(MEMORY_KEY, memory.to_json())
 
     def _recall(self) -> _Memory:
         """The memory, of this generation: a person's clear starts a new story of the same record."""
@@ -349,10 +377,9 @@ class Bookkeeper:
         before = self._recall().version
         now = self._now()
         version = max(before + 1, round(now.timestamp() * 1_000_000))
-        self._memory = replace(self._recall(), version=version)
         written = replace(record, version=version, written_at=now)
         try:
-            self._store.set(MEMORY_KEY, self._memory.to_json())
+            self._remember(replace(self._recall(), version=version))
             self._within(LAST_WRITE_SECONDS if is_last else WRITE_SECONDS, lambda: self._put(written, before))
         except Exception as error:  # noqa: BLE001 - a training matters more than its record
             self.warn_of(error)
@@ -413,18 +440,26 @@ def _plus(one: N | None, other: N | None) -> N | None:
 
 @dataclass(frozen=True, slots=True)
 class _FollowedStore:
-    """A state store that tells of each training state put into it, after it is safe."""
+    """A state store that tells of each training state read from it and put into it, before and after."""
 
     store: StateStore
-    tell: Callable[[Mapping[str, Any]], None]
+    read: Callable[[Mapping[str, Any]], None]
+    saving: Callable[[Mapping[str, Any]], None]
+    saved: Callable[[Mapping[str, Any]], None]
 
     def get(self, key: str) -> Any:
-        return self.store.get(key)
+        value = self.store.get(key)
+        if key == STATE_KEY and value is not None:
+            self.read(value)
+        return value
 
     def set(self, key: str, value: Any) -> None:
+        if key != STATE_KEY:
+            self.store.set(key, value)
+            return
+        self.saving(value)
         self.store.set(key, value)
-        if key == STATE_KEY:
-            self.tell(value)
+        self.saved(value)
 
 
 def within(seconds: float, work: Callable[[], T]) -> T:
