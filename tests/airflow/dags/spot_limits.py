@@ -3,20 +3,35 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Any
+from typing import Any, NoReturn
 
 import pendulum
 from airflow.sdk import dag
 
 from spot_training.operators import SpotTrainingOperator
 from spot_training.sensors import SpotTrainingSensor
+from spot_training.triggers import TrainingJobTrigger
 
 #: Nobody has it: jobs that ask for it wait for as long as they are let.
 RARE = "ml.m5.24xlarge"
 
 
-def _train(task_id: str, **arguments: Any) -> SpotTrainingOperator:
-    return SpotTrainingOperator(
+class UnknownTrigger(TrainingJobTrigger):
+    """The triggerer cannot import it: Airflow keeps Dag files off its path."""
+
+
+class Astray(SpotTrainingOperator):
+    """Waits in a trigger that cannot run."""
+
+    def defer(self, *, trigger: Any, **arguments: Any) -> NoReturn:
+        _, fields = trigger.serialize()
+        super().defer(trigger=UnknownTrigger(**fields), **arguments)
+
+
+def _train(
+    task_id: str, *, kind: type[SpotTrainingOperator] = SpotTrainingOperator, **arguments: Any
+) -> SpotTrainingOperator:
+    return kind(
         task_id=task_id,
         config={
             "TrainingJobName": f"limit-{task_id}",
@@ -73,6 +88,11 @@ def sensor_limit() -> None:
         )
 
 
+@_dag("limit_trigger")
+def trigger_that_fails() -> None:
+    _train("astray", kind=Astray, deferrable=True, training_timeout=12)
+
+
 @_dag("limit_caps")
 def caps() -> None:
     _train("above", caps={"instance_types": ["ml.m5.xlarge"]}, retries=2)
@@ -82,4 +102,5 @@ task_limits()
 run_limit()
 orphan()
 sensor_limit()
+trigger_that_fails()
 caps()
