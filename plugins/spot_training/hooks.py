@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from .domain.errors import InvalidInput
 if TYPE_CHECKING:
     from botocore.client import BaseClient
 
+    from .aws.budget import CallBudget
     from .aws.events import EventQueue, StateChanges
     from .aws.jobs import TrainingJobs
     from .aws.logs import TrainingLogs
@@ -66,9 +68,6 @@ class AwsAccess:
 
     def watcher(self) -> JobWatcher:
         """The process's one watcher for this access; it makes its clients with the first call it needs."""
-        from airflow.sdk.configuration import conf
-
-        from .aws.budget import DEFAULT_CALLS_PER_SECOND
         from .aws.watcher import shared_watcher
 
         return shared_watcher(
@@ -76,10 +75,17 @@ class AwsAccess:
             self._jobs_to_watch,
             make_logs=lambda: self.watching().logs(),
             make_events=self._state_changes,
-            calls_per_second=conf.getfloat(
-                "spot_training", "calls_per_second", fallback=DEFAULT_CALLS_PER_SECOND
-            ),
+            budget=self.budget(),
         )
+
+    def budget(self) -> CallBudget:
+        """The process's one budget of calls for waiting, at the configured rate. Raises `InvalidInput`."""
+        from airflow.sdk.configuration import conf
+
+        from .aws.budget import DEFAULT_CALLS_PER_SECOND, shared_budget
+
+        rate = conf.getfloat("spot_training", "calls_per_second", fallback=DEFAULT_CALLS_PER_SECOND)
+        return shared_budget(rate)
 
     def _jobs_to_watch(self) -> TrainingJobs:
         # A triggerer's heap: Airflow, then botocore, a few hundred thousand objects that stay. The garbage
@@ -97,12 +103,16 @@ class AwsAccess:
         url = self.events_queue_url or conf.get("spot_training", "events_queue_url", fallback="")
         if not url:
             return None
-        return shared_state_changes(url, lambda: self.watching().queue(url))
+        is_shared = conf.getboolean("spot_training", "events_queue_is_shared", fallback=False)
+        return shared_state_changes(url, lambda: self.watching().queue(url), is_shared=is_shared)
 
     def queue(self, url: str) -> EventQueue:
-        from .aws.events import EventQueue
+        from .aws.events import LONG_POLL_SECONDS, EventQueue, region_of_queue
 
-        return EventQueue(self._client("sqs"), url)
+        # Whatever patience was asked for: an empty queue answers after the long poll.
+        asked_for = (self.botocore_config or {}).get("read_timeout", math.inf)
+        patience = {"read_timeout": max(asked_for, LONG_POLL_SECONDS + 10)} if asked_for < math.inf else {}
+        return EventQueue(self._client("sqs", region_name=region_of_queue(url), **patience), url)
 
     def prices(self, region: str) -> PriceList:
         """The Price List API that knows the prices of `region`: it is in few regions."""
@@ -114,7 +124,7 @@ class AwsAccess:
         """For the ledger's files on S3."""
         return self._client("s3")
 
-    def _client(self, service: str, *, region_name: str | None = None) -> BaseClient:
+    def _client(self, service: str, *, region_name: str | None = None, **config: Any) -> BaseClient:
         from airflow.providers.amazon.aws.hooks.base_aws import AwsBaseHook
 
         hook = AwsBaseHook(
@@ -122,7 +132,7 @@ class AwsAccess:
             region_name=region_name or self.region_name,
             verify=self.verify,
             client_type=service,
-            config={**DEFAULT_BOTOCORE_CONFIG, **(self.botocore_config or {})},
+            config={**DEFAULT_BOTOCORE_CONFIG, **(self.botocore_config or {}), **config},
         )
         with _refusing_bad_settings(self.aws_conn_id):
             client: BaseClient = hook.get_conn()

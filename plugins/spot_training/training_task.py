@@ -260,7 +260,7 @@ class TrainingTask:
             check_interval=self.options.check_interval,
             stop_job_on_kill=self.options.stop_job_on_kill and self.driver.is_live_job_ours,
             until=until.isoformat() if (until := self._until()) else None,
-            guard=guard_to_json(step.guard) if step.guard else None,
+            guard=guard_to_json(step.guard, step.job, self.driver.jobs.clock.now()) if step.guard else None,
             record_key=self.books.key,
             **asdict(self.options.access),
         )
@@ -273,7 +273,7 @@ class TrainingTask:
         jobs, watching = self.driver.jobs, self.options.access.watching()
         # Clients of the watcher's own: its calls wait for the budget, and fail soon. A stop does neither.
         reports = follow_punctually(
-            JobWatcher(watching.jobs, make_logs=watching.logs),
+            JobWatcher(watching.jobs, make_logs=watching.logs, budget=watching.budget()),
             step.job.name,
             interval_seconds=self.options.check_interval,
             until=self._until,

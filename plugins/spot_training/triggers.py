@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from airflow.sdk.configuration import conf
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-from .aws.punctual import STOP_AGAIN_SECONDS, Punctual, guard_from_json
+from .aws.punctual import STOP_AGAIN_SECONDS, Punctual
 from .aws.watcher import Follower, LogLines, Missing, Over, Report, TimeIsUp, Trouble
 from .domain.wording import Narrator, transition_line
 from .hooks import AwsAccess
@@ -134,9 +134,7 @@ class TrainingJobTrigger(BaseTrigger):
         watcher = self.access.watcher()
         narrator = Narrator()
         if self.guard is not None:
-            self._punctual = Punctual(
-                await aside(_computing(), guard_from_json, self.guard), lambda: watcher.clock
-            )
+            self._punctual = await aside(_computing(), Punctual.from_json, self.guard, lambda: watcher.clock)
         status: str | None = None
         may_resume_at = asyncio.get_running_loop().time() + seconds_to_settle()
         while status is None:
@@ -146,6 +144,7 @@ class TrainingJobTrigger(BaseTrigger):
                 interval_seconds=self.check_interval,
                 until=self._until if self._punctual or self.until else None,
                 must_describe=self._punctual is not None,
+                due_in_seconds=self._punctual.first_look_in_seconds if self._punctual else None,
                 shows_log=self.shows_log,
             )
             with follower as reports:

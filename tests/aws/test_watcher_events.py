@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,13 @@ from spot_training.aws.budget import CallBudget
 from spot_training.aws.events import (
     DETAIL_TYPE,
     DROP_AFTER_RECEIVES,
+    HELPERS,
     EventQueue,
     Hear,
+    Message,
     StateChanges,
     change_of,
+    region_of_queue,
 )
 from spot_training.aws.jobs import Summary
 from spot_training.aws.watcher import JobWatcher, Over, follow
@@ -222,6 +226,7 @@ def test_a_message_about_somebody_elses_job_is_given_back_and_dropped_in_the_end
         json.dumps(_event(TrainingJobStatus="Gone")),
         json.dumps(_event(LastModifiedTime="yesterday")),
         json.dumps(_event(LastModifiedTime=1e300)),
+        "[" * 100_000,
     ],
 )
 def test_whatever_else_is_in_the_queue_is_no_change(body: str) -> None:
@@ -246,3 +251,112 @@ def test_a_queue_that_does_not_answer_is_not_healthy(cloud: Cloud) -> None:
     with pytest.raises(Exception, match="does not exist"):
         changes.receive_once()
     assert not changes.is_healthy
+
+
+@pytest.mark.parametrize(
+    ("url", "region"),
+    [
+        ("https://sqs.eu-west-1.amazonaws.com/123456789012/events", "eu-west-1"),
+        ("https://sqs.cn-north-1.amazonaws.com.cn/123456789012/events", "cn-north-1"),
+        ("https://sqs-fips.us-gov-west-1.amazonaws.com/123456789012/events", "us-gov-west-1"),
+        ("https://vpce-1-2.sqs.us-east-2.vpce.amazonaws.com/123456789012/events", "us-east-2"),
+        ("https://us-west-2.queue.amazonaws.com/123456789012/events", "us-west-2"),
+        ("https://queue.amazonaws.com/123456789012/events", "us-east-1"),
+        ("http://127.0.0.1:4566/123456789012/events", None),
+    ],
+)
+def test_a_queues_url_says_its_region(url: str, region: str | None) -> None:
+    assert region_of_queue(url) == region
+
+
+def test_an_event_goes_to_those_who_wait_in_its_region(cloud: Cloud, queue_url: str) -> None:
+    heard: dict[str, list[str]] = {"us-east-1": [], "eu-west-1": []}
+    changes = StateChanges(lambda: _queue(cloud, queue_url))
+    changes._thread = threading.current_thread()
+    for region, names in heard.items():
+        changes.subscribe(lambda change, names=names: not names.append(change.name), region=region)
+    _put(cloud, queue_url, _event(TrainingJobName="here") | {"region": "us-east-1"})
+    _put(cloud, queue_url, _event(TrainingJobName="anywhere"))
+    while not heard["eu-west-1"]:
+        changes.receive_once()
+    assert heard == {"us-east-1": ["here", "anywhere"], "eu-west-1": ["anywhere"]}
+
+
+def test_in_a_queue_of_ones_own_nothing_is_left(cloud: Cloud, queue_url: str) -> None:
+    changes = StateChanges(lambda: _queue(cloud, queue_url))
+    _hand_over(changes, lambda _: False)
+    _put(cloud, queue_url, _event(TrainingJobName="nobodys"))
+    changes.receive_once()
+    counts = cloud.client("sqs").get_queue_attributes(QueueUrl=queue_url, AttributeNames=["All"])
+    assert counts["Attributes"]["ApproximateNumberOfMessages"] == "0"
+    assert counts["Attributes"]["ApproximateNumberOfMessagesNotVisible"] == "0"
+
+
+def test_a_storm_is_received_by_several_threads(cloud: Cloud, queue_url: str) -> None:
+    threads: set[int] = set()
+    heard: list[str] = []
+    all_are_here = threading.Barrier(HELPERS + 1)
+
+    def hear(change: Summary) -> bool:
+        if threading.get_ident() not in threads:
+            threads.add(threading.get_ident())
+            all_are_here.wait(30)
+        heard.append(change.name)
+        return True
+
+    changes = StateChanges(lambda: _queue(cloud, queue_url))
+    _hand_over(changes, lambda _: True)
+    client = cloud.client("sqs")
+    for batch in range(20):
+        entries = [
+            {"Id": str(n), "MessageBody": json.dumps(_event(TrainingJobName=f"job-{batch}-{n}"))}
+            for n in range(10)
+        ]
+        client.send_message_batch(QueueUrl=queue_url, Entries=entries)
+    changes.receive_once()
+    assert changes.is_behind
+    _hand_over(changes, hear)
+    changes._get_help()
+    all_are_here.wait(30)
+    for helper in changes._helpers:
+        helper.join(60)
+    assert len(heard) == len(set(heard)) == 190
+    assert not changes.is_behind
+
+
+class _Silent:
+    """A queue that does not answer, behind credentials that are out of date or not."""
+
+    def __init__(self, *, answers: bool) -> None:
+        self._answers = answers
+
+    def receive(self, _: int) -> list[Message]:
+        if not self._answers:
+            raise PermissionError("The security token included in the request is expired")
+        return []
+
+    def delete(self, _: Sequence[Message]) -> None:
+        pass
+
+    give_back = delete
+
+
+def test_a_queue_whose_calls_fail_is_opened_anew_and_complained_of_now_and_then(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    now, opened = [1000.0], [0]
+
+    def open_queue() -> _Silent:
+        opened[0] += 1
+        return _Silent(answers=opened[0] > 1)
+
+    changes = StateChanges(open_queue, monotonic=lambda: now[0])  # type: ignore[arg-type]
+    for _ in range(30):
+        try:
+            changes.receive_once()
+        except PermissionError as error:
+            changes._note_failure(error)
+        now[0] += 5
+    assert changes.is_healthy
+    assert opened[0] == 2
+    assert 1 <= caplog.text.count("cannot be received") <= 2

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
+
+import pytest
 
 from spot_training.aws.budget import SLOWEST_CALLS_PER_SECOND, CallBudget
 from spot_training.aws.pace import QUICK_FOR_SECONDS, QUICK_SECONDS, STEADY_SECONDS, Pace
+from spot_training.aws.watched import BEFORE_A_LIMIT_SECONDS, Limits, Watched
+from spot_training.aws.windows import FLOOD_OVERLAP, LONG_OVERLAP, OVERLAP, Windows
+from spot_training.domain.errors import InvalidInput
+
+BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 class Time:
@@ -125,3 +133,49 @@ def test_a_client_is_governed_once_however_often_it_is_handed_over() -> None:
     budget.govern(client)
     budget.govern(client)
     assert sorted(registered.values()) == ["before-send", "response-received"]
+
+
+@pytest.mark.parametrize("rate", [0, -1, float("nan"), float("inf")])
+def test_a_rate_that_is_none_is_refused_by_its_setting(rate: float) -> None:
+    with pytest.raises(InvalidInput, match=r"calls_per_second"):
+        CallBudget(rate)
+
+
+def _limited(limits: Limits, count: int) -> list[Watched]:
+    watch = SimpleNamespace(name="", interval_seconds=30, shows_log=False)
+    jobs = [Watched(f"job-{n}", listeners=(watch,)) for n in range(count)]  # type: ignore[arg-type]
+    for n, job in enumerate(jobs):
+        limits.set_limit(job, 1000 + n + BEFORE_A_LIMIT_SECONDS)
+    return jobs
+
+
+def test_a_limit_counts_once_and_not_after_its_job() -> None:
+    limits = Limits()
+    jobs = _limited(limits, 2)
+    jobs[0].is_over = True
+    assert not limits.pass_due(1000)
+    assert limits.next_at() == 1001
+    assert limits.pass_due(1001)
+    assert not limits.pass_due(1001)
+    assert limits.next_at() == float("inf")
+
+
+def test_a_limit_that_moves_leaves_nothing_behind() -> None:
+    limits = Limits()
+    (job,) = _limited(limits, 1)
+    limits.set_limit(job, 5000 + BEFORE_A_LIMIT_SECONDS)
+    assert not limits.pass_due(4999)
+    assert limits.pass_due(5000)
+
+
+def test_in_a_flood_windows_are_short_and_the_first_one_after_makes_up_for_it() -> None:
+    windows = Windows()
+    windows.open(BEGAN)
+    for second in range(60):
+        since = windows.since(second, is_flood=True)
+        assert second == 0 or since == BEGAN + timedelta(seconds=second - 1) - FLOOD_OVERLAP
+        windows.done(BEGAN + timedelta(seconds=second), second, is_flood=True)
+    assert windows.since(60) == BEGAN - OVERLAP
+    windows.done(BEGAN + timedelta(seconds=60), 60)
+    assert windows.since(70) == BEGAN + timedelta(seconds=60) - OVERLAP
+    assert windows.since(10_000) == BEGAN + timedelta(seconds=60) - LONG_OVERLAP

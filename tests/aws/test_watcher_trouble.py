@@ -20,7 +20,7 @@ from spot_training.aws.events import StateChanges
 from spot_training.aws.jobs import Summary
 from spot_training.aws.pace import STEADY_SECONDS
 from spot_training.aws.post import PostOffice
-from spot_training.aws.watcher import JobWatcher, Over, Report, Trouble, shared_watcher
+from spot_training.aws.watcher import JobWatcher, Over, Report, Trouble, Watch, shared_watcher
 from spot_training.domain.lifecycle import JobSnapshot, SecondaryStatus, TrainingStatus
 
 HOUR = 3600.0
@@ -375,11 +375,14 @@ def test_a_fourth_job_after_days_with_few_lists_no_days() -> None:
 def test_an_urgent_job_is_described_before_those_that_came_earlier() -> None:
     hand = Hand()
     hand.account.listed = _names(100)
-    hand.watch(*_names(100), must_describe=True)
-    hand.watcher.expect("job-90", 600)
-    hand.watcher.expect("job-95", 60)
+    for name in _names(100):
+        due_in_seconds = {"job-90": 600.0, "job-95": -60.0}.get(name, 7200.0)
+        hand.reports[name] = []
+        listener = Watch(name=name, tell=hand.reports[name].append, interval_seconds=30)
+        hand.watcher.add(listener, must_describe=True, due_in_seconds=due_in_seconds)
+    hand.watcher.expect("job-50", 60)
     hand.watcher.look()
-    assert hand.account.described[:3] == ["job-95", "job-90", "job-0"]
+    assert hand.account.described[:4] == ["job-95", "job-50", "job-90", "job-0"]
 
 
 # Events -----------------------------------------------------------------------------------------------

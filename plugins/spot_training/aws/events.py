@@ -45,8 +45,9 @@ DROP_AFTER_RECEIVES = 5
 #: Without an answer for so long, the queue does not count as working.
 UNHEALTHY_AFTER_SECONDS = 90.0
 
-#: The region in a queue's URL: today's form, a VPC endpoint's, and the two old ones.
-_REGION = re.compile(r"^https?://(?:[^/]*\.)?sqs\.([a-z0-9-]+)\.|^https?://([a-z0-9-]+)\.queue\.amazonaws\.")
+#: The region in a queue's URL: today's form, a VPC endpoint's, and an old one; the oldest has none.
+_REGION = re.compile(r"https?://(?:(?:[^/]*\.)?sqs(?:-fips)?\.([a-z0-9-]+)|([a-z0-9-]+)\.queue)\.")
+_OLDEST_URL = "://queue.amazonaws.com/"
 
 #: Whoever is told of a change; says whether it waits for the job.
 Hear = Callable[[Summary], bool]
@@ -144,6 +145,8 @@ def _change_in(event: Mapping[str, Any]) -> Summary | None:
 
 def region_of_queue(url: str) -> str | None:
     """The region a queue is in, from its URL; None where that does not say (a local cloud's)."""
+    if _OLDEST_URL in url:
+        return "us-east-1"
     found = _REGION.match(url)
     return None if found is None else found[1] or found[2]
 

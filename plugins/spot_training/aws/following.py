@@ -48,10 +48,11 @@ class Follower(Letterbox[Report]):
         with Follower(watcher, name, interval_seconds=30) as reports:
             async for report in reports:
 
-    `must_describe` and `shows_log`: see `JobWatcher.add`.
+    `must_describe`, `due_in_seconds` and `shows_log`: see `JobWatcher.add`.
     """
 
     __slots__ = (
+        "_due_in_seconds",
         "_has_ended",
         "_must_describe",
         "_patience",
@@ -69,6 +70,7 @@ class Follower(Letterbox[Report]):
         interval_seconds: float,
         until: Until = None,
         must_describe: bool = True,
+        due_in_seconds: float | None = None,
         shows_log: bool = False,
     ) -> None:
         super().__init__()
@@ -77,11 +79,12 @@ class Follower(Letterbox[Report]):
         self.shows_log = shows_log
         self._watcher = watcher
         self._must_describe = must_describe
+        self._due_in_seconds = due_in_seconds
         self._patience = None if until is None else _Patience(watcher, name, until)
         self._has_ended = False
 
     def __enter__(self) -> Self:
-        self._watcher.add(self, must_describe=self._must_describe)
+        self._watcher.add(self, must_describe=self._must_describe, due_in_seconds=self._due_in_seconds)
         return self
 
     def __exit__(self, *_: object) -> None:

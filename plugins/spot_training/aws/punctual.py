@@ -35,13 +35,35 @@ _SLACK_SECONDS = 0.2
 
 @dataclass(slots=True)
 class Punctual:
-    """One job and its guard. `outlook` is how things stood at the last look, on AWS's `clock`."""
+    """One job and its guard. `outlook` is how things stood at the last look, on AWS's `clock`.
+
+    `foreseen_at` is when on-demand was due as the task deferred: for a triggerer that has not looked yet.
+    """
 
     guard: DeadlineGuard
     clock: Callable[[], ServiceClock]
     outlook: Outlook | None = None
+    foreseen_at: datetime | None = None
     is_stopped: bool = False
     _job: JobSnapshot | None = field(default=None, repr=False)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any], clock: Callable[[], ServiceClock]) -> Punctual:
+        """From what `guard_to_json` made."""
+        foreseen_at = data.get("foreseen_at")
+        return cls(
+            guard_from_json(data),
+            clock,
+            foreseen_at=None if foreseen_at is None else datetime.fromisoformat(foreseen_at),
+        )
+
+    @property
+    def first_look_in_seconds(self) -> float:
+        """How soon the job has to be looked at: the sooner, the earlier among many (real seconds)."""
+        deadline, kept = self.guard.deadline, self.guard.kept_seconds
+        moment = self.foreseen_at or deadline.latest_on_demand_start(kept)
+        clock = self.clock()
+        return clock.real_seconds((moment - clock.now()).total_seconds())
 
     def hear(self, job: JobSnapshot) -> Outlook:
         """Take in what AWS says of the job now. May compute for a second (the planner's tables)."""
@@ -135,10 +157,14 @@ def move_policy(name: str, options: Mapping[str, float] | None = None) -> MovePo
     return _move_policy(name, tuple(sorted((options or {}).items())))
 
 
-def guard_to_json(guard: DeadlineGuard) -> dict[str, Any]:
-    """As plain JSON, for a trigger's arguments."""
+def guard_to_json(
+    guard: DeadlineGuard, job: JobSnapshot | None = None, now: datetime | None = None
+) -> dict[str, Any]:
+    """As plain JSON, for a trigger's arguments; with when on-demand is due, as `job` stands `now`."""
     policy: Any = guard.policy
+    foreseen_at = None if job is None or now is None else guard.outlook(now, job).on_demand_at
     return {
+        "foreseen_at": None if foreseen_at is None else foreseen_at.isoformat(),
         "deadline": guard.deadline.to_json(),
         "kept_seconds": guard.kept_seconds,
         "has_checkpoints": guard.has_checkpoints,

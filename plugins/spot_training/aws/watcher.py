@@ -179,12 +179,12 @@ class JobWatcher:
         self.add(watch, must_describe=must_describe)
         return watch
 
-    def add(self, listener: Listener, *, must_describe: bool) -> None:
+    def add(self, listener: Listener, *, must_describe: bool, due_in_seconds: float | None = None) -> None:
         """Register a listener. Raises what starting a thread raises; then nobody was registered.
 
         Without `must_describe` it may be told nothing before the first change, when many jobs came together,
-        and not every change in a storm of them. A listener that shows the log is told new lines of it, if not
-        too many others are.
+        and not every change in a storm of them. Who must have descriptions is described first, and of these
+        who is due soonest. A listener that shows the log is told new lines of it, if not too many others are.
         """
         name = listener.name
         with self._lock:
@@ -199,8 +199,11 @@ class JobWatcher:
             self._new[name] = watched
             if listener.shows_log and self._make_logs is not None and len(self._tails) < LIVE_LOGS_UP_TO:
                 self._tails.setdefault(name, LogTail(name))
+            now = self._monotonic()
+            if due_in_seconds is not None:
+                self._limits.expect(watched, now + due_in_seconds, now)
             self._pace.join(listener.interval_seconds)
-            self._pace.stir(self._monotonic())
+            self._pace.stir(now)
         self._wake.set()
 
     def unwatch(self, listener: Listener) -> None:
@@ -689,10 +692,9 @@ def shared_watcher(
     *,
     make_logs: Callable[[], TrainingLogs] | None = None,
     make_events: Callable[[], StateChanges | None] = lambda: None,
-    calls_per_second: float | None = None,
+    budget: CallBudget | None = None,
 ) -> JobWatcher:
     """The process's one watcher for `key` (connection and region)."""
-    budget = shared_budget(calls_per_second)
     with _shared_lock:
         if key not in _shared:
             _shared[key] = JobWatcher(make_jobs, make_logs=make_logs, budget=budget, events=make_events())
