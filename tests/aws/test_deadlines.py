@@ -202,7 +202,7 @@ def test_a_deadline_that_cannot_be_kept_creates_no_job(cloud: Cloud) -> None:
     with pytest.raises(DeadlineCannotBeKept, match=r"deadline is '30m'.*earliest possible finish is .* UTC"):
         task.step()
     assert not live_jobs(cloud)
-    assert load_state(task.store).current is None  # type: ignore[union-attr]
+    assert load_state(task.store) is None
 
 
 def test_finishing_late_goes_on_demand_at_once_and_says_so(cloud: Cloud) -> None:

@@ -49,6 +49,7 @@ from spot_training.domain.policy import (
     keep_deadline,
     on_demand_only,
     pause_before,
+    what_happened,
 )
 from spot_training.domain.savings import Attempt, PurchaseOption, SavingsStatement, attempt_of, statement_of
 from spot_training.domain.spending import Purse, is_on_demand, keep_budget
@@ -163,7 +164,8 @@ class TrainingDriver:
         self._sleep = sleep
         self._is_killed = False
         self._job_stopped_when_killed: str | None = None
-        self.state = load_state(store) or TrainingState()
+        self._described: dict[str, Any] = {}
+        self.state = self._stored = load_state(store) or TrainingState()
 
     @property
     def attempts(self) -> tuple[Attempt, ...]:
@@ -202,15 +204,16 @@ class TrainingDriver:
         elif state.current is None and adopt and not state.attempts:
             state = replace(state, current=_foreign_intent(adopt))
         now = self._now()
-        self._save(
-            replace(
-                state,
-                try_number=try_number,
-                max_tries=max_tries,
-                began_at=state.began_at or now,
-                try_began_at=now,
-            )
+        self.state = replace(
+            state,
+            try_number=try_number,
+            max_tries=max_tries,
+            began_at=state.began_at or now,
+            try_began_at=now,
         )
+        if state.current is not None:
+            self._save(self.state)
+        # Without a job it is saved with the next intent: a process that dies before that began nothing.
 
     def advance(self) -> Step:
         """Do what is to be done now, until there is something to wait for or the training is over.
@@ -293,6 +296,7 @@ class TrainingDriver:
             ending = Ending.STOPPED_FOR_DEADLINE
         attempt = attempt_of(job, number=intent.number, rung=intent.rung, reason=intent.reason, ending=ending)
         self._save(self.state.with_attempt(attempt))
+        self._described = description
         self._on_job_over(job, attempt)
         self._say(attempt_line(attempt))
         return None
@@ -431,11 +435,13 @@ class TrainingDriver:
         if self._was_stopped_by_earlier_try():
             state = _climb_again(self.state)
             self._save(replace(state, is_stop_expected=False, has_adopted=False))
+        if _is_complete(self.state):
+            # Asks for no policy and no plan: a Dag that was changed meanwhile spoils no finished training.
+            return Decision(action=Action.FINISH, reason=what_happened(self.state.attempts[-1]))
         if self._make_policy is not None:
             return self._ask_policy()
         last = self.state.attempts[-1]
-        action = Action.FINISH if last.ending is Ending.COMPLETED else Action.GIVE_UP
-        return Decision(action=action, reason=f"{last.job_name}: {last.ending}")
+        return Decision(action=Action.GIVE_UP, reason=f"{last.job_name}: {last.ending}")
 
     def _ask_policy(self) -> Decision:
         self._fix_deadline()
@@ -485,6 +491,8 @@ class TrainingDriver:
         self._say(deadline_line(deadline))
 
     def _outlook(self, policy: Policy) -> Outlook | None:
+        if self.state.deadline is None:
+            return None
         guard = self._guard(policy, has_checkpoints=self.plan().checkpoint_uri is not None)
         return None if guard is None else guard.outlook(self.jobs.now())
 
@@ -541,8 +549,9 @@ class TrainingDriver:
         return guard.outlook(stopping.started_at, alive).is_time_for_on_demand
 
     def _complete(self) -> Completed:
-        last = self.state.attempts[-1]
-        description = self.jobs.describe(last.job_name) or {}
+        name = self.state.attempts[-1].job_name
+        is_at_hand = self._described.get("TrainingJobName") == name
+        description = self._described if is_at_hand else self.jobs.describe(name) or {}
         self._save(replace(self.state, is_over=True))
         return Completed(description=description, attempts=self.state.attempts)
 
@@ -580,9 +589,9 @@ class TrainingDriver:
         return replace(self._identity, generation=self.state.generation)
 
     def _save(self, state: TrainingState) -> None:
-        if state != self.state:
+        if state != self._stored:
             save_state(self._store, state)
-        self.state = state
+        self.state = self._stored = state
 
 
 def _error_of(last: Attempt) -> type[TrainingNotCompleted]:

@@ -31,6 +31,7 @@ from spot_training.domain.lifecycle import (
 
 from .clock import ServiceClock
 from .identity import FOR_DEADLINE, TAG_INTENT, TAG_KEY, TAG_STOPPED_FOR
+from .request import share_service_model
 
 if TYPE_CHECKING:
     from botocore.client import BaseClient
@@ -143,6 +144,7 @@ class TrainingJobs:
         self._client: Any = client
         self.clock = ServiceClock()
         self.clock.listen_to(client)
+        share_service_model(client.meta.service_model)
 
     def now(self) -> datetime:
         """AWS's time. Asks for something cheap where nothing was asked yet."""

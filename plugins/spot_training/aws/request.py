@@ -29,7 +29,7 @@ from spot_training.domain.stopping import (
 )
 
 if TYPE_CHECKING:
-    from botocore.model import Shape, StructureShape
+    from botocore.model import ServiceModel, Shape, StructureShape
 
     from spot_training.domain.policy import Policy, Rung
 
@@ -47,8 +47,22 @@ _WAYS_OUT = {
 }
 
 
+#: SageMaker's model as a client of this process has it: parsing it takes longer than all else here.
+_shared_model: ServiceModel | None = None
+
+
+def share_service_model(model: ServiceModel) -> None:
+    """Take the model that a SageMaker client has parsed already."""
+    global _shared_model  # noqa: PLW0603 - the same for all clients of a process
+    _shared_model = model
+
+
+def _service_model() -> ServiceModel:
+    return _shared_model or _own_service_model()
+
+
 @lru_cache(maxsize=1)
-def _service_model() -> Any:
+def _own_service_model() -> ServiceModel:
     from botocore.loaders import Loader
     from botocore.model import ServiceModel
 
@@ -56,7 +70,8 @@ def _service_model() -> Any:
 
 
 def _create_shape() -> StructureShape:
-    shape: StructureShape = _service_model().operation_model("CreateTrainingJob").input_shape
+    shape = _service_model().operation_model("CreateTrainingJob").input_shape
+    assert shape is not None  # noqa: S101 - the call has arguments
     return shape
 
 
