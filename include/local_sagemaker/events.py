@@ -13,6 +13,7 @@ import sys
 import threading
 from collections import deque
 from datetime import datetime
+from functools import cache, wraps
 from typing import TYPE_CHECKING, Any
 
 from .operations import description_of
@@ -115,4 +116,40 @@ def _has_rules() -> bool:
 def _put(event: dict[str, Any]) -> None:
     from moto.events.models import events_backends
 
+    if (queues := sys.modules.get("moto.sqs.models")) is not None:
+        _quicken(queues)
     events_backends[ACCOUNT][REGION].put_events([event])
+
+
+@cache
+def _quicken(queues: Any) -> None:
+    """Have moto's SQS count a queue's messages when somebody asks for their number, and not for each message.
+
+    moto 5 computes all attributes of a queue, which counts its messages three times over, to look up one
+    setting: for each message that is sent, and for each one that is received. With 1,500 messages in a queue
+    a ReceiveMessage so takes 0.7 s of CPU instead of 16 ms, and a storm of events waits for nothing but that.
+    """
+    backend, queue = queues.SQSBackend, queues.Queue
+    send, count_all = backend.send_message, queue.attributes.fget
+    sending = threading.local()
+
+    def is_message_valid(self: Any, queue_name: str, message: Any) -> bool:
+        keeps_seconds = self.get_queue(queue_name).message_retention_period
+        return bool(keeps_seconds + message.sent_timestamp / 1000 > queues.unix_time())
+
+    @wraps(send)
+    def send_message(*args: Any, **kwargs: Any) -> Any:
+        sending.is_on = True
+        try:
+            return send(*args, **kwargs)
+        finally:
+            sending.is_on = False
+
+    def attributes(self: Any) -> dict[str, Any]:
+        # All that is looked up on the way into a standard queue is a setting that only FIFO queues have.
+        is_counted = self.fifo_queue or not getattr(sending, "is_on", False)
+        return count_all(self) if is_counted else {}
+
+    backend.is_message_valid_based_on_retention_period = is_message_valid
+    backend.send_message = send_message
+    queue.attributes = property(attributes)

@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
+from spot_training.aws import budget as budget_module
 from spot_training.aws.budget import CallBudget
+from spot_training.aws.events import LONG_POLL_SECONDS
 from spot_training.aws.watcher import JobWatcher
 from spot_training.hooks import AwsAccess
 from spot_training.ledger.store import _note_taker
@@ -128,3 +130,21 @@ def test_a_waiting_trigger_holds_no_client(cloud: Cloud, watcher: JobWatcher) ->
     gc.collect()
     before = [thing for thing in gc.get_objects() if type(thing).__name__ == "SageMaker"]
     assert asyncio.run(count_clients()) - len(before) <= 1
+
+
+def test_the_queue_is_asked_in_its_own_region_and_with_the_patience_of_a_long_poll() -> None:
+    access = AwsAccess(aws_conn_id=None, region_name="us-east-1", botocore_config={"read_timeout": 5})
+    queue = access.queue("https://sqs.eu-west-1.amazonaws.com/123456789012/events")
+    config = queue._client.meta.config
+    assert config.read_timeout > LONG_POLL_SECONDS
+    assert config.region_name == "eu-west-1"
+
+
+def test_the_rate_of_calls_is_the_installations_wherever_a_task_waits(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(budget_module, "_shared", [])
+    monkeypatch.setenv("AIRFLOW__SPOT_TRAINING__CALLS_PER_SECOND", "2.5")
+    budget = AwsAccess().budget()
+    assert budget.calls_per_second == 2.5
+    assert AwsAccess(region_name="eu-west-1").budget() is budget
