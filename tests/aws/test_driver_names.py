@@ -173,6 +173,22 @@ def test_the_live_job_of_a_lost_state_is_found_behind_its_first_attempt_and_its_
     assert task.driver().state.current.number == 2  # type: ignore[union-attr]
 
 
+def test_a_sensor_whose_state_was_lost_trains_anew_after_the_job_it_watches(cloud: Cloud) -> None:
+    cloud.set_capacity(available=False)
+    request = {**_config(), "TrainingJobName": "elsewhere", "EnableManagedSpotTraining": True}
+    cloud.client("sagemaker").create_training_job(**request)
+    task = Task(cloud, policy="widen")
+    task.adopt = "elsewhere"
+    task.wait(task.step())
+    cloud.set_capacity(available=True)
+    first = task.finish()
+    task.store = MemoryStore()
+    second = task.finish()
+    one, other = first.attempts, second.attempts
+    assert one[0].job_name == other[0].job_name == "elsewhere"
+    assert other[1].job_name not in {attempt.job_name for attempt in one}
+
+
 def test_the_nonce_is_in_the_state_before_the_call_and_in_the_jobs_tags_after_it(cloud: Cloud) -> None:
     task = Task(cloud)
     task.jobs = _Dying(task.jobs)  # type: ignore[assignment]

@@ -399,7 +399,7 @@ class TrainingDriver:
             self._save(replace(self.state, current=None))
             raise
         except NameSpent:
-            if not self.state.attempts:
+            if not any(self._who.key in attempt.job_name for attempt in self.state.attempts):
                 self._go_on_without_memory(intent)
                 return None
             how = Created.ADOPTED
