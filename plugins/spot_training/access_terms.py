@@ -96,7 +96,8 @@ def botocore_config_from(value: Any) -> dict[str, Any] | None:
     options = _from_json(value) if isinstance(value, str) else value
     if not isinstance(options, Mapping) or not all(isinstance(name, str) for name in options):
         raise InvalidInput(field, HIDDEN, 'give a dictionary of options, like {"read_timeout": 30}.')
-    cast = {name: _cast(f"{field}.{name}", name, option) for name, option in options.items()}
+    given = {name: option for name, option in options.items() if option is not None}
+    cast = {name: _cast(f"{field}.{name}", name, option) for name, option in given.items()}
     _try(cast, field)
     return cast
 
@@ -110,7 +111,7 @@ def _from_json(text: str) -> Any:
 
 def _cast(field: str, name: str, value: Any) -> Any:
     cast = _CASTS.get(name)
-    return value if cast is None or value is None else cast(value, field)
+    return value if cast is None else cast(value, field)
 
 
 def _try(options: dict[str, Any], field: str) -> None:
@@ -130,8 +131,8 @@ def _seconds(value: Any, field: str) -> float:
         seconds = math.nan if isinstance(value, bool) else float(value)
     except (TypeError, ValueError, OverflowError):
         seconds = math.nan
-    if not 0 < seconds <= 86400:
-        raise InvalidInput(field, value, "give seconds, more than 0 and a day at most.")
+    if not 1 <= seconds <= 86400:
+        raise InvalidInput(field, value, "give seconds, from 1 to a day.")
     return seconds
 
 
@@ -146,6 +147,25 @@ def _text(value: Any, field: str) -> str:
     if not isinstance(value, str) or not value.isprintable() or not value.isascii():
         raise InvalidInput(field, value, "give plain text.")
     return value
+
+
+def _signature(value: Any, field: str) -> Any:
+    from botocore import UNSIGNED
+    from botocore.auth import AUTH_TYPE_MAPS
+
+    if value is not UNSIGNED and (not isinstance(value, str) or value not in AUTH_TYPE_MAPS):
+        raise InvalidInput(field, value, f"known are {', '.join(sorted(AUTH_TYPE_MAPS))}.")
+    return value
+
+
+def _certificate(value: Any, field: str) -> str | tuple[str, ...]:
+    paths = (value,) if isinstance(value, str) else value
+    is_known = isinstance(paths, list | tuple) and 1 <= len(paths) <= 2
+    if not is_known or not all(isinstance(path, str) and _is_there(path) for path in paths):
+        raise InvalidInput(
+            field, value, "give the path of a certificate, or of it and its key, on this machine."
+        )
+    return value if isinstance(value, str) else tuple(value)
 
 
 def _mapping(value: Any, field: str) -> dict[str, Any]:
@@ -188,7 +208,8 @@ _CASTS: dict[str, Callable[[Any, str], Any]] = {
     "user_agent": _text,
     "user_agent_extra": _text,
     "user_agent_appid": _text,
-    "signature_version": _text,
+    "signature_version": _signature,
+    "client_cert": _certificate,
     "defaults_mode": _text,
     "tcp_keepalive": _flag,
     "use_fips_endpoint": _flag,

@@ -141,21 +141,19 @@ class AwsAccess:
 
 @contextlib.contextmanager
 def _refusing_bad_settings(aws_conn_id: str | None) -> Iterator[None]:
-    """A client that cannot be made as asked is bad input; what AWS answers meanwhile is not."""
+    """A client that cannot be made as asked is bad input; credentials that cannot be had just now are not."""
     from botocore import exceptions as botocore
 
     try:
         yield
     except (
-        botocore.NoRegionError,
-        botocore.InvalidRegionError,
-        botocore.ProfileNotFound,
-        botocore.PartialCredentialsError,
-        botocore.InvalidConfigError,
-        TypeError,
-        ValueError,
-        AttributeError,
-    ) as error:
+        botocore.HTTPClientError,
+        botocore.CredentialRetrievalError,
+        botocore.MetadataRetrievalError,
+        botocore.TokenRetrievalError,
+    ):
+        raise
+    except (botocore.BotoCoreError, TypeError, ValueError, AttributeError) as error:
         way_out = (
             f"no client can be made with it ({error}). Check its extras, region_name and botocore_config."
         )

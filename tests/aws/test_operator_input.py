@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import itertools
 import logging
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from airflow.sdk.exceptions import AirflowFailException, TaskDeferred
+from airflow.providers.amazon.aws.hooks.base_aws import AwsBaseHook
+from airflow.sdk.exceptions import AirflowFailException, AirflowNotFoundException, TaskDeferred
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from spot_training.access_terms import access_of, botocore_config_from
 from spot_training.aws.state import MemoryStore
-from spot_training.domain.errors import AlgorithmFailed, SpotTrainingError
-from spot_training.hooks import AwsAccess
+from spot_training.domain.errors import AlgorithmFailed, InvalidInput, SpotTrainingError
+from spot_training.hooks import DEFAULT_BOTOCORE_CONFIG, AwsAccess
 from spot_training.operators import SpotTrainingOperator
 from spot_training.sensors import SpotTrainingSensor
 
@@ -192,10 +194,219 @@ def test_whatever_is_in_the_sensors_arguments(waiting_cloud: Cloud, name: str, v
     )
 
 
+@pytest.fixture
+def reached_cloud(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> Cloud:
+    """A cloud where jobs wait; operators reach it as they reach AWS, with the connections there are: none."""
+    cloud.set_capacity(available=False)
+    for name, value in {
+        "AWS_ENDPOINT_URL": cloud.url,
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+    }.items():
+        monkeypatch.setenv(name, value)
+
+    def no_connection(_hook: object, conn_id: str) -> None:
+        raise AirflowNotFoundException(f"The conn_id `{conn_id}` isn't defined")
+
+    monkeypatch.setattr(AwsBaseHook, "get_connection", no_connection)
+    monkeypatch.setitem(DEFAULT_BOTOCORE_CONFIG, "retries", {"total_max_attempts": 1})
+    logging.getLogger("airflow").setLevel(logging.CRITICAL)
+    logging.getLogger("task").setLevel(logging.CRITICAL)
+    return cloud
+
+
+ACCESS_ARGUMENTS = ("aws_conn_id", "region_name", "verify", "botocore_config", "events_queue_url")
+#: By name, so that it reaches what is behind the names.
+botocore_options = st.dictionaries(
+    st.sampled_from(
+        [
+            "nonsense",
+            "retries",
+            "connect_timeout",
+            "read_timeout",
+            "max_pool_connections",
+            "proxies",
+            "proxies_config",
+            "s3",
+            "region_name",
+            "user_agent",
+            "user_agent_extra",
+            "signature_version",
+            "defaults_mode",
+            "client_cert",
+            "tcp_keepalive",
+            "parameter_validation",
+            "inject_host_prefix",
+            "account_id_endpoint_mode",
+        ]
+    ),
+    hostile,
+    max_size=2,
+)
+
+
+@FUZZ
+@given(name=st.sampled_from(ACCESS_ARGUMENTS), value=hostile)
+def test_whatever_is_said_of_reaching_aws(reached_cloud: Cloud, name: str, value: Any) -> None:
+    arguments = {"wait_for_completion": False, name: value}
+    _attempt(reached_cloud, lambda: SpotTrainingOperator(task_id="t", config=_config(), **arguments))
+
+
+@FUZZ
+@given(options=botocore_options)
+def test_whatever_is_in_botocores_options(reached_cloud: Cloud, options: dict[str, Any]) -> None:
+    arguments = {"wait_for_completion": False, "botocore_config": options}
+    _attempt(reached_cloud, lambda: SpotTrainingOperator(task_id="t", config=_config(), **arguments))
+
+
+@FUZZ
+@given(value=hostile)
+def test_whatever_is_said_of_a_budget(waiting_cloud: Cloud, value: Any) -> None:
+    _attempt(
+        waiting_cloud,
+        lambda: SpotTrainingOperator(task_id="t", config=_config(), budget=value, wait_for_completion=False),
+    )
+
+
+@FUZZ
+@given(name=st.sampled_from([*ACCESS_ARGUMENTS, "stop_job_on_kill", "caps"]), value=hostile)
+def test_whatever_reaches_the_sensor_by_template(reached_cloud: Cloud, name: str, value: Any) -> None:
+    arguments = {"training_job_name": "nowhere", "policy": "widen", "deferrable": True, name: value}
+    _attempt(reached_cloud, lambda: SpotTrainingSensor(task_id="t", timeout=60, **arguments))
+
+
+@FUZZ
+@given(timeout=st.one_of(st.floats(60, 10**13), st.timedeltas(timedelta(minutes=1)), st.integers(60, 10**13)))
+def test_whatever_the_sensors_timeout(waiting_cloud: Cloud, timeout: Any) -> None:
+    """What Airflow itself refuses when the Dag is parsed is not ours to refuse."""
+    name = f"watched-{next(_runs)}"
+    waiting_cloud.client("sagemaker").create_training_job(
+        **{**_config(), "TrainingJobName": name, "EnableManagedSpotTraining": True}
+    )
+    _attempt(
+        waiting_cloud,
+        lambda: SpotTrainingSensor(task_id="t", training_job_name=name, timeout=timeout, deferrable=True),
+    )
+
+
+@pytest.mark.parametrize(
+    ("argument", "value", "field"),
+    [
+        ("aws_conn_id", 7, "aws_conn_id"),
+        ("aws_conn_id", "two words", "aws_conn_id"),
+        ("region_name", "../../x", "region_name"),
+        ("region_name", 7, "region_name"),
+        ("verify", "no/such/bundle.pem", "verify"),
+        ("verify", 7, "verify"),
+        ("botocore_config", "abc", "botocore_config"),
+        ("botocore_config", {"nonsense": 1}, "botocore_config.nonsense"),
+        ("botocore_config", {"retries": "x"}, "botocore_config.retries"),
+        ("botocore_config", {"retries": {"mode": "eager"}}, "botocore_config.retries"),
+        ("botocore_config", {"read_timeout": "soon"}, "botocore_config.read_timeout"),
+        ("events_queue_url", "https://", "events_queue_url"),
+        ("events_queue_url", "sqs.us-east-1.amazonaws.com/1/q", "events_queue_url"),
+        ("budget", "plenty", "budget"),
+    ],
+)
+@pytest.mark.parametrize("is_sensor", [False, True])
+def test_what_cannot_reach_aws_is_refused_by_its_name(
+    reached_cloud: Cloud, argument: str, value: Any, field: str, is_sensor: bool
+) -> None:
+    if is_sensor and argument == "budget":
+        pytest.skip("a sensor has no budget")
+    arguments = {"training_job_name": "nowhere"} if is_sensor else {"config": _config()}
+    task = (SpotTrainingSensor if is_sensor else SpotTrainingOperator)(
+        task_id="t", **arguments, **{argument: value}
+    )
+    with pytest.raises(AirflowFailException, match=f"^{field} is ") as refused:
+        task.execute(_context())
+    assert isinstance(refused.value.__cause__, InvalidInput)
+    assert _names(reached_cloud) == set()
+
+
+def test_a_connection_without_a_region_is_refused_and_not_retried(
+    reached_cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("AWS_DEFAULT_REGION")
+    monkeypatch.setenv("AWS_CONFIG_FILE", "/nowhere")
+    with pytest.raises(AirflowFailException, match="region"):
+        SpotTrainingOperator(task_id="t", config=_config()).execute(_context())
+
+
+@pytest.mark.parametrize(
+    ("said", "meant"),
+    [("False", False), ("True", True), (False, False), (None, None), ("None", None), ("/", "/")],
+)
+def test_verify_that_came_out_of_a_template_is_no_path(said: Any, meant: Any) -> None:
+    task = SpotTrainingOperator(task_id="t", config={}, verify=said)
+    assert access_of(task).verify == meant
+
+
+def test_botocores_options_are_cast_from_text() -> None:
+    text = '{"read_timeout": "30", "retries": {"total_max_attempts": "5"}, "tcp_keepalive": "yes"}'
+    assert botocore_config_from(text) == {
+        "read_timeout": 30.0,
+        "retries": {"total_max_attempts": 5},
+        "tcp_keepalive": True,
+    }
+
+
+def test_a_proxys_password_is_not_told_in_an_error() -> None:
+    with pytest.raises(InvalidInput) as refused:
+        botocore_config_from({"proxies": ["http://me:secret@proxy"]})
+    assert "secret" not in str(refused.value)
+
+
+def test_the_sensor_goes_on_with_nothing_above_its_caps(waiting_cloud: Cloud) -> None:
+    """Its policy comes out of a template, and may ask for anything."""
+    name = f"watched-{next(_runs)}"
+    waiting_cloud.client("sagemaker").create_training_job(
+        **{
+            **_config(StoppingCondition={"MaxRuntimeInSeconds": 3600, "MaxWaitTimeInSeconds": 3600}),
+            "TrainingJobName": name,
+            "EnableManagedSpotTraining": True,
+        }
+    )
+    sensor = SpotTrainingSensor(
+        task_id="t",
+        training_job_name=name,
+        policy=[{"spot": "ml.m5.xlarge"}, {"on_demand": ["ml.p5.48xlarge"]}],
+        caps={"instance_types": ["ml.m5.*"]},
+        poke_interval=0.1,
+        timeout=60,
+        deferrable=False,
+    )
+    before = _names(waiting_cloud)
+    with pytest.raises(AirflowFailException, match=r"ml.p5.48xlarge': the Dag allows ml.m5.\*"):
+        sensor.execute(_context())
+    assert _names(waiting_cloud) == before
+
+
+def test_what_may_be_a_password_is_not_returned(waiting_cloud: Cloud) -> None:
+    """Whoever may read the Dag may read its XCom."""
+    waiting_cloud.set_capacity(available=True)
+    environment = {"LOCAL_TRAINING_SECONDS": "60", "TOKEN": "hunter2"}
+    for waits in (True, False):
+        task = SpotTrainingOperator(
+            task_id="t",
+            config=_config(Environment=environment),
+            wait_for_completion=waits,
+            check_interval=1,
+            deferrable=False,
+        )
+        description = task.execute(_context())["Training"]
+        assert description["Environment"] == {"LOCAL_TRAINING_SECONDS": "***", "TOKEN": "***"}
+        described = waiting_cloud.client("sagemaker").describe_training_job(
+            TrainingJobName=description["TrainingJobName"]
+        )
+        assert described["Environment"] == environment
+
+
 @FUZZ
 @given(
     caps=st.dictionaries(
-        st.sampled_from(["instance_types", "instance_count", "max_runtime", "max_wait", "x"]),
+        st.sampled_from(["instance_types", "instance_count", "max_runtime", "max_wait", "keep_alive", "x"]),
         hostile,
         max_size=2,
     )
