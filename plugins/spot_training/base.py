@@ -75,7 +75,7 @@ class TrainingOperatorBase(BaseOperator):
     def _leaving_no_job(self, context: Context) -> Iterator[None]:
         """Stop the training's job where the task fails in here and no other try will look after it."""
         try:
-            with self._refusing_bad_input():
+            with self._refusing_bad_input(context):
                 yield
         except AirflowRescheduleException:
             raise
@@ -89,12 +89,19 @@ class TrainingOperatorBase(BaseOperator):
             raise
 
     @contextlib.contextmanager
-    def _refusing_bad_input(self) -> Iterator[None]:
-        """Bad input is a failure that Airflow does not retry."""
+    def _refusing_bad_input(self, context: Context) -> Iterator[None]:
+        """Bad input is a failure that Airflow does not retry; it says where the training's job stands."""
         try:
             yield
         except InvalidInput as error:
-            raise AirflowFailException(str(error)) from error
+            raise AirflowFailException(f"{error} {self._where_job_stands(context)}") from error
+
+    def _where_job_stands(self, context: Context) -> str:
+        from .training_task import standing_on_record
+
+        if self._training is not None:
+            return self._training.standing
+        return standing_on_record(context["task_state_store"], is_stopped=self._stops_job())
 
     def _is_given_up(self, context: Context, error: Exception) -> bool:
         """Whether the task's `retry_policy` wants no other try; asked only where there is a job to stop."""

@@ -113,7 +113,7 @@ class SpotTrainingSensor(BaseSensorOperator, TrainingOperatorBase):
         from .aws.driver import Completed
         from .training_task import Options
 
-        with self._refusing_bad_input():
+        with self._refusing_bad_input(context):
             training = self._training or self._begin(self._training_of(context, Options.of(self)))
             step = _proceed(training)
             if isinstance(step, Completed):

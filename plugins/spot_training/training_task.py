@@ -17,7 +17,7 @@ from airflow.sdk.configuration import conf
 from airflow.sdk.exceptions import AirflowFailException
 
 from .access_terms import access_of
-from .aws.state import load_state
+from .aws.state import TrainingState, load_state
 from .base import is_last_try
 from .budget_terms import AskedPrices, budget_of, open_purse
 from .deadline_terms import DeadlineTerms, run_began_at, with_policy
@@ -27,7 +27,7 @@ from .domain.durations import in_words, parse_seconds
 from .domain.errors import AlgorithmFailed, InvalidInput, SpotTrainingError, TimedOutWaiting
 from .domain.lifecycle import Ending, JobSnapshot
 from .domain.savings import Attempt, statement_of
-from .domain.wording import Narrator, statement_line
+from .domain.wording import Narrator, counted, statement_line
 from .kept_state import KeptState
 
 if TYPE_CHECKING:
@@ -321,6 +321,11 @@ class TrainingTask:
         is_ours = self.driver.is_live_job_ours and self.options.stop_job_on_kill
         return is_ours and self._stopped != self.driver.live_job
 
+    @property
+    def standing(self) -> str:
+        """Where the training's job stands, and with it the bill: for an error that does not say so."""
+        return _standing(self.driver.state, is_stopped=self.options.stop_job_on_kill, is_looked_for=True)
+
     def let_go(self) -> None:
         """`stop`, once, unless the job is to outlive its task: nobody will look after it."""
         if self.has_job_to_stop:
@@ -517,6 +522,28 @@ def _as_returned(description: dict[str, Any] | None) -> Any:
     from .aws.request import without_secrets
 
     return None if description is None else as_plain_json(without_secrets(description))
+
+
+def standing_on_record(store: StateStore, *, is_stopped: bool) -> str:
+    """`TrainingTask.standing`, from the stored state: for a task that fails before it knows its training."""
+    try:
+        state = load_state(store)
+    except InvalidInput:
+        return "A training job of this task may be alive and billed."
+    return _standing(state or TrainingState(), is_stopped=is_stopped, is_looked_for=False)
+
+
+def _standing(state: TrainingState, *, is_stopped: bool, is_looked_for: bool) -> str:
+    intent, attempts = state.current, len(state.attempts)
+    if intent is not None and intent.is_foreign:
+        return f"Training job {intent.job_name} was left alone."
+    # The driver goes on only when it knows that there is no job of an unconfirmed name.
+    if intent is not None and (intent.is_created or not is_looked_for):
+        goes_on = "is told to stop, and billed until it has" if is_stopped else "goes on and is billed"
+        return f"Training job {intent.job_name}, if it is alive, {goes_on}."
+    if attempts:
+        return f"No training job was created after {counted(attempts, 'attempt')}, and none is alive."
+    return "No training job was created."
 
 
 def as_plain_json(value: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,7 +15,7 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSensorTimeout, T
 from spot_training.aws.budget import CallBudget
 from spot_training.aws.identity import TAG_WITHOUT_TASK
 from spot_training.aws.jobs import TrainingJobs
-from spot_training.aws.state import MemoryStore
+from spot_training.aws.state import STATE_KEY, MemoryStore
 from spot_training.domain.errors import TimedOutWaiting
 from spot_training.hooks import WATCHING_BOTOCORE_CONFIG, AwsAccess
 from spot_training.operators import SpotTrainingOperator
@@ -139,6 +140,46 @@ def test_an_argument_that_went_bad_while_the_task_was_deferred_leaves_no_job(dro
     with pytest.raises(AirflowFailException, match="print_log"):
         _operator(deferrable=True, print_log="perhaps").resume(run.context())
     assert _going_on(drought) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({}, "if it is alive, is told to stop, and billed until it has."),
+        ({"stop_job_on_kill": False}, "if it is alive, goes on and is billed."),
+    ],
+)
+def test_bad_input_says_where_the_job_of_the_task_stands(
+    drought: Cloud, arguments: dict[str, Any], said: str
+) -> None:
+    run = Run()
+    with pytest.raises(
+        AirflowFailException, match=r"print_log is 'perhaps'.* No training job was created\.$"
+    ):
+        _operator(print_log="perhaps").execute(run.context())
+    run.deferred(lambda: _operator(deferrable=True))
+    with pytest.raises(AirflowFailException, match=re.escape(said)) as failed:
+        _operator(print_log="perhaps", **arguments).resume(run.context())
+    assert "was created" not in str(failed.value)
+
+
+def test_bad_input_after_attempts_does_not_say_that_there_were_none(drought: Cloud) -> None:
+    """The policy was changed to nonsense while the first job waited."""
+    run = Run()
+    brief = _config(StoppingCondition={"MaxRuntimeInSeconds": 3600, "MaxWaitTimeInSeconds": 3600})
+    run.deferred(lambda: _operator(deferrable=True, config=brief))
+    changed = _operator(config=brief, policy="nonsense")
+    with pytest.raises(
+        AirflowFailException, match="No training job was created after 1 attempt, and none is"
+    ):
+        changed.resume(run.context())
+
+
+def test_state_of_other_code_is_not_taken_for_no_job(drought: Cloud) -> None:
+    run = Run()
+    run.store.set(STATE_KEY, {"version": 99})
+    with pytest.raises(AirflowFailException, match=r"A training job of this task may be alive and billed\.$"):
+        _operator().execute(run.context())
 
 
 def test_a_job_that_cannot_be_stopped_then_is_said_to_be_alive(

@@ -121,9 +121,8 @@ def test_the_users_config_is_never_changed() -> None:
 def test_bad_input_is_refused_by_field_value_and_way_out(
     overrides: dict[str, Any], error: type[InvalidInput], says: str
 ) -> None:
-    with pytest.raises(error, match=says) as raised:
+    with pytest.raises(error, match=says):
         cast_request(_config(**overrides))
-    assert "No training job was created." in str(raised.value)
 
 
 @pytest.mark.parametrize("field", ["ResourceConfig", "AlgorithmSpecification", "RoleArn", "OutputDataConfig"])

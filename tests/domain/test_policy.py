@@ -193,7 +193,7 @@ def test_the_requests_own_wait_is_the_first_wait() -> None:
 
 @pytest.mark.parametrize("spec", ["yolo", "", None, "None", 3, {}, {"name": 7}, "{not json", "[]{"])
 def test_an_unknown_policy_is_refused_with_the_ones_there_are(spec: object) -> None:
-    with pytest.raises(UnknownPolicy, match=r"policy is .*No training job was created"):
+    with pytest.raises(UnknownPolicy, match=r"policy is "):
         policy_from(spec, Defaults())
 
 

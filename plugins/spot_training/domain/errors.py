@@ -40,10 +40,13 @@ class SpotTrainingError(Exception):
 
 
 class InvalidInput(SpotTrainingError, ValueError):
-    """A value that must not reach AWS: names the field, the value and the way out."""
+    """A value that must not reach AWS: names the field, the value and the way out.
+
+    Whether a training job is alive is not known here: the task says so beside it.
+    """
 
     def __init__(self, field: str, value: object, way_out: str) -> None:
-        super().__init__(f"{field} is {value!r}: {way_out} No training job was created.")
+        super().__init__(f"{field} is {value!r}: {way_out}")
         self.field = field
         self.value = value
         self.way_out = way_out
