@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import re
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+import pytest
 from botocore import xform_name
 from botocore.loaders import Loader
 
@@ -76,3 +78,87 @@ def test_passing_the_role_is_limited_to_sagemaker() -> None:
     statements = json.loads((ROOT / "docs" / "iam" / "caller-policy.json").read_text())["Statement"]
     (passing,) = [s for s in statements if s["Action"] == "iam:PassRole"]
     assert passing["Condition"] == {"StringEquals": {"iam:PassedToService": "sagemaker.amazonaws.com"}}
+
+
+ROLE = ROOT / "docs" / "iam" / "execution-role-policy.json"
+#: The folders of the example Dags' bucket that a training reads, and those it writes.
+READ, WRITTEN, KEPT = ("channels", "code"), ("models",), ("checkpoints",)
+_LOGS = "arn:aws:logs:REGION:ACCOUNT:log-group:/aws/sagemaker/TrainingJobs:log-stream:job/algo-1"
+_IMAGE = "arn:aws:ecr:REGION:683313688378:repository/sagemaker-xgboost"
+
+#: What SageMaker does in the role's name for a training, by its manual ("How to use SageMaker AI execution
+#: roles", CreateTrainingJob), and what managed spot adds: checkpoints restored, written and carried over.
+NEEDED = {
+    *(("s3:GetObject", f"arn:aws:s3:::BUCKET/{folder}/a/b") for folder in (*READ, *KEPT)),
+    *(("s3:PutObject", f"arn:aws:s3:::BUCKET/{folder}/a/b") for folder in (*WRITTEN, *KEPT)),
+    *(("s3:DeleteObject", f"arn:aws:s3:::BUCKET/{folder}/a/b") for folder in KEPT),
+    ("s3:ListBucket", "arn:aws:s3:::BUCKET"),
+    ("ecr:GetAuthorizationToken", "*"),
+    ("ecr:BatchCheckLayerAvailability", _IMAGE),
+    ("ecr:GetDownloadUrlForLayer", _IMAGE),
+    ("ecr:BatchGetImage", _IMAGE),
+    ("logs:CreateLogGroup", _LOGS),
+    ("logs:CreateLogStream", _LOGS),
+    ("logs:DescribeLogStreams", _LOGS),
+    ("logs:PutLogEvents", _LOGS),
+    ("cloudwatch:PutMetricData", "*"),
+}
+
+
+def _allows(path: Path, action: str, resource: str) -> bool:
+    for statement in json.loads(path.read_text())["Statement"]:
+        actions, resources = (
+            value if isinstance(value, list) else [value]
+            for value in (statement["Action"], statement["Resource"])
+        )
+        if action in actions and any(fnmatchcase(resource, pattern) for pattern in resources):
+            return True
+    return False
+
+
+def test_the_execution_role_may_do_what_a_training_needs_and_nothing_else() -> None:
+    missing = {need for need in NEEDED if not _allows(ROLE, *need)}
+    assert missing == set()
+    assert _actions(ROLE) == {action for action, _ in NEEDED}
+
+
+@pytest.mark.parametrize(
+    ("action", "resource"),
+    [
+        ("s3:GetObject", "arn:aws:s3:::BUCKET/models/champion"),
+        ("s3:PutObject", "arn:aws:s3:::BUCKET/channels/train"),
+        ("s3:DeleteObject", "arn:aws:s3:::BUCKET/models/champion"),
+        ("s3:GetObject", "arn:aws:s3:::ANOTHER/channels/train"),
+        ("logs:PutLogEvents", "arn:aws:logs:REGION:ACCOUNT:log-group:/another:log-stream:x"),
+    ],
+)
+def test_the_execution_role_reaches_nothing_beside_the_training(action: str, resource: str) -> None:
+    assert not _allows(ROLE, action, resource)
+
+
+def test_the_folders_of_the_execution_role_are_those_of_the_example_dags() -> None:
+    for name in ("retrain_flight_delays.py", "retrain_with_approval.py"):
+        source = (ROOT / "dags" / name).read_text()
+        assert set(re.findall(r"s3://\{BUCKET\}/(\w+)", source)) == {*WRITTEN, *KEPT}, name
+        assert set(re.findall(r"prefix=f\"(\w+)/", source)) <= set(READ), name
+
+
+def test_only_sagemaker_may_take_the_execution_role_and_only_for_its_own_account() -> None:
+    (statement,) = json.loads((ROOT / "docs" / "iam" / "execution-role-trust.json").read_text())["Statement"]
+    assert statement["Action"] == "sts:AssumeRole"
+    assert statement["Principal"] == {"Service": "sagemaker.amazonaws.com"}
+    assert statement["Condition"] == {"StringEquals": {"aws:SourceAccount": "ACCOUNT"}}
+
+
+def test_the_readme_lists_every_permission_the_caller_needs() -> None:
+    readme = (ROOT / "README.md").read_text()
+    actions = _actions(ROOT / "docs" / "iam" / "caller-policy.json")
+    assert {action for action in actions if f"`{action}`" not in readme} == set()
+    listed = set(re.findall(r"`((?:sagemaker|logs|pricing|sqs|iam):\w+)`", readme))
+    assert listed == actions
+
+
+def test_every_policy_is_named_in_the_docs_on_security() -> None:
+    text = (ROOT / "docs" / "security.md").read_text()
+    for path in (ROOT / "docs" / "iam").glob("*.json"):
+        assert f"(iam/{path.name})" in text
