@@ -227,3 +227,37 @@ def test_tags_lead_back_to_the_run_and_only_unchanged() -> None:
     assert identity_of(tags) == identity
     assert identity_of({**tags, "spot-training:run": "another"}) is None
     assert identity_of({}) is None
+
+
+@pytest.mark.parametrize(
+    "run_id",
+    [
+        "manual~2026",
+        "a=7Eb",
+        "strange|run",
+        "100%",
+        "l'été",
+        "日本",
+        "tab\tin it",
+        "=",
+        "a b",
+        "🙂",
+        "x" * 256,
+    ],
+)
+def test_tags_lead_back_to_a_run_whatever_it_is_called(patient: Cloud, run_id: str) -> None:
+    """Airflow takes `~` in a run's id, and AWS takes none in a tag."""
+    name = _start(patient, run_id=run_id)
+    job = patient.jobs().snapshot(name)
+    assert job is not None
+    identity = identity_of(patient.jobs().tags(job.arn))
+    assert identity is not None
+    assert identity.run_id == run_id
+    found = survey(patient.jobs(), installation="prod", task_state_of=lambda _i: "failed")
+    assert _verdicts(list(found)) == {name: Verdict.ORPHAN}
+
+
+def test_an_installation_may_have_any_name(patient: Cloud) -> None:
+    name = _start(patient, installation="team B's (prod)")
+    found = survey(patient.jobs(), installation="team B's (prod)", task_state_of=lambda _i: "failed")
+    assert _verdicts(list(found)) == {name: Verdict.ORPHAN}
