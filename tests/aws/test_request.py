@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import copy
+import traceback
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 from hypothesis import given
 from hypothesis import strategies as st
 
 from spot_training.aws.identity import MAX_JOB_NAME_LENGTH, RunIdentity
+from spot_training.aws.jobs import TrainingJobs
 from spot_training.aws.request import (
     TrainingPlan,
     cast_request,
@@ -23,6 +27,7 @@ from spot_training.domain.errors import (
     EmptyValue,
     InvalidInput,
     MaxWaitBelowMaxRuntime,
+    RequestRefused,
     WaitTooLongForAlgorithm,
 )
 from spot_training.domain.policy import Rung, on_demand_only, widened_waits
@@ -360,3 +365,28 @@ def test_a_warm_pool_within_the_caps_and_one_without_caps_are_asked_for() -> Non
             caps=Caps.of(caps),
         )
         plan.check(on_demand_only())
+
+
+def _refused(message: str) -> ClientError:
+    response: Any = {"Error": {"Code": "ValidationException", "Message": message}}
+    return ClientError(response, "CreateTrainingJob")
+
+
+def test_what_sagemaker_quotes_of_the_environment_is_not_told() -> None:
+    """`1 validation error detected: Value '{TOKEN=...}' at 'environment' failed to satisfy constraint`."""
+    request = _config(Environment={"TOKEN": PASSWORD}, HyperParameters={"type": "ml.m5.xlarge"})
+    error = _refused(f"Value '{{TOKEN={PASSWORD}}}' at 'environment' failed; ml.m5.xlarge is fine")
+    stubbed = SimpleNamespace(create_training_job=_raising(error), meta=SimpleNamespace())
+    jobs = TrainingJobs.__new__(TrainingJobs)
+    jobs._client = stubbed
+    with pytest.raises(RequestRefused, match=r"TOKEN=\*\*\*.*ml.m5.xlarge is fine") as refused:
+        jobs.create_or_adopt(request, key="k", nonce="n")
+    whole = "".join(traceback.format_exception(refused.value))
+    assert PASSWORD not in whole
+
+
+def _raising(error: Exception) -> Any:
+    def call(**_request: Any) -> None:
+        raise error
+
+    return call

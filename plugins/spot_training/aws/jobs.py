@@ -31,7 +31,7 @@ from spot_training.domain.lifecycle import (
 
 from .clock import ServiceClock
 from .identity import FOR_DEADLINE, TAG_INTENT, TAG_KEY, TAG_STOPPED_FOR
-from .request import share_service_model
+from .request import hide_secrets, share_service_model
 
 if TYPE_CHECKING:
     from botocore.client import BaseClient
@@ -206,7 +206,7 @@ class TrainingJobs:
 
         name = request["TrainingJobName"]
         try:
-            self._client.create_training_job(**request)
+            self._ask_for(request)
         except ParamValidationError as error:
             raise InvalidInput("config", name, f"{error}.") from error
         except ClientError as error:
@@ -223,6 +223,15 @@ class TrainingJobs:
         except BotoCoreError as error:
             raise _unreachable(error, f"CreateTrainingJob {name}") from error
         return Created.NEW
+
+    def _ask_for(self, request: Mapping[str, Any]) -> None:
+        from botocore.exceptions import ClientError, ParamValidationError
+
+        try:
+            self._client.create_training_job(**request)
+        except (ClientError, ParamValidationError) as error:
+            hide_secrets(error, request)
+            raise
 
     def claim(self, description: Mapping[str, Any], *, key: str, nonce: str) -> Created:
         """Take a job of the wanted name as ours, by its tags.

@@ -274,6 +274,23 @@ def without_secrets(description: Mapping[str, Any]) -> dict[str, Any]:
     return {**description, "Environment": dict.fromkeys(environment, MASK)}
 
 
+def hide_secrets(error: Exception, request: Mapping[str, Any]) -> None:
+    """Take the values of a map that AWS's error names out of what it says: AWS quotes them."""
+    told = str(error).lower()
+    values = [
+        str(value)
+        for name in MAY_HOLD_SECRETS
+        if name.lower() in told
+        for value in request.get(name, {}).values()
+        if str(value)
+    ]
+    for value in sorted(values, key=len, reverse=True):
+        error.args = tuple(arg.replace(value, MASK) if isinstance(arg, str) else arg for arg in error.args)
+        details = getattr(error, "response", {}).get("Error", {})
+        if "Message" in details:
+            details["Message"] = str(details["Message"]).replace(value, MASK)
+
+
 def _without_empty(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _without_empty(item) for key, item in value.items() if item not in ("", None)}
