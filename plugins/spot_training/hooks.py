@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from .collector import collector_at_rest
 from .domain.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -125,18 +126,38 @@ class AwsAccess:
         return self._client("s3")
 
     def _client(self, service: str, *, region_name: str | None = None, **config: Any) -> BaseClient:
-        from airflow.providers.amazon.aws.hooks.base_aws import AwsBaseHook
+        with collector_at_rest():
+            from airflow.providers.amazon.aws.hooks.base_aws import AwsBaseHook
 
-        hook = AwsBaseHook(
-            aws_conn_id=self.aws_conn_id,
-            region_name=region_name or self.region_name,
-            verify=self.verify,
-            client_type=service,
-            config={**DEFAULT_BOTOCORE_CONFIG, **(self.botocore_config or {}), **config},
-        )
-        with _refusing_bad_settings(self.aws_conn_id):
-            client: BaseClient = hook.get_conn()
-        return client
+            hook = AwsBaseHook(
+                aws_conn_id=self.aws_conn_id,
+                region_name=region_name or self.region_name,
+                verify=self.verify,
+                client_type=service,
+            )
+            with _refusing_bad_settings(self.aws_conn_id):
+                return _client_of(hook, {**(self.botocore_config or {}), **config})
+
+
+def _client_of(hook: Any, own_config: dict[str, Any]) -> BaseClient:
+    """The client that `hook.get_conn()` makes; its own config goes before the connection's `config_kwargs`.
+
+    Without `get_conn`, which looks through the source of the whole call stack for the name of a caller to put
+    into the user agent.
+    """
+    from botocore.config import Config
+
+    connection = hook.conn_config
+    connection.botocore_config = (
+        Config(**DEFAULT_BOTOCORE_CONFIG).merge(hook.config).merge(Config(**own_config))
+    )
+    client: BaseClient = hook.get_session(region_name=hook.region_name).client(
+        hook.service_name,
+        endpoint_url=connection.get_service_endpoint_url(hook.service_name),
+        config=hook.config,
+        verify=hook.verify,
+    )
+    return client
 
 
 @contextlib.contextmanager
