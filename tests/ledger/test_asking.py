@@ -85,6 +85,7 @@ def test_a_job_that_is_carried_on_keeps_its_own_tags_and_its_checkpoints(cloud: 
             "Tags": [*own, *who.tags(1)],
         },
         key=who.key,
+        nonce="",
     )
     for _ in follow(JobWatcher(lambda: jobs), "mine", interval_seconds=0.1):
         pass
