@@ -268,7 +268,8 @@ class TrainingDriver:
             self._save(replace(self.state, is_stop_expected=True))
         raise TaskKilled(
             "This task was told to end: a person marked or cleared it, or its worker shuts down. Its "
-            "training job was stopped, and no other is started. A next try goes on from the checkpoints."
+            "training job is over or was stopped, and no other is started. A next try goes on from the "
+            "checkpoints."
         )
 
     def give_up(self, reason: str) -> None:
