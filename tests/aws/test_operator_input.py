@@ -306,15 +306,12 @@ def test_whatever_the_sensors_timeout(waiting_cloud: Cloud, timeout: Any) -> Non
         ("botocore_config", {"read_timeout": "soon"}, "botocore_config.read_timeout"),
         ("events_queue_url", "https://", "events_queue_url"),
         ("events_queue_url", "sqs.us-east-1.amazonaws.com/1/q", "events_queue_url"),
-        ("budget", "plenty", "budget"),
     ],
 )
 @pytest.mark.parametrize("is_sensor", [False, True])
 def test_what_cannot_reach_aws_is_refused_by_its_name(
     reached_cloud: Cloud, argument: str, value: Any, field: str, is_sensor: bool
 ) -> None:
-    if is_sensor and argument == "budget":
-        pytest.skip("a sensor has no budget")
     arguments = {"training_job_name": "nowhere"} if is_sensor else {"config": _config()}
     task = (SpotTrainingSensor if is_sensor else SpotTrainingOperator)(
         task_id="t", **arguments, **{argument: value}
@@ -322,6 +319,12 @@ def test_what_cannot_reach_aws_is_refused_by_its_name(
     with pytest.raises(AirflowFailException, match=f"^{field} is ") as refused:
         task.execute(_context())
     assert isinstance(refused.value.__cause__, InvalidInput)
+    assert _names(reached_cloud) == set()
+
+
+def test_a_budget_that_is_none_is_refused_by_its_name(reached_cloud: Cloud) -> None:
+    with pytest.raises(AirflowFailException, match="^budget is 'plenty'"):
+        SpotTrainingOperator(task_id="t", config=_config(), budget="plenty").execute(_context())
     assert _names(reached_cloud) == set()
 
 
