@@ -323,7 +323,7 @@ def test_what_cannot_reach_aws_is_refused_by_its_name(
 
 
 def test_a_budget_that_is_none_is_refused_by_its_name(reached_cloud: Cloud) -> None:
-    with pytest.raises(AirflowFailException, match="^budget is 'plenty'"):
+    with pytest.raises(AirflowFailException, match=r"^budget is 'plenty'"):
         SpotTrainingOperator(task_id="t", config=_config(), budget="plenty").execute(_context())
     assert _names(reached_cloud) == set()
 
