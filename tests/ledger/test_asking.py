@@ -92,3 +92,12 @@ def test_a_job_that_is_carried_on_keeps_its_own_tags_and_its_checkpoints(cloud: 
     plan = WatchedJob(jobs, "mine").plan(RunIdentity(dag_id="d", run_id="r", task_id="watch"))
     assert plan.request["Tags"] == own
     assert plan.checkpoint_uri == "s3://bucket/checkpoints"
+
+
+def test_what_goes_on_keeps_to_the_trainings_caps() -> None:
+    """The sensor's policy is templated; what the Dag's author allows is not."""
+    caps = {"instance_types": ["ml.m5.*"]}
+    with DAG("capped", schedule=None):
+        train = SpotTrainingOperator(task_id="train", config={}, caps=caps)
+        went_on = ask_before_on_demand(train, limit_usd=25, answer_within=timedelta(hours=1))
+    assert went_on.caps == caps
