@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
@@ -60,6 +61,11 @@ def _computing() -> ThreadPoolExecutor:
 @cache
 def _stopping() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(STOPPING_THREADS, thread_name_prefix="spot-training-stopping")
+
+
+# A forked child has none of its parent's threads.
+os.register_at_fork(after_in_child=_computing.cache_clear)
+os.register_at_fork(after_in_child=_stopping.cache_clear)
 
 
 async def aside(pool: ThreadPoolExecutor, call: Callable[..., Result], *arguments: Any) -> Result:

@@ -17,6 +17,7 @@ from spot_training.aws import duty as duty_module
 from spot_training.aws.budget import CallBudget
 from spot_training.aws.duty import LONGEST_REST_SECONDS
 from spot_training.aws.jobs import Summary, TrainingJobs
+from spot_training.aws.live_logs import LiveLogs
 from spot_training.aws.logs import TrainingLogs
 from spot_training.aws.watcher import (
     JobWatcher,
@@ -322,7 +323,9 @@ def test_time_is_up_at_a_moment_that_moves(cloud: Cloud) -> None:
 
 
 def test_the_log_is_shown_live_to_who_asks(cloud: Cloud, hand: Hand) -> None:
-    hand.watcher._make_logs = lambda: TrainingLogs(cloud.client("logs"))
+    hand.watcher._live_logs = LiveLogs(
+        lambda: TrainingLogs(cloud.client("logs")), CallBudget(10_000), monotonic=lambda: hand.now
+    )
     names = ("shown", "quiet")
     _create(cloud, *names)
     logs = cloud.client("logs")

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import threading
 from typing import Any
 
 import pytest
 
+from spot_training import triggers
 from spot_training.aws import budget as budget_module
 from spot_training.aws.budget import CallBudget
 from spot_training.aws.events import LONG_POLL_SECONDS
@@ -148,3 +150,11 @@ def test_the_rate_of_calls_is_the_installations_wherever_a_task_waits(
     budget = AwsAccess().budget()
     assert budget.calls_per_second == 2.5
     assert AwsAccess(region_name="eu-west-1").budget() is budget
+
+
+def test_a_forked_child_makes_pools_of_its_own() -> None:
+    pools = {triggers._computing(), triggers._stopping()}
+    child = os.fork()
+    if child == 0:  # pragma: no cover
+        os._exit(1 if pools & {triggers._computing(), triggers._stopping()} else 0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0

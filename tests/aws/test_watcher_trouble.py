@@ -372,6 +372,24 @@ def test_a_fourth_job_after_days_with_few_lists_no_days() -> None:
     assert hand.service_time() - min(hand.account.windows) < timedelta(minutes=11)
 
 
+def test_many_that_keep_coming_are_looked_up_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    hand = Hand()
+    hand.account.listed = _names(200)
+    to_come = [_names(200)[start : start + 50] for start in range(0, 200, 50)]
+
+    def more_come_meanwhile(_: float) -> None:
+        if to_come:
+            hand.watch(*to_come.pop(), must_describe=False)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(watcher_module.time, "sleep", more_come_meanwhile)
+        hand.watcher._gather()
+    hand.watcher.look()
+    assert hand.watcher.is_settled
+    assert not to_come
+    assert not hand.account.described
+
+
 def test_an_urgent_job_is_described_before_those_that_came_earlier() -> None:
     hand = Hand()
     hand.account.listed = _names(100)
@@ -415,12 +433,12 @@ def test_in_a_flood_only_guards_have_jobs_described_until_it_is_over() -> None:
     hand.watch("job-29", must_describe=True)
     hand.run(5)
     hand.account.described.clear()
-    changes.is_behind = True
+    changes._full_at = float("inf")
     for name in _names(30):
         hand.watcher.hear(_summary(name, hand.service_time(), TrainingStatus.IN_PROGRESS))
     hand.run(5)
     assert hand.account.described == ["job-29"]
-    changes.is_behind = False
+    changes._full_at = float("-inf")
     hand.run(5)
     assert sorted(hand.account.described) == sorted(_names(30))
 
@@ -430,7 +448,7 @@ def test_a_flood_of_other_peoples_events_moves_no_look() -> None:
     hand.watch(*_names(5))
     hand.run(5)
     due_at = hand.watcher._looking.next_at()
-    changes.is_behind = True
+    changes._full_at = float("inf")
     assert not hand.watcher.hear_event(_summary("theirs", hand.service_time()))
     assert hand.watcher._looking.next_at() == due_at
     assert hand.watcher.hear_event(_summary("job-0", hand.service_time()))

@@ -38,6 +38,8 @@ BATCH = 10
 #: After a full batch there are probably more messages: no long wait for them, and several threads receive.
 SHORT_POLL_SECONDS = 1
 HELPERS = 3
+#: And the storm goes on for so long after the last full batch: EventBridge delivers in spurts.
+STORM_LASTS_SECONDS = 5.0
 #: A message is out of the others' sight while it is looked at, and for so long after it was given back.
 GIVEN_BACK_FOR_SECONDS = 1
 #: Received so often, by whomever: nobody waits for its job any more.
@@ -161,8 +163,8 @@ class StateChanges:
     """Receives a queue's events for whoever subscribes, in a thread that lives as long as somebody does.
 
     `region` is the queue's own: its events are of no other. `is_shared`: other processes receive from it.
-    `is_behind` says that more events are there than fit into a batch: then the list, with a hundred jobs a
-    call, tells more quickly what changed, and several threads receive.
+    `is_behind` says that more events are there, or were lately, than fit into a batch: then the list, with a
+    hundred jobs a call, tells more quickly what changed. Several threads receive meanwhile.
     """
 
     def __init__(
@@ -183,7 +185,12 @@ class StateChanges:
         self._helpers: tuple[threading.Thread, ...] = ()
         self._answered_at = float("-inf")
         self._failing: Failing | None = None
-        self.is_behind = False
+        self._is_full = False
+        self._full_at = float("-inf")
+
+    @property
+    def is_behind(self) -> bool:
+        return self._monotonic() - self._full_at < STORM_LASTS_SECONDS
 
     @property
     def is_healthy(self) -> bool:
@@ -210,10 +217,12 @@ class StateChanges:
     def receive_once(self) -> None:
         """Receive what is there, or wait for it, and tell the subscribers."""
         queue = self._queue.get()
-        messages = queue.receive(SHORT_POLL_SECONDS if self.is_behind else LONG_POLL_SECONDS)
+        messages = queue.receive(SHORT_POLL_SECONDS if self._is_full else LONG_POLL_SECONDS)
         self._queue.answered()
         self._answered_at = self._monotonic()
-        self.is_behind = len(messages) == BATCH
+        self._is_full = len(messages) == BATCH
+        if self._is_full:
+            self._full_at = self._answered_at
         ours = {m.handle for m in messages if m.change is None or self._tell(m.change, m.region)}
         others = [m for m in messages if m.handle not in ours and m.receives < DROP_AFTER_RECEIVES]
         given_back = others if self._is_shared else []
@@ -236,7 +245,7 @@ class StateChanges:
                     return
             try:
                 self.receive_once()
-                if self.is_behind:
+                if self._is_full:
                     self._get_help()
             except Exception as error:  # noqa: BLE001 - polling goes on meanwhile, as often as without events
                 self._note_failure(error)
@@ -247,8 +256,8 @@ class StateChanges:
     def _note_failure(self, error: Exception) -> None:
         now = self._monotonic()
         self._queue.failed()
-        self._answered_at = float("-inf")
-        self.is_behind = False
+        self._answered_at = self._full_at = float("-inf")
+        self._is_full = False
         is_first = self._failing is None
         self._failing = after_failure(self._failing, now)
         if self._failing.is_to_be_told(now) or is_first:
@@ -265,7 +274,7 @@ class StateChanges:
 
     def _help(self) -> None:
         try:
-            while self.is_behind:
+            while self._is_full:
                 self.receive_once()
         except Exception as error:
             log.debug("A second receiver of state change events gives up", exc_info=error)

@@ -32,7 +32,7 @@ from .budget import CallBudget, shared_budget
 from .clock import ServiceClock
 from .duty import Duty, Failing, Renewed, after_failure
 from .following import Follower, Until, follow, follow_async
-from .logs import LogTail
+from .live_logs import LiveLogs
 from .pace import GATHER_SECONDS, Pace
 from .reports import LogLines, Missing, Over, Report, TimeIsUp, Trouble, is_last
 from .watched import DescribeQueue, Limits, Listener, Watched, state_of
@@ -68,12 +68,11 @@ log = logging.getLogger(__name__)
 DESCRIBE_EACH_UP_TO = 3
 #: Up to so many jobs that come together are described; more are looked up in the list.
 LOOK_UP_FROM = 20
+#: While so many come at each turn it waits for more of them: a look-up reads the whole list.
+GATHER_TIMES = 10
 #: The round through the whole list: three calls a minute, and a rest.
 ROUND_STEP_SECONDS = 20.0
 ROUND_REST_SECONDS = 600.0
-#: Logs are shown live for so many jobs of a watcher at most, so often.
-LIVE_LOGS_UP_TO = 10
-LIVE_LOG_SECONDS = 10.0
 #: While the queue holds more events than fit into a batch, the list is looked at so often.
 FLOOD_SECONDS = 1.0
 #: After so many jobs in a row that cannot be described the others wait, too: it is not these jobs.
@@ -120,15 +119,15 @@ class JobWatcher:
     ) -> None:
         self.clock = ServiceClock()
         self._make_jobs = make_jobs
-        self._make_logs = make_logs
         self._budget = budget or shared_budget()
         self._events = events
         self._is_subscribed = False
         self._events_are_missed = False
         self._monotonic = monotonic
         self._jobs = Renewed(self._connect_jobs, monotonic=monotonic)
-        self._logs = Renewed(self._connect_logs, monotonic=monotonic)
-        self._tails: dict[str, LogTail] = {}
+        self._live_logs = (
+            None if make_logs is None else LiveLogs(make_logs, self._budget, monotonic=monotonic)
+        )
         self._watched: dict[str, Watched] = {}
         self._new: dict[str, Watched] = {}
         #: Who was waited for lately, and until when: the oldest first.
@@ -144,7 +143,7 @@ class JobWatcher:
         self._limits = Limits()
         self._queue = DescribeQueue()
         self._windows = Windows()
-        self._looked_at = self._look_at = self._step_at = self._read_logs_at = _NOW
+        self._looked_at = self._look_at = self._step_at = _NOW
         self._look_up: _LookUp | None = None
         self._round: Iterator[None] | None = None
         # A listing goes before descriptions: it tells more for a call.
@@ -197,8 +196,8 @@ class JobWatcher:
             watched.state, watched.told, watched.is_over = None, None, False
             watched.must_describe |= must_describe
             self._new[name] = watched
-            if listener.shows_log and self._make_logs is not None and len(self._tails) < LIVE_LOGS_UP_TO:
-                self._tails.setdefault(name, LogTail(name))
+            if listener.shows_log and self._live_logs is not None:
+                self._live_logs.add(name)
             now = self._monotonic()
             if due_in_seconds is not None:
                 self._limits.expect(watched, now + due_in_seconds, now)
@@ -217,7 +216,8 @@ class JobWatcher:
             if not watched.listeners:
                 del self._watched[listener.name]
                 self._new.pop(listener.name, None)
-                self._tails.pop(listener.name, None)
+                if self._live_logs is not None:
+                    self._live_logs.drop(listener.name)
                 if self._events is not None:
                     self._remember(listener.name)
             is_alone = not self._watched
@@ -318,11 +318,19 @@ class JobWatcher:
                     self._unsubscribe()
                     self._begin_anew()
                     return
+            self._gather()
             self.look()
             self._wake.wait(self._seconds_until_due())
-            if self._look_up is None and not self._is_flood():
-                # Jobs that come together, and changes that are heard together, are asked for together.
-                time.sleep(min(GATHER_SECONDS, self._pace.seconds(self._monotonic())))
+
+    def _gather(self) -> None:
+        """Jobs that come together, and changes that are heard together, are asked for together."""
+        if self._look_up is not None or self._is_flood():
+            return
+        for _ in range(GATHER_TIMES):
+            known = len(self._new)
+            time.sleep(min(GATHER_SECONDS, self._pace.seconds(self._monotonic())))
+            if len(self._new) < known + LOOK_UP_FROM:
+                return
 
     def look(self) -> None:
         """Do what is due now: ask AWS who is new, what changed, and tell who is concerned."""
@@ -336,7 +344,10 @@ class JobWatcher:
         except Exception as error:
             # Whatever it is: a poll that fails must never end a training.
             log.debug("A look at AWS failed", exc_info=error)
-            (self._logs if duty is self._reading_logs else self._jobs).failed()
+            if duty is self._reading_logs and self._live_logs is not None:
+                self._live_logs.client.failed()
+            else:
+                self._jobs.failed()
             duty.failing = after_failure(duty.failing, self._monotonic())
             duty.tell_trouble(duty.failing, error)
         else:
@@ -352,7 +363,8 @@ class JobWatcher:
                 moment = jobs.now()
             self._windows.open(moment or self.clock.now())
         if self._events is not None and not self._is_subscribed:
-            self._is_subscribed = self._events.subscribe(self.hear_event, region=jobs.region)
+            with suppress(RuntimeError):  # no thread to be had: polling goes on, and it is tried again
+                self._is_subscribed = self._events.subscribe(self.hear_event, region=jobs.region)
         return jobs
 
     def _unsubscribe(self) -> None:
@@ -365,12 +377,6 @@ class JobWatcher:
         jobs.listen(self.clock.listen_to)
         jobs.listen(self._budget.govern)
         return jobs
-
-    def _connect_logs(self) -> TrainingLogs:
-        assert self._make_logs is not None  # noqa: S101 - or there are no tails
-        logs = self._make_logs()
-        logs.listen(self._budget.govern)
-        return logs
 
     # What is due when ------------------------------------------------------------------------------
 
@@ -409,7 +415,7 @@ class JobWatcher:
         return self._step_at if self._is_listing() else _NEVER
 
     def _logs_at(self) -> float:
-        return self._read_logs_at if self._tails else _NEVER
+        return _NEVER if self._live_logs is None else self._live_logs.due_at()
 
     def _is_listing(self) -> bool:
         return len(self._watched) > DESCRIBE_EACH_UP_TO
@@ -602,29 +608,15 @@ class JobWatcher:
         return None if left is None else self.clock.real_seconds(left)
 
     def _read_logs(self) -> None:
-        now = self._monotonic()
-        with self._lock:
-            tails = [
-                (watched, tail)
-                for name, tail in self._tails.items()
-                if (watched := self._watched.get(name)) is not None and not watched.is_over
-            ]
-        for watched, tail in tails:
-            try:
-                lines = tail.new_lines(self._logs.get())
-            except Exception:
-                self._let_others_go_first(watched.name)
-                raise
-            self._logs.answered()
-            if lines:
-                with self._lock:
-                    self._tell_lines(watched, LogLines(name=watched.name, lines=tuple(lines)))
-        self._read_logs_at = now + LIVE_LOG_SECONDS
+        assert self._live_logs is not None  # noqa: S101 - or it is never due
+        for lines in self._live_logs.read(self._is_awaited):
+            with self._lock:
+                if (watched := self._watched.get(lines.name)) is not None:
+                    self._tell_lines(watched, lines)
 
-    def _let_others_go_first(self, name: str) -> None:
-        with self._lock:
-            if name in self._tails:
-                self._tails[name] = self._tails.pop(name)
+    def _is_awaited(self, name: str) -> bool:
+        watched = self._watched.get(name)
+        return watched is not None and watched.is_awaited
 
     # Telling ---------------------------------------------------------------------------------------
 
@@ -663,8 +655,9 @@ class JobWatcher:
         if failing.is_to_be_told(self._monotonic()):
             trouble = Trouble(since=failing.since, error=str(error), service="CloudWatch Logs")
             with self._lock:
-                for name in self._tails:
-                    self._tell_lines(self._watched[name], trouble)
+                for name in self._live_logs.names() if self._live_logs else ():
+                    if (watched := self._watched.get(name)) is not None:
+                        self._tell_lines(watched, trouble)
 
     def _tell_nobody(self, _: Failing, __: Exception) -> None:
         """The round is a safety net: it begins again, and the windows' failures are told."""
