@@ -35,3 +35,16 @@ def test_a_finished_training_that_is_cleared_starts_afresh(lab: Lab) -> None:
     lab.finish([run])
     assert {job.name for job in lab.jobs_of(run)} > {first.name}
     assert first.name not in str(lab.api.xcom(DAG, run.run_id, TASK, "attempts"))
+
+
+@pytest.mark.long
+def test_a_run_that_is_deleted_and_made_again_trains_anew(lab: Lab) -> None:
+    """Its state went with the first run, whose job still has the name that the second would give its own."""
+    run = lab.start(Case(), "made-again")
+    lab.finish([run])
+    (first,) = lab.jobs_of(run)
+    lab.api.request("DELETE", f"dags/{DAG}/dagRuns/{run.run_id}")
+    again = lab.start(Case(), run.run_id)
+    lab.finish([again])
+    (second,) = [job for job in lab.jobs_of(again) if job.name != first.name]
+    assert lab.api.xcom(DAG, again.run_id, TASK, "training_job_name") == second.name

@@ -122,6 +122,21 @@ def test_a_retry_goes_on_with_its_record_and_a_clear_starts_its_story_anew(
         assert reader.totals().trainings == 1
 
 
+def test_a_run_whose_state_was_lost_keeps_what_it_was_billed_before(cloud: Cloud, ledger: Ledger) -> None:
+    training = Training(cloud, ledger)
+    training.finish()
+    first = training.record()
+    assert first is not None
+    ledger.compact()
+    training.store = MemoryStore()
+    training.finish()
+    again = training.record()
+    assert again is not None
+    assert (again.generation, len(again.attempts)) == (1, 1)
+    assert again.replaced_instance_seconds == first.statement.billable_instance_seconds
+    assert again.replaced_usd == first.statement.billed_usd
+
+
 @pytest.mark.parametrize("keeps", [True, False])
 def test_a_training_that_goes_on_from_kept_checkpoints_says_so(
     cloud: Cloud, ledger: Ledger, keeps: bool

@@ -27,13 +27,15 @@ from spot_training.domain.records import (
     team_of,
 )
 
+from .store import FreshName
+
 if TYPE_CHECKING:
     from spot_training.aws.identity import RunIdentity
     from spot_training.aws.request import TrainingPlan
     from spot_training.aws.state import StateStore
     from spot_training.domain.lifecycle import JobSnapshot
 
-    from .store import FreshName, Ledger
+    from .store import Ledger
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -288,6 +290,8 @@ class Bookkeeper:
         for attempt in self._state.attempts[len(before.attempts) :]:
             if attempt.ending is Ending.STOPPED_FOR_DEADLINE:
                 self.decided("stop", "on-demand has to start to keep the deadline", attempt=attempt.number)
+        if _has_lost_its_story(before, self._state):
+            self._find_what_was_billed_before()
         intent = self._state.current
         if intent is None or (before.current and before.current.job_name == intent.job_name):
             return
@@ -296,6 +300,34 @@ class Bookkeeper:
         if intent.is_foreign and self._recall().about is None:
             return  # whether there is such a job at all is not known yet
         self._write(self._record())
+
+    def _find_what_was_billed_before(self) -> None:
+        """Put what the record says of a lost story beside the new one: no second that was billed is missing.
+
+        The version that was written for the intent stands before it, and tells nothing: it goes first.
+        """
+        memory = self._recall()
+        ours = FreshName(key=self.key, version=memory.version)
+
+        def find() -> TrainingRecord | None:
+            ledger = self._open_ledger()
+            ledger.forget(ours)
+            with ledger.read() as reader:
+                return reader.record(self.key)
+
+        earlier = self._within(WRITE_SECONDS, find)
+        if earlier is None:
+            return
+        statement = earlier.statement
+        self._remember(
+            replace(
+                memory,
+                replaced=(
+                    _plus(earlier.replaced_instance_seconds, statement.billable_instance_seconds),
+                    _plus(earlier.replaced_usd, statement.billed_usd),
+                ),
+            )
+        )
 
     def _billed(self) -> Billed:
         statement = self._record().statement
@@ -393,8 +425,6 @@ class Bookkeeper:
         )
 
     def _put(self, record: TrainingRecord, version_before: int) -> None:
-        from .store import FreshName
-
         ledger = self._open_ledger()
         name: FreshName = ledger.write(record)
         if version_before:
@@ -432,6 +462,14 @@ class Bookkeeper:
         if price is None:
             self._unpriced.add(instance_type)
         return price
+
+
+def _has_lost_its_story(before: TrainingState, after: TrainingState) -> bool:
+    """Whether the first job's name turned out to be spent by a training that nothing is remembered of."""
+    meant, found = before.current, after.current
+    if meant is None or before.generation > 0 or before.attempts or after.attempts:
+        return False
+    return after.generation > 0 or (found is not None and found.job_name != meant.job_name)
 
 
 def _plus(one: N | None, other: N | None) -> N | None:
