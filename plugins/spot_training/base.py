@@ -53,8 +53,8 @@ class TrainingOperatorBase(BaseOperator):
             return super().resume_execution(next_method, next_kwargs, context)
         except TaskDeferralError as error:
             self.log.error(  # noqa: TRY400 - Airflow has written the trigger's own traceback
-                "The trigger failed (%s), not the training: this task waits for it on its worker now. Can "
-                "the triggerer import the project's plugins? See its log.",
+                "The trigger failed (%s), not the training: this task waits for it on its worker now. See "
+                "the triggerer's log.",
                 error,
             )
             return self._go_on_without_trigger(context)

@@ -137,12 +137,24 @@ class TrainingJobTrigger(BaseTrigger):
         )
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
+        loop = asyncio.get_running_loop()
+        may_resume_at = loop.time() + seconds_to_settle()
+        try:
+            status = await self._wait()
+        except Exception:
+            # A task whose trigger fails resumes, too.
+            await asyncio.sleep(may_resume_at - loop.time())
+            raise
+        await asyncio.sleep(may_resume_at - loop.time())
+        yield self._event(status)
+
+    async def _wait(self) -> str:
+        """Hear of the job until it is over, or time is up; the event's status."""
         watcher = self.access.watcher()
         narrator = Narrator()
         if self.guard is not None:
             self._punctual = await aside(_computing(), Punctual.from_json, self.guard, lambda: watcher.clock)
         status: str | None = None
-        may_resume_at = asyncio.get_running_loop().time() + seconds_to_settle()
         while status is None:
             follower = Follower(
                 watcher,
@@ -156,8 +168,7 @@ class TrainingJobTrigger(BaseTrigger):
             with follower as reports:
                 async for report in reports:
                     status = await self._hear(report, narrator)
-        await asyncio.sleep(may_resume_at - asyncio.get_running_loop().time())
-        yield self._event(status)
+        return status
 
     def _until(self) -> datetime | None:
         """When to stop waiting, asked anew before each wait: the task's limit, or the deadline's."""

@@ -85,6 +85,26 @@ def test_a_ledger_that_does_not_answer_delays_no_end_of_a_job(
     assert [event["status"] for event in events] == ["Completed"] * 12
 
 
+def test_a_trigger_that_fails_at_once_waits_until_its_task_may_resume(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A task that resumes too soon is taken for one that was killed."""
+    slept: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+
+    def fail(_access: AwsAccess) -> JobWatcher:
+        raise LookupError("no watcher today")
+
+    monkeypatch.setattr(AwsAccess, "watcher", fail)
+    monkeypatch.setattr("spot_training.triggers.seconds_to_settle", lambda: 7)
+    monkeypatch.setattr("spot_training.triggers.asyncio.sleep", sleep)
+    with pytest.raises(LookupError, match="no watcher today"):
+        asyncio.run(_events("one"))
+    assert [round(seconds) for seconds in slept] == [7]
+
+
 def test_a_trigger_that_is_cancelled_deregisters(cloud: Cloud, watcher: JobWatcher) -> None:
     cloud.set_capacity(available=False)
     _create(cloud, "one")
