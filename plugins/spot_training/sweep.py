@@ -17,7 +17,7 @@ import re
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -209,7 +209,12 @@ def sweep_all(
         told = " ".join(f"{place}: {error}" for place, error in troubles.items())
         is_refused = all(isinstance(error, SweepRefused) for error in troubles.values())
         raise (SweepRefused if is_refused else ServiceFailed)(told)
-    return findings
+    return _each_job_once(findings)
+
+
+def _each_job_once(findings: Sequence[Finding]) -> list[Finding]:
+    """Two connections may lead to the same account and region."""
+    return list({finding.job.arn if finding.job else finding.name: finding for finding in findings}.values())
 
 
 def _records_in(ledger: Ledger | None, say: Callable[[str], None], stack: contextlib.ExitStack) -> RecordOf:
@@ -274,8 +279,9 @@ def configured_places(installation: str, ledger: Ledger, say: Callable[[str], No
     setting = conf.get("spot_training", "sweeper_connections", fallback="") or "aws_default"
     accesses = accesses_from(setting)
     first = next(iter(accesses.values()))
+    own_region = _own_region(first)
     for region in _regions_on_record(installation, ledger, say):
-        access = replace(first, region_name=region)
+        access = first if region == own_region else replace(first, region_name=region)
         accesses.setdefault(_name_of(access), access)
     return {name: access.jobs for name, access in accesses.items()}
 
@@ -294,6 +300,14 @@ def accesses_from(setting: str) -> dict[str, AwsAccess]:
     if not accesses:
         raise EmptyValue(field, setting, 'give connections, like "aws_default, research@eu-west-1".')
     return accesses
+
+
+def _own_region(access: AwsAccess) -> str | None:
+    """Where a connection leads by itself; None where it leads nowhere, which the sweep will say."""
+    try:
+        return access.region_name or access.jobs().region
+    except Exception:  # noqa: BLE001 - told where the place itself is swept
+        return None
 
 
 def _name_of(access: AwsAccess) -> str:

@@ -304,6 +304,9 @@ def test_marking_a_deferred_task_failed_stops_its_job(stack: LocalStack) -> None
     stack.api.unpause("variant_operator")
     run_id = str(stack.api.trigger("variant_operator", {"seconds": 3000})["dag_run_id"])
     stack.api.wait_for_task("variant_operator", run_id, "defers", states={"deferred"})
+    # Before a triggerer has taken the trigger there is nobody to stop the job but the sweeper.
+    logs = stack.airflow_home / "logs" / "dag_id=variant_operator" / f"run_id={run_id}" / "task_id=defers"
+    wait_until(lambda: any(logs.glob("*.trigger.*")), "a trigger for the task", timeout_seconds=60)
     stack.api.set_task_state("variant_operator", run_id, "defers", "failed")
     stack.api.wait_for_run("variant_operator", run_id, timeout_seconds=120)
 

@@ -86,6 +86,12 @@ def test_a_sweep_that_is_refused_everywhere_is_refused(patient: Cloud) -> None:
         _sweep({"here": patient.jobs, "there": patient.jobs}, installation="airflow")
 
 
+def test_a_job_that_two_connections_lead_to_is_told_once(patient: Cloud) -> None:
+    name = _start(patient)
+    findings = _sweep({"one": patient.jobs, "the other": patient.jobs})
+    assert [finding.name for finding in findings] == [name]
+
+
 def test_connections_and_regions_are_configured() -> None:
     accesses = accesses_from("aws_default, research@eu-west-1, none@us-west-2")
     assert {name: (access.aws_conn_id, access.region_name) for name, access in accesses.items()} == {
@@ -105,9 +111,11 @@ def test_regions_that_only_the_books_know_are_swept_too(
     ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AIRFLOW__SPOT_TRAINING__SWEEPER_CONNECTIONS", "ml, ml@eu-west-1")
+    monkeypatch.setenv("AIRFLOW_CONN_ML", '{"conn_type": "aws", "extra": {"region_name": "us-east-1"}}')
     long_ago = NOW - timedelta(days=60)
     for record in (
         _running("eu-west-1"),
+        _running("us-east-1"),
         _running("us-west-2"),
         _running("ap-south-1", installation="staging"),
         _running("sa-east-1", state="completed", began_at=long_ago),

@@ -16,7 +16,7 @@ checks = pytest.importorskip("schemathesis.specs.openapi.checks")
 
 pytestmark = [pytest.mark.airflow, pytest.mark.timeout(600)]
 
-OPERATIONS = ("get_overview", "list_trainings", "get_choices", "get_training")
+OPERATIONS = ("get_overview", "list_trainings", "get_choices", "get_training", "get_installation")
 
 
 def _headers(site: Site) -> dict[str, str]:
