@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from typing import Any
 from uuid import uuid4
 
@@ -71,3 +72,66 @@ def test_a_fifo_queue_still_drops_what_is_the_same(monkeypatch: pytest.MonkeyPat
     made.send("same", "same", group_id="g")
     assert made.receive() == ["same"]
     made.backend.delete_queue(made.name)
+
+
+def _meanwhile(monkeypatch: pytest.MonkeyPatch, method: str, call: int, do: Callable[[], object]) -> None:
+    """Have another thread do something in the middle of what this one does: it may have to wait for it."""
+    original, here = getattr(models.Message, method), threading.get_ident()
+    calls, threads = 0, []
+
+    def interrupted(*args: Any, **kwargs: Any) -> Any:
+        nonlocal calls
+        if threading.get_ident() == here:
+            calls += 1
+            if calls == call:
+                threads.append(threading.Thread(target=do))
+                threads[0].start()
+                threads[0].join(0.5)
+        return original(*args, **kwargs)
+
+    monkeypatch.setattr(models.Message, method, interrupted)
+
+
+def test_a_deleted_message_does_not_come_back_when_another_is_deleted_at_once(
+    queue: _Counting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queue.send("one", "two")
+    handles = [m.receipt_handle for m in queue.backend.receive_message(queue.name, 10, 0, 30)]
+    is_done = threading.Event()
+
+    def delete_the_other() -> None:
+        queue.backend.delete_message(queue.name, handles[1])
+        is_done.set()
+
+    _meanwhile(monkeypatch, "had_receipt_handle", 2, delete_the_other)
+    queue.backend.delete_message(queue.name, handles[0])
+    assert is_done.wait(30)
+    assert queue.queue._messages == []
+
+
+def test_two_who_receive_at_once_get_different_messages(
+    queue: _Counting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queue.send(*(f"event-{n}" for n in range(20)))
+    is_done = threading.Event()
+    theirs: list[str] = []
+
+    def receive_too() -> None:
+        theirs.extend(queue.receive())
+        is_done.set()
+
+    _meanwhile(monkeypatch, "mark_received", 1, receive_too)
+    ours = queue.receive()
+    assert is_done.wait(30)
+    assert sorted(ours + theirs) == sorted(f"event-{n}" for n in range(20))
+
+
+def test_who_waits_for_a_message_keeps_nobody_from_sending_one(queue: _Counting) -> None:
+    received: list[Any] = []
+    waiter = threading.Thread(
+        target=lambda: received.extend(queue.backend.receive_message(queue.name, 10, 20, 30))
+    )
+    waiter.start()
+    queue.send("late")
+    waiter.join(30)
+    assert [message.body for message in received] == ["late"]
