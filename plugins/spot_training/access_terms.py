@@ -131,15 +131,15 @@ def _seconds(value: Any, field: str) -> float:
         seconds = math.nan if isinstance(value, bool) else float(value)
     except (TypeError, ValueError, OverflowError):
         seconds = math.nan
-    if not 1 <= seconds <= 86400:
-        raise InvalidInput(field, value, "give seconds, from 1 to a day.")
+    if not 0 < seconds <= 86400:
+        raise InvalidInput(field, value, "give seconds, above 0 and up to a day.")
     return seconds
 
 
-def _count(value: Any, field: str) -> int:
+def _count(value: Any, field: str, *, least: int = 1) -> int:
     number = as_whole_number(value, field=field)
-    if not 1 <= number <= 10_000:
-        raise InvalidInput(field, value, "give a whole number from 1 to 10000.")
+    if not least <= number <= 10_000:
+        raise InvalidInput(field, value, f"give a whole number from {least} to 10000.")
     return number
 
 
@@ -183,8 +183,10 @@ def _proxies(value: Any, field: str) -> dict[str, Any]:
 
 def _retries(value: Any, field: str) -> dict[str, Any]:
     retries = _mapping(value, field)
-    counts = {"max_attempts", "total_max_attempts"} & retries.keys()
-    return retries | {name: _count(retries[name], f"{field}.{name}") for name in counts}
+    # Retries may be none, attempts must be one at least.
+    least = {"max_attempts": 0, "total_max_attempts": 1}
+    counts = least.keys() & retries.keys()
+    return retries | {name: _count(retries[name], f"{field}.{name}", least=least[name]) for name in counts}
 
 
 def _flag(value: Any, field: str) -> bool:

@@ -40,6 +40,7 @@ class TrainingOperatorBase(BaseOperator):
 
     _training: TrainingTask | None = None
     _is_told_to_end = False
+    _may_defer = True
 
     def on_kill(self) -> None:
         """Start nothing more, and stop the job unless it is to outlive its task."""
@@ -57,9 +58,11 @@ class TrainingOperatorBase(BaseOperator):
                 "the triggerer's log.",
                 error,
             )
-            return self._go_on_without_trigger(context)
+            self._may_defer = False
+            return self.resume(context)
 
-    def _go_on_without_trigger(self, context: Context) -> Any:
+    def resume(self, context: Context, event: dict[str, Any] | None = None) -> Any:
+        """Go on after the trigger fired. What it said is not trusted: the job is described again."""
         raise NotImplementedError
 
     def _begin(self, training: TrainingTask) -> TrainingTask:
@@ -80,7 +83,7 @@ class TrainingOperatorBase(BaseOperator):
         except AirflowRescheduleException:
             raise
         except Exception as error:
-            if isinstance(error, _FINAL) or is_last_try(context["ti"]):
+            if self._is_told_to_end or isinstance(error, _FINAL) or is_last_try(context["ti"]):
                 self._let_go(context)
             elif self._is_given_up(context, error):
                 self._let_go(context)

@@ -161,17 +161,7 @@ class SpotTrainingOperator(TrainingOperatorBase):
         self.events_queue_url = events_queue_url
 
     def execute(self, context: Context) -> dict[str, Any]:
-        """Drive the training one step further."""
-        return self._drive(context)
-
-    def resume(self, context: Context, event: dict[str, Any] | None = None) -> dict[str, Any]:  # noqa: ARG002
-        """Go on after the trigger fired. What it said is not trusted: the job is described again."""
-        return self._drive(context)
-
-    def _go_on_without_trigger(self, context: Context) -> dict[str, Any]:
-        return self._drive(context, may_defer=False)
-
-    def _drive(self, context: Context, *, may_defer: bool = True) -> dict[str, Any]:
+        """Drive the training one step further; also where a deferred task resumes."""
         from .aws.driver import Completed, Waiting
         from .training_task import Options
 
@@ -184,10 +174,13 @@ class SpotTrainingOperator(TrainingOperatorBase):
                         return training.outcome(completed)
                     case Waiting() as waiting if not options.wait_for_completion:
                         return training.started(waiting)
-                    case Waiting() as waiting if options.deferrable and may_defer:
+                    case Waiting() as waiting if options.deferrable and self._may_defer:
                         self.defer(trigger=training.trigger(waiting), method_name=self.resume.__name__)
                     case Waiting() as waiting:
                         training.wait(waiting)
+
+    def resume(self, context: Context, event: dict[str, Any] | None = None) -> dict[str, Any]:  # noqa: ARG002
+        return self.execute(context)
 
     def _training_of(self, context: Context, options: Options) -> TrainingTask:
         from .training_task import TrainingTask

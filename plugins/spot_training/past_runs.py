@@ -116,7 +116,7 @@ def recent_spells(*, region: str, instance_type: str, now: datetime | None = Non
         "since": since,
         "most": MOST_ATTEMPTS,
     }
-    rows = _ask(_CAPACITY, parameters)
+    rows = [row for row in _ask(_CAPACITY, parameters) if row["status"] in set(SecondaryStatus)]
     jobs = groupby(rows, key=lambda row: (row["key"], row["number"]))
     return spells_seen([_stretches(list(visits)) for _, visits in jobs])[-MAX_SPELLS:]
 

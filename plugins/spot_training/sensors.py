@@ -41,8 +41,7 @@ class SpotTrainingSensor(BaseSensorOperator, TrainingOperatorBase):
         sensor's `mode` (poke or reschedule), `poke_interval` and `timeout` apply.
     :param check_interval: seconds between looks at SageMaker while deferred.
     :param stop_job_on_kill: stop a job this sensor itself created when the task is killed, cleared or marked
-        by a person. The job it was given is never stopped.
-
+        by a person, runs out of time, or fails for the last time. The job it was given is never stopped.
     :param caps: as for the operator (not templated): what an attempt of this sensor may ask for at most.
 
     `print_log`, `aws_conn_id`, `region_name`, `verify`, `botocore_config` and `events_queue_url` are the
@@ -105,8 +104,10 @@ class SpotTrainingSensor(BaseSensorOperator, TrainingOperatorBase):
             return self._follow(context, options) if options.deferrable else super().execute(context)
 
     def resume(self, context: Context, event: dict[str, Any] | None = None) -> Any:  # noqa: ARG002
-        """Go on after the trigger fired."""
-        return self._go_on(context)
+        from .training_task import Options
+
+        with self._leaving_no_job(context):
+            return self._follow(context, Options.of(self))
 
     def poke(self, context: Context) -> PokeReturnValue:
         """One look. The state between looks is in the task state store, so `reschedule` works too."""
@@ -121,21 +122,12 @@ class SpotTrainingSensor(BaseSensorOperator, TrainingOperatorBase):
         training.tell(step.job, only_the_latest=self.reschedule)
         return PokeReturnValue(is_done=False)
 
-    def _go_on_without_trigger(self, context: Context) -> dict[str, Any]:
-        return self._go_on(context, may_defer=False)
-
-    def _go_on(self, context: Context, *, may_defer: bool = True) -> dict[str, Any]:
-        from .training_task import Options
-
-        with self._leaving_no_job(context):
-            return self._follow(context, Options.of(self), may_defer=may_defer)
-
-    def _follow(self, context: Context, options: Options, *, may_defer: bool = True) -> dict[str, Any]:
+    def _follow(self, context: Context, options: Options) -> dict[str, Any]:
         from .aws.driver import Completed
 
         training = self._begin(self._training_of(context, options))
         while not isinstance(step := _proceed(training), Completed):
-            if may_defer:
+            if self._may_defer:
                 # The trigger keeps `timeout`, so that a job of our own is stopped and counted before the
                 # task fails.
                 self.defer(trigger=training.trigger(step), method_name=self.resume.__name__)

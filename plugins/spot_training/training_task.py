@@ -85,8 +85,10 @@ class Options:
     def of(cls, task: Any) -> Options:
         """Read and cast the rendered attributes of an operator or sensor."""
         shows_log_live = isinstance(task.print_log, str) and task.print_log.strip().lower() == LIVE
+        access = access_of(task)
+        access.budget()  # a setting that waiting would refuse is refused before there is a job
         return cls(
-            access=access_of(task),
+            access=access,
             check_interval=_at_least_a_second(task.check_interval, "check_interval"),
             deferrable=as_bool(task.deferrable, field="deferrable"),
             print_log=shows_log_live or as_bool(task.print_log, field="print_log"),
@@ -346,8 +348,8 @@ class TrainingTask:
         soon.daemon = True
         soon.start()
         try:
-            self.driver.kill()
-            self._stopped = name
+            if self.driver.kill():
+                self._stopped = name
         except Exception as error:
             self._log.error(COULD_NOT_STOP, name, error, by_hand)
             raise
@@ -538,7 +540,9 @@ def _standing(state: TrainingState, *, is_stopped: bool, is_looked_for: bool) ->
     if intent is not None and intent.is_foreign:
         return f"Training job {intent.job_name} was left alone."
     # The driver goes on only when it knows that there is no job of an unconfirmed name.
-    if intent is not None and (intent.is_created or not is_looked_for):
+    if intent is not None and not intent.is_created and not is_looked_for:
+        return f"Training job {intent.job_name} may be alive and billed: look for it, and stop it by hand."
+    if intent is not None and intent.is_created:
         goes_on = "is told to stop, and billed until it has" if is_stopped else "goes on and is billed"
         return f"Training job {intent.job_name}, if it is alive, {goes_on}."
     if attempts:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,7 +17,7 @@ from spot_training.aws.budget import CallBudget
 from spot_training.aws.identity import TAG_WITHOUT_TASK
 from spot_training.aws.jobs import TrainingJobs
 from spot_training.aws.state import STATE_KEY, MemoryStore
-from spot_training.domain.errors import TimedOutWaiting
+from spot_training.domain.errors import ServiceFailed, TimedOutWaiting
 from spot_training.hooks import WATCHING_BOTOCORE_CONFIG, AwsAccess
 from spot_training.operators import SpotTrainingOperator
 from spot_training.sensors import SpotTrainingSensor
@@ -46,6 +47,7 @@ class Run:
 
     def __init__(self, *, try_number: int = 1, max_tries: int = 0) -> None:
         self.store = MemoryStore()
+        self.began_at = datetime.now(UTC)
         self.try_number, self.max_tries = try_number, max_tries
         self.push: Callable[..., None] = lambda **_kwargs: None
 
@@ -59,7 +61,11 @@ class Run:
             max_tries=self.max_tries,
             xcom_push=self.push,
         )
-        return {"ti": ti, "dag_run": SimpleNamespace(), "task_state_store": self.store}
+        return {
+            "ti": ti,
+            "dag_run": SimpleNamespace(start_date=self.began_at),
+            "task_state_store": self.store,
+        }
 
     def deferred(self, make: Callable[[], Any]) -> Any:
         """A new process of the task, after the first one deferred."""
@@ -335,3 +341,79 @@ def test_a_sensor_stops_its_own_job_or_not_as_it_is_told(drought: Cloud, is_stop
     own = client.list_training_jobs(NameContains="watched-")["TrainingJobSummaries"][0]
     tags = {tag["Key"]: tag["Value"] for tag in client.list_tags(ResourceArn=own["TrainingJobArn"])["Tags"]}
     assert tags[TAG_WITHOUT_TASK] == ("stop" if is_stopped else "keep")
+
+
+def test_a_subclass_that_overrides_execute_has_its_say_where_the_task_resumes(drought: Cloud) -> None:
+    seen: list[bool] = []
+
+    class Telling(SpotTrainingOperator):
+        def execute(self, context: Any) -> Any:
+            seen.append(self._may_defer)
+            return super().execute(context)
+
+    def make() -> Telling:
+        return Telling(task_id="task", config=_config(StoppingCondition=PATIENT), deferrable=True)
+
+    run = Run()
+    task = run.deferred(make)
+    drought.set_capacity(available=True)
+    task.resume_execution(*TRIGGER_FAILED, run.context())
+    assert seen == [True, False]
+
+
+def test_a_task_told_to_end_that_fails_before_it_knows_its_training_leaves_no_job(
+    drought: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Marked by a person, so no other try follows, whichever this is."""
+    run = Run(max_tries=3)
+    task = run.deferred(lambda: _operator(deferrable=True))
+    make = SpotTrainingOperator._training_of
+
+    def told_to_end(self: Any, *_args: Any) -> None:
+        self.on_kill()
+        _fail()
+
+    monkeypatch.setattr(SpotTrainingOperator, "_training_of", told_to_end)
+    with pytest.raises(ConnectionError):
+        task.resume(run.context())
+    monkeypatch.setattr(SpotTrainingOperator, "_training_of", make)
+    assert _going_on(drought) == []
+
+
+def test_a_stop_that_found_nothing_to_stop_is_not_taken_for_one(
+    drought: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The signal comes before SageMaker knows the job, and the stop after its creation fails at first."""
+    run, task = Run(), _operator()
+    create, stop = TrainingJobs.create_or_adopt, TrainingJobs.stop
+    stops: list[str] = []
+
+    def create_after_signal(self: TrainingJobs, *args: Any, **kwargs: Any) -> Any:
+        task.on_kill()
+        return create(self, *args, **kwargs)
+
+    def fail_once(self: TrainingJobs, name: str) -> bool:
+        stops.append(name)
+        if len(stops) == 1:
+            raise ServiceFailed("StopTrainingJob failed.")
+        return stop(self, name)
+
+    monkeypatch.setattr(TrainingJobs, "create_or_adopt", create_after_signal)
+    monkeypatch.setattr(TrainingJobs, "stop", fail_once)
+    with pytest.raises(ServiceFailed):
+        task.execute(run.context())
+    assert _going_on(drought) == []
+
+
+def test_a_dag_that_went_bad_stops_no_spot_job_that_a_deadline_watches(drought: Cloud) -> None:
+    """It is refused once there is something to decide; until then the guard needs nothing of it."""
+    run = Run(max_tries=3)
+    terms: dict[str, Any] = {"deadline": "20d", "expected_runtime": "1h", "budget": {"usd": 100}}
+
+    def make(**bad: Any) -> SpotTrainingOperator:
+        return _operator(deferrable=True, **terms, **bad)
+
+    run.deferred(make)
+    with pytest.raises(TaskDeferred):
+        make(config={**_config(StoppingCondition=PATIENT), "RoleArn": "nobody"}).resume(run.context())
+    assert len(_going_on(drought)) == 1

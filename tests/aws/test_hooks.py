@@ -9,6 +9,7 @@ from typing import Any
 
 import boto3
 import pytest
+from botocore.exceptions import ConnectTimeoutError, EndpointConnectionError
 
 from spot_training.collector import collector_at_rest
 from spot_training.hooks import DEFAULT_BOTOCORE_CONFIG, AwsAccess
@@ -73,6 +74,25 @@ def test_a_role_is_assumed_with_the_same_config(connect: Any, monkeypatch: pytes
     connect(region_name="eu-west-1", role_arn=role, config_kwargs={"proxies": {"https": "proxy:3128"}})
     _client()
     assert asked == [(role, {"https": "proxy:3128"}, DEFAULT_BOTOCORE_CONFIG["retries"])]
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [EndpointConnectionError(endpoint_url="https://sts"), ConnectTimeoutError(endpoint_url="https://sts")],
+)
+def test_credentials_that_cannot_be_had_just_now_are_no_bad_input(
+    connect: Any, monkeypatch: pytest.MonkeyPatch, trouble: Exception
+) -> None:
+    """A retry may have them; bad input would fail the task for good, and stop a healthy job."""
+    from airflow.providers.amazon.aws.hooks.base_aws import BaseSessionFactory
+
+    def fail(_factory: Any, **_: Any) -> Any:
+        raise trouble
+
+    monkeypatch.setattr(BaseSessionFactory, "_create_session_with_assume_role", fail)
+    connect(region_name="eu-west-1", role_arn="arn:aws:iam::123456789012:role/training")
+    with pytest.raises(type(trouble)):
+        _client()
 
 
 def test_the_collector_rests_until_the_last_thread_is_done() -> None:

@@ -194,7 +194,8 @@ class TrainingDriver:
 
     def _begin_try(self, try_number: int, max_tries: int, adopt: str | None) -> None:
         state = self.state
-        if state.is_over and max_tries > state.max_tries:
+        is_cleared = max_tries > state.max_tries
+        if state.is_over and is_cleared:
             state = _fresh_generation(state)
         elif state.is_over and not _is_complete(state):
             state = _climb_again(state)
@@ -203,6 +204,8 @@ class TrainingDriver:
             state = replace(state, is_stop_expected=is_stopping, has_adopted=True)
         elif state.current is None and adopt and not state.attempts:
             state = replace(state, current=_foreign_intent(adopt))
+        if is_cleared:  # whoever clears a task gives it its time anew
+            state = replace(state, began_at=None, giving_up=None)
         now = self._now()
         self.state = replace(
             state,
@@ -410,7 +413,7 @@ class TrainingDriver:
 
     def _go_on_without_memory(self, intent: Intent) -> None:
         """A training under these names lost its state: take its live job, or begin another generation."""
-        alive = next(self.jobs.live(NameContains=self._who.key), None)
+        alive = next(filter(self._who.is_name, self.jobs.live(NameContains=self._who.key)), None)
         if alive is not None:
             self._say(f"Nothing is remembered of training job {alive}, which is alive: going on with it.")
             found = replace(intent, job_name=alive, number=number_of(alive), reason="found alive")
@@ -501,14 +504,15 @@ class TrainingDriver:
         """What watches over a spot job of our own while it is alive."""
         if self.state.deadline is None or not job.is_spot or intent.is_foreign or self._make_policy is None:
             return None
+        has_checkpoints = job.checkpoint_uri is not None
         try:
             policy = self._policy()
+            if self._waits_for_budget(policy.rungs):
+                return None
+            return self._guard(policy, has_checkpoints=has_checkpoints)
         except InvalidInput:
             # A Dag that was changed meanwhile is refused once there is something to decide: no job is alive.
-            policy = on_demand_only()
-        if self._waits_for_budget(policy.rungs):
-            return None
-        return self._guard(policy, has_checkpoints=job.checkpoint_uri is not None)
+            return self._guard(on_demand_only(), has_checkpoints=has_checkpoints)
 
     def _waits_for_budget(self, rungs: tuple[Rung, ...]) -> bool:
         """Whether nothing is to stop the spot job: the on-demand job it would make room for is not paid."""

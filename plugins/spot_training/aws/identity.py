@@ -67,6 +67,10 @@ class RunIdentity:
         room = MAX_JOB_NAME_LENGTH - _KEY_LENGTH - len("-") - len("-999")
         return f"{slug(prefix)[:room].strip('-') or 'training'}-{self.key}"
 
+    def is_name(self, job_name: str) -> bool:
+        """Whether the name is one of this run's: another's may hold the key, but not at its end."""
+        return re.search(rf"-{self.key}-\d+$", job_name) is not None
+
     def job_name(self, prefix: str, number: int) -> str:
         """The name of attempt `number` (from 1)."""
         return f"{self.base_name(prefix)}-{number}"

@@ -245,6 +245,9 @@ def _note_taker() -> NoteTaker:
     return NoteTaker(note_live)
 
 
+os.register_at_fork(after_in_child=_note_taker.cache_clear)
+
+
 def configured_url() -> str:
     """`[spot_training] ledger`, else the folder `spot_ledger` in AIRFLOW_HOME."""
     from airflow.sdk.configuration import conf

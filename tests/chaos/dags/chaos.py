@@ -41,7 +41,7 @@ class MortalOperator(SpotTrainingOperator):
         self.graves = graves
         self.found_state = found_state
 
-    def _drive(self, context: Any, **how: Any) -> Any:
+    def execute(self, context: Any) -> Any:
         """Each process of the task comes by here, also one that resumes."""
         holds, kills = set((self.hold_at or "").split(",")), set((self.kill_at or "").split(","))
         graves = Path(self.graves)
@@ -57,7 +57,7 @@ class MortalOperator(SpotTrainingOperator):
             context["task_state_store"].set(STATE_KEY, self.found_state)
         arm(pass_point)
         self.defer = _deadly(self.defer, pass_point, "before-defer")  # type: ignore[method-assign]
-        return super()._drive(context, **how)
+        return super().execute(context)
 
 
 def _is_first_time(graves: Path, point: str) -> bool:
