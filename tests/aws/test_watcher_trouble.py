@@ -443,6 +443,79 @@ def test_in_a_flood_only_guards_have_jobs_described_until_it_is_over() -> None:
     assert sorted(hand.account.described) == sorted(_names(30))
 
 
+def test_who_comes_in_a_flood_hears_of_a_job_that_was_over_before() -> None:
+    hand, changes = _with_events()
+    hand.watch(*_names(8), must_describe=False)
+    hand.run(5)
+    changes._full_at = float("inf")
+    hand.account.over["late"] = BEGAN - timedelta(hours=1)
+    hand.watch("late", must_describe=False)
+    hand.run(5)
+    assert hand.is_told("late")
+
+
+def test_after_a_flood_the_list_is_asked_on_for_a_few_seconds() -> None:
+    """Also when no event comes any more, and ends are all that was told."""
+    hand, changes = _with_events()
+    hand.watch(*_names(8), must_describe=False)
+    hand.run(200)  # long quiet
+    changes._full_at = float("inf")
+    hand.account.windows.clear()
+    hand.watcher.hear_event(_summary("job-0", hand.service_time()))
+    hand.run(2)
+    hand.end("job-1")
+    hand.run(2)
+    assert hand.is_told("job-1")
+    changes._full_at = float("-inf")
+    hand.run(50)
+    assert 4 <= len(hand.account.windows) <= 8
+
+
+def test_an_event_that_comes_during_a_look_brings_the_next_one_forward() -> None:
+    hand, changes = _with_events()
+    hand.watch(*_names(8), must_describe=False)
+    hand.run(200)
+    whole = hand.account.pages
+
+    def pages(**filters: Any) -> Iterator[tuple[Summary, ...]]:
+        yield from whole(**filters)
+        changes._full_at = float("inf")
+        hand.watcher.hear_event(_summary("job-0", hand.service_time()))
+
+    hand.account.pages = pages  # type: ignore[method-assign]
+    hand.watcher._look_at = hand.now
+    hand.watcher.look()
+    assert hand.watcher._looking.next_at() == hand.now + watcher_module.FLOOD_SECONDS
+
+
+def test_an_end_that_is_told_while_the_job_is_described_stays_the_end() -> None:
+    hand, _ = _with_events()
+    hand.watch("one")
+    original = hand.account.snapshot
+
+    def snapshot(name: str) -> JobSnapshot:
+        fetched = original(name)
+        hand.watcher.hear_event(_summary(name, hand.service_time()))
+        return fetched
+
+    hand.account.snapshot = snapshot  # type: ignore[method-assign]
+    hand.watcher.look()
+    assert [type(report) for report in hand.reports["one"]] == [Over]
+    assert hand.watcher._watched["one"].is_over
+
+
+def test_how_late_events_are_is_reckoned_in_this_machines_seconds() -> None:
+    """The local SageMaker's twenty seconds may be a third of one here."""
+    hand, _ = _with_events()
+    hand.watcher.clock.real_seconds = lambda seconds: seconds / 60  # type: ignore[method-assign]
+    hand.watch(*_names(8))
+    hand.run(2)
+    hand.watcher.hear(_summary("job-0", hand.service_time() - timedelta(minutes=10)))
+    assert hand.watcher._has_events()
+    hand.watcher.hear(_summary("job-1", hand.service_time() - timedelta(minutes=30)))
+    assert not hand.watcher._has_events()
+
+
 def test_a_flood_of_other_peoples_events_moves_no_look() -> None:
     hand, changes = _with_events()
     hand.watch(*_names(5))

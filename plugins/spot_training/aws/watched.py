@@ -115,7 +115,8 @@ class DescribeQueue:
         yield from (entry[-1] for entry in self._resting)
 
     def _push(self, watched: Watched) -> None:
-        is_optional = not watched.must_describe
+        # Who has heard nothing yet may wait for a job that was over before it was asked about.
+        is_optional = not watched.must_describe and watched.state is not None
         heapq.heappush(self._ready, (is_optional, watched.expected_at, next(self._numbers), watched))
 
 

@@ -23,7 +23,6 @@ import time
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from spot_training.domain.lifecycle import JobSnapshot, TrainingStatus
@@ -31,6 +30,7 @@ from spot_training.domain.lifecycle import JobSnapshot, TrainingStatus
 from .budget import CallBudget, shared_budget
 from .clock import ServiceClock
 from .duty import Duty, Failing, Renewed, after_failure
+from .events import STORM_LASTS_SECONDS
 from .following import Follower, Until, follow, follow_async
 from .live_logs import LiveLogs
 from .pace import GATHER_SECONDS, Pace
@@ -73,12 +73,13 @@ GATHER_TIMES = 10
 #: The round through the whole list: three calls a minute, and a rest.
 ROUND_STEP_SECONDS = 20.0
 ROUND_REST_SECONDS = 600.0
-#: While the queue holds more events than fit into a batch, the list is looked at so often.
+#: While the queue holds more events than fit into a batch, the list is looked at so often, until none about a
+#: job of ours has come for as long as a storm lasts.
 FLOOD_SECONDS = 1.0
 #: After so many jobs in a row that cannot be described the others wait, too: it is not these jobs.
 GIVE_UP_AFTER = 3
 #: An end that the list tells, and no event told within so long: events do not come, whatever the queue says.
-EVENTS_ARE_LATE_AFTER = timedelta(seconds=20)
+EVENTS_ARE_LATE_AFTER_SECONDS = 20.0
 #: An event about a job that nobody waits for any more is nobody else's for so long, and so many jobs.
 REMEMBER_SECONDS = 600.0
 REMEMBER_JOBS = 20_000
@@ -143,7 +144,7 @@ class JobWatcher:
         self._limits = Limits()
         self._queue = DescribeQueue()
         self._windows = Windows()
-        self._looked_at = self._look_at = self._step_at = _NOW
+        self._looked_at = self._look_at = self._step_at = self._flooded_until = _NOW
         self._look_up: _LookUp | None = None
         self._round: Iterator[None] | None = None
         # A listing goes before descriptions: it tells more for a call.
@@ -268,6 +269,7 @@ class JobWatcher:
         with self._lock:
             self._events_are_missed = False
             if self._is_flood():
+                self._flooded_until = self._monotonic() + STORM_LASTS_SECONDS
                 self._look_at = min(self._look_at, self._looked_at + FLOOD_SECONDS)
         self._wake.set()
         return True
@@ -290,7 +292,8 @@ class JobWatcher:
     def _note_untold_end(self, job: Summary | JobSnapshot) -> None:
         """An event should have told it: a rule may be disabled, or another account's, with the queue well."""
         if self._is_subscribed and not self._is_flood():
-            self._events_are_missed |= self.clock.now() - job.last_modified_at > EVENTS_ARE_LATE_AFTER
+            ago = (self.clock.now() - job.last_modified_at).total_seconds()
+            self._events_are_missed |= self.clock.real_seconds(ago) > EVENTS_ARE_LATE_AFTER_SECONDS
 
     def _is_flood(self) -> bool:
         return self._events is not None and self._events.is_behind
@@ -389,13 +392,13 @@ class JobWatcher:
             and not (events.is_behind or self._events_are_missed)
         )
 
-    def _look_seconds(self) -> float:
-        now = self._monotonic()
-        with self._lock:
-            if self._limits.pass_due(now):
-                self._pace.stir(now)
-            seconds = self._pace.seconds(now, has_events=self._has_events())
-            return max(0.0, min(seconds, self._limits.next_at() - now))
+    def _look_seconds(self, now: float) -> float:
+        if self._limits.pass_due(now):
+            self._pace.stir(now)
+        seconds = self._pace.seconds(now, has_events=self._has_events())
+        if now < self._flooded_until:
+            seconds = min(seconds, FLOOD_SECONDS)
+        return max(0.0, min(seconds, self._limits.next_at() - now))
 
     def _seconds_until_due(self) -> float:
         return max(0.0, min(duty.next_at() for duty in self._duties) - self._monotonic())
@@ -436,7 +439,9 @@ class JobWatcher:
             # All that changed before is about to be described.
             self._windows.done(jobs.now(), now)
             self._ask_for_all()
-        self._look_at = self._monotonic() + self._look_seconds()
+        with self._lock:  # an event of a flood may come meanwhile, and wants the next look soon
+            now = self._monotonic()
+            self._look_at = now + self._look_seconds(now)
 
     def _read_window(self, jobs: TrainingJobs, now: float) -> None:
         is_flood, until = self._is_flood(), jobs.now()
@@ -542,11 +547,11 @@ class JobWatcher:
             try:
                 job = jobs.snapshot(watched.name)
             except Exception as error:
-                self._jobs.failed()
                 self._put_off(watched, error)
                 in_vain += 1
                 if in_vain == GIVE_UP_AFTER:
-                    raise
+                    raise  # which counts for the client as well
+                self._jobs.failed()
             else:
                 in_vain = 0
                 self._jobs.answered()
@@ -571,6 +576,8 @@ class JobWatcher:
     def _take_in(self, watched: Watched, job: JobSnapshot | None) -> None:
         now = self._monotonic()
         with self._lock:
+            if watched.is_over:
+                return  # an event told the end while the description was on its way
             watched.failing = None
             if job is None:
                 self._tell(watched, Missing(name=watched.name))
