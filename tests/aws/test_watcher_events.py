@@ -12,11 +12,13 @@ from typing import Any
 import pytest
 
 from spot_training.aws.budget import CallBudget
+from spot_training.aws.duty import Renewed
 from spot_training.aws.events import (
     BATCH,
     DETAIL_TYPE,
     DROP_AFTER_RECEIVES,
     HELPERS,
+    SHORT_POLL_SECONDS,
     STORM_LASTS_SECONDS,
     EventQueue,
     Hear,
@@ -316,15 +318,71 @@ def test_a_storm_is_received_by_several_threads(cloud: Cloud, queue_url: str) ->
             for n in range(10)
         ]
         client.send_message_batch(QueueUrl=queue_url, Entries=entries)
-    changes.receive_once()
-    assert changes._is_full
+    assert changes.receive_once()
     _hand_over(changes, hear)
     changes._get_help()
     all_are_here.wait(30)
     for helper in changes._helpers:
         helper.join(60)
     assert len(heard) == len(set(heard)) == 190
-    assert not changes._is_full
+
+
+def _queue_of(*batches: int) -> tuple[SimpleNamespace, list[int]]:
+    """A queue with batches of so many messages, then none; and how long each receiver waited."""
+    message, left, waits = Message(handle="", receives=1, change=None), list(batches), []
+
+    def receive(wait_seconds: int) -> list[Message]:
+        waits.append(wait_seconds)
+        return [message] * (left.pop(0) if left else 0)
+
+    return SimpleNamespace(receive=receive, delete=lambda _: None, give_back=lambda _: None), waits
+
+
+def test_a_helper_goes_on_after_one_short_batch_and_never_waits_long() -> None:
+    queue, waits = _queue_of(BATCH, 3, BATCH, 3, 0, BATCH)
+    changes = StateChanges(lambda: queue)  # type: ignore[arg-type, return-value]
+    _hand_over(changes, lambda _: True)
+    changes._help()
+    assert waits == [SHORT_POLL_SECONDS] * 5
+
+
+def test_a_helper_ends_when_nobody_listens_any_more() -> None:
+    queue, waits = _queue_of(*[BATCH] * 100)
+    changes = StateChanges(lambda: queue)  # type: ignore[arg-type, return-value]
+    changes._help()
+    assert not waits
+
+
+def test_a_storm_is_received_by_fewer_where_no_thread_is_to_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    queue, _ = _queue_of(BATCH)
+    changes = StateChanges(lambda: queue)  # type: ignore[arg-type, return-value]
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    changes._get_help()
+    assert not changes._helpers
+
+
+def test_threads_that_need_a_client_at_once_share_one() -> None:
+    made, is_making, go_on = [0], threading.Event(), threading.Event()
+
+    def make() -> int:
+        made[0] += 1
+        is_making.set()
+        assert go_on.wait(30)
+        return made[0]
+
+    client, got = Renewed(make), []
+    threads = [threading.Thread(target=lambda: got.append(client.get())) for _ in range(3)]
+    threads[0].start()
+    assert is_making.wait(30)
+    for thread in threads[1:]:
+        thread.start()
+    go_on.set()
+    for thread in threads:
+        thread.join(30)
+    assert got == [1, 1, 1]
 
 
 class _Silent:
@@ -366,11 +424,8 @@ def test_a_queue_whose_calls_fail_is_opened_anew_and_complained_of_now_and_then(
 
 
 def test_a_storm_lasts_a_little_longer_than_its_last_full_batch() -> None:
-    now, batches = [1000.0], [BATCH, 3]
-    message = Message(handle="", receives=1, change=None)
-    queue = SimpleNamespace(
-        receive=lambda _: [message] * batches.pop(0), delete=lambda _: None, give_back=lambda _: None
-    )
+    now = [1000.0]
+    queue, _ = _queue_of(BATCH, 3)
     changes = StateChanges(lambda: queue, monotonic=lambda: now[0])  # type: ignore[arg-type, return-value]
     changes.receive_once()
     changes.receive_once()

@@ -5,6 +5,7 @@ A failure of one is nobody else's: it comes again, later each time, and the othe
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -74,7 +75,10 @@ class Duty:
 
 
 class Renewed(Generic[Client]):
-    """A client: made when first needed, and anew when only failures come of it, at most once a minute."""
+    """A client: made when first needed, and anew when only failures come of it, at most once a minute.
+
+    Threads may share it.
+    """
 
     def __init__(
         self, make: Callable[[], Client], *, monotonic: Callable[[], float] = time.monotonic
@@ -84,19 +88,23 @@ class Renewed(Generic[Client]):
         self._client: Client | None = None
         self._made_at = float("-inf")
         self._failures = 0
+        self._lock = threading.Lock()
 
     def get(self) -> Client:
-        if self._client is None:
-            self._client = self._make()
-            self._made_at, self._failures = self._monotonic(), 0
-        return self._client
+        with self._lock:
+            client = self._client
+            if client is None:
+                client = self._client = self._make()
+                self._made_at, self._failures = self._monotonic(), 0
+            return client
 
     def answered(self) -> None:
         self._failures = 0
 
     def failed(self) -> None:
         """The connection's credentials may be others by now: perhaps make the client anew next time."""
-        self._failures += 1
-        is_old = self._monotonic() - self._made_at >= RENEW_EVERY_SECONDS
-        if self._failures >= FAILURES_BEFORE_RENEWAL and is_old:
-            self._client = None
+        with self._lock:
+            self._failures += 1
+            is_old = self._monotonic() - self._made_at >= RENEW_EVERY_SECONDS
+            if self._failures >= FAILURES_BEFORE_RENEWAL and is_old:
+                self._client = None

@@ -17,6 +17,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -38,6 +39,8 @@ BATCH = 10
 #: After a full batch there are probably more messages: no long wait for them, and several threads receive.
 SHORT_POLL_SECONDS = 1
 HELPERS = 3
+#: A short poll may miss what SQS has: a helper ends after so many batches in a row that were not full.
+SHORT_BATCHES = 2
 #: And the storm goes on for so long after the last full batch: EventBridge delivers in spurts.
 STORM_LASTS_SECONDS = 5.0
 #: A message is out of the others' sight while it is looked at, and for so long after it was given back.
@@ -185,7 +188,6 @@ class StateChanges:
         self._helpers: tuple[threading.Thread, ...] = ()
         self._answered_at = float("-inf")
         self._failing: Failing | None = None
-        self._is_full = False
         self._full_at = float("-inf")
 
     @property
@@ -214,20 +216,21 @@ class StateChanges:
         with self._lock:
             self._hearers = tuple(other for other in self._hearers if other.hear != hear)
 
-    def receive_once(self) -> None:
-        """Receive what is there, or wait for it, and tell the subscribers."""
+    def receive_once(self, wait_seconds: int = LONG_POLL_SECONDS) -> bool:
+        """Receive what is there, or wait for it, and tell the subscribers. Whether the batch was full."""
         queue = self._queue.get()
-        messages = queue.receive(SHORT_POLL_SECONDS if self._is_full else LONG_POLL_SECONDS)
+        messages = queue.receive(wait_seconds)
         self._queue.answered()
-        self._answered_at = self._monotonic()
-        self._is_full = len(messages) == BATCH
-        if self._is_full:
-            self._full_at = self._answered_at
+        now = self._answered_at = self._monotonic()
+        is_full = len(messages) == BATCH
+        if is_full:
+            self._full_at = now
         ours = {m.handle for m in messages if m.change is None or self._tell(m.change, m.region)}
         others = [m for m in messages if m.handle not in ours and m.receives < DROP_AFTER_RECEIVES]
         given_back = others if self._is_shared else []
         queue.delete([m for m in messages if m not in given_back])
         queue.give_back(given_back)
+        return is_full
 
     def _tell(self, change: Summary, region: str | None) -> bool:
         heard = [
@@ -238,16 +241,18 @@ class StateChanges:
         return any(heard)
 
     def _run(self) -> None:
+        is_full = False
         while True:
             with self._lock:
                 if not self._hearers:
                     self._thread = None
                     return
             try:
-                self.receive_once()
-                if self._is_full:
+                is_full = self.receive_once(SHORT_POLL_SECONDS if is_full else LONG_POLL_SECONDS)
+                if is_full:
                     self._get_help()
             except Exception as error:  # noqa: BLE001 - polling goes on meanwhile, as often as without events
+                is_full = False
                 self._note_failure(error)
                 time.sleep(max(0.0, self._failing.again_at - self._monotonic()) if self._failing else 0.0)
             else:
@@ -257,7 +262,6 @@ class StateChanges:
         now = self._monotonic()
         self._queue.failed()
         self._answered_at = self._full_at = float("-inf")
-        self._is_full = False
         is_first = self._failing is None
         self._failing = after_failure(self._failing, now)
         if self._failing.is_to_be_told(now) or is_first:
@@ -266,16 +270,19 @@ class StateChanges:
     def _get_help(self) -> None:
         """One receiver is too slow for a storm: a batch is two calls, one after the other."""
         working = [helper for helper in self._helpers if helper.is_alive()]
-        for _ in range(HELPERS - len(working)):
-            helper = threading.Thread(target=self._help, name="spot-training-events-helper", daemon=True)
-            helper.start()
-            working.append(helper)
+        with suppress(RuntimeError):  # no thread to be had: fewer receive
+            for _ in range(HELPERS - len(working)):
+                helper = threading.Thread(target=self._help, name="spot-training-events-helper", daemon=True)
+                helper.start()
+                working.append(helper)
         self._helpers = tuple(working)
 
     def _help(self) -> None:
+        short_batches = 0
         try:
-            while self._is_full:
-                self.receive_once()
+            while self._hearers and short_batches < SHORT_BATCHES:
+                is_full = self.receive_once(SHORT_POLL_SECONDS)
+                short_batches = 0 if is_full else short_batches + 1
         except Exception as error:
             log.debug("A second receiver of state change events gives up", exc_info=error)
 
