@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import gc
 import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from .collector import collector_at_rest
+from .collector import collector_at_rest, freezing_once
 from .domain.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -35,6 +34,15 @@ DEFAULT_BOTOCORE_CONFIG: dict[str, Any] = {
 WATCHING_BOTOCORE_CONFIG: dict[str, Any] = {
     "retries": {"mode": "standard", "total_max_attempts": 3},
     "read_timeout": 30,
+}
+
+
+#: Logs that are shown live are read by the watcher's own thread, again in ten seconds: one that does not answer
+#: delays the news of all jobs by so long.
+LIVE_LOGS_BOTOCORE_CONFIG: dict[str, Any] = {
+    "retries": {"mode": "standard", "total_max_attempts": 1},
+    "connect_timeout": 3,
+    "read_timeout": 5,
 }
 
 
@@ -74,7 +82,7 @@ class AwsAccess:
         return shared_watcher(
             self.key,
             self._jobs_to_watch,
-            make_logs=lambda: self.watching().logs(),
+            make_logs=self._live_logs,
             make_events=self._state_changes,
             budget=self.budget(),
         )
@@ -91,10 +99,12 @@ class AwsAccess:
     def _jobs_to_watch(self) -> TrainingJobs:
         # A triggerer's heap: Airflow, then botocore, a few hundred thousand objects that stay. The garbage
         # collector would look at all of them again and again as triggers come, with the event loop waiting.
-        gc.freeze()
-        jobs = self.watching().jobs()
-        gc.freeze()
-        return jobs
+        with freezing_once():
+            return self.watching().jobs()
+
+    def _live_logs(self) -> TrainingLogs:
+        config = {**LIVE_LOGS_BOTOCORE_CONFIG, **(self.botocore_config or {})}
+        return replace(self, botocore_config=config).logs()
 
     def _state_changes(self) -> StateChanges | None:
         from airflow.sdk.configuration import conf
@@ -169,6 +179,9 @@ def _refusing_bad_settings(aws_conn_id: str | None) -> Iterator[None]:
         yield
     except (
         botocore.HTTPClientError,
+        botocore.ConnectionError,
+        botocore.NoCredentialsError,
+        botocore.SSOError,
         botocore.CredentialRetrievalError,
         botocore.MetadataRetrievalError,
         botocore.TokenRetrievalError,
