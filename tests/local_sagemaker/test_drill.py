@@ -62,6 +62,10 @@ class Done:
         return next(str(check["seen"]) for check in self.verdict["checks"] if check["question"] == question)
 
 
+#: What a fault may lead to, as chance has it: a kill in the middle of an overwrite leaves no checkpoint.
+CONSEQUENCES = {"overwrites": ("sigkill",)}
+
+
 @pytest.fixture(scope="module")
 def drills(training_python: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Done]]:
     """The drill of every fault, several at a time: they sleep most of the time."""
@@ -82,7 +86,8 @@ def test_each_fault_of_a_script_is_found_and_no_other(
     drills: Callable[[str], Done], fault: str, failures: list[str]
 ) -> None:
     done = drills(fault)
-    assert done.asked("fail") == failures, done.text
+    found = [question for question in done.asked("fail") if question not in CONSEQUENCES.get(fault, ())]
+    assert found == failures, done.text
     assert done.status == (1 if failures else 0)
     assert done.verdict["passed"] is not bool(failures)
     assert done.verdict["exit_status"] == done.status
