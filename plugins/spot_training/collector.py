@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +11,7 @@ from contextlib import contextmanager
 _lock = threading.Lock()
 _resting = 0
 _was_enabled = False
+_has_frozen = False
 
 
 @contextmanager
@@ -33,3 +35,33 @@ def collector_at_rest() -> Iterator[None]:
             _resting -= 1
             if _resting == 0 and _was_enabled:
                 gc.enable()
+
+
+@contextmanager
+def freezing_once() -> Iterator[None]:
+    """What is loaded by now, and what is loaded in here, the collector never looks through again.
+
+    Only for the first in a process: a client that is made anew leaves the old one, which refers to
+    itself in circles, and frozen it would stay for ever.
+    """
+    global _has_frozen
+    with _lock:
+        is_first, _has_frozen = not _has_frozen, True
+    if is_first:
+        gc.freeze()
+    try:
+        yield
+    finally:
+        if is_first:
+            gc.freeze()
+
+
+def _begin_anew_after_fork() -> None:
+    """A child has none of the threads that were in here, to turn the collector on or let the lock go."""
+    global _lock, _resting, _has_frozen
+    if _resting and _was_enabled:
+        gc.enable()
+    _lock, _resting, _has_frozen = threading.Lock(), 0, False
+
+
+os.register_at_fork(after_in_child=_begin_anew_after_fork)

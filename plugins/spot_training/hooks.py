@@ -37,7 +37,7 @@ WATCHING_BOTOCORE_CONFIG: dict[str, Any] = {
 }
 
 
-#: Logs that are shown live are read by the watcher's own thread, again in ten seconds: one that does not answer
+#: Logs that are shown live are read by the watcher's own thread, every ten seconds: one that does not answer
 #: delays the news of all jobs by so long.
 LIVE_LOGS_BOTOCORE_CONFIG: dict[str, Any] = {
     "retries": {"mode": "standard", "total_max_attempts": 1},

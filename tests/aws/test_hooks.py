@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import os
 import threading
 from typing import Any
 
@@ -11,6 +12,7 @@ import boto3
 import pytest
 from botocore.exceptions import ConnectTimeoutError, EndpointConnectionError
 
+from spot_training import collector
 from spot_training.collector import collector_at_rest
 from spot_training.hooks import DEFAULT_BOTOCORE_CONFIG, AwsAccess
 
@@ -128,3 +130,39 @@ def test_a_collector_that_was_off_stays_off() -> None:
         assert not gc.isenabled()
     finally:
         gc.enable()
+
+
+def test_a_watchers_client_that_is_made_anew_freezes_no_garbage(
+    connect: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connect(region_name="eu-west-1")
+    freezes = [0]
+
+    def freeze() -> None:
+        freezes[0] += 1
+
+    monkeypatch.setattr(gc, "freeze", freeze)
+    monkeypatch.setattr(collector, "_has_frozen", False)
+    for _ in range(5):
+        AwsAccess(aws_conn_id="mine")._jobs_to_watch()
+    assert freezes[0] == 2  # what was there before the first client, and that
+
+
+def test_a_forked_child_has_a_collector_that_works() -> None:
+    with collector_at_rest(), collector._lock:
+        child = os.fork()
+        if child == 0:  # pragma: no cover
+            was_on = gc.isenabled()
+            with collector_at_rest():
+                was_off = not gc.isenabled()
+            os._exit(0 if was_on and was_off and gc.isenabled() and not collector._has_frozen else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_logs_that_are_shown_live_hold_the_watcher_up_for_seconds_only(connect: Any) -> None:
+    connect(region_name="eu-west-1")
+    config = AwsAccess(aws_conn_id="mine")._live_logs()._client.meta.config
+    assert (config.connect_timeout, config.read_timeout) == (3, 5)
+    assert config.retries["total_max_attempts"] == 1
+    patient = AwsAccess(aws_conn_id="mine", botocore_config={"read_timeout": 9})._live_logs()
+    assert patient._client.meta.config.read_timeout == 9
