@@ -20,6 +20,7 @@ from spot_training.aws.jobs import Summary, TrainingJobs
 from spot_training.aws.live_logs import LiveLogs
 from spot_training.aws.logs import TrainingLogs
 from spot_training.aws.watcher import (
+    Follower,
     JobWatcher,
     LogLines,
     Missing,
@@ -28,7 +29,6 @@ from spot_training.aws.watcher import (
     TimeIsUp,
     Trouble,
     follow,
-    follow_async,
     is_last,
 )
 from spot_training.domain.lifecycle import JobSnapshot, SecondaryStatus, TrainingStatus
@@ -54,6 +54,11 @@ def _create(cloud: Cloud, *names: str, seconds: int = 600) -> None:
 
 def _watcher(cloud: Cloud, **how: Any) -> JobWatcher:
     return JobWatcher(cloud.jobs, budget=CallBudget(10_000), **how)
+
+
+async def _last_report(watcher: JobWatcher, name: str, *, interval_seconds: float) -> Report:
+    with Follower(watcher, name, interval_seconds=interval_seconds) as reports:
+        return [report async for report in reports][-1]
 
 
 def _impatient_jobs(cloud: Cloud) -> TrainingJobs:
@@ -135,7 +140,7 @@ def test_many_jobs_are_followed_by_one_thread(cloud: Cloud) -> None:
     watcher = _watcher(cloud)
 
     async def last_report(name: str) -> Report:
-        return [report async for report in follow_async(watcher, name, interval_seconds=0.05)][-1]
+        return await _last_report(watcher, name, interval_seconds=0.05)
 
     async def all_of_them() -> list[Report]:
         before = threading.active_count()
@@ -299,7 +304,7 @@ def test_throttling_slows_the_watcher_and_never_ends_it(cloud: Cloud) -> None:
     cloud.fail("DescribeTrainingJob", "ThrottlingException", count=2)
 
     async def last_report(name: str) -> Report:
-        return [report async for report in follow_async(watcher, name, interval_seconds=0.05)][-1]
+        return await _last_report(watcher, name, interval_seconds=0.05)
 
     async def all_of_them() -> list[Report]:
         return await asyncio.gather(*map(last_report, names))
@@ -372,8 +377,7 @@ def test_a_thousand_changes_at_once_leave_the_event_loop_room(cloud: Cloud) -> N
         names = [f"job-{n}" for n in range(1000)]
 
         async def wait_for(name: str) -> Report:
-            reports = follow_async(watcher, name, interval_seconds=30)
-            return [report async for report in reports][-1]
+            return await _last_report(watcher, name, interval_seconds=30)
 
         waiting = [asyncio.create_task(wait_for(name)) for name in names]
         await asyncio.sleep(0)

@@ -7,9 +7,14 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 
+import boto3
 import pytest
+from botocore.awsrequest import AWSResponse
+from botocore.config import Config
+from botocore.exceptions import ClientError
 
 from spot_training.aws import budget as budget_module
 from spot_training.aws import events as events_module
@@ -18,9 +23,11 @@ from spot_training.aws.budget import CallBudget, shared_budget
 from spot_training.aws.duty import LONGEST_REST_SECONDS, TROUBLE_AFTER_SECONDS
 from spot_training.aws.events import StateChanges
 from spot_training.aws.jobs import Summary
+from spot_training.aws.live_logs import LIVE_LOGS_UP_TO, REMEMBER_SECONDS, LiveLogs
+from spot_training.aws.logs import TrainingLogs
 from spot_training.aws.pace import STEADY_SECONDS
 from spot_training.aws.post import PostOffice
-from spot_training.aws.watcher import JobWatcher, Over, Report, Trouble, Watch, shared_watcher
+from spot_training.aws.watcher import JobWatcher, LogLines, Over, Report, Trouble, Watch, shared_watcher
 from spot_training.domain.lifecycle import JobSnapshot, SecondaryStatus, TrainingStatus
 
 HOUR = 3600.0
@@ -108,6 +115,23 @@ class Logs:
 
     def since(self, *_: Any) -> list[dict[str, Any]]:
         raise PermissionError("logs:FilterLogEvents is not allowed")
+
+
+class Written:
+    """CloudWatch Logs in which each job wrote one line at the start and one each second."""
+
+    def __init__(self, now: Callable[[], float]) -> None:
+        self._now = now
+
+    def listen(self, attach: Callable[[Any], None]) -> None:
+        pass
+
+    def since(self, name: str, milliseconds: int) -> list[dict[str, Any]]:
+        return [
+            {"eventId": f"{second}", "timestamp": 1000 * second, "message": f"{name} {second}"}
+            for second in range(1000, int(self._now()) + 1)
+            if 1000 * second >= milliseconds
+        ]
 
 
 class Hand:
@@ -401,6 +425,76 @@ def test_an_urgent_job_is_described_before_those_that_came_earlier() -> None:
     hand.watcher.expect("job-50", 60)
     hand.watcher.look()
     assert hand.account.described[:4] == ["job-95", "job-50", "job-90", "job-0"]
+
+
+# Live logs --------------------------------------------------------------------------------------------
+
+
+def _hand_with_logs() -> Hand:
+    hand = Hand()
+    logs = Written(lambda: hand.now)
+    hand.watcher._live_logs = LiveLogs(
+        lambda: logs,  # type: ignore[arg-type, return-value]
+        CallBudget(1e6),
+        monotonic=lambda: hand.now,
+    )
+    return hand
+
+
+def _lines(hand: Hand, name: str) -> list[str]:
+    reports = [report for report in hand.reports[name] if isinstance(report, LogLines)]
+    return [line for report in reports for line in report.lines]
+
+
+def test_a_log_goes_on_where_it_was_when_its_listener_comes_back() -> None:
+    """As who waits for a deadline does at each look."""
+    hand = _hand_with_logs()
+    (watch,) = hand.watch("one", shows_log=True)
+    hand.run(20)
+    hand.watcher.unwatch(watch)
+    hand.now += 5
+    (watch,) = hand.watch("one", shows_log=True)
+    hand.run(20)
+    lines = _lines(hand, "one")
+    assert lines[0] == "one 1000"
+    assert len(lines) == len(set(lines)) > 25
+    hand.watcher.unwatch(watch)
+    hand.now += REMEMBER_SECONDS + 1
+    hand.watch("one", shows_log=True)
+    hand.run(1)
+    assert _lines(hand, "one").count("one 1000") == 2
+
+
+def test_a_log_that_is_not_shown_any_more_leaves_its_place_to_the_next() -> None:
+    hand = _hand_with_logs()
+    names = _names(LIVE_LOGS_UP_TO + 1)
+    first, *_ = hand.watch(*names, shows_log=True)
+    hand.watch("job-0")
+    hand.run(20)
+    assert not _lines(hand, names[-1])
+    hand.watcher.unwatch(first)
+    hand.run(20)
+    assert _lines(hand, names[-1])
+
+
+def test_throttled_logs_do_not_slow_sagemakers_calls_down() -> None:
+    budget = CallBudget(100.0)
+    client = boto3.client(
+        "logs",
+        region_name="us-east-1",
+        aws_access_key_id="test",
+        aws_secret_access_key="test",  # noqa: S106 - no call leaves this process
+        config=Config(retries={"total_max_attempts": 1}),
+    )
+    calls = budget.calls
+    TrainingLogs(client).listen(budget.ration)
+    body = b'{"__type": "ThrottlingException"}'
+    answer = AWSResponse("", 400, {}, SimpleNamespace(stream=lambda *_, **__: iter([body])))
+    client.meta.events.register("before-send", lambda **_: answer)
+    with pytest.raises(ClientError, match="Throttling"):
+        TrainingLogs(client).since("one", 0)
+    assert budget.calls == calls + 1
+    assert budget.calls_per_second == 100.0
 
 
 # Events -----------------------------------------------------------------------------------------------

@@ -101,9 +101,18 @@ class CallBudget:
 
     def govern(self, client: Any) -> None:
         """Let every attempt of this boto3 client's calls wait for room, and its answers set the rate."""
-        events, own = client.meta.events, f"spot-training-budget-{id(self)}"
-        events.register("before-send", self._before_send, unique_id=f"{own}-before")
-        events.register("response-received", self._response_received, unique_id=f"{own}-after")
+        self.ration(client)
+        client.meta.events.register(
+            "response-received", self._response_received, unique_id=f"{self._own_id}-after"
+        )
+
+    def ration(self, client: Any) -> None:
+        """Let its calls wait for room only: another service's throttling says nothing of SageMaker's rate."""
+        client.meta.events.register("before-send", self._before_send, unique_id=f"{self._own_id}-before")
+
+    @property
+    def _own_id(self) -> str:
+        return f"spot-training-budget-{id(self)}"
 
     def _before_send(self, **_: Any) -> None:
         self.take()

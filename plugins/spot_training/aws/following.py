@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import queue
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Self, TypeAlias
 
@@ -105,29 +105,6 @@ class Follower(Letterbox[Report]):
             report = TimeIsUp(until=datetime.now(UTC)) if self._patience is None else self._patience.is_over()
         self._has_ended = is_last(report)
         return report
-
-
-async def follow_async(
-    watcher: JobWatcher,
-    name: str,
-    *,
-    interval_seconds: float,
-    until: Until = None,
-    must_describe: bool = True,
-    shows_log: bool = False,
-) -> AsyncIterator[Report]:
-    """A `Follower` as a generator."""
-    follower = Follower(
-        watcher,
-        name,
-        interval_seconds=interval_seconds,
-        until=until,
-        must_describe=must_describe,
-        shows_log=shows_log,
-    )
-    with follower as reports:
-        async for report in reports:
-            yield report
 
 
 class _Patience:

@@ -31,7 +31,7 @@ from .budget import CallBudget, shared_budget
 from .clock import ServiceClock
 from .duty import Duty, Failing, Renewed, after_failure
 from .events import STORM_LASTS_SECONDS
-from .following import Follower, Until, follow, follow_async
+from .following import Follower, Until, follow
 from .live_logs import LiveLogs
 from .pace import GATHER_SECONDS, Pace
 from .reports import LogLines, Missing, Over, Report, TimeIsUp, Trouble, is_last
@@ -56,7 +56,6 @@ __all__ = [
     "Until",
     "Watch",
     "follow",
-    "follow_async",
     "is_last",
     "shared_budget",
     "shared_watcher",
@@ -214,11 +213,11 @@ class JobWatcher:
                 return
             watched.listeners = tuple(other for other in watched.listeners if other is not listener)
             self._pace.leave(listener.interval_seconds)
+            if self._live_logs is not None and not any(other.shows_log for other in watched.listeners):
+                self._live_logs.drop(listener.name)
             if not watched.listeners:
                 del self._watched[listener.name]
                 self._new.pop(listener.name, None)
-                if self._live_logs is not None:
-                    self._live_logs.drop(listener.name)
                 if self._events is not None:
                     self._remember(listener.name)
             is_alone = not self._watched
