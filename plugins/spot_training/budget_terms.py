@@ -18,7 +18,7 @@ from .domain.deadline import (
     Runtime,
     kept_by_attempts,
 )
-from .domain.records import CurrentJob, TrainingRecord, model_of, record_key
+from .domain.records import CurrentJob, TrainingRecord, model_of
 from .domain.savings import Attempt, PurchaseOption, billed_usd, cost_usd
 from .domain.spending import Budget, MonthSpending, OnDemandCost, Purse, budget_from, month_of
 from .past_runs import learn
@@ -227,7 +227,7 @@ def month_spending(
         "since": since,
         "until": month_of(since + timedelta(days=32)),
     }
-    key = _key(identity)
+    key = identity.record_key
     (billed,) = reader.query(_BILLED, {**month, "key": key, "generation": identity.generation})
     (replaced,) = reader.query(_REPLACED, month)
     own = [a for a in own_attempts if a.has_started and a.ended_at and month_of(a.ended_at) == since]
@@ -243,16 +243,6 @@ def month_spending(
     )
 
 
-def _key(identity: RunIdentity) -> str:
-    return record_key(
-        installation=identity.installation,
-        dag_id=identity.dag_id,
-        run_id=identity.run_id,
-        task_id=identity.task_id,
-        map_index=identity.map_index,
-    )
-
-
 def _running(
     reader: LedgerReader, identity: RunIdentity, *, now: datetime, price_of: PriceOf
 ) -> list[float | None]:
@@ -265,7 +255,7 @@ def _running(
         _so_far(record, record.current_job, now=now, spot_share=share["share"] or 1.0, price_of=price_of)
         for record in reader.records(under_way)
         if record.installation == identity.installation
-        and record.key != _key(identity)
+        and record.key != identity.record_key
         and record.current_job is not None
     ]
 

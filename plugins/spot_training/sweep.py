@@ -27,7 +27,6 @@ from .aws.jobs import TrainingJobs
 from .aws.sweeper import DEFAULT_INSTALLATION, NO_SUCH_TASK, sweep
 from .domain.casting import as_region, is_left_out
 from .domain.errors import EmptyValue, ServiceFailed, SpotTrainingError, SweepRefused
-from .domain.records import record_key
 from .domain.stopping import MAX_RUNTIME_SECONDS
 from .hooks import DEFAULT_BOTOCORE_CONFIG, AwsAccess
 
@@ -226,15 +225,7 @@ def _records_in(ledger: Ledger | None, say: Callable[[str], None], stack: contex
     except Exception as error:  # noqa: BLE001 - without it jobs are judged by their tasks' states alone
         say(f"The ledger could not be read, so jobs are judged by their tasks' states alone: {error}")
         return lambda _identity: None
-    return lambda identity: reader.record(
-        record_key(
-            installation=identity.installation,
-            dag_id=identity.dag_id,
-            run_id=identity.run_id,
-            task_id=identity.task_id,
-            map_index=identity.map_index,
-        )
-    )
+    return lambda identity: reader.record(identity.record_key)
 
 
 def settle_all(

@@ -27,7 +27,7 @@ from .domain.durations import in_words, parse_seconds
 from .domain.errors import AlgorithmFailed, InvalidInput, SpotTrainingError, TimedOutWaiting
 from .domain.lifecycle import Ending, JobSnapshot
 from .domain.savings import Attempt, statement_of
-from .domain.wording import Narrator, counted, statement_line
+from .domain.wording import COULD_NOT_STOP, Narrator, counted, statement_line, stop_command
 from .kept_state import KeptState
 
 if TYPE_CHECKING:
@@ -49,8 +49,6 @@ if TYPE_CHECKING:
 LOUD_AFTER_SECONDS = 3
 #: How much of the training's own log goes into the task log when an attempt is over.
 LOG_TAIL_LINES = 50
-
-COULD_NOT_STOP = "Training job %s could NOT be stopped and is still billed: %s Stop it by hand: %s"
 
 DEFAULT_INSTALLATION = "airflow"
 
@@ -514,7 +512,7 @@ def stop_job_on_record(task: Any, store: StateStore) -> None:
         if access_of(task).jobs().stop(name):
             task.log.info("Stopped training job %s: billed until it has uploaded and ended.", name)
     except Exception as error:
-        by_hand = f"aws sagemaker stop-training-job --training-job-name {name}"
+        by_hand = stop_command(name, task.region_name)
         task.log.error(COULD_NOT_STOP, name, error, by_hand)  # noqa: TRY400 - the task's own error matters
         raise
 

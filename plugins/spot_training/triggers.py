@@ -30,7 +30,7 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from .aws.punctual import STOP_AGAIN_SECONDS, Punctual
 from .aws.watcher import Follower, LogLines, Missing, Over, Report, TimeIsUp, Trouble
-from .domain.wording import Narrator, transition_line
+from .domain.wording import COULD_NOT_STOP, Narrator, stop_command, transition_line
 from .hooks import AwsAccess
 from .ledger import take_note
 
@@ -270,10 +270,5 @@ class TrainingJobTrigger(BaseTrigger):
 
     def _tell_alive(self, why: object) -> None:
         name = self.training_job_name
-        plain = f"aws sagemaker stop-training-job --training-job-name {name}"
-        self.log.error(
-            "Training job %s could NOT be stopped and is still billed: %s Stop it by hand: %s",
-            name,
-            why,
-            self._jobs.stop_command(name) if self._jobs else plain,
-        )
+        region = self._jobs.region if self._jobs else self.access.region_name
+        self.log.error(COULD_NOT_STOP, name, why, stop_command(name, region))

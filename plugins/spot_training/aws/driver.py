@@ -1,8 +1,8 @@
 """Carries one training to its end: stored state in, next step out.
 
 The operator and the sensor both drive with it. It decides nothing about rungs (the policy does), waits for
-nothing (the watcher does) and knows no Airflow; it makes sure that what the policy decided happens exactly
-once, whoever dies in between.
+no job (the watcher does; here only a refusal is let rest) and knows no Airflow; it makes sure that what the
+policy decided happens exactly once, whoever dies in between.
 """
 
 from __future__ import annotations

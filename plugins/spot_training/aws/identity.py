@@ -11,6 +11,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from spot_training.domain.records import record_key
+
 #: SageMaker's limit (`TrainingJobName`); `s3://` prefixes and tags may be longer.
 MAX_JOB_NAME_LENGTH = 63
 _KEY_LENGTH = 12
@@ -61,6 +63,17 @@ class RunIdentity:
         names = (self.installation, self.dag_id, self.run_id, self.task_id)
         parts = (*names, str(self.map_index), str(self.generation))
         return hashlib.sha256("\x1f".join(parts).encode()).hexdigest()[:_KEY_LENGTH]
+
+    @property
+    def record_key(self) -> str:
+        """The key of this task's record in the ledger: the same for every generation."""
+        return record_key(
+            installation=self.installation,
+            dag_id=self.dag_id,
+            run_id=self.run_id,
+            task_id=self.task_id,
+            map_index=self.map_index,
+        )
 
     def base_name(self, prefix: str) -> str:
         """`prefix-key`: what all attempts of this run share. Lower case, as AWS writes names in ARNs."""

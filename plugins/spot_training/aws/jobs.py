@@ -28,6 +28,7 @@ from spot_training.domain.lifecycle import (
     TrainingStatus,
     Transition,
 )
+from spot_training.domain.wording import stop_command
 
 from .clock import ServiceClock
 from .identity import FOR_DEADLINE, TAG_INTENT, TAG_KEY, TAG_STOPPED_FOR
@@ -342,7 +343,7 @@ class TrainingJobs:
 
     def stop_command(self, name: str) -> str:
         """What a person types to stop the job by hand."""
-        return f"aws sagemaker stop-training-job --training-job-name {name} --region {self.region}"
+        return stop_command(name, self.region)
 
     def _describe_taken(self, name: str) -> dict[str, Any]:
         description = self.describe(name)

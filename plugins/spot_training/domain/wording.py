@@ -10,6 +10,15 @@ from .durations import in_words
 from .lifecycle import JobSnapshot, SecondaryStatus, Transition
 from .savings import Attempt, CleanRunBasis, PurchaseOption, SavingsStatement, wait_seconds_of
 
+#: With the job's name, why, and `stop_command`: what it costs is still running.
+COULD_NOT_STOP = "Training job %s could NOT be stopped and is still billed: %s Stop it by hand: %s"
+
+
+def stop_command(job_name: str, region: str | None) -> str:
+    """What a person types to stop a job by hand; without a region, where the command line's own is."""
+    where = f" --region {region}" if region else ""
+    return f"aws sagemaker stop-training-job --training-job-name {job_name}{where}"
+
 
 def attempt_line(attempt: Attempt) -> str:
     """An attempt that is over: how it ended, what it waited, trained, was billed and saved."""

@@ -174,7 +174,7 @@ class Bookkeeper:
     @property
     def key(self) -> str:
         """The record's key: what a trigger needs for `take_note`."""
-        return self._blank().key
+        return self._identity.record_key
 
     @property
     def prices(self) -> dict[str, float]:
@@ -357,16 +357,6 @@ class Bookkeeper:
     def _is_on_record(self) -> bool:
         return self._recall().version > 0 or bool(self._state.attempts)
 
-    def _blank(self) -> TrainingRecord:
-        identity = self._identity
-        return TrainingRecord(
-            installation=identity.installation,
-            dag_id=identity.dag_id,
-            run_id=identity.run_id,
-            task_id=identity.task_id,
-            map_index=identity.map_index,
-        )
-
     def _record(self) -> TrainingRecord:
         state, memory = self._state, self._recall()
         about = memory.about or About()
@@ -374,7 +364,7 @@ class Bookkeeper:
         submitted = [attempt.created_at for attempt in state.attempts if attempt.created_at]
         deadline = state.deadline
         return replace(
-            self._blank(),
+            blank_record(self._identity),
             generation=state.generation,
             model=about.model,
             tags=about.tags,
@@ -462,6 +452,18 @@ class Bookkeeper:
         if price is None:
             self._unpriced.add(instance_type)
         return price
+
+
+def blank_record(identity: RunIdentity) -> TrainingRecord:
+    """A record that knows whose it is, and nothing else."""
+    return TrainingRecord(
+        installation=identity.installation,
+        dag_id=identity.dag_id,
+        run_id=identity.run_id,
+        task_id=identity.task_id,
+        map_index=identity.map_index,
+        generation=identity.generation,
+    )
 
 
 def _has_lost_its_story(before: TrainingState, after: TrainingState) -> bool:

@@ -27,6 +27,7 @@ from spot_training.domain.lifecycle import Ending, ending_of
 from spot_training.domain.records import RecordState, TrainingRecord, model_of, team_of
 from spot_training.domain.savings import Attempt, PurchaseOption, attempt_of
 
+from .bookkeeping import blank_record
 from .reader import Selection
 from .store import FreshName
 
@@ -142,7 +143,7 @@ class Settling:
             return None
         if not _is_over(self.task_state_of(identity)):
             return None
-        record = _blank_record(identity)
+        record = blank_record(identity)
         with self.ledger.read() as reader:
             known = reader.record(record.key)
         if known is not None and known.generation > identity.generation:
@@ -216,17 +217,6 @@ class Settling:
 
 def _is_over(task_state: str | None) -> bool:
     return task_state == NO_SUCH_TASK or task_state in OVER_STATES
-
-
-def _blank_record(identity: RunIdentity) -> TrainingRecord:
-    return TrainingRecord(
-        installation=identity.installation,
-        dag_id=identity.dag_id,
-        run_id=identity.run_id,
-        task_id=identity.task_id,
-        map_index=identity.map_index,
-        generation=identity.generation,
-    )
 
 
 def _identity_of_record(record: TrainingRecord) -> RunIdentity:
