@@ -11,7 +11,7 @@ from contextlib import contextmanager
 _lock = threading.Lock()
 _resting = 0
 _was_enabled = False
-_has_frozen = False
+_frozen: set[str] = set()
 
 
 @contextmanager
@@ -37,31 +37,25 @@ def collector_at_rest() -> Iterator[None]:
                 gc.enable()
 
 
-@contextmanager
-def freezing_once() -> Iterator[None]:
-    """What is loaded by now, and what is loaded in here, the collector never looks through again.
+def freeze_once(what: str) -> None:
+    """All there is by now, the collector never looks through again; a second time for `what` does nothing.
 
-    Only for the first in a process: a client that is made anew leaves the old one, which refers to
-    itself in circles, and frozen it would stay for ever.
+    Once, because what is made anew leaves the old behind: a boto3 client refers to itself in circles, and
+    frozen it would stay for ever.
     """
-    global _has_frozen
     with _lock:
-        is_first, _has_frozen = not _has_frozen, True
-    if is_first:
-        gc.freeze()
-    try:
-        yield
-    finally:
-        if is_first:
+        if what not in _frozen:
+            _frozen.add(what)
             gc.freeze()
 
 
 def _begin_anew_after_fork() -> None:
     """A child has none of the threads that were in here, to turn the collector on or let the lock go."""
-    global _lock, _resting, _has_frozen
+    global _lock, _resting
     if _resting and _was_enabled:
         gc.enable()
-    _lock, _resting, _has_frozen = threading.Lock(), 0, False
+    _lock, _resting = threading.Lock(), 0
+    _frozen.clear()
 
 
 os.register_at_fork(after_in_child=_begin_anew_after_fork)

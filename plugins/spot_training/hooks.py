@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from .collector import collector_at_rest, freezing_once
+from .collector import collector_at_rest, freeze_once
 from .domain.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -79,6 +79,9 @@ class AwsAccess:
         """The process's one watcher for this access; it makes its clients with the first call it needs."""
         from .aws.watcher import shared_watcher
 
+        # A triggerer's heap: some hundred thousand objects of Airflow's that stay. The collector would look
+        # through all of them, again and again as triggers come, with the event loop waiting.
+        freeze_once("what was there before anybody waited")
         return shared_watcher(
             self.key,
             self._jobs_to_watch,
@@ -97,10 +100,10 @@ class AwsAccess:
         return shared_budget(rate)
 
     def _jobs_to_watch(self) -> TrainingJobs:
-        # A triggerer's heap: Airflow, then botocore, a few hundred thousand objects that stay. The garbage
-        # collector would look at all of them again and again as triggers come, with the event loop waiting.
-        with freezing_once():
-            return self.watching().jobs()
+        with collector_at_rest():
+            jobs = self.watching().jobs()
+            freeze_once("the watcher's client")
+        return jobs
 
     def _live_logs(self) -> TrainingLogs:
         config = {**LIVE_LOGS_BOTOCORE_CONFIG, **(self.botocore_config or {})}

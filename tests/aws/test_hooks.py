@@ -132,20 +132,26 @@ def test_a_collector_that_was_off_stays_off() -> None:
         gc.enable()
 
 
-def test_a_watchers_client_that_is_made_anew_freezes_no_garbage(
-    connect: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def freezes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many objects the process had each time it was frozen, in a process that never was."""
+    seen: list[int] = []
+    monkeypatch.setattr(gc, "freeze", lambda: seen.append(len(gc.get_objects())))
+    monkeypatch.setattr(collector, "_frozen", set())
+    return seen
+
+
+def test_what_is_loaded_is_frozen_before_the_first_trigger_registers(freezes: list[int]) -> None:
+    for _ in range(5):
+        AwsAccess(aws_conn_id="mine").watcher()
+        assert len(freezes) == 1
+
+
+def test_a_watchers_client_that_is_made_anew_freezes_no_garbage(connect: Any, freezes: list[int]) -> None:
     connect(region_name="eu-west-1")
-    freezes = [0]
-
-    def freeze() -> None:
-        freezes[0] += 1
-
-    monkeypatch.setattr(gc, "freeze", freeze)
-    monkeypatch.setattr(collector, "_has_frozen", False)
     for _ in range(5):
         AwsAccess(aws_conn_id="mine")._jobs_to_watch()
-    assert freezes[0] == 2  # what was there before the first client, and that
+        assert len(freezes) == 1
 
 
 def test_a_forked_child_has_a_collector_that_works() -> None:
@@ -155,7 +161,7 @@ def test_a_forked_child_has_a_collector_that_works() -> None:
             was_on = gc.isenabled()
             with collector_at_rest():
                 was_off = not gc.isenabled()
-            os._exit(0 if was_on and was_off and gc.isenabled() and not collector._has_frozen else 1)
+            os._exit(0 if was_on and was_off and gc.isenabled() and not collector._frozen else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
