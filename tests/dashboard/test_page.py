@@ -12,7 +12,7 @@ import pytest
 
 from include.local_stack import wait_until
 from spot_training.dashboard import assets
-from spot_training.domain.records import record_key
+from spot_training.domain.record_keys import record_key
 
 from .conftest import ROOT, Site, Visitor
 from .hostile import MARKUP

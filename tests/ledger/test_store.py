@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spot_training.domain.lifecycle import Ending
-from spot_training.domain.records import RecordState, TrainingRecord, model_of, record_key, totals_of
+from spot_training.domain.record_keys import record_key
+from spot_training.domain.records import RecordState, TrainingRecord, model_of, totals_of
 from spot_training.ledger import Ledger, Selection, note_live
 from spot_training.ledger.reader import GROUPS
 

@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from spot_training.domain.records import record_key
+from spot_training.domain.record_keys import record_key
 
 #: SageMaker's limit (`TrainingJobName`); `s3://` prefixes and tags may be longer.
 MAX_JOB_NAME_LENGTH = 63

@@ -7,8 +7,6 @@ decided.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
@@ -17,6 +15,7 @@ from enum import StrEnum
 from typing import Any
 
 from .lifecycle import JobSnapshot, SecondaryStatus, TrainingStatus, Transition
+from .record_keys import record_key
 from .savings import (
     Attempt,
     PurchaseOption,
@@ -30,8 +29,6 @@ from .savings import (
 
 #: Grows when a reader of this version could misunderstand what it finds.
 RECORD_FORMAT = 1
-KEY_LENGTH = 32
-_KEY = re.compile(rf"[0-9a-f]{{{KEY_LENGTH}}}")
 _DIGESTS = re.compile(r"(-[0-9a-f]{12}-\d{1,3})+$")
 
 
@@ -46,20 +43,6 @@ class RecordState(StrEnum):
     RUNNING = "running"
     COMPLETED = "completed"
     FAILED = "failed"
-
-
-def record_key(*, installation: str, dag_id: str, run_id: str, task_id: str, map_index: int = -1) -> str:
-    """The key of a task's record: 32 hexadecimal digits, the same wherever and whenever it is computed.
-
-    A retry, a clear and a re-run backfill of the same task have the same key.
-    """
-    parts = json.dumps([installation, dag_id, run_id, task_id, map_index])
-    return hashlib.sha256(parts.encode()).hexdigest()[:KEY_LENGTH]
-
-
-def is_record_key(text: str) -> bool:
-    """Whether the text has the shape of a key: then it is safe as the name of a file."""
-    return _KEY.fullmatch(text) is not None
 
 
 def model_of(job_name: str) -> str:

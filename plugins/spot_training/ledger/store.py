@@ -28,7 +28,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
-from spot_training.domain.records import CurrentJob, TrainingRecord, is_record_key
+from spot_training.domain.record_keys import is_record_key
+from spot_training.domain.records import CurrentJob, TrainingRecord
 
 from .cache import cached_copy
 from .notes import NoteTaker

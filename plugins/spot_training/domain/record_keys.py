@@ -1,0 +1,24 @@
+"""The keys of records in the ledger: Dag files load them, and not the records."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+
+KEY_LENGTH = 32
+_KEY = re.compile(rf"[0-9a-f]{{{KEY_LENGTH}}}")
+
+
+def record_key(*, installation: str, dag_id: str, run_id: str, task_id: str, map_index: int = -1) -> str:
+    """The key of a task's record: 32 hexadecimal digits, the same wherever and whenever it is computed.
+
+    A retry, a clear and a re-run backfill of the same task have the same key.
+    """
+    parts = json.dumps([installation, dag_id, run_id, task_id, map_index])
+    return hashlib.sha256(parts.encode()).hexdigest()[:KEY_LENGTH]
+
+
+def is_record_key(text: str) -> bool:
+    """Whether the text has the shape of a key: then it is safe as the name of a file."""
+    return _KEY.fullmatch(text) is not None
