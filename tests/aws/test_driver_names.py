@@ -173,6 +173,20 @@ def test_the_live_job_of_a_lost_state_is_found_behind_its_first_attempt_and_its_
     assert task.driver().state.current.number == 2  # type: ignore[union-attr]
 
 
+def test_the_live_job_of_a_lost_state_is_found_although_its_first_attempt_was_refused(cloud: Cloud) -> None:
+    """A refusal leaves no job behind: the first name is free, and yet the second attempt is alive."""
+    task = Task(cloud, config=LONG)
+    answer_with(task.jobs, "CreateTrainingJob", 400, "ResourceLimitExceeded", "No more of it.", times=1)
+    alive = task.step()
+    assert isinstance(alive, Waiting)
+    assert alive.job.name == _plan().job_name(2)
+    task.store = MemoryStore()
+    found = task.step()
+    assert isinstance(found, Waiting)
+    assert found.job.name == alive.job.name
+    assert live_jobs(cloud) == [alive.job.name]
+
+
 def test_a_sensor_whose_state_was_lost_trains_anew_after_the_job_it_watches(cloud: Cloud) -> None:
     cloud.set_capacity(available=False)
     request = {**_config(), "TrainingJobName": "elsewhere", "EnableManagedSpotTraining": True}

@@ -360,6 +360,8 @@ class TrainingDriver:
             nonce=uuid.uuid4().hex,
             purchase=decision.rung.purchase,
         )
+        if self._remembers_none_of_its_own and self._take_live_job(intent):
+            return
         # What is known of stops is about the job before.
         self._save(replace(self.state, current=intent, is_stop_expected=False, has_adopted=False))
         self._create(intent, decision.rung)
@@ -403,7 +405,7 @@ class TrainingDriver:
             self._save(replace(self.state, current=None))
             raise
         except NameSpent:
-            if not any(self._who.key in attempt.job_name for attempt in self.state.attempts):
+            if self._remembers_none_of_its_own:
                 self._go_on_without_memory(intent)
                 return None
             how = Created.ADOPTED
@@ -413,11 +415,7 @@ class TrainingDriver:
 
     def _go_on_without_memory(self, intent: Intent) -> None:
         """A training under these names lost its state: take its live job, or begin another generation."""
-        alive = next(filter(self._who.is_name, self.jobs.live(NameContains=self._who.key)), None)
-        if alive is not None:
-            self._say(f"Nothing is remembered of training job {alive}, which is alive: going on with it.")
-            found = replace(intent, job_name=alive, number=number_of(alive), reason="found alive")
-            self._save(replace(self.state, current=found))
+        if self._take_live_job(intent):
             return
         generation = self.state.generation + 1
         self._say(
@@ -425,6 +423,24 @@ class TrainingDriver:
             f"deleted, or the run was made again. Training anew, as generation {generation}."
         )
         self._save(replace(self.state, current=None, generation=generation))
+
+    @property
+    def _remembers_none_of_its_own(self) -> bool:
+        """Whether no attempt under this generation's names is on record: it begins, or its state was lost."""
+        return not any(self._who.is_name(attempt.job_name) for attempt in self.state.attempts)
+
+    def _take_live_job(self, intent: Intent) -> bool:
+        """Go on with a job of this training that is alive and not in the state. Whether there was one.
+
+        Its first attempts may have been refused, so that their names are free: the list tells, not the name.
+        """
+        alive = next(filter(self._who.is_name, self.jobs.live(NameContains=self._who.key)), None)
+        if alive is None:
+            return False
+        self._say(f"Nothing is remembered of training job {alive}, which is alive: going on with it.")
+        found = replace(intent, job_name=alive, number=number_of(alive), reason="found alive")
+        self._save(replace(self.state, current=found))
+        return True
 
     def _may_be_stopped(self, intent: Intent) -> bool:
         """Whether the job is the intent's: until it is claimed, the name may be that of somebody else's."""
