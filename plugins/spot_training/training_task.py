@@ -73,6 +73,8 @@ class Options:
     stop_job_on_kill: bool
     retry_failed_script: bool
     wait_for_completion: bool
+    #: A failure that a retry may mend ends no poke: the sensor looks again.
+    pokes_on: bool
     deadline: DeadlineTerms | None
     budget: Budget | None
     runtime: Runtime | None
@@ -84,11 +86,12 @@ class Options:
         """Read and cast the rendered attributes of an operator or sensor."""
         shows_log_live = isinstance(task.print_log, str) and task.print_log.strip().lower() == LIVE
         access = access_of(task)
+        deferrable = as_bool(task.deferrable, field="deferrable")
         access.budget()  # a setting that waiting would refuse is refused before there is a job
         return cls(
             access=access,
             check_interval=_at_least_a_second(task.check_interval, "check_interval"),
-            deferrable=as_bool(task.deferrable, field="deferrable"),
+            deferrable=deferrable,
             print_log=shows_log_live or as_bool(task.print_log, field="print_log"),
             shows_log_live=shows_log_live,
             stop_job_on_kill=as_bool(task.stop_job_on_kill, field="stop_job_on_kill"),
@@ -98,6 +101,7 @@ class Options:
             wait_for_completion=as_bool(
                 getattr(task, "wait_for_completion", True), field="wait_for_completion"
             ),
+            pokes_on=bool(getattr(task, "silent_fail", False)) and not deferrable,
             deadline=DeadlineTerms.of(task),
             budget=budget_of(task),
             runtime=runtime_from(getattr(task, "expected_runtime", None)),
@@ -369,6 +373,8 @@ class TrainingTask:
 
     def _fail(self, error: SpotTrainingError) -> NoReturn:
         may_retry = self._could_succeed(error) and not self._is_out_of_time()
+        if may_retry and self.options.pokes_on:
+            raise error
         # Before the last try's end the next one adopts the job; after it nobody looks at it again.
         if not may_retry or is_last_try(self._ti):
             self._let_go_quietly()

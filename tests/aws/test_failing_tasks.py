@@ -343,6 +343,40 @@ def test_a_sensor_stops_its_own_job_or_not_as_it_is_told(drought: Cloud, is_stop
     assert tags[TAG_WITHOUT_TASK] == ("stop" if is_stopped else "keep")
 
 
+def test_a_sensor_that_ignores_failures_goes_on_with_its_own_job(
+    drought: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Airflow's `silent_fail` pokes on after a failure, also on the last try."""
+    request = {
+        **_config(StoppingCondition={"MaxRuntimeInSeconds": 28800, "MaxWaitTimeInSeconds": 28800}),
+        "TrainingJobName": "watched",
+        "Environment": {"LOCAL_TRAINING_SECONDS": "14400"},
+    }
+    drought.client("sagemaker").create_training_job(**request, EnableManagedSpotTraining=True)
+    describe, failed = TrainingJobs.describe, []
+
+    def describe_or_fail(jobs: TrainingJobs, name: str) -> Any:
+        found = describe(jobs, name)
+        if name != "watched" and found is not None and not failed:
+            failed.append(name)
+            raise ServiceFailed("SageMaker does not answer.")
+        return found
+
+    monkeypatch.setattr(TrainingJobs, "describe", describe_or_fail)
+    sensor = SpotTrainingSensor(
+        task_id="task",
+        training_job_name="watched",
+        policy={"name": "widen", "spot_attempts": 1},
+        deferrable=False,
+        silent_fail=True,
+        poke_interval=0.2,
+        print_log=False,
+    )
+    done = sensor.execute(Run().context())
+    assert failed == [done["Training"]["TrainingJobName"]]
+    assert done["Training"]["TrainingJobStatus"] == "Completed"
+
+
 def test_a_subclass_that_overrides_execute_has_its_say_where_the_task_resumes(drought: Cloud) -> None:
     seen: list[bool] = []
 
