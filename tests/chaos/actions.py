@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 
-from .support import DAG, TASK, Case, Lab, Run, check, until
+from .support import TASK, Case, Lab, Run, check, until
 
 DAY = 24 * 3600
 WAITS_FOR_SLOT = frozenset({"scheduled", "queued"})
@@ -17,10 +17,16 @@ class Action(StrEnum):
     MARK_FAILED = "mark-failed"
     MARK_SUCCESS = "mark-success"
     DELETE = "delete"
+    REMAKE = "remake"  # delete the run, and trigger it again with its old run_id and conf
 
     @property
-    def is_clear(self) -> bool:
-        return self in {Action.CLEAR, Action.CLEAR_DOWNSTREAM}
+    def goes_on(self) -> bool:
+        """Whether a training follows, which is to come to its end."""
+        return self in {Action.CLEAR, Action.CLEAR_DOWNSTREAM, Action.REMAKE}
+
+
+#: What leaves the run what it is; runs that are made again have a test of their own.
+ON_ONE_RUN = tuple(action for action in Action if action is not Action.REMAKE)
 
 
 class Phase(StrEnum):
@@ -76,7 +82,7 @@ def bring_about(lab: Lab, cells: Sequence[tuple[Phase, Action]]) -> dict[tuple[P
     for run in of(Phase.RESUMING):
         lab.set_capacity(run.instance_type, available=True)
     for run in of(Phase.QUEUED, Phase.QUEUED_AGAIN, Phase.RESUMING):
-        lab.api.wait_for_task(DAG, run.run_id, TASK, states=WAITS_FOR_SLOT, timeout_seconds=60)
+        lab.api.wait_for_task(run.dag_id, run.run_id, TASK, states=WAITS_FOR_SLOT, timeout_seconds=60)
     return runs
 
 
@@ -94,24 +100,32 @@ def act(lab: Lab, run: Run, action: Action) -> None:
     """Do to the training task, or to its run, what a person does in the UI."""
     match action:
         case Action.CLEAR:
-            lab.api.clear(DAG, run.run_id, [TASK], include_downstream=False)
+            lab.api.clear(run.dag_id, run.run_id, [TASK], include_downstream=False)
         case Action.CLEAR_DOWNSTREAM:
-            lab.api.clear(DAG, run.run_id, [TASK], include_downstream=True)
+            lab.api.clear(run.dag_id, run.run_id, [TASK], include_downstream=True)
         case Action.MARK_FAILED:
-            lab.api.set_task_state(DAG, run.run_id, TASK, "failed")
+            lab.api.set_task_state(run.dag_id, run.run_id, TASK, "failed")
         case Action.MARK_SUCCESS:
-            lab.api.set_task_state(DAG, run.run_id, TASK, "success")
+            lab.api.set_task_state(run.dag_id, run.run_id, TASK, "success")
         case Action.DELETE:
-            # A run that is running cannot be deleted: a person fails it first.
-            path = f"dags/{DAG}/dagRuns/{run.run_id}"
-            lab.api.request("PATCH", path, body={"state": "failed"})
-            lab.api.request("DELETE", path)
+            _delete(lab, run)
+        case Action.REMAKE:
+            run.is_remade = True  # also where the API server goes away before it can say so
+            _delete(lab, run)
+            lab.trigger(run)
+
+
+def _delete(lab: Lab, run: Run) -> None:
+    """A run that is running cannot be deleted: a person fails it first."""
+    path = f"dags/{run.dag_id}/dagRuns/{run.run_id}"
+    lab.api.request("PATCH", path, body={"state": "failed"})
+    lab.api.request("DELETE", path)
 
 
 def let_go(lab: Lab, runs: Mapping[tuple[Phase, Action], Run]) -> None:
     """Slots for all, nobody held any more, and capacity where a training is to go on."""
     for (_, action), run in runs.items():
-        if action.is_clear:
+        if action.goes_on:
             lab.set_capacity(run.instance_type, available=True)
         if lab.is_held(run):
             lab.release(run)
@@ -120,7 +134,7 @@ def let_go(lab: Lab, runs: Mapping[tuple[Phase, Action], Run]) -> None:
 
 def judge_cell(lab: Lab, run: Run, phase: Phase, action: Action) -> None:
     """Note where the run broke the promise, once all is swept."""
-    if action.is_clear:
+    if action.goes_on:
         lab.judge(run)
         return
     found = lab.task_state(run)
@@ -134,7 +148,7 @@ def judge_cell(lab: Lab, run: Run, phase: Phase, action: Action) -> None:
 
 def is_settled(lab: Lab, run: Run, phase: Phase, action: Action) -> bool:
     """Whether the run is where the action leads, but for what the sweeper has to do."""
-    if action.is_clear:
+    if action.goes_on:
         return lab.run_state(run) in {"success", "failed"}
     return phase in MAY_NEED_SWEEPER or not lab.alive(run)
 

@@ -18,13 +18,15 @@ import httpx
 from include.local_stack import AirflowApiError
 
 from .actions import Action, act
-from .support import KILL_POINTS, Case, Lab, Run, until
+from .support import KILL_POINTS, TASK, Case, Lab, Run, until
 
 CALLS = ("CreateTrainingJob", "DescribeTrainingJob", "ListTrainingJobs", "StopTrainingJob")
 LOSSES = ("triggerer", "scheduler", "api-server", "connections", "database")
 #: With Celery there is one more to lose.
 LOSSES_WITH_CELERY = (*LOSSES, "worker")
 OUTAGE_SECONDS = 120
+#: Outages take time: a handful in 200 runs is enough.
+BATCHES_PER_OUTAGE = 5
 BATCH_SECONDS = 400
 
 
@@ -35,6 +37,14 @@ class Event:
     at_seconds: float
     what: str
     details: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def is_loss(self) -> bool:
+        return self.what == "lose"
+
+    @property
+    def is_outage(self) -> bool:
+        return self.details.get("operation") == "*"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,8 +65,11 @@ def draw(seed: int, batch: int, *, size: int, losses: Sequence[str] = LOSSES) ->
     events = [event for slot in range(size) for event in _draw_action(rng, slot)]
     events += [_draw_fault(rng) for _ in range(rng.randint(1, 4))]
     events += [_draw_market(rng, size) for _ in range(rng.randint(0, 6))]
-    if rng.random() < 0.7:  # one lost component in a batch: each comes back before the next is lost
-        details = {"component": rng.choice(losses)}
+    if batch % BATCHES_PER_OUTAGE == 3:
+        details = {"operation": "*", "error": "InternalFailure", "seconds": OUTAGE_SECONDS}
+        events.append(Event(at_seconds=_moment(rng, 25), what="fault", details=details))
+    if rng.random() < 0.9:  # one lost component in a batch: each comes back before the next is lost
+        details = {"component": losses[batch % len(losses)]}  # in turn: a campaign loses each several times
         events.append(Event(at_seconds=_moment(rng, 25), what="lose", details=details))
     return Schedule(cases=cases, events=tuple(sorted(events, key=lambda event: event.at_seconds)))
 
@@ -66,12 +79,17 @@ def _moment(rng: random.Random, latest: float) -> float:
 
 
 def _draw_case(rng: random.Random) -> Case:
+    watches = rng.random() < 0.25
     return Case(
         kill_at=tuple(rng.sample(KILL_POINTS, rng.choice([0, 0, 1, 1, 2, 3]))),
-        deferrable=rng.random() < 0.75,
+        deferrable=rng.random() < (0.5 if watches else 0.75),
         has_capacity=rng.random() < 0.6,
         seconds=rng.choice([300, 1200, 3600]),
         first_wait=rng.choice([7200, 7200, 14400]),
+        watches=watches,
+        looks=rng.choice(["poke", "reschedule"]),
+        has_retries=rng.random() < 0.8,
+        trigger_fails_after=rng.choice([0, 3, 10]) if rng.random() < 0.15 else None,
     )
 
 
@@ -96,8 +114,6 @@ def _draw_fault(rng: random.Random) -> Event:
             {"operation": call, "error": "SlowResponse", "delay_seconds": 1, "seconds": 20},
         ]
     )
-    if rng.random() < 0.05:
-        details = {"operation": "*", "error": "InternalFailure", "seconds": OUTAGE_SECONDS}
     return Event(at_seconds=_moment(rng, 25), what="fault", details=details)
 
 
@@ -129,11 +145,15 @@ def run_batch(lab: Lab, schedule: Schedule, name: str) -> list[Run]:
             _happen(lab, event, runs)
     lab.watch(runs, timeout_seconds=BATCH_SECONDS)
     lab.forgive()
-    _note_what_is_left_to_the_sweeper(lab, [run for run in runs if run not in acted])
+    ended = [run for run in runs if not run.problems]
+    cut_off = {run for run in ended if _is_cut_off(lab, run, acted.get(run), schedule)}
+    _note_what_is_left_to_the_sweeper(lab, [run for run in ended if run not in cut_off])
     _sweep_until_all_is_over(lab, runs)
-    for run in runs:
-        if not run.problems:
-            _judge(lab, run, acted.get(run))
+    for run in ended:
+        if not run.problems and run in cut_off:
+            lab.judge_gone(run)
+        elif not run.problems:
+            lab.judge(run)
     return runs
 
 
@@ -181,10 +201,28 @@ def lose(lab: Lab, component: str) -> None:
     lab.revive()
 
 
+def _is_cut_off(lab: Lab, run: Run, action: Action | None, schedule: Schedule) -> bool:
+    """Whether a person ended the task, or Airflow for want of another try: the sweeper does the rest.
+
+    Without another try a task may fail by what kills its process, takes Airflow's services away or outlasts
+    the calls' own patience; by nothing else.
+    """
+    if action is not None and not action.goes_on:
+        return True
+    match lab.run_state(run):
+        case "gone":
+            return action is Action.REMAKE  # the API server went away before the run could be made again
+        case "failed" if not run.case.has_retries:
+            has_died = any((lab.graves / run.run_id).glob(f"{TASK}-*"))
+            return has_died or any(event.is_loss or event.is_outage for event in schedule.events)
+        case _:
+            return False
+
+
 def _note_what_is_left_to_the_sweeper(lab: Lab, runs: Sequence[Run]) -> None:
-    """A task that nobody touched ends with its jobs: the sweeper is for what people and Airflow cut off."""
+    """A task that came to its end by itself left none of its jobs alive."""
     for run in runs:
-        if not run.problems and (alive := lab.alive(run)):
+        if alive := lab.own_alive(run):
             run.problems.append(f"over, and left to the sweeper: {alive}")
 
 
@@ -199,10 +237,3 @@ def _sweep_until_all_is_over(lab: Lab, runs: Sequence[Run]) -> None:
 
     until(look, "no job of the batch to be alive", timeout_seconds=120)
     lab.sweep()
-
-
-def _judge(lab: Lab, run: Run, action: Action | None) -> None:
-    if action is None or action.is_clear:
-        lab.judge(run)
-    else:
-        lab.judge_gone(run)

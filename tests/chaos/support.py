@@ -41,11 +41,15 @@ from include.local_stack import (
     describe_missing_programs,
     wait_until,
 )
-from spot_training.aws.identity import TAG_RUN
+from spot_training.aws.identity import TAG_RUN, slug
+from spot_training.aws.jobs import snapshot_of
+from spot_training.domain.lifecycle import Ending, ending_of
 from spot_training.ledger import Ledger
 
 ROOT = Path(__file__).resolve().parents[2]
 DAG, TASK, POOL = "chaos", "train", "chaos"
+#: Four Dags: the task trains, or watches a job started elsewhere; Airflow tries it again, or not.
+DAGS = (DAG, "chaos_once", "chaos_watch", "chaos_watch_once")
 OVER = frozenset({"Completed", "Failed", "Stopped"})
 #: Ten simulated minutes a second.
 SPEED = 600
@@ -70,6 +74,8 @@ class Case:
     """One run: where its worker is held or dies, and what spot does to it. Seconds are simulated ones.
 
     A job that `stumbles` is interrupted after a minute, and waits until its type gets capacity again.
+    With `watches` the task is a sensor on a job that was started before the run; on a worker it `looks` as a
+    sensor's mode says. The task's first trigger fails after so many real seconds.
     """
 
     kill_at: tuple[str, ...] = ()
@@ -84,16 +90,35 @@ class Case:
     training_timeout: int | None = None
     botocore_config: Mapping[str, Any] = field(default_factory=dict)
     found_state: Mapping[str, Any] | None = None
+    watches: bool = False
+    looks: str = "poke"
+    has_retries: bool = True
+    trigger_fails_after: float | None = None
+
+    @property
+    def dag_id(self) -> str:
+        return DAG + ("_watch" if self.watches else "") + ("" if self.has_retries else "_once")
 
 
 @dataclass(slots=True, eq=False)
 class Run:
-    """A run of the chaos Dag and what it is judged by."""
+    """A run of a chaos Dag and what it is judged by.
+
+    `watched` is the job that was started elsewhere: nobody's to stop but its owner's. A run that `is_remade`
+    was deleted, and triggered again under its old `run_id`.
+    """
 
     case: Case
     run_id: str
     instance_type: str
+    conf: Mapping[str, Any]
+    watched: str | None = None
+    is_remade: bool = False
     problems: list[str] = field(default_factory=list)
+
+    @property
+    def dag_id(self) -> str:
+        return self.case.dag_id
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,6 +131,7 @@ class Job:
     created_at: datetime
     ended_at: datetime | None
     billed_seconds: int
+    ending: Ending | None
 
     @property
     def is_over(self) -> bool:
@@ -169,8 +195,9 @@ def _chaos_stack(
         components=components,
     ) as stack:
         stack.api.request("POST", "pools", body=_pool(slots=64))
-        stack.api.wait_for_dag(DAG)
-        stack.api.unpause(DAG)
+        for dag_id in DAGS:
+            stack.api.wait_for_dag(dag_id)
+            stack.api.unpause(dag_id)
         yield stack
 
 
@@ -208,22 +235,53 @@ class Lab:
         if instance_type is None:
             instance_type = next(self._types)
             self.set_capacity(instance_type, available=case.has_capacity)
+        watched = self._start_elsewhere(case, run_id, instance_type) if case.watches else None
         conf = {
             "instance_type": instance_type,
             "seconds": case.seconds,
             "max_run": case.max_run,
             "first_wait": case.first_wait,
             "deferrable": case.deferrable,
+            "looks": case.looks,
             "hold_at": ",".join(case.hold_at),
             "kill_at": ",".join(case.kill_at),
+            "trigger_fails_after": case.trigger_fails_after,
             "policy": case.policy,
             "training_timeout": case.training_timeout,
+            "training_job_name": watched or "",
             "botocore_config": dict(case.botocore_config),
             "found_state": None if case.found_state is None else dict(case.found_state),
             "graves": str(self.graves),
         }
-        self.api.trigger(DAG, conf, run_id=run_id)
-        return Run(case=case, run_id=run_id, instance_type=instance_type)
+        run = Run(case=case, run_id=run_id, instance_type=instance_type, conf=conf, watched=watched)
+        self.trigger(run)
+        return run
+
+    def trigger(self, run: Run) -> None:
+        self.api.trigger(run.dag_id, dict(run.conf), run_id=run.run_id)
+
+    def _start_elsewhere(self, case: Case, run_id: str, instance_type: str) -> str:
+        """Start a spot job as somebody with the SDK would; returns its name."""
+        name = f"chaos-elsewhere-{slug(run_id)}"
+        self.sagemaker.create_training_job(
+            TrainingJobName=name,
+            RoleArn="arn:aws:iam::123456789012:role/SageMakerTraining",
+            AlgorithmSpecification={
+                "TrainingImage": "123456789012.dkr.ecr.us-east-1.amazonaws.com/mine:1",
+                "TrainingInputMode": "File",
+            },
+            OutputDataConfig={"S3OutputPath": "s3://chaos/models"},
+            ResourceConfig={"InstanceType": instance_type, "InstanceCount": 1, "VolumeSizeInGB": 10},
+            EnableManagedSpotTraining=True,
+            StoppingCondition={
+                "MaxRuntimeInSeconds": case.max_run,
+                "MaxWaitTimeInSeconds": case.first_wait,
+            },
+            CheckpointConfig={"S3Uri": f"s3://chaos/checkpoints/{name}"},
+            Environment={"LOCAL_TRAINING_SECONDS": str(case.seconds)},
+        )
+        self._runs[name] = run_id
+        return name
 
     def set_capacity(self, instance_type: str, *, available: bool) -> None:
         self.control("PUT", "capacity", {"instance_type": instance_type, "available": available})
@@ -298,15 +356,19 @@ class Lab:
     def wait_until_watched(self, run: Run) -> None:
         """Wait until the task is deferred, and the triggerer looks after it: its trigger has begun a log."""
         folder = (
-            self.stack.airflow_home / "logs" / f"dag_id={DAG}" / f"run_id={run.run_id}" / f"task_id={TASK}"
+            self.stack.airflow_home
+            / "logs"
+            / f"dag_id={run.dag_id}"
+            / f"run_id={run.run_id}"
+            / f"task_id={TASK}"
         )
-        self.api.wait_for_task(DAG, run.run_id, TASK, states={"deferred"}, timeout_seconds=60)
+        self.api.wait_for_task(run.dag_id, run.run_id, TASK, states={"deferred"}, timeout_seconds=60)
         until(lambda: any(folder.glob("*.trigger.*")), f"a trigger for {run.run_id}")
 
     def task_state(self, run: Run) -> str | None:
         """The training task's state; "gone" with its run, None also while the API server is away."""
         try:
-            return self.api.task_instance(DAG, run.run_id, TASK)["state"]
+            return self.api.task_instance(run.dag_id, run.run_id, TASK)["state"]
         except AirflowApiError as error:
             return "gone" if error.status_code == httpx.codes.NOT_FOUND else None
         except httpx.TransportError:
@@ -315,7 +377,7 @@ class Lab:
     def run_state(self, run: Run) -> str | None:
         """The run's state; "gone" when it was deleted, None while the API server is away."""
         try:
-            return str(self.api.get_run(DAG, run.run_id)["state"])
+            return str(self.api.get_run(run.dag_id, run.run_id)["state"])
         except AirflowApiError as error:
             return "gone" if error.status_code == httpx.codes.NOT_FOUND else None
         except httpx.TransportError:
@@ -331,6 +393,10 @@ class Lab:
     def alive(self, run: Run) -> list[str]:
         return [job.name for job in self.jobs_of(run) if not job.is_over]
 
+    def own_alive(self, run: Run) -> list[str]:
+        """The live jobs that the run's task made; what it only watches is somebody else's."""
+        return [name for name in self.alive(run) if name != run.watched]
+
     def has_been(self, run: Run, status: str) -> bool:
         """Whether a job of the run has, or had, this secondary status."""
         return any(status in job.visited for job in self.jobs_of(run))
@@ -345,6 +411,7 @@ class Lab:
                 created_at=found["CreationTime"],
                 ended_at=found["SecondaryStatusTransitions"][-1].get("EndTime"),
                 billed_seconds=found.get("BillableTimeInSeconds", 0),
+                ending=ending_of(snapshot_of(found)),
             )
             if not job.is_over:
                 return job
@@ -387,11 +454,11 @@ class Lab:
             run.problems.append(f"the run is {found}, not {state}")
             return
         self.judge_jobs(run)
-        self._compare(run, "XCom", self.api.xcom(DAG, run.run_id, TASK, "attempts"))
+        self._compare(run, "XCom", self.api.xcom(run.dag_id, run.run_id, TASK, "attempts"))
         self.judge_ledger(run)
 
     def judge_jobs(self, run: Run) -> None:
-        """At most one job alive at any time, and none now."""
+        """At most one job alive at any time, and none now; a watched one was left to its owner."""
         jobs = self.jobs_of(run)
         if alive := [job.name for job in jobs if not job.is_over]:
             run.problems.append(f"left alive: {alive}")
@@ -401,30 +468,37 @@ class Lab:
                 for other in jobs[n + 1 :]
                 if job.lived_beside(other)
             ]
+            if job.name == run.watched and job.ending is Ending.STOPPED_BY_USER:
+                run.problems.append(f"stopped, and not ours: {job.name}")
 
     def judge_gone(self, run: Run) -> None:
         """Note where a run whose task could not see its job's end broke the promise; after a sweep."""
         self.judge_jobs(run)
-        self.judge_ledger(run)
+        self.judge_ledger(run, is_cut_off=True)
 
-    def judge_ledger(self, run: Run) -> None:
+    def judge_ledger(self, run: Run, *, is_cut_off: bool = False) -> None:
         """Every job of the run, with its billed seconds, is in the ledger.
 
         Of a finished training that was cleared, the ledger keeps the sum that the earlier jobs were billed.
+        A task that was cut off may not have come to see the job that it was to watch.
         """
         with Ledger.at(self.ledger).read() as reader:
             found = [record for record in reader.records() if record.run_id == run.run_id]
         attempts = [attempt.to_json() for record in found for attempt in record.attempts]
-        self._compare(run, "the ledger", attempts)
+        unseen = run.watched if is_cut_off else None
+        self._compare(run, "the ledger", attempts, unseen=unseen)
         replaced = sum(record.replaced_instance_seconds or 0 for record in found)
-        earlier = sum(job.billed_seconds for job in self._jobs_of_earlier_generations(run, attempts))
+        earlier = sum(job.billed_seconds for job in self._earlier_jobs(run, attempts) if job.name != unseen)
         if replaced != earlier:
             run.problems.append(f"cleared away: {replaced} s by the ledger; {earlier} s by SageMaker")
 
-    def _compare(self, run: Run, books: str, attempts: Sequence[Mapping[str, Any]]) -> None:
-        earlier = self._jobs_of_earlier_generations(run, attempts)
-        jobs = [job for job in self.jobs_of(run) if job not in earlier]
+    def _compare(
+        self, run: Run, books: str, attempts: Sequence[Mapping[str, Any]], *, unseen: str | None = None
+    ) -> None:
+        earlier = self._earlier_jobs(run, attempts)
         counted = sorted(attempt["job_name"] for attempt in attempts)
+        jobs = [job for job in self.jobs_of(run) if job not in earlier]
+        jobs = [job for job in jobs if job.name != unseen or unseen in counted]
         if counted != sorted(job.name for job in jobs):
             run.problems.append(f"in {books}: {counted}; created: {[job.name for job in jobs]}")
         billed = sum(attempt["billable_seconds"] or 0 for attempt in attempts)
@@ -432,10 +506,21 @@ class Lab:
         if billed != real:
             run.problems.append(f"billed by {books}: {billed} s; by SageMaker: {real} s")
 
-    def _jobs_of_earlier_generations(self, run: Run, attempts: Sequence[Mapping[str, Any]]) -> list[Job]:
-        """The jobs from before a person cleared the finished training: their names have another digest."""
-        current = {_without_number(attempt["job_name"]) for attempt in attempts}
-        return [job for job in self.jobs_of(run) if current and _without_number(job.name) not in current]
+    def _earlier_jobs(self, run: Run, attempts: Sequence[Mapping[str, Any]]) -> list[Job]:
+        """The jobs of an earlier story of the run, of which the books keep the sum.
+
+        That is one from before a person cleared the finished training: its names have another digest. A run
+        that was made again may take a live job of the first one and know nothing of the others.
+        """
+        counted = {attempt["job_name"] for attempt in attempts}
+        if run.is_remade:
+            return [job for job in self.jobs_of(run) if job.name not in counted]
+        digests = {_without_number(name) for name in counted - {run.watched}}
+        return [
+            job
+            for job in self.jobs_of(run)
+            if job.name != run.watched and digests and _without_number(job.name) not in digests
+        ]
 
 
 def _without_number(job_name: str) -> str:

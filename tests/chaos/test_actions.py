@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 
-from .actions import Action, Phase, check_cells
+from .actions import ON_ONE_RUN, Action, Phase, check_cells
 from .support import DAG, TASK, Case, Lab
 
 pytestmark = [pytest.mark.airflow, pytest.mark.timeout(600)]
@@ -24,7 +24,7 @@ pytestmark = [pytest.mark.airflow, pytest.mark.timeout(600)]
 )
 def test_every_action_in_every_phase(lab: Lab, phases: tuple[Phase, ...]) -> None:
     """Two phases at a time: two cores cannot start more tasks without losing heartbeats."""
-    check_cells(lab, list(itertools.product(phases, Action)))
+    check_cells(lab, list(itertools.product(phases, ON_ONE_RUN)))
 
 
 def test_a_finished_training_that_is_cleared_starts_afresh(lab: Lab) -> None:
@@ -35,6 +35,11 @@ def test_a_finished_training_that_is_cleared_starts_afresh(lab: Lab) -> None:
     lab.finish([run])
     assert {job.name for job in lab.jobs_of(run)} > {first.name}
     assert first.name not in str(lab.api.xcom(DAG, run.run_id, TASK, "attempts"))
+
+
+@pytest.mark.long
+def test_a_run_may_be_deleted_and_made_again_in_every_phase(lab: Lab) -> None:
+    check_cells(lab, [(phase, Action.REMAKE) for phase in Phase])
 
 
 @pytest.mark.long

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from dataclasses import asdict
 
 import pytest
 
-from .campaign import draw, run_batch
-from .support import Lab, check
+from .actions import Action
+from .campaign import LOSSES, draw, run_batch
+from .support import DAGS, Lab, check
 
 
 def test_a_seed_tells_one_story_and_another_seed_another() -> None:
@@ -20,14 +22,29 @@ def test_a_seed_tells_one_story_and_another_seed_another() -> None:
 
 
 def test_a_campaign_draws_every_kind_of_trouble() -> None:
-    schedules = [draw(1, batch, size=8) for batch in range(25)]
-    kinds = {event.what for schedule in schedules for event in schedule.events}
-    assert kinds == {"act", "fault", "lose", "flap", "interrupt"}
-    actions = {
-        event.details["action"] for schedule in schedules for event in schedule.events if event.what == "act"
-    }
-    assert len(actions) == 5
-    assert len({json.dumps(asdict(case)) for schedule in schedules for case in schedule.cases}) > 100
+    schedules = [draw(1, batch, size=10) for batch in range(20)]
+    events = [event for schedule in schedules for event in schedule.events]
+    assert {event.what for event in events} == {"act", "fault", "lose", "flap", "interrupt"}
+    actions = Counter(event.details["action"] for event in events if event.what == "act")
+    assert actions.keys() == set(Action)
+    assert min(actions.values()) > 5
+    lost = Counter(event.details["component"] for event in events if event.is_loss)
+    assert lost.keys() == set(LOSSES)
+    assert min(lost.values()) > 2
+    assert 3 <= sum(event.is_outage for event in events) <= 5, "several, but each takes minutes"
+
+
+def test_a_campaign_draws_every_kind_of_task() -> None:
+    cases = [case for batch in range(20) for case in draw(1, batch, size=10).cases]
+    assert len({json.dumps(asdict(case)) for case in cases}) > 100
+    dags = Counter(case.dag_id for case in cases)
+    assert dags.keys() == set(DAGS)
+    assert min(dags.values()) > 5
+    looks = Counter("deferred" if case.deferrable else case.looks for case in cases if case.watches)
+    assert looks.keys() == {"deferred", "poke", "reschedule"}
+    assert min(looks.values()) > 5
+    assert any(case.kill_at and not case.has_retries for case in cases)
+    assert sum(case.deferrable and case.trigger_fails_after is not None for case in cases) > 10
 
 
 @pytest.mark.airflow

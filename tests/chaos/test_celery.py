@@ -14,7 +14,7 @@ import pytest
 from include.local_stack import describe_missing_programs
 
 from . import actions, phases
-from .actions import Action, Phase
+from .actions import ON_ONE_RUN, Phase
 from .support import KILL_POINTS, Case, Lab, chaos_lab, check
 
 pytestmark = [
@@ -56,4 +56,4 @@ def test_the_database_and_the_workers_may_be_lost_in_every_phase_of_a_job(lab: L
 
 
 def test_an_action_in_each_phase(lab: Lab) -> None:
-    actions.check_cells(lab, list(zip(Phase, itertools.cycle(Action), strict=False)))
+    actions.check_cells(lab, list(zip(Phase, itertools.cycle(ON_ONE_RUN), strict=False)))

@@ -1,4 +1,8 @@
-"""A training whose worker process is held, or dies by SIGKILL, at chosen points of its life, once at each."""
+"""Trainings whose worker process is held, or dies by SIGKILL, at chosen points of its life, once at each.
+
+Four Dags that differ in what no Param can say: whether their task trains or watches a job that was started
+elsewhere, and whether Airflow tries it again.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,7 @@ import signal
 import time
 from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,50 +19,94 @@ import pendulum
 from airflow.sdk import Param, dag, task
 
 from spot_training.aws.state import STATE_KEY
+from spot_training.base import TrainingOperatorBase
 from spot_training.operators import SpotTrainingOperator
+from spot_training.sensors import SpotTrainingSensor
+from tests.chaos.triggers import MortalTrigger
 
 Checkpoint = Callable[[str], None]
 
 
-class MortalOperator(SpotTrainingOperator):
+#: What both mortal tasks are told beside a training's own arguments.
+FATE = ("hold_at", "kill_at", "trigger_fails_after", "graves", "found_state")
+
+
+class Mortal(TrainingOperatorBase):
     """`hold_at` and `kill_at` name points, by comma; a point that was passed once does nothing any more.
 
     A held process waits for the file `release` in its `graves`, and does what `kill_at` says after that.
-    `found_state` is put where the training's state belongs, as if other code had left it.
+    The first trigger fails after `trigger_fails_after` seconds. `found_state` is put where the training's
+    state belongs, as if other code had left it.
     """
 
-    template_fields = (
-        *SpotTrainingOperator.template_fields,
-        "hold_at",
-        "kill_at",
-        "graves",
-        "found_state",
-    )
+    _is_armed = False
 
-    def __init__(self, *, hold_at: str, kill_at: str, graves: str, found_state: Any, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *,
+        hold_at: str,
+        kill_at: str,
+        trigger_fails_after: Any,
+        graves: str,
+        found_state: Any,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.hold_at = hold_at
         self.kill_at = kill_at
+        self.trigger_fails_after = trigger_fails_after
         self.graves = graves
         self.found_state = found_state
 
     def execute(self, context: Any) -> Any:
+        self._arm(context)
+        return super().execute(context)
+
+    def resume(self, context: Any, event: Any = None) -> Any:
+        self._arm(context)
+        return super().resume(context, event)
+
+    def defer(self, *, trigger: Any, **kwargs: Any) -> Any:
+        self._pass_point("before-defer")
+        if self.trigger_fails_after is not None and _is_first_time(Path(self.graves), "trigger"):
+            after = float(self.trigger_fails_after)
+            trigger = MortalTrigger.instead_of(trigger, fails_after_seconds=after)
+        super().defer(trigger=trigger, **kwargs)
+
+    def _arm(self, context: Any) -> None:
         """Each process of the task comes by here, also one that resumes."""
-        holds, kills = set((self.hold_at or "").split(",")), set((self.kill_at or "").split(","))
-        graves = Path(self.graves)
-
-        def pass_point(point: str) -> None:
-            if point in holds and _is_first_time(graves, f"held-{point}"):
-                while not (graves / "release").exists():
-                    time.sleep(0.1)
-            if point in kills and _is_first_time(graves, f"{self.task_id}-{point}"):
-                os.kill(os.getpid(), signal.SIGKILL)
-
+        if self._is_armed:
+            return
+        self._is_armed = True
         if self.found_state is not None:
             context["task_state_store"].set(STATE_KEY, self.found_state)
-        arm(pass_point)
-        self.defer = _deadly(self.defer, pass_point, "before-defer")  # type: ignore[method-assign]
-        return super().execute(context)
+        arm(self._pass_point)
+
+    def _pass_point(self, point: str) -> None:
+        graves = Path(self.graves)
+        if point in (self.hold_at or "").split(",") and _is_first_time(graves, f"held-{point}"):
+            while not (graves / "release").exists():
+                time.sleep(0.1)
+        if point in (self.kill_at or "").split(",") and _is_first_time(graves, f"{TASK}-{point}"):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+class MortalOperator(Mortal, SpotTrainingOperator):
+    template_fields = (*SpotTrainingOperator.template_fields, *FATE)
+
+
+class MortalSensor(Mortal, SpotTrainingSensor):
+    """Looks as `looks` says, `poke` or `reschedule`: Airflow's own `mode` cannot be templated."""
+
+    template_fields = (*SpotTrainingSensor.template_fields, *FATE, "looks")
+
+    def __init__(self, *, looks: str, **kwargs: Any) -> None:
+        super().__init__(mode="reschedule", **kwargs)
+        self.looks = looks
+
+    def _arm(self, context: Any) -> None:
+        self.mode = self.looks
+        super()._arm(context)
 
 
 def _is_first_time(graves: Path, point: str) -> bool:
@@ -67,14 +116,6 @@ def _is_first_time(graves: Path, point: str) -> bool:
     except FileExistsError:
         return False
     return True
-
-
-def _deadly(call: Callable[..., Any], pass_point: Checkpoint, point: str) -> Callable[..., Any]:
-    def wrapped(*args: Any, **kwargs: Any) -> Any:
-        pass_point(point)
-        return call(*args, **kwargs)
-
-    return wrapped
 
 
 def arm(pass_point: Checkpoint) -> None:
@@ -130,10 +171,13 @@ PARAMS = {
     "max_run": Param(7200, type="integer"),
     "first_wait": Param(7200, type="integer"),
     "deferrable": Param(True, type="boolean"),
+    "looks": Param("poke", enum=["poke", "reschedule"]),
     "hold_at": Param("", type="string"),
     "kill_at": Param("", type="string"),
+    "trigger_fails_after": Param(None, type=["null", "number"]),
     "policy": Param("widen", type="string"),
     "training_timeout": Param(None, type=["null", "integer"]),
+    "training_job_name": Param("", type="string"),
     "botocore_config": Param({}, type="object"),
     "found_state": Param(None, type=["null", "object"]),
     "graves": Param("", type="string"),
@@ -141,60 +185,81 @@ PARAMS = {
 
 #: Closed (no slots) by the tests, so that what is due waits.
 POOL = "chaos"
+TASK = "train"
 
+CONFIG = {
+    "TrainingJobName": "chaos",
+    "RoleArn": "arn:aws:iam::123456789012:role/SageMakerTraining",
+    "AlgorithmSpecification": {
+        "TrainingImage": "123456789012.dkr.ecr.us-east-1.amazonaws.com/mine:1",
+        "TrainingInputMode": "File",
+    },
+    "OutputDataConfig": {"S3OutputPath": "s3://chaos/models"},
+    "ResourceConfig": {
+        "InstanceType": "{{ params.instance_type }}",
+        "InstanceCount": 1,
+        "VolumeSizeInGB": 10,
+    },
+    "StoppingCondition": {"MaxRuntimeInSeconds": "{{ params.max_run }}"},
+    "CheckpointConfig": {"S3Uri": "s3://chaos/checkpoints"},
+    "Environment": {"LOCAL_TRAINING_SECONDS": "{{ params.seconds }}"},
+}
 
-@dag(
-    schedule=None,
-    start_date=pendulum.datetime(2026, 1, 1, tz="UTC"),
-    params=PARAMS,
-    max_active_runs=64,
-    max_active_tasks=64,
-    render_template_as_native_obj=True,
+TRAINS = partial(
+    MortalOperator,
+    config=CONFIG,
+    training_timeout="{{ params.training_timeout }}",
 )
-def chaos() -> None:
-    train = MortalOperator(
-        task_id="train",
-        pool=POOL,
-        hold_at="{{ params.hold_at }}",
-        kill_at="{{ params.kill_at }}",
-        graves="{{ params.graves }}/{{ run_id }}",
-        found_state="{{ params.found_state }}",
-        config={
-            "TrainingJobName": "chaos",
-            "RoleArn": "arn:aws:iam::123456789012:role/SageMakerTraining",
-            "AlgorithmSpecification": {
-                "TrainingImage": "123456789012.dkr.ecr.us-east-1.amazonaws.com/mine:1",
-                "TrainingInputMode": "File",
-            },
-            "OutputDataConfig": {"S3OutputPath": "s3://chaos/models"},
-            "ResourceConfig": {
-                "InstanceType": "{{ params.instance_type }}",
-                "InstanceCount": 1,
-                "VolumeSizeInGB": 10,
-            },
-            "StoppingCondition": {"MaxRuntimeInSeconds": "{{ params.max_run }}"},
-            "CheckpointConfig": {"S3Uri": "s3://chaos/checkpoints"},
-            "Environment": {"LOCAL_TRAINING_SECONDS": "{{ params.seconds }}"},
-        },
-        policy={
-            "name": "{{ params.policy }}",
-            "first_wait": "{{ params.first_wait }}",
-            "spot_attempts": 2,
-            "factor": 1,
-        },
-        deferrable="{{ params.deferrable }}",
-        training_timeout="{{ params.training_timeout }}",
-        botocore_config="{{ params.botocore_config }}",
-        check_interval=1,
-        retries=6,
-        retry_delay=timedelta(seconds=1),
+WATCHES = partial(
+    MortalSensor,
+    training_job_name="{{ params.training_job_name }}",
+    looks="{{ params.looks }}",
+    poke_interval=5,
+)
+
+
+def make_dag(dag_id: str, make_task: Callable[..., Any], *, retries: int) -> None:
+    @dag(
+        dag_id=dag_id,
+        schedule=None,
+        start_date=pendulum.datetime(2026, 1, 1, tz="UTC"),
+        params=PARAMS,
+        max_active_runs=64,
+        max_active_tasks=64,
+        render_template_as_native_obj=True,
     )
+    def chaos() -> None:
+        train = make_task(
+            task_id=TASK,
+            pool=POOL,
+            hold_at="{{ params.hold_at }}",
+            kill_at="{{ params.kill_at }}",
+            trigger_fails_after="{{ params.trigger_fails_after }}",
+            graves="{{ params.graves }}/{{ run_id }}",
+            found_state="{{ params.found_state }}",
+            policy={
+                "name": "{{ params.policy }}",
+                "first_wait": "{{ params.first_wait }}",
+                "spot_attempts": 2,
+                "factor": 1,
+            },
+            deferrable="{{ params.deferrable }}",
+            botocore_config="{{ params.botocore_config }}",
+            check_interval=1,
+            retries=retries,
+            retry_delay=timedelta(seconds=1),
+        )
 
-    @task
-    def use(trained: dict[str, Any]) -> str:
-        return str(trained["Training"]["TrainingJobName"])
+        @task
+        def use(trained: dict[str, Any]) -> str:
+            return str(trained["Training"]["TrainingJobName"])
 
-    use(train.output)
+        use(train.output)
+
+    chaos()
 
 
-chaos()
+make_dag("chaos", TRAINS, retries=6)
+make_dag("chaos_once", TRAINS, retries=0)
+make_dag("chaos_watch", WATCHES, retries=6)
+make_dag("chaos_watch_once", WATCHES, retries=0)
