@@ -187,6 +187,22 @@ def test_the_live_job_of_a_lost_state_is_found_although_its_first_attempt_was_re
     assert live_jobs(cloud) == [alive.job.name]
 
 
+def test_the_stop_of_a_deleted_run_does_not_end_the_run_that_was_made_again(cloud: Cloud) -> None:
+    """The first run's process stops the job when it hears of the end: the second may have taken it by then."""
+    task = Task(cloud, config=LONG)
+    first = task.step()
+    task.store = MemoryStore()
+    again = task.step()
+    assert isinstance(first, Waiting)
+    assert isinstance(again, Waiting)
+    assert again.job.name == first.job.name
+    task.jobs.stop(first.job.name)
+    task.wait(again)
+    goes_on = task.step()
+    assert isinstance(goes_on, Waiting)
+    assert goes_on.job.name == _plan().job_name(2)
+
+
 def test_a_sensor_whose_state_was_lost_trains_anew_after_the_job_it_watches(cloud: Cloud) -> None:
     cloud.set_capacity(available=False)
     request = {**_config(), "TrainingJobName": "elsewhere", "EnableManagedSpotTraining": True}

@@ -10,7 +10,7 @@ import contextlib
 import random
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import httpx
@@ -79,17 +79,28 @@ def _moment(rng: random.Random, latest: float) -> float:
 
 
 def _draw_case(rng: random.Random) -> Case:
-    watches = rng.random() < 0.25
-    return Case(
+    case = Case(
         kill_at=tuple(rng.sample(KILL_POINTS, rng.choice([0, 0, 1, 1, 2, 3]))),
-        deferrable=rng.random() < (0.5 if watches else 0.75),
+        deferrable=rng.random() < 0.75,
         has_capacity=rng.random() < 0.6,
         seconds=rng.choice([300, 1200, 3600]),
         first_wait=rng.choice([7200, 7200, 14400]),
-        watches=watches,
-        looks=rng.choice(["poke", "reschedule"]),
         has_retries=rng.random() < 0.8,
-        trigger_fails_after=rng.choice([0, 3, 10]) if rng.random() < 0.15 else None,
+        trigger_fails_after=rng.choice([0, 1, 3]) if rng.random() < 0.2 else None,
+    )
+    return _draw_watching(rng, case) if rng.random() < 0.25 else case
+
+
+def _draw_watching(rng: random.Random, case: Case) -> Case:
+    """The job is under way before its task looks: it takes longer, so that there is something to watch."""
+    return replace(
+        case,
+        watches=True,
+        deferrable=rng.random() < 0.5,
+        looks=rng.choice(["poke", "reschedule"]),
+        seconds=rng.choice([1200, 6000, 12000]),
+        max_run=14400,
+        first_wait=rng.choice([14400, 28800]),
     )
 
 

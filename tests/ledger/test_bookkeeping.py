@@ -137,6 +137,21 @@ def test_a_run_whose_state_was_lost_keeps_what_it_was_billed_before(cloud: Cloud
     assert again.replaced_usd == first.statement.billed_usd
 
 
+def test_a_run_that_takes_the_live_job_of_a_lost_state_keeps_what_the_jobs_before_it_were_billed(
+    cloud: Cloud, ledger: Ledger
+) -> None:
+    training = _with_its_second_attempt_alive(cloud, ledger)
+    first = training.record()
+    training.store = MemoryStore()
+    training.finish()
+    again = training.record()
+    assert first is not None
+    assert again is not None
+    assert [attempt.number for attempt in again.attempts] == [2]
+    assert first.statement.billable_instance_seconds
+    assert again.replaced_instance_seconds == first.statement.billable_instance_seconds
+
+
 @pytest.mark.parametrize("keeps", [True, False])
 def test_a_training_that_goes_on_from_kept_checkpoints_says_so(
     cloud: Cloud, ledger: Ledger, keeps: bool
@@ -282,3 +297,12 @@ def test_the_memory_of_the_books_is_plain_json_of_bounded_size(cloud: Cloud, led
     training.finish()
     assert isinstance(training.store, MemoryStore)
     assert len(json.dumps(training.store.values[bookkeeping.MEMORY_KEY])) < 2000
+
+
+def _with_its_second_attempt_alive(cloud: Cloud, ledger: Ledger) -> Training:
+    """Its first, on spot, was billed and ran out of wait; the second is on demand."""
+    policy = [{"spot": "ml.m5.xlarge", "max_wait": "2h"}, "on_demand"]
+    work = {"LOCAL_TRAINING_SECONDS": str(HOUR // 2)}
+    training = Training(cloud, ledger, config=patient_config(Environment=work), policy=policy)
+    step = training.step()
+    return training

@@ -231,9 +231,19 @@ class Live:
         return re.findall(r"async thread was blocked for ([\d.]+) seconds", text)
 
     def _slot_seconds(self) -> list[float]:
-        """How long each process of a training's task held a worker's slot."""
-        text = (self._stack.log_dir / "scheduler.log").read_text(errors="replace")
-        return [float(seconds) for seconds in FINISHED.findall(text)]
+        """How long each process of a training's task held a worker's slot: one before the wait, one after.
+
+        A task is a success in the database a moment before its process ends, and that is told.
+        """
+        told = self._stack.log_dir / "scheduler.log"
+        seconds: list[float] = []
+
+        def look() -> bool:
+            seconds[:] = map(float, FINISHED.findall(told.read_text(errors="replace")))
+            return len(seconds) >= 2 * self._trainings
+
+        wait_until(look, "the end of each task's two processes", timeout_seconds=60)
+        return seconds
 
 
 def run_live(

@@ -19,5 +19,5 @@ def test_every_training_is_resumed_although_the_triggerer_dies() -> None:
     outcome = run_live(24, waves=4)
     assert outcome.states == {"success": 24}
     assert outcome.oldest_heartbeat < LATE_SECONDS
-    # Two processes each, one before and one after the wait, however long that was.
-    assert len(outcome.slot_seconds) >= 2 * outcome.trainings
+    # A process before the wait and one after it, however long that was; a killed triggerer costs none.
+    assert len(outcome.slot_seconds) == 2 * outcome.trainings

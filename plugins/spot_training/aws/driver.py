@@ -439,7 +439,9 @@ class TrainingDriver:
             return False
         self._say(f"Nothing is remembered of training job {alive}, which is alive: going on with it.")
         found = replace(intent, job_name=alive, number=number_of(alive), reason="found alive")
-        self._save(replace(self.state, current=found))
+        # Whoever ended the earlier process may have the job stopped, now or in a moment.
+        is_stopping = self._is_being_stopped(found)
+        self._save(replace(self.state, current=found, is_stop_expected=is_stopping, has_adopted=True))
         return True
 
     def _may_be_stopped(self, intent: Intent) -> bool:
