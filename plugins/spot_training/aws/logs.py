@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 LOG_GROUP = "/aws/sagemaker/TrainingJobs"
 #: More than a person reads in a task log between two looks.
 LINES_A_CALL = 200
+MORE_LINES = "... (more lines of the same moment are in CloudWatch Logs)"
 
 
 class TrainingLogs:
@@ -84,7 +85,8 @@ class LogTail:
 
     def new_lines(self, logs: TrainingLogs) -> list[str]:
         """Lines that came since the last call, oldest first; one call of CloudWatch Logs."""
-        fresh = [e for e in logs.since(self._job_name, self._from) if e["eventId"] not in self._seen]
+        events = logs.since(self._job_name, self._from)
+        fresh = [event for event in events if event["eventId"] not in self._seen]
         if fresh:
             newest = max(event["timestamp"] for event in fresh)
             if newest > self._from:
@@ -92,4 +94,9 @@ class LogTail:
             self._from = newest
             # Others of the same millisecond may follow.
             self._seen.update(event["eventId"] for event in fresh if event["timestamp"] == newest)
+        elif len(events) >= LINES_A_CALL:
+            # One millisecond holds more than a call's lines: on with the next, or it would never end.
+            self._from += 1
+            self._seen.clear()
+            return [MORE_LINES]
         return [event["message"].rstrip() for event in fresh]
