@@ -223,6 +223,7 @@ class TrainingTask:
             out_of_time=self._passed_limit,
             say=log.info,
             on_job_over=self._tell_the_end,
+            on_story_lost=self.books.story_lost,
         )
 
     def proceed(self) -> Step:

@@ -13,7 +13,7 @@ from spot_training.aws.request import TrainingPlan, cast_request
 from spot_training.aws.state import STATE_KEY, MemoryStore, load_state
 from spot_training.aws.watcher import JobWatcher, follow
 from spot_training.domain.errors import NotOurJob
-from spot_training.domain.lifecycle import Ending
+from spot_training.domain.lifecycle import Ending, SecondaryStatus, TrainingStatus
 from spot_training.domain.savings import PurchaseOption
 
 from .conftest import Cloud, answer_with, live_jobs
@@ -188,7 +188,7 @@ def test_the_live_job_of_a_lost_state_is_found_although_its_first_attempt_was_re
 
 
 def test_the_stop_of_a_deleted_run_does_not_end_the_run_that_was_made_again(cloud: Cloud) -> None:
-    """The first run's process stops the job when it hears of the end: the second may have taken it by then."""
+    """The first run's process stops the job once it is told: the second may have taken it by then."""
     task = Task(cloud, config=LONG)
     first = task.step()
     task.store = MemoryStore()
@@ -201,6 +201,34 @@ def test_the_stop_of_a_deleted_run_does_not_end_the_run_that_was_made_again(clou
     goes_on = task.step()
     assert isinstance(goes_on, Waiting)
     assert goes_on.job.name == _plan().job_name(2)
+
+
+def test_a_job_that_is_being_stopped_is_alive_for_a_run_that_was_made_again(cloud: Cloud) -> None:
+    """Also where its first attempt was refused, so that another job could have the first one's name."""
+    cloud.set_capacity(available=False)
+    task = Task(cloud, config=LONG)
+    answer_with(task.jobs, "CreateTrainingJob", 400, "ResourceLimitExceeded", "No more of it.", times=1)
+    alive = task.step()
+    assert isinstance(alive, Waiting)
+    stopping = replace(alive.job, status=TrainingStatus.STOPPING, secondary_status=SecondaryStatus.STOPPING)
+    task.store = MemoryStore()
+    task.jobs.snapshot = lambda name: stopping if name == alive.job.name else None  # type: ignore[method-assign]
+    found = task.step()
+    assert isinstance(found, Waiting)
+    assert found.job.name == alive.job.name
+    assert task.store.get(STATE_KEY)["is_stop_expected"]
+    assert live_jobs(cloud) == [alive.job.name]
+
+
+def test_the_finished_second_attempt_of_a_lost_state_is_no_result_of_the_run_made_again(cloud: Cloud) -> None:
+    """Its first was refused: that name is free, the second one's would come in turn."""
+    task = Task(cloud)
+    answer_with(task.jobs, "CreateTrainingJob", 400, "ResourceLimitExceeded", "No more of it.", times=1)
+    first = task.finish()
+    task.store = MemoryStore()
+    (attempt,) = task.finish().attempts
+    assert attempt.job_name not in {a.job_name for a in first.attempts}
+    assert load_state(task.store).generation == 1  # type: ignore[union-attr]
 
 
 def test_a_sensor_whose_state_was_lost_trains_anew_after_the_job_it_watches(cloud: Cloud) -> None:

@@ -151,6 +151,7 @@ class Training:
                 )
             ),
             make_policy=lambda *_left: policy_from(self.policy, defaults_of(request)),
+            on_story_lost=books.story_lost,
         )
         return driver, books
 

@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
-from spot_training.aws.driver import Completed
+from include.local_stack import wait_until
+from spot_training.aws.driver import Completed, Waiting
 from spot_training.aws.state import MemoryStore
 from spot_training.domain.errors import OutOfRungs
-from spot_training.domain.lifecycle import Ending, SecondaryStatus
+from spot_training.domain.lifecycle import Ending, JobSnapshot, SecondaryStatus
 from spot_training.domain.records import RecordState
 from spot_training.ledger import Ledger, bookkeeping
 from tests.aws.conftest import Cloud
@@ -137,19 +138,56 @@ def test_a_run_whose_state_was_lost_keeps_what_it_was_billed_before(cloud: Cloud
     assert again.replaced_usd == first.statement.billed_usd
 
 
-def test_a_run_that_takes_the_live_job_of_a_lost_state_keeps_what_the_jobs_before_it_were_billed(
+def test_a_run_that_takes_the_live_job_of_a_lost_state_has_the_jobs_before_it_in_its_books(
     cloud: Cloud, ledger: Ledger
 ) -> None:
     training = _with_its_second_attempt_alive(cloud, ledger)
-    first = training.record()
+    training.store = MemoryStore()
+    done = training.finish()
+    again = training.record()
+    assert again is not None
+    assert [attempt.number for attempt in again.attempts] == [1, 2]
+    assert again.attempts == done.attempts
+    assert again.attempts[0].billable_seconds
+    assert again.replaced_instance_seconds == 0
+
+
+def test_a_job_that_nobody_recorded_before_the_state_was_lost_is_in_the_sum_of_the_story_before(
+    cloud: Cloud, ledger: Ledger
+) -> None:
+    """A run is deleted while its task is deferred: its trigger stops the job, and nobody sees the end."""
+    training = Training(cloud, ledger)
+    step = training.begin()
+    last = training.wait(step)
     training.store = MemoryStore()
     training.finish()
     again = training.record()
-    assert first is not None
     assert again is not None
-    assert [attempt.number for attempt in again.attempts] == [2]
+    assert (again.generation, len(again.attempts)) == (1, 1)
+    assert last.billable_seconds
+    assert again.replaced_instance_seconds == last.billable_seconds
+
+
+@pytest.mark.parametrize("is_another", [False, True])
+def test_a_watched_job_is_counted_once_although_its_sensor_was_cleared(
+    cloud: Cloud, ledger: Ledger, is_another: bool
+) -> None:
+    """Where the clear made another job to be watched, the first one's bill stands beside it."""
+    training = Training(cloud, ledger)
+    training.adopt = _start_elsewhere(cloud, "elsewhere")
+    training.finish()
+    first = training.record()
+    if is_another:
+        training.adopt = _start_elsewhere(cloud, "elsewhere-again")
+    training.try_number, training.max_tries = 2, 1
+    training.finish()
+    cleared = training.record()
+    assert first is not None
+    assert cleared is not None
+    assert [attempt.job_name for attempt in cleared.attempts] == [training.adopt]
     assert first.statement.billable_instance_seconds
-    assert again.replaced_instance_seconds == first.statement.billable_instance_seconds
+    billed_before = first.statement.billable_instance_seconds if is_another else 0
+    assert cleared.replaced_instance_seconds == billed_before
 
 
 @pytest.mark.parametrize("keeps", [True, False])
@@ -300,9 +338,30 @@ def test_the_memory_of_the_books_is_plain_json_of_bounded_size(cloud: Cloud, led
 
 
 def _with_its_second_attempt_alive(cloud: Cloud, ledger: Ledger) -> Training:
-    """Its first, on spot, was billed and ran out of wait; the second is on demand."""
-    policy = [{"spot": "ml.m5.xlarge", "max_wait": "2h"}, "on_demand"]
-    work = {"LOCAL_TRAINING_SECONDS": str(HOUR // 2)}
-    training = Training(cloud, ledger, config=patient_config(Environment=work), policy=policy)
-    step = training.step()
+    """Its first, on spot, was interrupted for good; the second waits for capacity."""
+    policy = [{"spot": "ml.m5.xlarge", "max_wait": wait} for wait in ("2d", "20d")]
+    config = patient_config(
+        Environment={"LOCAL_TRAINING_SECONDS": str(8 * HOUR)},
+        StoppingCondition={"MaxRuntimeInSeconds": 24 * HOUR, "MaxWaitTimeInSeconds": 48 * HOUR},
+    )
+    training = Training(cloud, ledger, policy=policy, config=config)
+    step = training.begin()
+    jobs = training.jobs
+    wait_until(
+        lambda: _is_training(jobs.snapshot(step.job.name)), "the first job to train", timeout_seconds=20
+    )
+    cloud.set_capacity(available=False)
+    training.wait(step)
+    assert isinstance(training.step(), Waiting)
+    cloud.set_capacity(available=True)
     return training
+
+
+def _is_training(job: JobSnapshot | None) -> bool:
+    return job is not None and job.secondary_status is SecondaryStatus.TRAINING
+
+
+def _start_elsewhere(cloud: Cloud, name: str) -> str:
+    request = {**patient_config(), "TrainingJobName": name, "EnableManagedSpotTraining": True}
+    cloud.client("sagemaker").create_training_job(**request)
+    return name

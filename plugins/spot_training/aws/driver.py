@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -55,7 +55,7 @@ from spot_training.domain.savings import Attempt, PurchaseOption, SavingsStateme
 from spot_training.domain.spending import Purse, is_on_demand, keep_budget
 from spot_training.domain.wording import attempt_line, counted, deadline_line
 
-from .identity import TAG_INTENT, RunIdentity, number_of
+from .identity import TAG_INTENT, TAG_KEY, RunIdentity, number_of
 from .jobs import CapacityRefused, Created, NameSpent, Refusal, TrainingJobs, snapshot_of
 from .request import TrainingPlan, max_runtime_of
 from .state import Intent, StateStore, TrainingState, load_state, save_state
@@ -129,7 +129,7 @@ class TrainingDriver:
     the guard; `make_purse` says how the month's budget stands, if there is one, and is asked before on-demand
     is bought; `out_of_time` says why no other job is to be started any more, if there is a reason. `say` is
     told in plain words what happens (the task log's `info`); `on_job_over` gets each job of this
-    training once, when it is over.
+    training once, when it is over; `on_story_lost` the attempts of a generation that was forgotten.
     """
 
     def __init__(
@@ -146,6 +146,7 @@ class TrainingDriver:
         out_of_time: Callable[[], str | None] = lambda: None,
         say: Callable[[str], None] = log.info,
         on_job_over: Callable[[JobSnapshot, Attempt], None] = lambda _job, _attempt: None,
+        on_story_lost: Callable[[tuple[Attempt, ...]], None] = lambda _attempts: None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
@@ -160,6 +161,7 @@ class TrainingDriver:
         self._out_of_time = out_of_time
         self._say = say
         self._on_job_over = on_job_over
+        self._on_story_lost = on_story_lost
         self._now = now
         self._sleep = sleep
         self._is_killed = False
@@ -360,7 +362,8 @@ class TrainingDriver:
             nonce=uuid.uuid4().hex,
             purchase=decision.rung.purchase,
         )
-        if self._remembers_none_of_its_own and self._take_live_job(intent):
+        if self._remembers_none_of_its_own and (found := self._find_own_jobs()):
+            self._go_on_without_memory(intent, found)
             return
         # What is known of stops is about the job before.
         self._save(replace(self.state, current=intent, is_stop_expected=False, has_adopted=False))
@@ -406,43 +409,70 @@ class TrainingDriver:
             raise
         except NameSpent:
             if self._remembers_none_of_its_own:
-                self._go_on_without_memory(intent)
+                self._go_on_without_memory(intent, self._find_own_jobs())
                 return None
             how = Created.ADOPTED
         if not self._is_killed:
             self._save(replace(self.state, current=replace(intent, is_created=True)))
         return how
 
-    def _go_on_without_memory(self, intent: Intent) -> None:
-        """A training under these names lost its state: take its live job, or begin another generation."""
-        if self._take_live_job(intent):
+    def _go_on_without_memory(self, intent: Intent, found: Sequence[JobSnapshot]) -> None:
+        """A training of these jobs lost its state: go on with its live one, or begin another generation."""
+        earlier = tuple(
+            attempt_of(job, number=number_of(job.name), rung=0, reason="found", ending=ending)
+            for job in found
+            if (ending := ending_of(job)) is not None
+        )
+        alive = next((job for job in found if not job.is_terminal), None)
+        if alive is not None:
+            self._take_over(alive, earlier, rung=intent.rung)
             return
         generation = self.state.generation + 1
+        last = found[-1].name if found else intent.job_name
         self._say(
-            f"Training job {intent.job_name} is over, and nothing is remembered of it: this run's state was "
+            f"Training job {last} is over, and nothing is remembered of it: this run's state was "
             f"deleted, or the run was made again. Training anew, as generation {generation}."
         )
+        self._on_story_lost(earlier)
         self._save(replace(self.state, current=None, generation=generation))
+
+    def _take_over(self, alive: JobSnapshot, earlier: tuple[Attempt, ...], *, rung: int) -> None:
+        self._say(f"Nothing is remembered of training job {alive.name}, which is alive: going on with it.")
+        taken = Intent(
+            job_name=alive.name,
+            number=number_of(alive.name),
+            rung=rung,
+            reason="found alive",
+            is_created=True,
+            purchase=PurchaseOption.SPOT if alive.is_spot else PurchaseOption.ON_DEMAND,
+        )
+        # Whoever ended the earlier process may have the job stopped, now or in a moment.
+        is_stopping = alive.status is TrainingStatus.STOPPING
+        attempts = (*self.state.attempts, *earlier)
+        self._save(
+            replace(
+                self.state,
+                current=taken,
+                attempts=attempts,
+                is_stop_expected=is_stopping,
+                has_adopted=True,
+            )
+        )
 
     @property
     def _remembers_none_of_its_own(self) -> bool:
         """Whether no attempt under this generation's names is on record: it begins, or its state was lost."""
         return not any(self._who.is_name(attempt.job_name) for attempt in self.state.attempts)
 
-    def _take_live_job(self, intent: Intent) -> bool:
-        """Go on with a job of this training that is alive and not in the state. Whether there was one.
+    def _find_own_jobs(self) -> list[JobSnapshot]:
+        """All jobs of this generation, the first attempt first.
 
-        Its first attempts may have been refused, so that their names are free: the list tells, not the name.
+        The first may have been refused, so that its name is free: the list tells, not the name.
         """
-        alive = next(filter(self._who.is_name, self.jobs.live(NameContains=self._who.key)), None)
-        if alive is None:
-            return False
-        self._say(f"Nothing is remembered of training job {alive}, which is alive: going on with it.")
-        found = replace(intent, job_name=alive, number=number_of(alive), reason="found alive")
-        # Whoever ended the earlier process may have the job stopped, now or in a moment.
-        is_stopping = self._is_being_stopped(found)
-        self._save(replace(self.state, current=found, is_stop_expected=is_stopping, has_adopted=True))
-        return True
+        who = self._who
+        names = sorted(filter(who.is_name, self.jobs.names_with(who.key)), key=number_of)
+        found = (job for name in names if (job := self.jobs.snapshot(name)) is not None)
+        return [job for job in found if self.jobs.tags(job.arn).get(TAG_KEY) == who.key]
 
     def _may_be_stopped(self, intent: Intent) -> bool:
         """Whether the job is the intent's: until it is claimed, the name may be that of somebody else's."""

@@ -308,15 +308,19 @@ class TrainingJobs:
         except BotoCoreError as error:
             raise _unreachable(error, "ListTrainingJobs") from error
 
-    def live(self, **filters: Any) -> Iterator[str]:
-        """The names of all jobs that are `InProgress`, over all pages (the filter may leave some empty).
+    def live(self) -> Iterator[str]:
+        """The names of all jobs that are `InProgress`, over all pages (the filter may leave some empty)."""
+        return self._names(StatusEquals="InProgress")
 
-        `filters` are ListTrainingJobs' own, `NameContains` for one.
-        """
+    def names_with(self, text: str) -> Iterator[str]:
+        """The names of all jobs whose name contains the text, whatever their status."""
+        return self._names(NameContains=text)
+
+    def _names(self, **filters: Any) -> Iterator[str]:
         from botocore.exceptions import BotoCoreError, ClientError
 
         pages = self._client.get_paginator("list_training_jobs").paginate(
-            StatusEquals="InProgress", SortBy="CreationTime", SortOrder="Ascending", MaxResults=100, **filters
+            SortBy="CreationTime", SortOrder="Ascending", MaxResults=100, **filters
         )
         try:
             for page in pages:

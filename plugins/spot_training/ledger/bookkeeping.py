@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import wraps
@@ -26,6 +26,7 @@ from spot_training.domain.records import (
     model_of,
     team_of,
 )
+from spot_training.domain.savings import statement_of
 
 from .store import FreshName
 
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from spot_training.aws.request import TrainingPlan
     from spot_training.aws.state import StateStore
     from spot_training.domain.lifecycle import JobSnapshot
+    from spot_training.domain.savings import Attempt
 
     from .store import Ledger
 
@@ -79,7 +81,9 @@ class _Memory:
     about: About | None = None
     decisions: tuple[DecisionMade, ...] = ()
     prices: tuple[Price, ...] = ()
+    watches: str | None = None
     billed: Billed = NOTHING_BILLED
+    billed_watching: Billed = NOTHING_BILLED
     replaced: Billed = NOTHING_BILLED
 
     def to_json(self) -> dict[str, Any]:
@@ -98,7 +102,9 @@ class _Memory:
             },
             "decisions": [decision.to_json() for decision in self.decisions],
             "prices": [price.to_json() for price in self.prices],
+            "watches": self.watches,
             "billed": list(self.billed),
+            "billed_watching": list(self.billed_watching),
             "replaced": list(self.replaced),
         }
 
@@ -110,16 +116,31 @@ class _Memory:
             about=About(**data["about"]) if data["about"] else None,
             decisions=tuple(DecisionMade.from_json(fact) for fact in data["decisions"]),
             prices=tuple(Price.from_json(fact) for fact in data["prices"]),
-            billed=(data["billed"][0], data["billed"][1]),
-            replaced=(data["replaced"][0], data["replaced"][1]),
+            watches=data.get("watches"),
+            billed=_bill_from(data["billed"]),
+            billed_watching=_bill_from(data.get("billed_watching", NOTHING_BILLED)),
+            replaced=_bill_from(data["replaced"]),
         )
 
-    def of_generation(self, generation: int) -> _Memory:
-        """A person cleared a training that was over: its story begins anew, what it was billed is kept."""
+    def of_generation(self, generation: int, *, watches: str | None) -> _Memory:
+        """A person cleared a training that was over: its story begins anew, what it was billed is kept.
+
+        But for a watched job that the new story tells again.
+        """
         if generation == self.generation:
             return self
-        replaced = (_plus(self.replaced[0], self.billed[0]), _plus(self.replaced[1], self.billed[1]))
-        return replace(self, generation=generation, decisions=(), billed=NOTHING_BILLED, replaced=replaced)
+        replaced = _sum(self.replaced, self.billed)
+        if watches != self.watches:
+            replaced = _sum(replaced, self.billed_watching)
+        return replace(
+            self,
+            generation=generation,
+            decisions=(),
+            watches=watches,
+            billed=NOTHING_BILLED,
+            billed_watching=NOTHING_BILLED,
+            replaced=replaced,
+        )
 
 
 def _never_raises(
@@ -251,7 +272,7 @@ class Bookkeeper:
         else:
             self.decided("give up" if state.current is None else "leave", reason)
         self._ask_prices(attempt.instance_type for attempt in state.attempts if attempt.has_started)
-        self._memory = replace(self._recall(), billed=self._billed())
+        self._memory = self._with_bill(self._recall())
         over = RecordState.COMPLETED if is_complete else RecordState.FAILED
         record = replace(
             self._record(), state=over if state.current is None else RecordState.RUNNING, reason=reason
@@ -280,8 +301,8 @@ class Bookkeeper:
         self._state = state
         self._ask_prices(attempt.instance_type for attempt in state.attempts if attempt.has_started)
         memory = self._recall()
-        if memory.billed != (billed := self._billed()):
-            self._remember(replace(memory, billed=billed))
+        if memory != (billed := self._with_bill(memory)):
+            self._remember(billed)
 
     @_never_raises
     def _saved(self, data: Mapping[str, Any]) -> None:
@@ -290,8 +311,6 @@ class Bookkeeper:
         for attempt in self._state.attempts[len(before.attempts) :]:
             if attempt.ending is Ending.STOPPED_FOR_DEADLINE:
                 self.decided("stop", "on-demand has to start to keep the deadline", attempt=attempt.number)
-        if _has_lost_its_story(before, self._state):
-            self._find_what_was_billed_before()
         intent = self._state.current
         if intent is None or (before.current and before.current.job_name == intent.job_name):
             return
@@ -301,37 +320,22 @@ class Bookkeeper:
             return  # whether there is such a job at all is not known yet
         self._write(self._record())
 
-    def _find_what_was_billed_before(self) -> None:
-        """Put what the record says of a lost story beside the new one: no second that was billed is missing.
-
-        The version that was written for the intent stands before it, and tells nothing: it goes first.
-        """
+    @_never_raises
+    def story_lost(self, attempts: tuple[Attempt, ...]) -> None:
+        """Keep what the jobs of a forgotten generation were billed: the next one has none of them."""
+        self._ask_prices(attempt.instance_type for attempt in attempts if attempt.has_started)
         memory = self._recall()
-        ours = FreshName(key=self.key, version=memory.version)
+        self._remember(replace(memory, replaced=_sum(memory.replaced, _bill_of(attempts, self.prices))))
 
-        def find() -> TrainingRecord | None:
-            ledger = self._open_ledger()
-            ledger.forget(ours)
-            with ledger.read() as reader:
-                return reader.record(self.key)
-
-        earlier = self._within(WRITE_SECONDS, find)
-        if earlier is None:
-            return
-        statement = earlier.statement
-        self._remember(
-            replace(
-                memory,
-                replaced=(
-                    _plus(earlier.replaced_instance_seconds, statement.billable_instance_seconds),
-                    _plus(earlier.replaced_usd, statement.billed_usd),
-                ),
-            )
+    def _with_bill(self, memory: _Memory) -> _Memory:
+        """The memory of what the attempts so far were billed."""
+        attempts = self._state.attempts
+        return replace(
+            memory,
+            watches=self._watches,
+            billed=_bill_of([a for a in attempts if a.job_name != self._watches], self.prices),
+            billed_watching=_bill_of([a for a in attempts if a.job_name == self._watches], self.prices),
         )
-
-    def _billed(self) -> Billed:
-        statement = self._record().statement
-        return statement.billable_instance_seconds, statement.billed_usd
 
     def _learn(self, about: About) -> None:
         self._memory = replace(self._recall(), about=about)
@@ -351,7 +355,7 @@ class Bookkeeper:
                 memory = (
                     _Memory()
                 )  # of another version of this code: the versions of records go on by the clock
-        self._memory = memory = memory.of_generation(self._state.generation)
+        self._memory = memory = memory.of_generation(self._state.generation, watches=self._watches)
         return memory
 
     def _is_on_record(self) -> bool:
@@ -466,16 +470,22 @@ def blank_record(identity: RunIdentity) -> TrainingRecord:
     )
 
 
-def _has_lost_its_story(before: TrainingState, after: TrainingState) -> bool:
-    """Whether the first job's name turned out to be spent by a training that nothing is remembered of."""
-    meant, found = before.current, after.current
-    if meant is None or before.generation > 0 or before.attempts or after.attempts:
-        return False
-    return after.generation > 0 or (found is not None and found.job_name != meant.job_name)
-
-
 def _plus(one: N | None, other: N | None) -> N | None:
     return None if one is None or other is None else one + other
+
+
+def _sum(one: Billed, other: Billed) -> Billed:
+    return _plus(one[0], other[0]), _plus(one[1], other[1])
+
+
+def _bill_of(attempts: Sequence[Attempt], usd_per_hour: Mapping[str, float]) -> Billed:
+    statement = statement_of(attempts, usd_per_hour)
+    return statement.billable_instance_seconds, statement.billed_usd
+
+
+def _bill_from(data: Sequence[Any]) -> Billed:
+    seconds, dollars = data
+    return seconds, dollars
 
 
 @dataclass(frozen=True, slots=True)
