@@ -247,6 +247,21 @@ def test_a_sensor_whose_state_was_lost_trains_anew_after_the_job_it_watches(clou
     assert other[1].job_name not in {attempt.job_name for attempt in one}
 
 
+def test_a_job_that_an_earlier_process_meant_to_create_is_decided_once(cloud: Cloud) -> None:
+    """No policy and no budget is asked about another job while that one is alive."""
+    task = Task(cloud, config=LONG)
+    task.jobs = _Dying(task.jobs)  # type: ignore[assignment]
+    with pytest.raises(_Died):
+        task.step()
+    meant = task.store.get(STATE_KEY)["current"]
+    task.jobs = cloud.jobs()
+    task.try_number = 2
+    assert isinstance(task.step(), Waiting)
+    assert task.store.get(STATE_KEY)["current"] == {**meant, "is_created": True}
+    assert sum("Attempt 1" in line for line in task.said) == 2
+    assert len(task.created()) == 1
+
+
 def test_the_nonce_is_in_the_state_before_the_call_and_in_the_jobs_tags_after_it(cloud: Cloud) -> None:
     task = Task(cloud)
     task.jobs = _Dying(task.jobs)  # type: ignore[assignment]

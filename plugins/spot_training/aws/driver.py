@@ -230,6 +230,8 @@ class TrainingDriver:
                 step = self._look_after(intent)
                 if step is not None:
                     return step
+                if self.state.current is not None:
+                    continue  # created only now, or found: there is nothing to decide
             self._leave_if_killed()
             decision = self._decide()
             if self._pause_after_refusal(decision):
