@@ -18,14 +18,15 @@ from .domain.simulator import DEFAULT_GUARD, Walk, walk
 
 if TYPE_CHECKING:
     from .domain.traces import Trace
+    from .planner.market import Prior
 
 __all__ = ["POLICIES", "policy_named", "simulate", "workload_from"]
 
 
-def _planner(**options: Any) -> MovePolicy:
+def _planner(*, prior: Prior | None = None) -> MovePolicy:
     from .planner.planning import Planner
 
-    return Planner(**options)
+    return Planner() if prior is None else Planner(prior=prior)
 
 
 #: Every policy by name; each takes its options as keywords.

@@ -195,8 +195,12 @@ def test_a_policy_is_made_by_name_with_its_options() -> None:
     assert make_policy("rule", SIMPLE_POLICIES, wait_work=0.1) == Rule(wait_work=0.1)
     with pytest.raises(UnknownPolicy, match="choose one of"):
         make_policy("lucky", SIMPLE_POLICIES)
-    with pytest.raises(InvalidInput, match="does not take"):
+    with pytest.raises(
+        InvalidInput, match=r"policy\.luck is 1: rule takes wait_work, .*look_every_seconds\."
+    ):
         make_policy("rule", SIMPLE_POLICIES, luck=1)
+    with pytest.raises(InvalidInput, match=r"policy\.luck is 1: greedy takes no options\."):
+        make_policy("greedy", SIMPLE_POLICIES, luck=1)
 
 
 @pytest.mark.parametrize("field", ["work_seconds", "deadline_seconds", "overhead_seconds", "spot_price"])

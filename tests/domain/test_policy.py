@@ -165,7 +165,12 @@ def test_on_demand_takes_several_types() -> None:
         ({"spot": "ml.m5.xlarge"}, r"policy\.rungs\[0\]\.max_wait"),
         ({"spot": ["ml.a", "ml.b"], "max_wait": "2h"}, "one type"),
         ({"spot": "ml.a", "on_demand": "ml.b"}, r"policy\.rungs\[0\]"),
-        ({"on_demand": [], "max_wait": "2h"}, "max wait for spot jobs only"),
+        ({"on_demand": [], "max_wait": "2h"}, r"rungs\[0\]\.max_wait is 7200: .*max wait for spot jobs only"),
+        ({"spot": "ml.a", "max_wait": "10m"}, r"policy\.rungs\[0\]\.max_wait is 600: .*\(3600\)"),
+        (
+            {"on_demand": ["ml.a", "m5.xlarge"]},
+            r"policy\.rungs\[0\]\.on_demand is 'm5\.xlarge': .*ml\.m5\.xlarge",
+        ),
         ({"on_demand": [3]}, r"policy\.rungs\[0\]\.on_demand"),
         ({"spot": "ml.a", "max_wait": "2h", "colour": "red"}, r"policy\.rungs\[0\]\.colour"),
         ("spot_on", r"policy\.rungs\[0\]"),
@@ -193,14 +198,22 @@ def test_the_requests_own_wait_is_the_first_wait() -> None:
 
 @pytest.mark.parametrize("spec", ["yolo", "", None, "None", 3, {}, {"name": 7}, "{not json", "[]{"])
 def test_an_unknown_policy_is_refused_with_the_ones_there_are(spec: object) -> None:
-    with pytest.raises(UnknownPolicy, match=r"policy is "):
+    with pytest.raises(UnknownPolicy, match=r"policy(\.name)? is "):
         policy_from(spec, Defaults())
 
 
 def test_a_max_wait_below_max_runtime_names_both() -> None:
     spec = {"name": "widen", "first_wait": 1800}
-    with pytest.raises(MaxWaitBelowMaxRuntime, match=r"MaxWaitTimeInSeconds is 1800.*\(3600\)"):
+    with pytest.raises(MaxWaitBelowMaxRuntime, match=r"policy\.first_wait is 1800.*\(3600\)"):
         policy_from(spec, Defaults(max_runtime_seconds=HOUR))
+    with pytest.raises(MaxWaitBelowMaxRuntime, match=r"MaxWaitTimeInSeconds is 1800.*\(3600\)"):
+        policy_from("widen", Defaults(max_runtime_seconds=HOUR, max_wait_seconds=1800))
+
+
+def test_a_misspelt_option_is_named_with_those_there_are() -> None:
+    expected = r"policy\.firstwait is '2h': widen takes first_wait, factor, cap, spot_attempts\."
+    with pytest.raises(InvalidInput, match=expected):
+        policy_from({"name": "widen", "firstwait": "2h"}, Defaults())
 
 
 @pytest.mark.parametrize(

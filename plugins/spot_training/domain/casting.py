@@ -11,6 +11,8 @@ _TRUE = frozenset({"true", "1", "yes", "on"})
 _FALSE = frozenset({"false", "0", "no", "off"})
 #: It becomes a part of AWS's host name.
 _REGION = re.compile(r"[a-z]{2,8}(-[a-z0-9]{1,16}){1,4}")
+#: Which types there are AWS knows; that they begin with `ml.` is what people forget.
+_INSTANCE_TYPE = re.compile(r"ml\.[a-z0-9.-]+")
 _LEFT_OUT = frozenset({"", "none", "null"})
 
 
@@ -63,6 +65,14 @@ def as_region(value: Any, *, field: str) -> str | None:
     if not isinstance(value, str) or not _REGION.fullmatch(value.strip()):
         raise InvalidInput(field, value, "give an AWS region, like us-east-1.")
     return value.strip()
+
+
+def as_instance_type(value: str, *, field: str) -> str:
+    """A training instance type of the right form. Raises `InvalidInput`, naming `field`."""
+    text = value.strip()
+    if not _INSTANCE_TYPE.fullmatch(text):
+        raise InvalidInput(field, value, "give a type of SageMaker's, like ml.m5.xlarge.")
+    return text
 
 
 def _whole(value: Any) -> int | None:

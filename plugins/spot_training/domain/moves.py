@@ -12,6 +12,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from enum import StrEnum
+from inspect import signature
 from typing import Any, Protocol, runtime_checkable
 
 from .durations import in_words
@@ -473,10 +474,12 @@ def make_policy(name: str, makers: dict[str, Callable[..., MovePolicy]], **optio
     maker = makers.get(name)
     if maker is None:
         raise UnknownPolicy("policy", name, f"choose one of {', '.join(sorted(makers))}.")
-    try:
-        return maker(**options)
-    except TypeError as exc:
-        raise InvalidInput("policy", options, f"{name} does not take these options ({exc}).") from exc
+    known = tuple(signature(maker).parameters)
+    for option, value in options.items():
+        if option not in known:
+            way_out = f"{name} takes {', '.join(known) or 'no options'}."
+            raise InvalidInput(f"policy.{option}", value, way_out)
+    return maker(**options)
 
 
 def _check_number(field: str, value: object, *, above_zero: bool) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from .casting import as_whole_number, is_left_out
+from .casting import as_instance_type, as_whole_number, is_left_out
 from .durations import parse_seconds
 from .errors import InvalidInput, UnknownPolicy
 from .policy import (
@@ -26,6 +26,7 @@ from .stopping import (
     DEFAULT_MAX_RUNTIME_SECONDS,
     MAX_RUNTIME_SECONDS,
     MAX_WAIT_WITHOUT_CHECKPOINTS_SECONDS,
+    check_covers_running,
 )
 
 #: A spot job that nobody stops at the deadline ends by itself this much later.
@@ -47,6 +48,9 @@ class Defaults:
     named: Mapping[str, Any] = field(default_factory=dict)
 
 
+_WIDENING = ("first_wait", "factor", "cap", "spot_attempts")
+
+
 def _widen(options: dict[str, Any], defaults: Defaults) -> Policy:
     return _widened(options, defaults, then_on_demand=True)
 
@@ -57,6 +61,8 @@ def _spot_only(options: dict[str, Any], defaults: Defaults) -> Policy:
 
 def _widened(options: dict[str, Any], defaults: Defaults, *, then_on_demand: bool) -> Policy:
     first = _take_seconds(options, "first_wait")
+    if first is not None:
+        _check_covers_running(first, defaults, "policy.first_wait")
     return widened_waits(
         max_runtime_seconds=defaults.max_runtime_seconds,
         first_wait_seconds=defaults.max_wait_seconds if first is None else first,
@@ -69,7 +75,7 @@ def _widened(options: dict[str, Any], defaults: Defaults, *, then_on_demand: boo
 
 def _on_demand(options: dict[str, Any], _defaults: Defaults) -> Policy:
     # What a Param form fills in for spot policies says nothing here.
-    for key in ("first_wait", "factor", "cap", "spot_attempts"):
+    for key in _WIDENING:
         options.pop(key, None)
     types = _take_types(options, "instance_types")
     return (
@@ -90,6 +96,9 @@ def _ladder(options: dict[str, Any], defaults: Defaults) -> Policy:
     return Ladder(tuple(_rung(rung, f"policy.rungs[{i}]", defaults) for i, rung in enumerate(rungs)))
 
 
+_FOR_SPOT_ONLY = "SageMaker takes a max wait for spot jobs only: leave it out."
+
+
 def _rung(value: Any, where: str, defaults: Defaults) -> Rung:
     """`"on_demand"`, `{"on_demand": [types]}` or `{"spot": type, "max_wait": "2h"}`; types are optional."""
     if isinstance(value, Rung):
@@ -105,11 +114,18 @@ def _rung(value: Any, where: str, defaults: Defaults) -> Rung:
         key = next(iter(options))
         raise InvalidInput(f"{where}.{key}", options[key], "a rung takes spot or on_demand, and max_wait.")
     if kind == "on_demand":
-        return Rung(purchase=PurchaseOption.ON_DEMAND, instance_types=types, max_wait_seconds=wait)
+        if wait is not None:
+            raise InvalidInput(f"{where}.max_wait", wait, _FOR_SPOT_ONLY)
+        return Rung(purchase=PurchaseOption.ON_DEMAND, instance_types=types)
     wait = wait or defaults.max_wait_seconds
     if wait is None:
         raise InvalidInput(f"{where}.max_wait", None, 'say how long it may wait and run: "2h".')
+    _check_covers_running(wait, defaults, f"{where}.max_wait")
     return Rung(purchase=PurchaseOption.SPOT, instance_types=types, max_wait_seconds=wait)
+
+
+def _check_covers_running(wait: int, defaults: Defaults, field: str) -> None:
+    check_covers_running(wait, max_runtime_seconds=defaults.max_runtime_seconds, field=field)
 
 
 def _until_deadline(name: str) -> Callable[[dict[str, Any], Defaults], Policy]:
@@ -119,7 +135,7 @@ def _until_deadline(name: str) -> Callable[[dict[str, Any], Defaults], Policy]:
             raise InvalidInput(
                 "policy", name, "it weighs waiting against a deadline: give `deadline`, or choose widen."
             )
-        for key in ("first_wait", "factor", "cap", "spot_attempts"):
+        for key in _WIDENING:
             options.pop(key, None)
         types = _take_types(options, "on_demand")
         numbers = tuple((key, _as_number(options.pop(key), key)) for key in sorted(options))
@@ -153,6 +169,15 @@ LADDERS: dict[str, Callable[[dict[str, Any], Defaults], Policy]] = {
 }
 
 
+#: What the policies take besides their name; those for deadlines also take numbers of their own.
+OPTIONS: dict[str, tuple[str, ...]] = {
+    "widen": _WIDENING,
+    "spot_only": _WIDENING,
+    "on_demand": ("instance_types",),
+    "ladder": ("rungs",),
+}
+
+
 def policy_from(spec: object, defaults: Defaults) -> Policy:
     """A policy from what people write, or a policy as it is.
 
@@ -170,13 +195,11 @@ def policy_from(spec: object, defaults: Defaults) -> Policy:
         return policy_from(_named(name, defaults), _without_names(defaults))
     maker = LADDERS.get(name) if isinstance(name, str) else None
     if maker is None:
-        raise UnknownPolicy("policy", name, _choose(defaults))
+        raise UnknownPolicy("policy.name" if name is None else "policy", name, _choose(defaults))
     policy = maker(options, defaults)
     if options:
         key = next(iter(options))
-        raise InvalidInput(
-            f"policy.{key}", options[key], f"the policy {name!r} has no such option; see its documentation."
-        )
+        raise InvalidInput(f"policy.{key}", options[key], f"{name} takes {', '.join(OPTIONS[str(name)])}.")
     return policy
 
 
@@ -247,4 +270,4 @@ def _take_types(options: dict[str, Any], key: str, *, where: str = "policy") -> 
     types = value.split(",") if isinstance(value, str) else value
     if not isinstance(types, list | tuple) or not all(isinstance(t, str) and t.strip() for t in types):
         raise InvalidInput(f"{where}.{key}", value, 'give an instance type, or a list: ["ml.m5.xlarge"].')
-    return tuple(t.strip() for t in types)
+    return tuple(as_instance_type(t, field=f"{where}.{key}") for t in types)

@@ -55,13 +55,23 @@ class StoppingLimits:
                 self.max_runtime_seconds,
                 f"give 1 to {MAX_RUNTIME_SECONDS} seconds (28 days).",
             )
-        if self.max_wait_seconds is not None and self.max_wait_seconds < self.max_runtime_seconds:
-            raise MaxWaitBelowMaxRuntime(
-                "StoppingCondition.MaxWaitTimeInSeconds",
+        if self.max_wait_seconds is not None:
+            check_covers_running(
                 self.max_wait_seconds,
-                f"it covers waiting and running, so give at least MaxRuntimeInSeconds "
-                f"({self.max_runtime_seconds}), or lower MaxRuntimeInSeconds.",
+                max_runtime_seconds=self.max_runtime_seconds,
+                field="StoppingCondition.MaxWaitTimeInSeconds",
             )
+
+
+def check_covers_running(wait_seconds: int, *, max_runtime_seconds: int, field: str) -> None:
+    """Raise `MaxWaitBelowMaxRuntime`, naming `field`, for a max wait that leaves no time to run."""
+    if wait_seconds < max_runtime_seconds:
+        raise MaxWaitBelowMaxRuntime(
+            field,
+            wait_seconds,
+            f"it covers waiting and running, so give at least MaxRuntimeInSeconds ({max_runtime_seconds}), "
+            "or lower MaxRuntimeInSeconds.",
+        )
 
 
 def is_capped_algorithm(training_image: str | None, algorithm_name: str | None = None) -> bool:
