@@ -36,8 +36,10 @@ def parse_seconds(value: object, *, field: str) -> int:
             seconds = _seconds_of_text(value.strip().lower(), field=field)
         case _:
             raise InvalidInput(field, value, _WAY_OUT)
-    if not math.isfinite(seconds) or not 0 <= seconds <= LONGEST_SECONDS:
+    if not math.isfinite(seconds):
         raise InvalidInput(field, value, _WAY_OUT)
+    if not 0 <= seconds <= LONGEST_SECONDS:
+        raise InvalidInput(field, value, "give 0 seconds or more, and ten years at most.")
     return round(seconds)
 
 
