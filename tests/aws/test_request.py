@@ -37,6 +37,9 @@ from spot_training.domain.savings import PurchaseOption
 KMEANS = "382416733822.dkr.ecr.us-east-1.amazonaws.com/kmeans:1"
 
 
+RESOURCES = {"InstanceType": "ml.m5.xlarge", "InstanceCount": 1, "VolumeSizeInGB": 10}
+
+
 def _config(**overrides: Any) -> dict[str, Any]:
     return {
         "TrainingJobName": "flight-delays",
@@ -108,6 +111,16 @@ def test_the_users_config_is_never_changed() -> None:
         ({"OutputDataConfig": {"S3OutputPath": ""}}, EmptyValue, r"OutputDataConfig\.S3OutputPath is ''"),
         ({"OutputDataConfig": {}}, EmptyValue, r"OutputDataConfig\.S3OutputPath"),
         ({"OutputDataConfig": "None"}, EmptyValue, r"OutputDataConfig"),
+        (
+            {"ResourceConfig": {**RESOURCES, "InstanceType": "m5.xlarge"}},
+            InvalidInput,
+            r"'m5\.xlarge': .*ml\.m5",
+        ),
+        (
+            {"ResourceConfig": {**RESOURCES, "InstanceCount": 0}},
+            InvalidInput,
+            r"InstanceCount is 0: give 1 or more",
+        ),
         ({"StoppingCondition": {"MaxRuntimeInSeconds": ""}}, EmptyValue, r"MaxRuntimeInSeconds is ''"),
         ({"StoppingCondition": {"MaxRuntimeInSeconds": "soon"}}, InvalidInput, r"MaxRuntimeInSeconds"),
         ({"StoppingCondition": {"MaxRuntimeInSeconds": 1.5}}, InvalidInput, r"MaxRuntimeInSeconds is 1\.5"),

@@ -17,7 +17,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from spot_training.domain.caps import NO_CAPS, Caps
-from spot_training.domain.casting import HIDDEN, MASK, as_bool, as_whole_number, is_left_out
+from spot_training.domain.casting import HIDDEN, MASK, as_bool, as_instance_type, as_whole_number, is_left_out
 from spot_training.domain.errors import EmptyValue, InvalidInput
 from spot_training.domain.policy_specs import Defaults
 from spot_training.domain.savings import PurchaseOption
@@ -90,7 +90,16 @@ def cast_request(config: Mapping[str, Any]) -> dict[str, Any]:
     if "ResourceConfig" not in request or "AlgorithmSpecification" not in request:
         missing = "ResourceConfig" if "ResourceConfig" not in request else "AlgorithmSpecification"
         raise EmptyValue(missing, None, "a training job needs it.")
+    _check_instances(request["ResourceConfig"])
     return request
+
+
+def _check_instances(resources: Mapping[str, Any]) -> None:
+    """What SageMaker's model leaves open, because instance groups take the place of both."""
+    if (kind := resources.get("InstanceType")) is not None:
+        as_instance_type(kind, field="ResourceConfig.InstanceType")
+    if resources.get("InstanceCount") == 0 and not resources.get("InstanceGroups"):
+        raise InvalidInput("ResourceConfig.InstanceCount", 0, "give 1 or more.")
 
 
 def _cast(value: Any, shape: Shape, path: str) -> Any:
