@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from botocore.exceptions import EndpointConnectionError
 
+from spot_training.aws.jobs import _unreachable
 from spot_training.aws.request import cast_request
 from spot_training.domain.errors import (
     CredentialsExpired,
@@ -56,3 +58,25 @@ def test_a_stop_without_a_valid_session_says_that_the_job_goes_on(cloud: Cloud) 
 def test_a_job_that_is_gone_has_no_tags(cloud: Cloud) -> None:
     arn = "arn:aws:sagemaker:us-east-1:123456789012:training-job/gone"
     assert cloud.jobs().tags(arn) == {}
+
+
+def test_a_long_list_of_what_is_allowed_is_cut_short(cloud: Cloud) -> None:
+    """AWS answers an instance type it does not know with all it knows, some thousand characters."""
+    jobs = cloud.jobs()
+    config = _config()
+    config["ResourceConfig"]["InstanceType"] = "ml.m5.huge"
+    request = {**cast_request(config), "TrainingJobName": "model-1"}
+    with pytest.raises(
+        RequestRefused, match=r"'ml\.m5\.huge' .* enum value set: \[ml\..*, \.\.\.\]\. "
+    ) as refused:
+        jobs.create_or_adopt(request, key="key", nonce="nonce")
+    assert len(str(refused.value)) < 600
+
+
+def test_an_address_that_does_not_answer_is_named_with_what_to_check() -> None:
+    error = _unreachable(
+        EndpointConnectionError(endpoint_url="https://api.sagemaker.us-east.example"), "ListTags"
+    )
+    assert isinstance(error, ServiceFailed)
+    assert "api.sagemaker.us-east.example" in str(error)
+    assert "Check the region, AWS_ENDPOINT_URL and the network." in str(error)

@@ -7,6 +7,7 @@ Decides nothing about a training.
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -44,6 +45,8 @@ log = logging.getLogger(__name__)
 _NO_SUCH_JOB = ("requested resource not found", "could not find")
 #: And when a stop came too late.
 _ALREADY_OVER = "training job is in status"
+#: Its first five, of twelve and more.
+_LONG_LIST = re.compile(r"\[([^][,]+(?:,[^][,]+){4})(?:,[^][,]+){7,}\]")
 
 
 class Refusal(StrEnum):
@@ -102,6 +105,12 @@ def error_text(error: ClientError) -> str:
     """AWS's own sentence."""
     details = error.response.get("Error", {})
     return str(details.get("Message") or details.get("Code") or error)
+
+
+def _in_short(text: str) -> str:
+    """AWS's sentence with the first of a long list only: it names all instance types there are."""
+    short = _LONG_LIST.sub(r"[\1, ...]", text.rstrip())
+    return short if short.endswith((".", "!", "?")) else f"{short}."
 
 
 class Created(StrEnum):
@@ -359,7 +368,7 @@ class TrainingJobs:
         return description
 
     def _translated(self, error: ClientError, call: str) -> SpotTrainingError:
-        text = error_text(error)
+        text = _in_short(error_text(error))
         match refusal_of(error):
             case Refusal.PERMISSION:
                 return RequestRefused(
@@ -388,12 +397,14 @@ _CHANGED_NOTHING = "The call changed nothing: a training job that is alive goes 
 
 def _unreachable(error: BotoCoreError, call: str) -> SpotTrainingError:
     """For a call that got no answer, or could not be made."""
-    from botocore.exceptions import NoCredentialsError, PartialCredentialsError
+    from botocore.exceptions import EndpointConnectionError, NoCredentialsError, PartialCredentialsError
 
     if isinstance(error, NoCredentialsError | PartialCredentialsError):
         return RequestRefused(
             f"{call} could not be signed: {error}. {_CHANGED_NOTHING} Check the connection's credentials."
         )
+    if isinstance(error, EndpointConnectionError):
+        return _service_failed(call, f"{error}. Check the region, AWS_ENDPOINT_URL and the network.")
     return _service_failed(call, f"{error}.")
 
 
