@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -101,6 +102,7 @@ class SpotTrainingSensor(BaseSensorOperator, TrainingOperatorBase):
 
         with self._leaving_no_job(context):
             options = Options.of(self)
+            _check_terms(self.policy, self.caps)
             return self._follow(context, options) if options.deferrable else super().execute(context)
 
     def resume(self, context: Context, event: dict[str, Any] | None = None) -> Any:  # noqa: ARG002
@@ -167,6 +169,19 @@ def _check_job_name(name: object) -> None:
         raise error
 
 
+def _check_terms(policy: object, caps: Mapping[str, Any] | None) -> None:
+    """Refuse now what no job could be carried on with, and not in hours, when there is something to decide.
+
+    What a policy leaves out the watched job says, which is not known yet: the loosest stands for it.
+    """
+    from .domain.policy_specs import Defaults, policy_from
+    from .policy_file import named_policies
+
+    Caps.of(caps)
+    if policy is not None:
+        policy_from(policy, Defaults(max_runtime_seconds=1, max_wait_seconds=1, named=named_policies()))
+
+
 def _proceed(training: TrainingTask) -> Step:
     try:
         return training.proceed()
@@ -212,8 +227,9 @@ class WatchedJob:
     def policy(self, spec: object) -> Policy:
         from .aws.request import defaults_of
         from .domain.policy_specs import policy_from
+        from .policy_file import named_policies
 
-        return policy_from(spec, defaults_of(self._request()))
+        return policy_from(spec, replace(defaults_of(self._request()), named=named_policies()))
 
     def _describe_as_request(self) -> dict[str, Any]:
         from .aws.identity import is_our_tag

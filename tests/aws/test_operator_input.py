@@ -14,12 +14,13 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowNotFoundExceptio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from spot_training import policy_file
 from spot_training.access_terms import access_of, botocore_config_from
 from spot_training.aws.state import MemoryStore
 from spot_training.domain.errors import AlgorithmFailed, InvalidInput, SpotTrainingError
 from spot_training.hooks import DEFAULT_BOTOCORE_CONFIG, AwsAccess
 from spot_training.operators import SpotTrainingOperator
-from spot_training.sensors import SpotTrainingSensor
+from spot_training.sensors import SpotTrainingSensor, WatchedJob
 
 from .conftest import Cloud
 from .test_driver import _config
@@ -384,6 +385,42 @@ def test_the_sensor_goes_on_with_nothing_above_its_caps(waiting_cloud: Cloud) ->
     with pytest.raises(AirflowFailException, match=r"ml.p5.48xlarge': the Dag allows ml.m5.\*"):
         sensor.execute(_context())
     assert _names(waiting_cloud) == before
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"policy": "patiently"}, "choose one of"),
+        ({"policy": "rule"}, "give `deadline`"),
+        ({"policy": {"name": "widen", "firstwait": "2h"}}, r"policy\.firstwait"),
+        ({"policy": [{"on_demand": "m5.xlarge"}]}, r"policy\.rungs\[0\]\.on_demand"),
+        ({"caps": {"instance_type": ["ml.m5.*"]}}, r"caps\.instance_type"),
+    ],
+)
+@pytest.mark.parametrize("deferrable", [True, False])
+def test_the_sensor_tells_what_it_could_not_go_on_with_before_it_waits(
+    waiting_cloud: Cloud, given: dict[str, Any], said: str, deferrable: bool
+) -> None:
+    sensor = SpotTrainingSensor(task_id="t", training_job_name="any", deferrable=deferrable, **given)
+    with pytest.raises(AirflowFailException, match=said):
+        sensor.execute(_context())
+
+
+def test_the_sensor_knows_the_policies_of_the_policy_file(
+    waiting_cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        policy_file, "named_policies", lambda: {"patient": {"name": "widen", "first_wait": "8h"}}
+    )
+    name = f"watched-{next(_runs)}"
+    waiting_cloud.client("sagemaker").create_training_job(
+        **_config(), TrainingJobName=name, EnableManagedSpotTraining=True
+    )
+    sensor = SpotTrainingSensor(task_id="t", training_job_name=name, policy="patient", deferrable=True)
+    with pytest.raises(TaskDeferred):
+        sensor.execute(_context())
+    watched = WatchedJob(AwsAccess().jobs(), name)
+    assert watched.policy("patient").rungs[0].max_wait_seconds == 8 * 3600
 
 
 def test_what_may_be_a_password_is_not_returned(waiting_cloud: Cloud) -> None:
