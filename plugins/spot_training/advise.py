@@ -130,12 +130,20 @@ class _Place:
 
     @property
     def on_demand_price(self) -> float:
-        from .ledger.prices import configured_prices
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        from .ledger.prices import PricesFileError, configured_prices
 
         if is_left_out(self._given_type):
             way_out = "give it, or an instance_type whose price is known."
             raise InvalidInput("on_demand_price", None, way_out)
-        price = configured_prices(self._access).price_of(self._region, self._instance_type)
+        try:
+            price = configured_prices(self._access).price_of(self._region, self._instance_type)
+        except (BotoCoreError, ClientError, PricesFileError) as exc:
+            way_out = (
+                f"the price of {self._instance_type} in {self._region} was not to be had ({exc}): give it."
+            )
+            raise InvalidInput("on_demand_price", None, way_out) from exc
         if price is None:
             way_out = f"the price of {self._instance_type} in {self._region} is not known: give it."
             raise InvalidInput("on_demand_price", None, way_out)

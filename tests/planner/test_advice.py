@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from botocore.exceptions import NoCredentialsError
 
 from spot_training.advise import advise_on, main
 from spot_training.deadline_terms import DeadlineTerms
@@ -18,6 +19,7 @@ from spot_training.domain.errors import InvalidInput
 from spot_training.domain.lifecycle import JobSnapshot, SecondaryStatus, TrainingStatus, Transition
 from spot_training.domain.policy_specs import Defaults, policy_from
 from spot_training.domain.stopping import StoppingLimits
+from spot_training.ledger.prices import PriceBook
 from spot_training.planner.advice import Advice, Outcome, Question, advise, traces_like, traces_of_scenario
 from spot_training.policies import POLICIES, policy_named
 
@@ -189,6 +191,17 @@ def test_advice_for_a_task_is_plain_values(tmp_path: Path) -> None:
 def test_what_cannot_be_advised_on_is_said(wrong: dict[str, Any], said: str) -> None:
     with pytest.raises(InvalidInput, match=said):
         _advice(**wrong)
+
+
+def test_a_price_that_aws_does_not_tell_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_where: str) -> None:
+        raise NoCredentialsError
+
+    monkeypatch.setattr(PriceBook, "price_of", refuse)
+    with pytest.raises(
+        InvalidInput, match=r"price of ml\.m5\.xlarge in .* \(Unable to locate credentials\): give it"
+    ):
+        _advice(on_demand_price=None, instance_type="ml.m5.xlarge", region="eu-west-1")
 
 
 def test_the_command_tells_a_table_and_draws_a_plot(
