@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import math
 import os
 import signal
 import sys
@@ -18,6 +19,7 @@ from .memory import settle_memory
 from .server import LocalSageMaker, is_loopback
 
 _MAX_SPEED = 10_000
+_MAX_PORT = 65_535
 _MAX_OFFSET = timedelta(days=3650)
 
 
@@ -83,7 +85,7 @@ def _parser() -> argparse.ArgumentParser:
         "docs/local-sagemaker.md. `drill SCRIPT` tests a training script instead of serving: drill --help.",
     )
     parser.add_argument("--host", default="127.0.0.1", help="address to serve on (default: %(default)s)")
-    parser.add_argument("--port", type=int, default=4566, help="0 takes a free port (default: %(default)s)")
+    parser.add_argument("--port", type=_port, default=4566, help="0 takes a free port (default: %(default)s)")
     parser.add_argument(
         "--speed",
         type=_speed,
@@ -124,18 +126,32 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _port(text: str) -> int:
+    if not (text.isdecimal() and int(text) <= _MAX_PORT):
+        raise argparse.ArgumentTypeError(f"{text}: give a port from 0 to {_MAX_PORT}")
+    return int(text)
+
+
+def _number(text: str) -> float:
+    """Not a number is one that no range holds, so that the range is what people are told."""
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
+
+
 def _speed(text: str) -> float | None:
     """None is `max`."""
     if text == "max":
         return None
-    value = float(text)
+    value = _number(text)
     if not 0 < value <= _MAX_SPEED:
         raise argparse.ArgumentTypeError(f"{text}: give a number above 0, at most {_MAX_SPEED}, or max")
     return value
 
 
 def _offset(text: str) -> timedelta:
-    seconds = float(text)
+    seconds = _number(text)
     if not abs(seconds) <= _MAX_OFFSET.total_seconds():
         raise argparse.ArgumentTypeError(f"{text}: give seconds, {_MAX_OFFSET.days} days at most either way")
     return timedelta(seconds=seconds)
@@ -146,7 +162,7 @@ def _clock(speed: float | None, offset: timedelta) -> Clock:
 
 
 def _ratio(text: str) -> float:
-    value = float(text)
+    value = _number(text)
     if not 0 < value <= 1:
         raise argparse.ArgumentTypeError(f"{text}: give a number above 0, at most 1")
     return value

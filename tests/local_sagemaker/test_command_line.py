@@ -29,6 +29,9 @@ def test_help_names_every_option_and_the_shipped_scenarios() -> None:
     [
         (["--speed", "0"], "give a number above 0"),
         (["--speed", "20000"], "at most 10000"),
+        (["--speed", "fast"], "fast: give a number above 0"),
+        (["--port", "70000"], "70000: give a port from 0 to 65535"),
+        (["--port", "-1"], "give a port from 0 to 65535"),
         (["--clock-offset", "1e12"], "3650 days at most"),
         (["--clock-offset", "nan"], "3650 days at most"),
         (["--price-ratio", "2"], "at most 1"),
