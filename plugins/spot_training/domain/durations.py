@@ -33,7 +33,7 @@ def parse_seconds(value: object, *, field: str) -> int:
         case _ if is_left_out(value):
             raise EmptyValue(field, value, _WAY_OUT)
         case str():
-            seconds = _seconds_of_text(value.strip().lower(), field=field)
+            seconds = _seconds_of_text(value, field=field)
         case _:
             raise InvalidInput(field, value, _WAY_OUT)
     if not math.isfinite(seconds):
@@ -43,14 +43,15 @@ def parse_seconds(value: object, *, field: str) -> int:
     return round(seconds)
 
 
-def _seconds_of_text(text: str, *, field: str) -> float:
+def _seconds_of_text(value: str, *, field: str) -> float:
+    text = value.strip().lower()
     try:
         return float(text)
     except ValueError:
         pass
     parts = _PART.findall(text)
     if not parts or _PART.sub("", text).strip():
-        raise InvalidInput(field, text, _WAY_OUT)
+        raise InvalidInput(field, value, _WAY_OUT)
     return sum(float(number) * _UNITS[unit] for number, unit in parts)
 
 
