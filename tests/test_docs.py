@@ -1,0 +1,56 @@
+"""What README.md and docs/ point at is there, what they show can be read, and no setting is left out."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+_FENCED = re.compile(r"```(\w*)\n(.*?)```", re.DOTALL)
+_LINK = re.compile(r"\]\((?!https?:)([^)\s#]*)(?:#([^)\s]*))?\)")
+_SETTING = re.compile(r"conf\.get\w*\(\s*\"spot_training\",\s*\"(\w+)\"")
+
+
+def _anchors(page: Path) -> set[str]:
+    headings = re.findall(r"^#+ (.*)$", _without_code(page), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def _without_code(page: Path) -> str:
+    return re.sub(r"`[^`\n]*`", lambda code: code[0].replace("]", " "), _FENCED.sub("", page.read_text()))
+
+
+def _blocks(page: Path, language: str) -> list[str]:
+    return [code for name, code in _FENCED.findall(page.read_text()) if name == language]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_leads_somewhere(page: Path) -> None:
+    for path, anchor in _LINK.findall(_without_code(page)):
+        target = (page.parent / path).resolve() if path else page
+        assert target.exists(), f"{page.name} links to {path}"
+        assert not anchor or anchor in _anchors(target), f"{page.name} links to {path}#{anchor}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_example_can_be_read(page: Path) -> None:
+    for code in _blocks(page, "python"):
+        ast.parse(code)
+    for code in _blocks(page, "yaml"):
+        assert yaml.safe_load(code)
+    for code in _blocks(page, "json"):
+        assert json.loads(code)
+
+
+def test_every_setting_is_in_the_table() -> None:
+    told = (ROOT / "docs" / "operator.md").read_text().split("## Settings")[1]
+    code = [path.read_text() for room in ("plugins", "dags") for path in (ROOT / room).rglob("*.py")]
+    read = {name for text in code for name in _SETTING.findall(text)}
+    assert len(read) > 5
+    assert read == set(re.findall(r"^\| `(\w+)` \|", told, re.MULTILINE))
