@@ -62,7 +62,7 @@ def main() -> int:
         print(f"\nThe demo failed: {error}", file=sys.stderr)
         return 1
     teller.say("Stopped Airflow and the local SageMaker; nothing is left running.")
-    print("\nNext: scripts/demo --ui for Airflow's pages; README.md, 'In your own Dag', for a training of yours.")
+    print("\nNext: scripts/demo --ui for Airflow's pages; README.md, 'In your own Dag', for your training.")
     return 0
 
 
