@@ -60,8 +60,7 @@ def ask_before_on_demand(
     :param assigned_users: who may answer; None: everybody who may answer at all.
     :param notifiers: tell people that there is a question.
     """
-    if not 1 <= more_waits <= 10:
-        raise InvalidInput("more_waits", more_waits, "give 1 to 10.")
+    _check_terms(limit_usd, answer_within, more_waits)
     with TaskGroup(group_id, tooltip="Where there was no spot capacity") as group:
         inside: Callable[[str], str] = group.child_id
         terms = _Terms(answer_within=answer_within, more_waits=more_waits)
@@ -80,6 +79,17 @@ def ask_before_on_demand(
         train >> priced >> [ask, go_on]
         ask >> go_on
     return go_on
+
+
+def _check_terms(limit_usd: object, answer_within: object, more_waits: int) -> None:
+    """Refuse at once what would be refused when there is something to ask, in the middle of a training."""
+    if not 1 <= more_waits <= 10:
+        raise InvalidInput("more_waits", more_waits, "give 1 to 10.")
+    if not isinstance(answer_within, timedelta) or answer_within <= timedelta():
+        raise InvalidInput("answer_within", answer_within, "give a timedelta above zero: timedelta(hours=4).")
+    is_known = limit_usd is None or isinstance(limit_usd, int | float | str)
+    if is_known and "{{" not in str(limit_usd):
+        usd_from(limit_usd, field="limit_usd")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

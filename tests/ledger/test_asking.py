@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from airflow.sdk import DAG
@@ -65,12 +66,31 @@ def test_the_tasks_run_only_behind_a_training_that_failed() -> None:
     assert (went_on.deferrable, went_on.region_name) == (True, "eu-west-1")
 
 
-@pytest.mark.parametrize("more_waits", [0, 11])
-def test_more_waits_have_limits(more_waits: int) -> None:
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("more_waits", 0),
+        ("more_waits", 11),
+        ("answer_within", timedelta(0)),
+        ("answer_within", "4h"),
+        ("limit_usd", -1),
+        ("limit_usd", None),
+        ("limit_usd", "a little"),
+    ],
+)
+def test_what_cannot_be_asked_is_told_when_the_dag_is_read(name: str, value: Any) -> None:
+    terms: dict[str, Any] = {"limit_usd": 25, "answer_within": timedelta(hours=1), name: value}
     with DAG("asking", schedule=None):
         train = SpotTrainingOperator(task_id="train", config=_config())
-        with pytest.raises(InvalidInput, match="more_waits"):
-            ask_before_on_demand(train, limit_usd=25, answer_within=timedelta(hours=1), more_waits=more_waits)
+        with pytest.raises(InvalidInput, match=name):
+            ask_before_on_demand(train, **terms)
+
+
+@pytest.mark.parametrize("limit", ["{{ params.limit_usd }}", "$25", 0, 2.5])
+def test_the_limit_may_be_a_number_its_text_or_a_template(limit: Any) -> None:
+    with DAG("asking", schedule=None):
+        train = SpotTrainingOperator(task_id="train", config=_config())
+        ask_before_on_demand(train, limit_usd=limit, answer_within=timedelta(hours=1))
 
 
 def test_a_job_that_is_carried_on_keeps_its_own_tags_and_its_checkpoints(cloud: Cloud) -> None:
