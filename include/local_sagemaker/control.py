@@ -69,7 +69,7 @@ class Control:
             return self._log(unquote(name.removeprefix("logs/")))
         route = self._routes.get((method, name))
         if route is None:
-            known = [f"{verb} {PREFIX}{each}" for verb, each in self._routes]
+            known = [*(f"{verb} {PREFIX}{each}" for verb, each in self._routes), f"GET {PREFIX}logs/JOB"]
             is_known_name = any(each == name for _, each in self._routes)
             status = 405 if is_known_name else 404
             return _json({"error": f"{method} {path} is unknown. Known: {', '.join(known)}."}, status)
