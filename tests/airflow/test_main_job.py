@@ -134,7 +134,7 @@ def test_a_wait_below_the_run_time_fails_before_any_job(stack: LocalStack) -> No
     before = job_names(stack)
     run_id = _run(stack, DAG, {"max_run": 7200, "first_wait": 3600})
     assert _states(stack, DAG, run_id)[TASK] == "failed"
-    assert "StoppingCondition.MaxWaitTimeInSeconds is 3600" in stack.api.task_log(DAG, run_id, TASK)
+    assert "policy.first_wait is 3600" in stack.api.task_log(DAG, run_id, TASK)
     assert job_names(stack) == before
 
 

@@ -133,7 +133,9 @@ def _until_deadline(name: str) -> Callable[[dict[str, Any], Defaults], Policy]:
         left = defaults.deadline_in_seconds
         if left is None:
             raise InvalidInput(
-                "policy", name, "it weighs waiting against a deadline: give `deadline`, or choose widen."
+                "policy",
+                name,
+                "it weighs waiting against a deadline: give `deadline`, or choose widen (a sensor takes none).",
             )
         for key in _WIDENING:
             options.pop(key, None)
