@@ -135,7 +135,7 @@ def _until_deadline(name: str) -> Callable[[dict[str, Any], Defaults], Policy]:
             raise InvalidInput(
                 "policy",
                 name,
-                "it weighs waiting against a deadline: give `deadline`, or choose widen (a sensor takes none).",
+                "it weighs waiting against a deadline: give `deadline`, or choose widen (sensors have none).",
             )
         for key in _WIDENING:
             options.pop(key, None)
