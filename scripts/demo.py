@@ -7,6 +7,7 @@ run, tells what happens, and ends with the savings report. See `scripts/demo --h
 from __future__ import annotations
 
 import argparse
+import math
 import signal
 import sys
 import time
@@ -28,6 +29,7 @@ DAG, TASK, REPORT_DAG = "retrain_flight_delays", "train.train", "spot_savings_re
 MARKET = ROOT / "include" / "local_sagemaker" / "scenarios" / "first-week.yaml"
 RUN_TIMEOUT_SECONDS = 300
 LOOK_EVERY_SECONDS = 0.5
+MAX_SPEED = 10_000
 
 
 class DemoError(RuntimeError):
@@ -70,12 +72,22 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="scripts/demo", description=__doc__)
     parser.add_argument("--ui", action="store_true", help="leave everything running until Ctrl-C")
     parser.add_argument(
-        "--speed", type=float, default=150, help="simulated seconds per real second (default: %(default)g)"
+        "--speed", type=_speed, default=150, help="simulated seconds per real second (default: %(default)g)"
     )
     parser.add_argument(
         "--state", type=Path, default=ROOT / ".demo", help="folder for databases, logs and reports"
     )
     return parser.parse_args()
+
+
+def _speed(text: str) -> float:
+    try:
+        speed = float(text)
+    except ValueError:
+        speed = math.nan
+    if not 0 < speed <= MAX_SPEED:
+        raise argparse.ArgumentTypeError(f"{text}: give a number above 0, at most {MAX_SPEED}")
+    return speed
 
 
 def _interrupt(_signal: int, _frame: Any) -> NoReturn:

@@ -92,7 +92,7 @@ class Options:
             access=access,
             check_interval=_at_least_a_second(task.check_interval, "check_interval"),
             deferrable=deferrable,
-            print_log=shows_log_live or as_bool(task.print_log, field="print_log"),
+            print_log=shows_log_live or _prints_log(task.print_log),
             shows_log_live=shows_log_live,
             stop_job_on_kill=as_bool(task.stop_job_on_kill, field="stop_job_on_kill"),
             retry_failed_script=as_bool(
@@ -153,6 +153,13 @@ def task_states(ti: Any) -> Callable[[RunIdentity], str | None]:
         return state
 
     return state_of
+
+
+def _prints_log(value: Any) -> bool:
+    try:
+        return as_bool(value, field="print_log")
+    except InvalidInput:
+        raise InvalidInput("print_log", value, 'give true, false or "live".') from None
 
 
 def _at_least_a_second(value: Any, field: str) -> int:

@@ -166,7 +166,9 @@ def test_an_interrupted_job_goes_on_and_is_counted(cloud: Cloud) -> None:
 
 
 def test_a_person_who_stops_the_job_ends_the_training(cloud: Cloud) -> None:
-    task = Task(cloud)
+    hours = {"MaxRuntimeInSeconds": 20 * HOUR, "MaxWaitTimeInSeconds": 20 * HOUR}
+    long = {"LOCAL_TRAINING_SECONDS": str(16 * HOUR)}
+    task = Task(cloud, config=_config(StoppingCondition=hours, Environment=long))
     step = task.step()
     assert isinstance(step, Waiting)
     cloud.client("sagemaker").stop_training_job(TrainingJobName=step.job.name)

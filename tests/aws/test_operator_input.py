@@ -21,6 +21,7 @@ from spot_training.domain.errors import AlgorithmFailed, InvalidInput, SpotTrain
 from spot_training.hooks import DEFAULT_BOTOCORE_CONFIG, AwsAccess
 from spot_training.operators import SpotTrainingOperator
 from spot_training.sensors import SpotTrainingSensor, WatchedJob
+from spot_training.training_task import Options
 
 from .conftest import Cloud
 from .test_driver import _config
@@ -456,3 +457,10 @@ def test_whatever_is_in_the_caps(waiting_cloud: Cloud, caps: dict[str, Any]) -> 
         waiting_cloud,
         lambda: SpotTrainingOperator(task_id="t", config=_config(), caps=caps, wait_for_completion=False),
     )
+
+
+@pytest.mark.parametrize("value", ["liv", "", 3, []])
+def test_what_print_log_takes_is_said(value: object) -> None:
+    task = SpotTrainingOperator(task_id="train", config=_config(), print_log=value)  # type: ignore[arg-type]
+    with pytest.raises(InvalidInput, match=r'^print_log .*give true, false or "live"'):
+        Options.of(task)
