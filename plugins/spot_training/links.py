@@ -96,7 +96,7 @@ def _link_to_job(operator: Any, *, console: Callable[[str, str], str], local: st
 
 def _newest_job(training: TrainingTask) -> str | None:
     attempts = training.driver.attempts
-    return training.driver.live_job or (attempts[-1].job_name if attempts else None)
+    return training.driver.live_job or next((a.job_name for a in reversed(attempts) if a.job_name), None)
 
 
 def _is_aws(endpoint_url: str) -> bool:

@@ -24,8 +24,11 @@ __all__ = ["POLICIES", "policy_named", "simulate", "workload_from"]
 
 
 def _planner(*, prior: Prior | None = None) -> MovePolicy:
+    from .planner.market import Prior
     from .planner.planning import Planner
 
+    if prior is not None and not isinstance(prior, Prior):
+        raise InvalidInput("policy.prior", prior, "give what planner.market.fit_prior returns, in Python.")
     return Planner() if prior is None else Planner(prior=prior)
 
 

@@ -98,11 +98,12 @@ class SpotTrainingSensor(BaseSensorOperator, TrainingOperatorBase):
         self.events_queue_url = events_queue_url
 
     def execute(self, context: Context) -> Any:
-        from .training_task import Options
+        from .training_task import Options, has_begun
 
         with self._leaving_no_job(context):
             options = Options.of(self)
-            _check_terms(self.policy, self.caps)
+            if not has_begun(context["task_state_store"]):
+                _check_terms(self.policy, self.caps)
             return self._follow(context, options) if options.deferrable else super().execute(context)
 
     def resume(self, context: Context, event: dict[str, Any] | None = None) -> Any:  # noqa: ARG002
@@ -170,7 +171,9 @@ def _check_job_name(name: object) -> None:
 
 
 def _check_terms(policy: object, caps: Mapping[str, Any] | None) -> None:
-    """Refuse now what no job could be carried on with, and not in hours, when there is something to decide.
+    """Refuse at first what no job could be carried on with, and not when there is something to decide.
+
+    Later a job of this sensor's own may be alive, or the training done: then nothing is to be decided.
 
     What a policy leaves out the watched job says, which is not known yet: the loosest stands for it.
     """

@@ -17,7 +17,7 @@ from airflow.sdk.configuration import conf
 from airflow.sdk.exceptions import AirflowFailException
 
 from .access_terms import access_of
-from .aws.state import TrainingState, load_state
+from .aws.state import STATE_KEY, TrainingState, load_state
 from .base import is_last_try
 from .budget_terms import AskedPrices, budget_of, open_purse
 from .deadline_terms import DeadlineTerms, run_began_at, with_policy
@@ -381,7 +381,7 @@ class TrainingTask:
 
     def _fail(self, error: SpotTrainingError) -> NoReturn:
         may_retry = self._could_succeed(error) and not self._is_out_of_time()
-        if may_retry and self.options.pokes_on:
+        if may_retry and self.options.pokes_on and not self.driver.state.is_over:
             raise error
         # Before the last try's end the next one adopts the job; after it nobody looks at it again.
         if not may_retry or is_last_try(self._ti):
@@ -511,6 +511,11 @@ class TrainingTask:
             self._log.info("The last %d lines of the log of %s:", len(lines), attempt.job_name)
         for line in lines:
             self._log.info("  | %s", line)
+
+
+def has_begun(store: StateStore) -> bool:
+    """Whether an earlier process of this task left a state."""
+    return store.get(STATE_KEY) is not None
 
 
 def stop_job_on_record(task: Any, store: StateStore) -> None:

@@ -12,7 +12,7 @@ from spot_training.aws.identity import TAG_INTENT, TAG_KEY, RunIdentity
 from spot_training.aws.request import TrainingPlan, cast_request
 from spot_training.aws.state import STATE_KEY, MemoryStore, load_state
 from spot_training.aws.watcher import JobWatcher, follow
-from spot_training.domain.errors import NotOurJob
+from spot_training.domain.errors import NotOurJob, OutOfRungs, TaskKilled
 from spot_training.domain.lifecycle import Ending, SecondaryStatus, TrainingStatus
 from spot_training.domain.savings import PurchaseOption
 
@@ -174,17 +174,70 @@ def test_the_live_job_of_a_lost_state_is_found_behind_its_first_attempt_and_its_
 
 
 def test_the_live_job_of_a_lost_state_is_found_although_its_first_attempt_was_refused(cloud: Cloud) -> None:
-    """A refusal leaves no job behind: the first name is free, and yet the second attempt is alive."""
+    """A refusal leaves no job behind: the second attempt has its name, so that names have no gaps."""
     task = Task(cloud, config=LONG)
     answer_with(task.jobs, "CreateTrainingJob", 400, "ResourceLimitExceeded", "No more of it.", times=1)
     alive = task.step()
     assert isinstance(alive, Waiting)
-    assert alive.job.name == _plan().job_name(2)
+    assert alive.job.name == _plan().job_name(1)
     task.store = MemoryStore()
     found = task.step()
     assert isinstance(found, Waiting)
     assert found.job.name == alive.job.name
     assert live_jobs(cloud) == [alive.job.name]
+
+
+def test_what_was_refused_has_no_job_and_keeps_no_name(cloud: Cloud) -> None:
+    task = Task(cloud)
+    answer_with(task.jobs, "CreateTrainingJob", 400, "ResourceLimitExceeded", "No more of it.", times=1)
+    refused, done = task.finish().attempts
+    assert (refused.number, refused.job_name, refused.ending) == (1, "", Ending.QUOTA)
+    assert (done.number, done.job_name, done.ending) == (2, _plan().job_name(1), Ending.COMPLETED)
+
+
+def test_a_first_submission_reads_no_list(cloud: Cloud) -> None:
+    """An account's list holds all jobs it ever had, and what filters it leaves pages empty."""
+    task = Task(cloud, config=LONG)
+    calls: list[str] = []
+    task.jobs.listen(
+        lambda client: client.meta.events.register(
+            "before-call.sagemaker", lambda model, **_: calls.append(model.name)
+        )
+    )
+    task.step()
+    assert calls == ["CreateTrainingJob", "DescribeTrainingJob"]
+
+
+def test_a_live_job_is_found_behind_a_generation_that_never_had_one(cloud: Cloud) -> None:
+    """All of it was refused, and a person cleared the task: the names were free all the time."""
+    task = Task(cloud, config=LONG, policy="spot_only")
+    answer_with(task.jobs, "CreateTrainingJob", 400, "ResourceLimitExceeded", "No more of it.", times=2)
+    with pytest.raises(OutOfRungs):
+        task.step()
+    task.jobs = cloud.jobs()
+    task.try_number, task.max_tries = 2, 1
+    alive = task.step()
+    assert isinstance(alive, Waiting)
+    task.store = MemoryStore()
+    task.step()
+    assert live_jobs(cloud) == [alive.job.name]
+
+
+def test_a_process_told_to_end_while_it_finds_a_job_does_not_wait_for_it(cloud: Cloud) -> None:
+    task = Task(cloud, config=LONG)
+    task.step()
+    task.store = MemoryStore()
+    driver = task.driver()
+    claim = task.jobs.claim
+
+    def claim_and_be_told(*args: Any, **kwargs: Any) -> Any:
+        driver.start_nothing_more()
+        return claim(*args, **kwargs)
+
+    task.jobs.claim = claim_and_be_told  # type: ignore[method-assign]
+    with pytest.raises(TaskKilled):
+        driver.proceed(try_number=1, max_tries=0)
+    assert driver.is_live_job_ours  # so that the task stops it
 
 
 def test_the_stop_of_a_deleted_run_does_not_end_the_run_that_was_made_again(cloud: Cloud) -> None:
@@ -204,7 +257,7 @@ def test_the_stop_of_a_deleted_run_does_not_end_the_run_that_was_made_again(clou
 
 
 def test_a_job_that_is_being_stopped_is_alive_for_a_run_that_was_made_again(cloud: Cloud) -> None:
-    """Also where its first attempt was refused, so that another job could have the first one's name."""
+    """Also where its first attempt was refused."""
     cloud.set_capacity(available=False)
     task = Task(cloud, config=LONG)
     answer_with(task.jobs, "CreateTrainingJob", 400, "ResourceLimitExceeded", "No more of it.", times=1)
@@ -221,7 +274,6 @@ def test_a_job_that_is_being_stopped_is_alive_for_a_run_that_was_made_again(clou
 
 
 def test_the_finished_second_attempt_of_a_lost_state_is_no_result_of_the_run_made_again(cloud: Cloud) -> None:
-    """Its first was refused: that name is free, the second one's would come in turn."""
     task = Task(cloud)
     answer_with(task.jobs, "CreateTrainingJob", 400, "ResourceLimitExceeded", "No more of it.", times=1)
     first = task.finish()

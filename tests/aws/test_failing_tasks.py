@@ -13,6 +13,7 @@ import pytest
 from airflow.sdk import ExceptionRetryPolicy, RetryAction, RetryRule
 from airflow.sdk.exceptions import AirflowFailException, AirflowSensorTimeout, TaskDeferred
 
+from include.local_stack import wait_until
 from spot_training.aws.budget import CallBudget
 from spot_training.aws.identity import TAG_WITHOUT_TASK
 from spot_training.aws.jobs import TrainingJobs
@@ -375,6 +376,39 @@ def test_a_sensor_that_ignores_failures_goes_on_with_its_own_job(
     done = sensor.execute(Run().context())
     assert failed == [done["Training"]["TrainingJobName"]]
     assert done["Training"]["TrainingJobStatus"] == "Completed"
+
+
+def test_a_policy_that_went_bad_stops_no_job_of_a_sensor(drought: Cloud) -> None:
+    """With `mode="reschedule"` each look is a process of its own."""
+    request = {
+        **_config(StoppingCondition={"MaxRuntimeInSeconds": 3600, "MaxWaitTimeInSeconds": 3600}),
+        "TrainingJobName": "watched",
+    }
+    drought.client("sagemaker").create_training_job(**request, EnableManagedSpotTraining=True)
+    rungs = [{"spot": "ml.m5.xlarge", "max_wait": wait} for wait in ("1h", "28d")]
+
+    def sensor(policy: object) -> SpotTrainingSensor:
+        return SpotTrainingSensor(
+            task_id="task",
+            training_job_name="watched",
+            policy=policy,  # type: ignore[arg-type]
+            deferrable=False,
+            poke_interval=0.1,
+            timeout=1,
+            print_log=False,
+            stop_job_on_kill=False,
+        )
+
+    run, looking = Run(max_tries=1), sensor(rungs)
+
+    def own_jobs() -> set[str]:
+        looking.poke(run.context())
+        return set(_going_on(drought)) - {"watched"}
+
+    own = wait_until(own_jobs, "a job of its own", timeout_seconds=30)
+    with pytest.raises(AirflowSensorTimeout):
+        sensor("typo").execute(run.context())
+    assert set(_going_on(drought)) == own
 
 
 def test_a_subclass_that_overrides_execute_has_its_say_where_the_task_resumes(drought: Cloud) -> None:

@@ -164,8 +164,15 @@ def run_batch(lab: Lab, schedule: Schedule, name: str) -> list[Run]:
         if not run.problems and run in cut_off:
             lab.judge_gone(run)
         elif not run.problems:
-            lab.judge(run)
+            lab.judge(run, state=_fair_end(lab, run))
     return runs
+
+
+def _fair_end(lab: Lab, run: Run) -> str:
+    """How a run has to end that nothing cut off. Interruptions may use up its `MaxRuntimeInSeconds`."""
+    last = max(lab.jobs_of(run), key=lambda job: job.created_at, default=None)
+    is_out_of_time = last is not None and last.visited[-1] == "MaxRuntimeExceeded"
+    return "failed" if is_out_of_time else "success"
 
 
 def _sleep_until(moment: float) -> None:

@@ -496,7 +496,7 @@ class Lab:
         self, run: Run, books: str, attempts: Sequence[Mapping[str, Any]], *, unseen: str | None = None
     ) -> None:
         earlier = self._earlier_jobs(run, attempts)
-        counted = sorted(attempt["job_name"] for attempt in attempts)
+        counted = sorted(name for attempt in attempts if (name := attempt["job_name"]))
         jobs = [job for job in self.jobs_of(run) if job not in earlier]
         jobs = [job for job in jobs if job.name != unseen or unseen in counted]
         if counted != sorted(job.name for job in jobs):

@@ -9,12 +9,12 @@ import pytest
 
 from include.local_stack import wait_until
 from spot_training.aws.driver import Completed, Waiting
-from spot_training.aws.state import MemoryStore
+from spot_training.aws.state import STATE_KEY, MemoryStore
 from spot_training.domain.errors import OutOfRungs
 from spot_training.domain.lifecycle import Ending, JobSnapshot, SecondaryStatus
 from spot_training.domain.records import RecordState
 from spot_training.ledger import Ledger, bookkeeping
-from tests.aws.conftest import Cloud
+from tests.aws.conftest import Cloud, answer_with
 from tests.aws.test_driver import HOUR
 
 from .conftest import PRICE, Training, patient_config
@@ -365,3 +365,62 @@ def _start_elsewhere(cloud: Cloud, name: str) -> str:
     request = {**patient_config(), "TrainingJobName": name, "EnableManagedSpotTraining": True}
     cloud.client("sagemaker").create_training_job(**request)
     return name
+
+
+# A state that was lost, and its seconds --------------------------------------------------------------
+
+
+def _seconds_billed(cloud: Cloud) -> int:
+    client = cloud.client("sagemaker")
+    names = [job["TrainingJobName"] for job in client.list_training_jobs()["TrainingJobSummaries"]]
+    return sum(client.describe_training_job(TrainingJobName=name)["BillableTimeInSeconds"] for name in names)
+
+
+def _seconds_on_record(training: Training) -> int:
+    record = training.record()
+    assert record is not None
+    return (record.statement.billable_instance_seconds or 0) + (record.replaced_instance_seconds or 0)
+
+
+def test_a_process_that_dies_while_it_puts_a_lost_story_away_counts_nothing_twice(
+    cloud: Cloud, ledger: Ledger
+) -> None:
+    class Died(BaseException):
+        pass
+
+    class Deadly(MemoryStore):
+        def set(self, key: str, value: Any, **_: Any) -> None:
+            if key == STATE_KEY and value["generation"] == 1:
+                raise Died
+            super().set(key, value)
+
+    training = Training(cloud, ledger)
+    training.finish()
+    training.store = Deadly()
+    with pytest.raises(Died):
+        training.step()
+    training.store = MemoryStore(training.store.values)
+    training.finish()
+    assert _seconds_on_record(training) == _seconds_billed(cloud)
+
+
+def test_a_hand_that_deletes_the_state_alone_has_nothing_counted_twice(cloud: Cloud, ledger: Ledger) -> None:
+    training = Training(cloud, ledger)
+    training.finish()
+    del training.store.values[STATE_KEY]
+    training.finish()
+    assert _seconds_on_record(training) == _seconds_billed(cloud)
+
+
+def test_a_generation_that_never_had_a_job_hides_no_seconds_of_the_next(cloud: Cloud, ledger: Ledger) -> None:
+    training = Training(cloud, ledger, policy="spot_only")
+    answer_with(training.jobs, "CreateTrainingJob", 400, "ResourceLimitExceeded", "No more.", times=2)
+    with pytest.raises(OutOfRungs):
+        training.finish()
+    training.jobs = cloud.jobs()
+    training.try_number, training.max_tries = 2, 1  # cleared
+    training.finish()
+    training.store = MemoryStore()
+    training.try_number, training.max_tries = 3, 2
+    training.finish()
+    assert _seconds_on_record(training) == _seconds_billed(cloud)

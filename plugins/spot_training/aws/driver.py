@@ -10,9 +10,10 @@ from __future__ import annotations
 import logging
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from itertools import count, takewhile
 from typing import Any
 
 from spot_training.domain.deadline import Deadline, DeadlineGuard, Outlook, kept_by_attempts
@@ -198,7 +199,7 @@ class TrainingDriver:
         state = self.state
         is_cleared = max_tries > state.max_tries
         if state.is_over and is_cleared:
-            state = _fresh_generation(state)
+            state = self._begin_generation()
         elif state.is_over and not _is_complete(state):
             state = _climb_again(state)
         if state.current is not None and not state.current.is_foreign:
@@ -219,6 +220,14 @@ class TrainingDriver:
         if state.current is not None:
             self._save(self.state)
         # Without a job it is saved with the next intent: a process that dies before that began nothing.
+
+    def _begin_generation(self) -> TrainingState:
+        """A person cleared a training that was over: new names, new checkpoints, a ledger of its own.
+
+        One that had no job has left its names free, and they come first to whoever has lost the state.
+        """
+        had_jobs = any(not attempt.was_refused for attempt in self.state.attempts)
+        return TrainingState(generation=self.state.generation + had_jobs)
 
     def advance(self) -> Step:
         """Do what is to be done now, until there is something to wait for or the training is over.
@@ -353,23 +362,28 @@ class TrainingDriver:
 
     def _start(self, decision: Decision) -> None:
         assert decision.rung is not None  # noqa: S101 - what `START` means
-        number = self.state.next_number
         plan = self.plan()
         plan.check(self._policy())
         intent = Intent(
-            job_name=plan.job_name(number),
-            number=number,
+            job_name=plan.job_name(self._next_name()),
+            number=self.state.next_number,
             rung=decision.rung_index,
             reason=decision.reason,
             nonce=uuid.uuid4().hex,
             purchase=decision.rung.purchase,
         )
-        if self._remembers_none_of_its_own and (found := self._find_own_jobs()):
-            self._go_on_without_memory(intent, found)
-            return
         # What is known of stops is about the job before.
         self._save(replace(self.state, current=intent, is_stop_expected=False, has_adopted=False))
         self._create(intent, decision.rung)
+
+    def _next_name(self) -> int:
+        """The number in the next job's name. An attempt that was refused has no job, and leaves it its name.
+
+        So whoever finds a name of this training free knows that it has no job behind it.
+        """
+        is_own = self._who.is_name
+        taken = (a for a in self.state.attempts if not a.was_refused)
+        return max((number_of(a.job_name) if is_own(a.job_name) else a.number for a in taken), default=0) + 1
 
     def _create(self, intent: Intent, rung: Rung) -> None:
         plan = self.plan()
@@ -411,15 +425,16 @@ class TrainingDriver:
             raise
         except NameSpent:
             if self._remembers_none_of_its_own:
-                self._go_on_without_memory(intent, self._find_own_jobs())
+                self._go_on_without_memory(intent)
                 return None
             how = Created.ADOPTED
         if not self._is_killed:
             self._save(replace(self.state, current=replace(intent, is_created=True)))
         return how
 
-    def _go_on_without_memory(self, intent: Intent, found: Sequence[JobSnapshot]) -> None:
-        """A training of these jobs lost its state: go on with its live one, or begin another generation."""
+    def _go_on_without_memory(self, intent: Intent) -> None:
+        """A training of these names lost its state: go on with its live job, or begin another generation."""
+        found = self._find_own_jobs(number_of(intent.job_name))
         earlier = tuple(
             attempt_of(job, number=number_of(job.name), rung=0, reason="found", ending=ending)
             for job in found
@@ -460,21 +475,19 @@ class TrainingDriver:
                 has_adopted=True,
             )
         )
+        self._leave_if_killed()
 
     @property
     def _remembers_none_of_its_own(self) -> bool:
         """Whether no attempt under this generation's names is on record: it begins, or its state was lost."""
         return not any(self._who.is_name(attempt.job_name) for attempt in self.state.attempts)
 
-    def _find_own_jobs(self) -> list[JobSnapshot]:
-        """All jobs of this generation, the first attempt first.
-
-        The first may have been refused, so that its name is free: the list tells, not the name.
-        """
-        who = self._who
-        names = sorted(filter(who.is_name, self.jobs.names_with(who.key)), key=number_of)
-        found = (job for name in names if (job := self.jobs.snapshot(name)) is not None)
-        return [job for job in found if self.jobs.tags(job.arn).get(TAG_KEY) == who.key]
+    def _find_own_jobs(self, first: int) -> list[JobSnapshot]:
+        """All jobs of this generation: their names are numbered without gaps, so no list has to be read."""
+        plan = self.plan()
+        jobs = (self.jobs.snapshot(plan.job_name(number)) for number in count(first))
+        found = takewhile(lambda job: job is not None, jobs)
+        return [job for job in found if job and self.jobs.tags(job.arn).get(TAG_KEY) == self._who.key]
 
     def _may_be_stopped(self, intent: Intent) -> bool:
         """Whether the job is the intent's: until it is claimed, the name may be that of somebody else's."""
@@ -620,8 +633,9 @@ class TrainingDriver:
         bill = "unknown" if billed is None else in_words(billed)
         kind = TimedOutWaiting if self.state.giving_up else _error_of(last)
         what_to_do = _WHAT_TO_DO[last.ending] if kind is not TimedOutWaiting else "Allow more time."
+        what = f"Training job {last.job_name} is over" if last.job_name else "No training job was created"
         return kind(
-            f"Training job {last.job_name} is over: {last.ending} ({last.message or 'no message'}). "
+            f"{what}: {last.ending} ({last.message or 'no message'}). "
             f"{decision.reason[0].upper()}{decision.reason[1:]}. No job of this training is alive; billed "
             f"over {counted(statement.attempts, 'attempt')}: {bill}. "
             f"{what_to_do}"
@@ -664,11 +678,6 @@ def _is_complete(state: TrainingState) -> bool:
     return bool(state.attempts) and state.attempts[-1].ending is Ending.COMPLETED
 
 
-def _fresh_generation(state: TrainingState) -> TrainingState:
-    """A person cleared a training that was over: new names, new checkpoints, a ledger of its own."""
-    return TrainingState(generation=state.generation + 1)
-
-
 def _climb_again(state: TrainingState) -> TrainingState:
     """Airflow retries a training that failed: the ladder from its first rung, the attempts kept."""
     return replace(state, ladder_from=len(state.attempts), is_over=False, giving_up=None)
@@ -691,7 +700,7 @@ def _refused_attempt(intent: Intent, rung: Rung, plan: TrainingPlan, refused: Ca
     return Attempt(
         number=intent.number,
         rung=intent.rung,
-        job_name=intent.job_name,
+        job_name="",  # it leaves the name to the next attempt
         purchase=rung.purchase,
         reason=intent.reason,
         ending=Ending.QUOTA if refused.refusal is Refusal.QUOTA else Ending.CAPACITY_ERROR,

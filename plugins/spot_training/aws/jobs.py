@@ -130,7 +130,7 @@ class CapacityRefused(Exception):
 
 
 class NameSpent(Exception):
-    """A job of ours that is over has the wanted name, and no state knows of it."""
+    """A job of this training has the wanted name, and was made by another intent."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -244,10 +244,9 @@ class TrainingJobs:
             raise
 
     def claim(self, description: Mapping[str, Any], *, key: str, nonce: str) -> Created:
-        """Take a job of the wanted name as ours, by its tags.
+        """Take a job of the wanted name as ours: its tags say whether it is of this training and this intent.
 
-        Alive, it is ours whichever intent made it: two would run side by side. Over, it must be of this
-        intent (`nonce`), or it is an old training's. Raises `NotOurJob` or `NameSpent`.
+        Raises `NotOurJob`, or `NameSpent` where it is the training's, of an intent that nobody remembers.
         """
         job, tags = snapshot_of(description), self.tags(description["TrainingJobArn"])
         if tags.get(TAG_KEY) != key:
@@ -256,7 +255,7 @@ class TrainingJobs:
                 f"{key}). It was left alone, and nothing new was created. Give the task another "
                 "TrainingJobName prefix."
             )
-        if job.is_terminal and tags.get(TAG_INTENT, "") != nonce:
+        if tags.get(TAG_INTENT, "") != nonce:
             raise NameSpent
         return Created.ADOPTED
 
@@ -319,17 +318,10 @@ class TrainingJobs:
 
     def live(self) -> Iterator[str]:
         """The names of all jobs that are `InProgress`, over all pages (the filter may leave some empty)."""
-        return self._names(StatusEquals="InProgress")
-
-    def names_with(self, text: str) -> Iterator[str]:
-        """The names of all jobs whose name contains the text, whatever their status."""
-        return self._names(NameContains=text)
-
-    def _names(self, **filters: Any) -> Iterator[str]:
         from botocore.exceptions import BotoCoreError, ClientError
 
         pages = self._client.get_paginator("list_training_jobs").paginate(
-            SortBy="CreationTime", SortOrder="Ascending", MaxResults=100, **filters
+            StatusEquals="InProgress", SortBy="CreationTime", SortOrder="Ascending", MaxResults=100
         )
         try:
             for page in pages:

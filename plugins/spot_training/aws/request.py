@@ -94,11 +94,12 @@ def cast_request(config: Mapping[str, Any]) -> dict[str, Any]:
     return request
 
 
-def _check_instances(resources: Mapping[str, Any]) -> None:
-    """What SageMaker's model leaves open, because instance groups take the place of both."""
+def _check_instances(resources: dict[str, Any]) -> None:
+    """What SageMaker's model leaves open, because groups and preferences take the place of both."""
     if (kind := resources.get("InstanceType")) is not None:
-        as_instance_type(kind, field="ResourceConfig.InstanceType")
-    if resources.get("InstanceCount") == 0 and not resources.get("InstanceGroups"):
+        resources["InstanceType"] = as_instance_type(kind, field="ResourceConfig.InstanceType")
+    has_others = resources.get("InstanceGroups") or resources.get("InstancePreferences")
+    if resources.get("InstanceCount") == 0 and not has_others:
         raise InvalidInput("ResourceConfig.InstanceCount", 0, "give 1 or more.")
 
 

@@ -48,17 +48,17 @@ def _is_ahead(state: TrainingState, record: TrainingRecord) -> bool:
     """Whether the state knows of an attempt that the record does not."""
     if state.generation != record.generation:
         return state.generation > record.generation
-    on_record = {attempt.job_name for attempt in record.attempts}
+    on_record = {attempt.number for attempt in record.attempts}
     if record.current_job:
-        on_record.add(record.current_job.job_name)
-    known = {attempt.job_name for attempt in state.attempts}
+        on_record.add(record.current_job.number)
+    known = {attempt.number for attempt in state.attempts}
     if state.current:
-        known.add(state.current.job_name)
+        known.add(state.current.number)
     return not known <= on_record
 
 
 def _first_record(task: TrainingRecord, state: TrainingState) -> TrainingRecord:
-    names = [attempt.job_name for attempt in state.attempts]
+    names = [attempt.job_name for attempt in state.attempts if attempt.job_name]
     if state.current:
         names.append(state.current.job_name)
     return replace(task, model=model_of(names[0]) if names else "", began_at=state.began_at)

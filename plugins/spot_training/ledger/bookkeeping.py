@@ -324,8 +324,8 @@ class Bookkeeper:
     def story_lost(self, attempts: tuple[Attempt, ...]) -> None:
         """Keep what the jobs of a forgotten generation were billed: the next one has none of them."""
         self._ask_prices(attempt.instance_type for attempt in attempts if attempt.has_started)
-        memory = self._recall()
-        self._remember(replace(memory, replaced=_sum(memory.replaced, _bill_of(attempts, self.prices))))
+        # The next generation moves it to what was replaced, once, also where this process dies before that.
+        self._remember(replace(self._recall(), billed=_bill_of(attempts, self.prices)))
 
     def _with_bill(self, memory: _Memory) -> _Memory:
         """The memory of what the attempts so far were billed."""
