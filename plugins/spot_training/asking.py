@@ -138,6 +138,10 @@ def _attempts(told: Any, train_id: str) -> tuple[Attempt, ...]:
         raise AirflowFailException(
             f"{train_id} ended for another reason ({attempts[-1].ending}): more capacity would not help."
         )
+    if not any(attempt.job_name for attempt in attempts):
+        raise AirflowFailException(
+            f"SageMaker refused every attempt of {train_id}, so there is no job to go on with: see its log."
+        )
     return attempts
 
 
@@ -146,7 +150,8 @@ def _cost(access: AwsAccess, attempts: tuple[Attempt, ...]) -> OnDemandCost:
     from .budget_terms import AskedPrices, on_demand_cost
 
     jobs = access.jobs()
-    plan = WatchedJob(jobs, attempts[-1].job_name).plan(RunIdentity(dag_id="", run_id="", task_id=""))
+    last_job = next(attempt.job_name for attempt in reversed(attempts) if attempt.job_name)
+    plan = WatchedJob(jobs, last_job).plan(RunIdentity(dag_id="", run_id="", task_id=""))
     prices = AskedPrices(access, jobs.region)
     return on_demand_cost(plan, attempts=attempts, runtime=None, now=jobs.now(), price_of=prices)
 

@@ -387,19 +387,19 @@ def test_a_policy_that_went_bad_stops_no_job_of_a_sensor(drought: Cloud) -> None
     drought.client("sagemaker").create_training_job(**request, EnableManagedSpotTraining=True)
     rungs = [{"spot": "ml.m5.xlarge", "max_wait": wait} for wait in ("1h", "28d")]
 
-    def sensor(policy: object) -> SpotTrainingSensor:
+    def sensor(policy: object, timeout: float) -> SpotTrainingSensor:
         return SpotTrainingSensor(
             task_id="task",
             training_job_name="watched",
             policy=policy,  # type: ignore[arg-type]
             deferrable=False,
             poke_interval=0.1,
-            timeout=1,
+            timeout=timeout,
             print_log=False,
             stop_job_on_kill=False,
         )
 
-    run, looking = Run(max_tries=1), sensor(rungs)
+    run, looking = Run(max_tries=1), sensor(rungs, 600)
 
     def own_jobs() -> set[str]:
         looking.poke(run.context())
@@ -407,7 +407,7 @@ def test_a_policy_that_went_bad_stops_no_job_of_a_sensor(drought: Cloud) -> None
 
     own = wait_until(own_jobs, "a job of its own", timeout_seconds=30)
     with pytest.raises(AirflowSensorTimeout):
-        sensor("typo").execute(run.context())
+        sensor("typo", 1).execute(run.context())
     assert set(_going_on(drought)) == own
 
 

@@ -51,6 +51,9 @@ def test_nobody_is_asked_where_more_capacity_would_not_help() -> None:
         _attempts([NO_CAPACITY.to_json(), failed], "train")
     with pytest.raises(AirflowFailException, match="train made no attempt"):
         _attempts(None, "train")
+    refused = make_attempt(ending=Ending.CAPACITY_ERROR, job_name="").to_json()
+    with pytest.raises(AirflowFailException, match="refused every attempt of train"):
+        _attempts([refused], "train")
 
 
 def test_the_tasks_run_only_behind_a_training_that_failed() -> None:
