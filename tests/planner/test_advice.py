@@ -242,3 +242,9 @@ def test_what_cannot_be_understood_is_said(
     status, told = _ask(capsys, *arguments)
     assert status == 2
     assert said in told
+
+
+def test_a_prior_is_an_object_and_no_number() -> None:
+    """Where a policy is written as JSON it cannot be given."""
+    with pytest.raises(InvalidInput, match=r"^policy\.prior is 5: give what .*fit_prior returns"):
+        policy_named("planner", prior=5)
