@@ -479,9 +479,11 @@ def test_a_process_that_died_between_giving_up_and_the_stop_is_followed_by_one_t
 
 
 def test_a_job_that_was_deleted_is_not_made_a_second_time(cloud: Cloud) -> None:
+    cloud.set_capacity(available=False)
     task = Task(cloud)
     step = task.step()
     assert isinstance(step, Waiting)
+    cloud.set_capacity(available=True)
     for _ in follow(JobWatcher(lambda: task.jobs), step.job.name, interval_seconds=0.1):
         pass
     cloud.client("sagemaker").delete_training_job(TrainingJobName=step.job.name)

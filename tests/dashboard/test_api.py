@@ -14,7 +14,7 @@ from .conftest import Site
 schemathesis = pytest.importorskip("schemathesis")
 checks = pytest.importorskip("schemathesis.specs.openapi.checks")
 
-pytestmark = [pytest.mark.airflow, pytest.mark.aside, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.airflow, pytest.mark.timeout(600)]
 
 OPERATIONS = ("get_overview", "list_trainings", "get_choices", "get_training", "get_installation")
 

@@ -21,7 +21,7 @@ from .trainings import BEGAN
 if TYPE_CHECKING:
     from playwright.sync_api import Frame, Locator, Page
 
-pytestmark = [pytest.mark.airflow, pytest.mark.aside, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.airflow, pytest.mark.timeout(600)]
 
 #: Set it to have the pictures in the docs taken anew.
 TAKES_PICTURES = os.environ.get("SPOT_SCREENSHOTS") == "1"

@@ -339,10 +339,10 @@ def test_the_memory_of_the_books_is_plain_json_of_bounded_size(cloud: Cloud, led
 
 def _with_its_second_attempt_alive(cloud: Cloud, ledger: Ledger) -> Training:
     """Its first, on spot, was interrupted for good; the second waits for capacity."""
-    policy = [{"spot": "ml.m5.xlarge", "max_wait": wait} for wait in ("2d", "20d")]
+    policy = [{"spot": "ml.m5.xlarge", "max_wait": wait} for wait in ("12h", "20d")]
     config = patient_config(
         Environment={"LOCAL_TRAINING_SECONDS": str(8 * HOUR)},
-        StoppingCondition={"MaxRuntimeInSeconds": 24 * HOUR, "MaxWaitTimeInSeconds": 48 * HOUR},
+        StoppingCondition={"MaxRuntimeInSeconds": 10 * HOUR, "MaxWaitTimeInSeconds": 12 * HOUR},
     )
     training = Training(cloud, ledger, policy=policy, config=config)
     step = training.begin()
