@@ -13,7 +13,6 @@ from .live import LATE_SECONDS, run_live
 
 
 @pytest.mark.airflow
-@pytest.mark.aside
 @pytest.mark.timeout(600)
 @pytest.mark.skipif(bool(describe_missing_programs()), reason=describe_missing_programs())
 def test_every_training_is_resumed_although_the_triggerer_dies() -> None:
