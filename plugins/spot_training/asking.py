@@ -22,7 +22,7 @@ from airflow.sdk.exceptions import AirflowFailException
 from .domain.durations import in_words
 from .domain.errors import InvalidInput
 from .domain.lifecycle import CAPACITY_CAUSES
-from .domain.policy import what_happened
+from .domain.policy import what_happened, why_no_other
 from .domain.savings import Attempt
 from .domain.spending import OnDemandCost, dollars, usd_from
 from .domain.stopping import MAX_RUNTIME_SECONDS
@@ -136,7 +136,7 @@ def _attempts(told: Any, train_id: str) -> tuple[Attempt, ...]:
         )
     if attempts[-1].ending not in CAPACITY_CAUSES:
         raise AirflowFailException(
-            f"{train_id} ended for another reason ({attempts[-1].ending}): more capacity would not help."
+            f"{train_id} ended for another reason ({attempts[-1].ending}): {why_no_other(attempts[-1])}."
         )
     if not any(attempt.job_name for attempt in attempts):
         raise AirflowFailException(
@@ -162,9 +162,11 @@ def _question(attempts: tuple[Attempt, ...], cost: OnDemandCost, limit_usd: floa
     waited = attempts[-1].max_wait_seconds or 0
     longest = sum(min(waited * 2**n, MAX_RUNTIME_SECONDS) for n in range(1, terms.more_waits + 1))
     happened = what_happened(attempts[-1])
+    has_checkpoints = any(attempt.has_checkpoints for attempt in attempts)
+    start = "It goes on from the last checkpoint." if has_checkpoints else "It starts from zero."
     return (
         f"{happened[0].upper()}{happened[1:]}; {tried} so far.\n\n"
-        f"**On-demand** would take {cost} ({cost.basis}). It goes on from the last checkpoint. Without "
+        f"**On-demand** would take {cost} ({cost.basis}). {start} Without "
         f"asking it may cost {dollars(limit_usd)}.\n\n"
         f"**{WAIT}**: up to {in_words(longest)} more, then the training fails. This is what happens without "
         f"an answer within {in_words(terms.answer_within.total_seconds())}."

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from .aws.request import TrainingPlan
     from .domain.policy import Policy
     from .training_task import Options, TrainingTask
+
+#: The Amazon provider's choices for a job name that is taken, its default first.
+ACTIONS_IF_JOB_EXISTS = ("timestamp", "fail")
 
 
 class SpotTrainingOperator(TrainingOperatorBase):
@@ -71,6 +74,12 @@ class SpotTrainingOperator(TrainingOperatorBase):
         would take it above is not bought, the training waits for spot instead. `200`, or `{"usd": 200,
         "deadline_wins": True}` for a deadline to come first. None: `[spot_training] budget`; "unlimited":
         no budget.
+    :param max_ingestion_time: the Amazon provider's name for `training_timeout`, which wins over it.
+    :param max_attempts: accepted as the Amazon provider's operator does, and not used: the task waits until
+        the training is over.
+    :param check_if_job_exists: accepted as the Amazon provider's operator does, and not used: each attempt
+        gets a job name of its own.
+    :param action_if_job_exists: as `check_if_job_exists`: `timestamp` or `fail`.
     :param retry_failed_script: let Airflow's `retries` train again, from the checkpoints, when the script
         failed. By default the task fails at once: the script would fail the same way.
     :param keep_checkpoints: when a person clears a training that was over, go on from its checkpoints instead
@@ -79,6 +88,7 @@ class SpotTrainingOperator(TrainingOperatorBase):
         `{"instance_types": ["ml.m5.*"], "instance_count": 2, "max_runtime": "1d", "max_wait": "3d"}`.
     :param aws_conn_id: the Airflow connection; None: boto3's own credential chain.
     :param region_name: AWS region; None: the connection's.
+    :param region: an older name of `region_name`, which wins over it.
     :param verify: whether, or with which CA bundle, to verify TLS certificates.
     :param botocore_config: options of botocore's `Config`, over this package's own.
     :param events_queue_url: an SQS queue that holds the state changes of training jobs, for deferred tasks.
@@ -94,6 +104,10 @@ class SpotTrainingOperator(TrainingOperatorBase):
         "print_log",
         "stop_job_on_kill",
         "training_timeout",
+        "max_ingestion_time",
+        "max_attempts",
+        "check_if_job_exists",
+        "action_if_job_exists",
         "deadline",
         "expected_runtime",
         "deadline_reserve",
@@ -103,6 +117,7 @@ class SpotTrainingOperator(TrainingOperatorBase):
         "keep_checkpoints",
         "aws_conn_id",
         "region_name",
+        "region",
         "verify",
         "botocore_config",
         "events_queue_url",
@@ -122,6 +137,10 @@ class SpotTrainingOperator(TrainingOperatorBase):
         print_log: bool | str = True,
         stop_job_on_kill: bool | str = True,
         training_timeout: float | str | None = None,
+        max_ingestion_time: float | str | None = None,
+        max_attempts: int | str | None = None,
+        check_if_job_exists: bool | str = True,
+        action_if_job_exists: str = "timestamp",
         deadline: str | float | datetime | timedelta | None = None,
         expected_runtime: float | str | Mapping[str, Any] | None = None,
         deadline_reserve: float | str | timedelta = 0,
@@ -134,6 +153,7 @@ class SpotTrainingOperator(TrainingOperatorBase):
         region_name: str | None = None,
         verify: bool | str | None = None,
         botocore_config: dict[str, Any] | None = None,
+        region: str | None = None,
         events_queue_url: str | None = None,
         **kwargs: Any,
     ) -> None:
@@ -146,6 +166,10 @@ class SpotTrainingOperator(TrainingOperatorBase):
         self.print_log = print_log
         self.stop_job_on_kill = stop_job_on_kill
         self.training_timeout = training_timeout
+        self.max_ingestion_time = max_ingestion_time
+        self.max_attempts = max_attempts
+        self.check_if_job_exists = check_if_job_exists
+        self.action_if_job_exists = action_if_job_exists
         self.deadline = deadline
         self.expected_runtime = expected_runtime
         self.deadline_reserve = deadline_reserve
@@ -155,7 +179,8 @@ class SpotTrainingOperator(TrainingOperatorBase):
         self.keep_checkpoints = keep_checkpoints
         self.caps = caps
         self.aws_conn_id = aws_conn_id
-        self.region_name = region_name
+        self.region_name = region if region_name is None else region_name
+        self.region = region
         self.verify = verify
         self.botocore_config = botocore_config
         self.events_queue_url = events_queue_url
@@ -163,10 +188,12 @@ class SpotTrainingOperator(TrainingOperatorBase):
     def execute(self, context: Context) -> dict[str, Any]:
         """Drive the training one step further; also where a deferred task resumes."""
         from .aws.driver import Completed, Waiting
-        from .training_task import Options
+        from .training_task import Options, has_begun
 
         with self._leaving_no_job(context):
             options = Options.of(self)
+            if not has_begun(context["task_state_store"]):
+                self._tell_provider_differences()
             training = self._begin(self._training_of(context, options))
             while True:
                 match training.proceed():
@@ -181,6 +208,10 @@ class SpotTrainingOperator(TrainingOperatorBase):
 
     def resume(self, context: Context, event: dict[str, Any] | None = None) -> dict[str, Any]:  # noqa: ARG002
         return self.execute(context)
+
+    def _tell_provider_differences(self) -> None:
+        for line in _provider_differences(self):
+            self.log.info("%s", line)
 
     def _training_of(self, context: Context, options: Options) -> TrainingTask:
         from .training_task import TrainingTask
@@ -237,3 +268,32 @@ class SpotTrainingOperator(TrainingOperatorBase):
             spec = default if request.get("EnableManagedSpotTraining", True) else "on_demand"
         defaults = replace(defaults_of(request), deadline_in_seconds=seconds_left, named=named_policies())
         return policy_from(spec, defaults)
+
+
+def _provider_differences(task: SpotTrainingOperator) -> Iterator[str]:
+    """What happens instead, for each argument of the Amazon provider's operator that means something else."""
+    limit = task.max_ingestion_time
+    if not is_left_out(limit):
+        if is_left_out(task.training_timeout):
+            yield (
+                f"max_ingestion_time={limit} is taken as training_timeout: when it has passed, the training "
+                "job is stopped and the task fails."
+            )
+        else:
+            yield f"max_ingestion_time={limit} is not used: training_timeout={task.training_timeout} is."
+    if not is_left_out(task.max_attempts):
+        yield (
+            f"max_attempts={task.max_attempts} is not used: the task waits until the training is over. "
+            "training_timeout limits how long that may take."
+        )
+    if not is_left_out(task.region):
+        yield f"region={task.region} is an older name of region_name, which is {task.region_name}."
+    checks = as_bool(task.check_if_job_exists, field="check_if_job_exists")
+    if task.action_if_job_exists not in ACTIONS_IF_JOB_EXISTS:
+        raise InvalidInput("action_if_job_exists", task.action_if_job_exists, 'give "timestamp" or "fail".')
+    if not checks or task.action_if_job_exists != ACTIONS_IF_JOB_EXISTS[0]:
+        yield (
+            f"check_if_job_exists={checks} and action_if_job_exists={task.action_if_job_exists!r} are not "
+            "used: each attempt gets a job name of its own, and a job that this task did not create is left "
+            "alone."
+        )

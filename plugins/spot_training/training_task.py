@@ -21,7 +21,7 @@ from .aws.state import STATE_KEY, TrainingState, load_state
 from .base import is_last_try
 from .budget_terms import AskedPrices, budget_of, open_purse
 from .deadline_terms import DeadlineTerms, run_began_at, with_policy
-from .domain.casting import as_bool
+from .domain.casting import as_bool, is_left_out
 from .domain.deadline import Runtime, runtime_from
 from .domain.durations import in_words, parse_seconds
 from .domain.errors import AlgorithmFailed, InvalidInput, SpotTrainingError, TimedOutWaiting
@@ -170,10 +170,12 @@ def _at_least_a_second(value: Any, field: str) -> int:
 
 
 def _time_limit(task: Any) -> timedelta | None:
-    """The operator's `training_timeout`, or the sensor's `timeout`."""
+    """The operator's `training_timeout` (or `max_ingestion_time`), or the sensor's `timeout`."""
     if hasattr(task, "training_timeout"):
-        value = task.training_timeout
-        return None if value is None else timedelta(seconds=_at_least_a_second(value, "training_timeout"))
+        for field in ("training_timeout", "max_ingestion_time"):
+            if not is_left_out(value := getattr(task, field)):
+                return timedelta(seconds=_at_least_a_second(value, field))
+        return None
     return timedelta(seconds=parse_seconds(task.timeout, field="timeout"))
 
 

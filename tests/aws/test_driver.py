@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
+from include.local_stack import wait_until
 from spot_training.aws.driver import Completed, TrainingDriver, Waiting
 from spot_training.aws.identity import TAG_KEY, RunIdentity
 from spot_training.aws.jobs import TrainingJobs
@@ -16,6 +18,7 @@ from spot_training.domain.caps import Caps
 from spot_training.domain.errors import (
     AboveCap,
     InvalidInput,
+    MaxRuntimeReached,
     NotOurJob,
     OutOfRungs,
     RequestRefused,
@@ -596,3 +599,67 @@ class _Dying:
 
     def create_or_adopt(self, *_args: Any, **_kwargs: Any) -> None:
         raise _Died
+
+
+# What is said of checkpoints ------------------------------------------------------------------------
+
+
+def _without_checkpoints(**overrides: Any) -> dict[str, Any]:
+    config = _config(**overrides)
+    del config["CheckpointConfig"]
+    return config
+
+
+def test_spot_without_checkpoints_says_first_what_an_interruption_costs(cloud: Cloud) -> None:
+    task = Task(cloud, config=_without_checkpoints())
+    task.finish()
+    assert task.said[0].startswith("This training runs on spot without checkpoints")
+    assert "billed and done again from zero, up to 1 h (MaxRuntimeInSeconds) each time" in task.said[0]
+    assert sum("without checkpoints" in line for line in task.said) == 1
+
+
+@pytest.mark.parametrize(("policy", "config"), [("widen", _config()), ("on_demand", _without_checkpoints())])
+def test_a_training_that_an_interruption_costs_little_or_nothing_says_none_of_it(
+    cloud: Cloud, policy: str, config: dict[str, Any]
+) -> None:
+    task = Task(cloud, policy=policy, config=config)
+    task.finish()
+    assert not any("without checkpoints" in line for line in task.said)
+
+
+@pytest.mark.parametrize("has_checkpoints", [True, False])
+def test_checkpoints_are_said_to_be_kept_only_where_there_are_any(
+    cloud: Cloud, *, has_checkpoints: bool
+) -> None:
+    too_long = {
+        "StoppingCondition": {"MaxRuntimeInSeconds": HOUR},
+        "Environment": {"LOCAL_TRAINING_SECONDS": str(4 * HOUR)},
+    }
+    config = _config(**too_long) if has_checkpoints else _without_checkpoints(**too_long)
+    with pytest.raises(MaxRuntimeReached) as failed:
+        Task(cloud, config=config).finish()
+    assert ("checkpoints are kept" in str(failed.value)) is has_checkpoints
+
+
+def test_a_job_that_only_interruptions_kept_from_finishing_is_told_so(cloud: Cloud) -> None:
+    four_of_five = {
+        "StoppingCondition": {"MaxRuntimeInSeconds": 5 * HOUR},
+        "Environment": {"LOCAL_TRAINING_SECONDS": str(4 * HOUR)},
+    }
+    task = Task(cloud, config=_without_checkpoints(**four_of_five))
+    step = task.step()
+    assert isinstance(step, Waiting)
+
+    def has_trained_for_two_hours() -> bool:
+        job = task.jobs.snapshot(step.job.name)
+        began = job.training_started_at if job else None
+        return began is not None and task.jobs.now() - began > timedelta(hours=2)
+
+    wait_until(has_trained_for_two_hours, "two hours of training", timeout_seconds=30)
+    cloud.control("POST", "interrupt", {"training_job_name": step.job.name})
+    with pytest.raises(MaxRuntimeReached) as failed:
+        task.finish()
+    said = str(failed.value)
+    assert "started again from zero: without interruptions it may have finished" in said
+    assert "Train on demand, or raise MaxRuntimeInSeconds. With a CheckpointConfig" in said
+    assert "capacity would not help" not in said

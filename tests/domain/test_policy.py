@@ -240,3 +240,41 @@ def test_a_spot_rung_takes_one_type_and_a_wait() -> None:
         Rung(purchase=PurchaseOption.SPOT)
     with pytest.raises(InvalidInput, match="one type"):
         Rung(purchase=PurchaseOption.SPOT, max_wait_seconds=60, instance_types=("ml.a", "ml.b"))
+
+
+@pytest.mark.parametrize(
+    ("ending", "facts", "reason"),
+    [
+        (Ending.ALGORITHM_ERROR, {}, "attempt 1: algorithm error; more capacity would not help"),
+        (Ending.STOPPED_BY_USER, {}, "attempt 1: stopped by a user; a person's stop is respected"),
+        (Ending.MAX_RUNTIME, {}, "attempt 1: reached max runtime; it needs more run time, not more capacity"),
+        (
+            Ending.MAX_RUNTIME,
+            {"interruptions": 5},
+            "attempt 1: reached max runtime; spot capacity was taken away 5 times and the job started again "
+            "from zero: without interruptions it may have finished",
+        ),
+        (
+            Ending.MAX_RUNTIME,
+            {"interruptions": 1, "has_checkpoints": True},
+            "attempt 1: reached max runtime; spot capacity was taken away once and the job started again "
+            "from its last checkpoint: without interruptions it may have finished",
+        ),
+    ],
+)
+def test_a_training_that_is_given_up_says_what_its_ending_means(
+    ending: Ending, facts: dict[str, Any], reason: str
+) -> None:
+    policy = widened_waits(max_runtime_seconds=HOUR)
+    decision = policy.decide(Situation(attempts=(_attempt(ending, **facts),)))
+    assert (decision.action, decision.reason) == (Action.GIVE_UP, reason)
+
+
+@given(st.sampled_from(Ending), st.integers(0, 3))
+def test_nobody_says_that_capacity_would_not_help_a_job_that_was_interrupted(
+    ending: Ending, interruptions: int
+) -> None:
+    attempt = _attempt(ending, interruptions=interruptions)
+    reason = widened_waits(max_runtime_seconds=HOUR).decide(Situation(attempts=(attempt,))).reason
+    if "capacity would not help" in reason:
+        assert ending in {Ending.ALGORITHM_ERROR, Ending.CLIENT_ERROR}

@@ -108,13 +108,13 @@ _ERRORS: dict[Ending, type[TrainingNotCompleted]] = {
 
 _WHAT_TO_DO: dict[Ending, str] = {
     Ending.NO_CAPACITY: "Widen the wait, allow other instance types, or end the ladder on demand.",
-    Ending.OUT_OF_WAIT: "Widen the wait, or end the ladder on demand; the checkpoints are kept.",
+    Ending.OUT_OF_WAIT: "Widen the wait, or end the ladder on demand.",
     Ending.CAPACITY_ERROR: "Allow other instance types, or try again later.",
     Ending.QUOTA: "Ask AWS Service Quotas for more of this instance type, or lower max_active_runs.",
-    Ending.MAX_RUNTIME: "Raise MaxRuntimeInSeconds, or make the training shorter; the checkpoints are kept.",
+    Ending.MAX_RUNTIME: "Raise MaxRuntimeInSeconds, or make the training shorter.",
     Ending.STOPPED_BY_USER: "Clear the task to train again.",
-    Ending.STOPPED_FOR_DEADLINE: "End the policy on demand; the checkpoints are kept.",
-    Ending.ALGORITHM_ERROR: "Mend the training script; it would fail the same way on any instance.",
+    Ending.STOPPED_FOR_DEADLINE: "End the policy on demand.",
+    Ending.ALGORITHM_ERROR: "Fix the training script; it would fail the same way on any instance.",
     Ending.CLIENT_ERROR: "Correct what the request asks for.",
     Ending.INTERNAL_ERROR: "SageMaker failed, not the script: a retry may succeed.",
 }
@@ -284,8 +284,8 @@ class TrainingDriver:
             self._save(replace(self.state, is_stop_expected=True))
         raise TaskKilled(
             "This task was told to end: a person marked or cleared it, or its worker shuts down. Its "
-            "training job is over or was stopped, and no other is started. A next try goes on from the "
-            "checkpoints."
+            "training job is over or was stopped, and no other is started. "
+            + _where_a_next_try_starts(self.state.attempts)
         )
 
     def give_up(self, reason: str) -> None:
@@ -511,11 +511,25 @@ class TrainingDriver:
         return Decision(action=Action.GIVE_UP, reason=f"{last.job_name}: {last.ending}")
 
     def _ask_policy(self) -> Decision:
+        self._warn_of_spot_without_checkpoints()
         self._fix_deadline()
         policy = self._policy()
         situation = self._situation(policy)
         decision = keep_deadline(policy.decide(situation), policy.rungs, situation)
         return self._keep_budget(decision, policy.rungs, situation)
+
+    def _warn_of_spot_without_checkpoints(self) -> None:
+        """The first thing said of a training that an interruption throws back to its start."""
+        if self.state.attempts or self.plan().checkpoint_uri is not None:
+            return
+        if all(rung.purchase is PurchaseOption.ON_DEMAND for rung in self._policy().rungs):
+            return
+        longest = in_words(max_runtime_of(self.plan().request))
+        self._say(
+            "This training runs on spot without checkpoints: the config has no CheckpointConfig. An "
+            "interruption loses all work done so far, which is billed and done again from zero, up to "
+            f"{longest} (MaxRuntimeInSeconds) each time."
+        )
 
     def _situation(self, policy: Policy) -> Situation:
         climbed = self.state.attempts[self.state.ladder_from :]
@@ -632,7 +646,7 @@ class TrainingDriver:
         billed = statement.billable_instance_seconds
         bill = "unknown" if billed is None else in_words(billed)
         kind = TimedOutWaiting if self.state.giving_up else _error_of(last)
-        what_to_do = _WHAT_TO_DO[last.ending] if kind is not TimedOutWaiting else "Allow more time."
+        what_to_do = _what_to_do(self.state.attempts) if kind is not TimedOutWaiting else "Allow more time."
         what = f"Training job {last.job_name} is over" if last.job_name else "No training job was created"
         return kind(
             f"{what}: {last.ending} ({last.message or 'no message'}). "
@@ -661,6 +675,31 @@ class TrainingDriver:
         if state != self._stored:
             save_state(self._store, state)
         self.state = self._stored = state
+
+
+def _what_to_do(attempts: tuple[Attempt, ...]) -> str:
+    """The way out for a training whose policy gave up, and what it can go on from."""
+    last, has_checkpoints = attempts[-1], _left_checkpoints(attempts)
+    way_out = _WHAT_TO_DO[last.ending]
+    if last.ending is Ending.MAX_RUNTIME and last.interruptions:
+        way_out = "Train on demand, or raise MaxRuntimeInSeconds."
+        if not has_checkpoints:
+            way_out += (
+                " With a CheckpointConfig an interruption costs only the work since the last checkpoint."
+            )
+    return f"{way_out} The checkpoints are kept." if has_checkpoints else way_out
+
+
+def _where_a_next_try_starts(attempts: tuple[Attempt, ...]) -> str:
+    if not any(attempt.has_started for attempt in attempts):
+        return "A next try starts the training."
+    where = "goes on from the checkpoints" if _left_checkpoints(attempts) else "starts again from zero"
+    return f"A next try {where}."
+
+
+def _left_checkpoints(attempts: tuple[Attempt, ...]) -> bool:
+    """Whether an attempt trained and had a place for checkpoints; that the script wrote some is not known."""
+    return any(attempt.has_checkpoints and attempt.has_started for attempt in attempts)
 
 
 def _error_of(last: Attempt) -> type[TrainingNotCompleted]:

@@ -335,7 +335,7 @@ def _rows(record: TrainingRecord, now: datetime) -> Iterator[AttemptRow]:
             training_seconds=attempt.training_seconds,
             billable_seconds=attempt.billable_seconds,
             interruptions=attempt.interruptions,
-            savings_percent=attempt.savings_percent if attempt.purchase is PurchaseOption.SPOT else None,
+            savings_percent=attempt.shown_savings_percent,
         )
     if record.current_job:
         yield _row_of_job(record.current_job, now)

@@ -17,6 +17,7 @@ from .errors import InvalidInput
 from .lifecycle import CAPACITY_CAUSES, Ending
 from .savings import Attempt, PurchaseOption
 from .stopping import DEFAULT_MAX_RUNTIME_SECONDS, MAX_RUNTIME_SECONDS, StoppingLimits
+from .wording import times
 
 if TYPE_CHECKING:
     from .deadline import Outlook
@@ -262,12 +263,31 @@ def start(rungs: Sequence[Rung], index: int, reason: str) -> Decision:
 
 
 def _end_of(last: Attempt) -> Decision | None:
-    """The end of the training, if this attempt was it: done, or more capacity would not help."""
+    """The end of the training, if this attempt was it: done, or no other attempt is made."""
     if last.ending is Ending.COMPLETED:
         return Decision(action=Action.FINISH, reason=what_happened(last))
     if last.ending not in CAPACITY_CAUSES:
-        return Decision(action=Action.GIVE_UP, reason=f"{what_happened(last)}; more capacity would not help")
+        return Decision(action=Action.GIVE_UP, reason=f"{what_happened(last)}; {why_no_other(last)}")
     return None
+
+
+def why_no_other(last: Attempt) -> str:
+    """Why no other attempt follows one whose ending is no capacity cause, as the second half of a reason."""
+    match last.ending:
+        case Ending.STOPPED_BY_USER:
+            return "a person's stop is respected"
+        case Ending.INTERNAL_ERROR:
+            return "SageMaker failed, so a policy has nothing to choose: Airflow's retries start it again"
+        case Ending.MAX_RUNTIME if last.interruptions:
+            kept = "from its last checkpoint" if last.has_checkpoints else "from zero"
+            return (
+                f"spot capacity was taken away {times(last.interruptions)} and the job started again {kept}: "
+                "without interruptions it may have finished"
+            )
+        case Ending.MAX_RUNTIME:
+            return "it needs more run time, not more capacity"
+        case _:
+            return "more capacity would not help"
 
 
 def _because(situation: Situation) -> str:

@@ -101,6 +101,12 @@ class Attempt:
             return None
         return round((1 - self.billable_seconds / self.training_seconds) * 100, 1)
 
+    @property
+    def shown_savings_percent(self) -> float | None:
+        """`savings_percent` as people are shown it: an attempt on spot that failed has saved nothing."""
+        is_saving = self.ending is Ending.COMPLETED and self.purchase is PurchaseOption.SPOT
+        return self.savings_percent if is_saving else None
+
     def to_json(self, *, with_transitions: bool = True) -> dict[str, Any]:
         """As plain JSON: numbers, strings, ISO 8601 times."""
         plain = {field.name: _plain(getattr(self, field.name)) for field in fields(self)}

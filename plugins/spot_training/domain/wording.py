@@ -35,9 +35,8 @@ def _account(attempt: Attempt) -> str:
         parts.append(f"interrupted {times(attempt.interruptions)}")
     if attempt.billable_seconds is not None:
         parts.append(f"billed {in_words(attempt.billable_seconds)}")
-    saved = attempt.savings_percent
-    on_spot = attempt.purchase is PurchaseOption.SPOT
-    return ", ".join(parts) + (f" ({saved:g} % below on-demand)" if on_spot and saved is not None else "")
+    saved = attempt.shown_savings_percent
+    return ", ".join(parts) + (f" ({saved:g} % below on-demand)" if saved is not None else "")
 
 
 def counted(count: int, thing: str) -> str:

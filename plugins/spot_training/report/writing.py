@@ -203,7 +203,7 @@ def _text_row(attempt: Attempt) -> tuple[str, ...]:
         str(attempt.interruptions),
         _seconds(attempt.training_seconds),
         _seconds(attempt.billable_seconds),
-        _percent(attempt.savings_percent),
+        _percent(attempt.shown_savings_percent),
     )
 
 
