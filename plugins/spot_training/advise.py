@@ -272,6 +272,13 @@ def as_text(advice: Advice, question: Question) -> str:
     return "\n".join([head, *rows, "", *_sentences(advice, question)])
 
 
+#: Where there is no way back, waiting for spot to the last moment is never dearer (docs/policies.md).
+_ALIKE = (
+    "With the operator, rule, planner and greedy decide alike and uniform_progress costs more: once "
+    "on-demand runs, the task does not go back to spot."
+)
+
+
 def _sentences(advice: Advice, question: Question) -> list[str]:
     chosen, reserve = advice.chosen, question.reserve
     beyond_mean = question.runtime.high_seconds - question.runtime.mean_seconds
@@ -286,7 +293,8 @@ def _sentences(advice: Advice, question: Question) -> list[str]:
     told = ", ".join(f"{in_words(seconds)} for {what}" for what, seconds in parts.items() if seconds)
     cost, done = _dollars(chosen.mean_dollars), in_words(chosen.typical_finish_seconds)
     return [
-        f"Take {advice.policy}: about {cost} an instance, done after {done} as a rule.",
+        f"Take {advice.policy}: about {cost} an instance, typically done after {done}.",
+        *([_ALIKE] if question.back_to_spot is BackToSpot.NEVER else []),
         _about_waiting(advice),
         f"The operator keeps {in_words(advice.kept_free_seconds)} free before the deadline: {told}.",
     ]

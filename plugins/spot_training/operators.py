@@ -43,7 +43,7 @@ class SpotTrainingOperator(TrainingOperatorBase):
         cast to what SageMaker's model asks for). `TrainingJobName` is the prefix of the attempts' names, and
         `CheckpointConfig.S3Uri` the folder in which the run gets a prefix of its own.
     :param policy: what to try, in which order (templated): a name (`widen`, `spot_only`, `on_demand`; with a
-        deadline also `rule`, `planner`, `greedy`, `uniform_progress`; any of the policy file's), a mapping
+        deadline also `rule`; any of the policy file's), a mapping
         with a name and options (`{"name": "widen", "first_wait": "2h", "factor": 2, "cap": "12h",
         "spot_attempts": 3}`), a list of rungs (`[{"spot": "ml.m5.xlarge", "max_wait": "2h"}, {"on_demand":
         ["ml.m5.xlarge", "ml.m5.2xlarge"]}]`), JSON text of one, or a `Ladder`. None: `widen` (`rule` with a

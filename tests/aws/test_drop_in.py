@@ -1,4 +1,4 @@
-"""Changing the import of the Amazon provider's operator: its arguments are taken, and what differs is said."""
+"""Changing the import of the Amazon provider's operator: it takes their arguments and says what differs."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_every_argument_of_the_providers_operator_is_taken() -> None:
         ({"check_if_job_exists": False}, "check_if_job_exists=False and action_if_job_exists='timestamp'"),
         (
             {"action_if_job_exists": "fail"},
-            "check_if_job_exists=True and action_if_job_exists='fail' are not",
+            "check_if_job_exists=True and action_if_job_exists='fail'",
         ),
     ],
 )

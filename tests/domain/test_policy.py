@@ -242,6 +242,12 @@ def test_a_spot_rung_takes_one_type_and_a_wait() -> None:
         Rung(purchase=PurchaseOption.SPOT, max_wait_seconds=60, instance_types=("ml.a", "ml.b"))
 
 
+TAKEN_AWAY = (
+    "spot capacity was taken away {} and the job started again from {}: without interruptions it may have "
+    "finished"
+)
+
+
 @pytest.mark.parametrize(
     ("ending", "facts", "reason"),
     [
@@ -251,14 +257,12 @@ def test_a_spot_rung_takes_one_type_and_a_wait() -> None:
         (
             Ending.MAX_RUNTIME,
             {"interruptions": 5},
-            "attempt 1: reached max runtime; spot capacity was taken away 5 times and the job started again "
-            "from zero: without interruptions it may have finished",
+            "attempt 1: reached max runtime; " + TAKEN_AWAY.format("5 times", "zero"),
         ),
         (
             Ending.MAX_RUNTIME,
             {"interruptions": 1, "has_checkpoints": True},
-            "attempt 1: reached max runtime; spot capacity was taken away once and the job started again "
-            "from its last checkpoint: without interruptions it may have finished",
+            "attempt 1: reached max runtime; " + TAKEN_AWAY.format("once", "its last checkpoint"),
         ),
     ],
 )
@@ -278,3 +282,24 @@ def test_nobody_says_that_capacity_would_not_help_a_job_that_was_interrupted(
     reason = widened_waits(max_runtime_seconds=HOUR).decide(Situation(attempts=(attempt,))).reason
     if "capacity would not help" in reason:
         assert ending in {Ending.ALGORITHM_ERROR, Ending.CLIENT_ERROR}
+
+
+@pytest.mark.parametrize(
+    ("spec", "said"),
+    [
+        ("rule", ()),
+        ({"name": "rule", "on_demand": ["ml.m5.2xlarge"]}, ()),
+        ("planner", ("policy planner decides as rule does",)),
+        ("greedy", ("policy greedy decides as rule does",)),
+        ("uniform_progress", ("policy uniform_progress buys on-demand earlier than rule does",)),
+        ({"name": "rule", "wait_work": 0.5}, ("policy rule: the option wait_work changes nothing",)),
+        (
+            {"name": "planner", "prior": "1", "factor": 2},
+            ("policy planner decides as rule does", "policy planner: the option prior changes nothing"),
+        ),
+    ],
+)
+def test_a_policy_for_deadlines_says_what_makes_no_difference(spec: object, said: tuple[str, ...]) -> None:
+    policy = policy_from(spec, Defaults(deadline_in_seconds=10 * HOUR))
+    notes: tuple[str, ...] = policy.notes  # type: ignore[attr-defined]
+    assert [note.startswith(start) for note, start in zip(notes, said, strict=True)] == [True] * len(said)

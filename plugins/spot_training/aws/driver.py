@@ -514,6 +514,9 @@ class TrainingDriver:
         self._warn_of_spot_without_checkpoints()
         self._fix_deadline()
         policy = self._policy()
+        if not self.state.attempts:
+            for note in getattr(policy, "notes", ()):
+                self._say(note)
         situation = self._situation(policy)
         decision = keep_deadline(policy.decide(situation), policy.rungs, situation)
         return self._keep_budget(decision, policy.rungs, situation)
@@ -685,7 +688,7 @@ def _what_to_do(attempts: tuple[Attempt, ...]) -> str:
         way_out = "Train on demand, or raise MaxRuntimeInSeconds."
         if not has_checkpoints:
             way_out += (
-                " With a CheckpointConfig an interruption costs only the work since the last checkpoint."
+                " With a CheckpointConfig an interruption loses only the work since the last checkpoint."
             )
     return f"{way_out} The checkpoints are kept." if has_checkpoints else way_out
 

@@ -12,11 +12,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 from spot_training.domain.lifecycle import HOLDING_STATUSES, SecondaryStatus, Transition
 from spot_training.domain.records import CurrentJob, DecisionMade, RecordState, TrainingRecord
-from spot_training.domain.savings import Attempt, PurchaseOption
 from spot_training.domain.wording import statement_line
+
+if TYPE_CHECKING:
+    from spot_training.domain.savings import Attempt
 
 
 class Phase(StrEnum):

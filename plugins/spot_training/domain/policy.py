@@ -148,6 +148,24 @@ class SpotWhileTimeAllows:
             Rung(purchase=PurchaseOption.ON_DEMAND, instance_types=self.on_demand_types),
         )
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a person who chose this policy should know: no choice here changes when on-demand is bought.
+
+        A running on-demand job is never left for spot, and then waiting to the last moment is never dearer.
+        """
+        notes: list[str] = []
+        why = "once on-demand runs, the task does not go back to spot"
+        if self.moves == "uniform_progress":
+            notes.append(f"policy {self.moves} buys on-demand earlier than rule does, and costs more: {why}.")
+        elif self.moves != "rule":
+            notes.append(f"policy {self.moves} decides as rule does: {why}.")
+        if self.options:
+            names = ", ".join(name for name, _ in self.options)
+            change = "the option {} changes" if len(self.options) == 1 else "the options {} change"
+            notes.append(f"policy {self.moves}: {change.format(names)} nothing: {why}.")
+        return tuple(notes)
+
     def decide(self, situation: Situation) -> Decision:
         spot, _ = self.rungs
         if not situation.attempts:

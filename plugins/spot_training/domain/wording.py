@@ -8,7 +8,7 @@ from datetime import datetime
 from .deadline import Deadline, clock_time
 from .durations import in_words
 from .lifecycle import JobSnapshot, SecondaryStatus, Transition
-from .savings import Attempt, CleanRunBasis, PurchaseOption, SavingsStatement, wait_seconds_of
+from .savings import Attempt, CleanRunBasis, SavingsStatement, wait_seconds_of
 
 #: With the job's name, why, and `stop_command`: what it costs is still running.
 COULD_NOT_STOP = "Training job %s could NOT be stopped and is still billed: %s Stop it by hand: %s"
