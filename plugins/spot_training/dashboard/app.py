@@ -15,6 +15,7 @@ from fastapi.responses import HTMLResponse, JSONResponse
 from pydantic import BaseModel, BeforeValidator, StringConstraints
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
+from spot_training.domain.errors import MissingPackage
 from spot_training.domain.records import TrainingRecord
 from spot_training.training_task import installation
 
@@ -106,6 +107,7 @@ ChosenFilters = Annotated[Filters, Depends(_filters)]
 _RESPONSES: dict[int | str, dict[str, Any]] = {
     401: {"model": Problem, "description": "Not logged in to Airflow"},
     403: {"model": Problem, "description": "Airflow does not let this user read that"},
+    503: {"model": Problem, "description": "A package that reads the ledger is not installed"},
 }
 
 
@@ -139,6 +141,7 @@ def create_app(source: Source | None = None) -> FastAPI:
     app.middleware("http")(_add_headers)
     app.add_exception_handler(StarletteHTTPException, _tell_http_problem)
     app.add_exception_handler(RequestValidationError, _tell_bad_request)
+    app.add_exception_handler(MissingPackage, _tell_missing_package)
     for router in (pages, api, files):
         app.include_router(router)
     return app
@@ -147,7 +150,7 @@ def create_app(source: Source | None = None) -> FastAPI:
 @asynccontextmanager
 async def _lifespan(_app: FastAPI) -> AsyncIterator[None]:
     """Make the charts' JavaScript while the server starts, not when the first person waits for it."""
-    if assets.CHARTS in assets.names():
+    if assets.has_charts():
         threading.Thread(target=assets.read, args=(assets.CHARTS,), daemon=True).start()
     yield
 
@@ -286,6 +289,13 @@ async def _tell_http_problem(request: Request, error: Exception) -> Response:
         login=login_url(str(request.url)) if error.status_code == 401 else None,
     )
     return HTMLResponse(page, error.status_code)
+
+
+async def _tell_missing_package(request: Request, error: Exception) -> Response:
+    """An Airflow without the page's packages: say which is missing, instead of an error without a word."""
+    if not _is_page(request):
+        return JSONResponse({"detail": str(error)}, 503)
+    return HTMLResponse(render("problem.html.j2", status=503, detail=str(error), login=None), 503)
 
 
 async def _tell_bad_request(request: Request, error: Exception) -> Response:

@@ -33,7 +33,12 @@ class Asset:
 def names() -> tuple[str, ...]:
     """The files there are; no charts where the package that carries them is missing."""
     ours = sorted(path.name for path in STATIC.iterdir() if path.suffix in _TYPES)
-    return (*ours, CHARTS) if _charts_version() else tuple(ours)
+    return (*ours, CHARTS) if has_charts() else tuple(ours)
+
+
+def has_charts() -> bool:
+    """Whether the package that carries the charts is installed."""
+    return bool(_charts_version())
 
 
 def url(name: str) -> str:

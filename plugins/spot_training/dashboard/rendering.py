@@ -48,7 +48,7 @@ def _environment() -> Environment:
         "times": times,
         "plain": plain,
     }
-    environment.globals |= {"asset": assets.url, "query": query}
+    environment.globals |= {"asset": assets.url, "has_charts": assets.has_charts, "query": query}
     return environment
 
 

@@ -9,6 +9,7 @@
     │   ├── DeadlineCannotBeKept               not even by on-demand at once
     │   ├── BudgetSpent                        on-demand only, and the month's budget has no room for it
     │   └── AboveCap                           more than the Dag's own caps allow
+    ├── MissingPackage (RuntimeError)          an optional dependency that is not installed
     ├── InvalidTrace (ValueError)              a capacity trace that cannot be read
     ├── SweepRefused (RuntimeError)            whose the live jobs are is not certain enough to stop them
     └── TrainingNotCompleted (RuntimeError)    what happened to a job
@@ -50,6 +51,17 @@ class InvalidInput(SpotTrainingError, ValueError):
         self.field = field
         self.value = value
         self.way_out = way_out
+
+
+class MissingPackage(SpotTrainingError, RuntimeError):
+    """An optional dependency is not installed: says what needs it and how it is installed."""
+
+    def __init__(self, package: str, needed_by: str) -> None:
+        super().__init__(
+            f"The package {package} is not installed, and {needed_by} needs it. Install it where this process "
+            f"runs: pip install {package}"
+        )
+        self.package = package
 
 
 class EmptyValue(InvalidInput):

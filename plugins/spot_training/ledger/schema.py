@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from spot_training.domain.errors import MissingPackage
+
 _TRANSITION = "status VARCHAR, started_at TIMESTAMPTZ, ended_at TIMESTAMPTZ"
 
 ATTEMPT: dict[str, str] = {
@@ -120,8 +122,14 @@ def sql_text(text: str) -> str:
 
 
 def connect() -> Any:
-    """A DuckDB of this process's memory, in UTC: quiet, and without fetching extensions."""
-    import duckdb
+    """A DuckDB of this process's memory, in UTC: quiet, and without fetching extensions.
+
+    Raises `MissingPackage` where duckdb is not installed.
+    """
+    try:
+        import duckdb
+    except ModuleNotFoundError as error:
+        raise MissingPackage("duckdb", "reading the ledger (page, reports, budgets, deadlines)") from error
 
     quiet: Any = {"autoinstall_known_extensions": False, "autoload_known_extensions": False}
     connection = duckdb.connect(":memory:", config=quiet)

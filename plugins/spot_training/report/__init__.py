@@ -6,7 +6,8 @@
         to_csv(reader, selection)        # a line per attempt, in pieces
 
 `facts` asks the ledger, `bill` and `writing` put it into words, `charts` draws, `sending` hands it to a
-notifier of Airflow's providers. Only `sending` knows Airflow: a script or a notebook can use the rest.
+notifier of Airflow's providers. `training` reports on one training, from its XComs. Only `sending` knows
+Airflow: a script or a notebook can use the rest.
 """
 
 from spot_training.domain.records import Totals, TrainingRecord, totals_of
@@ -14,6 +15,7 @@ from spot_training.domain.records import Totals, TrainingRecord, totals_of
 from .bill import sentences
 from .facts import GROUPS, Report, Window, report_of
 from .table import to_csv
+from .training import TrainingReport
 from .writing import to_html, to_log, to_mail, to_text
 
 __all__ = [
@@ -21,6 +23,7 @@ __all__ = [
     "Report",
     "Totals",
     "TrainingRecord",
+    "TrainingReport",
     "Window",
     "report_of",
     "sentences",

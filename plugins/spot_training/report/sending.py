@@ -1,6 +1,6 @@
 """Hands a finished report to a notifier of Airflow's providers: SMTP or Slack. Off unless it is set.
 
-The setting is one JSON object (the Airflow Variable `spot_report_notifier`):
+The setting is one JSON object (for the report over a window the Airflow Variable `spot_report_notifier`):
 
     {"kind": "smtp", "to": ["boss@example.com"]}                 connection smtp_default, unless `connection`
     {"kind": "slack", "channel": "#ml-costs"}                    slack_api_default
@@ -16,7 +16,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from spot_training.domain.casting import is_left_out
 from spot_training.domain.records import Totals
@@ -37,10 +37,38 @@ _KINDS: dict[str, tuple[frozenset[str], frozenset[str], str]] = {
 
 
 class NotifierProblem(ValueError):
-    """The setting cannot be used: says which part, and the way out. The report itself is written already."""
+    """The setting cannot be used: says which part, and the way out. The report itself is written already.
+
+    `variable` is the name of the setting.
+    """
 
     def __init__(self, problem: str) -> None:
-        super().__init__(f"{SETTING}: {problem} The report was written, and not sent.")
+        super().__init__(problem)
+        self.problem = problem
+        self.variable = SETTING
+
+    def __str__(self) -> str:
+        return f"{self.variable}: {self.problem} The report was written, and not sent."
+
+
+class Sendable(Protocol):
+    """A finished report: over a window (`Message`), or of one training (`training.TrainingReport`)."""
+
+    @property
+    def subject(self) -> str:
+        """One line, whatever the names in it are: a mail header must not break."""
+
+    @property
+    def lines(self) -> Sequence[str]:
+        """What Slack shows below the subject, as plain text."""
+
+    @property
+    def mail(self) -> str:
+        """The body of a mail, as HTML."""
+
+    @property
+    def files(self) -> Sequence[str]:
+        """What is attached to a mail: paths or object storage URLs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,17 +98,35 @@ class Message:
         return " ".join(f"{self.title}, {self.window}".split())
 
     @property
-    def text(self) -> str:
-        """For Slack, whose mark-up begins with `<` and `&`."""
-        lines = [f"*{self.subject}*", *sentences(self.totals), f"Report: {self.html}"]
-        return "\n".join(lines).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    def lines(self) -> tuple[str, ...]:
+        """The sentences, and where the report is."""
+        return (*sentences(self.totals), f"Report: {self.html}")
+
+    @property
+    def mail(self) -> str:
+        """The sentences and the account."""
+        where = f"The whole report and its CSV are attached, and in {self.html}"
+        return to_mail(self.totals, title=self.title, window=self.window, where=where)
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The report and its CSV."""
+        return (self.html, self.csv)
 
 
-def send(setting: object, message: Message, context: Context) -> str | None:
+def send(setting: object, message: Sendable, context: Context, *, variable: str = SETTING) -> str | None:
     """Send the report as the setting says. Returns how, in words; None where nothing is set.
 
-    Raises `NotifierProblem`, and what the notifier raises.
+    `variable` is the name of the setting in errors. Raises `NotifierProblem`, and what the notifier raises.
     """
+    try:
+        return _send(setting, message, context)
+    except NotifierProblem as problem:
+        problem.variable = variable
+        raise
+
+
+def _send(setting: object, message: Sendable, context: Context) -> str | None:
     options = _options(setting)
     if options is None:
         return None
@@ -116,20 +162,19 @@ def _options(setting: object) -> dict[str, Any] | None:
     return dict(options)
 
 
-def _smtp(options: Mapping[str, Any], message: Message, folder: Path) -> BaseNotifier:
+def _smtp(options: Mapping[str, Any], message: Sendable, folder: Path) -> BaseNotifier:
     try:
         from airflow.providers.smtp.notifications.smtp import SmtpNotifier
     except ImportError as error:
         raise _not_installed("smtp") from error
     to, cc = _addresses(options, "to"), _addresses(options, "cc")
-    where = f"The whole report and its CSV are attached, and in {message.html}"
     return SmtpNotifier(
         to=to,
         cc=cc or None,
         from_email=options.get("from"),
         subject=message.subject,
-        html_content=to_mail(message.totals, title=message.title, window=message.window, where=where),
-        files=[str(_local_copy(path, folder)) for path in (message.html, message.csv)],
+        html_content=message.mail,
+        files=[str(_local_copy(path, folder)) for path in message.files],
         smtp_conn_id=options.get("connection"),
     )
 
@@ -144,7 +189,13 @@ def _addresses(options: Mapping[str, Any], name: str) -> list[str]:
     return [one.strip() for one in listed]
 
 
-def _slack(options: Mapping[str, Any], message: Message, _folder: Path) -> BaseNotifier:
+def _slack_text(message: Sendable) -> str:
+    """For Slack, whose mark-up begins with `<` and `&`."""
+    text = "\n".join([f"*{message.subject}*", *message.lines])
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def _slack(options: Mapping[str, Any], message: Sendable, _folder: Path) -> BaseNotifier:
     try:
         from airflow.providers.slack.notifications.slack import SlackNotifier
     except ImportError as error:
@@ -152,20 +203,20 @@ def _slack(options: Mapping[str, Any], message: Message, _folder: Path) -> BaseN
     return SlackNotifier(
         slack_conn_id=options.get("connection") or "slack_api_default",
         channel=str(options["channel"]),
-        text=message.text,
+        text=_slack_text(message),
         unfurl_links=False,
         unfurl_media=False,
     )
 
 
-def _slack_webhook(options: Mapping[str, Any], message: Message, _folder: Path) -> BaseNotifier:
+def _slack_webhook(options: Mapping[str, Any], message: Sendable, _folder: Path) -> BaseNotifier:
     try:
         from airflow.providers.slack.notifications.slack_webhook import SlackWebhookNotifier
     except ImportError as error:
         raise _not_installed("slack_webhook") from error
     return SlackWebhookNotifier(
         slack_webhook_conn_id=options.get("connection") or "slack_default",
-        text=message.text,
+        text=_slack_text(message),
         unfurl_links=False,
     )
 

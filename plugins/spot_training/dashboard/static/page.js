@@ -3,7 +3,8 @@
 
 const REFRESH_MS = 3000;
 const MOST_REFRESH_MS = 60000;
-const chartsUrl = new URL(document.querySelector("script[data-charts]").dataset.charts, document.baseURI);
+// Not there where the package that carries the charts is not installed: the page says so in their places.
+const charts = document.querySelector("script[data-charts]")?.dataset.charts;
 const views = new Map();
 
 const CONFIG = {
@@ -220,7 +221,8 @@ function specs(facts) {
 }
 
 async function draw(facts) {
-  await import(chartsUrl);
+  if (!charts) return;
+  await import(new URL(charts, document.baseURI));
   for (const [id, spec] of Object.entries(specs(facts))) {
     const place = document.getElementById(id);
     if (!place) continue;
