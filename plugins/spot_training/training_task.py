@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import threading
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -140,6 +141,29 @@ def open_books(
     )
 
 
+#: Executors whose tasks run on the scheduler's own machine.
+LOCAL_EXECUTORS = frozenset({"LocalExecutor", "SequentialExecutor"})
+
+
+def private_ledger_warning() -> str | None:
+    """What to say where each machine that runs tasks has a ledger of its own."""
+    from .ledger.store import folder_of_one_machine
+
+    configured = conf.get("core", "executor", fallback="LocalExecutor")
+    # `team=...;` and `alias:` may stand before a name, a module path before a class.
+    names = re.findall(r"\w+(?=\s*(?:[,;]|$))", configured)
+    remote = [name for name in names if name not in LOCAL_EXECUTORS]
+    folder = folder_of_one_machine() if remote else None
+    if folder is None:
+        return None
+    return (
+        f"The ledger is the folder {folder}, and {remote[0]} may run tasks on other machines: each then has "
+        "a ledger of its own, and budgets, reports, the page and the sweeper see only part of the trainings. "
+        "Set [spot_training] ledger (AIRFLOW__SPOT_TRAINING__LEDGER) to storage that all machines share, "
+        "such as s3://bucket/prefix."
+    )
+
+
 def task_states(ti: Any) -> Callable[[RunIdentity], str | None]:
     """How the sweeper asks for a task's state from within a task: by Airflow's API server."""
     from .aws.sweeper import NO_SUCH_TASK
@@ -196,6 +220,8 @@ class TrainingTask:
         from .aws.driver import TrainingDriver
         from .aws.identity import RunIdentity
 
+        if not has_begun(context["task_state_store"]) and (warning := private_ledger_warning()):
+            log.warning("%s", warning)
         ti = context["ti"]
         identity = RunIdentity(
             dag_id=ti.dag_id,

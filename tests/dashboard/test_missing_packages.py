@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -70,9 +70,9 @@ def _ask(folder: Path, *packages: str, ledger: Path) -> dict[str, tuple[int, str
 
 
 @pytest.fixture(scope="module")
-def without_duckdb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, tuple[int, str]]]:
+def without_duckdb(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[int, str]]:
     folder = tmp_path_factory.mktemp("without-duckdb")
-    yield _ask(folder, "duckdb", "_duckdb", "vl_convert", ledger=folder / "ledger")
+    return _ask(folder, "duckdb", "_duckdb", "vl_convert", ledger=folder / "ledger")
 
 
 @pytest.mark.parametrize("path", ["/", "/training", "/api/overview", "/api/training"])

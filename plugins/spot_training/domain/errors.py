@@ -58,8 +58,8 @@ class MissingPackage(SpotTrainingError, RuntimeError):
 
     def __init__(self, package: str, needed_by: str) -> None:
         super().__init__(
-            f"The package {package} is not installed, and {needed_by} needs it. Install it where this process "
-            f"runs: pip install {package}"
+            f"The package {package} is not installed, and {needed_by} needs it. Install it where this "
+            f"process runs: pip install {package}"
         )
         self.package = package
 

@@ -253,8 +253,27 @@ def configured_url() -> str:
     """`[spot_training] ledger`, else the folder `spot_ledger` in AIRFLOW_HOME."""
     from airflow.sdk.configuration import conf
 
-    home = Path(os.environ.get("AIRFLOW_HOME") or "~/airflow").expanduser().absolute()
-    return str(conf.get("spot_training", "ledger", fallback="") or (home / "spot_ledger").as_uri())
+    return str(conf.get("spot_training", "ledger", fallback="") or (_airflow_home() / "spot_ledger").as_uri())
+
+
+def _airflow_home() -> Path:
+    return Path(os.environ.get("AIRFLOW_HOME") or "~/airflow").expanduser().absolute()
+
+
+def folder_of_one_machine() -> Path | None:
+    """The configured ledger, where it is a folder in AIRFLOW_HOME that other machines do not see.
+
+    A volume that is mounted there, or anything outside of AIRFLOW_HOME, is taken for shared.
+    """
+    url = configured_url()
+    if "://" in url and not url.startswith("file://"):
+        return None
+    folder = Path(url2pathname(urlsplit(url).path) if "://" in url else url).expanduser().absolute()
+    home = _airflow_home()
+    if not folder.is_relative_to(home):
+        return None
+    inside = [folder, *(parent for parent in folder.parents if parent.is_relative_to(home))]
+    return None if any(map(os.path.ismount, inside)) else folder
 
 
 @lru_cache(maxsize=4)
