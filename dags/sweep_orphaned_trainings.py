@@ -43,9 +43,10 @@ def sweep_orphaned_trainings() -> None:
     def look() -> list[str]:
         """Report the findings, and stop the orphans if asked to."""
         from spot_training.aws.sweeper import Verdict
+        from spot_training.installation import installation
         from spot_training.ledger import Ledger
         from spot_training.sweep import configured_places, sweep_all
-        from spot_training.training_task import installation, task_states
+        from spot_training.training_task import task_states
 
         context: Any = get_current_context()
         ledger = Ledger.configured()
@@ -63,10 +64,11 @@ def sweep_orphaned_trainings() -> None:
     def settle() -> int:
         """Write down what tasks that are gone could not. Returns how many records changed."""
         from spot_training.hooks import AwsAccess
+        from spot_training.installation import installation
         from spot_training.ledger import Ledger
         from spot_training.ledger.prices import configured_prices
         from spot_training.sweep import configured_places, settle_all
-        from spot_training.training_task import installation, task_states
+        from spot_training.training_task import task_states
 
         context: Any = get_current_context()
         ledger = Ledger.configured()

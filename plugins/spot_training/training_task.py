@@ -29,6 +29,7 @@ from .domain.errors import AlgorithmFailed, InvalidInput, SpotTrainingError, Tim
 from .domain.lifecycle import Ending, JobSnapshot
 from .domain.savings import Attempt, statement_of
 from .domain.wording import COULD_NOT_STOP, Narrator, counted, statement_line, stop_command
+from .installation import installation
 from .kept_state import KeptState
 
 if TYPE_CHECKING:
@@ -50,8 +51,6 @@ if TYPE_CHECKING:
 LOUD_AFTER_SECONDS = 3
 #: How much of the training's own log goes into the task log when an attempt is over.
 LOG_TAIL_LINES = 50
-
-DEFAULT_INSTALLATION = "airflow"
 
 XCOM_SAVINGS = "savings"
 XCOM_ATTEMPTS = "attempts"
@@ -109,11 +108,6 @@ class Options:
             time_limit=_time_limit(task),
             execution_timeout=task.execution_timeout,
         )
-
-
-def installation() -> str:
-    """This Airflow's name in the tags of its jobs: `[spot_training] installation`, else `airflow`."""
-    return str(conf.get("spot_training", "installation", fallback=DEFAULT_INSTALLATION))
 
 
 def open_books(

@@ -12,8 +12,8 @@ from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessE
 from airflow.api_fastapi.core_api.security import get_user, requires_access_dag
 from fastapi import Depends
 
+from spot_training.installation import installation
 from spot_training.ledger import Selection
-from spot_training.training_task import installation
 
 #: The person who asks, by Airflow's cookie or a bearer token; 401 without.
 User = Annotated[Any, Depends(get_user)]

@@ -17,7 +17,7 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from spot_training.domain.errors import MissingPackage
 from spot_training.domain.records import TrainingRecord
-from spot_training.training_task import installation
+from spot_training.installation import installation
 
 from . import assets
 from .access import MAY_READ_TASK, Readable, login_url
