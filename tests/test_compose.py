@@ -274,6 +274,18 @@ def test_every_port_of_the_local_sagemaker_is_the_one_that_airflow_calls() -> No
     assert _find_instruction("local-sagemaker", "EXPOSE") == port
 
 
+def test_the_local_sagemaker_answers_to_the_name_by_which_airflow_calls_it() -> None:
+    from include.local_sagemaker.__main__ import _parser
+    from include.local_sagemaker.access import Access
+
+    words = [_fill_in(word) for word in SERVICES["local-sagemaker"]["command"]]
+    access = Access(_parser().parse_args(words).allow_host)
+    for service in AIRFLOW_SERVICES:
+        host = SERVICES[service]["environment"]["AWS_ENDPOINT_URL"].removeprefix("http://")
+        assert access.find_refusal("POST", "/", {"host": host}) is None
+    assert access.find_refusal("POST", "/", {"host": "evil.example:4566"})
+
+
 def test_tasks_reach_the_execution_api_at_the_port_of_the_api_server() -> None:
     url = SERVICES["worker"]["environment"]["AIRFLOW__CORE__EXECUTION_API_SERVER_URL"]
     assert url == "http://api-server:8080/execution/"

@@ -7,6 +7,7 @@
     engine       a heap of due events that moves the jobs through `spot_training.domain.lifecycle`
     market       who has capacity when, at what price
     container    a script job's processes: /opt/ml, channels, checkpoints, logs, model
+    access       refuses what a web page may have sent
     control      /_local/: capacity, interruptions, faults, clock, a page for people
 
 May import `spot_training.domain`; never `spot_training.aws` nor Airflow.

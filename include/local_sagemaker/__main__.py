@@ -11,6 +11,7 @@ import sys
 import threading
 from datetime import timedelta
 
+from .access import HostNameError, parse_host_name
 from .account import forget_account
 from .clock import Clock, JumpingClock, SimulatedClock
 from .images import ImagesFileError, load_images
@@ -49,15 +50,12 @@ def main(arguments: list[str] | None = None) -> int:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    if not is_loopback(options.host):
-        print(
-            f"WARNING: --host {options.host} lets other machines run programs here through training jobs.",
-            file=sys.stderr,
-        )
+    _warn_of(options.host)
     try:
         server = LocalSageMaker(
             host=options.host,
             port=options.port,
+            allowed_hosts=options.allow_host,
             clock=_clock(options.speed, options.clock_offset),
             market=market,
             images=images,
@@ -75,6 +73,14 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
+def _warn_of(host: str) -> None:
+    if not is_loopback(host):
+        print(
+            f"WARNING: --host {host} lets other machines run programs here through training jobs.",
+            file=sys.stderr,
+        )
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m include.local_sagemaker",
@@ -84,8 +90,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog="GET /_local/ is a page that lists the training jobs. Market files are described in "
         "docs/local-sagemaker.md. `drill SCRIPT` tests a training script instead of serving: drill --help.",
     )
-    parser.add_argument("--host", default="127.0.0.1", help="address to serve on (default: %(default)s)")
-    parser.add_argument("--port", type=_port, default=4566, help="0 takes a free port (default: %(default)s)")
+    _add_address(parser)
     parser.add_argument(
         "--speed",
         type=_speed,
@@ -126,10 +131,31 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _add_address(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--host", default="127.0.0.1", help="address to serve on (default: %(default)s)")
+    parser.add_argument("--port", type=_port, default=4566, help="0 takes a free port (default: %(default)s)")
+    parser.add_argument(
+        "--allow-host",
+        action="append",
+        default=[],
+        type=_host_name,
+        metavar="NAME",
+        help="a name that clients may call this server, besides --host, loopback addresses, localhost and "
+        "*.localhost; *.NAME for every name below it; can be repeated",
+    )
+
+
 def _port(text: str) -> int:
     if not (text.isdecimal() and int(text) <= _MAX_PORT):
         raise argparse.ArgumentTypeError(f"{text}: give a port from 0 to {_MAX_PORT}")
     return int(text)
+
+
+def _host_name(text: str) -> str:
+    try:
+        return parse_host_name(text)
+    except HostNameError as exc:
+        raise argparse.ArgumentTypeError(str(exc)) from exc
 
 
 def _number(text: str) -> float:

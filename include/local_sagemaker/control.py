@@ -65,6 +65,7 @@ class Control:
         if path == PREFIX.rstrip("/"):
             return Reply(status=301, headers=(("Location", PREFIX),))  # the page's links are relative
         name = path.removeprefix(PREFIX).strip("/")
+        method = "GET" if method == "HEAD" else method
         if method == "GET" and name.startswith("logs/"):
             return self._log(unquote(name.removeprefix("logs/")))
         route = self._routes.get((method, name))
@@ -160,7 +161,7 @@ class Control:
 #: A job's name or log must not become a program in the browser of whoever looks.
 _POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; "
-    "img-src data:; base-uri 'none'; form-action 'none'"
+    "img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 _ONLY_OURS = (
     ("Content-Security-Policy", _POLICY),

@@ -2,11 +2,13 @@
 
 An HTTP/1.1 server of its own, because the servers moto brings close the connection after each answer, and
 boto3 keeps its connections: one thread per connection, keep-alive, `Expect: 100-continue`, chunked bodies,
-bodies of any size streamed to moto. An answer that must get lost closes the connection.
+bodies of any size streamed to moto. An answer that must get lost closes the connection. `access` refuses what
+a web page may have sent, before its body is read.
 """
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import io
 import logging
@@ -19,7 +21,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from email.utils import formatdate
 from functools import lru_cache
@@ -30,6 +32,7 @@ from urllib.parse import unquote_to_bytes
 import psutil
 
 from . import gaps, pricing, protocol
+from .access import Access, find_change, make_refusal
 from .clock import Clock, SimulatedClock
 from .container import ScriptWork, Workshop
 from .control import PREFIX as CONTROL_PREFIX
@@ -65,16 +68,31 @@ _LARGEST_CHUNKED_BODY = 5 * 1024**3
 _IN_MEMORY_BYTES = 8 * 1024 * 1024
 _SCOPE = re.compile(r"(Credential=[^/,\s]+/\d{8}/)[a-z0-9-]+(/[a-z0-9.-]+/aws4_request)")
 _DRAINED_BYTES = 256 * 1024 * 1024
+#: What moto says about these is not passed on: they are the server's.
+_OWN_HEADERS = ("connection", "transfer-encoding", "date")
+_LOGGED_CHARACTERS = 200
+#: Headers that say who sent a request: two of them, and two readers could differ.
+_SINGLE_HEADERS = ("host", "origin", "sec-fetch-site", "sec-fetch-mode", "sec-fetch-dest")
+#: How long a client that was refused may go on sending.
+_LINGER_SECONDS = 10
+#: `--host` values that are no name of the server.
+_WILDCARDS = ("", "0.0.0.0", "::")  # noqa: S104
+#: A document out of a bucket may run scripts in a browser, but not as a page of this server.
+_SANDBOX = ("Content-Security-Policy", "sandbox allow-scripts allow-forms allow-popups allow-downloads")
 
 
 class LocalSageMaker:
-    """The whole local cloud. `start` it, use `url`, `close` it."""
+    """The whole local cloud. `start` it, use `url`, `close` it.
+
+    It goes by loopback names, `host` and `allowed_hosts`, which are as `access.parse_host_name` returns them.
+    """
 
     def __init__(
         self,
         *,
         host: str = "127.0.0.1",
         port: int = 0,
+        allowed_hosts: Sequence[str] = (),
         clock: Clock | None = None,
         market: MarketSpec | None = None,
         images: Images | None = None,
@@ -83,9 +101,7 @@ class LocalSageMaker:
         self._clock = clock or SimulatedClock()
         self._http = _HttpServer((host, port))
         self._root = make_root()
-        self.url = (
-            f"http://{'127.0.0.1' if host in ('0.0.0.0', '::', '') else host}:{self._http.server_address[1]}"  # noqa: S104
-        )
+        self.url = f"http://{'127.0.0.1' if host in _WILDCARDS else host}:{self._http.server_address[1]}"
         self._objects = MotoObjects()
         self._workshop = Workshop(
             objects=self._objects,
@@ -110,6 +126,8 @@ class LocalSageMaker:
         self._http.sagemaker = SageMakerProtocol(self.engine, faults)
         self._http.control = Control(self.engine, faults, forget=lambda: _forget(events))
         self._http.moto = _moto_app()
+        own = () if host in _WILDCARDS else (host.lower().removesuffix("."),)
+        self._http.access = Access((*own, *allowed_hosts))
         self._http.clock = self._clock
         self._thread = threading.Thread(target=self._http.serve_forever, name="http", daemon=True)
 
@@ -220,6 +238,7 @@ class _HttpServer(socketserver.ThreadingTCPServer):
     control: Control
     moto: WsgiApp
     clock: Clock
+    access: Access
 
     def __init__(self, address: tuple[str, int]) -> None:
         super().__init__(address, _Connection)
@@ -269,7 +288,7 @@ class _Connection(socketserver.StreamRequestHandler):
         if reply.delay_seconds:
             time.sleep(reply.delay_seconds)
         keep_alive = _is_drained(request) and request.keeps_alive
-        self._send(reply, keep_alive=keep_alive)
+        self._send(reply, keep_alive=keep_alive, is_head=request.method == "HEAD")
         return keep_alive
 
     # --- reading ---
@@ -283,15 +302,26 @@ class _Connection(socketserver.StreamRequestHandler):
         parts = line.decode("latin-1").split()
         if len(parts) != 3 or not parts[2].startswith("HTTP/1."):
             raise BadRequestError("This is not HTTP/1.1.")
+        method, target, version = parts
         headers = self._read_headers()
+        if target[0] != "/":
+            target, headers = _in_origin_form(target, headers)
         names = {key.lower(): value for key, value in reversed(headers)}
+        if len(names) != len(headers):
+            _check_single(headers)
+        if "host" not in names and version != "HTTP/1.0":
+            raise BadRequestError("The header Host is missing.")
+        refusal = self.server.access.find_refusal(method, target, names)
+        if refusal is not None:
+            self._refuse(method, target, names, refusal)
+            return None
         if names.get("expect", "").lower() == "100-continue":
             self.connection.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
         body, length = self._read_body(names)
         return _Request(
-            method=parts[0],
-            target=parts[1],
-            version=parts[2],
+            method=method,
+            target=target,
+            version=version,
             headers=headers,
             named=names,
             body=body,
@@ -345,6 +375,11 @@ class _Connection(socketserver.StreamRequestHandler):
     # --- moto ---
 
     def _pass_to_moto(self, request: _Request, body: Any) -> bool:
+        environ = self._environ(request, body)
+        change = find_change(request.method, environ["PATH_INFO"], request.named)
+        if change is not None:
+            self._refuse(request.method, request.target, request.named, change)
+            return False
         status_line = "500 Internal Server Error"
         headers: list[tuple[str, str]] = [("Content-Type", "text/plain")]
 
@@ -356,7 +391,7 @@ class _Connection(socketserver.StreamRequestHandler):
             return lambda _data: None
 
         try:
-            chunks = self.server.moto(self._environ(request, body), start_response)
+            chunks = self.server.moto(environ, start_response)
             try:
                 content = b"".join(chunks)
             finally:
@@ -369,6 +404,8 @@ class _Connection(socketserver.StreamRequestHandler):
             status_line, headers = "500 Internal Server Error", [("Content-Type", reply.content_type)]
             content = reply.body
         keep_alive = _is_drained(request) and request.keeps_alive
+        if request.header("sec-fetch-mode") == "navigate":
+            headers = _sandboxed(headers)
         self._send_raw(status_line, headers, content, is_head=request.method == "HEAD", keep_alive=keep_alive)
         return keep_alive
 
@@ -401,7 +438,24 @@ class _Connection(socketserver.StreamRequestHandler):
 
     # --- writing ---
 
-    def _send(self, reply: Reply, *, keep_alive: bool) -> None:
+    def _refuse(self, method: str, target: str, names: dict[str, str], text: str) -> None:
+        """Answer without a look at the body, and close: what follows must not be taken for a request."""
+        log.warning("refused %r %r: %s", method, target[:_LOGGED_CHARACTERS], text)
+        reply = make_refusal(text, path=target.partition("?")[0], content_type=names.get("content-type", ""))
+        self._send(reply, keep_alive=False, is_head=method == "HEAD")
+        self._linger()
+
+    def _linger(self) -> None:
+        """Throw away what still comes: a client that is cut off while it sends may never read the answer."""
+        last = time.monotonic() + _LINGER_SECONDS
+        with contextlib.suppress(OSError):
+            self.connection.shutdown(socket.SHUT_WR)
+            while (left := last - time.monotonic()) > 0:
+                self.connection.settimeout(left)
+                if not self.connection.recv(_MAX_LINE):
+                    return
+
+    def _send(self, reply: Reply, *, keep_alive: bool, is_head: bool = False) -> None:
         clock = self.server.clock
         extra = "".join(f"{name}: {_one_line(value)}\r\n" for name, value in reply.headers)
         head = (
@@ -411,14 +465,14 @@ class _Connection(socketserver.StreamRequestHandler):
             f"{SPEED_HEADER}: {clock.speed:g}\r\n"
             f"Connection: {'keep-alive' if keep_alive else 'close'}\r\n\r\n"
         )
-        self.connection.sendall(head.encode("latin-1", "replace") + reply.body)
+        self.connection.sendall(head.encode("latin-1", "replace") + (b"" if is_head else reply.body))
 
     def _send_raw(
         self, status: str, headers: list[tuple[str, str]], content: bytes, *, is_head: bool, keep_alive: bool
     ) -> None:
         code = int(status.split(maxsplit=1)[0])
         has_body = not (is_head or code in (204, 304) or code < 200)
-        kept = [(k, v) for k, v in headers if k.lower() not in ("connection", "transfer-encoding", "date")]
+        kept = [(k, v) for k, v in headers if _is_passed_on(k.lower())]
         if has_body or not any(k.lower() == "content-length" for k, _ in kept):
             kept = [(k, v) for k, v in kept if k.lower() != "content-length"]
             if code not in (204, 304):
@@ -465,6 +519,37 @@ class _Bounded(io.RawIOBase):
         data = self._stream.readline(limit) if limit else b""
         self.left -= len(data)
         return data
+
+
+def _in_origin_form(target: str, headers: list[tuple[str, str]]) -> tuple[str, list[tuple[str, str]]]:
+    """`http://host/path` as a path and the Host that it stands for, as RFC 9112, 3.2.2 wants it."""
+    if target == "*":
+        return target, headers
+    scheme, mark, rest = target.partition("://")
+    if not mark or scheme.lower() != "http":
+        raise BadRequestError("The target of the request is neither a path nor http://HOST/PATH.")
+    end = next((place for place, char in enumerate(rest) if char in "/?"), len(rest))
+    path = rest[end:]
+    others = [(name, value) for name, value in headers if name.lower() != "host"]
+    return path if path.startswith("/") else f"/{path}", [("Host", rest[:end]), *others]
+
+
+def _check_single(headers: list[tuple[str, str]]) -> None:
+    given = [name.lower() for name, _ in headers]
+    for name in _SINGLE_HEADERS:
+        if given.count(name) > 1:
+            raise BadRequestError(f"The header {name} is there {given.count(name)} times.")
+
+
+def _is_passed_on(name: str) -> bool:
+    """Nor are CORS headers: no page of another origin may read an answer, whatever a bucket's rules say."""
+    return name not in _OWN_HEADERS and not name.startswith("access-control-")
+
+
+def _sandboxed(headers: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """With a policy that takes this server's origin from a document. Browsers show no PDF in a sandbox."""
+    kind = next((value for name, value in headers if name.lower() == "content-type"), "")
+    return headers if kind.lower().startswith("application/pdf") else [*headers, _SANDBOX]
 
 
 def _is_drained(request: _Request) -> bool:

@@ -353,7 +353,7 @@ def test_bytes_that_are_no_http_do_no_harm(server: Server) -> None:
     for nonsense in (
         b"\r\n",
         b"HELLO\r\n\r\n",
-        b"POST / HTTP/1.1\r\nContent-Length: -4\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: -4\r\n\r\n",
         b"\x00" * 99,
     ):
         with socket.create_connection((str(address.hostname), address.port or 0), timeout=5) as connection:
@@ -416,7 +416,7 @@ def test_many_connections_at_once_are_served(server: Server) -> None:
     connections = [
         socket.create_connection((str(address.hostname), address.port or 0), timeout=10) for _ in range(200)
     ]
-    request = b"GET /_local/health HTTP/1.1\r\nHost: x\r\n\r\n"
+    request = b"GET /_local/health HTTP/1.1\r\nHost: localhost\r\n\r\n"
     for connection in connections:
         connection.sendall(request)
     for connection in connections:

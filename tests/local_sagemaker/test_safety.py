@@ -163,7 +163,7 @@ def test_a_request_out_of_all_proportion_is_refused_and_nobody_else_notices(
     server: Server, head: bytes, told: bytes
 ) -> None:
     with _connect(server) as connection:
-        connection.sendall(b"POST / HTTP/1.1\r\nHost: x\r\n" + head)
+        connection.sendall(b"POST / HTTP/1.1\r\nHost: localhost\r\n" + head)
         assert told in _answer_to(connection)
     assert _is_well(server)
 
@@ -172,8 +172,8 @@ def test_clients_that_never_finish_do_not_hold_up_others(server: Server) -> None
     beginnings = (
         b"POST / HT",
         b"POST / HTTP/1.1\r\nX-Amz-Target: SageMaker.CreateTrainingJob\r\n",
-        b"POST / HTTP/1.1\r\nX-Amz-Target: SageMaker.CreateTrainingJob\r\nContent-Length: 1000\r\n\r\n{",
-        b"PUT /bucket/key HTTP/1.1\r\nContent-Length: 1000\r\n\r\nx",
+        b"POST / HTTP/1.0\r\nX-Amz-Target: SageMaker.CreateTrainingJob\r\nContent-Length: 1000\r\n\r\n{",
+        b"PUT /bucket/key HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\nx",
     )
     slow = [_connect(server) for _ in range(100)]
     try:
