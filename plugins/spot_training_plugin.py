@@ -7,11 +7,15 @@ from typing import Any
 
 from airflow.plugins_manager import AirflowPlugin
 
+from spot_training.installation import InstallationListener
+
 
 class SpotTrainingPlugin(AirflowPlugin):
     """Managed spot training on Amazon SageMaker."""
 
     name = "spot_training"
+
+    listeners = [InstallationListener()]  # noqa: RUF012 - Airflow reads plain attributes
 
     #: Relative to Airflow's own address, so that they hold under any base path.
     external_views = [  # noqa: RUF012 - Airflow reads plain attributes

@@ -15,8 +15,13 @@ MAY_BE_ABSENT = "needs the spot traces"
 
 
 def pytest_configure() -> None:
-    """Asked to end, end as on Ctrl-C: what tests started is stopped."""
+    """Asked to end, end as on Ctrl-C: what tests started is stopped.
+
+    Tasks that tests run without an Airflow have no metadata database to read the installation from. Stacks
+    take no Airflow setting from this process: theirs make their own.
+    """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    os.environ.setdefault("AIRFLOW__SPOT_TRAINING__INSTALLATION", "airflow")
 
 
 def _find_reason(report: pytest.TestReport | pytest.CollectReport) -> str:

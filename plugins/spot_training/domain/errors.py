@@ -11,6 +11,7 @@
     │   └── AboveCap                           more than the Dag's own caps allow
     ├── MissingPackage (RuntimeError)          an optional dependency that is not installed
     ├── InvalidTrace (ValueError)              a capacity trace that cannot be read
+    ├── InstallationUnknown (RuntimeError)     which Airflow this is cannot be read, so no job is created
     ├── SweepRefused (RuntimeError)            whose the live jobs are is not certain enough to stop them
     └── TrainingNotCompleted (RuntimeError)    what happened to a job
         ├── OutOfRungs                         spot causes only, and the policy has nothing left to try
@@ -22,6 +23,7 @@
         ├── ServiceFailed                      SageMaker's own failure
         ├── CredentialsExpired                 a session ended while the training went on
         ├── NotOurJob                          a job of our name that we did not create
+        ├── ConnectionChanged                  the connection leads elsewhere than to the job
         ├── TaskKilled                         the task was told to end while its training went on
         └── TimedOutWaiting                    the caller's own patience, not SageMaker's
 
@@ -100,6 +102,20 @@ class InvalidTrace(SpotTrainingError, ValueError):
         super().__init__(f"{source}: {problem}; {way_out}")
 
 
+class InstallationUnknown(SpotTrainingError, RuntimeError):
+    """Which Airflow this is cannot be read. So no job is created: another Airflow's may have its name."""
+
+    is_retryable = True
+
+    def __init__(self, trouble: str) -> None:
+        super().__init__(
+            f"It is not known {trouble}. No training job was created. Restart the scheduler with "
+            "spot_training_plugin.py in its plugins folder: it makes the Variable when it starts. Or set "
+            "[spot_training] installation (AIRFLOW__SPOT_TRAINING__INSTALLATION) to a name that no other "
+            "Airflow in this AWS account has. See docs/security.md."
+        )
+
+
 class SweepRefused(SpotTrainingError, RuntimeError):
     """The sweeper cannot tell whose the live jobs are, so it stops none."""
 
@@ -151,6 +167,13 @@ class CredentialsExpired(TrainingNotCompleted):
 
 class NotOurJob(TrainingNotCompleted):
     """A training job has the name we chose, but somebody else created it."""
+
+
+class ConnectionChanged(TrainingNotCompleted):
+    """The connection leads to another region or account than the one in which the training's job was made.
+
+    The job is not forgotten: once the connection is set back, a clear goes on with it.
+    """
 
 
 class TaskKilled(TrainingNotCompleted):
