@@ -17,7 +17,8 @@ from aiosmtpd.controller import Controller
 
 from include.local_stack.environment import find_free_port
 from spot_training.domain.records import totals_of
-from spot_training.report import sentences
+from spot_training.domain.savings import statement_of
+from spot_training.report import TrainingReport, sentences
 from spot_training.report.sending import Message, NotifierProblem, send
 
 from .test_report import DONE, FAILED, LOST
@@ -37,6 +38,14 @@ def message(tmp_path: Path) -> Message:
         html=f"file://{tmp_path / 'report.html'}",
         csv=f"file://{tmp_path / 'report.csv'}",
     )
+
+
+@pytest.fixture
+def training() -> TrainingReport:
+    """As a task downstream of the training makes it."""
+    savings = statement_of(FAILED.attempts).to_json()
+    attempts = [attempt.to_json() for attempt in FAILED.attempts]
+    return TrainingReport.of(savings, attempts, title="retrain manual__1 <!channel>\r\nBcc: a@b.c")
 
 
 class _Inbox:
@@ -93,6 +102,18 @@ def test_a_name_in_a_mail_is_neither_markup_nor_template_nor_header(inbox: _Inbo
     assert body is not None
     assert "&lt;b&gt;" in body.get_content()
     assert "49" not in body.get_content().split("</h1>")[0]
+
+
+def test_the_report_of_one_training_is_mailed_without_files(inbox: _Inbox, training: TrainingReport) -> None:
+    assert send(json.dumps(SMTP), training, {}) is not None
+    (mail,) = inbox.mails
+    assert mail["Subject"].startswith("retrain manual__1 <!channel> Bcc: a@b.c: Training not completed")
+    assert mail["Bcc"] is None
+    body = mail.get_body(("html",))
+    assert body is not None
+    assert "algorithm error" in body.get_content()
+    assert "&lt;!channel&gt;" in body.get_content()
+    assert list(mail.iter_attachments()) == []
 
 
 def test_a_mail_that_cannot_be_sent_fails(message: Message, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -158,6 +179,15 @@ def test_slack_gets_the_sentences_and_where_the_report_is(
         assert got["channel"] == "#ml-costs"
 
 
+def test_slack_gets_the_report_of_one_training(
+    slack: list[tuple[str, Any]], training: TrainingReport
+) -> None:
+    send({"kind": "slack", "channel": "#c"}, training, {})
+    first, *rest = slack[0][1]["text"].splitlines()
+    assert first.startswith("*retrain manual__1 &lt;!channel&gt; Bcc: a@b.c: Training not completed")
+    assert "algorithm error" in rest[-1]
+
+
 def test_a_name_on_slack_calls_nobody(slack: list[tuple[str, Any]], message: Message) -> None:
     hostile = Message(
         title="<!channel> & {{ 7 * 7 }}", window="w", totals=TOTALS, html=message.html, csv=message.csv
@@ -189,6 +219,13 @@ def test_a_setting_that_cannot_be_used_says_the_way_out(message: Message, settin
     with pytest.raises(NotifierProblem, match=said) as caught:
         send(setting, message, {})
     assert "The report was written, and not sent." in str(caught.value)
+
+
+def test_the_variable_that_cannot_be_used_is_named(message: Message, training: TrainingReport) -> None:
+    with pytest.raises(NotifierProblem, match=r"^spot_report_notifier: it is no JSON"):
+        send("smtp", message, {})
+    with pytest.raises(NotifierProblem, match=r"^flight_delays_notifier: it is no JSON"):
+        send("smtp", training, {}, variable="flight_delays_notifier")
 
 
 @pytest.mark.parametrize("kind", ["smtp", "slack", "slack_webhook"])

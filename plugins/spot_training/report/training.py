@@ -1,0 +1,139 @@
+"""What one training cost and saved, from the XComs `savings` and `attempts` of its task.
+
+For a task downstream of the training, in the same Dag run:
+
+    report = TrainingReport.of(savings, attempts, title=run_id)
+    print(report.text)                    # for the task log
+    report.markdown                       # for an XCom, or whatever shows Markdown
+    send(setting, report, context)        # `sending`: mail or Slack
+
+The report over a window (`facts`) reads the ledger instead.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from html import escape
+from typing import Any
+
+from spot_training.domain.errors import InvalidInput
+from spot_training.domain.savings import Attempt, CleanRunBasis, SavingsStatement
+from spot_training.domain.spending import dollars
+from spot_training.domain.wording import attempt_line, statement_line
+
+NO_FIGURES = (
+    "The training task left no figures: it failed before its first attempt, or a person or a lost worker "
+    "ended it. Its log says which."
+)
+NO_ATTEMPT = "No training job was created, so nothing was billed. The log of the training task says why."
+#: Of what SageMaker or the script said of a failure: the task log has all of it.
+MOST_LETTERS = 500
+_MARKUP = re.compile(r"([\\`*_\[\]<>|#])")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingReport:
+    """One training in words: `sentences` about all of it, `attempts` with a line for each."""
+
+    title: str
+    sentences: tuple[str, ...]
+    attempts: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, savings: object, attempts: object, *, title: str) -> TrainingReport:
+        """From the two XComs; None where the task pushed none. Unknown figures are said to be unknown.
+
+        Raises `InvalidInput` for anything that is no such XCom.
+        """
+        if savings is None:
+            return cls(title=title, sentences=(NO_FIGURES,))
+        statement, listed = _statement(savings), _attempts(attempts)
+        if not listed:
+            return cls(title=title, sentences=(NO_ATTEMPT,))
+        sentences = (statement_line(statement), _cost(statement), _last_words(listed[-1]))
+        return cls(
+            title=title,
+            sentences=tuple(filter(None, sentences)),
+            attempts=tuple(f"{attempt_line(attempt)} Made because: {attempt.reason}." for attempt in listed),
+        )
+
+    @property
+    def text(self) -> str:
+        """Lines for a task log."""
+        return "\n".join((self.title, *self.sentences, *self.attempts))
+
+    @property
+    def markdown(self) -> str:
+        """A heading, a paragraph for each sentence, and a list of the attempts."""
+        parts = [f"## {_in_markdown(self.title)}", *map(_in_markdown, self.sentences)]
+        if self.attempts:
+            parts.append("\n".join(f"- {_in_markdown(line)}" for line in self.attempts))
+        return "\n\n".join(parts)
+
+    @property
+    def subject(self) -> str:
+        """One line that says the most important thing."""
+        return _one_line(f"{self.title}: {self.sentences[0]}")
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """What `subject` does not say."""
+        return (*self.sentences[1:], *self.attempts)
+
+    @property
+    def mail(self) -> str:
+        """The body of a mail, as HTML."""
+        paragraphs = "".join(f"<p>{escape(sentence)}</p>" for sentence in self.sentences)
+        attempts = "".join(f"<li>{escape(line)}</li>" for line in self.attempts)
+        return f"<h1>{escape(self.title)}</h1>{paragraphs}" + (f"<ul>{attempts}</ul>" if attempts else "")
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Nothing to attach."""
+        return ()
+
+
+def _statement(savings: object) -> SavingsStatement:
+    if not isinstance(savings, Mapping) or "completed" not in savings:
+        raise InvalidInput("savings", savings, "give the XCom `savings` of a SpotTrainingOperator.")
+    known: dict[str, Any] = {field.name: savings.get(field.name) for field in fields(SavingsStatement)}
+    known["clean_run_basis"] = CleanRunBasis(known["clean_run_basis"] or CleanRunBasis.UNKNOWN)
+    return SavingsStatement(**known)
+
+
+def _attempts(attempts: object) -> tuple[Attempt, ...]:
+    is_list = isinstance(attempts, Sequence) and not isinstance(attempts, str)
+    if attempts is not None and not is_list:
+        raise InvalidInput("attempts", attempts, "give the XCom `attempts` of a SpotTrainingOperator.")
+    return tuple(Attempt.from_json(attempt) for attempt in attempts or ())  # type: ignore[attr-defined]
+
+
+def _cost(statement: SavingsStatement) -> str:
+    if statement.billed_usd is None:
+        return "What it cost in dollars is not known."
+    cost = f"It cost {dollars(statement.billed_usd)}"
+    if not statement.completed:
+        return f"{cost}, and there is no model."
+    if statement.clean_run_usd is None:
+        return f"{cost}."
+    about = "about " if statement.clean_run_basis is CleanRunBasis.ESTIMATED else ""
+    return f"{cost} instead of {about}{dollars(statement.clean_run_usd)} on demand."
+
+
+def _last_words(last: Attempt) -> str:
+    """What SageMaker or the script said of the failure; nothing for a training that completed."""
+    said = _one_line(last.message)
+    if last.ending == "completed" or not said:
+        return ""
+    return f"The last attempt ended with: {said if len(said) <= MOST_LETTERS else said[:MOST_LETTERS] + '…'}"
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _in_markdown(text: str) -> str:
+    """Text as it stands, whatever signs of Markdown are in it."""
+    return _MARKUP.sub(r"\\\1", _one_line(text))
