@@ -13,23 +13,44 @@ def _text(default: str, title: str, description: str) -> Param:
     return Param(default, type="string", maxLength=1000, title=title, description=description)
 
 
+def _optional(title: str, description: str) -> Param:
+    # Airflow's form requires every text that may not be null. Empty text is null there, and was "" before.
+    return Param(None, type=["null", "string"], maxLength=1000, title=title, description=description)
+
+
 PARAMS = {
-    "work": _text(
-        "",
-        "Run time",
-        "How long the training itself takes, like 6h. Empty: learned from past runs of the model.",
+    "work": Param(
+        "6h",
+        type=["null", "string"],
+        maxLength=1000,
+        title="Run time",
+        description="How long the training itself takes, like 6h. Empty: learned from the model's past runs.",
     ),
-    "model": _text("", "Model", "The TrainingJobName of its operator; needed where no run time is given."),
+    "model": _optional("Model", "The TrainingJobName of its operator. Required if the run time is empty."),
     "deadline": _text("14h", "Deadline", "After submission, like 14h."),
     "instance_type": _text("ml.m5.xlarge", "Instance type", "For its price and its history."),
     "source": Param(
-        "own history",
+        "scenario",
+        type="string",
         enum=["own history", "scenario", "trace"],
         title="Spot market",
-        description="What the ledger saw of the instance type in the last week, or one of the two below.",
+        description=(
+            "The scenario or the trace below, or what the ledger saw of the instance type in the last week "
+            "(own history)."
+        ),
     ),
-    "scenario": _text("3h/40m", "Scenario", "Mean time with spot capacity, and without."),
-    "trace": _text("", "Trace", "A capacity trace (JSON): a path on the worker, or any object storage URL."),
+    "scenario": Param(
+        "3h/40m",
+        type=["null", "string"],
+        maxLength=1000,
+        title="Scenario",
+        description="Mean time with spot capacity, and without. Required if it is the spot market.",
+    ),
+    "trace": _optional(
+        "Trace",
+        "A capacity trace (JSON): a path on the worker, or any object storage URL. Required if it is the "
+        "spot market.",
+    ),
     "on_demand_price": Param(
         None,
         type=["null", "number"],
@@ -44,10 +65,10 @@ PARAMS = {
         title="Spot price",
         description="What an hour of spot costs, as a share of the on-demand price.",
     ),
-    "max_runtime": _text(
-        "", "Max run time", "The request's MaxRuntimeInSeconds. Empty: one day, as SageMaker."
+    "max_runtime": _optional(
+        "Max run time", "The request's MaxRuntimeInSeconds. Empty: one day, as in SageMaker."
     ),
-    "deadline_reserve": _text("", "Deadline reserve", "The operator's: more time to keep free, like 30m."),
+    "deadline_reserve": _optional("Deadline reserve", "The operator's: more time to keep free, like 30m."),
 }
 
 

@@ -6,7 +6,16 @@ from datetime import timedelta
 from typing import Any
 
 import pendulum
-from airflow.sdk import Asset, CronDataIntervalTimetable, Param, dag, get_current_context, task, task_group
+from airflow.sdk import (
+    Asset,
+    CronDataIntervalTimetable,
+    Param,
+    dag,
+    get_current_context,
+    task,
+    task_group,
+    teardown,
+)
 from airflow.sdk.exceptions import AirflowSkipException
 
 from spot_training.operators import SpotTrainingOperator
@@ -18,6 +27,9 @@ TRAINING_IMAGE = (
     "{{ var.value.get('flight_delays_image', "
     "'683313688378.dkr.ecr.us-east-1.amazonaws.com/sagemaker-xgboost:1.7-1') }}"
 )
+
+#: The Airflow Variable that says who gets the report of each training; nobody without it.
+NOTIFIER = "flight_delays_notifier"
 
 MODEL = Asset("flight_delays_model", uri="x-model://flight-delays/champion")
 
@@ -33,6 +45,7 @@ CAPS: dict[str, Any] = {
 PARAMS = {
     "instance_type": Param(
         "ml.m5.xlarge",
+        type="string",
         enum=CAPS["instance_types"],
         title="Instance type",
         description="What the model is trained on. Spot capacity differs from type to type.",
@@ -45,26 +58,28 @@ PARAMS = {
     ),
     "policy": Param(
         "widen",
-        enum=["widen", "spot_only", "on_demand", "rule", "planner"],
-        values_display={
-            "widen": "Spot, a wider wait, then on demand",
-            "spot_only": "Spot, a wider wait, then fail",
-            "on_demand": "On demand",
-            "rule": "Spot for as long as the deadline allows: four constants",
-            "planner": "Spot for as long as the deadline allows: planned on what the market did",
-        },
+        type="string",
+        # The form suggests these. A run that is cleared is checked against the pattern, not against them, so
+        # `planner`, which decides as `rule` does, still runs where it is in the conf of an earlier run.
+        examples=["widen", "spot_only", "on_demand", "rule"],
+        pattern=r"^(widen|spot_only|on_demand|rule|planner)$",
         title="Policy",
-        description="What to do when spot capacity does not come, or goes away for too long.",
+        description=(
+            "What to do when spot capacity does not come, or goes away for too long. widen: spot, spot with "
+            "a longer wait, then on-demand. spot_only: the same, then fail. on_demand: on-demand at once. "
+            "rule: spot for as long as the deadline allows, then on-demand, and never back to spot."
+        ),
     ),
     "deadline": Param(
-        "",
-        type="string",
+        None,
+        # The form requires every text that may not be null. Empty text is null there, and was "" before.
+        type=["null", "string"],
         maxLength=40,
         pattern=r"^$|^[0-9][0-9A-Za-z :.+\-]*$",
         title="Deadline",
         description=(
-            'When the model has to be there: "12h" after the run began, or "2026-11-23T06:00:00Z". Empty: no '
-            "deadline. The last two policies need one."
+            'When the model must be ready: "12h" after the run began, or "2026-11-23T06:00:00Z". Empty: no '
+            "deadline. The policy rule needs one."
         ),
     ),
     "max_run": Param(
@@ -118,9 +133,17 @@ of 2013.
    attempt, which resumes from the last checkpoint
 3. **evaluate** on the holdout and compare with the champion
 4. **publish** the model if it is not worse, as an event of the asset `flight_delays_model`
+5. **report_savings** says what the training cost and saved, also when it failed
 
-The task log of `train.train` tells every attempt; its XComs `savings` and `attempts` feed
-`spot_savings_report`.
+`report_savings` reads the XComs `savings` and `attempts` of `train.train`, so it reports on this run only: in
+its log, in its XCom `report` (Markdown), and by mail or on Slack where the Airflow Variable
+`flight_delays_notifier` says how (`docs/reports.md`). It is a teardown: it runs whatever the training's end
+was, and a run with a failed training stays failed. The weekly report over all runs, `spot_savings_report`,
+reads the ledger instead.
+
+With the policy `rule` a run waits on spot for as long as its deadline allows, then buys on-demand, and never
+goes back to spot.
+
 Safe in a backfill: each run has its own channels, checkpoint prefix and job names.
 """,
 )
@@ -187,7 +210,7 @@ def retrain_flight_delays() -> None:
                 "name": "{{ params.policy if params.use_spot else 'on_demand' }}",
                 "first_wait": "{{ params.first_wait }}",
             },
-            deadline="{{ params.deadline }}",
+            deadline="{{ params.deadline or '' }}",
             caps=CAPS,
             deferrable=True,
             check_interval="{{ var.value.get('spot_training_check_interval', '30') }}",
@@ -230,6 +253,24 @@ def retrain_flight_delays() -> None:
     prepared = prepare()
     trained = train(prepared)
     publish(evaluate(prepared, trained))
+    trained >> report_savings(f"{{{{ var.value.get('{NOTIFIER}', '') }}}}")
+
+
+@teardown  # It runs whatever the training's end was, and does not count for the state of the run.
+def report_savings(notifier: str) -> None:
+    """Say what the training cost and saved, also when it failed."""
+    from spot_training.report import TrainingReport
+    from spot_training.report.sending import send
+
+    context: Any = get_current_context()
+    ti = context["ti"]
+    savings = ti.xcom_pull(task_ids="train.train", key="savings")  # None: it ended before its first attempt
+    attempts = ti.xcom_pull(task_ids="train.train", key="attempts")
+    report = TrainingReport.of(savings, attempts, title=f"{ti.dag_id} {ti.run_id}")
+    print(report.text)
+    ti.xcom_push(key="report", value=report.markdown)
+    sent = send(notifier, report, context, variable=NOTIFIER)
+    print(sent or f"Sent to nobody: the Variable {NOTIFIER} is empty.")
 
 
 def _channel(name: str, prepared: Any) -> dict[str, Any]:

@@ -25,6 +25,7 @@ ANSWER_WITHIN = timedelta(hours=4)
 PARAMS = {
     "instance_type": Param(
         "ml.m5.xlarge",
+        type="string",
         enum=INSTANCE_TYPES,
         title="Instance type",
         description="What the model is trained on. Spot capacity differs from type to type.",

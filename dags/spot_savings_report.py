@@ -20,9 +20,10 @@ MODEL = Asset("flight_delays_model", uri="x-model://flight-delays/champion")
 
 
 def _only(title: str, what: str) -> Param:
+    # Airflow's form requires every text that may not be null. Empty text is null there, and was "" before.
     return Param(
-        "",
-        type="string",
+        None,
+        type=["null", "string"],
         maxLength=250,
         title=title,
         description=f"Report only on trainings of this {what}. Empty: all.",
@@ -50,11 +51,11 @@ PARAMS = {
     "team": _only("Team", "team (the tag `team` of its training jobs)"),
     "group_by": Param(
         ["dag_id", "model", "instance_type", "team"],
-        type="array",
+        type=["null", "array"],
         items={"type": "string", "enum": ["dag_id", "model", "instance_type", "team"]},
         examples=["dag_id", "model", "instance_type", "team"],
         title="Group by",
-        description="What the sums are told apart by, in this order.",
+        description="What the sums are grouped by, in this order. Empty: no groups.",
     ),
 }
 
@@ -71,7 +72,8 @@ PARAMS = {
     + """
 
 Runs every Monday for the week before, whenever a new model is published, and by hand over any window. Reads
-the ledger's records and writes HTML with charts and CSV into the folder of the Airflow Variable
+the ledger's records, not the XComs of trainings (`report_savings` in `retrain_flight_delays` reports on one
+training from these), and writes HTML with charts and CSV into the folder of the Airflow Variable
 `spot_report_folder` (default: `reports` beside the Dags folder; any object storage URL works). The summary is
 the XCom of `report`, and ends its log.
 
@@ -108,7 +110,7 @@ def spot_savings_report() -> None:
                 selection,
                 title=f"Spot trainings of {params['dag_id'] or 'all Dags'}",
                 made_at=made_at,
-                group_by=list(dict.fromkeys(params["group_by"])),
+                group_by=list(dict.fromkeys(params["group_by"] or ())),
             )
             with table.open("w", newline="") as file:  # type: ignore[no-untyped-call]
                 file.writelines(to_csv(reader, selection))

@@ -82,6 +82,19 @@ def test_a_scenario_is_answered_with_a_table_a_plot_and_plain_values(
     assert told["text"] in capsys.readouterr().out
 
 
+def test_the_form_as_it_opens_is_answered_where_nothing_is_on_record(advise: Advise) -> None:
+    told = advise()
+    assert told["basis"] == "given"
+    assert told["policy"]
+
+
+def test_empty_text_in_the_conf_of_an_earlier_run_is_the_same_as_none(advise: Advise) -> None:
+    empty = dict.fromkeys(("model", "trace", "max_runtime", "deadline_reserve"), "")
+    left_out = advise(work="6h", source="scenario")
+    told = advise(work="6h", source="scenario", **empty)
+    assert told["text"] == left_out["text"]
+
+
 def test_a_trace_is_read(advise: Advise, tmp_path: Path) -> None:
     trace = tmp_path / "trace.json"
     trace.write_text(json.dumps({"metadata": {"gap_seconds": 600}, "data": [1, 1, 0, 1] * 50}))
@@ -92,7 +105,7 @@ def test_run_time_and_market_come_from_the_installations_own_history(
     advise: Advise, installation: Ledger
 ) -> None:
     _train_twice(installation)
-    told = advise(model="model", deadline="14h", source="own history")
+    told = advise(work=None, model="model", deadline="14h", source="own history")
     assert told["basis"] == "learned from 2 past runs of model on ml.m5.xlarge"
     assert told["outcomes"][0]["missed"] == 0
     assert told["policy"] == "rule"
@@ -105,6 +118,8 @@ def test_run_time_and_market_come_from_the_installations_own_history(
         ({"work": "6h", "source": "trace", "trace": ""}, "give one of"),
         ({"work": "6h", "source": "trace", "trace": "nowhere.json"}, "nowhere.json"),
         ({"work": "", "source": "scenario"}, "give the run time"),
+        ({"work": None, "source": "scenario"}, "give the run time"),
+        ({"work": "6h", "source": "scenario", "scenario": None}, "give one of"),
         ({"work": "6h", "deadline": "5h", "source": "scenario"}, "give at least"),
         ({"work": "6h", "source": "scenario", "instance_type": "ml.p3.2xlarge"}, "price"),
     ],
