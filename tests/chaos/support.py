@@ -179,8 +179,8 @@ def _chaos_stack(
         # Tasks of a scheduler that was killed are taken over by the next one at this check only.
         "AIRFLOW__SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "10",
         "AIRFLOW__SCHEDULER__SCHEDULER_HEALTH_CHECK_THRESHOLD": "10",
-        # Without a name of its own the sweeper stops nothing.
-        "AIRFLOW__SPOT_TRAINING__INSTALLATION": "chaos",
+        # Without it the sweeper only reports.
+        "AIRFLOW__SPOT_TRAINING__SWEEPER_STOPS": "True",
         **env,
     }
     with LocalStack(
