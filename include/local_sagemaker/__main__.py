@@ -6,6 +6,7 @@ import argparse
 import logging
 import math
 import os
+import re
 import signal
 import sys
 import threading
@@ -18,10 +19,12 @@ from .images import ImagesFileError, load_images
 from .market import MarketFileError, load_market, scenario_names
 from .memory import settle_memory
 from .server import LocalSageMaker, is_loopback
+from .store import REGION
 
 _MAX_SPEED = 10_000
 _MAX_PORT = 65_535
 _MAX_OFFSET = timedelta(days=3650)
+_REGION_NAME = re.compile(r"[a-z]{2,4}(-[a-z]+)+-\d")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -59,6 +62,7 @@ def main(arguments: list[str] | None = None) -> int:
             clock=_clock(options.speed, options.clock_offset),
             market=market,
             images=images,
+            other_regions=tuple(dict.fromkeys(options.region)),
         )
     except OSError as exc:
         parser.error(
@@ -120,6 +124,15 @@ def _parser() -> argparse.ArgumentParser:
         help="spot price / on-demand price, where the market file gives none (default: %(default)s)",
     )
     parser.add_argument(
+        "--region",
+        action="append",
+        default=[],
+        type=_other_region,
+        metavar="NAME",
+        help="another region, with training jobs and a market of its own; can be repeated (default: whatever "
+        "region a request names, it is answered as us-east-1)",
+    )
+    parser.add_argument(
         "--images", metavar="FILE", help="which interpreter stands for which image (default: shipped)"
     )
     parser.add_argument(
@@ -156,6 +169,12 @@ def _host_name(text: str) -> str:
         return parse_host_name(text)
     except HostNameError as exc:
         raise argparse.ArgumentTypeError(str(exc)) from exc
+
+
+def _other_region(text: str) -> str:
+    if not _REGION_NAME.fullmatch(text) or text == REGION:
+        raise argparse.ArgumentTypeError(f"{text}: give a region other than {REGION}, such as eu-west-1")
+    return text
 
 
 def _number(text: str) -> float:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import unquote
 
 from .engine import NOTICE_SECONDS, Engine, NotInterruptibleError
-from .faults import EVERY_OPERATION, Fault, Faults, Order
+from .faults import EVERY_OPERATION, WRONG_ANSWERS, Fault, Faults, Order
 from .logs import read_log
 from .operations import HANDLERS
 from .page import JOBS_SHOWN, render_page
@@ -34,7 +34,10 @@ _FAULT_LIMITS = {
     "seconds": (0.001, 86_400),
     "probability": (0.001, 1),
     "delay_seconds": (0.001, 600),
+    "burst_seconds": (0.001, 600),
 }
+#: Numbers that only some errors take.
+_OF_ONE_KIND = ("delay_seconds", "burst_seconds")
 
 Fields: TypeAlias = dict[str, Any]
 
@@ -101,23 +104,9 @@ class Control:
         return _json(fields)
 
     def _fault(self, body: bytes) -> Reply:
-        numbers = {"count": int, "seconds": float, "probability": float, "delay_seconds": float}
+        numbers = {"count": int, **dict.fromkeys(("seconds", "probability", *_OF_ONE_KIND), float)}
         fields = _fields(body, {"operation": str, "error": str}, optional=numbers)
-        if fields["operation"] not in {*HANDLERS, EVERY_OPERATION}:
-            raise BadControlRequestError(
-                f"operation is {fields['operation']!r}: give one of {', '.join(HANDLERS)}, or "
-                f"{EVERY_OPERATION} for all."
-            )
-        if fields["error"] not in set(Fault):
-            raise BadControlRequestError(f"error is {fields['error']!r}: give one of {', '.join(Fault)}.")
-        for name, (least, most) in _FAULT_LIMITS.items():
-            if name in fields and not least <= fields[name] <= most:
-                raise BadControlRequestError(f"{name} is {fields[name]}: give {least:g} to {most:g}.")
-        if (fields["error"] == Fault.SLOW_RESPONSE) != ("delay_seconds" in fields):
-            raise BadControlRequestError(
-                f"delay_seconds is {fields.get('delay_seconds')}: give it with {Fault.SLOW_RESPONSE}, and "
-                "with no other error."
-            )
+        _check_fault(fields)
         if "count" not in fields and "seconds" not in fields:
             fields["count"] = 1
         self._faults.add(
@@ -128,6 +117,7 @@ class Control:
                 seconds=fields.get("seconds"),
                 probability=fields.get("probability", 1.0),
                 delay_seconds=fields.get("delay_seconds", 0.0),
+                burst_seconds=fields.get("burst_seconds"),
             )
         )
         return _json(fields)
@@ -156,6 +146,33 @@ class Control:
             return _json({"error": f"{job_name} has no log: no container of it ever started."}, 404)
         text = "\n".join(f"== {name}\n" + "".join(f"{line}\n" for line in lines) for name, lines in streams)
         return Reply(body=text.encode(), content_type="text/plain; charset=utf-8", headers=_ONLY_OURS)
+
+
+def _check_fault(fields: Fields) -> None:
+    operation, error = fields["operation"], fields["error"]
+    if operation not in {*HANDLERS, EVERY_OPERATION}:
+        raise BadControlRequestError(
+            f"operation is {operation!r}: give one of {', '.join(HANDLERS)}, or {EVERY_OPERATION} for all."
+        )
+    if error not in set(Fault):
+        raise BadControlRequestError(f"error is {error!r}: give one of {', '.join(Fault)}.")
+    wrong_in = WRONG_ANSWERS.get(Fault(error))
+    if wrong_in is not None and operation not in wrong_in:
+        raise BadControlRequestError(
+            f"operation is {operation!r}: {error} is an answer of {' or '.join(sorted(wrong_in))}."
+        )
+    for name, (least, most) in _FAULT_LIMITS.items():
+        if name in fields and not least <= fields[name] <= most:
+            raise BadControlRequestError(f"{name} is {fields[name]}: give {least:g} to {most:g}.")
+    if (error == Fault.SLOW_RESPONSE) != ("delay_seconds" in fields):
+        raise BadControlRequestError(
+            f"delay_seconds is {fields.get('delay_seconds')}: give it with {Fault.SLOW_RESPONSE}, and "
+            "with no other error."
+        )
+    if "burst_seconds" in fields and wrong_in is None:
+        raise BadControlRequestError(
+            f"burst_seconds is {fields['burst_seconds']}: give it with {', '.join(WRONG_ANSWERS)} only."
+        )
 
 
 #: A job's name or log must not become a program in the browser of whoever looks.

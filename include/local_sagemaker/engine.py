@@ -27,7 +27,7 @@ from spot_training.domain.lifecycle import HOLDING_STATUSES, SecondaryStatus, Tr
 from . import rules
 from .clock import JumpingClock
 from .market import Market, Shortage, TypeRule
-from .store import Store, TrainingJob
+from .store import REGION, Store, TrainingJob
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -136,8 +136,10 @@ class Engine:
         store: Store,
         work_for: Callable[[Site, TrainingJob], Work],
         listeners: tuple[Callable[[TrainingJob], None], ...] = (),
+        region: str = REGION,
     ) -> None:
         self.clock = clock
+        self.region = region
         self.market = market
         self.store = store
         self._work_for = work_for
@@ -177,7 +179,9 @@ class Engine:
         with self as now:
             name = str(request["TrainingJobName"])
             rules.check_name_is_free(self.store.get(name))
-            job = TrainingJob(name=name, request=request, created_at=now, last_modified_at=now)
+            job = TrainingJob(
+                name=name, request=request, created_at=now, last_modified_at=now, region=self.region
+            )
             rules.check_quota(job, self.market.rule, lambda each: self._instances_in_use(each, job.is_spot))
             run = self._runs[name] = _Run(name=name, is_spot=job.is_spot)
             self.store.tags(job.arn).update(tags)

@@ -1,4 +1,4 @@
-"""Faults on demand: which of the next calls of an operation fail, and how."""
+"""Faults on demand: which of the next calls of an operation fail, and how; which jobs get a wrong answer."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import random
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 #: Instead of an operation: all of them.
@@ -21,6 +21,24 @@ class Fault(StrEnum):
     DROP_CONNECTION = "DropConnection"
     LOSE_RESPONSE = "LoseResponse"
     SLOW_RESPONSE = "SlowResponse"
+    # Wrong answers: the call succeeds, and what it says of a job is not true.
+    NOT_FOUND = "NotFound"
+    NO_TAGS = "NoTags"
+    LEFT_OUT = "LeftOut"
+    UNKNOWN_STATUS = "UnknownStatus"
+
+    @property
+    def is_wrong_answer(self) -> bool:
+        return self in WRONG_ANSWERS
+
+
+#: Which operations can give which wrong answer.
+WRONG_ANSWERS: dict[Fault, frozenset[str]] = {
+    Fault.NOT_FOUND: frozenset({"DescribeTrainingJob"}),
+    Fault.NO_TAGS: frozenset({"ListTags"}),
+    Fault.LEFT_OUT: frozenset({"ListTrainingJobs"}),
+    Fault.UNKNOWN_STATUS: frozenset({"DescribeTrainingJob", "ListTrainingJobs"}),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +48,9 @@ class Order:
     It hits `count` calls at most (None: no limit), for `seconds` of real time at most (None: no limit), each
     call of the `operation` with `probability`. A slow response comes `delay_seconds` of real time after the
     work is done. Real time, as clients wait and retry in it.
+
+    A wrong answer hits jobs rather than calls. With `burst_seconds` each job gets one burst: from the first
+    wrong answer about it on, every answer about it is wrong for so long, and after that none is.
     """
 
     operation: str
@@ -38,6 +59,7 @@ class Order:
     seconds: float | None = None
     probability: float = 1.0
     delay_seconds: float = 0.0
+    burst_seconds: float | None = None
 
     def concerns(self, operation: str) -> bool:
         return self.operation in (operation, EVERY_OPERATION)
@@ -50,6 +72,8 @@ class _Open:
     order: Order
     left: int | None
     until: float | None
+    #: Job -> when its burst of wrong answers ends.
+    bursts: dict[str, float] = field(default_factory=dict)
 
     def is_over(self, now: float) -> bool:
         return self.left == 0 or (self.until is not None and now >= self.until)
@@ -76,13 +100,44 @@ class Faults:
         if not self._open:
             return None
         with self._lock:
-            now = self._now()
-            self._open = [each for each in self._open if not each.is_over(now)]
-            for each in self._open:
-                if each.order.concerns(operation) and self._rng.random() < each.order.probability:
-                    each.left = None if each.left is None else each.left - 1
+            for each in self._concerning(operation, are_wrong_answers=False):
+                if self._hits(each):
                     return each.order
         return None
+
+    def take_wrong_answer(self, operation: str, job_name: str) -> Fault | None:
+        """What an answer of the operation says wrongly of the job, if anything."""
+        if not self._open:
+            return None
+        with self._lock:
+            for each in self._concerning(operation, are_wrong_answers=True):
+                if self._hits_job(each, job_name):
+                    return each.order.fault
+        return None
+
+    def _concerning(self, operation: str, *, are_wrong_answers: bool) -> list[_Open]:
+        now = self._now()
+        self._open = [each for each in self._open if not each.is_over(now)]
+        return [
+            each
+            for each in self._open
+            if each.order.concerns(operation) and each.order.fault.is_wrong_answer is are_wrong_answers
+        ]
+
+    def _hits_job(self, each: _Open, job_name: str) -> bool:
+        burst_seconds = each.order.burst_seconds
+        if burst_seconds is None or job_name not in each.bursts:
+            is_hit = self._hits(each)
+            if is_hit and burst_seconds is not None:
+                each.bursts[job_name] = self._now() + burst_seconds
+            return is_hit
+        return self._now() < each.bursts[job_name] and self._hits(each, always=True)
+
+    def _hits(self, each: _Open, *, always: bool = False) -> bool:
+        if each.left == 0 or not (always or self._rng.random() < each.order.probability):
+            return False
+        each.left = None if each.left is None else each.left - 1
+        return True
 
     def clear(self) -> None:
         with self._lock:

@@ -17,6 +17,7 @@ from .faults import Fault, Faults
 from .operations import HANDLERS, is_ours
 from .rules import ResourceInUseError, ResourceLimitExceededError
 from .validation import SerializationError, ValidationError, operation_names, validate
+from .wrong_answers import bend
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -96,13 +97,13 @@ class SageMakerProtocol:
             case Fault.SLOW_RESPONSE:
                 assert order is not None  # noqa: S101 - it has this fault
                 return replace(self._call(operation, params), delay_seconds=order.delay_seconds)
-            case None:
+            case _:
                 return self._call(operation, params)
 
     def _call(self, operation: str, params: Any) -> Reply:
         try:
             validate(operation, params)
-            response = HANDLERS[operation](self._engine, params)
+            response = bend(self._faults, operation, params, HANDLERS[operation](self._engine, params))
         except tuple(_ERRORS) as exc:
             return _refusal(exc)
         except Exception:

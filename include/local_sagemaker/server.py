@@ -66,7 +66,7 @@ _MAX_HEADERS = 200
 #: What S3 takes in one PutObject.
 _LARGEST_CHUNKED_BODY = 5 * 1024**3
 _IN_MEMORY_BYTES = 8 * 1024 * 1024
-_SCOPE = re.compile(r"(Credential=[^/,\s]+/\d{8}/)[a-z0-9-]+(/[a-z0-9.-]+/aws4_request)")
+_SCOPE = re.compile(r"(Credential=[^/,\s]+/\d{8}/)([a-z0-9-]+)(/[a-z0-9.-]+/aws4_request)")
 _DRAINED_BYTES = 256 * 1024 * 1024
 #: What moto says about these is not passed on: they are the server's.
 _OWN_HEADERS = ("connection", "transfer-encoding", "date")
@@ -85,6 +85,7 @@ class LocalSageMaker:
     """The whole local cloud. `start` it, use `url`, `close` it.
 
     It goes by loopback names, `host` and `allowed_hosts`, which are as `access.parse_host_name` returns them.
+    Each of the `other_regions` has training jobs and a market of its own; `/_local/` is about us-east-1.
     """
 
     def __init__(
@@ -97,6 +98,7 @@ class LocalSageMaker:
         market: MarketSpec | None = None,
         images: Images | None = None,
         observer: ContainerObserver | None = None,
+        other_regions: Sequence[str] = (),
     ) -> None:
         self._clock = clock or SimulatedClock()
         self._http = _HttpServer((host, port))
@@ -115,35 +117,59 @@ class LocalSageMaker:
         )
         store = Store()
         events = StateChangeEvents(store)
-        self.engine = Engine(
-            clock=self._clock,
-            market=Market(market or MarketSpec(), started_at=self._clock.now()),
-            store=store,
-            work_for=self._work_for,
-            listeners=(log_transition, events.tell),
-        )
+        spec = market or MarketSpec()
+        self.engine = self._make_engine(REGION, spec, store, (log_transition, events.tell))
+        self._elsewhere = [
+            self._make_engine(name, spec, Store(), (log_transition,)) for name in other_regions
+        ]
         faults = Faults()
         self._http.sagemaker = SageMakerProtocol(self.engine, faults)
-        self._http.control = Control(self.engine, faults, forget=lambda: _forget(events))
+        self._http.elsewhere = {
+            engine.region: SageMakerProtocol(engine, faults) for engine in self._elsewhere
+        }
+        self._http.control = Control(self.engine, faults, forget=lambda: self._forget(events))
         self._http.moto = _moto_app()
         own = () if host in _WILDCARDS else (host.lower().removesuffix("."),)
         self._http.access = Access((*own, *allowed_hosts))
         self._http.clock = self._clock
         self._thread = threading.Thread(target=self._http.serve_forever, name="http", daemon=True)
 
+    def _make_engine(
+        self,
+        region: str,
+        spec: MarketSpec,
+        store: Store,
+        listeners: tuple[Callable[[TrainingJob], None], ...],
+    ) -> Engine:
+        return Engine(
+            clock=self._clock,
+            market=Market(spec, started_at=self._clock.now()),
+            store=store,
+            work_for=self._work_for,
+            listeners=listeners,
+            region=region,
+        )
+
     def start(self) -> None:
-        self.engine.start()
+        for engine in (self.engine, *self._elsewhere):
+            engine.start()
         self._thread.start()
 
     def close(self) -> None:
         """Stop serving, kill every job's processes, remove the files."""
         self._http.shutdown()
         self._http.server_close()
-        self.engine.close()
+        for engine in (self.engine, *self._elsewhere):
+            engine.close()
         for thread in threading.enumerate():
             if thread.name.startswith("job "):
                 thread.join(timeout=3)
         shutil.rmtree(self._root, ignore_errors=True)
+
+    def _forget(self, events: StateChangeEvents) -> None:
+        for engine in self._elsewhere:
+            engine.reset()
+        _forget(events)
 
     def _work_for(self, site: Site, job: TrainingJob) -> Work:
         if work_seconds(job) is not None:
@@ -235,6 +261,7 @@ class _HttpServer(socketserver.ThreadingTCPServer):
     request_queue_size = 1024
 
     sagemaker: SageMakerProtocol
+    elsewhere: dict[str, SageMakerProtocol]
     control: Control
     moto: WsgiApp
     clock: Clock
@@ -270,10 +297,11 @@ class _Connection(socketserver.StreamRequestHandler):
         if request is None:
             return False
         target = request.header("x-amz-target")
+        sagemaker = self.server.elsewhere.get(_region_of(request), self.server.sagemaker)
         reply: Reply | None
         if target.startswith(protocol.TARGET_PREFIX):
             body = request.read_at_most(protocol.MAX_BODY_BYTES)
-            reply = self.server.sagemaker.answer(target, request.header("content-type"), body)
+            reply = sagemaker.answer(target, request.header("content-type"), body)
             if reply is None:
                 return self._pass_to_moto(request, io.BytesIO(body or b""))
         elif target.startswith(pricing.TARGET_PREFIX):
@@ -599,7 +627,13 @@ def _http_date(epoch_seconds: int) -> str:
 
 def _in_our_region(authorization: str) -> str:
     """The signature's scope with our region: moto keeps regions apart, and jobs and logs are in ours."""
-    return _SCOPE.sub(rf"\g<1>{REGION}\g<2>", authorization, count=1)
+    return _SCOPE.sub(rf"\g<1>{REGION}\g<3>", authorization, count=1)
+
+
+def _region_of(request: _Request) -> str:
+    """The region that a request is signed for; empty for one without a signature."""
+    scope = _SCOPE.search(request.header("authorization"))
+    return scope[2] if scope else ""
 
 
 def _one_line(value: object) -> str:

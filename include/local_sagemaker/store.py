@@ -30,9 +30,9 @@ class IllegalMoveError(RuntimeError):
     """A move AWS's lifecycle does not know: a bug here, never an answer to a client."""
 
 
-def arn_of(name: str) -> str:
+def arn_of(name: str, region: str = REGION) -> str:
     """SageMaker lower-cases the name in the ARN and keeps its case everywhere else."""
-    return f"arn:aws:sagemaker:{REGION}:{ACCOUNT}:training-job/{name.lower()}"
+    return f"arn:aws:sagemaker:{region}:{ACCOUNT}:training-job/{name.lower()}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,11 +62,12 @@ class TrainingJob:
     billable_seconds: float = 0.0
     failure_reason: str | None = None
     selected_type: str | None = None
+    region: str = REGION
     final_metrics: dict[str, FinalMetric] = field(default_factory=dict, compare=False)
 
     @property
     def arn(self) -> str:
-        return arn_of(self.name)
+        return arn_of(self.name, self.region)
 
     @property
     def secondary_status(self) -> SecondaryStatus:

@@ -20,7 +20,16 @@ def _run(*arguments: str) -> subprocess.CompletedProcess[str]:
 def test_help_names_every_option_and_the_shipped_scenarios() -> None:
     done = _run("--help")
     assert done.returncode == 0
-    for word in ("--host", "--port", "--speed", "--market", "--price-ratio", "--images", "first-week"):
+    for word in (
+        "--host",
+        "--port",
+        "--speed",
+        "--market",
+        "--price-ratio",
+        "--images",
+        "--region",
+        "first-week",
+    ):
         assert word in done.stdout
 
 
@@ -37,6 +46,8 @@ def test_help_names_every_option_and_the_shipped_scenarios() -> None:
         (["--price-ratio", "2"], "at most 1"),
         (["--market", "nonsense"], "no shipped scenario of that name"),
         (["--images", "nonsense.yaml"], "nonsense.yaml"),
+        (["--region", "us-east-1"], "give a region other than us-east-1"),
+        (["--region", "Europe"], "Europe: give a region other than"),
     ],
 )
 def test_a_wrong_option_is_told_and_nothing_is_served(arguments: list[str], told: str) -> None:
