@@ -9,6 +9,7 @@ from include.local_stack.errors import (
     StackInUseError,
     StackTimeoutError,
 )
+from include.local_stack.freezing import Frozen
 from include.local_stack.services import (
     CELERY_COMPONENTS,
     Postgres,
@@ -27,6 +28,7 @@ __all__ = [
     "DEFAULT_COMPONENTS",
     "AirflowApi",
     "AirflowApiError",
+    "Frozen",
     "LocalStack",
     "LocalStackError",
     "Login",

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from include.local_stack.errors import LocalStackError, PortTakenError
+from include.local_stack.freezing import Frozen
 from include.local_stack.keeper import LONG_GRACE_SECONDS
 
 if TYPE_CHECKING:
@@ -120,6 +121,10 @@ class KeptProcess:
         """SIGKILL it and everything below it, as a lost machine would."""
         self._order(b"k")
         self._wait()
+
+    def freeze(self) -> Frozen:
+        """SIGSTOP it and everything below it, as a machine that is paused."""
+        return Frozen.below(self._keeper.pid)
 
     def _order(self, order: bytes) -> None:
         if self._keeper.stdin is not None and not self._keeper.stdin.closed:

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from types import TracebackType
 
+    from include.local_stack.freezing import Frozen
+
 LOCAL_SAGEMAKER = "local-sagemaker"
 API_SERVER = "api-server"
 ATTEMPTS_AT_PORTS = 3
@@ -47,19 +49,27 @@ ATTEMPTS_AT_PORTS = 3
 class Component:
     """A command of Airflow that keeps running, and how to see that it is up.
 
-    `health` is its name in /monitor/health; `ready_text` is what its log says when it is up.
+    `health` is its name in /monitor/health, `job_type` the type of its jobs in Airflow's API; `ready_text` is
+    what its log says when it is up.
     """
 
     arguments: tuple[str, ...]
     health: str | None = None
+    job_type: str | None = None
     ready_text: str | None = None
 
 
 COMPONENTS = {
     API_SERVER: Component(arguments=("api-server",)),
-    "scheduler": Component(arguments=("scheduler", "--skip-serve-logs"), health="scheduler"),
-    "dag-processor": Component(arguments=("dag-processor",), health="dag_processor"),
-    "triggerer": Component(arguments=("triggerer", "--skip-serve-logs"), health="triggerer"),
+    "scheduler": Component(
+        arguments=("scheduler", "--skip-serve-logs"), health="scheduler", job_type="SchedulerJob"
+    ),
+    "dag-processor": Component(
+        arguments=("dag-processor",), health="dag_processor", job_type="DagProcessorJob"
+    ),
+    "triggerer": Component(
+        arguments=("triggerer", "--skip-serve-logs"), health="triggerer", job_type="TriggererJob"
+    ),
     "worker": Component(arguments=("celery", "worker", "--skip-serve-logs"), ready_text="ready."),
 }
 DEFAULT_COMPONENTS = (LOCAL_SAGEMAKER, API_SERVER, "scheduler", "dag-processor", "triggerer")
@@ -198,6 +208,10 @@ class LocalStack:
     def kill(self, name: str) -> None:
         """SIGKILL one component with everything below it, as when its machine is lost."""
         self.processes[name].kill()
+
+    def freeze(self, name: str) -> Frozen:
+        """SIGSTOP one component with everything below it, as when its machine is paused."""
+        return self.processes[name].freeze()
 
     def _stop_processes(self) -> None:
         if self._api is not None:
@@ -422,7 +436,23 @@ class LocalStack:
             seen.get("status") == "healthy"
             and beat is not None
             and datetime.fromisoformat(beat).timestamp() >= process.started_at
+            and self._have_all_begun(name, component)
         )
+
+    def _have_all_begun(self, name: str, component: Component) -> bool:
+        """Whether the heartbeat is not only another one's of the same kind: each has a job of its own."""
+        since = self.processes[name].started_at
+        several = [each for each in self.processes.values() if _get_kind(each.name) == _get_kind(name)]
+        started = [each for each in several if each.started_at >= since]
+        if len(several) == 1 or component.job_type is None:
+            return True
+        begun = {
+            "job_type": component.job_type,
+            "start_date_gte": datetime.fromtimestamp(since, UTC).isoformat(),
+        }
+        with contextlib.suppress(httpx.HTTPError, AirflowApiError):
+            return bool(self.api.request("GET", "jobs", params=begun)["total_entries"] >= len(started))
+        return False
 
 
 def _get_kind(name: str) -> str:

@@ -75,6 +75,31 @@ def test_a_stopped_process_takes_everything_below_it_along(tmp_path: Path) -> No
         assert _list_strays(tmp_path) == []
 
 
+def _is_frozen(pid: int) -> bool:
+    return bool(psutil.Process(pid).status() == psutil.STATUS_STOPPED)
+
+
+def test_a_frozen_process_stands_still_with_everything_below_it_until_it_is_thawed(tmp_path: Path) -> None:
+    with _kept(tmp_path, STUBBORN) as process:
+        escaped = _wait_for_escaped(tmp_path)
+        frozen = process.freeze()
+        assert {process.pid, escaped} < set(frozen.pids)
+        wait_until(lambda: all(map(_is_frozen, frozen.pids)), "the frost", timeout_seconds=10)
+        assert process.exit_code is None
+        frozen.thaw()
+        wait_until(lambda: not any(map(_is_frozen, frozen.pids)), "the thaw", timeout_seconds=10)
+        assert _is_alive(process.pid)
+
+
+def test_a_frozen_process_can_be_killed(tmp_path: Path) -> None:
+    with _kept(tmp_path, STUBBORN) as process:
+        escaped = _wait_for_escaped(tmp_path)
+        process.freeze()
+        process.kill()
+        assert not _is_alive(escaped)
+        assert _list_strays(tmp_path) == []
+
+
 def test_a_killed_process_takes_everything_below_it_along(tmp_path: Path) -> None:
     with _kept(tmp_path, STUBBORN) as process:
         _wait_for_escaped(tmp_path)

@@ -1,0 +1,47 @@
+"""Processes that are stopped for a while, as a paused machine or a starved container is, and go on."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from dataclasses import dataclass
+from typing import Self
+
+from include.local_stack.keeper import list_descendants
+
+
+@dataclass(slots=True)
+class Frozen:
+    """Processes that got SIGSTOP, and do nothing until `thaw` sends them SIGCONT. Only SIGKILL ends them."""
+
+    pids: list[int]
+
+    @classmethod
+    def below(cls, root: int) -> Self:
+        """Freeze everything below a process, and not that itself."""
+        frozen = cls(pids=[])
+        # Parents come first; one that was still running may have forked meanwhile.
+        while new := [pid for pid in list_descendants(root) if pid not in frozen.pids]:
+            for pid in new:
+                frozen._stop(pid)
+        return frozen
+
+    @classmethod
+    def of(cls, *pids: int) -> Self:
+        """Freeze these processes, and leave those below them."""
+        frozen = cls(pids=[])
+        for pid in pids:
+            frozen._stop(pid)
+        return frozen
+
+    def _stop(self, pid: int) -> None:
+        self.pids.append(pid)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let them go on, those that are left."""
+        for pid in self.pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
