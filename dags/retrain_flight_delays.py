@@ -14,7 +14,6 @@ from airflow.sdk import (
     get_current_context,
     task,
     task_group,
-    teardown,
 )
 from airflow.sdk.exceptions import AirflowSkipException
 
@@ -137,9 +136,9 @@ of 2013.
 
 `report_savings` reads the XComs `savings` and `attempts` of `train.train`, so it reports on this run only: in
 its log, in its XCom `report` (Markdown), and by mail or on Slack where the Airflow Variable
-`flight_delays_notifier` says how (`docs/reports.md`). It is a teardown: it runs whatever the training's end
-was, and a run with a failed training stays failed. The weekly report over all runs, `spot_savings_report`,
-reads the ledger instead.
+`flight_delays_notifier` says how (`docs/reports.md`). It runs whatever the training's end was, and a run with
+a failed training stays failed. The weekly report over all runs, `spot_savings_report`, reads the ledger
+instead.
 
 With the policy `rule` a run waits on spot for as long as its deadline allows, then buys on-demand, and never
 goes back to spot.
@@ -256,7 +255,8 @@ def retrain_flight_delays() -> None:
     trained >> report_savings(f"{{{{ var.value.get('{NOTIFIER}', '') }}}}")
 
 
-@teardown  # It runs whatever the training's end was, and does not count for the state of the run.
+# A failed training leaves its run failed, because `evaluate` also follows it, and does not run then.
+@task(trigger_rule="all_done")
 def report_savings(notifier: str) -> None:
     """Say what the training cost and saved, also when it failed."""
     from spot_training.report import TrainingReport

@@ -13,6 +13,7 @@ from email import message_from_bytes, policy
 from email.message import EmailMessage
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import httpx
 import pytest
@@ -71,6 +72,7 @@ CONFS: dict[str, dict[str, Any]] = {
         "first_wait": 600,
     },
     "bad input": {"deadline": "", "max_run": 7200, "first_wait": 3600},
+    "marked": {"policy": "spot_only", "instance_type": NO_SPOT, "max_run": 600, "first_wait": 86400},
 }
 
 
@@ -129,7 +131,10 @@ def browser() -> Iterator[Browser]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Started:
-    """Runs: `as_opened` and `filled` by the form, by Dag; `by_conf` of `TRAIN`, one of them cleared since."""
+    """Runs: `as_opened` and `filled` by the form, by Dag; `by_conf` of `TRAIN`.
+
+    Since then a person has cleared one of these, and marked another one as failed.
+    """
 
     as_opened: dict[str, str]
     filled: dict[str, str]
@@ -151,6 +156,8 @@ def started(shipped: LocalStack, browser: Browser) -> Started:
         as_opened={dag_id: _send_form(shipped, page, dag_id, {}) for dag_id in in_order},
         filled={dag_id: _send_form(shipped, page, dag_id, typed) for dag_id, typed in TYPED.items()},
     )
+    shipped.api.wait_for_task(TRAIN, by_conf["marked"], TASK, states={"deferred"})
+    _mark_failed(shipped, TRAIN, by_conf["marked"])
     assert _finish(shipped, TRAIN, by_conf["cleared"])["run"] == "success"
     shipped.api.clear(TRAIN, by_conf["cleared"])
     return started
@@ -195,6 +202,11 @@ def _empty_choices(field: Locator) -> None:
     """Take all that is chosen out of a field for several choices."""
     for remove in reversed(field.get_by_label("Remove").all()):
         remove.click()
+
+
+def _mark_failed(stack: LocalStack, dag_id: str, run_id: str) -> None:
+    path = f"dags/{dag_id}/dagRuns/{quote(run_id, safe='')}"
+    stack.api.request("PATCH", path, body={"state": "failed"})
 
 
 def _optional(stack: LocalStack, dag_id: str) -> dict[str, Any]:
@@ -293,3 +305,8 @@ def test_a_training_that_failed_before_its_first_attempt_is_reported_too(
     states = _finish(shipped, TRAIN, run_id)
     assert (states["run"], states[TASK], states[REPORT]) == ("failed", "failed", "success")
     assert "failed before its first attempt" in shipped.api.xcom(TRAIN, run_id, REPORT, "report")
+
+
+def test_a_run_that_a_person_marks_as_failed_stays_failed(shipped: LocalStack, started: Started) -> None:
+    states = _finish(shipped, TRAIN, started.by_conf["marked"])
+    assert (states["run"], states[TASK], states[REPORT]) == ("failed", "failed", "skipped")

@@ -43,7 +43,8 @@ print("RESULT" + json.dumps({
         "params": {name: p.schema | {"description": p.description} for name, p in dag.params.items()},
         "earlier": check(dag, json.loads(sys.argv[2]).get(dag.dag_id, [])),
         "tasks": {task.task_id: {
-            "is_teardown": task.is_teardown, "upstream": sorted(task.upstream_task_ids),
+            "trigger_rule": task.trigger_rule.value, "is_teardown": task.is_teardown,
+            "upstream": sorted(task.upstream_task_ids), "downstream": sorted(task.downstream_task_ids),
         } for task in dag.tasks},
         "defaults": {name: p.value for name, p in dag.params.items()},
         "groups": sorted({task.task_group.group_id for task in dag.tasks if task.task_group.group_id}),
@@ -153,8 +154,14 @@ def test_the_form_offers_one_deadline_policy(parsed: dict[str, Any]) -> None:
 def test_the_report_on_the_savings_follows_the_training_and_leaves_the_state_of_the_run_to_it(
     parsed: dict[str, Any],
 ) -> None:
-    report = parsed["dags"]["retrain_flight_delays"]["tasks"]["report_savings"]
-    assert report == {"is_teardown": True, "upstream": ["train.train"]}
+    tasks = parsed["dags"]["retrain_flight_delays"]["tasks"]
+    report = tasks["report_savings"]
+    assert (report["trigger_rule"], report["is_teardown"]) == ("all_done", False)
+    assert (report["upstream"], report["downstream"]) == (["train.train"], [])
+    # The last tasks decide on the state of the run: another one must depend on the training.
+    others = set(tasks["train.train"]["downstream"]) - {"report_savings"}
+    assert others
+    assert {tasks[name]["trigger_rule"] for name in others} == {"all_success"}
 
 
 def test_the_trigger_form_offers_what_a_person_wants_to_change(parsed: dict[str, Any]) -> None:
