@@ -5,7 +5,7 @@
 How long the training takes is `--work`, or learned from the past runs of `--model` on `--instance-type`.
 The market is one of: `--trace FILE` (again and again for several), `--scenario UP/DOWN` (mean spells with
 capacity and without, like 3h/40m), `--history FILE` (JSON of spells, `[[true, 7200], [false, 1800], ...]`,
-oldest first), or `--own-history`, what this installation's ledger saw of `--instance-type` in `--region`.
+oldest first), or `--own-history`, what this Airflow's jobs of `--instance-type` saw in `--region`.
 Prices are dollars per instance hour: `--on-demand-price` and `--spot-price`, or the on-demand price of
 `--instance-type` and `--price-ratio`. What the operator keeps free before a deadline is kept free here.
 
@@ -29,7 +29,8 @@ from .domain.errors import InvalidInput, SpotTrainingError
 from .domain.moves import BackToSpot, Spells
 from .domain.stopping import DEFAULT_MAX_RUNTIME_SECONDS
 from .domain.traces import Trace, parse_trace
-from .past_runs import Learned, learn, recent_spells
+from .installation import this_installation
+from .past_runs import Learned, Teachers, learn, recent_spells
 
 if TYPE_CHECKING:
     from .hooks import AwsAccess
@@ -55,6 +56,7 @@ def advise_on(
     deadline: object,
     work: object = None,
     model: str | None = None,
+    dag_id: str | None = None,
     instance_type: str | None = None,
     instance_count: int = 1,
     region: str | None = None,
@@ -76,7 +78,8 @@ def advise_on(
     """Advice from plain values to plain values: for a task, and behind the command.
 
     Durations are seconds or text. `work` is what the operator takes as `expected_runtime`; without it, it is
-    learned from the past runs of `model` on `instance_count` of `instance_type`. The market is one of
+    learned from the past runs of `model` on `instance_count` of `instance_type`, in this Airflow's Dag
+    `dag_id` (None: in all of its Dags). The market is one of
     `spells` (has_spot, seconds), `scenario` ("3h/40m"), `trace` (paths or storage URLs), or `own_history`.
     `overhead`, `max_runtime`, `check_interval` and `deadline_reserve` default to what the operator takes.
     Without `on_demand_price` (dollars per instance hour), it is looked up for `instance_type` in `region`
@@ -88,7 +91,7 @@ def advise_on(
     """
     from .planner.advice import Question, advise
 
-    place = _Place(region=region, instance_type=instance_type, aws_conn_id=aws_conn_id)
+    place = _Place(region=region, instance_type=instance_type, aws_conn_id=aws_conn_id, dag_id=dag_id)
     learned = place.learned(model, instance_count)
     runtime = runtime_from(work, field_name="work") or (learned.runtime if learned else None)
     if runtime is None:
@@ -123,7 +126,10 @@ def advise_on(
 class _Place:
     """Where a training is to run: what the installation knows of it."""
 
-    def __init__(self, *, region: str | None, instance_type: str | None, aws_conn_id: str | None) -> None:
+    def __init__(
+        self, *, region: str | None, instance_type: str | None, aws_conn_id: str | None, dag_id: str | None
+    ) -> None:
+        self._dag_id = dag_id
         self._given_region = region or None
         self._given_type = instance_type
         self._aws_conn_id = aws_conn_id
@@ -152,10 +158,23 @@ class _Place:
     def learned(self, model: str | None, instance_count: int) -> Learned | None:
         if is_left_out(model):
             return None
-        return learn(model=str(model), instance_type=self._instance_type, instance_count=instance_count)
+        teachers = Teachers(
+            installations=this_installation().names,
+            dag_ids=None if is_left_out(self._dag_id) else (str(self._dag_id),),
+        )
+        return learn(
+            model=str(model),
+            instance_type=self._instance_type,
+            instance_count=instance_count,
+            teachers=teachers,
+        )
 
     def spells(self) -> Spells:
-        spells = recent_spells(region=self._region, instance_type=self._instance_type)
+        spells = recent_spells(
+            region=self._region,
+            instance_type=self._instance_type,
+            installations=this_installation().names,
+        )
         if not spells:
             way_out = f"no spot job of {self._region} is on record of late: give a scenario or a trace."
             raise InvalidInput("instance_type", self._instance_type, way_out)
@@ -371,6 +390,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--work", help="run time on demand, like 6h")
     parser.add_argument("--work-high", help="what it takes at most, as a rule, like 7h (--work)")
     parser.add_argument("--model", help="learn the run time from this model's runs on --instance-type")
+    parser.add_argument("--dag-id", help="learn it from the runs of this Dag alone (all of this Airflow's)")
     parser.add_argument("--deadline", required=True, help="after submission, like 14h")
     parser.add_argument("--overhead", help="start-up, download and checkpoint load, per launch (5m)")
     parser.add_argument("--max-runtime", help="the request's MaxRuntimeInSeconds (24h, SageMaker's default)")
@@ -380,7 +400,7 @@ def _parser() -> argparse.ArgumentParser:
     market.add_argument("--trace", type=Path, action="append", help="a capacity trace (JSON)")
     market.add_argument("--scenario", help="mean spells with and without capacity, like 3h/40m")
     market.add_argument("--history", type=Path, help="a JSON file of spells")
-    market.add_argument("--own-history", action="store_true", help="what this installation's ledger saw")
+    market.add_argument("--own-history", action="store_true", help="what this Airflow's jobs saw")
     parser.add_argument("--instance-type", help="for its price, and for --own-history")
     parser.add_argument("--instance-count", type=int, default=1, help="for --model (1)")
     parser.add_argument("--region", default="us-east-1")

@@ -21,7 +21,8 @@ from .domain.deadline import (
 from .domain.records import CurrentJob, TrainingRecord, model_of
 from .domain.savings import Attempt, PurchaseOption, billed_usd, cost_usd
 from .domain.spending import Budget, MonthSpending, OnDemandCost, Purse, budget_from, month_of
-from .past_runs import learn
+from .installation import names_of_own_records
+from .past_runs import Teachers, learn
 
 if TYPE_CHECKING:
     from .aws.identity import RunIdentity
@@ -62,13 +63,23 @@ def open_purse(
     runtime: Runtime | None,
     price_of: PriceOf,
     now: datetime,
+    like: Sequence[str] = (),
 ) -> Purse:
-    """How the budget stands if the training now went on demand on `rung`. `now` is AWS's time."""
+    """How the budget stands if the training now went on demand on `rung`. `now` is AWS's time.
+
+    `like` are Dags whose runs teach, too, how long the training takes.
+    """
     return Purse(
         budget=budget,
         spending=_read_spending(plan.identity, attempts, now=now, price_of=price_of),
         cost=on_demand_cost(
-            plan, rung.instance_types, attempts=attempts, runtime=runtime, now=now, price_of=price_of
+            plan,
+            rung.instance_types,
+            attempts=attempts,
+            runtime=runtime,
+            now=now,
+            price_of=price_of,
+            like=like,
         ),
     )
 
@@ -76,12 +87,16 @@ def open_purse(
 def _read_spending(
     identity: RunIdentity, attempts: Sequence[Attempt], *, now: datetime, price_of: PriceOf
 ) -> MonthSpending | None:
+    from .aws.bounded import within
     from .ledger import Ledger
-    from .ledger.bookkeeping import within
+
+    installations = names_of_own_records(identity.installation)
 
     def read() -> MonthSpending:
         with Ledger.configured().read() as reader:
-            return month_spending(reader, identity, attempts, now=now, price_of=price_of)
+            return month_spending(
+                reader, identity, attempts, now=now, price_of=price_of, installations=installations
+            )
 
     try:
         return within(READ_SECONDS, read)
@@ -104,7 +119,7 @@ class AskedPrices:
         return self._known[instance_type]
 
     def _ask(self, instance_type: str) -> float | None:
-        from .ledger.bookkeeping import within
+        from .aws.bounded import within
         from .ledger.prices import configured_prices
 
         def ask() -> float | None:
@@ -129,6 +144,7 @@ def on_demand_cost(
     runtime: Runtime | None,
     now: datetime,
     price_of: PriceOf,
+    like: Sequence[str] = (),
 ) -> OnDemandCost:
     """What going on demand from the checkpoints of `attempts` would cost.
 
@@ -141,6 +157,7 @@ def on_demand_cost(
         model=model_of(plan.job_name(1)),
         instance_type=plan.instance_type,
         instance_count=plan.instance_count,
+        teachers=Teachers.of(plan.identity, like),
         now=now,
     )
     known = runtime or (past.runtime if past else None)
@@ -189,7 +206,7 @@ SELECT coalesce(sum(usd), 0) AS usd, count(*) FILTER (usd IS NULL) AS unpriced
 FROM (
     SELECT a.job_name, max(a.billed_usd) AS usd
     FROM (SELECT unnest(attempts) AS a FROM trainings
-          WHERE dag_id = $dag_id AND installation = $installation
+          WHERE dag_id = $dag_id AND list_contains($installations::VARCHAR[], installation)
             AND NOT (key = $key AND generation = $generation))
     WHERE a.started_at IS NOT NULL AND a.ended_at >= $since AND a.ended_at < $until
     GROUP BY a.job_name
@@ -197,12 +214,15 @@ FROM (
 """
 _REPLACED = """
 SELECT coalesce(sum(replaced_usd), 0) AS usd FROM trainings
-WHERE dag_id = $dag_id AND installation = $installation AND began_at >= $since AND began_at < $until
+WHERE dag_id = $dag_id AND list_contains($installations::VARCHAR[], installation)
+  AND began_at >= $since AND began_at < $until
 """
 _SPOT_SHARE = """
 SELECT sum(a.billable_seconds * a.instance_count)
        / nullif(sum(a.training_seconds * a.instance_count), 0) AS share
-FROM (SELECT unnest(attempts) AS a FROM trainings WHERE dag_id = $dag_id AND began_at >= $since)
+FROM (SELECT unnest(attempts) AS a FROM trainings
+      WHERE dag_id = $dag_id AND list_contains($installations::VARCHAR[], installation)
+        AND began_at >= $since)
 WHERE a.purchase = 'spot' AND a.billable_seconds IS NOT NULL
 """
 
@@ -214,16 +234,19 @@ def month_spending(
     *,
     now: datetime,
     price_of: PriceOf,
+    installations: Sequence[str] = (),
 ) -> MonthSpending:
     """What the Dag's trainings have cost this month, those under way by the best knowledge there is.
 
     A job counts in the month it ended in, and once, whichever tasks watched it. `own_attempts` are those of
-    the training that asks: the ledger may not have the last one yet.
+    the training that asks: the ledger may not have the last one yet. `installations` are the names of this
+    Airflow's records; left out, the training's own.
     """
+    installations = installations or (identity.installation,)
     since = month_of(now)
     month = {
         "dag_id": identity.dag_id,
-        "installation": identity.installation,
+        "installations": list(installations),
         "since": since,
         "until": month_of(since + timedelta(days=32)),
     }
@@ -234,7 +257,7 @@ def month_spending(
     asked = {a.instance_type: price_of(a.instance_type) for a in own if a.instance_type}
     prices = {kind: price for kind, price in asked.items() if price is not None}
     own_usd = [billed_usd(a, prices) for a in own]
-    running = _running(reader, identity, now=now, price_of=price_of)
+    running = _running(reader, identity, installations, now=now, price_of=price_of)
     return MonthSpending(
         began_at=since,
         billed_usd=billed["usd"] + replaced["usd"] + sum(usd or 0.0 for usd in own_usd),
@@ -244,24 +267,43 @@ def month_spending(
 
 
 def _running(
-    reader: LedgerReader, identity: RunIdentity, *, now: datetime, price_of: PriceOf
+    reader: LedgerReader,
+    identity: RunIdentity,
+    installations: Sequence[str],
+    *,
+    now: datetime,
+    price_of: PriceOf,
 ) -> list[float | None]:
     """What the Dag's other live jobs will have cost: spot so far, on-demand to its expected end."""
     from .ledger import Selection
 
-    under_way = Selection(since=now - LONGEST_RUN, dag_ids=(identity.dag_id,), states=("running",))
-    (share,) = reader.query(_SPOT_SHARE, {"dag_id": identity.dag_id, "since": now - LONGEST_RUN})
+    since, whose = now - LONGEST_RUN, tuple(installations)
+    under_way = Selection(since=since, dag_ids=(identity.dag_id,), installations=whose, states=("running",))
+    parameters = {"dag_id": identity.dag_id, "installations": list(whose), "since": since}
+    (share,) = reader.query(_SPOT_SHARE, parameters)
+    teachers = Teachers(installations=whose, dag_ids=(identity.dag_id,))
     return [
-        _so_far(record, record.current_job, now=now, spot_share=share["share"] or 1.0, price_of=price_of)
+        _so_far(
+            record,
+            record.current_job,
+            now=now,
+            spot_share=share["share"] or 1.0,
+            price_of=price_of,
+            teachers=teachers,
+        )
         for record in reader.records(under_way)
-        if record.installation == identity.installation
-        and record.key != identity.record_key
-        and record.current_job is not None
+        if record.key != identity.record_key and record.current_job is not None
     ]
 
 
 def _so_far(
-    record: TrainingRecord, job: CurrentJob, *, now: datetime, spot_share: float, price_of: PriceOf
+    record: TrainingRecord,
+    job: CurrentJob,
+    *,
+    now: datetime,
+    spot_share: float,
+    price_of: PriceOf,
+    teachers: Teachers,
 ) -> float | None:
     kind = job.instance_type or record.instance_type or ""
     held = (now - job.started_at).total_seconds() if job.started_at else 0.0
@@ -269,7 +311,13 @@ def _so_far(
         seconds = max(0.0, held) * spot_share
     else:
         # What may have been bought counts as bought: nobody has seen yet how the newest job is.
-        past = learn(model=record.model, instance_type=kind, instance_count=job.instance_count, now=now)
+        past = learn(
+            model=record.model,
+            instance_type=kind,
+            instance_count=job.instance_count,
+            teachers=teachers,
+            now=now,
+        )
         expected = past.runtime.mean_seconds + past.billed_launch_seconds if past else 0.0
         seconds = max(held, expected)
     price = record.usd_per_hour.get(kind) or price_of(kind)

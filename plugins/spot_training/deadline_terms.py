@@ -10,13 +10,22 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from .domain.casting import is_left_out
-from .domain.deadline import Deadline, DeadlineGuard, Reserve, Runtime, deadline_from, runtime_from
+from .domain.deadline import (
+    Deadline,
+    DeadlineGuard,
+    Reserve,
+    Runtime,
+    deadline_from,
+    like_from,
+    runtime_from,
+)
 from .domain.durations import in_words, parse_seconds
 from .domain.errors import DeadlineCannotBeKept, InvalidInput
 from .domain.moves import BackToSpot
 from .domain.policy import Policy, SpotWhileTimeAllows
 from .domain.records import model_of
-from .past_runs import Learned, learn, recent_spells
+from .installation import names_of_own_records
+from .past_runs import Learned, Teachers, learn, recent_spells
 
 if TYPE_CHECKING:
     from .aws.request import TrainingPlan
@@ -75,6 +84,7 @@ class DeadlineTerms:
             model=model_of(plan.job_name(1)),
             instance_type=plan.instance_type,
             instance_count=plan.instance_count,
+            teachers=Teachers.of(plan.identity, like_from(self.expected_runtime)),
         )
         runtime = runtime_from(self.expected_runtime) or (past.runtime if past else None)
         longest = max_runtime_of(plan.request)
@@ -159,7 +169,12 @@ def with_policy(
         options: Mapping[str, float] = dict(policy.options)
         history: Spells = ()
         if guard.deadline.workload.back_to_spot is not BackToSpot.NEVER:
-            history = spells(region=region, instance_type=plan_of().instance_type)
+            plan = plan_of()
+            history = spells(
+                region=region,
+                instance_type=plan.instance_type,
+                installations=names_of_own_records(plan.identity.installation),
+            )
         return replace(guard, policy=move_policy(policy.moves, options), history=tuple(history))
 
     return join

@@ -138,6 +138,11 @@ class AwsAccess:
         """For the ledger's files on S3."""
         return self._client("s3")
 
+    def account(self) -> str:
+        """The account of the credentials, by STS, which networks with VPC endpoints may lack."""
+        client: Any = self._client("sts")
+        return str(client.get_caller_identity()["Account"])
+
     def _client(self, service: str, *, region_name: str | None = None, **config: Any) -> BaseClient:
         with collector_at_rest():
             from airflow.providers.amazon.aws.hooks.base_aws import AwsBaseHook

@@ -31,6 +31,7 @@ from airflow.listeners import hookimpl
 from airflow.sdk.configuration import conf
 
 from .domain.errors import InstallationUnknown, InvalidInput, SpotTrainingError
+from .domain.record_keys import SHARED_NAME
 
 if TYPE_CHECKING:
     from .aws.identity import RunIdentity
@@ -38,8 +39,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: The name of every Airflow that was given none, until each got its own: two of them may have it.
-SHARED_NAME = "airflow"
 VARIABLE = "spot_training_installation"
 SETTING = "[spot_training] installation"
 #: In the environment of every component of an MWAA environment, and of no other Airflow.
@@ -138,7 +137,7 @@ def this_installation(*, make: bool = False) -> Installation:
         return Installation.parse(configured, Source.SETTING)
     if environment := os.environ.get(MWAA_ENVIRONMENT_ID, "").strip():
         return Installation(name=environment, source=Source.MWAA)
-    return _known.get(lambda: _installation_of(_read_variable(make=make)))
+    return _known.get(lambda: _ask_for_variable(make=make))
 
 
 def names_of_own_records(name: str) -> tuple[str, ...]:
@@ -151,15 +150,23 @@ def names_of_own_records(name: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys([name, *names]))
 
 
-def _installation_of(value: str | None) -> Installation:
+def _ask_for_variable(*, make: bool) -> Installation:
+    """What the Variable says. Raises `InstallationUnknown`, whatever keeps it from being read."""
+    try:
+        value = _read_variable(make=make)
+    except Exception as error:
+        trouble = str(error).partition("\n")[0]
+        raise _unknown(f"could not be read ({type(error).__name__}: {trouble})") from error
     if value is None:
-        raise InstallationUnknown(
-            f"which Airflow this is: the Airflow Variable {VARIABLE} is not there, or could not be read"
-        )
+        raise _unknown("is not there, or could not be read")
     try:
         return Installation.parse(value, Source.VARIABLE)
     except InvalidInput as error:
-        raise InstallationUnknown(f"which Airflow this is: {error}") from error
+        raise _unknown(f"holds no name ({error})") from error
+
+
+def _unknown(trouble: str) -> InstallationUnknown:
+    return InstallationUnknown(f"which Airflow this is: the Airflow Variable {VARIABLE} {trouble}")
 
 
 class _Known:

@@ -1,4 +1,7 @@
-"""What this installation's own ledger teaches: how long a model trains, and how its spot market was lately.
+"""What this Airflow's own records teach: how long a model trains, and how its spot market was lately.
+
+Several Airflows may share a ledger, and Dags may have models of the same name: a training learns from its own
+installation and its own Dag, unless its author names other Dags (`expected_runtime={"like": ...}`).
 
 Nothing here may fail or hold up a training: a ledger that cannot be read teaches nothing.
 """
@@ -15,8 +18,10 @@ from typing import TYPE_CHECKING, Any
 from .domain.deadline import LAUNCH_HIGH_SECONDS, LAUNCH_SECONDS, Runtime, high_at_least
 from .domain.lifecycle import SecondaryStatus, Transition
 from .domain.spells import Stretch, spells_seen, stretches_of
+from .installation import names_of_own_records
 
 if TYPE_CHECKING:
+    from .aws.identity import RunIdentity
     from .domain.moves import Spells
 
 log = logging.getLogger(__name__)
@@ -40,7 +45,9 @@ FROM (
     SELECT t.clean_run_seconds - coalesce(a.launch_seconds, 0) AS work, a.launch_seconds AS around,
            CASE WHEN a.purchase = 'on-demand' THEN a.wait_seconds END AS start
     FROM trainings t JOIN attempts a ON a.key = t.key AND a.ending = 'completed'
-    WHERE t.model = $model AND a.instance_type = $instance_type AND a.instance_count = $instance_count
+    WHERE list_contains($installations::VARCHAR[], t.installation)
+      AND ($dag_ids IS NULL OR list_contains($dag_ids::VARCHAR[], t.dag_id))
+      AND t.model = $model AND a.instance_type = $instance_type AND a.instance_count = $instance_count
       AND t.clean_run_seconds IS NOT NULL AND t.training_seconds IS NOT NULL AND t.began_at >= $since
       AND t.watches IS NULL AND NOT coalesce(t.is_resumed, t.generation > 0) AND a.number <= t.attempt_count
 )
@@ -51,7 +58,8 @@ WHERE work > 0
 _CAPACITY = """
 WITH lately AS (
     SELECT key, number, ended_at FROM attempts
-    WHERE purchase = 'spot' AND instance_type = $instance_type AND region = $region AND ended_at >= $since
+    WHERE list_contains($installations::VARCHAR[], installation)
+      AND purchase = 'spot' AND instance_type = $instance_type AND region = $region AND ended_at >= $since
     ORDER BY ended_at DESC LIMIT $most
 )
 SELECT l.key, l.number, l.ended_at AS over_at, t.status, t.started_at
@@ -74,12 +82,35 @@ class Learned:
     billed_launch_seconds: float
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Teachers:
+    """Whose trainings teach: the names of an Airflow's records, and Dags of it (None: all of them)."""
+
+    installations: tuple[str, ...]
+    dag_ids: tuple[str, ...] | None = None
+
+    @classmethod
+    def of(cls, training: RunIdentity, like: Sequence[str] = ()) -> Teachers:
+        """Those of a training: its own Dag's, and of the Dags that its author named (`like`)."""
+        return cls(
+            installations=names_of_own_records(training.installation),
+            dag_ids=tuple(dict.fromkeys([training.dag_id, *like])),
+        )
+
+
 def learn(
-    *, model: str, instance_type: str, instance_count: int = 1, now: datetime | None = None
+    *,
+    model: str,
+    instance_type: str,
+    instance_count: int = 1,
+    teachers: Teachers,
+    now: datetime | None = None,
 ) -> Learned | None:
     """From completed trainings of this model on as many instances of this type; None where there are none."""
     since = (now or datetime.now(UTC)) - RUNS_WITHIN
     parameters = {
+        "installations": list(teachers.installations),
+        "dag_ids": None if teachers.dag_ids is None else list(teachers.dag_ids),
         "model": model,
         "instance_type": instance_type,
         "instance_count": instance_count,
@@ -92,6 +123,8 @@ def learn(
     row = rows[0]
     runs = "1 past run" if row["runs"] == 1 else f"{row['runs']} past runs"
     on = instance_type if instance_count == 1 else f"{instance_count} x {instance_type}"
+    several = teachers.dag_ids or ()
+    whose = f" in {' and '.join(several)}" if len(several) > 1 else ""
     # Beside what spot jobs show: how they come to instances says nothing of an on-demand start.
     launch = (row["around"] or 0) + (row["start"] or 0)
     launch_high = (row["around_high"] or 0) + (row["start_high"] or 0)
@@ -99,7 +132,7 @@ def learn(
         runtime=Runtime(
             mean_seconds=row["mean"],
             high_seconds=max(row["high"], high_at_least(row["mean"], runs=row["runs"])),
-            basis=f"learned from {runs} of {model} on {on}",
+            basis=f"learned from {runs} of {model}{whose} on {on}",
         ),
         launch_seconds=max(LAUNCH_SECONDS, launch),
         launch_high_seconds=max(LAUNCH_HIGH_SECONDS, launch_high),
@@ -107,10 +140,16 @@ def learn(
     )
 
 
-def recent_spells(*, region: str, instance_type: str, now: datetime | None = None) -> Spells:
-    """How spot capacity of a type came and went of late, as this installation's jobs saw it, oldest first."""
+def recent_spells(
+    *, region: str, instance_type: str, installations: Sequence[str], now: datetime | None = None
+) -> Spells:
+    """How spot capacity of a type came and went of late, as this Airflow's jobs saw it, oldest first.
+
+    A market is the same for all Dags, and each may have an account of its own for every Airflow.
+    """
     since = (now or datetime.now(UTC)) - CAPACITY_WITHIN
     parameters = {
+        "installations": list(installations),
         "region": region,
         "instance_type": instance_type,
         "since": since,
@@ -127,8 +166,8 @@ def _stretches(rows: Sequence[Mapping[str, Any]]) -> list[Stretch]:
 
 
 def _ask(sql: str, parameters: dict[str, Any]) -> list[dict[str, Any]]:
+    from .aws.bounded import within
     from .ledger import Ledger
-    from .ledger.bookkeeping import within
 
     def ask() -> list[dict[str, Any]]:
         with Ledger.configured().read() as reader:

@@ -10,7 +10,7 @@ import json
 import re
 import threading
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -18,19 +18,22 @@ from airflow.sdk.configuration import conf
 from airflow.sdk.exceptions import AirflowFailException
 
 from .access_terms import access_of
-from .aws.state import STATE_KEY, TrainingState, load_state
+from .aws.state import STATE_KEY, TrainingState, job_on_record, load_state
 from .base import is_last_try
 from .budget_terms import AskedPrices, budget_of, open_purse
 from .deadline_terms import DeadlineTerms, run_began_at, with_policy
 from .domain.casting import as_bool, is_left_out
-from .domain.deadline import Runtime, runtime_from
+from .domain.deadline import Runtime, like_from, runtime_from
 from .domain.durations import in_words, parse_seconds
 from .domain.errors import AlgorithmFailed, InvalidInput, SpotTrainingError, TimedOutWaiting
 from .domain.lifecycle import Ending, JobSnapshot
+from .domain.records import TrainingRecord
 from .domain.savings import Attempt, statement_of
+from .domain.stops import StopReason
 from .domain.wording import COULD_NOT_STOP, Narrator, counted, statement_line, stop_command
-from .installation import installation
+from .installation import installation, installation_of_training
 from .kept_state import KeptState
+from .ledger.stops import LedgerStops
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -44,11 +47,14 @@ if TYPE_CHECKING:
     from .domain.policy import Policy, Rung
     from .domain.spending import Budget, Purse
     from .hooks import AwsAccess
+    from .ledger import Ledger
     from .ledger.bookkeeping import Bookkeeper
     from .triggers import TrainingJobTrigger
 
 #: Airflow kills a task's process five seconds after it told it to end: what is to be said is said before.
 LOUD_AFTER_SECONDS = 3
+#: How long STS may take to say which account the credentials are of.
+STS_SECONDS = 5.0
 #: How much of the training's own log goes into the task log when an attempt is over.
 LOG_TAIL_LINES = 50
 
@@ -78,6 +84,8 @@ class Options:
     deadline: DeadlineTerms | None
     budget: Budget | None
     runtime: Runtime | None
+    #: Dags whose runs teach, beside the own one's, how long the training takes.
+    like: tuple[str, ...]
     time_limit: timedelta | None
     execution_timeout: timedelta | None
 
@@ -105,6 +113,7 @@ class Options:
             deadline=DeadlineTerms.of(task),
             budget=budget_of(task),
             runtime=runtime_from(getattr(task, "expected_runtime", None)),
+            like=like_from(getattr(task, "expected_runtime", None)),
             time_limit=_time_limit(task),
             execution_timeout=task.execution_timeout,
         )
@@ -212,18 +221,11 @@ class TrainingTask:
         adopt: str | None = None,
     ) -> None:
         from .aws.driver import TrainingDriver
-        from .aws.identity import RunIdentity
 
         if not has_begun(context["task_state_store"]) and (warning := private_ledger_warning()):
             log.warning("%s", warning)
         ti = context["ti"]
-        identity = RunIdentity(
-            dag_id=ti.dag_id,
-            run_id=ti.run_id,
-            task_id=ti.task_id,
-            map_index=-1 if ti.map_index is None else ti.map_index,
-            installation=installation(),
-        )
+        identity = identity_of(context, jobs, make_plan, watches=adopt)
         self.books = open_books(
             KeptState(context["task_state_store"]),
             identity,
@@ -253,6 +255,10 @@ class TrainingTask:
             say=log.info,
             on_job_over=self._tell_the_end,
             on_story_lost=self.books.story_lost,
+            stops=LedgerStops(),
+            jobs_on_record=self._jobs_on_record,
+            find_account=lambda: find_account(options.access),
+            find_installation=installation,
         )
 
     def proceed(self) -> Step:
@@ -265,7 +271,10 @@ class TrainingTask:
 
         try:
             step = self.driver.proceed(
-                try_number=self._ti.try_number, max_tries=self._ti.max_tries, adopt=self._adopt
+                try_number=self._ti.try_number,
+                max_tries=self._ti.max_tries,
+                clear_number=getattr(self._dag_run, "clear_number", None),
+                adopt=self._adopt,
             )
             if isinstance(step, Waiting) and (reason := self._passed_limit()):
                 self._run_out_of_time(step, reason)
@@ -296,7 +305,9 @@ class TrainingTask:
             until=until.isoformat() if (until := self._until()) else None,
             guard=guard_to_json(step.guard, step.job, self.driver.jobs.clock.now()) if step.guard else None,
             record_key=self.books.key,
-            **asdict(self.options.access),
+            job_arn=step.job.arn,
+            # Where the job is: the connection's region may change while the task is deferred.
+            **{**asdict(self.options.access), "region_name": self.driver.jobs.region},
         )
 
     def wait(self, step: Waiting) -> None:
@@ -312,7 +323,7 @@ class TrainingTask:
             interval_seconds=self.options.check_interval,
             until=self._until,
             punctual=Punctual(step.guard, lambda: jobs.clock) if step.guard else None,
-            stop=jobs.stop_for_deadline,
+            stop=lambda _job: self.driver.stop(StopReason.DEADLINE),
             say=self._log.info,
             shows_log=self.options.shows_log_live,
         )
@@ -347,7 +358,7 @@ class TrainingTask:
         """This process was told to end: start nothing more; stop the job unless it is to outlive its task."""
         self.driver.start_nothing_more()
         if self.options.stop_job_on_kill:
-            self.stop()
+            self.stop(StopReason.TASK_KILLED)
 
     @property
     def has_job_to_stop(self) -> bool:
@@ -363,9 +374,9 @@ class TrainingTask:
     def let_go(self) -> None:
         """`stop`, once, unless the job is to outlive its task: nobody will look after it."""
         if self.has_job_to_stop:
-            self.stop()
+            self.stop(StopReason.TASK_ENDED)
 
-    def stop(self) -> None:
+    def stop(self, why: StopReason) -> None:
         """Stop the live job if this task created it, and start no other. Loud when a stop fails: it costs."""
         self.driver.start_nothing_more()
         name = self.driver.live_job
@@ -380,7 +391,8 @@ class TrainingTask:
         soon.daemon = True
         soon.start()
         try:
-            if self.driver.kill():
+            is_stopped = self.driver.kill() if why is StopReason.TASK_KILLED else self.driver.stop(why)
+            if is_stopped:
                 self._stopped = name
         except Exception as error:
             self._log.error(COULD_NOT_STOP, name, error, by_hand)
@@ -408,6 +420,7 @@ class TrainingTask:
         # Before the last try's end the next one adopts the job; after it nobody looks at it again.
         if not may_retry or is_last_try(self._ti):
             self._let_go_quietly()
+            self.driver.end_for_good()
         self.books.end(self.driver.state, str(error))
         self._push_outcome()
         if may_retry:
@@ -417,6 +430,18 @@ class TrainingTask:
     def _let_go_quietly(self) -> None:
         with contextlib.suppress(Exception):  # said loudly already; the error that led here matters more
             self.let_go()
+
+    def _jobs_on_record(self) -> tuple[str, ...]:
+        """The names of the jobs that the ledger knows of this task: asked where its state is empty."""
+        from .aws.bounded import within
+        from .ledger import Ledger
+        from .ledger.bookkeeping import WRITE_SECONDS
+
+        try:
+            return within(WRITE_SECONDS, lambda: jobs_of_record(Ledger.configured(), self.books.key))
+        except Exception as error:  # noqa: BLE001 - the jobs' own names and tags tell, too
+            self._log.warning("The ledger could not be asked for earlier jobs of this task: %s", error)
+            return ()
 
     def _plan(self) -> TrainingPlan:
         return self.driver.plan()
@@ -442,6 +467,7 @@ class TrainingTask:
             runtime=deadline.runtime if deadline else self.options.runtime,
             price_of=AskedPrices(self.options.access, driver.jobs.region),
             now=driver.jobs.now(),
+            like=self.options.like,
         )
 
     def _until(self) -> datetime | None:
@@ -535,6 +561,65 @@ class TrainingTask:
             self._log.info("  | %s", line)
 
 
+def jobs_of_record(ledger: Ledger, key: str) -> tuple[str, ...]:
+    """The names of all jobs in the newest record of that key which is not merged into Parquet yet."""
+    from .ledger.store import FRESH
+
+    names = [name for name in ledger.fresh_names() if name.key == key]
+    if not names:
+        return ()
+    path = ledger.path(FRESH, str(max(names)))
+    content = ledger.fetch([path]).get(path)
+    if not content:
+        return ()
+    record = TrainingRecord.from_json(json.loads(content))
+    current = [record.current_job.job_name] if record.current_job else []
+    return tuple(name for name in (*(a.job_name for a in record.attempts), *current) if name)
+
+
+def find_account(access: AwsAccess) -> str | None:
+    """The account of the credentials by STS, within seconds; None where it does not answer."""
+    from .aws.bounded import within
+
+    try:
+        return within(STS_SECONDS, access.account)
+    except Exception:  # noqa: BLE001 - networks with VPC endpoints may lack STS
+        return None
+
+
+def identity_of(
+    context: Context,
+    jobs: TrainingJobs,
+    make_plan: Callable[[RunIdentity], TrainingPlan],
+    *,
+    watches: str | None = None,
+) -> RunIdentity:
+    """The names of a task's training: those it began under, or this Airflow's for one that begins.
+
+    Raises `InstallationUnknown`, and the `InvalidInput` of a state or a request that cannot be read.
+    """
+    from .aws.identity import RunIdentity
+
+    ti: Any = context["ti"]
+    task = RunIdentity(
+        dag_id=ti.dag_id,
+        run_id=ti.run_id,
+        task_id=ti.task_id,
+        map_index=-1 if ti.map_index is None else ti.map_index,
+    )
+
+    def has_job(who: RunIdentity) -> bool:
+        return watches is None and jobs.is_ours(make_plan(who).job_name(1), key=who.key)
+
+    name = installation_of_training(
+        task,
+        load_state(KeptState(context["task_state_store"])),
+        run_began_at=getattr(context["dag_run"], "start_date", None),
+        has_job=has_job,
+    )
+    return replace(task, installation=name)
+
+
 def has_begun(store: StateStore) -> bool:
     """Whether an earlier process of this task left a state."""
     return store.get(STATE_KEY) is not None
@@ -543,14 +628,18 @@ def has_begun(store: StateStore) -> bool:
 def stop_job_on_record(task: Any, store: StateStore) -> None:
     """Stop the job that the stored state names: for a task that fails before it knows its training.
 
-    Only one that is confirmed: whose job has the name of another intent is not known here.
+    Only one that is confirmed to be ours. The state need not be readable beyond that.
     """
-    state = load_state(store)
-    if state is None or state.current is None or not state.current.is_created:
+    name, arn = job_on_record(store.get(STATE_KEY))
+    if not name:
         return
-    name = state.current.job_name
     try:
-        if access_of(task).jobs().stop(name):
+        stops = LedgerStops()
+        if (
+            access_of(task)
+            .jobs()
+            .stop(name, StopReason.TASK_ENDED, arn=arn, keep_reason=lambda why: stops.keep(name, why))
+        ):
             task.log.info("Stopped training job %s: billed until it has uploaded and ended.", name)
     except Exception as error:
         by_hand = stop_command(name, task.region_name)

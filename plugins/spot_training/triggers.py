@@ -28,11 +28,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from airflow.sdk.configuration import conf
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
+from .aws.jobs import TAG_SECONDS, TAG_SECONDS_WHEN_KILLED
 from .aws.punctual import STOP_AGAIN_SECONDS, Punctual
 from .aws.watcher import Follower, LogLines, Missing, Over, Report, TimeIsUp, Trouble
+from .domain.stops import StopReason
 from .domain.wording import COULD_NOT_STOP, Narrator, stop_command, transition_line
 from .hooks import AwsAccess
 from .ledger import take_note
+from .task_state import Fate, fate_of, warm_up
 
 if TYPE_CHECKING:
     from .aws.jobs import TrainingJobs
@@ -83,8 +86,9 @@ class TrainingJobTrigger(BaseTrigger):
 
     `until` (ISO 8601) is the task's own limit: Airflow enforces `execution_timeout` on workers only. With a
     `guard` (`guard_to_json`) it stops a spot job that would cost the deadline, and goes on waiting until that
-    is over. `record_key` names the ledger's record to note the job's transitions for. It classifies nothing:
-    the task that resumes describes the job and decides.
+    is over. `record_key` names the ledger's record to note the job's transitions for, `job_arn` the job to
+    tag before it is stopped (empty: looked up then). Arguments of a later version are kept and ignored. It
+    classifies nothing: the task that resumes describes the job and decides.
     """
 
     def __init__(
@@ -97,11 +101,13 @@ class TrainingJobTrigger(BaseTrigger):
         guard: dict[str, Any] | None = None,
         shows_log: bool = False,
         record_key: str | None = None,
+        job_arn: str = "",
         events_queue_url: str | None = None,
         aws_conn_id: str | None = "aws_default",
         region_name: str | None = None,
         verify: bool | str | None = None,
         botocore_config: dict[str, Any] | None = None,
+        **unknown: Any,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.training_job_name = training_job_name
@@ -111,6 +117,8 @@ class TrainingJobTrigger(BaseTrigger):
         self.guard = guard
         self.shows_log = shows_log
         self.record_key = record_key
+        self.job_arn = job_arn
+        self._unknown = unknown
         self._punctual: Punctual | None = None
         self._jobs: TrainingJobs | None = None
         self.access = AwsAccess(
@@ -125,6 +133,7 @@ class TrainingJobTrigger(BaseTrigger):
         return (
             f"{type(self).__module__}.{type(self).__qualname__}",
             {
+                **self._unknown,
                 "training_job_name": self.training_job_name,
                 "check_interval": self.check_interval,
                 "stop_job_on_kill": self.stop_job_on_kill,
@@ -132,11 +141,13 @@ class TrainingJobTrigger(BaseTrigger):
                 "guard": self.guard,
                 "shows_log": self.shows_log,
                 "record_key": self.record_key,
+                "job_arn": self.job_arn,
                 **asdict(self.access),
             },
         )
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
+        warm_up(self.task_instance)
         loop = asyncio.get_running_loop()
         may_resume_at = loop.time() + seconds_to_settle()
         try:
@@ -196,7 +207,7 @@ class TrainingJobTrigger(BaseTrigger):
             await asyncio.sleep(STOP_AGAIN_SECONDS)
 
     def _stop_for_deadline(self, punctual: Punctual) -> str:
-        return punctual.stop(self.access.jobs().stop_for_deadline)
+        return punctual.stop(lambda _job: self._stop(StopReason.DEADLINE, tag_within=TAG_SECONDS))
 
     def _on_news(self, job: JobSnapshot, fresh: Sequence[Transition]) -> None:
         """What each report of new transitions is for."""
@@ -234,19 +245,45 @@ class TrainingJobTrigger(BaseTrigger):
         return TriggerEvent(payload)  # type: ignore[no-untyped-call]
 
     async def on_kill(self) -> None:
-        """Stop the job: a person marked the deferred task failed or succeeded, or cleared it."""
+        """Stop the job if the task has ended, or is gone; in every other state somebody else looks after it.
+
+        That is where a person marked the deferred task or its run, or deleted the run. Airflow calls this,
+        too, for a task that a person cleared, which runs again and goes on with the job, and for a trigger
+        that another triggerer has taken over.
+        """
         name = self.training_job_name
         if not self.stop_job_on_kill:
             self.log.info("Training job %s goes on (stop_job_on_kill=False).", name)
             return
-        stopping = asyncio.ensure_future(aside(_stopping(), self._stop_job))
+        fate, state = await fate_of(self.task_instance, say=self.log.warning)
+        if not fate.is_over:
+            self._leave_alone(fate, state)
+            return
+        stopping = asyncio.ensure_future(aside(_stopping(), self._stop, StopReason.TASK_ENDED))
         await self._wait_for_stop(stopping)
         if not stopping.done():
             return  # said already; the thread goes on asking
         if error := stopping.exception():
             self._tell_alive(error)
         elif stopping.result():
-            self.log.info("Stopped training job %s.", name)
+            self.log.info("Stopped training job %s: its task %s (%s).", name, fate.value, state)
+
+    def _leave_alone(self, fate: Fate, state: str) -> None:
+        name = self.training_job_name
+        if fate is Fate.GOES_ON:
+            self.log.info(
+                "This trigger ends, and training job %s continues: the task is %s, so another process of it "
+                "looks after the job.",
+                name,
+                state,
+            )
+        else:
+            self.log.warning(
+                "Airflow did not say whether the task has ended (%s). Training job %s continues: the task's "
+                "next process decides, or the sweeper.",
+                state,
+                name,
+            )
 
     async def _wait_for_stop(self, stopping: asyncio.Future[bool]) -> None:
         """Wait, come what may, and say in time that the job is alive.
@@ -264,9 +301,18 @@ class TrainingJobTrigger(BaseTrigger):
                 self._tell_alive("SageMaker has not confirmed it so far; it is asked again.")
                 is_told = True
 
-    def _stop_job(self) -> bool:
+    def _stop(self, why: StopReason, tag_within: float = TAG_SECONDS_WHEN_KILLED) -> bool:
+        from .ledger.stops import LedgerStops
+
         self._jobs = self.access.jobs()
-        return self._jobs.stop(self.training_job_name)
+        name = self.training_job_name
+        return self._jobs.stop(
+            name,
+            why,
+            arn=self.job_arn,
+            tag_within=tag_within,
+            keep_reason=lambda reason: LedgerStops().keep(name, reason),
+        )
 
     def _tell_alive(self, why: object) -> None:
         name = self.training_job_name

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import urllib.request
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from botocore.awsrequest import AWSResponse
 from botocore.config import Config
 
 from spot_training.aws.jobs import TrainingJobs
+from spot_training.domain.stops import StopReason
 from spot_training.hooks import DEFAULT_BOTOCORE_CONFIG
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -55,6 +56,19 @@ class Cloud:
 
     def fail(self, operation: str, error: str, count: int = 1) -> None:
         self.control("POST", "faults", {"operation": operation, "error": error, "count": count})
+
+
+@dataclass(slots=True)
+class MemoryStops:
+    """The driver's `StopReasons`, for the length of a test."""
+
+    kept: dict[str, StopReason] = field(default_factory=dict)
+
+    def keep(self, job_name: str, why: StopReason) -> None:
+        self.kept[job_name] = why
+
+    def reason_of(self, job_name: str) -> StopReason | None:
+        return self.kept.get(job_name)
 
 
 def answer_with(

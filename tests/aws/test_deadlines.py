@@ -10,7 +10,7 @@ import pytest
 
 from spot_training.aws import punctual
 from spot_training.aws.clock import ServiceClock
-from spot_training.aws.driver import Completed, TrainingDriver, Waiting
+from spot_training.aws.driver import Completed, NoStopReasons, StopReasons, TrainingDriver, Waiting
 from spot_training.aws.identity import RunIdentity
 from spot_training.aws.punctual import Punctual, follow_punctually, guard_from_json, guard_to_json
 from spot_training.aws.request import TrainingPlan, cast_request, defaults_of
@@ -21,13 +21,15 @@ from spot_training.domain.errors import (
     DeadlineCannotBeKept,
     InvalidInput,
     OnDemandRefused,
+    StoppedBySomeone,
     TaskKilled,
     TimedOutWaiting,
 )
-from spot_training.domain.lifecycle import Ending
+from spot_training.domain.lifecycle import Ending, JobSnapshot
 from spot_training.domain.policy_specs import policy_from
+from spot_training.domain.stops import StopReason
 
-from .conftest import Cloud, answer_with, live_jobs
+from .conftest import Cloud, MemoryStops, answer_with, live_jobs
 
 HOUR = 3600
 #: At an hour a second, what takes the machine half a second takes half an hour.
@@ -50,6 +52,7 @@ class Task:
     ) -> None:
         self.jobs = cloud.jobs()
         self.store = MemoryStore()
+        self.stops = MemoryStops()
         self.said: list[str] = []
         self.policy = policy
         self.identity = RunIdentity(dag_id="retrain", run_id=run_id, task_id="train")
@@ -77,7 +80,7 @@ class Task:
         )
         self.driver = self._driver()
 
-    def _driver(self) -> TrainingDriver:
+    def _driver(self, stops: StopReasons | None = None) -> TrainingDriver:
         def plan(who: RunIdentity) -> TrainingPlan:
             return TrainingPlan.of(self.request, identity=who, name_prefix="model")
 
@@ -98,6 +101,7 @@ class Task:
             make_deadline=settle,
             make_guard=with_policy(lambda: plan(self.identity), "us-east-1", spells=lambda **_: ()),
             say=self.said.append,
+            stops=stops or self.stops,
         )
 
     def step(self) -> Waiting | Completed:
@@ -116,11 +120,20 @@ class Task:
             step.job.name,
             interval_seconds=0.1,
             punctual=Punctual(guard, lambda: self.jobs.clock) if guard else None,
-            stop=self.jobs.stop_for_deadline,
+            stop=self.stop_for_deadline,
             say=self.said.append,
         )
         for _ in reports:
             pass
+
+    def stop_for_deadline(self, job: JobSnapshot) -> bool:
+        """As the trigger does."""
+        return self.jobs.stop(
+            job.name,
+            StopReason.DEADLINE,
+            arn=job.arn,
+            keep_reason=lambda why: self.stops.keep(job.name, why),
+        )
 
     @property
     def deadline(self) -> Any:
@@ -282,6 +295,19 @@ def test_where_tagging_is_refused_the_guards_own_stop_is_still_told_from_a_perso
         task.jobs, "AddTags", 400, "AccessDeniedException", "not authorized to perform: sagemaker:AddTags"
     )
     assert endings(task.finish())[0] == ("spot", Ending.STOPPED_FOR_DEADLINE)
+    assert set(task.stops.kept.values()) == {StopReason.DEADLINE}
+
+
+def test_a_stop_whose_reason_nobody_kept_is_a_persons_also_where_the_guard_had_to_stop(
+    cloud: Cloud,
+) -> None:
+    cloud.set_capacity(available=False)
+    task = Task(cloud)
+    answer_with(task.jobs, "AddTags", 400, "AccessDeniedException", "not authorized")
+    task.driver = task._driver(stops=NoStopReasons())
+    task.stop_for_deadline = lambda job: task.jobs.stop(job.name, StopReason.DEADLINE)  # type: ignore[method-assign]
+    with pytest.raises(StoppedBySomeone):
+        task.finish()
 
 
 def test_a_stop_for_the_deadline_that_fails_is_tried_again(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -30,6 +31,7 @@ from spot_training.domain.errors import (
 from spot_training.domain.lifecycle import Ending
 from spot_training.domain.policy_specs import policy_from
 from spot_training.domain.savings import PurchaseOption
+from spot_training.domain.stops import StopReason
 
 from .conftest import Cloud, live_jobs
 
@@ -73,7 +75,8 @@ class Task:
         self.store = MemoryStore()
         self.said: list[str] = []
         self.try_number = 1
-        self.max_tries = 0
+        self.max_tries = 3
+        self.clear_number: int | None = 0
         self.adopt: str | None = None
         self.out_of_time: str | None = None
         self.jobs: TrainingJobs = cloud.jobs()
@@ -100,7 +103,26 @@ class Task:
         )
 
     def step(self) -> Waiting | Completed:
-        return self.driver().proceed(try_number=self.try_number, max_tries=self.max_tries, adopt=self.adopt)
+        return self.driver().proceed(
+            try_number=self.try_number,
+            max_tries=self.max_tries,
+            clear_number=self.clear_number,
+            adopt=self.adopt,
+        )
+
+    def clear(self, *, retries: int = 3) -> None:
+        """A person clears the task, whose Dag says so many retries by now."""
+        self.max_tries = self.try_number + retries
+        self.try_number += 1
+        self.clear_number = (self.clear_number or 0) + 1
+
+    def retry(self) -> None:
+        """Airflow tries again."""
+        self.try_number += 1
+
+    def stop_as_a_person(self, name: str) -> None:
+        """As in AWS's console."""
+        self.cloud.client("sagemaker").stop_training_job(TrainingJobName=name)
 
     def finish(self) -> Completed:
         """Every step in a process of its own, waiting in between."""
@@ -250,42 +272,61 @@ def test_a_person_who_clears_a_finished_training_gets_a_fresh_one(cloud: Cloud) 
     assert len(uris) == 2
 
 
-def test_a_task_cleared_while_it_trains_starts_over_from_its_checkpoints(cloud: Cloud) -> None:
+def test_a_task_cleared_while_it_trains_goes_on_with_its_job(cloud: Cloud) -> None:
     task = Task(cloud)
-    assert isinstance(task.step(), Waiting)
-    assert task.driver().stop()
-    task.try_number, task.max_tries = 2, 1
+    first = task.step()
+    task.clear()
     done = task.finish()
-    assert [a.ending for a in done.attempts] == [Ending.STOPPED_BY_USER, Ending.COMPLETED]
+    assert isinstance(first, Waiting)
+    assert task.created() == [first.job.name]
+    assert [a.ending for a in done.attempts] == [Ending.COMPLETED]
 
 
-def test_a_stop_that_comes_after_the_new_try_adopted_the_job_is_the_earlier_trys(cloud: Cloud) -> None:
+@pytest.mark.parametrize("why", [StopReason.TASK_ENDED, StopReason.TASK_KILLED, StopReason.SWEPT])
+@pytest.mark.parametrize("comes_late", [False, True])
+def test_a_job_that_was_stopped_with_its_task_is_followed_by_another_from_its_checkpoints(
+    cloud: Cloud, why: StopReason, comes_late: bool
+) -> None:
+    """The stop of the earlier try may come after the new one has adopted the job."""
     task = Task(cloud)
     assert isinstance(task.step(), Waiting)
-    task.try_number, task.max_tries = 2, 1
+    earlier = task.driver()
+    if not comes_late:
+        assert earlier.stop(why)
+    task.clear()
+    if comes_late:
+        assert isinstance(task.step(), Waiting)
+        assert earlier.stop(why)
+    done = task.finish()
+    assert [a.ending for a in done.attempts] == [Ending.STOPPED_WITH_TASK, Ending.COMPLETED]
+    uris = {_described(cloud, name)["CheckpointConfig"]["S3Uri"] for name in task.created()}
+    assert len(uris) == 1
+
+
+@pytest.mark.parametrize("again", [Task.clear, Task.retry, lambda _task: None])
+def test_a_persons_stop_is_respected_at_any_moment(cloud: Cloud, again: Callable[[Task], None]) -> None:
+    """Also within the minutes after a retry or a clear has adopted the job."""
+    task = Task(cloud)
+    assert isinstance(task.step(), Waiting)
+    again(task)
     step = task.step()
     assert isinstance(step, Waiting)
-    cloud.client("sagemaker").stop_training_job(TrainingJobName=step.job.name)
-    done = task.finish()
-    assert [a.ending for a in done.attempts] == [Ending.STOPPED_BY_USER, Ending.COMPLETED]
+    task.stop_as_a_person(step.job.name)
+    with pytest.raises(StoppedBySomeone, match="a person's stop is respected"):
+        task.finish()
+    assert task.created() == [step.job.name]
 
 
-@pytest.mark.parametrize("is_stop_expected", [False, True])
-def test_a_persons_stop_of_a_later_attempt_is_not_taken_for_that_of_an_earlier_try(
-    cloud: Cloud, is_stop_expected: bool
-) -> None:
+def test_a_persons_stop_of_a_later_attempt_is_not_taken_for_that_of_an_earlier_try(cloud: Cloud) -> None:
     """The adopted job, perhaps one that SageMaker itself was stopping, ended for want of capacity."""
     cloud.set_capacity(available=False)
     task = Task(cloud, policy={"name": "widen", "factor": 20})
     task.step()
-    task.try_number = 2
+    task.retry()
     task.wait(task.step())
-    state = task.store.get(STATE_KEY)
-    assert state["has_adopted"]
-    task.store.set(STATE_KEY, {**state, "is_stop_expected": is_stop_expected})
     second = task.step()
     assert isinstance(second, Waiting)
-    task.jobs.stop(second.job.name)
+    task.stop_as_a_person(second.job.name)
     with pytest.raises(StoppedBySomeone):
         task.finish()
     assert len(task.created()) == 2
@@ -294,7 +335,7 @@ def test_a_persons_stop_of_a_later_attempt_is_not_taken_for_that_of_an_earlier_t
 def test_the_owner_of_a_job_stops_it_while_the_sensors_worker_is_lost(cloud: Cloud) -> None:
     task = _watching(cloud)
     task.step()
-    task.jobs.stop("elsewhere")
+    task.stop_as_a_person("elsewhere")
     task.try_number = 2
     with pytest.raises(StoppedBySomeone):
         task.finish()
@@ -305,7 +346,7 @@ def test_the_owner_of_a_job_stops_it_while_the_sensors_process_is_told_to_end(cl
     task = _watching(cloud)
     driver = task.driver()
     step = driver.proceed(try_number=1, max_tries=1, adopt=task.adopt)
-    task.jobs.stop("elsewhere")
+    task.stop_as_a_person("elsewhere")
     task.wait(step)
     driver.start_nothing_more()
     with pytest.raises(TaskKilled):
@@ -323,6 +364,11 @@ def test_a_sensor_without_a_policy_says_on_every_try_how_the_job_ended(cloud: Cl
         with pytest.raises(OutOfRungs, match="never got capacity"):
             task.finish()
     assert len(task.driver().attempts) == 1
+
+
+def _described(cloud: Cloud, name: str) -> dict[str, Any]:
+    described: dict[str, Any] = cloud.client("sagemaker").describe_training_job(TrainingJobName=name)
+    return described
 
 
 def _watching(cloud: Cloud, *, policy: object = "widen") -> Task:
@@ -388,7 +434,7 @@ def test_giving_up_stops_the_job_and_counts_it(cloud: Cloud) -> None:
         task.finish()
     assert "No job of this training is alive" in str(raised.value)
     (attempt,) = task.driver().attempts
-    assert attempt.ending is Ending.STOPPED_BY_USER
+    assert attempt.ending is Ending.STOPPED_AT_TIME_LIMIT
     assert live_jobs(cloud) == []
 
 
@@ -399,7 +445,7 @@ def test_a_retry_after_giving_up_tries_again(cloud: Cloud) -> None:
     with pytest.raises(TimedOutWaiting):
         task.finish()
     task.try_number = 2
-    assert [a.ending for a in task.finish().attempts] == [Ending.STOPPED_BY_USER, Ending.COMPLETED]
+    assert [a.ending for a in task.finish().attempts] == [Ending.STOPPED_AT_TIME_LIMIT, Ending.COMPLETED]
 
 
 def test_a_job_that_finished_while_giving_up_is_a_finished_training(cloud: Cloud) -> None:
@@ -441,7 +487,7 @@ def test_a_process_that_was_told_to_end_counts_its_job_and_starts_no_other(cloud
         pass
     with pytest.raises(TaskKilled):
         driver.advance()
-    assert [attempt.ending for attempt in driver.attempts] == [Ending.STOPPED_BY_USER]
+    assert [attempt.ending for attempt in driver.attempts] == [Ending.STOPPED_WITH_TASK]
     assert task.created() == [step.job.name]
     task.try_number = 2
     assert task.finish().statement.completed
@@ -473,12 +519,12 @@ def test_a_process_that_died_between_giving_up_and_the_stop_is_followed_by_one_t
     task = Task(cloud, config=_config(Environment={"LOCAL_TRAINING_SECONDS": "3000"}))
     task.step()
     driver = task.driver()
-    driver.stop = lambda: False  # type: ignore[method-assign]
+    driver.stop = lambda _why: False  # type: ignore[method-assign,assignment]
     driver.give_up("the task's time limit of 1 h passed")
     task.try_number = 2
     with pytest.raises(TimedOutWaiting):
         task.finish()
-    assert [attempt.ending for attempt in task.driver().attempts] == [Ending.STOPPED_BY_USER]
+    assert [attempt.ending for attempt in task.driver().attempts] == [Ending.STOPPED_AT_TIME_LIMIT]
 
 
 def test_a_job_that_was_deleted_is_not_made_a_second_time(cloud: Cloud) -> None:
@@ -566,10 +612,10 @@ def test_a_service_that_does_not_answer_is_told_with_what_becomes_of_the_job(clo
         jobs.describe("model")
     cloud.fail("StopTrainingJob", "DropConnection")
     with pytest.raises(ServiceFailed, match="StopTrainingJob model failed"):
-        jobs.stop("model")
+        jobs.stop("model", StopReason.TASK_ENDED)
 
 
-@pytest.mark.parametrize("found", ["", "{}", 7, [1], {}, {"version": 1}, {"version": 1, "current": 3}])
+@pytest.mark.parametrize("found", ["", "{}", 7, [1], {}, {"version": "1"}, {"version": 1, "current": 3}])
 def test_state_that_is_none_of_ours_is_refused_with_the_way_out(cloud: Cloud, found: object) -> None:
     task = Task(cloud)
     task.store.set(STATE_KEY, found)
@@ -577,10 +623,10 @@ def test_state_that_is_none_of_ours_is_refused_with_the_way_out(cloud: Cloud, fo
         task.driver()
 
 
-def test_state_of_another_version_is_refused_and_not_misread(cloud: Cloud) -> None:
+def test_state_of_a_later_version_is_refused_and_not_misread(cloud: Cloud) -> None:
     task = Task(cloud)
     task.store.set(STATE_KEY, {"version": 99})
-    with pytest.raises(InvalidInput, match="version"):
+    with pytest.raises(InvalidInput, match="written by a later version of this package"):
         task.step()
 
 

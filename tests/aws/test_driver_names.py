@@ -15,6 +15,7 @@ from spot_training.aws.watcher import JobWatcher, follow
 from spot_training.domain.errors import NotOurJob, OutOfRungs, TaskKilled
 from spot_training.domain.lifecycle import Ending, SecondaryStatus, TrainingStatus
 from spot_training.domain.savings import PurchaseOption
+from spot_training.domain.stops import StopReason
 
 from .conftest import Cloud, answer_with, live_jobs
 from .test_driver import HOUR, IDENTITY, Task, _config, _Died, _Dying
@@ -82,7 +83,7 @@ def test_a_name_that_somebody_took_before_the_call_is_told_by_the_next_process(c
     task.jobs = cloud.jobs()
     name = _plan().job_name(1)
     _make_somebody_elses(cloud, name)
-    assert not task.driver().stop()
+    assert not task.driver().stop(StopReason.TASK_ENDED)
     with pytest.raises(NotOurJob, match=TAG_KEY):
         task.step()
     assert task.driver().live_job is None
@@ -249,7 +250,7 @@ def test_the_stop_of_a_deleted_run_does_not_end_the_run_that_was_made_again(clou
     assert isinstance(first, Waiting)
     assert isinstance(again, Waiting)
     assert again.job.name == first.job.name
-    task.jobs.stop(first.job.name)
+    task.jobs.stop(first.job.name, StopReason.TASK_ENDED)
     task.wait(again)
     goes_on = task.step()
     assert isinstance(goes_on, Waiting)
@@ -269,7 +270,6 @@ def test_a_job_that_is_being_stopped_is_alive_for_a_run_that_was_made_again(clou
     found = task.step()
     assert isinstance(found, Waiting)
     assert found.job.name == alive.job.name
-    assert task.store.get(STATE_KEY)["is_stop_expected"]
     assert live_jobs(cloud) == [alive.job.name]
 
 
@@ -308,8 +308,10 @@ def test_a_job_that_an_earlier_process_meant_to_create_is_decided_once(cloud: Cl
     meant = task.store.get(STATE_KEY)["current"]
     task.jobs = cloud.jobs()
     task.try_number = 2
-    assert isinstance(task.step(), Waiting)
-    assert task.store.get(STATE_KEY)["current"] == {**meant, "is_created": True}
+    waiting = task.step()
+    assert isinstance(waiting, Waiting)
+    arn = waiting.job.arn
+    assert task.store.get(STATE_KEY)["current"] == {**meant, "is_created": True, "arn": arn}
     assert sum("Attempt 1" in line for line in task.said) == 2
     assert len(task.created()) == 1
 

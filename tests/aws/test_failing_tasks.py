@@ -460,11 +460,11 @@ def test_a_stop_that_found_nothing_to_stop_is_not_taken_for_one(
         task.on_kill()
         return create(self, *args, **kwargs)
 
-    def fail_once(self: TrainingJobs, name: str) -> bool:
+    def fail_once(self: TrainingJobs, name: str, *args: Any, **kwargs: Any) -> bool:
         stops.append(name)
         if len(stops) == 1:
             raise ServiceFailed("StopTrainingJob failed.")
-        return stop(self, name)
+        return stop(self, name, *args, **kwargs)
 
     monkeypatch.setattr(TrainingJobs, "create_or_adopt", create_after_signal)
     monkeypatch.setattr(TrainingJobs, "stop", fail_once)

@@ -15,6 +15,7 @@ from spot_training.domain.errors import (
     ServiceFailed,
     TrainingNotCompleted,
 )
+from spot_training.domain.stops import StopReason
 
 from .conftest import Cloud, answer_with
 from .test_driver import _config
@@ -52,7 +53,7 @@ def test_a_stop_without_a_valid_session_says_that_the_job_goes_on(cloud: Cloud) 
     jobs = cloud.jobs()
     answer_with(jobs, "StopTrainingJob", 400, "ExpiredTokenException", "The token expired.")
     with pytest.raises(CredentialsExpired, match="goes on and is billed"):
-        jobs.stop("model-1")
+        jobs.stop("model-1", StopReason.TASK_ENDED)
 
 
 def test_a_job_that_is_gone_has_no_tags(cloud: Cloud) -> None:

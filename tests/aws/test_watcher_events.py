@@ -228,7 +228,7 @@ def test_a_message_about_somebody_elses_job_is_given_back_and_dropped_in_the_end
         json.dumps(_event() | {"source": "mine"}),
         json.dumps(_event() | {"detail-type": "SageMaker Endpoint State Change"}),
         json.dumps(_event(TrainingJobName=None) | {"detail": None}),
-        json.dumps(_event(TrainingJobStatus="Gone")),
+        json.dumps(_event(TrainingJobStatus=7)),
         json.dumps(_event(LastModifiedTime="yesterday")),
         json.dumps(_event(LastModifiedTime=1e300)),
         "[" * 100_000,

@@ -12,15 +12,16 @@ import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
-from itertools import count, takewhile
-from typing import Any
+from datetime import UTC, datetime
+from itertools import count
+from typing import Any, Protocol, TypeVar
 
 from spot_training.domain.deadline import Deadline, DeadlineGuard, Outlook, kept_by_attempts
 from spot_training.domain.durations import in_words
 from spot_training.domain.errors import (
     AlgorithmFailed,
     BudgetSpent,
+    ConnectionChanged,
     InvalidInput,
     MaxRuntimeReached,
     NotOurJob,
@@ -36,7 +37,6 @@ from spot_training.domain.errors import (
 from spot_training.domain.lifecycle import (
     Ending,
     JobSnapshot,
-    SecondaryStatus,
     TrainingStatus,
     ending_of,
 )
@@ -54,17 +54,34 @@ from spot_training.domain.policy import (
 )
 from spot_training.domain.savings import Attempt, PurchaseOption, SavingsStatement, attempt_of, statement_of
 from spot_training.domain.spending import Purse, is_on_demand, keep_budget
+from spot_training.domain.stops import StopReason, ending_of_stop
 from spot_training.domain.wording import attempt_line, counted, deadline_line
 
 from .identity import TAG_INTENT, TAG_KEY, RunIdentity, number_of
-from .jobs import CapacityRefused, Created, NameSpent, Refusal, TrainingJobs, snapshot_of
+from .jobs import (
+    TAG_SECONDS,
+    TAG_SECONDS_WHEN_KILLED,
+    CapacityRefused,
+    Created,
+    NameSpent,
+    NoTagsYet,
+    Refusal,
+    TrainingJobs,
+    check_is_ours,
+    snapshot_of,
+)
 from .request import TrainingPlan, max_runtime_of
 from .state import Intent, StateStore, TrainingState, load_state, save_state
 
 log = logging.getLogger(__name__)
 
-#: How long after a try began a stop of the job it adopted is taken for the earlier try's.
-STOP_OF_EARLIER_TRY_WITHIN = timedelta(minutes=15)
+#: "There is no such job" and "it has no tags" are believed once AWS has said nothing else for so long:
+#: seconds after the first such answer at which it is asked again. A single one may be wrong.
+ASK_AGAIN_AFTER_SECONDS = (2, 5, 15, 30, 60, 75)
+#: Where a process is about to be killed: as often as there is time for.
+ASK_TAGS_WHEN_KILLED = 3
+#: Names of jobs that were deleted leave gaps in a training's numbers.
+MOST_MISSING_IN_A_ROW = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +108,25 @@ class Completed:
 
 
 Step = Waiting | Completed
+Answer = TypeVar("Answer")
+
+
+class StopReasons(Protocol):
+    """Why we stopped jobs whose tag could not be written: kept where a later process finds it."""
+
+    def keep(self, job_name: str, why: StopReason) -> None: ...
+
+    def reason_of(self, job_name: str) -> StopReason | None: ...
+
+
+class NoStopReasons:
+    """Keeps nothing: the tags alone tell."""
+
+    def keep(self, job_name: str, why: StopReason) -> None: ...
+
+    def reason_of(self, job_name: str) -> StopReason | None:  # noqa: ARG002
+        return None
+
 
 #: Which error tells the story of which ending, once the policy has given up.
 _ERRORS: dict[Ending, type[TrainingNotCompleted]] = {
@@ -101,6 +137,8 @@ _ERRORS: dict[Ending, type[TrainingNotCompleted]] = {
     Ending.MAX_RUNTIME: MaxRuntimeReached,
     Ending.STOPPED_BY_USER: StoppedBySomeone,
     Ending.STOPPED_FOR_DEADLINE: OutOfRungs,
+    Ending.STOPPED_AT_TIME_LIMIT: TimedOutWaiting,
+    Ending.STOPPED_WITH_TASK: StoppedBySomeone,
     Ending.ALGORITHM_ERROR: AlgorithmFailed,
     Ending.CLIENT_ERROR: RequestRefused,
     Ending.INTERNAL_ERROR: ServiceFailed,
@@ -113,6 +151,8 @@ _WHAT_TO_DO: dict[Ending, str] = {
     Ending.QUOTA: "Ask AWS Service Quotas for more of this instance type, or lower max_active_runs.",
     Ending.MAX_RUNTIME: "Raise MaxRuntimeInSeconds, or make the training shorter.",
     Ending.STOPPED_BY_USER: "Clear the task to train again.",
+    Ending.STOPPED_AT_TIME_LIMIT: "Allow more time.",
+    Ending.STOPPED_WITH_TASK: "Clear the task to train again.",
     Ending.STOPPED_FOR_DEADLINE: "End the policy on demand.",
     Ending.ALGORITHM_ERROR: "Fix the training script; it would fail the same way on any instance.",
     Ending.CLIENT_ERROR: "Correct what the request asks for.",
@@ -130,7 +170,11 @@ class TrainingDriver:
     the guard; `make_purse` says how the month's budget stands, if there is one, and is asked before on-demand
     is bought; `out_of_time` says why no other job is to be started any more, if there is a reason. `say` is
     told in plain words what happens (the task log's `info`); `on_job_over` gets each job of this
-    training once, when it is over; `on_story_lost` the attempts of a generation that was forgotten.
+    training once, when it is over; `on_story_lost` the attempts of a generation that was forgotten. `stops`
+    keeps the reason of a stop where it could not be tagged; `jobs_on_record` names jobs that the ledger knows
+    of, and `find_account` tells the connection's account: both are asked only where a state or a job is gone.
+    `identity` is that of the stored training, which keeps it to its end; `find_installation` tells under
+    which Airflow a new generation begins.
     """
 
     def __init__(
@@ -148,6 +192,10 @@ class TrainingDriver:
         say: Callable[[str], None] = log.info,
         on_job_over: Callable[[JobSnapshot, Attempt], None] = lambda _job, _attempt: None,
         on_story_lost: Callable[[tuple[Attempt, ...]], None] = lambda _attempts: None,
+        stops: StopReasons | None = None,
+        jobs_on_record: Callable[[], tuple[str, ...]] = tuple,
+        find_account: Callable[[], str | None] = lambda: None,
+        find_installation: Callable[[], str] | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
@@ -163,10 +211,13 @@ class TrainingDriver:
         self._say = say
         self._on_job_over = on_job_over
         self._on_story_lost = on_story_lost
+        self._stops = stops or NoStopReasons()
+        self._jobs_on_record = jobs_on_record
+        self._find_account = find_account
+        self._find_installation = find_installation or (lambda: identity.installation)
         self._now = now
         self._sleep = sleep
         self._is_killed = False
-        self._job_stopped_when_killed: str | None = None
         self._described: dict[str, Any] = {}
         self.state = self._stored = load_state(store) or TrainingState()
 
@@ -184,28 +235,29 @@ class TrainingDriver:
         """Whether this task created the live job (and not whoever started what a sensor watches)."""
         return self.state.current is not None and not self.state.current.is_foreign
 
-    def proceed(self, *, try_number: int, max_tries: int, adopt: str | None = None) -> Step:
+    def proceed(
+        self, *, try_number: int, max_tries: int, clear_number: int | None = None, adopt: str | None = None
+    ) -> Step:
         """Start the training, or pick it up where it stands: after a deferral, a crash, a retry or a clear.
 
-        `try_number` and `max_tries` are the task instance's; Airflow raises `max_tries` when a person clears
-        the task, and not on a retry. `adopt` names a job that was started elsewhere, to be taken as the first
-        attempt. Returns and raises as `advance` does.
+        `try_number` and `max_tries` are the task instance's, `clear_number` its Dag run's (None: not known).
+        `adopt` names a job that was started elsewhere, to be taken as the first attempt. Returns and raises
+        as `advance` does.
         """
         if try_number != self.state.try_number:
-            self._begin_try(try_number, max_tries, adopt)
+            self._begin_try(try_number, max_tries, clear_number, adopt)
         return self.advance()
 
-    def _begin_try(self, try_number: int, max_tries: int, adopt: str | None) -> None:
+    def _begin_try(
+        self, try_number: int, max_tries: int, clear_number: int | None, adopt: str | None
+    ) -> None:
         state = self.state
-        is_cleared = max_tries > state.max_tries
+        is_cleared = _is_cleared(state, max_tries=max_tries, clear_number=clear_number)
         if state.is_over and is_cleared:
             state = self._begin_generation()
         elif state.is_over and not _is_complete(state):
             state = _climb_again(state)
-        if state.current is not None and not state.current.is_foreign:
-            is_stopping = self._is_being_stopped(state.current)
-            state = replace(state, is_stop_expected=is_stopping, has_adopted=True)
-        elif state.current is None and adopt and not state.attempts:
+        if state.current is None and adopt and not state.attempts:
             state = replace(state, current=_foreign_intent(adopt))
         if is_cleared:  # whoever clears a task gives it its time anew
             state = replace(state, began_at=None, giving_up=None)
@@ -214,6 +266,8 @@ class TrainingDriver:
             state,
             try_number=try_number,
             max_tries=max_tries,
+            clear_number=clear_number,
+            installation=state.installation or self._identity.installation,
             began_at=state.began_at or now,
             try_began_at=now,
         )
@@ -227,7 +281,12 @@ class TrainingDriver:
         One that had no job has left its names free, and they come first to whoever has lost the state.
         """
         had_jobs = any(not attempt.was_refused for attempt in self.state.attempts)
-        return TrainingState(generation=self.state.generation + had_jobs)
+        generation = self.state.generation + had_jobs
+        return TrainingState(
+            generation=generation,
+            installation=self._find_installation(),
+            first_installation=self._who.first.installation if generation else "",
+        )
 
     def advance(self) -> Step:
         """Do what is to be done now, until there is something to wait for or the training is over.
@@ -256,12 +315,18 @@ class TrainingDriver:
                     self._save(replace(self.state, is_over=True))
                     raise self._error(decision)
 
-    def stop(self) -> bool:
+    def stop(self, why: StopReason, *, tag_within: float = TAG_SECONDS) -> bool:
         """Stop the job that is alive, if there is one. Returns whether there was something to stop."""
         intent = self.state.current
         if intent is None or not self._may_be_stopped(intent):
             return False
-        stopped = self.jobs.stop(intent.job_name)
+        stopped = self.jobs.stop(
+            intent.job_name,
+            why,
+            arn=intent.arn,
+            tag_within=tag_within,
+            keep_reason=lambda reason: self._keep_stop_reason(intent.job_name, reason),
+        )
         if stopped:
             self._say(f"Stopped training job {intent.job_name}: billed until it has uploaded and ended.")
         return stopped
@@ -269,8 +334,15 @@ class TrainingDriver:
     def kill(self) -> bool:
         """Stop the live job because this process is being killed, also one that is being created just now."""
         self.start_nothing_more()
-        self._job_stopped_when_killed = self.live_job
-        return self.stop()
+        return self.stop(StopReason.TASK_KILLED, tag_within=TAG_SECONDS_WHEN_KILLED)
+
+    def _keep_stop_reason(self, job_name: str, why: StopReason) -> None:
+        """Where its tag was not written: into the state, or the ledger where a signal handler does it."""
+        current = self.state.current
+        if not self._is_killed and current is not None and current.job_name == job_name:
+            self._save(replace(self.state, current=replace(current, stopped_for=why)))
+        else:
+            self._stops.keep(job_name, why)
 
     def start_nothing_more(self) -> None:
         """Airflow told this process to end, and lets it run on for a while."""
@@ -279,26 +351,28 @@ class TrainingDriver:
     def _leave_if_killed(self) -> None:
         if not self._is_killed:
             return
-        stopped = [a for a in self.state.attempts[-1:] if a.ending is Ending.STOPPED_BY_USER]
-        if self.state.current is None and self._job_stopped_when_killed in {a.job_name for a in stopped}:
-            self._save(replace(self.state, is_stop_expected=True))
         raise TaskKilled(
             "This task was told to end: a person marked or cleared it, or its worker shuts down. Its "
             "training job is over or was stopped, and no other is started. "
             + _where_a_next_try_starts(self.state.attempts)
         )
 
+    def end_for_good(self) -> None:
+        """Note that Airflow does not try again: a try that comes all the same is a person's clear."""
+        if self.state.is_over:
+            self._save(replace(self.state, is_final=True))
+
     def give_up(self, reason: str) -> None:
         """Stop the job for good; once it is over, `advance` records it and raises `TimedOutWaiting`."""
         self._save(replace(self.state, giving_up=reason))
         self._say(f"Giving up: {reason}.")
-        self.stop()
+        self.stop(StopReason.TIME_LIMIT)
 
     # One attempt -----------------------------------------------------------------------------------
 
     def _look_after(self, intent: Intent) -> Step | None:
         """Wait for the job of the intent, or record it when it is over; create it if it never was."""
-        description = self.jobs.describe(intent.job_name)
+        description = self._describe(intent)
         if description is None:
             self._deal_with_missing(intent)
             return None
@@ -309,9 +383,17 @@ class TrainingDriver:
         if ending is None:
             self._stop_again_if_given_up(job)
             return Waiting(job=job, guard=self._guard_of(job, intent))
-        if ending is Ending.STOPPED_BY_USER and self._was_stopped_for_deadline(job, intent):
-            ending = Ending.STOPPED_FOR_DEADLINE
-        attempt = attempt_of(job, number=intent.number, rung=intent.rung, reason=intent.reason, ending=ending)
+        message = ""
+        if ending is Ending.STOPPED_BY_USER and not intent.is_foreign:
+            ending, message = self._who_stopped(job, intent)
+        attempt = attempt_of(
+            job,
+            number=intent.number,
+            rung=intent.rung,
+            reason=intent.reason,
+            ending=ending,
+            message=message,
+        )
         self._save(self.state.with_attempt(attempt))
         self._described = description
         self._on_job_over(job, attempt)
@@ -321,26 +403,92 @@ class TrainingDriver:
     def _stop_again_if_given_up(self, job: JobSnapshot) -> None:
         """The process that gave up may have died before its stop, or the stop failed."""
         if self.state.giving_up and job.status is TrainingStatus.IN_PROGRESS:
-            self.stop()
+            self.stop(StopReason.TIME_LIMIT)
 
-    def _was_stopped_by_earlier_try(self) -> bool:
-        """Whether the job was stopped on behalf of a try that was killed or cleared, and not by a person.
+    def _who_stopped(self, job: JobSnapshot, intent: Intent) -> tuple[Ending, str]:
+        """Which stop of ours a `Stopped` job's was, or a person's; and what to say of it, if anything.
 
-        Its stop may come after the new try has adopted the job: Airflow starts the one and stops the other at
-        the same time.
+        Only a reason of ours that is on record makes it ours. Where nobody can tell it is a person's, too:
+        then nothing is started against somebody's will.
         """
-        state = self.state
-        if not state.attempts or state.attempts[-1].ending is not Ending.STOPPED_BY_USER:
-            return False
-        is_recent = self._now() - (state.try_began_at or self._now()) < STOP_OF_EARLIER_TRY_WITHIN
-        return state.is_stop_expected or (state.has_adopted and is_recent)
-
-    def _is_being_stopped(self, intent: Intent) -> bool:
-        """Whether the earlier try's job was stopped: its task was killed or cleared, and now runs again."""
-        job = self.jobs.snapshot(intent.job_name)
-        return job is not None and (
-            job.status is TrainingStatus.STOPPING or ending_of(job) is Ending.STOPPED_BY_USER
+        why = StopReason.TIME_LIMIT if self.state.giving_up else intent.stopped_for
+        why = why or self._stops.reason_of(job.name)
+        if why is not None:
+            return ending_of_stop(why), ""
+        try:
+            return ending_of_stop(self._until_sure(lambda: self.jobs.stop_reason(job.arn))), ""
+        except (RequestRefused, NoTagsYet) as error:
+            trouble = "it has none" if isinstance(error, NoTagsYet) else str(error)
+        return Ending.STOPPED_BY_USER, (
+            f"it was stopped, and nobody can tell by whom: its tags could not be read ({trouble}), so no "
+            "other job is started"
         )
+
+    # Answers that are not believed at once ------------------------------------------------------------
+
+    def _describe(self, intent: Intent) -> dict[str, Any] | None:
+        """`DescribeTrainingJob`; None is what AWS says again and again, where the job was made.
+
+        A job that was not confirmed yet is simply created again: its name is taken if it is there.
+        """
+        self._check_place(intent)
+        is_confirmed = intent.is_created or intent.is_foreign
+        if not is_confirmed:
+            return self.jobs.describe(intent.job_name)
+        description = self._until_sure(lambda: self.jobs.describe(intent.job_name), is_sure=bool)
+        if description is None:
+            self._check_account(intent)
+        return description
+
+    def _until_sure(
+        self, ask: Callable[[], Answer], *, is_sure: Callable[[Answer], bool] = lambda _answer: True
+    ) -> Answer:
+        """The first answer that is sure, or the last of several over a minute (AWS's) that are not.
+
+        An answer is not sure, either, where AWS shows no tags: then the last `NoTagsYet` is raised.
+        """
+        waited = 0.0
+        for again_at in (*ASK_AGAIN_AFTER_SECONDS, None):
+            try:
+                answer = ask()
+                if again_at is None or is_sure(answer):
+                    return answer
+            except NoTagsYet:
+                if again_at is None:
+                    raise
+            self._rest(again_at - waited)
+            waited = again_at
+        raise AssertionError("the last answer counts")
+
+    def _rest(self, seconds: float, *, is_over: Callable[[], object] = lambda: False) -> None:
+        """Let AWS's time pass, until `is_over`. Raises `TaskKilled` once this process was told to end."""
+        over_at = time.monotonic() + self.jobs.clock.real_seconds(seconds)
+        while not (self._is_killed or is_over()) and (left := over_at - time.monotonic()) > 0:
+            self._sleep(min(1.0, left))
+        self._leave_if_killed()
+
+    def _check_place(self, intent: Intent) -> None:
+        """Refuse a connection that leads to another region: nothing is known there of the job."""
+        here = f"{self.jobs.partition}/{self.jobs.region}"
+        if intent.region and here != f"{intent.partition}/{intent.region}":
+            raise ConnectionChanged(
+                f"Training job {intent.job_name} was created in {intent.region} ({intent.partition}), and "
+                f"the connection now leads to {self.jobs.region} ({self.jobs.partition}). Nothing was "
+                "created or stopped; the job, if it is alive, is billed. Set the connection's region back (or give"
+                f" region_name={intent.region!r}) and clear the task: it goes on with the job."
+            )
+
+    def _check_account(self, intent: Intent) -> None:
+        """Refuse credentials of another account, which say "not found" of every job of the first."""
+        if not intent.account:
+            return
+        here = self.jobs.account() or self._find_account()
+        if here and here != intent.account:
+            raise ConnectionChanged(
+                f"Training job {intent.job_name} was created in account {intent.account}, and the connection "
+                f"now leads to account {here}. Nothing was created or stopped; the job, if it is alive, is "
+                "billed. Set the connection's credentials back and clear the task: it goes on with the job."
+            )
 
     def _deal_with_missing(self, intent: Intent) -> None:
         """There is no such job: it was deleted, or the call to create it never reached AWS."""
@@ -371,10 +519,27 @@ class TrainingDriver:
             reason=decision.reason,
             nonce=uuid.uuid4().hex,
             purchase=decision.rung.purchase,
+            partition=self.jobs.partition,
+            region=self.jobs.region,
         )
-        # What is known of stops is about the job before.
-        self._save(replace(self.state, current=intent, is_stop_expected=False, has_adopted=False))
+        if self._remembers_none_of_its_own and self._found_on_record(intent):
+            return
+        self._save(replace(self.state, current=intent))
         self._create(intent, decision.rung)
+
+    def _found_on_record(self, intent: Intent) -> bool:
+        """Whether the ledger knows jobs of these names, so that it is the state that was lost.
+
+        The first of them may have been deleted since: its name is free, and a later one is alive.
+        """
+        names = [name for name in self._jobs_on_record() if self._who.is_name(name)]
+        if not names:
+            return False
+        found = self._find_own_jobs(1, at_least=max(map(number_of, names)))
+        if not found:
+            return False
+        self._go_on_with(found, intent)
+        return True
 
     def _next_name(self) -> int:
         """The number in the next job's name. An attempt that was refused has no job, and leaves it its name.
@@ -404,9 +569,15 @@ class TrainingDriver:
         if created is None:
             return
         if self._is_killed:
-            self.jobs.stop(intent.job_name)
+            self.jobs.stop(
+                intent.job_name,
+                StopReason.TASK_KILLED,
+                arn=created.arn,
+                tag_within=TAG_SECONDS_WHEN_KILLED,
+                keep_reason=lambda why: self._stops.keep(intent.job_name, why),
+            )
             self._leave_if_killed()
-        how = "Created" if created is Created.NEW else "Found and adopted our own"
+        how = "Created" if created.is_new else "Found and adopted our own"
         self._say(f"{how} training job {intent.job_name} ({rung}).")
 
     def _claim(self, intent: Intent, description: dict[str, Any]) -> bool:
@@ -417,9 +588,13 @@ class TrainingDriver:
         return found is not None
 
     def _take(self, intent: Intent, call: Callable[[], Created]) -> Created | None:
-        """How the intent came by its job, which is confirmed then; None where the state was lost."""
+        """The intent's job, which is confirmed then; None where the state was lost."""
         try:
-            how = call()
+            job = self._until_sure(call)
+        except NoTagsYet:
+            self._save(replace(self.state, current=None))
+            check_is_ours(intent.job_name, {}, key=self._who.key)
+            raise
         except NotOurJob:
             self._save(replace(self.state, current=None))
             raise
@@ -427,14 +602,24 @@ class TrainingDriver:
             if self._remembers_none_of_its_own:
                 self._go_on_without_memory(intent)
                 return None
-            how = Created.ADOPTED
+            job = Created(arn=self._arn_of(intent.job_name), is_new=False)
         if not self._is_killed:
-            self._save(replace(self.state, current=replace(intent, is_created=True)))
-        return how
+            self._save(replace(self.state, current=replace(intent, is_created=True, arn=job.arn)))
+        return job
+
+    def _arn_of(self, job_name: str) -> str:
+        job = self.jobs.snapshot(job_name)
+        return job.arn if job else ""
 
     def _go_on_without_memory(self, intent: Intent) -> None:
         """A training of these names lost its state: go on with its live job, or begin another generation."""
-        found = self._find_own_jobs(number_of(intent.job_name))
+        names = [name for name in self._jobs_on_record() if self._who.is_name(name)]
+        first = number_of(intent.job_name)
+        at_least = max(map(number_of, names), default=first)
+        self._go_on_with(self._find_own_jobs(first, at_least=at_least), intent)
+
+    def _go_on_with(self, found: list[JobSnapshot], intent: Intent) -> None:
+        """Take over the live one of these jobs, of which nothing is remembered, or train anew."""
         earlier = tuple(
             attempt_of(job, number=number_of(job.name), rung=0, reason="found", ending=ending)
             for job in found
@@ -462,19 +647,11 @@ class TrainingDriver:
             reason="found alive",
             is_created=True,
             purchase=PurchaseOption.SPOT if alive.is_spot else PurchaseOption.ON_DEMAND,
+            partition=self.jobs.partition,
+            region=self.jobs.region,
+            arn=alive.arn,
         )
-        # Whoever ended the earlier process may have the job stopped, now or in a moment.
-        is_stopping = alive.status is TrainingStatus.STOPPING
-        attempts = (*self.state.attempts, *earlier)
-        self._save(
-            replace(
-                self.state,
-                current=taken,
-                attempts=attempts,
-                is_stop_expected=is_stopping,
-                has_adopted=True,
-            )
-        )
+        self._save(replace(self.state, current=taken, attempts=(*self.state.attempts, *earlier)))
         self._leave_if_killed()
 
     @property
@@ -482,26 +659,46 @@ class TrainingDriver:
         """Whether no attempt under this generation's names is on record: it begins, or its state was lost."""
         return not any(self._who.is_name(attempt.job_name) for attempt in self.state.attempts)
 
-    def _find_own_jobs(self, first: int) -> list[JobSnapshot]:
-        """All jobs of this generation: their names are numbered without gaps, so no list has to be read."""
+    def _find_own_jobs(self, first: int, *, at_least: int) -> list[JobSnapshot]:
+        """All jobs of this generation: their names are numbered, so no list has to be read.
+
+        Jobs that were deleted leave gaps; up to number `at_least` each name is asked for.
+        """
         plan = self.plan()
-        jobs = (self.jobs.snapshot(plan.job_name(number)) for number in count(first))
-        found = takewhile(lambda job: job is not None, jobs)
-        return [job for job in found if job and self.jobs.tags(job.arn).get(TAG_KEY) == self._who.key]
+        found: list[JobSnapshot] = []
+        missing = 0
+        for number in count(first):
+            if number > at_least and missing >= MOST_MISSING_IN_A_ROW:
+                return found
+            job = self.jobs.snapshot(plan.job_name(number))
+            missing = 0 if job else missing + 1
+            if job and self._has_our_key(job.arn):
+                found.append(job)
+        raise AssertionError("numbers do not end")
+
+    def _has_our_key(self, arn: str) -> bool:
+        """Whether the job is ours, by its tags; a single answer without any is not believed."""
+        tags = self._until_sure(lambda: self.jobs.tags(arn), is_sure=bool)
+        return tags.get(TAG_KEY) == self._who.key
 
     def _may_be_stopped(self, intent: Intent) -> bool:
-        """Whether the job is the intent's: until it is claimed, the name may be that of somebody else's."""
-        is_known = intent.is_created or intent.is_foreign
-        return is_known or self.jobs.is_ours(intent.job_name, key=self._who.key)
+        """Whether the job is the intent's: until it is claimed, the name may be that of somebody else's.
+
+        Where the connection leads elsewhere by now, a job of that name there is another one.
+        """
+        if intent.region and (intent.partition, intent.region) != (self.jobs.partition, self.jobs.region):
+            return False
+        if intent.is_created or intent.is_foreign:
+            return True
+        return any(self.jobs.is_ours(intent.job_name, key=self._who.key) for _ in range(ASK_TAGS_WHEN_KILLED))
 
     # The whole -------------------------------------------------------------------------------------
 
     def _decide(self) -> Decision:
         if self.state.giving_up and not _is_complete(self.state):
             return Decision(action=Action.GIVE_UP, reason=self.state.giving_up)
-        if self._was_stopped_by_earlier_try():
-            state = _climb_again(self.state)
-            self._save(replace(state, is_stop_expected=False, has_adopted=False))
+        if self._was_stopped_with_earlier_try:
+            self._save(_climb_again(self.state))
         if _is_complete(self.state):
             # Asks for no policy and no plan: a Dag that was changed meanwhile spoils no finished training.
             return Decision(action=Action.FINISH, reason=what_happened(self.state.attempts[-1]))
@@ -509,6 +706,12 @@ class TrainingDriver:
             return self._ask_policy()
         last = self.state.attempts[-1]
         return Decision(action=Action.GIVE_UP, reason=f"{last.job_name}: {last.ending}")
+
+    @property
+    def _was_stopped_with_earlier_try(self) -> bool:
+        """Whether the last job was stopped with its task, which runs again by now."""
+        attempts = self.state.attempts[self.state.ladder_from :]
+        return bool(attempts) and attempts[-1].ending is Ending.STOPPED_WITH_TASK
 
     def _ask_policy(self) -> Decision:
         self._warn_of_spot_without_checkpoints()
@@ -547,10 +750,7 @@ class TrainingDriver:
         if not seconds:
             return False
         self._say(f"Asking again in {in_words(seconds)}.")
-        over_at = time.monotonic() + self.jobs.clock.real_seconds(seconds)
-        while not (self._is_killed or self._out_of_time()) and (left := over_at - time.monotonic()) > 0:
-            self._sleep(min(1.0, left))
-        self._leave_if_killed()
+        self._rest(seconds, is_over=self._out_of_time)
         return True
 
     def _keep_budget(self, decision: Decision, rungs: tuple[Rung, ...], situation: Situation) -> Decision:
@@ -611,33 +811,11 @@ class TrainingDriver:
         )
         return self._make_guard(guard, policy)
 
-    def _was_stopped_for_deadline(self, job: JobSnapshot, intent: Intent) -> bool:
-        """By its tag; or, where tagging was refused, because the guard had to when the job was stopped."""
-        if self.state.deadline is None or not job.is_spot:
-            return False
-        return self.jobs.was_stopped_for_deadline(job) or self._had_to_stop(job, intent)
-
-    def _had_to_stop(self, job: JobSnapshot, intent: Intent) -> bool:
-        guard = self._guard_of(job, intent)
-        stopping = next((v for v in job.transitions if v.status is SecondaryStatus.STOPPING), None)
-        if guard is None or stopping is None:
-            return False
-        before = tuple(visit for visit in job.transitions if visit.started_at < stopping.started_at)
-        if not before:
-            return False
-        alive = replace(
-            job,
-            status=TrainingStatus.IN_PROGRESS,
-            secondary_status=before[-1].status,
-            transitions=before,
-        )
-        return guard.outlook(stopping.started_at, alive).is_time_for_on_demand
-
     def _complete(self) -> Completed:
         name = self.state.attempts[-1].job_name
         is_at_hand = self._described.get("TrainingJobName") == name
         description = self._described if is_at_hand else self.jobs.describe(name) or {}
-        self._save(replace(self.state, is_over=True))
+        self._save(replace(self.state, is_over=True, is_final=True))
         return Completed(description=description, attempts=self.state.attempts)
 
     def _error(self, decision: Decision) -> TrainingNotCompleted:
@@ -672,7 +850,13 @@ class TrainingDriver:
 
     @property
     def _who(self) -> RunIdentity:
-        return replace(self._identity, generation=self.state.generation)
+        state = self.state
+        return replace(
+            self._identity,
+            generation=state.generation,
+            installation=state.installation or self._identity.installation,
+            first_installation=state.first_installation,
+        )
 
     def _save(self, state: TrainingState) -> None:
         if state != self._stored:
@@ -716,13 +900,32 @@ def _foreign_intent(name: str) -> Intent:
     return Intent(job_name=name, number=1, rung=0, reason="started outside this task", is_foreign=True)
 
 
+def _is_cleared(state: TrainingState, *, max_tries: int, clear_number: int | None) -> bool:
+    """Whether a person cleared the task since the state's last try, and Airflow did not simply retry it.
+
+    A retry never changes `max_tries`; a clear sets it from the Dag's `retries` as they are now, so it may
+    also fall, or stay what it was. It stays equal only where no retry could follow the last try: after the
+    last one, or after an end that Airflow does not retry. Such an end may not have reached Airflow, if the
+    process died just then; the run's `clear_number` tells, which grows with each clear in the run.
+    """
+    if not state.try_number:
+        return False
+    if max_tries != state.max_tries or state.try_number > state.max_tries:
+        return True
+    return (
+        state.is_final
+        and None not in {clear_number, state.clear_number}
+        and (clear_number != state.clear_number)
+    )
+
+
 def _is_complete(state: TrainingState) -> bool:
     return bool(state.attempts) and state.attempts[-1].ending is Ending.COMPLETED
 
 
 def _climb_again(state: TrainingState) -> TrainingState:
     """Airflow retries a training that failed: the ladder from its first rung, the attempts kept."""
-    return replace(state, ladder_from=len(state.attempts), is_over=False, giving_up=None)
+    return replace(state, ladder_from=len(state.attempts), is_over=False, is_final=False, giving_up=None)
 
 
 def _deleted_attempt(intent: Intent) -> Attempt:
@@ -733,7 +936,7 @@ def _deleted_attempt(intent: Intent) -> Attempt:
         purchase=intent.purchase,
         reason=intent.reason,
         ending=Ending.STOPPED_BY_USER,
-        message="the training job was deleted before its end was seen",
+        message="there is no such training job any more: it was deleted before its end was seen",
     )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from spot_training.domain.record_keys import record_key
 
@@ -37,9 +37,8 @@ TAG_INTENT = "spot-training:intent"
 TAG_INSTALLATION = "spot-training:installation"
 #: `stop` or `keep`: whether the job is to be stopped when its task is gone.
 TAG_WITHOUT_TASK = "spot-training:without-task"
-#: Why we stopped a job, where it is not the end of its training.
+#: Why we stopped a job (`domain.stops.StopReason`): written before the stop. A person's stop leaves none.
 TAG_STOPPED_FOR = "spot-training:stopped-for"
-FOR_DEADLINE = "deadline"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +46,9 @@ class RunIdentity:
     """One task of one Dag run of one Airflow.
 
     `generation` grows when a person clears a training that was over, and where the state of one was lost.
-    `installation` keeps two Airflows with the same Dags and one account from taking each other's jobs.
+    `installation` keeps two Airflows with the same Dags and one account from taking each other's jobs;
+    `first_installation` is that of the first generation, where it was another one (a run of 0.1.0 that was
+    cleared after the upgrade).
     """
 
     dag_id: str
@@ -56,6 +57,12 @@ class RunIdentity:
     map_index: int = -1
     generation: int = 0
     installation: str = "airflow"
+    first_installation: str = ""
+
+    @property
+    def first(self) -> RunIdentity:
+        """The first generation of the same task."""
+        return replace(self, generation=0, installation=self.first_installation or self.installation)
 
     @property
     def key(self) -> str:

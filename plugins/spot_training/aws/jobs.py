@@ -29,10 +29,12 @@ from spot_training.domain.lifecycle import (
     TrainingStatus,
     Transition,
 )
+from spot_training.domain.stops import StopReason, stop_reason_of
 from spot_training.domain.wording import stop_command
 
+from .bounded import within
 from .clock import ServiceClock
-from .identity import FOR_DEADLINE, TAG_INTENT, TAG_KEY, TAG_STOPPED_FOR
+from .identity import TAG_INTENT, TAG_KEY, TAG_STOPPED_FOR
 from .request import hide_secrets, share_service_model
 
 if TYPE_CHECKING:
@@ -41,6 +43,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+#: How long a stop waits for its reason to be written into a tag, and where a process is killed in a moment.
+TAG_SECONDS = 10.0
+TAG_SECONDS_WHEN_KILLED = 1.0
 #: Sentences SageMaker answers a ValidationException with when it means "there is no such job".
 _NO_SUCH_JOB = ("requested resource not found", "could not find")
 #: And when a stop came too late.
@@ -113,11 +118,12 @@ def _in_short(text: str) -> str:
     return short if short.endswith((".", "!", "?")) else f"{short}."
 
 
-class Created(StrEnum):
-    """How a job of the wanted name came to be there."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Created:
+    """A job of the wanted name that is ours: made just now, or found there and adopted."""
 
-    NEW = "created"
-    ADOPTED = "adopted"
+    arn: str
+    is_new: bool
 
 
 class CapacityRefused(Exception):
@@ -127,6 +133,19 @@ class CapacityRefused(Exception):
         super().__init__(text)
         self.refusal = refusal
         self.text = text
+
+
+class NoTagsYet(Exception):
+    """AWS shows no tags of a job of the wanted name."""
+
+
+def check_is_ours(name: str, tags: Mapping[str, str], *, key: str) -> None:
+    """Raise `NotOurJob` for a job of our name that does not carry our key."""
+    if tags.get(TAG_KEY) != key:
+        raise NotOurJob(
+            f"A training job named {name} exists that this task did not create (tag {TAG_KEY} is not {key}). "
+            "It was left alone, and nothing new was created. Give the task another TrainingJobName prefix."
+        )
 
 
 class NameSpent(Exception):
@@ -181,6 +200,21 @@ class TrainingJobs:
     def partition(self) -> str:
         return str(self._client.meta.partition)
 
+    def account(self) -> str | None:
+        """The account of the credentials, read off the ARN of any job in this region; None without a job.
+
+        Needs no permission and no endpoint that training does not need: networks with VPC endpoints may lack
+        STS.
+        """
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        try:
+            listed = self._client.list_training_jobs(MaxResults=1)["TrainingJobSummaries"]
+        except (BotoCoreError, ClientError) as error:
+            log.warning("The account of the connection is not known: %s", error)
+            return None
+        return account_of(listed[0]["TrainingJobArn"]) if listed else None
+
     @property
     def endpoint_url(self) -> str:
         return str(self._client.meta.endpoint_url)
@@ -216,7 +250,7 @@ class TrainingJobs:
 
         name = request["TrainingJobName"]
         try:
-            self._ask_for(request)
+            arn = self._ask_for(request)
         except ParamValidationError as error:
             raise InvalidInput("config", name, f"{error}.") from error
         except ClientError as error:
@@ -232,13 +266,13 @@ class TrainingJobs:
                     raise self._translated(error, f"CreateTrainingJob {name}") from error
         except BotoCoreError as error:
             raise _unreachable(error, f"CreateTrainingJob {name}") from error
-        return Created.NEW
+        return Created(arn=arn, is_new=True)
 
-    def _ask_for(self, request: Mapping[str, Any]) -> None:
+    def _ask_for(self, request: Mapping[str, Any]) -> str:
         from botocore.exceptions import ClientError, ParamValidationError
 
         try:
-            self._client.create_training_job(**request)
+            return str(self._client.create_training_job(**request)["TrainingJobArn"])
         except (ClientError, ParamValidationError) as error:
             hide_secrets(error, request)
             raise
@@ -246,26 +280,63 @@ class TrainingJobs:
     def claim(self, description: Mapping[str, Any], *, key: str, nonce: str) -> Created:
         """Take a job of the wanted name as ours: its tags say whether it is of this training and this intent.
 
-        Raises `NotOurJob`, or `NameSpent` where it is the training's, of an intent that nobody remembers.
+        Raises `NotOurJob`, or `NameSpent` where it is the training's, of an intent that nobody remembers, or
+        `NoTagsYet` where AWS shows no tags at all: our own jobs have some from their first moment on, but a
+        single empty answer is not believed.
         """
-        job, tags = snapshot_of(description), self.tags(description["TrainingJobArn"])
-        if tags.get(TAG_KEY) != key:
-            raise NotOurJob(
-                f"A training job named {job.name} exists that this task did not create (tag {TAG_KEY} is not "
-                f"{key}). It was left alone, and nothing new was created. Give the task another "
-                "TrainingJobName prefix."
-            )
+        name, arn = str(description["TrainingJobName"]), str(description["TrainingJobArn"])
+        tags = self.tags(arn)
+        if not tags:
+            raise NoTagsYet(name)
+        check_is_ours(name, tags, key=key)
         if tags.get(TAG_INTENT, "") != nonce:
             raise NameSpent
-        return Created.ADOPTED
+        return Created(arn=arn, is_new=False)
 
     def is_ours(self, name: str, *, key: str) -> bool:
         """Whether there is a job of that name, and its tags say that we made it."""
         description = self.describe(name)
         return description is not None and self.tags(description["TrainingJobArn"]).get(TAG_KEY) == key
 
-    def stop(self, name: str) -> bool:
-        """`StopTrainingJob`. False when there was nothing to stop: no such job, or already over."""
+    def stop(
+        self,
+        name: str,
+        why: StopReason,
+        *,
+        arn: str = "",
+        tag_within: float = TAG_SECONDS,
+        keep_reason: Callable[[StopReason], None] = lambda _why: None,
+    ) -> bool:
+        """Write the reason into a tag, then `StopTrainingJob`.
+
+        A tag that is not written within `tag_within` seconds does not hold the stop back: `keep_reason` gets
+        the reason then, before the stop. Without the job's `arn` it is looked up first, in the same time.
+        Returns False when there was nothing to stop: no such job, or already over.
+        """
+        try:
+            within(tag_within, lambda: self._tag_stop(name, why, arn))
+        except Exception as error:  # noqa: BLE001 - the stop counts, not the tag
+            log.warning("Training job %s could not be tagged with why it is stopped: %s", name, error)
+            keep_reason(why)
+        return self._stop(name)
+
+    def _tag_stop(self, name: str, why: StopReason, arn: str) -> None:
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        if not arn:
+            description = self.describe(name)
+            if description is None:
+                return
+            arn = description["TrainingJobArn"]
+        try:
+            self._client.add_tags(ResourceArn=arn, Tags=[{"Key": TAG_STOPPED_FOR, "Value": str(why)}])
+        except ClientError as error:
+            if refusal_of(error) is not Refusal.NOT_FOUND:
+                raise self._translated(error, f"AddTags {arn}") from error
+        except BotoCoreError as error:
+            raise _unreachable(error, f"AddTags {arn}") from error
+
+    def _stop(self, name: str) -> bool:
         from botocore.exceptions import BotoCoreError, ClientError
 
         try:
@@ -277,26 +348,6 @@ class TrainingJobs:
         except BotoCoreError as error:
             raise _unreachable(error, f"StopTrainingJob {name}") from error
         return True
-
-    def stop_for_deadline(self, job: JobSnapshot) -> bool:
-        """Stop a spot job to make room for on-demand, and tag it so: whoever looks at it later knows why.
-
-        The stop counts, not the tag: where tagging is refused, the job is stopped all the same.
-        """
-        from botocore.exceptions import BotoCoreError, ClientError
-
-        try:
-            tag = {"Key": TAG_STOPPED_FOR, "Value": FOR_DEADLINE}
-            self._client.add_tags(ResourceArn=job.arn, Tags=[tag])
-        except ClientError as error:
-            log.warning("Training job %s could not be tagged: %s", job.name, error_text(error))
-        except BotoCoreError as error:
-            log.warning("Training job %s could not be tagged: %s", job.name, error)
-        return self.stop(job.name)
-
-    def was_stopped_for_deadline(self, job: JobSnapshot) -> bool:
-        """Whether the tag of `stop_for_deadline` is on the job."""
-        return self.tags(job.arn).get(TAG_STOPPED_FOR) == FOR_DEADLINE
 
     def pages(self, *, modified_since: datetime | None = None) -> Iterator[tuple[Summary, ...]]:
         """All jobs, or those modified at or after a moment: the newest first, a page of 100 a call.
@@ -349,6 +400,15 @@ class TrainingJobs:
     def stop_command(self, name: str) -> str:
         """What a person types to stop the job by hand."""
         return stop_command(name, self.region)
+
+    def stop_reason(self, arn: str) -> StopReason | None:
+        """Why we stopped the job, as its tag says; None where there is no such tag.
+
+        Raises `NoTagsYet` where AWS shows no tags at all, and what `tags` raises.
+        """
+        if not (tags := self.tags(arn)):
+            raise NoTagsYet(arn)
+        return stop_reason_of(tags.get(TAG_STOPPED_FOR))
 
     def _describe_taken(self, name: str) -> dict[str, Any]:
         description = self.describe(name)
@@ -405,6 +465,12 @@ def _service_failed(call: str, text: str) -> ServiceFailed:
         f"{call} failed after botocore's retries: {text} A training job that is alive goes on and is billed; "
         "the next try picks it up, under the same name."
     )
+
+
+def account_of(arn: str) -> str:
+    """The account in an ARN, `arn:partition:service:region:account:resource`; empty for what is no ARN."""
+    parts = arn.split(":")
+    return parts[4] if len(parts) > 5 else ""
 
 
 def summary_of(listed: Mapping[str, Any]) -> Summary:

@@ -89,7 +89,7 @@ class Punctual:
         return self.hear(self._job).is_time_for_on_demand
 
     def stop(self, stop: Callable[[JobSnapshot], bool]) -> str:
-        """Stop the job with `TrainingJobs.stop_for_deadline`; returns a sentence for the task log."""
+        """Stop the job with `stop`, for the deadline; returns a sentence for the task log."""
         assert self._job is not None  # noqa: S101 - `is_due` said so
         assert self.outlook is not None  # noqa: S101
         stop(self._job)

@@ -12,7 +12,7 @@ import copy
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -345,7 +345,7 @@ class TrainingPlan:
         `keep_checkpoints`: generations after the first go on from the first one's checkpoints.
         """
         base = request.get("CheckpointConfig", {}).get("S3Uri")
-        whose = replace(identity, generation=0) if keep_checkpoints else identity
+        whose = identity.first if keep_checkpoints else identity
         return cls(
             request=request,
             identity=identity,

@@ -7,17 +7,20 @@ something, so that whoever comes next knows what may exist.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 from spot_training.domain.deadline import Deadline
 from spot_training.domain.errors import InvalidInput
+from spot_training.domain.lifecycle import Ending
 from spot_training.domain.savings import Attempt, PurchaseOption
+from spot_training.domain.stops import StopReason, stop_reason_of
 
 STATE_KEY = "spot_training"
-#: Grows when a reader of this version could misunderstand what it finds.
-STATE_VERSION = 1
+#: The format of what is written, in its key `version`. It grows when a reader of an earlier one could
+#: misunderstand what it finds: 1 is 0.1.0's. A reader knows all of them, and refuses a later one.
+STATE_VERSION = 2
 
 
 class StateStore(Protocol):
@@ -35,6 +38,9 @@ class Intent:
     A foreign job was started elsewhere: it is watched, and never created. `is_created` says that SageMaker
     confirmed the job and that it is ours, so that one which is gone later was deleted, and is not made a
     second time. `nonce` goes into the job's tags: a job of that name with another one is of a lost state.
+    `partition` and `region` are the connection's when it was written, `arn` the job's once it is confirmed:
+    a connection that leads elsewhere later knows nothing of the job. `stopped_for` is why we stopped the job,
+    where its tag could not be written. Empty: not known.
     """
 
     job_name: str
@@ -45,6 +51,38 @@ class Intent:
     is_created: bool = False
     nonce: str = ""
     purchase: PurchaseOption = PurchaseOption.SPOT
+    partition: str = ""
+    region: str = ""
+    arn: str = ""
+    stopped_for: StopReason | None = None
+    #: Fields of a version that this code does not know: kept, and written back.
+    unknown: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def account(self) -> str:
+        """The account in the job's ARN; empty until it is confirmed."""
+        return self.arn.split(":")[4] if self.arn.count(":") > 4 else ""
+
+    def to_json(self) -> dict[str, Any]:
+        known = {each.name: getattr(self, each.name) for each in fields(self) if each.name != "unknown"}
+        return {**self.unknown, **known}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Intent:
+        """Undo `to_json`: fields that are missing take their defaults, those not known are kept."""
+        names = {each.name for each in fields(cls)} - {"unknown"}
+        known = {name: value for name, value in data.items() if name in names}
+        return cls(
+            **{
+                "rung": 0,
+                "reason": "",
+                "number": 1,
+                **known,
+                "purchase": PurchaseOption(known.get("purchase", PurchaseOption.SPOT)),
+                "stopped_for": stop_reason_of(known.get("stopped_for")),
+                "unknown": {name: value for name, value in data.items() if name not in names},
+            }
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,28 +90,33 @@ class TrainingState:
     """One training: what is under way, what was tried, and which generation of the task it belongs to.
 
     `ladder_from` is how many attempts belong to earlier climbs of the ladder (an Airflow retry climbs it
-    again; its attempts still count in the savings). `is_over` says the outcome was handed to Airflow.
-    `max_tries` tells a person's clear from a retry: only a clear raises it. `is_stop_expected` says that the
-    current job was stopped because its task was killed or cleared, so its end is no reason to give up;
-    `has_adopted` that an earlier try started it, so that such a stop may still come.
+    again; its attempts still count in the savings). `is_over` says the outcome was handed to Airflow, and
+    `is_final` that Airflow tries no other time after it. With these `max_tries` and `clear_number` (the Dag
+    run's) tell a person's clear from a retry.
     `giving_up` is why we ourselves stopped it for good: once it is over, the training is. `began_at` and
     `try_began_at` anchor time limits: the training's first submission, and the current Airflow try.
-    `deadline` is fixed at the first submission, on AWS's clock.
+    `deadline` is fixed at the first submission, on AWS's clock. `installation` is the Airflow that the
+    training began under, which its job names and its record hold; empty: not recorded (0.1.0).
+    `first_installation` is that of the first generation, where it was another one.
     """
 
     generation: int = 0
+    installation: str = ""
+    first_installation: str = ""
     try_number: int = 0
     max_tries: int = 0
     current: Intent | None = None
     attempts: tuple[Attempt, ...] = ()
     ladder_from: int = 0
     is_over: bool = False
-    is_stop_expected: bool = False
-    has_adopted: bool = False
+    is_final: bool = False
+    clear_number: int | None = None
     giving_up: str | None = None
     began_at: datetime | None = None
     try_began_at: datetime | None = None
     deadline: Deadline | None = None
+    #: Fields of a version that this code does not know: kept, and written back.
+    unknown: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def next_number(self) -> int:
@@ -84,16 +127,19 @@ class TrainingState:
 
     def to_json(self) -> dict[str, Any]:
         return {
+            **self.unknown,
             "version": STATE_VERSION,
             "generation": self.generation,
+            "installation": self.installation,
+            "first_installation": self.first_installation,
             "try_number": self.try_number,
             "max_tries": self.max_tries,
-            "current": asdict(self.current) if self.current else None,
+            "current": self.current.to_json() if self.current else None,
             "attempts": [attempt.to_json() for attempt in self.attempts],
             "ladder_from": self.ladder_from,
             "is_over": self.is_over,
-            "is_stop_expected": self.is_stop_expected,
-            "has_adopted": self.has_adopted,
+            "is_final": self.is_final,
+            "clear_number": self.clear_number,
             "giving_up": self.giving_up,
             "began_at": _iso(self.began_at),
             "try_began_at": _iso(self.try_began_at),
@@ -102,47 +148,76 @@ class TrainingState:
 
     @classmethod
     def from_json(cls, data: Any) -> TrainingState:
-        """Undo `to_json`; refuses a version it does not know instead of misreading it."""
-        if not isinstance(data, Mapping) or data.get("version") != STATE_VERSION:
+        """Undo `to_json`, of this format or an earlier one. Raises `InvalidInput` for what it cannot read."""
+        if not isinstance(data, Mapping) or not isinstance(data.get("version"), int):
             raise InvalidInput(
                 f"task state {STATE_KEY!r}.version",
                 data.get("version") if isinstance(data, Mapping) else data,
-                f"this code reads version {STATE_VERSION}. Finish the run with the code that started it, or "
-                "delete the task's state in Airflow's UI (check first that no training job of it is alive).",
+                f"it is no state of this package. {_WITHOUT_STATE}",
+            )
+        if data["version"] > STATE_VERSION:
+            raise InvalidInput(
+                f"task state {STATE_KEY!r}.version",
+                data["version"],
+                f"it was written by a later version of this package; this one reads up to {STATE_VERSION}. "
+                "Finish the run with the version that started it, or install that again.",
             )
         try:
             return cls._read(data)
-        except (KeyError, TypeError, ValueError) as exc:
+        except (KeyError, TypeError, ValueError, AttributeError) as exc:
             raise InvalidInput(
                 f"task state {STATE_KEY!r}",
                 data,
-                f"it cannot be read ({type(exc).__name__}: {exc}). Check that no training job of the task is "
-                "alive, then delete the task's state in Airflow's UI.",
+                f"it cannot be read ({type(exc).__name__}: {exc}). {_WITHOUT_STATE}",
             ) from exc
 
     @classmethod
     def _read(cls, data: Mapping[str, Any]) -> TrainingState:
-        current, deadline = data["current"], data.get("deadline")
+        current, deadline = data.get("current"), data.get("deadline")
+        attempts = tuple(Attempt.from_json(fact) for fact in data.get("attempts") or ())
+        intent = Intent.from_json(current) if current else None
+        if intent is not None and data.get("is_stop_expected"):  # format 1: our stop, without a reason
+            intent = replace(intent, stopped_for=StopReason.TASK_KILLED)
+        is_over = bool(data.get("is_over", False))
+        is_complete = bool(attempts) and attempts[-1].ending is Ending.COMPLETED
         return cls(
-            generation=data["generation"],
-            try_number=data["try_number"],
-            max_tries=data["max_tries"],
-            current=_intent_from(current) if current else None,
-            attempts=tuple(Attempt.from_json(a) for a in data["attempts"]),
-            ladder_from=data["ladder_from"],
-            is_over=data["is_over"],
-            is_stop_expected=data["is_stop_expected"],
-            has_adopted=data["has_adopted"],
-            giving_up=data["giving_up"],
-            began_at=_moment(data["began_at"]),
-            try_began_at=_moment(data["try_began_at"]),
+            generation=int(data.get("generation", 0)),
+            installation=str(data.get("installation", "")),
+            first_installation=str(data.get("first_installation", "")),
+            try_number=int(data.get("try_number", 0)),
+            max_tries=int(data.get("max_tries", 0)),
+            current=intent,
+            attempts=attempts,
+            ladder_from=int(data.get("ladder_from", 0)),
+            is_over=is_over,
+            is_final=bool(data.get("is_final", is_over and is_complete)),
+            clear_number=data.get("clear_number"),
+            giving_up=data.get("giving_up"),
+            began_at=_moment(data.get("began_at")),
+            try_began_at=_moment(data.get("try_began_at")),
             deadline=Deadline.from_json(deadline) if deadline else None,
+            unknown={name: value for name, value in data.items() if name not in _FIELDS},
         )
 
 
-def _intent_from(data: Mapping[str, Any]) -> Intent:
-    intent = Intent(**data)
-    return replace(intent, purchase=PurchaseOption(intent.purchase))
+_WITHOUT_STATE = (
+    "Check that no training job of the task is alive, then delete the task's state in Airflow's UI."
+)
+#: What a state consists of, in this format and in earlier ones.
+_FIELDS = {each.name for each in fields(TrainingState)} | {"version", "is_stop_expected", "has_adopted"}
+
+
+def job_on_record(data: Any) -> tuple[str, str]:
+    """The name and the ARN of the job that a stored state names, whatever its format; empty: none is known.
+
+    Stopping a job needs no more than its name: a state that cannot be read otherwise still has that. A job
+    that was started elsewhere, or was not confirmed to be ours, is none to stop.
+    """
+    current = data.get("current") if isinstance(data, Mapping) else None
+    if not isinstance(current, Mapping) or current.get("is_foreign") or not current.get("is_created"):
+        return "", ""
+    name, arn = current.get("job_name"), current.get("arn")
+    return (name if isinstance(name, str) else "", arn if isinstance(arn, str) else "")
 
 
 def _iso(moment: datetime | None) -> str | None:

@@ -1,18 +1,21 @@
 """Finds training jobs that no task will look at again, and stops them.
 
 A job is an orphan when it is alive, carries this installation's tags, and its task is over, gone, or by its
-own books at a later job. Whatever is not certain is reported and left alone: a job of another installation,
-one whose tags were changed, one that was meant to outlive its task, one of which nobody could be asked.
+own books at a later job. Whatever is not certain is reported and left alone: one whose tags were changed, one
+that was meant to outlive its task, one of which nobody could be asked, one of the name that every Airflow had
+before each got its own. A job of another installation is not even reported.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from spot_training.domain.errors import ServiceFailed, SpotTrainingError, SweepRefused
+from spot_training.domain.record_keys import SHARED_NAME
+from spot_training.domain.stops import StopReason
 
 from .identity import (
     TAG_ATTEMPT,
@@ -35,8 +38,6 @@ if TYPE_CHECKING:
 OVER_STATES = frozenset({"success", "failed", "skipped", "upstream_failed", "removed"})
 #: What `TaskStateOf` answers when there is no such task instance (any more).
 NO_SUCH_TASK = "no such task"
-#: The name of every Airflow that was given none: its jobs may be another one's.
-DEFAULT_INSTALLATION = "airflow"
 
 TaskStateOf = Callable[[RunIdentity], str | None]
 RecordOf = Callable[[RunIdentity], "TrainingRecord | None"]
@@ -75,26 +76,40 @@ def survey(
     installation: str,
     task_state_of: TaskStateOf,
     record_of: RecordOf = lambda _identity: None,
+    earlier: Collection[str] = (),
 ) -> Iterator[Finding]:
     """Judge every live training job that this installation made, one after the other.
 
-    `record_of` gives what the ledger has of a task, as far as it is known.
+    `record_of` gives what the ledger has of a task, as far as it is known; `earlier` are names that this
+    installation had before.
     """
+    names = {tag_value(name): name for name in (*earlier, installation)}
     for name in jobs.live():
         if not may_be_ours(name):
             continue
         try:
-            finding = _look_at(name, jobs, installation, task_state_of, record_of)
+            finding = _look_at(name, jobs, names, task_state_of, record_of)
         except Exception as error:  # noqa: BLE001 - a job that cannot be judged keeps no orphan alive
             finding = Finding(name=name, verdict=Verdict.NOT_JUDGED, reason=f"{error}")
         if finding is not None:
-            yield finding
+            yield _as_far_as_certain(finding, installation)
+
+
+def _as_far_as_certain(finding: Finding, installation: str) -> Finding:
+    """An orphan of the name that every Airflow had before each got its own may be another one's."""
+    who = finding.identity
+    if finding.verdict is not Verdict.ORPHAN or who is None:
+        return finding
+    if who.installation != SHARED_NAME or installation == SHARED_NAME:
+        return finding
+    reason = f"{finding.reason}. It was made as {SHARED_NAME!r}, and other Airflows may have that name, too"
+    return replace(finding, verdict=Verdict.UNCERTAIN, reason=reason)
 
 
 def _look_at(
     name: str,
     jobs: TrainingJobs,
-    installation: str,
+    installations: Mapping[str, str],
     task_state_of: TaskStateOf,
     record_of: RecordOf,
 ) -> Finding | None:
@@ -103,7 +118,7 @@ def _look_at(
         return None
     job = snapshot_of(description)
     tags = jobs.tags(job.arn)
-    if job.is_terminal or TAG_KEY not in tags or tags.get(TAG_INSTALLATION) != tag_value(installation):
+    if job.is_terminal or TAG_KEY not in tags or tags.get(TAG_INSTALLATION) not in installations:
         return None
     return _judge(job, tags, task_state_of, record_of)
 
@@ -155,18 +170,28 @@ def sweep(
     stop: bool,
     say: Callable[[str], None],
     record_of: RecordOf = lambda _identity: None,
+    earlier: Collection[str] = (),
 ) -> list[Finding]:
     """Report every finding, and stop the orphans if `stop`. Returns the findings.
 
     Raises, once all was looked at, `SweepRefused` if it was to stop orphans of an installation without a name
     of its own, and `ServiceFailed` if an orphan could not be stopped or a job could not be judged.
     """
-    has_own_name = installation != DEFAULT_INSTALLATION
+    has_own_name = installation != SHARED_NAME
     findings: list[Finding] = []
     left: list[str] = []
-    for finding in survey(jobs, installation=installation, task_state_of=task_state_of, record_of=record_of):
+    found = survey(
+        jobs,
+        installation=installation,
+        task_state_of=task_state_of,
+        record_of=record_of,
+        earlier=earlier,
+    )
+    for finding in found:
         findings.append(finding)
         say(str(finding))
+        if finding.verdict is Verdict.UNCERTAIN:
+            say(f"  if nobody looks after it, stop it with: {jobs.stop_command(finding.name)}")
         if finding.verdict is not Verdict.ORPHAN:
             continue
         if not (stop and has_own_name and _try_to_stop(jobs, finding.name, say)):
@@ -176,10 +201,11 @@ def sweep(
     say(f"{len(findings)} live training job(s) of installation {installation!r}, orphans: {orphans}.")
     if stop and not has_own_name:
         raise SweepRefused(
-            f"[spot_training] installation is {installation!r}, the name of all that were given none: "
-            "a job of a task that this Airflow does not know, or knows as over, may be another one's. "
-            "Nothing was stopped. Give this Airflow a name of its own (AIRFLOW__SPOT_TRAINING__INSTALLATION) "
-            "and sweep again; jobs made before that are to be stopped by hand, with the commands above."
+            f"[spot_training] installation is {installation!r}, the name that every Airflow had before each "
+            "got its own: a job of a task that this Airflow does not know, or knows as over, may be another "
+            "one's. Nothing was stopped. Leave the setting out (each metadata database then has a name of "
+            "its own), or give this Airflow a name of its own, and sweep again; jobs made before that are to "
+            "be stopped by hand, with the commands above."
         )
     _tell_what_is_left(left, [f.name for f in findings if f.verdict is Verdict.NOT_JUDGED])
     return findings
@@ -205,7 +231,7 @@ def _tell_what_is_left(left: list[str], not_judged: list[str]) -> None:
 def _try_to_stop(jobs: TrainingJobs, name: str, say: Callable[[str], None]) -> bool:
     """One orphan that cannot be stopped must not keep the others alive."""
     try:
-        stopped = jobs.stop(name)
+        stopped = jobs.stop(name, StopReason.SWEPT)
     except SpotTrainingError as error:
         say(f"Training job {name} could NOT be stopped and is still billed: {error}")
         return False

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -153,10 +153,16 @@ class Deadline:
         return cls(
             at=datetime.fromisoformat(data["at"]),
             submitted_at=datetime.fromisoformat(data["submitted_at"]),
-            runtime=Runtime(**data["runtime"]),
-            reserve=Reserve(**data["reserve"]),
-            is_late=data["is_late"],
+            runtime=Runtime(**_known(Runtime, data["runtime"])),
+            reserve=Reserve(**_known(Reserve, data["reserve"])),
+            is_late=data.get("is_late", False),
         )
+
+
+def _known(kind: type, data: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of `data` that this version knows: a later one may have written more."""
+    names = {each.name for each in fields(kind)}
+    return {name: value for name, value in data.items() if name in names}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -361,10 +367,10 @@ def runtime_from(value: object, *, field_name: str = "expected_runtime") -> Runt
     """A runtime from seconds or text (`"4h"`), or a mapping with `mean`, `high` and `checkpoint_every`.
 
     One value is both mean and high: the user's word that it never takes longer. Beside a mean alone the high
-    is `high_at_least`, a high alone is the mean, too. None for nothing: then it is learned. Raises
-    `InvalidInput`.
+    is `high_at_least`, a high alone is the mean, too. None for nothing, and for `{"like": ...}`: then it is
+    learned. Raises `InvalidInput`.
     """
-    if is_left_out(value):
+    if is_left_out(value) or like_from(value, field_name=field_name):
         return None
     if not isinstance(value, Mapping):
         seconds = parse_seconds(value, field=field_name)
@@ -377,7 +383,9 @@ def runtime_from(value: object, *, field_name: str = "expected_runtime") -> Runt
     }
     if unknown := [key for key in options if key not in {"mean", "high", "checkpoint_every"}]:
         raise InvalidInput(
-            f"{field_name}.{unknown[0]}", options[unknown[0]], "it takes mean, high and checkpoint_every."
+            f"{field_name}.{unknown[0]}",
+            options[unknown[0]],
+            "it takes mean, high and checkpoint_every, or like.",
         )
     if not {"mean", "high"} & set(given):
         raise InvalidInput(field_name, dict(value), "give mean, high, or both, as seconds or text.")
@@ -387,6 +395,23 @@ def runtime_from(value: object, *, field_name: str = "expected_runtime") -> Runt
         high_seconds=given.get("high", high_at_least(mean)),
         checkpoint_every_seconds=given.get("checkpoint_every", CHECKPOINT_EVERY_SECONDS),
     )
+
+
+def like_from(value: object, *, field_name: str = "expected_runtime") -> tuple[str, ...]:
+    """The Dags of `{"like": "other_dag"}` or `{"like": ["one", "another"]}`: their runs teach, too.
+
+    Raises `InvalidInput`.
+    """
+    if not isinstance(value, Mapping) or is_left_out(like := value.get("like")):
+        return ()
+    names = (like,) if isinstance(like, str) else like
+    if not isinstance(names, Sequence) or not all(isinstance(n, str) and n.strip() for n in names):
+        way_out = "give the id of a Dag, or a list of them: their runs of this model teach, too."
+        raise InvalidInput(f"{field_name}.like", like, way_out)
+    if others := [key for key in value if key != "like"]:
+        way_out = "a run time is either given or learned: leave this out, or leave out like."
+        raise InvalidInput(f"{field_name}.{others[0]}", value[others[0]], way_out)
+    return tuple(name.strip() for name in names)
 
 
 def deadline_from(value: object, *, run_started_at: datetime) -> datetime:

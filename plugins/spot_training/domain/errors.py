@@ -109,10 +109,11 @@ class InstallationUnknown(SpotTrainingError, RuntimeError):
 
     def __init__(self, trouble: str) -> None:
         super().__init__(
-            f"It is not known {trouble}. No training job was created. Restart the scheduler with "
-            "spot_training_plugin.py in its plugins folder: it makes the Variable when it starts. Or set "
-            "[spot_training] installation (AIRFLOW__SPOT_TRAINING__INSTALLATION) to a name that no other "
-            "Airflow in this AWS account has. See docs/security.md."
+            f"It is not known {trouble}. Until it is, no training job is created: another Airflow's job "
+            "could be taken for this one's. Restart the scheduler with spot_training_plugin.py in its "
+            "plugins folder: it makes the Variable when it starts. Or set [spot_training] installation "
+            "(AIRFLOW__SPOT_TRAINING__INSTALLATION) to a name that no other Airflow in this AWS account has. "
+            "See docs/security.md."
         )
 
 

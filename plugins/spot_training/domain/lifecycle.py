@@ -16,7 +16,10 @@ from typing import TypeAlias
 
 
 class TrainingStatus(StrEnum):
-    """`TrainingJobStatus`: the coarse status."""
+    """`TrainingJobStatus`: the coarse status.
+
+    AWS may add some at any time: `TrainingStatus("New")` is a value of its own, in no group and not terminal.
+    """
 
     IN_PROGRESS = "InProgress"
     COMPLETED = "Completed"
@@ -24,6 +27,14 @@ class TrainingStatus(StrEnum):
     STOPPING = "Stopping"
     STOPPED = "Stopped"
     DELETING = "Deleting"
+
+    @classmethod
+    def _missing_(cls, value: object) -> TrainingStatus | None:
+        if not isinstance(value, str):
+            return None
+        unknown = str.__new__(cls, value)
+        unknown._name_ = unknown._value_ = value
+        return unknown
 
 
 class SecondaryStatus(StrEnum):
@@ -95,7 +106,8 @@ def is_legal_move(before: SecondaryStatus, after: SecondaryStatus) -> bool:
 class Ending(StrEnum):
     """Why a job is over. SageMaker folds these into `Completed`, `Stopped` and `Failed`.
 
-    `STOPPED_FOR_DEADLINE` is ours: the guard stopped a spot job to make room for on-demand, and tagged it so.
+    Three are ours, told from a person's stop by a tag (`domain.stops`): the guard stopped a spot job to make
+    room for on-demand; the task's time limit passed; the task ended or was killed.
     """
 
     COMPLETED = "completed"
@@ -104,6 +116,8 @@ class Ending(StrEnum):
     MAX_RUNTIME = "reached max runtime"
     STOPPED_BY_USER = "stopped by a user"
     STOPPED_FOR_DEADLINE = "stopped for the deadline"
+    STOPPED_AT_TIME_LIMIT = "stopped at the time limit"
+    STOPPED_WITH_TASK = "stopped with its task"
     CAPACITY_ERROR = "capacity error"
     QUOTA = "quota refused"
     ALGORITHM_ERROR = "algorithm error"

@@ -294,6 +294,10 @@ def why_no_other(last: Attempt) -> str:
     match last.ending:
         case Ending.STOPPED_BY_USER:
             return "a person's stop is respected"
+        case Ending.STOPPED_AT_TIME_LIMIT:
+            return "no time is left"
+        case Ending.STOPPED_WITH_TASK:
+            return "its task was ended"
         case Ending.INTERNAL_ERROR:
             return "SageMaker failed, so a policy has nothing to choose: Airflow's retries start it again"
         case Ending.MAX_RUNTIME if last.interruptions:

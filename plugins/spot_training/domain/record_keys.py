@@ -6,6 +6,8 @@ import hashlib
 import json
 import re
 
+#: The installation of every Airflow that was given no name, until each got its own: several may have it.
+SHARED_NAME = "airflow"
 KEY_LENGTH = 32
 _KEY = re.compile(rf"[0-9a-f]{{{KEY_LENGTH}}}")
 

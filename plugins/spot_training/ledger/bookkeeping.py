@@ -7,13 +7,13 @@ could not be written is said in the task log; the sweeper finds it again from th
 from __future__ import annotations
 
 import contextlib
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import wraps
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
+from spot_training.aws.bounded import within
 from spot_training.aws.state import STATE_KEY, TrainingState
 from spot_training.domain.errors import InvalidInput
 from spot_training.domain.lifecycle import Ending
@@ -74,8 +74,12 @@ class About:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Memory:
-    """What the next process of this task has to know to go on with the record."""
+    """What the next process of this task has to know to go on with the record.
 
+    `installation` is the one whose record it is; empty: of the stored training's (0.1.0 wrote none).
+    """
+
+    installation: str = ""
     version: int = 0
     generation: int = 0
     about: About | None = None
@@ -89,6 +93,7 @@ class _Memory:
     def to_json(self) -> dict[str, Any]:
         about = self.about
         return {
+            "installation": self.installation,
             "version": self.version,
             "generation": self.generation,
             "about": None
@@ -111,6 +116,7 @@ class _Memory:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> _Memory:
         return cls(
+            installation=data.get("installation", ""),
             version=data["version"],
             generation=data["generation"],
             about=About(**data["about"]) if data["about"] else None,
@@ -121,6 +127,12 @@ class _Memory:
             billed_watching=_bill_from(data.get("billed_watching", NOTHING_BILLED)),
             replaced=_bill_from(data["replaced"]),
         )
+
+    def of_installation(self, name: str) -> _Memory:
+        """A clear after this Airflow was given another name begins another record: the first one stays."""
+        if self.installation in {"", name}:
+            return replace(self, installation=name)
+        return _Memory(installation=name, about=self.about, prices=self.prices)
 
     def of_generation(self, generation: int, *, watches: str | None) -> _Memory:
         """A person cleared a training that was over: its story begins anew, what it was billed is kept.
@@ -195,7 +207,7 @@ class Bookkeeper:
     @property
     def key(self) -> str:
         """The record's key: what a trigger needs for `take_note`."""
-        return self._identity.record_key
+        return self._who.record_key
 
     @property
     def prices(self) -> dict[str, float]:
@@ -355,8 +367,16 @@ class Bookkeeper:
                 memory = (
                     _Memory()
                 )  # of another version of this code: the versions of records go on by the clock
+        if not memory.installation:
+            memory = memory.of_installation(self._identity.installation)
+        memory = memory.of_installation(self._who.installation)
         self._memory = memory = memory.of_generation(self._state.generation, watches=self._watches)
         return memory
+
+    @property
+    def _who(self) -> RunIdentity:
+        """Whose record it is: a new generation may begin under another name of this Airflow."""
+        return replace(self._identity, installation=self._state.installation or self._identity.installation)
 
     def _is_on_record(self) -> bool:
         return self._recall().version > 0 or bool(self._state.attempts)
@@ -368,7 +388,7 @@ class Bookkeeper:
         submitted = [attempt.created_at for attempt in state.attempts if attempt.created_at]
         deadline = state.deadline
         return replace(
-            blank_record(self._identity),
+            blank_record(self._who),
             generation=state.generation,
             model=about.model,
             tags=about.tags,
@@ -510,24 +530,3 @@ class _FollowedStore:
         self.saving(value)
         self.store.set(key, value)
         self.saved(value)
-
-
-def within(seconds: float, work: Callable[[], T]) -> T:
-    """The result of `work`, or TimeoutError; work that takes longer goes on in a thread of its own."""
-    outcome: list[T] = []
-    failure: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            outcome.append(work())
-        except BaseException as error:  # noqa: BLE001 - raised again below
-            failure.append(error)
-
-    thread = threading.Thread(target=run, name="spot-training-ledger", daemon=True)
-    thread.start()
-    thread.join(seconds)
-    if failure:
-        raise failure[0]
-    if not outcome:
-        raise TimeoutError(f"no answer within {seconds:g} s")
-    return outcome[0]

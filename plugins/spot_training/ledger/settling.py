@@ -13,7 +13,6 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from spot_training.aws.identity import (
-    FOR_DEADLINE,
     TAG_ATTEMPT,
     TAG_STOPPED_FOR,
     RunIdentity,
@@ -24,8 +23,10 @@ from spot_training.aws.identity import (
 from spot_training.aws.jobs import snapshot_of
 from spot_training.aws.sweeper import NO_SUCH_TASK, OVER_STATES
 from spot_training.domain.lifecycle import Ending, ending_of
+from spot_training.domain.record_keys import SHARED_NAME
 from spot_training.domain.records import RecordState, TrainingRecord, model_of, team_of
 from spot_training.domain.savings import Attempt, PurchaseOption, attempt_of
+from spot_training.domain.stops import ending_of_stop, stop_reason_of
 
 from .bookkeeping import blank_record
 from .reader import Selection
@@ -49,6 +50,7 @@ class Settling:
     """What `settle` works with. `price_of` may raise: dollars then stay unknown.
 
     `elsewhere` is where else in this region a record's job may be: a record does not name the account.
+    `earlier` are names that this installation had before.
     """
 
     ledger: Ledger
@@ -59,6 +61,7 @@ class Settling:
     price_of: PriceOf = lambda _region, _type: None
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
     elsewhere: tuple[TrainingJobs, ...] = ()
+    earlier: tuple[str, ...] = ()
 
     def settle(self) -> list[TrainingRecord]:
         """Settle all that can be settled now. Returns the records that changed."""
@@ -75,12 +78,13 @@ class Settling:
         return [
             record
             for record in running
-            if record.installation == self.installation and record.region in {None, self.jobs.region}
+            if record.installation in {self.installation, *self.earlier}
+            and record.region in {None, self.jobs.region}
         ]
 
     def _settle(self, record: TrainingRecord) -> TrainingRecord | None:
         task_state = self.task_state_of(_identity_of_record(record))
-        if not _is_over(task_state):
+        if not self._is_over(task_state, record.installation):
             return None
         current = record.current_job
         if current is None:
@@ -139,9 +143,9 @@ class Settling:
         job = snapshot_of(description)
         tags = self.jobs.tags(job.arn)
         identity = identity_of(tags)
-        if identity is None or identity.installation != self.installation:
+        if identity is None or identity.installation not in {self.installation, *self.earlier}:
             return None
-        if not _is_over(self.task_state_of(identity)):
+        if not self._is_over(self.task_state_of(identity), identity.installation):
             return None
         record = blank_record(identity)
         with self.ledger.read() as reader:
@@ -164,12 +168,16 @@ class Settling:
 
     # Both -------------------------------------------------------------------------------------------
 
+    def _is_over(self, task_state: str | None, made_as: str) -> bool:
+        """Whether the task has ended. One that is not here may be another Airflow's, under a shared name."""
+        is_ours_for_sure = made_as != SHARED_NAME or self.installation == SHARED_NAME
+        return task_state in OVER_STATES or (task_state == NO_SUCH_TASK and is_ours_for_sure)
+
     def _attempt(self, job: JobSnapshot, *, number: int, reason: str) -> Attempt:
         ending = ending_of(job)
         assert ending is not None  # noqa: S101 - it is over
-        if ending is Ending.STOPPED_BY_USER and job.is_spot:
-            stopped_for = self.jobs.tags(job.arn).get(TAG_STOPPED_FOR)
-            ending = Ending.STOPPED_FOR_DEADLINE if stopped_for == FOR_DEADLINE else ending
+        if ending is Ending.STOPPED_BY_USER:
+            ending = ending_of_stop(stop_reason_of(self.jobs.tags(job.arn).get(TAG_STOPPED_FOR)))
         return attempt_of(job, number=number, rung=0, reason=reason, ending=ending)
 
     def _close(self, record: TrainingRecord, reason: str, attempt: Attempt | None = None) -> TrainingRecord:
@@ -213,10 +221,6 @@ class Settling:
             if price is not None:
                 prices.append(price)
         return replace(record, prices=tuple(prices))
-
-
-def _is_over(task_state: str | None) -> bool:
-    return task_state == NO_SUCH_TASK or task_state in OVER_STATES
 
 
 def _identity_of_record(record: TrainingRecord) -> RunIdentity:
