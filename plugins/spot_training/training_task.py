@@ -25,7 +25,13 @@ from .deadline_terms import DeadlineTerms, run_began_at, with_policy
 from .domain.casting import as_bool, is_left_out
 from .domain.deadline import Runtime, like_from, runtime_from
 from .domain.durations import in_words, parse_seconds
-from .domain.errors import AlgorithmFailed, InvalidInput, SpotTrainingError, TimedOutWaiting
+from .domain.errors import (
+    AlgorithmFailed,
+    InstallationUnknown,
+    InvalidInput,
+    SpotTrainingError,
+    TimedOutWaiting,
+)
 from .domain.lifecycle import Ending, JobSnapshot
 from .domain.records import TrainingRecord
 from .domain.savings import Attempt, statement_of
@@ -414,6 +420,8 @@ class TrainingTask:
         )
 
     def _fail(self, error: SpotTrainingError) -> NoReturn:
+        if isinstance(error, InstallationUnknown):
+            raise error  # nothing has begun, and the training before it stays on record as it ended
         may_retry = self._could_succeed(error) and not self._is_out_of_time()
         if may_retry and self.options.pokes_on and not self.driver.state.is_over:
             raise error
