@@ -1,9 +1,9 @@
 """The sweeper as a command: `python -m spot_training.sweep --airflow-url http://localhost:8080`.
 
-Lists live training jobs of this installation whose task is over or gone; `--stop` stops them. `--ledger URL`
-settles the ledger there, too: records whose task is over, and jobs that are on no record. Reaches AWS by
-boto3's own credential chain and Airflow by its REST API (token in AIRFLOW_API_TOKEN, or AIRFLOW_USERNAME and
-AIRFLOW_PASSWORD).
+Lists live training jobs of that Airflow whose task is over or gone; `--stop` stops them, if its setting
+`[spot_training] sweeper_stops` allows it. `--ledger URL` settles the ledger there, too: records whose task is
+over, and jobs that are on no record. Reaches AWS by boto3's own credential chain and Airflow by its REST API
+(token in AIRFLOW_API_TOKEN, or AIRFLOW_USERNAME and AIRFLOW_PASSWORD).
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from .aws.jobs import TrainingJobs
-from .aws.sweeper import DEFAULT_INSTALLATION, NO_SUCH_TASK, sweep
+from .aws.sweeper import NO_SUCH_TASK, sweep
 from .domain.casting import as_region, is_left_out
 from .domain.errors import EmptyValue, ServiceFailed, SpotTrainingError, SweepRefused
 from .domain.stopping import MAX_RUNTIME_SECONDS
@@ -45,9 +45,26 @@ Places = Mapping[str, Callable[[], TrainingJobs]]
 LONGEST_JOB = timedelta(seconds=MAX_RUNTIME_SECONDS)
 _NOT_FOUND = 404
 #: What asking an address that is not Airflow's may end in: refused, no JSON, JSON of another shape.
-_NO_ANSWER = (OSError, http.client.HTTPException, ValueError, KeyError, TypeError)
+_NO_ANSWER = (OSError, http.client.HTTPException, ValueError, KeyError, TypeError, AttributeError)
 #: How Airflow's `taskInstances` routes word their 404.
 _NO_SUCH_TASK = re.compile(r"The (Mapped )?Task Instance with dag_id: .+ was not found", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identified:
+    """What an Airflow says of itself: its name, names it had before, whether its sweeper may stop jobs."""
+
+    name: str
+    earlier: tuple[str, ...] = ()
+    sweeper_stops: bool = False
+
+    @classmethod
+    def from_json(cls, answer: Any) -> Identified:
+        return cls(
+            name=answer["installation"],
+            earlier=tuple(answer.get("earlier") or ()),
+            sweeper_stops=answer.get("sweeper_stops") is True,
+        )
 
 
 class AirflowRest:
@@ -57,8 +74,8 @@ class AirflowRest:
         self._url = url.rstrip("/")
         self._token = os.environ.get("AIRFLOW_API_TOKEN")
 
-    def check_is(self, installation: str) -> None:
-        """Raise `SweepRefused` unless there is an Airflow at the address, and it has this name.
+    def identify(self, installation: str | None = None) -> Identified:
+        """Which Airflow is at the address. Raises `SweepRefused` if none is, or not the one of this name.
 
         Any other server, or another Airflow, knows none of our tasks: all of our jobs would be orphans.
         """
@@ -70,17 +87,18 @@ class AirflowRest:
                 "or stopped. Give --airflow-url Airflow's own address, with its base path if it has one."
             ) from error
         try:
-            name = self._call("GET", "/spot-training/api/installation")["installation"]
+            found = Identified.from_json(self._call("GET", "/spot-training/api/installation"))
         except _NO_ANSWER as error:
             raise SweepRefused(
                 f"The Airflow at {self._url} does not say which installation it is ({error}). Nothing was "
                 "looked at or stopped. Check the token or login, and that its API server has this plugin."
             ) from error
-        if name != installation:
+        if installation not in {None, found.name}:
             raise SweepRefused(
-                f"The Airflow at {self._url} is installation {name!r}, --installation is {installation!r}: "
-                "it does not know that one's tasks. Nothing was looked at or stopped."
+                f"The Airflow at {self._url} is installation {found.name!r}, --installation is "
+                f"{installation!r}: it does not know that one's tasks. Nothing was looked at or stopped."
             )
+        return found
 
     def state_of(self, identity: RunIdentity) -> str | None:
         dag, run, task = (
@@ -130,15 +148,19 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--airflow-url", required=True, help="Airflow's address")
     parser.add_argument(
         "--installation",
-        default=os.environ.get("AIRFLOW__SPOT_TRAINING__INSTALLATION") or DEFAULT_INSTALLATION,
-        help="[spot_training] installation of that Airflow",
+        default=os.environ.get("AIRFLOW__SPOT_TRAINING__INSTALLATION", "").partition(",")[0].strip() or None,
+        help="the installation that Airflow has to be (default: whichever it is)",
     )
     parser.add_argument(
         "--region",
         action="append",
         help="AWS region (default: boto3's own); give it once for each region that is to be swept",
     )
-    parser.add_argument("--stop", action="store_true", help="stop the orphans (default: only report them)")
+    parser.add_argument(
+        "--stop",
+        action="store_true",
+        help="stop the orphans, where [spot_training] sweeper_stops is set (default: only report them)",
+    )
     parser.add_argument("--ledger", help="folder or s3:// URL of the ledger to settle (default: none)")
     options = parser.parse_args(arguments)
     if not options.airflow_url.startswith(("http://", "https://")):
@@ -147,14 +169,15 @@ def main(arguments: list[str] | None = None) -> int:
 
     airflow = AirflowRest(options.airflow_url)
     try:
-        airflow.check_is(options.installation)
+        found = airflow.identify(options.installation)
         places = {region or "boto3's own region": _reach(region) for region in options.region or [None]}
         ledger = _ledger_at(options.ledger) if options.ledger else None
         sweep_all(
             places,
-            installation=options.installation,
+            installation=found.name,
+            earlier=found.earlier,
             task_state_of=airflow.state_of,
-            stop=options.stop,
+            stop=options.stop and found.sweeper_stops,
             say=print,
             ledger=ledger,
         )
@@ -162,15 +185,77 @@ def main(arguments: list[str] | None = None) -> int:
             settle_all(
                 places,
                 ledger=ledger,
-                installation=options.installation,
+                installation=found.name,
+                earlier=found.earlier,
                 task_state_of=airflow.state_of,
                 say=print,
                 price_of=_prices_by_boto3(ledger).price_of,
             )
+        _check_may_stop(asked=options.stop, allowed=found.sweeper_stops)
     except (SpotTrainingError, BotoCoreError, OSError) as error:
         print(f"The sweep failed: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+def stops_orphans() -> bool:
+    """`[spot_training] sweeper_stops`: without it the sweeper only reports, whoever asks it to stop."""
+    from airflow.sdk.configuration import conf
+
+    return bool(conf.getboolean("spot_training", "sweeper_stops", fallback=False))
+
+
+def _check_may_stop(*, asked: bool, allowed: bool) -> None:
+    """Raise `SweepRefused` where somebody wants orphans stopped, and the Airflow does not allow it."""
+    if asked and not allowed:
+        raise SweepRefused(
+            "[spot_training] sweeper_stops is not set, so nothing was stopped: the orphans are only "
+            "reported, with the command that stops each by hand. Once you have seen that they are this "
+            "Airflow's own, set it (AIRFLOW__SPOT_TRAINING__SWEEPER_STOPS=True) and sweep again."
+        )
+
+
+def sweep_this_airflow(
+    *, task_state_of: TaskStateOf, ledger: Ledger, stop: bool, say: Callable[[str], None]
+) -> list[Finding]:
+    """`sweep_all` as a task of this Airflow does it, wherever its trainings may run.
+
+    Stops orphans if `stop`, and only where `[spot_training] sweeper_stops` is set. Raises as `sweep_all`
+    does, and `InstallationUnknown`.
+    """
+    from .installation import this_installation
+
+    own, *earlier = this_installation().names
+    allowed = stops_orphans()
+    findings = sweep_all(
+        configured_places(own, ledger, say, earlier=earlier),
+        installation=own,
+        earlier=earlier,
+        task_state_of=task_state_of,
+        stop=stop and allowed,
+        say=say,
+        ledger=ledger,
+    )
+    _check_may_stop(asked=stop, allowed=allowed)
+    return findings
+
+
+def settle_this_airflow(
+    *, task_state_of: TaskStateOf, ledger: Ledger, say: Callable[[str], None], price_of: PriceOf
+) -> list[TrainingRecord]:
+    """`settle_all` as a task of this Airflow does it. Raises as it does, and `InstallationUnknown`."""
+    from .installation import this_installation
+
+    own, *earlier = this_installation().names
+    return settle_all(
+        configured_places(own, ledger, say, earlier=earlier),
+        ledger=ledger,
+        installation=own,
+        earlier=earlier,
+        task_state_of=task_state_of,
+        say=say,
+        price_of=price_of,
+    )
 
 
 def sweep_all(
@@ -181,6 +266,7 @@ def sweep_all(
     stop: bool,
     say: Callable[[str], None],
     ledger: Ledger | None = None,
+    earlier: Sequence[str] = (),
 ) -> list[Finding]:
     """`sweep` in each place (its name, and how it is reached); trouble in one keeps no orphan of another.
 
@@ -201,6 +287,7 @@ def sweep_all(
                     stop=stop,
                     say=say,
                     record_of=record_of,
+                    earlier=earlier,
                 )
             except Exception as error:  # noqa: BLE001 - raised below, once all was looked at
                 troubles[place] = error
@@ -236,6 +323,7 @@ def settle_all(
     task_state_of: TaskStateOf,
     say: Callable[[str], None],
     price_of: PriceOf,
+    earlier: Sequence[str] = (),
 ) -> list[TrainingRecord]:
     """Settle the ledger from what SageMaker says in each place, and merge it. Returns what changed.
 
@@ -254,12 +342,15 @@ def settle_all(
             task_state_of=task_state_of,
             say=say,
             price_of=price_of,
+            earlier=tuple(earlier),
         ).settle()
     say(f"{ledger.compact()}.")
     return settled
 
 
-def configured_places(installation: str, ledger: Ledger, say: Callable[[str], None]) -> Places:
+def configured_places(
+    installation: str, ledger: Ledger, say: Callable[[str], None], *, earlier: Sequence[str] = ()
+) -> Places:
     """Where this Airflow's trainings may run: `[spot_training] sweeper_connections`, and its books' regions.
 
     The setting lists connections, each with a region if it is not the connection's own: `aws_default,
@@ -271,7 +362,7 @@ def configured_places(installation: str, ledger: Ledger, say: Callable[[str], No
     accesses = accesses_from(setting)
     first = next(iter(accesses.values()))
     own_region = _own_region(first)
-    for region in _regions_on_record(installation, ledger, say):
+    for region in _regions_on_record([installation, *earlier], ledger, say):
         access = first if region == own_region else replace(first, region_name=region)
         accesses.setdefault(_name_of(access), access)
     return {name: access.jobs for name, access in accesses.items()}
@@ -306,13 +397,14 @@ def _name_of(access: AwsAccess) -> str:
     return f"{connection}@{access.region_name}" if access.region_name else connection
 
 
-def _regions_on_record(installation: str, ledger: Ledger, say: Callable[[str], None]) -> list[str]:
+def _regions_on_record(installations: list[str], ledger: Ledger, say: Callable[[str], None]) -> list[str]:
     try:
         with ledger.read() as reader:
             rows = reader.query(
-                "SELECT DISTINCT region FROM trainings WHERE region IS NOT NULL AND installation = ? "
+                "SELECT DISTINCT region FROM trainings WHERE region IS NOT NULL "
+                "AND list_contains(?::VARCHAR[], installation) "
                 "AND (state = 'running' OR began_at >= ?) ORDER BY region",
-                [installation, datetime.now(UTC) - LONGEST_JOB],
+                [installations, datetime.now(UTC) - LONGEST_JOB],
             )
     except Exception as error:  # noqa: BLE001 - the configured connections are swept all the same
         say(f"The ledger could not be asked for the regions of its trainings: {error}")

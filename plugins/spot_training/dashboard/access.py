@@ -12,7 +12,7 @@ from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessE
 from airflow.api_fastapi.core_api.security import get_user, requires_access_dag
 from fastapi import Depends
 
-from spot_training.installation import installation
+from spot_training.installation import Installation, this_installation
 from spot_training.ledger import Selection
 
 #: The person who asks, by Airflow's cookie or a bearer token; 401 without.
@@ -25,7 +25,12 @@ def readable_trainings(user: User) -> Selection:
     Several installations may share a ledger, and have Dags of the same name.
     """
     dag_ids = get_auth_manager().get_authorized_dag_ids(user=user, method="GET")
-    return Selection(dag_ids=tuple(sorted(dag_ids)), installations=(installation(),))
+    return Selection(dag_ids=tuple(sorted(dag_ids)), installations=this_airflow().names)
+
+
+def this_airflow() -> Installation:
+    """Which Airflow this is; the API server makes its identity where no other component has yet."""
+    return this_installation(make=True)
 
 
 Readable = Annotated[Selection, Depends(readable_trainings)]

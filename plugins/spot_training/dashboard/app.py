@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from typing import Annotated, Any, Literal
 
@@ -15,12 +16,11 @@ from fastapi.responses import HTMLResponse, JSONResponse
 from pydantic import BaseModel, BeforeValidator, StringConstraints
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
-from spot_training.domain.errors import MissingPackage
+from spot_training.domain.errors import InstallationUnknown, MissingPackage
 from spot_training.domain.records import TrainingRecord
-from spot_training.installation import installation
 
 from . import assets
-from .access import MAY_READ_TASK, Readable, login_url
+from .access import MAY_READ_TASK, Readable, login_url, this_airflow
 from .overview import (
     PAGE_ROWS,
     Choices,
@@ -35,7 +35,7 @@ from .overview import (
 )
 from .rendering import render
 from .source import Source
-from .stored import with_state
+from .stored import names_of_training, with_state
 from .timeline import Timeline, timeline_of
 
 URL_PREFIX = "/spot-training"
@@ -69,6 +69,15 @@ class Problem(BaseModel):
     """Why there is no answer."""
 
     detail: str
+
+
+class ThisAirflow(BaseModel):
+    """Which Airflow this is: the name in its jobs' tags, names it had before, and where the name is from."""
+
+    installation: str
+    earlier: list[str]
+    determined_by: str
+    sweeper_stops: bool
 
 
 def _none_if_empty(value: Any) -> Any:
@@ -107,7 +116,10 @@ ChosenFilters = Annotated[Filters, Depends(_filters)]
 _RESPONSES: dict[int | str, dict[str, Any]] = {
     401: {"model": Problem, "description": "Not logged in to Airflow"},
     403: {"model": Problem, "description": "Airflow does not let this user read that"},
-    503: {"model": Problem, "description": "A package that reads the ledger is not installed"},
+    503: {
+        "model": Problem,
+        "description": "A package is not installed, or which Airflow this is is not known",
+    },
 }
 
 
@@ -141,7 +153,8 @@ def create_app(source: Source | None = None) -> FastAPI:
     app.middleware("http")(_add_headers)
     app.add_exception_handler(StarletteHTTPException, _tell_http_problem)
     app.add_exception_handler(RequestValidationError, _tell_bad_request)
-    app.add_exception_handler(MissingPackage, _tell_missing_package)
+    for trouble in (MissingPackage, InstallationUnknown):
+        app.add_exception_handler(trouble, _tell_what_is_missing)
     for router in (pages, api, files):
         app.include_router(router)
     return app
@@ -173,6 +186,7 @@ def show_overview(
         order=order,
         page=page,
         page_rows=PAGE_ROWS,
+        airflow=this_airflow(),
     )
 
 
@@ -187,6 +201,7 @@ def show_training(
         timeline=_find_training(source, dag_id, run_id, task_id, index),
         task={"dag_id": dag_id, "run_id": run_id, "task_id": task_id, "map_index": index},
         is_within_task=within == "task",
+        airflow=this_airflow(),
     )
 
 
@@ -231,9 +246,17 @@ def get_training(
 
 
 @api.get("/installation", operation_id="get_installation")
-def get_installation() -> dict[str, str]:
-    """This Airflow's name in the tags of its jobs: whose sweeper may judge them."""
-    return {"installation": installation()}
+def get_installation() -> ThisAirflow:
+    """Which Airflow this is: whose jobs its sweeper may judge, and whether it may stop them."""
+    from spot_training.sweep import stops_orphans
+
+    this = this_airflow()
+    return ThisAirflow(
+        installation=this.name,
+        earlier=list(this.names[1:]),
+        determined_by=str(this.source),
+        sweeper_stops=stops_orphans(),
+    )
 
 
 @api.get("/openapi.json", include_in_schema=False)
@@ -259,11 +282,13 @@ def get_icon(icon: Literal["icon", "icon-dark"]) -> Response:
 
 
 def _find_training(source: Source, dag_id: str, run_id: str, task_id: str, map_index: int) -> Timeline | None:
-    task = TrainingRecord(
-        installation=installation(), dag_id=dag_id, run_id=run_id, task_id=task_id, map_index=map_index
-    )
-    record = with_state(source.training(task.key), task)
-    return None if record is None else timeline_of(record, now=datetime.now(UTC))
+    """The task's training, under the name it began under, or any that this Airflow had."""
+    task = TrainingRecord(dag_id=dag_id, run_id=run_id, task_id=task_id, map_index=map_index)
+    for name in names_of_training(task, this_airflow()):
+        named = replace(task, installation=name)
+        if (record := with_state(source.training(named.key), named)) is not None:
+            return timeline_of(record, now=datetime.now(UTC))
+    return None
 
 
 async def _add_headers(request: Request, go_on: Callable[[Request], Awaitable[Response]]) -> Response:
@@ -291,8 +316,8 @@ async def _tell_http_problem(request: Request, error: Exception) -> Response:
     return HTMLResponse(page, error.status_code)
 
 
-async def _tell_missing_package(request: Request, error: Exception) -> Response:
-    """An Airflow without the page's packages: say which is missing, instead of an error without a word."""
+async def _tell_what_is_missing(request: Request, error: Exception) -> Response:
+    """Without a package of the page, or an identity: say what to do, instead of an error without a word."""
     if not _is_page(request):
         return JSONResponse({"detail": str(error)}, 503)
     return HTMLResponse(render("problem.html.j2", status=503, detail=str(error), login=None), 503)

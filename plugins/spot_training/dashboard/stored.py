@@ -13,10 +13,12 @@ from airflow.models.task_state_store import TaskStateStoreModel
 from airflow.utils.session import create_session
 from sqlalchemy import select
 
+from spot_training.aws.identity import RunIdentity
 from spot_training.aws.state import STATE_KEY, TrainingState
 from spot_training.domain.errors import InvalidInput
 from spot_training.domain.lifecycle import Ending
 from spot_training.domain.records import CurrentJob, DecisionMade, RecordState, TrainingRecord, model_of
+from spot_training.installation import Installation, installation_of_training
 
 
 def with_state(record: TrainingRecord | None, task: TrainingRecord) -> TrainingRecord | None:
@@ -25,6 +27,15 @@ def with_state(record: TrainingRecord | None, task: TrainingRecord) -> TrainingR
     if state is None or (record is not None and not _is_ahead(state, record)):
         return record
     return _brought_up(record or _first_record(task, state), state)
+
+
+def names_of_training(task: TrainingRecord, this: Installation) -> tuple[str, ...]:
+    """The installations under which a task's training may be on record, the one it began under first."""
+    state = _load(task)
+    if state is None:
+        return this.names
+    who = RunIdentity(dag_id=task.dag_id, run_id=task.run_id, task_id=task.task_id, map_index=task.map_index)
+    return tuple(dict.fromkeys([installation_of_training(who, state), *this.names]))
 
 
 def _load(task: TrainingRecord) -> TrainingState | None:
