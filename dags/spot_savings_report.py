@@ -49,6 +49,12 @@ PARAMS = {
     "model": _only("Model", "model (the TrainingJobName of its operator)"),
     "instance_type": _only("Instance type", "instance type"),
     "team": _only("Team", "team (the tag `team` of its training jobs)"),
+    "all_installations": Param(
+        False,
+        type="boolean",
+        title="All Airflows",
+        description="Off: only this Airflow's trainings. On: those of every Airflow that shares the ledger.",
+    ),
     "group_by": Param(
         ["dag_id", "model", "instance_type", "team"],
         type=["null", "array"],
@@ -151,6 +157,7 @@ def spot_savings_report() -> None:
 
 
 def _selection(params: Any, dag_run: Any) -> Any:
+    from spot_training.installation import this_installation
     from spot_training.ledger import Selection
     from spot_training.report import Window
 
@@ -170,6 +177,7 @@ def _selection(params: Any, dag_run: Any) -> Any:
         models=only("model"),
         instance_types=only("instance_type"),
         teams=only("team"),
+        installations=None if params["all_installations"] else this_installation().names,
     )
 
 

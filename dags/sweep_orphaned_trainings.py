@@ -19,7 +19,8 @@ from airflow.sdk.configuration import conf
             conf.getboolean("spot_training", "sweeper_stops", fallback=False),
             type="boolean",
             title="Stop the orphans",
-            description="Off: only report them in the task log. Default: [spot_training] sweeper_stops.",
+            description="Off: only report them in the task log. On: stop them, where [spot_training] "
+            "sweeper_stops is set, which is also the default.",
         ),
     },
     tags=["sagemaker", "spot", "safety"],
@@ -28,10 +29,12 @@ from airflow.sdk.configuration import conf
 
 Lists the live training jobs that carry this installation's tags and judges each by the state of its task: *in
 use*, *orphan* (its task is over or gone, nobody will look at it again), *meant to outlive its task*
-(`wait_for_completion=False` or `stop_job_on_kill=False`) or *uncertain*. Only reports, unless the Param
-**stop** is on; scheduled runs take it from `[spot_training] sweeper_stops`. AWS accounts are shared: while
-this Airflow has no name of its own in `[spot_training] installation` nothing is stopped. Looks where
-`[spot_training] sweeper_connections` says (`aws_default, research@eu-west-1`), and in the ledger's regions.
+(`wait_for_completion=False` or `stop_job_on_kill=False`) or *uncertain*. It reports them, with the command
+that stops each by hand. It stops orphans only where `[spot_training] sweeper_stops = True` is set, and the
+Param **stop** is on. Read some of its reports before you set that: each metadata database has an identity of
+its own, which `python -m spot_training.installation` prints, and jobs of version 0.1.0 do not have it. It
+looks where `[spot_training] sweeper_connections` says (`aws_default, research@eu-west-1`), and in the
+ledger's regions.
 
 Then settles the books: records whose task is over get the last word on their job from SageMaker,
 jobs that are on no record are put there, and settled records are merged into Parquet. That changes nothing in
@@ -41,22 +44,18 @@ AWS.
 def sweep_orphaned_trainings() -> None:
     @task
     def look() -> list[str]:
-        """Report the findings, and stop the orphans if asked to."""
+        """Report the findings, and stop the orphans where that is allowed."""
         from spot_training.aws.sweeper import Verdict
-        from spot_training.installation import installation
         from spot_training.ledger import Ledger
-        from spot_training.sweep import configured_places, sweep_all
+        from spot_training.sweep import sweep_this_airflow
         from spot_training.training_task import task_states
 
         context: Any = get_current_context()
-        ledger = Ledger.configured()
-        findings = sweep_all(
-            configured_places(installation(), ledger, print),
-            installation=installation(),
+        findings = sweep_this_airflow(
             task_state_of=task_states(context["ti"]),
+            ledger=Ledger.configured(),
             stop=bool(context["params"]["stop"]),
             say=print,
-            ledger=ledger,
         )
         return [finding.name for finding in findings if finding.verdict is Verdict.ORPHAN]
 
@@ -64,19 +63,15 @@ def sweep_orphaned_trainings() -> None:
     def settle() -> int:
         """Write down what tasks that are gone could not. Returns how many records changed."""
         from spot_training.hooks import AwsAccess
-        from spot_training.installation import installation
         from spot_training.ledger import Ledger
         from spot_training.ledger.prices import configured_prices
-        from spot_training.sweep import configured_places, settle_all
+        from spot_training.sweep import settle_this_airflow
         from spot_training.training_task import task_states
 
         context: Any = get_current_context()
-        ledger = Ledger.configured()
-        settled = settle_all(
-            configured_places(installation(), ledger, print),
-            ledger=ledger,
-            installation=installation(),
+        settled = settle_this_airflow(
             task_state_of=task_states(context["ti"]),
+            ledger=Ledger.configured(),
             say=print,
             price_of=configured_prices(AwsAccess()).price_of,
         )
