@@ -79,6 +79,8 @@ class Task:
         self.clear_number: int | None = 0
         self.adopt: str | None = None
         self.out_of_time: str | None = None
+        #: The jobs that the ledger knows of this task.
+        self.on_record: tuple[str, ...] = ()
         self.jobs: TrainingJobs = cloud.jobs()
 
     def driver(self) -> TrainingDriver:
@@ -100,6 +102,7 @@ class Task:
             else lambda _left: policy_from(self.policy, defaults_of(request)),
             out_of_time=lambda: self.out_of_time,
             say=self.said.append,
+            jobs_on_record=lambda: self.on_record,
         )
 
     def step(self) -> Waiting | Completed:

@@ -474,8 +474,8 @@ class TrainingDriver:
             raise ConnectionChanged(
                 f"Training job {intent.job_name} was created in {intent.region} ({intent.partition}), and "
                 f"the connection now leads to {self.jobs.region} ({self.jobs.partition}). Nothing was "
-                "created or stopped; the job, if it is alive, is billed. Set the connection's region back (or give"
-                f" region_name={intent.region!r}) and clear the task: it goes on with the job."
+                "created or stopped; the job, if it is alive, is billed. Set the connection's region back "
+                f"(or give region_name={intent.region!r}) and clear the task: it goes on with the job."
             )
 
     def _check_account(self, intent: Intent) -> None:
