@@ -16,7 +16,7 @@ from typing import Protocol
 
 import pytest
 
-from .drill.verdict import Verdict, read_verdict
+from .drill.verdict import NOT_SHOWN_STATUS, Verdict, read_verdict
 from .process import (
     ENVIRONMENT,
     ServerHandle,
@@ -27,11 +27,26 @@ from .process import (
 )
 
 _MARKER = "local_sagemaker"
+_ACCEPT = "--spot-drill-accept-not-shown"
 _CLEARED = ("AWS_PROFILE", "AWS_SESSION_TOKEN")
 
 
 class DrillNotRunError(ValueError):
     """The drill could not be tried; the text says why."""
+
+
+class DrillNotShownError(AssertionError):
+    """The drill found no failure, but could not answer a core question; the text is the verdict.
+
+    `verdict` has the answers.
+    """
+
+    def __init__(self, verdict: Verdict) -> None:
+        super().__init__(
+            f"{verdict}\n\nIn pytest, spot_drill(..., accept_not_shown=True) accepts it for one drill, the "
+            f"option {_ACCEPT} for all."
+        )
+        self.verdict = verdict
 
 
 class SpotDrill(Protocol):
@@ -49,8 +64,21 @@ class SpotDrill(Protocol):
         image: str | None = None,
         compare: str | None = None,
         timeout: str | None = None,
+        accept_not_shown: bool = False,
     ) -> Verdict:
-        """Drill a script; the arguments are the options of the command line."""
+        """Drill a script; the arguments are the options of the command line.
+
+        Raises `DrillNotShownError` if there is no failure, but a core question without an answer, unless
+        `accept_not_shown` or pytest's option accepts that.
+        """
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.getgroup("spot drill").addoption(
+        _ACCEPT,
+        action="store_true",
+        help="a spot drill that could not answer resume, torn checkpoint or sigkill passes",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -103,7 +131,7 @@ def _point_to(server: ServerHandle, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def spot_drill(tmp_path_factory: pytest.TempPathFactory) -> SpotDrill:
+def spot_drill(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> SpotDrill:
     """`assert spot_drill("train.py", data="data", interrupt_at=["50%"]).resumed`."""
 
     def drill(
@@ -111,6 +139,7 @@ def spot_drill(tmp_path_factory: pytest.TempPathFactory) -> SpotDrill:
         *,
         hyperparameters: Mapping[str, object] | None = None,
         interrupt_at: Sequence[str] = (),
+        accept_not_shown: bool = False,
         **options: str | os.PathLike[str] | None,
     ) -> Verdict:
         report = tmp_path_factory.mktemp("drill") / "verdict.json"
@@ -122,8 +151,13 @@ def spot_drill(tmp_path_factory: pytest.TempPathFactory) -> SpotDrill:
             for name, value in options.items()
             if value is not None
         ]
+        # Without it where the plugin was loaded too late for options of its own.
+        if accept_not_shown or request.config.getoption(_ACCEPT, default=False):
+            arguments.append("--accept-not-shown")
         verdict = _run_drill(arguments, report)
         print(verdict)  # pytest cuts what an assertion shows, and shows this with a test that fails
+        if verdict.exit_status() == NOT_SHOWN_STATUS:
+            raise DrillNotShownError(verdict)
         return verdict
 
     return drill

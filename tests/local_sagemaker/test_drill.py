@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,8 @@ FAULTS = {
     "deletes-first": ["keeps a checkpoint"],
     "loses-random-state": ["same model"],
     "trusts-checkpoints": ["torn checkpoint"],
+    "keeps-what-is-there": ["resume"],
+    "tidies-up": ["resume", "keeps a checkpoint"],
 }
 
 
@@ -59,26 +62,78 @@ class Done:
         return [check["question"] for check in self.verdict["checks"] if check["result"] == result]
 
     def seen(self, question: str) -> str:
-        return next(str(check["seen"]) for check in self.verdict["checks"] if check["question"] == question)
+        return str(self.check(question)["seen"])
+
+    def check(self, question: str) -> dict[str, Any]:
+        return next(dict(check) for check in self.verdict["checks"] if check["question"] == question)
 
 
 #: What a fault may lead to, as chance has it: a kill in the middle of an overwrite leaves no checkpoint.
-CONSEQUENCES = {"overwrites": ("sigkill",)}
+CONSEQUENCES = {"overwrites": ("sigkill",), "deletes-first": ("resume", "sigkill")}
+OPTIONS = {"tidies-up": ("--hyperparameter=steps=12", "--interrupt-at=70%", "--grace=1%")}
+DEFAULT_OPTIONS = ("--interrupt-at=70%",)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unseen:
+    """A drill that cannot answer some core questions, and what it says of the first of them."""
+
+    fault: str
+    options: tuple[str, ...] = DEFAULT_OPTIONS
+    not_shown: tuple[str, ...]
+    seen: str
+    change: str
+
+
+UNSEEN = {
+    "the interruption never came": Unseen(
+        fault="none",
+        options=("--interrupt-at=60s",),
+        not_shown=("resume",),
+        seen="interrupted at 60s: the script was over first (Completed after",
+        change="Interrupt earlier (--interrupt-at",
+    ),
+    "nothing was saved when the interruption came": Unseen(
+        fault="late",
+        options=("--interrupt-at=3%", "--grace=1%"),
+        not_shown=("resume",),
+        seen="interrupted at 3%: no checkpoint was saved when it came",
+        change="Interrupt later (--interrupt-at), save earlier or train longer.",
+    ),
+    "the script ended before SIGKILL": Unseen(
+        fault="stops-early",
+        not_shown=("torn checkpoint", "sigkill"),
+        seen="killed without a warning: the script was over first (Completed after",
+        change="Save earlier and evenly over the run, or train longer.",
+    ),
+    "what a torn checkpoint did is not to be seen": Unseen(
+        fault="hides-damage",
+        not_shown=("torn checkpoint",),
+        seen="its model cannot be judged",
+        change="Fix the seeds and keep times out of the model, or judge with --compare COMMAND.",
+    ),
+}
 
 
 @pytest.fixture(scope="module")
 def drills(training_python: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Done]]:
-    """The drill of every fault, several at a time: they sleep most of the time."""
+    """Every drill, by the fault or by what cannot be seen; several at a time: they sleep most of the time."""
     folder = tmp_path_factory.mktemp("drills")
 
-    def drill(fault: str) -> Done:
-        report = folder / f"{fault}.json"
-        options = ["--interrupt-at=70%", f"--hyperparameter=fault={fault}", "--python", training_python]
+    def drill(name: str, fault: str, options: tuple[str, ...]) -> Done:
+        report = folder / f"{name}.json"
+        options = (*options, f"--hyperparameter=fault={fault}", "--python", training_python)
         return Done(_drill(TRAINEE, "--json", report, *options), report)
 
     with ThreadPoolExecutor(max_workers=4) as pool:
-        running: dict[str, Future[Done]] = {fault: pool.submit(drill, fault) for fault in FAULTS}
-        yield lambda fault: running[fault].result()
+        running: dict[str, Future[Done]] = {
+            fault: pool.submit(drill, fault, fault, OPTIONS.get(fault, DEFAULT_OPTIONS)) for fault in FAULTS
+        }
+        accepted = ("--interrupt-at=60s", "--accept-not-shown")
+        running["accepted"] = pool.submit(drill, "accepted", "stops-early", accepted)
+        for name, unseen in UNSEEN.items():
+            running[name] = pool.submit(drill, name, unseen.fault, unseen.options)
+        yield lambda name: running[name].result()
 
 
 @pytest.mark.parametrize(("fault", "failures"), FAULTS.items())
@@ -91,6 +146,42 @@ def test_each_fault_of_a_script_is_found_and_no_other(
     assert done.status == (1 if failures else 0)
     assert done.verdict["passed"] is not bool(failures)
     assert done.verdict["exit_status"] == done.status
+
+
+@pytest.mark.parametrize("name", UNSEEN)
+def test_a_core_question_without_an_answer_is_not_shown_and_says_why_and_what_to_change(
+    drills: Callable[[str], Done], name: str
+) -> None:
+    done, unseen = drills(name), UNSEEN[name]
+    assert done.status == done.verdict["exit_status"] == 3, done.text
+    assert done.asked("fail") == []
+    assert done.verdict["passed"] is False
+    assert tuple(done.verdict["not_shown"]) == unseen.not_shown
+    assert done.text.startswith("Spot drill of trainee.py: NOT SHOWN\n")
+    assert f"Not shown: {', '.join(unseen.not_shown)}. This is not a pass" in done.text
+    first, *_ = unseen.not_shown
+    assert done.check(first)["result"] == "skip"
+    assert unseen.seen in done.seen(first)
+    assert unseen.change in done.check(first)["change"]
+    assert all(done.check(question)["change"] for question in unseen.not_shown)
+
+
+def test_a_script_that_saved_and_restored_nothing_is_told_what_happened(
+    drills: Callable[[str], Done],
+) -> None:
+    tidy = drills("tidies-up")
+    assert "restored nothing: it had saved 12 checkpoint files" in tidy.seen("resume")
+    assert "do not delete or move it after the last epoch" in tidy.check("resume")["change"]
+    assert "it never read the checkpoint" in drills("keeps-what-is-there").seen("resume")
+
+
+def test_what_is_not_shown_passes_where_it_is_accepted(drills: Callable[[str], Done]) -> None:
+    done = drills("accepted")
+    assert done.status == done.verdict["exit_status"] == 0, done.text
+    assert done.verdict["passed"] is done.verdict["accept_not_shown"] is True
+    assert done.verdict["not_shown"] == ["resume", "torn checkpoint", "sigkill"]
+    assert done.text.startswith("Spot drill of trainee.py: NOT SHOWN (accepted)\n")
+    assert "--accept-not-shown counts this as a pass" in done.text
 
 
 def test_a_script_that_is_fit_for_spot_is_told_so(drills: Callable[[str], Done]) -> None:

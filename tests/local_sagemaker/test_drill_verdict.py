@@ -11,6 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from include.local_sagemaker.drill.command import _parser
+from include.local_sagemaker.drill.evidence import find_enough
+from include.local_sagemaker.drill.judge import judge
 from include.local_sagemaker.drill.observe import (
     Arrival,
     Run,
@@ -21,7 +23,7 @@ from include.local_sagemaker.drill.observe import (
     tell_story,
 )
 from include.local_sagemaker.drill.plan import BadPlanError, read_moment, read_seconds
-from include.local_sagemaker.drill.verdict import Question, Result, Verdict, judge, read_verdict
+from include.local_sagemaker.drill.verdict import Question, Result, Verdict, read_verdict
 from include.local_sagemaker.drill.watch import FileEvent, Happening
 
 from .support import ROOT
@@ -79,12 +81,14 @@ def _interrupted(kind: RunKind = RunKind.INTERRUPTED, **overrides: Any) -> Run:
 
 
 def _torn(**overrides: Any) -> Run:
+    """Started with step 5 cut in half: read it, and went on from step 4."""
+    read = [FileEvent(0.1, Happening.READ, name) for name in ("step-5", "step-4")]
     defaults: dict[str, Any] = {
         "kind": RunKind.TORN,
         "label": "torn",
         "status": "Completed",
         "truncated": "step-5",
-        "stretches": (_stretch(6.0, _steps(5, 9), restored=("step-4", "step-5")),),
+        "stretches": (_stretch(6.0, [*read, *_steps(5, 9)], restored=("step-4", "step-5")),),
         "model": {"model": "a"},
     }
     return Run(**(defaults | overrides))
@@ -129,7 +133,11 @@ def test_with_one_checkpoint_the_clock_tells_whether_it_was_used() -> None:
 def test_interruptions_before_the_first_checkpoint_prove_nothing() -> None:
     early = (_stretch(0.5, [], exit_code=None), _stretch(WHOLE_SECONDS, _steps(1, 9)))
     verdict = judge("train.py", (_first(), _interrupted(stretches=early)))
-    assert verdict.check("resume").result is Result.WARN
+    assert verdict.check("resume").result is Result.SKIP
+    assert "no checkpoint was saved when it came" in verdict.check("resume").seen
+    assert verdict.check("resume").change.startswith(
+        "The first checkpoint comes after 1.0 s, the end after 10.0"
+    )
     assert not verdict.resumed
     assert "before the first checkpoint" in verdict.check("work lost").seen
     late = (_stretch(4.0, [], exit_code=None), _stretch(WHOLE_SECONDS, _steps(1, 9)))
@@ -242,7 +250,8 @@ def test_a_torn_checkpoint_must_not_crash_nor_be_used_and_starting_over_is_a_war
 
 
 def test_a_torn_checkpoint_that_was_used_without_harm_is_not_called_a_fall_back() -> None:
-    same = _torn(stretches=(_stretch(5.0, _steps(6, 9), restored=("step-4", "step-5")),))
+    read = FileEvent(0.1, Happening.READ, "step-5")
+    same = _torn(stretches=(_stretch(5.0, [read, *_steps(6, 9)], restored=("step-4", "step-5")),))
     assert "went on all the same" in judge("train.py", (*_good()[:-1], same)).check("torn checkpoint").seen
     assert "fell back" in judge("train.py", _good()).check("torn checkpoint").seen
 
@@ -271,14 +280,189 @@ def test_a_restart_that_takes_most_of_the_run_is_a_warning() -> None:
 def test_warnings_count_only_where_they_are_asked_to() -> None:
     lossy = _interrupted()
     first = dataclasses.replace(lossy.stretches[0], seconds=9.0)
-    verdict = judge("train.py", (_first(), dataclasses.replace(lossy, stretches=(first, lossy.stretches[1]))))
+    lossy = dataclasses.replace(lossy, stretches=(first, lossy.stretches[1]))
+    verdict = judge("train.py", (_first(), lossy, *_good()[2:]))
     assert verdict.warnings == ("work lost",)
     assert (verdict.exit_status(), verdict.exit_status(strict=True)) == (0, 1)
 
 
 def test_a_verdict_survives_json() -> None:
-    verdict = judge("train.py", (*_good()[:-1], _torn(status="Failed", failure="AlgorithmError: bad")))
-    assert read_verdict(json.loads(json.dumps(verdict.as_json()))) == verdict
+    failed = judge("train.py", (*_good()[:-1], _torn(status="Failed", failure="AlgorithmError: bad")))
+    accepted = judge("train.py", _good()[:-1], accept_not_shown=True)
+    for verdict in (failed, accepted):
+        assert read_verdict(json.loads(json.dumps(verdict.as_json()))) == verdict
+
+
+# --- not shown ---
+
+
+def _never_interrupted(kind: RunKind) -> Run:
+    return _interrupted(kind, stretches=_first().stretches)
+
+
+def _nothing_saved(kind: RunKind) -> Run:
+    return _interrupted(
+        kind, stretches=(_stretch(0.5, [], exit_code=None), _stretch(WHOLE_SECONDS, _steps(1, 9)))
+    )
+
+
+_KILLED, _WARNED = RunKind.KILLED, RunKind.INTERRUPTED
+
+
+@pytest.mark.parametrize(
+    ("runs", "not_shown"),
+    [
+        ((_never_interrupted(_WARNED), _interrupted(_KILLED), _torn()), ("resume",)),
+        ((_nothing_saved(_WARNED), _interrupted(_KILLED), _torn()), ("resume",)),
+        ((_interrupted(_KILLED), _torn()), ("resume",)),
+        ((_interrupted(), _never_interrupted(_KILLED)), ("torn checkpoint", "sigkill")),
+        ((_interrupted(), _nothing_saved(_KILLED)), ("torn checkpoint", "sigkill")),
+        ((_interrupted(),), ("torn checkpoint", "sigkill")),
+        ((_interrupted(), _interrupted(_KILLED)), ("torn checkpoint",)),
+        ((), ("resume", "torn checkpoint", "sigkill")),
+    ],
+)
+def test_a_core_question_that_no_run_answered_is_never_a_pass(
+    runs: tuple[Run, ...], not_shown: tuple[str, ...]
+) -> None:
+    verdict = judge("train.py", (_first(), *runs))
+    assert verdict.failures == ()
+    assert verdict.not_shown == not_shown
+    assert not verdict.passed
+    assert verdict.exit_status() == 3
+    assert not (verdict.resumed and verdict.survives_sigkill and verdict.survives_a_torn_checkpoint)
+    for question in not_shown:
+        assert verdict.check(question).seen.startswith("Not shown: ")
+        assert verdict.check(question).change
+    assert judge("train.py", (_first(), *runs), accept_not_shown=True).exit_status() == 0
+
+
+def test_one_interruption_that_came_to_nothing_is_named_next_to_one_that_was_survived() -> None:
+    runs = (_first(), _never_interrupted(_WARNED), *_good()[1:])
+    verdict = judge("train.py", runs)
+    assert verdict.passed
+    assert "Resumed after 1 of 2 interruptions" in verdict.check("resume").seen
+    assert "interrupted: the script was over first (Completed after 10.0 s)" in verdict.check("resume").seen
+
+
+def test_where_one_interruption_is_too_early_and_one_too_late_the_advice_lies_in_between() -> None:
+    verdict = judge("train.py", (_first(), _never_interrupted(_WARNED), _nothing_saved(_WARNED)))
+    assert "Interrupt in between" in verdict.check("resume").change
+
+
+def test_a_failure_counts_more_than_what_was_not_shown_and_so_does_a_warning_where_it_fails() -> None:
+    bad = judge("train.py", (_first(), _interrupted(model={"model": "b"})), accept_not_shown=True)
+    assert (bad.failures, bad.not_shown) == (("same model",), ("torn checkpoint", "sigkill"))
+    assert bad.exit_status() == 1
+    lossy = judge("train.py", (_first(), _nothing_saved(_WARNED), _never_interrupted(_KILLED)))
+    assert (lossy.exit_status(), lossy.exit_status(strict=True)) == (3, 3)
+    late = (_stretch(4.0, [], exit_code=None), _stretch(WHOLE_SECONDS, _steps(1, 9)))
+    warned = judge("train.py", (_first(), _interrupted(stretches=late)))
+    assert (warned.exit_status(), warned.exit_status(strict=True)) == (3, 1)
+
+
+# --- nothing restored after something was saved ---
+
+
+@pytest.mark.parametrize(("kind", "question"), [(_WARNED, "resume"), (_KILLED, "sigkill")])
+def test_saving_and_finding_nothing_at_the_restart_is_a_failure(kind: RunKind, question: str) -> None:
+    before, after = _interrupted().stretches
+    empty = dataclasses.replace(after, events=tuple(_steps(1, 9)), restored=())
+    good = _interrupted(_KILLED if kind is _WARNED else _WARNED)
+    verdict = judge("train.py", (_first(), _interrupted(kind, stretches=(before, empty)), good, _torn()))
+    assert verdict.failures == (question,)
+    assert "restored nothing: it had saved 5 checkpoint files" in verdict.check(question).seen
+    assert verdict.lost_seconds == pytest.approx(5.5)
+
+
+def test_another_file_in_the_folder_is_no_checkpoint_restored() -> None:
+    metrics = [event for at in (1.0, 2.0) for event in _write(at, "metrics.csv", is_new=at == 1.0)]
+    first = _first(stretches=(_stretch(WHOLE_SECONDS, [*_steps(1, 9), *metrics]),))
+    over = _stretch(WHOLE_SECONDS, [*_steps(1, 9), *metrics], restored=("metrics.csv",))
+    saved = _stretch(5.5, [*_steps(1, 5), *metrics], exit_code=None)
+    deleted = judge("train.py", (first, _interrupted(_KILLED), _interrupted(stretches=(saved, over))))
+    assert deleted.failures == ("resume",)
+    early = _stretch(1.9, metrics[:3], exit_code=None)
+    unsaved = judge("train.py", (first, _interrupted(), _interrupted(_KILLED, stretches=(early, over))))
+    assert unsaved.failures == ()
+    assert unsaved.not_shown == ("torn checkpoint", "sigkill")
+
+
+def test_sigkill_waits_for_half_of_the_files_and_one_of_each_kind_that_does_not_come_last() -> None:
+    log = [event for at in range(1, 10) for event in _write(at, "metrics.csv", is_new=at == 1)]
+    events = [*log, *_rename(7.0, "step-1"), *_rename(8.5, "step-2"), *_rename(9.5, "summary")]
+    first = _first(stretches=(_stretch(WHOLE_SECONDS, sorted(events, key=lambda event: event.at)),))
+    for kinds in (find_checkpoint_kinds((first,)), frozenset({"step-#"})):
+        so_far = [[event for event in events if event.at <= at] for at in (6.0, 7.0)]
+        assert [find_enough(first, kinds).is_there(each) for each in so_far] == [False, True]
+    assert not find_enough(first, frozenset({"metrics.csv"})).is_there(log[:7])
+    assert find_enough(first, frozenset({"metrics.csv"})).is_there(log[:9])
+
+
+def test_who_skips_saving_what_is_there_and_never_reads_it_has_not_resumed() -> None:
+    before, after = _interrupted().stretches
+    unread = _stretch(WHOLE_SECONDS, _steps(6, 9, after=5.0), restored=after.restored)
+    verdict = judge("train.py", (_first(), _interrupted(stretches=(before, unread))))
+    assert verdict.failures == ("resume",)
+    assert "never read the checkpoint" in verdict.check("resume").seen
+
+
+def test_who_needs_only_the_names_of_the_files_resumes_if_the_clock_shows_it() -> None:
+    before, after = _interrupted().stretches
+    faster = dataclasses.replace(after, events=tuple(_steps(6, 9)))
+    runs = tuple(_interrupted(kind, stretches=(before, faster)) for kind in (_WARNED, _KILLED))
+    verdict = judge("train.py", (_first(), *runs))
+    assert verdict.resumed
+    assert verdict.not_shown == ("torn checkpoint",)
+    assert "no checkpoint of two bytes or more" in verdict.check("torn checkpoint").seen
+
+
+def test_a_slow_start_is_not_taken_for_work_that_was_saved() -> None:
+    slow_first = _stretch(WHOLE_SECONDS + 6, _steps(1, 9, after=6.0), lines=((6.5, "go"),))
+    before = _stretch(5.5, _steps(1, 5), exit_code=None, lines=((0.5, "go"),))
+    unread = _stretch(WHOLE_SECONDS, _steps(6, 9, after=5.0), restored=("step-5",), lines=((0.5, "go"),))
+    verdict = judge("train.py", (_first(stretches=(slow_first,)), _interrupted(stretches=(before, unread))))
+    assert verdict.failures == ("resume",)
+
+
+def test_reading_the_settings_and_not_the_weights_is_starting_over() -> None:
+    settings = _rename(0.5, "settings.json")
+    first = _first(stretches=(_stretch(WHOLE_SECONDS, [*settings, *_steps(1, 9)]),))
+    before = _stretch(5.5, [*settings, *_steps(1, 5)], exit_code=None)
+    restored = ("settings.json", "step-4", "step-5")
+    over = _stretch(
+        WHOLE_SECONDS, [FileEvent(0.1, Happening.READ, "settings.json"), *_steps(1, 9)], restored=restored
+    )
+    verdict = judge("train.py", (first, _interrupted(stretches=(before, over))))
+    assert verdict.failures == ("resume",)
+
+
+# --- what a torn checkpoint did ---
+
+
+def test_a_model_made_from_a_torn_checkpoint_is_judged_by_the_users_comparison_too() -> None:
+    fine = [
+        _interrupted(kind, model={"model": "b"}, compared=(True, "close enough"))
+        for kind in (_WARNED, _KILLED)
+    ]
+    torn = _torn(model={"model": "z"}, compared=(False, "rmse differs by 9"))
+    verdict = judge("train.py", (_first(), *fine, torn))
+    assert verdict.failures == ("torn checkpoint",)
+    assert "rmse differs by 9" in verdict.check("torn checkpoint").seen
+
+
+def test_without_a_model_to_compare_only_falling_back_shows_that_a_torn_checkpoint_is_survived() -> None:
+    other = [_interrupted(kind, model={"model": str(kind)}) for kind in (_WARNED, _KILLED)]
+    again = _first(label="again", model={"model": "c"})
+    fell_back = judge("train.py", (_first(), *other, _torn(model={"model": "z"}), again))
+    assert fell_back.survives_a_torn_checkpoint
+    read = FileEvent(0.1, Happening.READ, "step-5")
+    used = _torn(
+        stretches=(_stretch(5.0, [read, *_steps(6, 9)], restored=("step-5",)),), model={"model": "z"}
+    )
+    verdict = judge("train.py", (_first(), *other, used, again))
+    assert verdict.not_shown == ("torn checkpoint",)
+    assert "--compare" in verdict.check("torn checkpoint").change
 
 
 def test_every_failure_says_what_to_change() -> None:

@@ -18,11 +18,11 @@ TRAINEE = Path(__file__).with_name("trainee.py")
 CONFTEST = 'pytest_plugins = ["include.local_sagemaker.pytest_plugin"]\n'
 
 
-def _pytest(folder: Path, tests: str, conftest: str = CONFTEST) -> subprocess.CompletedProcess[str]:
-    (folder / "conftest.py").write_text(conftest)
+def _pytest(folder: Path, tests: str, *, options: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
+    (folder / "conftest.py").write_text(CONFTEST)
     (folder / "test_theirs.py").write_text(tests)
     (folder / "pytest.ini").write_text("[pytest]\naddopts = --strict-markers\nfilterwarnings = error\n")
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_theirs.py"]
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *options, "test_theirs.py"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "AWS_PROFILE": "somebody"}
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120)
 
@@ -74,7 +74,10 @@ def test_the_fixture_gives_a_server_of_ones_own(tmp_path: Path) -> None:
 
 DRILL_TESTS = """
 import pytest
-from include.local_sagemaker.pytest_plugin import DrillNotRunError
+from include.local_sagemaker.pytest_plugin import DrillNotRunError, DrillNotShownError
+
+#: it ends before every interruption
+NEVER = {"interrupt_at": ["60s"], "hyperparameters": {"fault": "stops-early", "steps": 12}}
 
 def test_it_resumes(spot_drill):
     verdict = spot_drill(SCRIPT, python=PYTHON, interrupt_at=["70%"], hyperparameters={"steps": 15})
@@ -84,6 +87,15 @@ def test_it_resumes(spot_drill):
 
 def test_it_does_not_even_start(spot_drill):
     assert spot_drill(SCRIPT, python=PYTHON, hyperparameters={"fault": "fails"}).completed
+
+def test_nobody_saw_whether_it_resumes(spot_drill):
+    spot_drill(SCRIPT, python=PYTHON, **NEVER)
+
+def test_that_is_accepted(spot_drill):
+    verdict = spot_drill(SCRIPT, python=PYTHON, accept_not_shown=True, **NEVER)
+    assert verdict.passed
+    assert verdict.not_shown == ("resume", "torn checkpoint", "sigkill")
+    assert not verdict.resumed
 
 def test_there_is_no_such_script(spot_drill):
     with pytest.raises(DrillNotRunError, match="^The drill could not be tried: .*There is no missing.py"):
@@ -96,8 +108,29 @@ def test_a_drill_is_something_to_assert_on_and_a_failed_assertion_tells_why(
 ) -> None:
     names = f"SCRIPT, PYTHON = {str(TRAINEE)!r}, {training_python!r}\n"
     done = _pytest(tmp_path, names + DRILL_TESTS)
-    assert "1 failed, 2 passed" in done.stdout, done.stdout + done.stderr
-    assert "Make the script run without interruptions first" in " ".join(done.stdout.split())
+    said = " ".join(done.stdout.split())
+    assert "2 failed, 3 passed" in said, done.stdout + done.stderr
+    assert "Make the script run without interruptions first" in said
+    assert "DrillNotShownError: Spot drill of trainee.py: NOT SHOWN" in said
+    assert "Not shown: interrupted at 60s: the script was over first" in said
+    assert "accept_not_shown=True) accepts it for one drill" in said
+
+
+NOT_SHOWN_TEST = """
+EARLY = {"fault": "stops-early", "steps": 12}
+
+def test_nobody_saw_whether_it_resumes(spot_drill):
+    verdict = spot_drill(SCRIPT, python=PYTHON, interrupt_at=["60s"], hyperparameters=EARLY)
+    assert verdict.passed and not verdict.resumed
+"""
+
+
+def test_an_option_of_pytest_accepts_what_is_not_shown_for_all_drills(
+    tmp_path: Path, training_python: str
+) -> None:
+    names = f"SCRIPT, PYTHON = {str(TRAINEE)!r}, {training_python!r}\n"
+    done = _pytest(tmp_path, names + NOT_SHOWN_TEST, options=("--spot-drill-accept-not-shown",))
+    assert "1 passed" in done.stdout, done.stdout + done.stderr
 
 
 def test_what_a_server_refuses_is_told() -> None:

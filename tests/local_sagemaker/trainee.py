@@ -1,4 +1,7 @@
-"""A training script with a fault of choice, for the drill: it counts, and saves after each step."""
+"""A training script with a fault of choice, for the drill: it counts, and saves after each step.
+
+`late`, `stops-early` and `hides-damage` are no faults, but keep the drill from seeing something.
+"""
 
 import argparse
 import json
@@ -17,18 +20,31 @@ def main() -> None:
     fault, folder = args.fault, Path(os.environ["SM_CHECKPOINT_DIR"])
     if fault == "fails":
         sys.exit("no such column: price")
-    state = {"step": 0, "sum": 0.0} if fault == "never-resumes" else load(folder, fault)
+    never_loads = fault in ("never-resumes", "keeps-what-is-there")
+    state = {"step": 0, "sum": 0.0} if never_loads else load(folder, fault)
     if fault == "fails-on-restart" and state["step"]:
         sys.exit("cannot restart")
     print("resuming from step", state["step"])
+    first_saved = args.steps // 2 if fault == "late" else 1
+    if fault == "stops-early" and "killed" in json.loads(os.environ["SM_TRAINING_ENV"])["job_name"]:
+        args.steps = 2  # as early stopping may end it sooner in one run than in another
     seeded = random.Random(7)  # noqa: S311
     while state["step"] < args.steps:
         time.sleep(0.06)
         number = state["step"] + 1
         draws = seeded if fault == "loses-random-state" else random.Random(number)  # noqa: S311
+        if fault == "late":  # a log in the same folder is no checkpoint
+            with (folder / "metrics.csv").open("a") as metrics:
+                metrics.write(f"{number}\n")
         state = {"step": number, "sum": state["sum"] + draws.random()}
-        if fault != "no-checkpoint":
+        if fault != "no-checkpoint" and number >= first_saved:
             save(folder, state, fault)
+    if fault == "tidies-up":
+        for old in folder.glob("step-*.json"):
+            old.unlink()
+        time.sleep(3)  # the evaluation
+    if fault == "hides-damage":
+        state["noise"] = random.random()  # noqa: S311
     model = Path(os.environ["SM_MODEL_DIR"])
     (model / "weights.json").write_text(json.dumps(state))
     (model / "about.txt").write_text("a counter")
@@ -41,6 +57,8 @@ def load(folder: Path, fault: str) -> dict:
         except ValueError:
             if fault == "trusts-checkpoints":
                 raise
+            if fault == "hides-damage":
+                return {"step": int(path.stem[5:]), "sum": 0.0}
             print("skipping", path.name)
     return {"step": 0, "sum": 0.0}
 
@@ -54,11 +72,14 @@ def save(folder: Path, state: dict, fault: str) -> None:
         for old in folder.glob("step-*.json"):
             old.unlink()
     final = folder / f"step-{state['step']:04d}.json"
+    if fault == "keeps-what-is-there" and final.exists():
+        return
     temporary = folder / ".writing"
     temporary.write_text(text)
     temporary.replace(final)
-    for old in sorted(folder.glob("step-*.json"))[:-3]:
-        old.unlink()
+    if fault != "keeps-what-is-there":
+        for old in sorted(folder.glob("step-*.json"))[:-3]:
+            old.unlink()
 
 
 main()

@@ -3,9 +3,13 @@ says whether managed spot training may take its instances away.
 
     plan      what to run, read from text; raises `BadPlanError`
     watch     what happens in a checkpoint folder, as events
-    observe   what the events of one run mean; pure
     run       carries the plan out, through boto3, on real processes
-    verdict   what was seen and what to change; pure
+    observe   what the events of one run mean; pure
+    evidence  what one interrupted run shows about resuming; pure
+    verdict   the answers, what they add up to, and the exit status; pure
+    facts     what the answers share; pure
+    core      resume, torn checkpoint, SIGKILL: what was seen, or why it was not, and what to change; pure
+    judge     all questions; pure
     command   the command line
 
 Imports no Airflow and nothing of the training scripts.

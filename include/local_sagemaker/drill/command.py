@@ -1,4 +1,6 @@
-"""`python -m include.local_sagemaker drill`: ends with 0 all good, 1 failures, 2 it could not be tried."""
+"""`python -m include.local_sagemaker drill`: ends with 0 all good, 1 failures, 2 it could not be tried,
+3 a core question was not answered.
+"""
 
 from __future__ import annotations
 
@@ -16,8 +18,8 @@ from typing import Any, NoReturn
 from include.local_sagemaker.account import forget_account
 
 from . import plan as plans
+from .judge import judge
 from .plan import BadPlanError, Moment, Plan
-from .verdict import judge
 
 _PYTHON_VARIABLE = "LOCAL_SAGEMAKER_PYTHON"
 _ROOT = Path(__file__).resolve().parents[3]
@@ -44,7 +46,12 @@ def main(arguments: list[str] | None = None) -> int:
         print("interrupted: nothing is left running", file=sys.stderr)
         return 130
     every = plan.checkpoint_every
-    verdict = judge(plan.entry_point, runs, checkpoint_every_seconds=every.of if every else None)
+    verdict = judge(
+        plan.entry_point,
+        runs,
+        checkpoint_every_seconds=every.of if every else None,
+        accept_not_shown=options.accept_not_shown,
+    )
     print(verdict)
     status = verdict.exit_status(strict=options.strict)
     if report:
@@ -113,9 +120,15 @@ def _parser() -> argparse.ArgumentParser:
         description="Run a training script on a local SageMaker undisturbed, interrupted, killed and with a "
         "torn checkpoint, and say whether managed spot training may take its instances away.",
         epilog="Exit status: 0 no failures, 1 failures (with --strict also warnings), 2 it could not be "
-        "tried. More: docs/testing-your-training.md.",
+        "tried, 3 no failures, but resume, torn checkpoint or sigkill was not answered. More: "
+        "docs/testing-your-training.md.",
     )
-    add = parser.add_argument
+    _add_what_to_run(parser.add_argument)
+    _add_what_to_expect(parser.add_argument)
+    return parser
+
+
+def _add_what_to_run(add: Callable[..., Any]) -> None:
     add("script", type=Path, help="the training script, or its folder")
     add("--entry-point", metavar="NAME", help="the script in the folder (default: train.py)")
     add("--data", type=Path, metavar="DIR", help="each folder in it is a channel; without any it is `train`")
@@ -126,12 +139,6 @@ def _parser() -> argparse.ArgumentParser:
         metavar="WHEN",
         help="a share of the undisturbed training time (30%%) or a time (20s); each gets a run of its own "
         f"(default: {' and '.join(_DEFAULT_MOMENTS).replace('%', '%%')})",
-    )
-    add(
-        "--checkpoint-every",
-        metavar="HOW_OFTEN",
-        help="how often the script means to save, as a time (30s) or a share of the run (10%%): it is a "
-        "failure if it once takes more than twice as long (default: not judged)",
     )
     add(
         "--grace",
@@ -146,14 +153,27 @@ def _parser() -> argparse.ArgumentParser:
         f"${_PYTHON_VARIABLE}, or .venv-training of the project)",
     )
     add("--image", default=plans.DEFAULT_IMAGE, help="TrainingImage of the jobs (default: %(default)s)")
+    add("--timeout", default="1h", metavar="TIME", help="for one run (default: %(default)s)")
+
+
+def _add_what_to_expect(add: Callable[..., Any]) -> None:
+    add(
+        "--checkpoint-every",
+        metavar="HOW_OFTEN",
+        help="how often the script means to save, as a time (30s) or a share of the run (10%%): it is a "
+        "failure if it once takes more than twice as long (default: not judged)",
+    )
     add(
         "--compare",
         metavar="COMMAND",
         help="judges whether two models are the same, in place of their bytes: gets two folders, the "
         "undisturbed model first, and ends with 0 if they are",
     )
-    add("--timeout", default="1h", metavar="TIME", help="for one run (default: %(default)s)")
     add("--json", type=Path, metavar="FILE", help="write the verdict as JSON")
     add("--strict", action="store_true", help="warnings are failures too")
+    add(
+        "--accept-not-shown",
+        action="store_true",
+        help="a drill that could not answer resume, torn checkpoint or sigkill ends with 0 instead of 3",
+    )
     add("--quiet", action="store_true", help="no progress lines")
-    return parser

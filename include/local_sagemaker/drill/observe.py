@@ -95,6 +95,10 @@ class Run:
     def was_interrupted(self) -> bool:
         return len(self.stretches) > 1
 
+    @property
+    def training_seconds(self) -> float:
+        return sum(stretch.seconds for stretch in self.stretches)
+
     def differs_from(self, other: Run) -> bool:
         """Whether both made a model, and not the same bytes."""
         return self.is_completed and other.is_completed and self.model != other.model
@@ -147,6 +151,11 @@ def find_checkpoint_kinds(runs: Iterable[Run]) -> frozenset[str]:
     read = frozenset(kind_of(name) for stretch in stretches for name in stretch.files_read())
     if read:
         return read
+    return find_file_kinds(stretches)
+
+
+def find_file_kinds(stretches: Iterable[Stretch]) -> frozenset[str]:
+    """The kinds of all files that were saved and not renamed away."""
     happened = [event for stretch in stretches for event in stretch.events]
     seen = {kind_of(event.name) for event in happened if event.what in (Happening.CLOSED, Happening.ARRIVED)}
     return frozenset(seen - {kind_of(event.name) for event in happened if event.what is Happening.LEFT})

@@ -30,8 +30,9 @@ from include.local_sagemaker.images import ImageRule, Images
 from include.local_sagemaker.market import MarketSpec, TypeRule
 from include.local_sagemaker.server import LocalSageMaker
 
+from .evidence import Enough, find_enough
 from .observe import Run, RunKind, Stretch, find_checkpoint_kinds, tell_story
-from .watch import Watch, count_saved, watch_folder
+from .watch import Watch, watch_folder
 
 if TYPE_CHECKING:
     from .plan import Plan
@@ -57,7 +58,7 @@ def carry_out(plan: Plan, tell: Progress) -> tuple[Run, ...]:
         tell(f"uninterrupted run of {plan.entry_point}")
         first = lab.run(RunKind.UNINTERRUPTED, "uninterrupted")
         runs = [first]
-        whole = sum(stretch.seconds for stretch in first.stretches)
+        whole = first.training_seconds
         tell(f"  {first.status} after {whole:.1f} s of training")
         if not first.is_completed or not tell_story(first.stretches[0], find_checkpoint_kinds(runs)).saves:
             return tuple(runs)
@@ -73,8 +74,8 @@ def carry_out(plan: Plan, tell: Progress) -> tuple[Run, ...]:
 
         at = _KILL_SHARE * whole
         tell(f"killed by SIGKILL without a warning, at {at:.1f} s")
-        saves = max(1, count_saved(first.stretches[0].events) // 2)
-        blow = Blow(at_seconds=at, after_saves=saves, patient_until_seconds=_LAST_KILL_SHARE * whole)
+        enough = find_enough(first, find_checkpoint_kinds(runs))
+        blow = Blow(at_seconds=at, after=enough, patient_until_seconds=_LAST_KILL_SHARE * whole)
         killed = lab.run(RunKind.KILLED, "killed without a warning", blow=blow)
         runs.append(killed)
         tell(_sum_up(killed))
@@ -87,9 +88,7 @@ def carry_out(plan: Plan, tell: Progress) -> tuple[Run, ...]:
 
         if plan.compare:
             runs = [first, *(lab.compare(first, run, plan.compare) for run in runs[1:])]
-        elif any(
-            run.is_completed and run.model != first.model for run in runs if run.kind is not RunKind.TORN
-        ):
+        elif any(run.was_interrupted and run.differs_from(first) for run in runs):
             tell("the models differ: one more uninterrupted run, to see whether they always do")
             runs.append(lab.run(RunKind.UNINTERRUPTED, "uninterrupted again"))
         return tuple(runs)
@@ -106,8 +105,8 @@ class Blow:
 
     at_seconds: float
     notice_seconds: float = 0.0
-    after_saves: int = 0
-    """It waits for so many files to be saved..."""
+    after: Enough | None = None
+    """It waits for this to be saved..."""
     patient_until_seconds: float = 0.0
     """... but not longer than this."""
 
@@ -183,8 +182,9 @@ class Recorder:
                 self._lock.wait(min(0.5, max(0.0, min(due, last) - time.monotonic())))
         return False
 
-    def count_saved(self, job_name: str) -> int:
-        return self._current[job_name].watch.count_saved()
+    def has_saved(self, job_name: str, enough: Enough) -> bool:
+        """Whether the running stretch has, by now."""
+        return enough.is_there(self._current[job_name].watch.events_so_far())
 
 
 class Lab:
@@ -241,19 +241,21 @@ class Lab:
         )
 
     def tear(self, killed: Run, kinds: frozenset[str]) -> str | None:
-        """Cut in half the newest checkpoint the killed run went on from; its name, None if there is none.
+        """Cut in half the newest checkpoint the killed run read; its name, None if there is none.
 
-        Small files written beside it, such as a pointer to the latest one, are left alone.
+        One that it did not read would show nothing. Small files written with it, such as a pointer to the
+        latest one, are left alone.
         """
         name = f"drill-{self._count}-{killed.kind}"
         folder = self._recorder.restored_folder(name)
         if not killed.is_completed or not killed.was_interrupted or not folder.exists():
             return None
         saves = [save.name for save in tell_story(killed.stretches[0], kinds).saves]
-        there = {n: (folder / n).stat().st_size for n in saves if (folder / n).is_file()}
+        read = killed.stretches[1].files_read()
+        there = {n: (folder / n).stat().st_size for n in saves if n in read and (folder / n).is_file()}
         largest = max(there.values(), default=0)
         newest = next((n for n in reversed(saves) if n in there and 2 * there[n] >= largest), None)
-        if newest is None or largest < 2 or not killed.stretches[1].files_read():
+        if newest is None or largest < 2:
             return None
         path = folder / newest
         path.write_bytes(path.read_bytes()[: there[newest] // 2])
@@ -281,7 +283,7 @@ class Lab:
     def _strike(self, name: str, blow: Blow) -> None:
         at = blow.at_seconds
         while self._recorder.wait_for(name, at, limit_seconds=self.limit_seconds):
-            is_ready = self._recorder.count_saved(name) >= blow.after_saves
+            is_ready = blow.after is None or self._recorder.has_saved(name, blow.after)
             if is_ready or at >= blow.patient_until_seconds:
                 body = {
                     "training_job_name": name,

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
 
 class Happening(StrEnum):
@@ -48,17 +48,12 @@ class FileEvent:
     name: str
 
 
-def count_saved(events: Iterable[FileEvent]) -> int:
-    """How many times a file was completed."""
-    return sum(event.what in (Happening.CLOSED, Happening.ARRIVED) for event in events)
-
-
 class Watch(Protocol):
     def stop(self) -> tuple[FileEvent, ...]:
         """Stop watching; everything that happened until now."""
 
-    def count_saved(self) -> int:
-        """How many times a file was completed so far."""
+    def events_so_far(self) -> tuple[FileEvent, ...]:
+        """The same, and watch on."""
 
 
 def watch_folder(folder: Path) -> Watch:
@@ -83,8 +78,8 @@ class _Events:
         self._thread.join()
         return tuple(self._events)
 
-    def count_saved(self) -> int:
-        return count_saved(tuple(self._events))
+    def events_so_far(self) -> tuple[FileEvent, ...]:
+        return tuple(self._events)
 
     def _loop(self) -> None:
         raise NotImplementedError

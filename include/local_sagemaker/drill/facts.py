@@ -1,0 +1,96 @@
+"""What the answers to a drill's questions share: the runs, what they show, and the words for it. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from .evidence import Evidence, weigh
+from .observe import Run, RunKind, Save, Stretch, find_checkpoint_kinds, tell_story
+from .verdict import CORE_QUESTIONS, Check, Question, Result
+
+#: What is this many times later than expected is no chance: machines are uneven.
+LATE_FACTOR = 2.0
+
+
+class Facts:
+    """What the answers share."""
+
+    def __init__(self, runs: tuple[Run, ...]) -> None:
+        self.runs = runs
+        self.first = runs[0]
+        self.kinds = find_checkpoint_kinds(runs)
+        self.whole_seconds = self.first.training_seconds
+        self.first_saves = self.saves(self.first.stretches[0]) if self.first.stretches else ()
+
+    def saves(self, stretch: Stretch) -> tuple[Save, ...]:
+        return tell_story(stretch, self.kinds).saves
+
+    def weigh(self, run: Run) -> Evidence:
+        return weigh(run, self.first, self.kinds)
+
+    def of(self, *kinds: RunKind) -> tuple[Run, ...]:
+        return tuple(run for run in self.runs if run.kind in kinds)
+
+    @property
+    def struck(self) -> tuple[Run, ...]:
+        return self.of(RunKind.INTERRUPTED, RunKind.KILLED)
+
+    @property
+    def why_not(self) -> str | None:
+        """Why nothing but the first run can be judged."""
+        if not self.first.is_completed:
+            return "The undisturbed run did not complete."
+        if not self.first_saves:
+            return "There is no checkpoint."
+        return None
+
+    @property
+    def killed(self) -> Run | None:
+        return next(iter(self.of(RunKind.KILLED)), None)
+
+
+def skip(question: Question, why: str, change: str = "") -> Check:
+    """A question without an answer. For a core question, `change` is what makes the next drill answer it."""
+    head = "Not shown" if question in CORE_QUESTIONS else "Not judged"
+    if question in CORE_QUESTIONS and not change:
+        change = "Fix the failures first."
+    return Check(
+        question=question, result=Result.SKIP, seen=f"{head}: {why[0].lower()}{why[1:]}", change=change
+    )
+
+
+# --- words ---
+
+
+def describe_failure(run: Run) -> str:
+    first = (run.failure or "").strip().splitlines()
+    return f": {first[0][:300].rstrip('.:')}" if first else ""
+
+
+def count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
+def name_some(names: Iterable[str]) -> str:
+    listed = list(names)
+    return listed[0] if len(listed) == 1 else f"{listed[0]} (and {len(listed) - 1} more)"
+
+
+def describe_difference(first: Mapping[str, str], other: Mapping[str, str]) -> str:
+    """Which files differ, as a sentence."""
+    missing, added = sorted(set(first) - set(other)), sorted(set(other) - set(first))
+    differing = sorted(name for name in set(first) & set(other) if first[name] != other[name])
+    parts = [
+        f"{', '.join(names[:5])}{' and more' if len(names) > 5 else ''} {verb}"
+        for names, verb in (
+            (missing, _verb(missing, "is missing", "are missing")),
+            (added, _verb(added, "is there in addition", "are there in addition")),
+            (differing, _verb(differing, "has other bytes", "have other bytes")),
+        )
+        if names
+    ]
+    return f"{'; '.join(parts)}."
+
+
+def _verb(names: list[str], one: str, many: str) -> str:
+    return one if len(names) == 1 else many
