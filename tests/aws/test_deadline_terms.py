@@ -11,11 +11,12 @@ import pytest
 from spot_training.aws.identity import RunIdentity
 from spot_training.aws.request import TrainingPlan, cast_request
 from spot_training.deadline_terms import RESUME_SECONDS, DeadlineTerms, longest_retry_delay, with_policy
-from spot_training.domain.deadline import Deadline, DeadlineGuard, Runtime
+from spot_training.domain.deadline import Deadline, DeadlineGuard, Runtime, runtime_from
+from spot_training.domain.errors import InvalidInput
 from spot_training.domain.moves import BackToSpot, Workload
 from spot_training.domain.policy import SpotWhileTimeAllows
 from spot_training.operators import SpotTrainingOperator
-from spot_training.past_runs import Learned
+from spot_training.past_runs import Learned, Teachers
 
 from .test_driver import _config
 
@@ -71,7 +72,41 @@ def test_past_runs_on_as_many_instances_are_asked_for() -> None:
     plan = _plan(ResourceConfig={"InstanceType": "ml.m5.xlarge", "InstanceCount": 4, "VolumeSizeInGB": 10})
     terms = DeadlineTerms(deadline="2d")
     terms.settle(plan, now=T0, run_began_at=T0, check_interval=30, learned=learned)
-    assert asked == [{"model": "model", "instance_type": "ml.m5.xlarge", "instance_count": 4}]
+    own = {"installations": ("airflow",), "dag_ids": ("retrain",)}
+    about = {"model": "model", "instance_type": "ml.m5.xlarge", "instance_count": 4}
+    assert asked == [{**about, "teachers": Teachers(**own)}]
+
+
+@pytest.mark.parametrize(
+    ("like", "dag_ids"),
+    [("hourly", ("retrain", "hourly")), (["a", "retrain", "b"], ("retrain", "a", "b"))],
+)
+def test_the_author_may_name_other_dags_to_learn_from(like: object, dag_ids: tuple[str, ...]) -> None:
+    asked: list[Any] = []
+    terms = DeadlineTerms(deadline="2d", expected_runtime={"like": like})
+    terms.settle(
+        _plan(),
+        now=T0,
+        run_began_at=T0,
+        check_interval=30,
+        learned=lambda **about: asked.append(about["teachers"]),
+    )
+    assert [teachers.dag_ids for teachers in asked] == [dag_ids]
+
+
+@pytest.mark.parametrize(
+    ("value", "field"),
+    [
+        ({"like": ""}, "expected_runtime.like"),
+        ({"like": [" "]}, "expected_runtime.like"),
+        ({"like": 7}, "expected_runtime.like"),
+        ({"like": "other", "mean": "3h"}, "expected_runtime.mean"),
+        ({"alike": "other"}, "expected_runtime.alike"),
+    ],
+)
+def test_dags_to_learn_from_that_are_none_are_refused_by_name(value: object, field: str) -> None:
+    with pytest.raises(InvalidInput, match=f"^{field} is "):
+        runtime_from(value)
 
 
 @pytest.mark.parametrize(
@@ -112,5 +147,6 @@ def test_the_ledger_is_asked_for_spells_only_where_there_is_a_way_back(
     beside: Workload = replace(deadline.workload, back_to_spot=BackToSpot.BESIDE)
     monkeypatch.setattr(Deadline, "workload", beside)
     guard = join(DeadlineGuard(deadline=deadline), moves)
-    assert asked == [{"region": "us-east-1", "instance_type": "ml.m5.xlarge"}]
+    mine = {"installations": ("airflow",)}
+    assert asked == [{"region": "us-east-1", "instance_type": "ml.m5.xlarge", **mine}]
     assert tuple(guard.history) == ((True, 3600.0),)

@@ -18,6 +18,7 @@ from .test_sweeper import _start
 Answer = tuple[int, Any]
 _VERSION = "/api/v2/version"
 _WHO = "/spot-training/api/installation"
+_PROD = {"installation": "prod", "earlier": [], "sweeper_stops": True}
 
 
 def _gone(path: str) -> Answer:
@@ -86,13 +87,54 @@ def _stop(server: Server, *more: str) -> int:
 
 
 def test_the_job_of_a_task_that_is_gone_is_stopped(cloud: Cloud, server: Server, job: str) -> None:
-    server.answers[_WHO] = (200, {"installation": "prod"})
+    server.answers[_WHO] = (200, _PROD)
     assert _stop(server) == 0
     assert job not in list(cloud.jobs().live())
 
 
+@pytest.mark.parametrize("allowed", [{"sweeper_stops": False}, {}, {"sweeper_stops": "yes"}])
+def test_an_airflow_that_does_not_allow_it_has_its_orphans_reported_only(
+    cloud: Cloud, server: Server, job: str, allowed: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    server.answers[_WHO] = (200, {"installation": "prod", **allowed})
+    assert _stop(server) == 1
+    assert list(cloud.jobs().live()) == [job]
+    said = capsys.readouterr()
+    assert f"{job} (Starting): orphan" in said.out
+    assert f"aws sagemaker stop-training-job --training-job-name {job}" in said.out
+    assert "AIRFLOW__SPOT_TRAINING__SWEEPER_STOPS=True" in said.err
+
+
+def test_without_stop_orphans_are_reported_and_the_command_succeeds(
+    cloud: Cloud, server: Server, job: str
+) -> None:
+    server.answers[_WHO] = (200, _PROD)
+    assert main(["--airflow-url", server.url]) == 0
+    assert list(cloud.jobs().live()) == [job]
+
+
+def test_the_airflow_at_the_address_says_whose_jobs_are_swept(
+    cloud: Cloud, server: Server, job: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A name has to be given only to be sure that it is the Airflow one means."""
+    monkeypatch.delenv("AIRFLOW__SPOT_TRAINING__INSTALLATION")
+    theirs = _start(cloud, installation="staging")
+    server.answers[_WHO] = (200, _PROD)
+    assert _stop(server) == 0
+    assert list(cloud.jobs().live()) == [theirs]
+
+
+def test_names_that_the_airflow_had_before_are_its_own(
+    cloud: Cloud, server: Server, job: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRFLOW__SPOT_TRAINING__INSTALLATION", "new, prod")
+    server.answers[_WHO] = (200, {**_PROD, "installation": "new", "earlier": ["prod"]})
+    assert _stop(server) == 0
+    assert list(cloud.jobs().live()) == []
+
+
 def test_the_job_of_a_task_that_runs_is_left_alone(cloud: Cloud, server: Server, job: str) -> None:
-    server.answers[_WHO] = (200, {"installation": "prod"})
+    server.answers[_WHO] = (200, _PROD)
     server.otherwise = lambda _path: (200, {"state": "deferred"})
     assert _stop(server) == 0
     assert list(cloud.jobs().live()) == [job]
@@ -107,7 +149,7 @@ def test_an_address_that_is_not_airflows_stops_nothing(
 ) -> None:
     """There every task is a 404, and every healthy job would be an orphan."""
     server.answers[_VERSION] = version
-    server.answers[_WHO] = (200, {"installation": "prod"})
+    server.answers[_WHO] = (200, _PROD)
     assert _stop(server) == 1
     assert list(cloud.jobs().live()) == [job]
     assert "--airflow-url" in capsys.readouterr().err
@@ -139,7 +181,7 @@ def test_another_airflow_stops_nothing(
 def test_only_airflows_own_word_says_that_a_task_is_gone(
     cloud: Cloud, server: Server, job: str, answer: Answer, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    server.answers[_WHO] = (200, {"installation": "prod"})
+    server.answers[_WHO] = (200, _PROD)
     server.otherwise = lambda _path: answer
     assert _stop(server) == 1
     assert list(cloud.jobs().live()) == [job]
@@ -149,7 +191,7 @@ def test_only_airflows_own_word_says_that_a_task_is_gone(
 def test_each_region_is_swept_also_when_one_does_not_answer(
     cloud: Cloud, server: Server, job: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    server.answers[_WHO] = (200, {"installation": "prod"})
+    server.answers[_WHO] = (200, _PROD)
     assert _stop(server, "--region", "not a region", "--region", "us-east-1") == 1
     assert "not a region" in capsys.readouterr().err
     assert job not in list(cloud.jobs().live())

@@ -11,8 +11,16 @@ import pytest
 from spot_training.aws.sweeper import NO_SUCH_TASK
 from spot_training.domain.errors import InvalidInput, ServiceFailed, SweepRefused
 from spot_training.domain.records import TrainingRecord
+from spot_training.hooks import AwsAccess
 from spot_training.ledger import Ledger
-from spot_training.sweep import accesses_from, configured_places, settle_all, sweep_all
+from spot_training.sweep import (
+    accesses_from,
+    configured_places,
+    settle_all,
+    settle_this_airflow,
+    sweep_all,
+    sweep_this_airflow,
+)
 
 from .conftest import Cloud
 from .test_sweeper import _start, patient
@@ -122,6 +130,8 @@ def test_regions_that_only_the_books_know_are_swept_too(
     ):
         ledger.write(record)
     assert set(configured_places("prod", ledger, print)) == {"ml", "ml@eu-west-1", "ml@us-west-2"}
+    more = configured_places("prod", ledger, print, earlier=["staging"])
+    assert set(more) == {"ml", "ml@eu-west-1", "ml@us-west-2", "ml@ap-south-1"}
 
 
 def test_a_job_of_another_account_in_the_region_is_not_taken_for_deleted(
@@ -145,3 +155,54 @@ def test_a_job_of_another_account_in_the_region_is_not_taken_for_deleted(
         price_of=lambda _region, _type: None,
     )
     assert settled == []
+
+
+@pytest.mark.parametrize("setting", ["True", "False", None])
+def test_a_sweep_stops_orphans_only_where_the_setting_says_so(
+    patient: Cloud, ledger: Ledger, monkeypatch: pytest.MonkeyPatch, setting: str | None
+) -> None:
+    """Also where a person asks for it in the Dag's form."""
+    monkeypatch.setenv("AIRFLOW__SPOT_TRAINING__INSTALLATION", "prod")
+    monkeypatch.setattr(AwsAccess, "jobs", lambda _self: patient.jobs())
+    if setting is not None:
+        monkeypatch.setenv("AIRFLOW__SPOT_TRAINING__SWEEPER_STOPS", setting)
+    name = _start(patient)
+    said: list[str] = []
+
+    def look(*, stop: bool) -> Any:
+        return sweep_this_airflow(
+            task_state_of=lambda _i: "failed", ledger=ledger, stop=stop, say=said.append
+        )
+
+    assert [finding.name for finding in look(stop=False)] == [name]
+    assert list(patient.jobs().live()) == [name]
+    if setting == "True":
+        look(stop=True)
+        assert list(patient.jobs().live()) == []
+        return
+    with pytest.raises(SweepRefused, match="AIRFLOW__SPOT_TRAINING__SWEEPER_STOPS=True"):
+        look(stop=True)
+    assert list(patient.jobs().live()) == [name]
+    assert any(f"stop-training-job --training-job-name {name}" in text for text in said)
+
+
+def test_the_books_of_other_installations_are_not_settled(
+    patient: Cloud, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor those of the name that all had, where the task is not here: they may be another Airflow's."""
+    monkeypatch.setenv("AIRFLOW__SPOT_TRAINING__INSTALLATION", "prod, older, airflow")
+    monkeypatch.setattr(AwsAccess, "jobs", lambda _self: patient.jobs())
+    for name in ("prod", "older", "airflow", "staging"):
+        ledger.write(_running("us-east-1", installation=name))
+
+    def settle(state: str) -> set[str]:
+        settled = settle_this_airflow(
+            task_state_of=lambda _i: state,
+            ledger=ledger,
+            say=lambda _text: None,
+            price_of=lambda _region, _type: None,
+        )
+        return {record.installation for record in settled}
+
+    assert settle(NO_SUCH_TASK) == {"prod", "older"}
+    assert settle("failed") == {"airflow"}

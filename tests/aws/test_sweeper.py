@@ -6,11 +6,9 @@ from typing import Any
 
 import pytest
 
-from spot_training import training_task
 from spot_training.aws.identity import RunIdentity, identity_of
 from spot_training.aws.jobs import TrainingJobs
 from spot_training.aws.sweeper import (
-    DEFAULT_INSTALLATION,
     NO_SUCH_TASK,
     Finding,
     Verdict,
@@ -18,6 +16,7 @@ from spot_training.aws.sweeper import (
     sweep,
 )
 from spot_training.domain.errors import ServiceFailed, SweepRefused
+from spot_training.domain.record_keys import SHARED_NAME
 from spot_training.domain.records import CurrentJob, TrainingRecord
 
 from .conftest import Cloud
@@ -163,19 +162,54 @@ def test_a_job_of_whose_task_airflow_does_not_answer_is_left_alone(patient: Clou
 
 def test_an_airflow_without_a_name_of_its_own_stops_nothing(patient: Cloud) -> None:
     """Every Airflow of an account that was given no name would take the others' jobs for its own."""
-    name = _start(patient, installation=DEFAULT_INSTALLATION)
+    name = _start(patient, installation=SHARED_NAME)
     said: list[str] = []
-    with pytest.raises(SweepRefused, match="AIRFLOW__SPOT_TRAINING__INSTALLATION"):
+    with pytest.raises(SweepRefused, match="give this Airflow a name of its own"):
         sweep(
             patient.jobs(),
-            installation=DEFAULT_INSTALLATION,
+            installation=SHARED_NAME,
             task_state_of=lambda _i: NO_SUCH_TASK,
             stop=True,
             say=said.append,
         )
     assert list(patient.jobs().live()) == [name]
     assert f"aws sagemaker stop-training-job --training-job-name {name}" in "\n".join(said)
-    assert training_task.DEFAULT_INSTALLATION == DEFAULT_INSTALLATION
+
+
+@pytest.mark.parametrize(
+    ("state", "verdict"),
+    [("deferred", Verdict.IN_USE), ("failed", Verdict.UNCERTAIN), (NO_SUCH_TASK, Verdict.UNCERTAIN)],
+)
+def test_a_job_of_before_each_airflow_had_a_name_is_reported_and_never_stopped(
+    patient: Cloud, state: str, verdict: Verdict
+) -> None:
+    """It may be this Airflow's, from before the upgrade, or that of another one that is not upgraded yet."""
+    name = _start(patient, installation=SHARED_NAME)
+    said: list[str] = []
+    findings = sweep(
+        patient.jobs(),
+        installation="airflow-0123456789ab",
+        earlier=[SHARED_NAME],
+        task_state_of=lambda _i: state,
+        stop=True,
+        say=said.append,
+    )
+    assert _verdicts(findings) == {name: verdict}
+    assert list(patient.jobs().live()) == [name]
+    assert ("stop-training-job" in "\n".join(said)) is (verdict is Verdict.UNCERTAIN)
+
+
+def test_an_orphan_of_a_name_that_was_this_airflows_alone_is_stopped(patient: Cloud) -> None:
+    _start(patient, installation="old-prod")
+    sweep(
+        patient.jobs(),
+        installation="prod",
+        earlier=["old-prod"],
+        task_state_of=lambda _i: "failed",
+        stop=True,
+        say=lambda _text: None,
+    )
+    assert list(patient.jobs().live()) == []
 
 
 def _record(**overrides: Any) -> TrainingRecord:

@@ -13,11 +13,13 @@ from spot_training.domain.lifecycle import Ending, Transition
 from spot_training.domain.lifecycle import SecondaryStatus as S
 from spot_training.domain.savings import PurchaseOption
 from spot_training.ledger import Ledger
-from spot_training.past_runs import Learned, learn, recent_spells
+from spot_training.past_runs import Learned, Teachers, learn
+from spot_training.past_runs import recent_spells as spells_of
 
 from .conftest import T0, make_attempt, make_record
 
 NOW = T0 + timedelta(days=1)
+MINE = Teachers(installations=("airflow",), dag_ids=("retrain",))
 
 
 @pytest.fixture(autouse=True)
@@ -28,7 +30,11 @@ def configured(ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 def learn_of(**overrides: Any) -> Learned | None:
     known = {"model": "model", "instance_type": "ml.m5.xlarge", "instance_count": 1, "now": NOW}
-    return learn(**{**known, **overrides})
+    return learn(**{**known, "teachers": MINE, **overrides})
+
+
+def recent_spells(**about: Any) -> Any:
+    return spells_of(**{"installations": ("airflow",), **about})
 
 
 def write_run(

@@ -12,6 +12,7 @@ import pytest
 from botocore.exceptions import NoCredentialsError
 
 from spot_training.advise import advise_on, main
+from spot_training.aws.identity import RunIdentity
 from spot_training.deadline_terms import DeadlineTerms
 from spot_training.domain.deadline import DeadlineGuard, Runtime
 from spot_training.domain.durations import parse_seconds
@@ -53,6 +54,7 @@ def _live_wait(*, policy: str = "rule", check_interval: float = 30, **terms: Any
         instance_type="ml.m5.xlarge",
         instance_count=1,
         job_name=lambda _number: "model-1",
+        identity=RunIdentity(dag_id="retrain", run_id="one", task_id="train"),
     )
     deadline = DeadlineTerms(**terms).settle(
         plan, now=NOW, run_began_at=NOW, check_interval=check_interval, learned=lambda **_: None
