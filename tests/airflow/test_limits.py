@@ -49,7 +49,7 @@ def test_a_training_that_takes_too_long_is_stopped_and_counted(drought: LocalSta
         assert drought.api.task_instance("limit_task", run_id, task_id)["state"] == "failed"
         assert "time limit of 6 s passed" in drought.api.task_log("limit_task", run_id, task_id)
         (attempt,) = drought.api.xcom("limit_task", run_id, task_id, "attempts")
-        assert attempt["ending"] == "stopped by a user"
+        assert attempt["ending"] == "stopped at the time limit"
         _is_stopped(drought, f"limit-training-timeout-{mode}")
 
 
@@ -62,7 +62,7 @@ def test_execution_timeout_holds_while_the_task_is_deferred_too(drought: LocalSt
     log = drought.api.task_log("limit_task", run_id, "execution_timeout_defers")
     assert "execution_timeout of 15 s passed" in log
     (attempt,) = drought.api.xcom("limit_task", run_id, "execution_timeout_defers", "attempts")
-    assert attempt["ending"] == "stopped by a user"
+    assert attempt["ending"] == "stopped at the time limit"
 
 
 def test_the_runs_own_timeout_stops_the_jobs_of_its_tasks(drought: LocalStack) -> None:

@@ -1,0 +1,153 @@
+"""Two triggerers, one frozen for long: no healthy job is stopped, and no person is overruled."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from include.local_stack import LocalStack, best_database, wait_until
+from spot_training.aws.identity import TAG_STOPPED_FOR
+
+from .conftest import ROOT, job_names, set_capacity
+
+pytestmark = [pytest.mark.airflow, pytest.mark.timeout(600)]
+
+DAG = "takeover"
+RARE = "ml.m5.24xlarge"
+#: How long a triggerer may be silent before another one takes its triggers.
+THRESHOLD_SECONDS = 8
+TASKS = (("marked", -1), ("cleared", -1), ("mapped", 0), ("mapped", 1))
+
+
+@pytest.fixture(scope="module")
+def two_triggerers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
+    state = tmp_path_factory.mktemp("takeover")
+    settings = {
+        "AIRFLOW__SPOT_TRAINING__INSTALLATION": "takeover",
+        "AIRFLOW__TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": str(THRESHOLD_SECONDS),
+    }
+    with (
+        best_database() as database,
+        LocalStack(
+            ROOT,
+            state / "state",
+            speed=60,
+            dags_folder=Path(__file__).parent / "dags_takeover",
+            components=(
+                *("local-sagemaker", "api-server", "scheduler", "dag-processor"),
+                *("triggerer", "triggerer:2"),
+            ),
+            env=database | settings,
+        ) as stack,
+    ):
+        set_capacity(stack, RARE, available=False)
+        yield stack
+
+
+class Takeover:
+    """A run whose four tasks are deferred, all on the first triggerer until that one is frozen."""
+
+    def __init__(self, stack: LocalStack) -> None:
+        self.stack, self.api = stack, stack.api
+        stack.kill("triggerer:2")
+        self.api.wait_for_dag(DAG)
+        self.api.unpause(DAG)
+        self.run_id = str(self.api.trigger(DAG)["dag_run_id"])
+        wait_until(self._are_all_deferred, "four deferred tasks", timeout_seconds=120)
+        wait_until(lambda: len(self.statuses()) == len(TASKS), "four jobs", timeout_seconds=30)
+        stack.restart("triggerer:2")
+
+    def _are_all_deferred(self) -> bool:
+        tasks = self.api.task_instances(DAG, self.run_id)
+        return len(tasks) == len(TASKS) and {task["state"] for task in tasks} == {"deferred"}
+
+    def statuses(self) -> dict[str, str]:
+        return {name: self.describe(name)["TrainingJobStatus"] for name in job_names(self.stack, "takeover")}
+
+    def describe(self, name: str) -> dict[str, Any]:
+        client = self.stack.boto3_client("sagemaker")
+        described: dict[str, Any] = client.describe_training_job(TrainingJobName=name)
+        return described
+
+    def stopped_for(self, name: str) -> str | None:
+        arn = self.describe(name)["TrainingJobArn"]
+        tags = self.stack.boto3_client("sagemaker").list_tags(ResourceArn=arn)["Tags"]
+        return next((tag["Value"] for tag in tags if tag["Key"] == TAG_STOPPED_FOR), None)
+
+    def job_of(self, task: str) -> str:
+        return next(name for name in self.statuses() if name.startswith(f"takeover-{task}-"))
+
+    def freeze_the_first(self) -> None:
+        """SIGSTOP until the second triggerer has all triggers, and SIGCONT."""
+        frozen = self.stack.freeze("triggerer")
+        try:
+            wait_until(self._has_second_all, "the second triggerer to take over", timeout_seconds=90)
+        finally:
+            frozen.thaw()
+
+    def _has_second_all(self) -> bool:
+        instances = self.api.task_instances(DAG, self.run_id)
+        triggers = [instance["trigger"] for instance in instances]
+        jobs = [instance["triggerer_job"] for instance in instances]
+        first = self._first_triggerer
+        return all(triggers) and all(job and job["id"] != first for job in jobs)
+
+    @property
+    def _first_triggerer(self) -> int:
+        if not hasattr(self, "_first"):
+            instances = self.api.task_instances(DAG, self.run_id)
+            ids = {i["triggerer_job"]["id"] for i in instances if i["triggerer_job"]}
+            self._first: int = min(ids)
+        return self._first
+
+
+def test_a_triggerer_that_comes_back_stops_no_job_that_another_has_taken_over(
+    two_triggerers: LocalStack,
+) -> None:
+    run = Takeover(two_triggerers)
+    jobs = set(run.statuses())
+    assert run._first_triggerer > 0
+    run.freeze_the_first()
+    # Airflow cancels the first one's triggers within a second; each of them asks, and would stop by now.
+    time.sleep(8)
+    assert set(run.statuses().values()) == {"InProgress"}
+
+    # A person's actions still count, each with its reason.
+    run.api.set_task_state(DAG, run.run_id, "marked", "failed")
+    marked = run.job_of("marked")
+    wait_until(
+        lambda: run.statuses()[marked] == "Stopped", "the marked task's job to stop", timeout_seconds=40
+    )
+    assert run.stopped_for(marked) == "task-ended"
+
+    # A task that is cleared goes on with its job.
+    cleared = run.job_of("cleared")
+    run.api.clear(DAG, run.run_id, ["cleared"])
+    wait_until(
+        lambda: (
+            run.api.task_instance(DAG, run.run_id, "cleared")["try_number"] > 1
+            and run.api.task_instance(DAG, run.run_id, "cleared")["state"] == "deferred"
+        ),
+        "the cleared task to defer again",
+        timeout_seconds=90,
+    )
+    time.sleep(5)
+    assert run.statuses()[cleared] == "InProgress"
+    assert set(run.statuses()) == jobs
+
+    # A redeploy of both triggerers stops nothing.
+    run.stack.restart("triggerer", "triggerer:2")
+    time.sleep(5)
+    alive = {name for name, status in run.statuses().items() if status == "InProgress"}
+    assert alive == jobs - {marked}
+
+    # A run that is failed as a whole stops its jobs, mapped ones too.
+    run.api.request("PATCH", f"dags/{DAG}/dagRuns/{run.run_id}", body={"state": "failed"})
+    wait_until(
+        lambda: set(run.statuses().values()) == {"Stopped"}, "all jobs of the run to stop", timeout_seconds=60
+    )
+    assert {run.stopped_for(name) for name in jobs} == {"task-ended"}
