@@ -179,3 +179,13 @@ def test_in_a_flood_windows_are_short_and_the_first_one_after_makes_up_for_it() 
     windows.done(BEGAN + timedelta(seconds=60), 60)
     assert windows.since(70) == BEGAN + timedelta(seconds=60) - OVERLAP
     assert windows.since(10_000) == BEGAN + timedelta(seconds=60) - LONG_OVERLAP
+
+
+def test_what_changed_up_to_half_a_minute_before_the_last_look_is_listed_again() -> None:
+    """AWS may report a change late."""
+    windows = Windows()
+    windows.open(BEGAN)
+    windows.done(BEGAN + timedelta(seconds=100), 100)
+    assert windows.since(110) == BEGAN + timedelta(seconds=70)
+    assert windows.since(110, is_flood=True) == BEGAN + timedelta(seconds=97)
+    assert windows.since(110 + 300) == BEGAN + timedelta(seconds=100 - 600)

@@ -6,10 +6,12 @@ import asyncio
 import gc
 import os
 import threading
+import time
 from typing import Any
 
 import pytest
 
+from include.local_stack import wait_until
 from spot_training import triggers
 from spot_training.aws import budget as budget_module
 from spot_training.aws.budget import CallBudget
@@ -17,7 +19,7 @@ from spot_training.aws.events import LONG_POLL_SECONDS
 from spot_training.aws.watcher import JobWatcher
 from spot_training.hooks import AwsAccess
 from spot_training.ledger.store import _note_taker
-from spot_training.triggers import TrainingJobTrigger
+from spot_training.triggers import TrainingJobTrigger, seconds_to_settle
 
 from .conftest import Cloud
 from .test_watcher import _create
@@ -103,6 +105,29 @@ def test_a_trigger_that_fails_at_once_waits_until_its_task_may_resume(
     with pytest.raises(LookupError, match="no watcher today"):
         asyncio.run(_events("one"))
     assert [round(seconds) for seconds in slept] == [7]
+
+
+def test_a_trigger_whose_job_is_over_at_once_waits_until_airflow_has_heard_that_the_task_deferred(
+    cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Airflow takes a task that resumes sooner for one that was killed."""
+    _create(cloud, "one")
+    client = cloud.client("sagemaker")
+    wait_until(
+        lambda: client.describe_training_job(TrainingJobName="one")["TrainingJobStatus"] == "Completed",
+        "the job to complete",
+        timeout_seconds=30,
+    )
+    monkeypatch.setattr(AwsAccess, "watcher", lambda _: JobWatcher(cloud.jobs, budget=CallBudget(10_000)))
+    monkeypatch.setattr("spot_training.triggers.seconds_to_settle", lambda: 1.5)
+    began = time.monotonic()
+    assert [event["status"] for event in asyncio.run(_events("one"))] == ["Completed"]
+    assert time.monotonic() - began >= 1.5
+
+
+def test_airflows_own_settings_say_how_long_that_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL", "11")
+    assert seconds_to_settle() == 13
 
 
 def test_a_trigger_that_is_cancelled_deregisters(cloud: Cloud, watcher: JobWatcher) -> None:

@@ -327,3 +327,10 @@ def test_only_what_a_checkpoint_may_hold_is_counted_as_kept() -> None:
     visits = job((STARTING, 0), (TRAINING, 100), (INTERRUPTED, 2100), (TRAINING, 3000)).transitions
     assert kept_by_visits(visits, at(3300), 600) == 1400
     assert kept_by_visits(visits, at(4000), 600) == 1400 + 400
+
+
+def test_a_refused_launch_is_kept_free_besides_everything_else() -> None:
+    """15 minutes of asking again, 5 to stop the spot job, 2 to notice, and what a person adds."""
+    assert Reserve().besides_launch_seconds == 900 + 300 + 120
+    assert Reserve(extra_seconds=60).besides_launch_seconds == 900 + 300 + 120 + 60
+    assert Reserve(refusal_seconds=0).besides_launch_seconds == 300 + 120
