@@ -354,10 +354,12 @@ def _place_of(source: Source) -> str:
     if f"AIRFLOW_VAR_{VARIABLE.upper()}" in os.environ:
         return f" (AIRFLOW_VAR_{VARIABLE.upper()})"
     from airflow import settings
-    from sqlalchemy.engine import make_url
+    from sqlalchemy.engine import URL, make_url
 
-    address = make_url(settings.SQL_ALCHEMY_CONN or "")
-    return f" in {address.set(username=None, password=None, query={})}"
+    whole = make_url(settings.SQL_ALCHEMY_CONN or "")
+    # Without the user and the password.
+    place = URL.create(whole.drivername, host=whole.host, port=whole.port, database=whole.database)
+    return f" in {place}"
 
 
 def main(arguments: list[str] | None = None) -> int:
