@@ -130,6 +130,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
             "AIRFLOW__CORE__AUTH_MANAGER": "tests.dashboard.auth.GuestAuthManager",
             "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": "admin:admin,guest:viewer",
             "AIRFLOW__SPOT_TRAINING__LEDGER": f"file://{ledger.root}",
+            # Whose the past trainings are.
+            "AIRFLOW__SPOT_TRAINING__INSTALLATION": "airflow",
         },
     ) as stack:
         passwords = json.loads((stack.airflow_home / "passwords.json").read_text())
