@@ -20,10 +20,10 @@ from collections.abc import Callable
 from enum import Enum
 from typing import Any
 
+from .aws.sweeper import OVER_STATES
+
 log = logging.getLogger(__name__)
 
-#: After these Airflow starts no other process of the task.
-ENDED = frozenset({"success", "failed", "skipped", "upstream_failed", "removed"})
 #: Airflow cancels what waits here again and again; the answer of a warm process takes a tenth of a second.
 ANSWER_SECONDS = 5.0
 
@@ -131,7 +131,7 @@ def _fate_from(answer: Any, task_instance: Any) -> tuple[Fate, str]:
     if name not in states:
         return Fate.GONE, "no such task"
     state = states[name]
-    return (Fate.ENDED if state in ENDED else Fate.GOES_ON), str(state)
+    return (Fate.ENDED if state in OVER_STATES else Fate.GOES_ON), str(state)
 
 
 def _map_index(task_instance: Any) -> int:

@@ -11,10 +11,11 @@ from spot_training.aws.driver import Waiting
 from spot_training.aws.sweeper import NO_SUCH_TASK
 from spot_training.domain.lifecycle import Ending
 from spot_training.domain.records import RecordState, TrainingRecord
+from spot_training.domain.stops import StopReason
 from spot_training.ledger import Ledger
 from spot_training.ledger.compaction import compact
 from spot_training.ledger.settling import Settling
-from tests.aws.conftest import Cloud
+from tests.aws.conftest import Cloud, answer_with
 from tests.aws.test_driver import HOUR, _config
 
 from .conftest import PRICE, Training
@@ -74,11 +75,36 @@ def test_a_task_that_will_run_again_keeps_its_own_books(
 def test_a_job_the_sweeper_stops_is_settled_once_it_has_ended(cloud: Cloud, ledger: Ledger) -> None:
     training, step = _begin(cloud, ledger, is_given_capacity=False)
     assert _settle(cloud, ledger) == [], "it is alive"
-    cloud.jobs().stop(step.job.name)
+    cloud.jobs().stop(step.job.name, StopReason.SWEPT)
     training.wait(step)
     (record,) = _settle(cloud, ledger)
-    assert (record.state, record.attempts[0].ending) == (RecordState.FAILED, Ending.STOPPED_BY_USER)
+    assert (record.state, record.attempts[0].ending) == (RecordState.FAILED, Ending.STOPPED_WITH_TASK)
     assert record.statement.billed_usd == 0
+
+
+def test_a_job_that_a_person_stopped_is_on_record_as_such(cloud: Cloud, ledger: Ledger) -> None:
+    training, step = _begin(cloud, ledger, is_given_capacity=False)
+    cloud.client("sagemaker").stop_training_job(TrainingJobName=step.job.name)
+    training.wait(step)
+    (record,) = _settle(cloud, ledger)
+    assert record.attempts[0].ending is Ending.STOPPED_BY_USER
+
+
+@pytest.mark.parametrize("times", [1, 4])
+def test_a_record_is_not_closed_because_its_job_is_not_found_for_a_moment(
+    cloud: Cloud, ledger: Ledger, times: int
+) -> None:
+    training, step = _begin(cloud, ledger, is_given_capacity=False)
+    jobs = cloud.jobs()
+    answer_with(
+        jobs, "DescribeTrainingJob", 400, "ValidationException", "Requested resource not found.", times=times
+    )
+    assert _settle(cloud, ledger, jobs=jobs) == []
+    record = training.record()
+    assert record is not None
+    assert record.state is RecordState.RUNNING
+    assert record.current_job is not None
+    assert record.current_job.job_name == step.job.name
 
 
 def test_a_worker_that_died_before_the_job_was_created_leaves_an_empty_record(

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import count
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 from spot_training.domain.deadline import Deadline, DeadlineGuard, Outlook, kept_by_attempts
 from spot_training.domain.durations import in_words
@@ -57,6 +57,7 @@ from spot_training.domain.spending import Purse, is_on_demand, keep_budget
 from spot_training.domain.stops import StopReason, ending_of_stop
 from spot_training.domain.wording import attempt_line, counted, deadline_line
 
+from .certainty import Answer, until_sure
 from .identity import TAG_INTENT, TAG_KEY, RunIdentity, number_of
 from .jobs import (
     TAG_SECONDS,
@@ -75,9 +76,6 @@ from .state import Intent, StateStore, TrainingState, load_state, save_state
 
 log = logging.getLogger(__name__)
 
-#: "There is no such job" and "it has no tags" are believed once AWS has said nothing else for so long:
-#: seconds after the first such answer at which it is asked again. A single one may be wrong.
-ASK_AGAIN_AFTER_SECONDS = (2, 5, 15, 30, 60, 75)
 #: Where a process is about to be killed: as often as there is time for.
 ASK_TAGS_WHEN_KILLED = 3
 #: Names of jobs that were deleted leave gaps in a training's numbers.
@@ -108,7 +106,6 @@ class Completed:
 
 
 Step = Waiting | Completed
-Answer = TypeVar("Answer")
 
 
 class StopReasons(Protocol):
@@ -443,22 +440,7 @@ class TrainingDriver:
     def _until_sure(
         self, ask: Callable[[], Answer], *, is_sure: Callable[[Answer], bool] = lambda _answer: True
     ) -> Answer:
-        """The first answer that is sure, or the last of several over a minute (AWS's) that are not.
-
-        An answer is not sure, either, where AWS shows no tags: then the last `NoTagsYet` is raised.
-        """
-        waited = 0.0
-        for again_at in (*ASK_AGAIN_AFTER_SECONDS, None):
-            try:
-                answer = ask()
-                if again_at is None or is_sure(answer):
-                    return answer
-            except NoTagsYet:
-                if again_at is None:
-                    raise
-            self._rest(again_at - waited)
-            waited = again_at
-        raise AssertionError("the last answer counts")
+        return until_sure(ask, rest=self._rest, is_sure=is_sure)
 
     def _rest(self, seconds: float, *, is_over: Callable[[], object] = lambda: False) -> None:
         """Let AWS's time pass, until `is_over`. Raises `TaskKilled` once this process was told to end."""

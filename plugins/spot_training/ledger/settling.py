@@ -7,11 +7,13 @@ SageMaker says of the jobs, and only once their task is over: while it lives, th
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+from spot_training.aws.certainty import until_sure
 from spot_training.aws.identity import (
     TAG_ATTEMPT,
     TAG_STOPPED_FOR,
@@ -65,7 +67,9 @@ class Settling:
 
     def settle(self) -> list[TrainingRecord]:
         """Settle all that can be settled now. Returns the records that changed."""
-        settled = [record for open_one in self._running() if (record := self._settle(open_one))]
+        missing: list[TrainingRecord] = []
+        settled = [record for open_one in self._running() if (record := self._settle(open_one, missing))]
+        settled += [self._close_without_job(record) for record in self._surely_missing(missing)]
         settled += self._adopt_unknown_jobs()
         self.say(f"{len(settled)} record(s) of installation {self.installation!r} settled.")
         return settled
@@ -82,7 +86,8 @@ class Settling:
             and record.region in {None, self.jobs.region}
         ]
 
-    def _settle(self, record: TrainingRecord) -> TrainingRecord | None:
+    def _settle(self, record: TrainingRecord, missing: list[TrainingRecord]) -> TrainingRecord | None:
+        """Settle a record whose task is over; one whose job SageMaker does not know goes to `missing`."""
         task_state = self.task_state_of(_identity_of_record(record))
         if not self._is_over(task_state, record.installation):
             return None
@@ -90,31 +95,54 @@ class Settling:
         if current is None:
             return self._close(record, f"the task ended ({task_state}) between two attempts")
         description = self.jobs.describe(current.job_name)
-        if description is None and any(jobs.describe(current.job_name) for jobs in self.elsewhere):
-            return None
         if description is None:
-            if current.seen_at is None:
-                return self._close(record, f"the task ended ({task_state}) before its job was created")
-            deleted = Attempt(
-                number=current.number,
-                rung=0,
-                job_name=current.job_name,
-                purchase=current.purchase or PurchaseOption.SPOT,
-                reason=current.reason,
-                ending=Ending.STOPPED_BY_USER,
-                created_at=current.created_at,
-                started_at=current.started_at,
-                instance_type=current.instance_type,
-                instance_count=current.instance_count,
-                message="the training job was deleted before its end was seen",
-                transitions=current.transitions,
-            )
-            return self._close(record, f"the task ended ({task_state}); its job was deleted", deleted)
+            missing.append(record)
+            return None
         job = snapshot_of(description)
         if not job.is_terminal:
             return None
         attempt = self._attempt(job, number=current.number, reason=current.reason)
         return self._close(record, f"the task ended ({task_state}); its job ended: {attempt.ending}", attempt)
+
+    def _surely_missing(self, missing: list[TrainingRecord]) -> list[TrainingRecord]:
+        """Those of the records whose jobs nobody knows of, here or elsewhere, for more than a minute."""
+        left = missing
+
+        def still_missing() -> list[TrainingRecord]:
+            nonlocal left
+            left = [record for record in left if not self._is_known(record)]
+            return left
+
+        return until_sure(still_missing, rest=self._rest, is_sure=lambda records: not records)
+
+    def _is_known(self, record: TrainingRecord) -> bool:
+        name = record.current_job.job_name if record.current_job else ""
+        return any(jobs.describe(name) is not None for jobs in (self.jobs, *self.elsewhere))
+
+    def _rest(self, seconds: float) -> None:
+        time.sleep(self.jobs.clock.real_seconds(seconds))
+
+    def _close_without_job(self, record: TrainingRecord) -> TrainingRecord:
+        """The job was never created, or was deleted."""
+        current = record.current_job
+        assert current is not None  # noqa: S101 - it is what is missing
+        if current.seen_at is None:
+            return self._close(record, "the task ended before its job was created")
+        deleted = Attempt(
+            number=current.number,
+            rung=0,
+            job_name=current.job_name,
+            purchase=current.purchase or PurchaseOption.SPOT,
+            reason=current.reason,
+            ending=Ending.STOPPED_BY_USER,
+            created_at=current.created_at,
+            started_at=current.started_at,
+            instance_type=current.instance_type,
+            instance_count=current.instance_count,
+            message="the training job was deleted before its end was seen",
+            transitions=current.transitions,
+        )
+        return self._close(record, "the task ended; its job was deleted", deleted)
 
     # Jobs that no record knows ----------------------------------------------------------------------
 
