@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from spot_training.dashboard.timeline import Phase, timeline_of
-from spot_training.domain.lifecycle import TERMINAL_SECONDARY_STATUSES, SecondaryStatus
+from spot_training.domain.lifecycle import TERMINAL_SECONDARY_STATUSES, Ending, SecondaryStatus
 from spot_training.domain.records import RecordState
 
 from .trainings import BEGAN, S, attempt, training, under_way
@@ -136,3 +136,13 @@ def test_a_training_between_two_attempts_or_without_any_has_a_timeline() -> None
     assert timeline_of(under_way(current_job=None), now=NOW).summary == "Between two attempts."
     nothing = training(state=RecordState.FAILED, attempts=(), decisions=())
     assert timeline_of(nothing, now=datetime.now(UTC)).bars == ()
+
+
+def test_a_failed_attempt_has_no_percentage_in_its_row() -> None:
+    record = training()
+    lost, bought = timeline_of(record, now=BEGAN + timedelta(days=1)).attempts
+    assert record.attempts[0].savings_percent is not None
+    assert (lost.savings_percent, bought.savings_percent) == (None, None)
+    completed = replace(record, attempts=(replace(record.attempts[0], ending=Ending.COMPLETED),))
+    (row,) = timeline_of(completed, now=BEGAN + timedelta(days=1)).attempts
+    assert row.savings_percent == 70

@@ -274,3 +274,16 @@ def test_the_line_in_the_task_log_reads_well() -> None:
         "Training completed: 2 attempts, waited 1 h 12 min, never interrupted, billed 5 min 45 s; "
         "saved 70 % of one clean on-demand run."
     )
+
+
+@pytest.mark.parametrize("ending", [ending for ending in Ending if ending is not Ending.COMPLETED])
+def test_an_attempt_that_failed_shows_no_percentage_saved(ending: Ending) -> None:
+    failed = replace(CLEAN, ending=ending)
+    assert failed.savings_percent is not None  # AWS's own figure stays in XCom and on record
+    assert failed.shown_savings_percent is None
+    assert "%" not in attempt_line(failed)
+
+
+def test_an_attempt_on_demand_shows_no_percentage_saved() -> None:
+    assert replace(CLEAN, purchase=PurchaseOption.ON_DEMAND).shown_savings_percent is None
+    assert CLEAN.shown_savings_percent == CLEAN.savings_percent
