@@ -25,10 +25,12 @@ ASK = """
 import json, sys
 from fastapi.testclient import TestClient
 from airflow.api_fastapi.core_api.security import get_user
+from spot_training.dashboard import stored
 from spot_training.dashboard.access import MAY_READ_TASK, readable_trainings
 from spot_training.dashboard.app import create_app
 from spot_training.ledger import Selection
 
+stored._load = lambda task: None  # there is no metadata database
 app = create_app()
 for route in (get_user, MAY_READ_TASK.dependency):
     app.dependency_overrides[route] = lambda: None
@@ -59,6 +61,7 @@ def _ask(folder: Path, *packages: str, ledger: Path) -> dict[str, tuple[int, str
         "PYTHONPATH": os.pathsep.join([str(_environment_without(site, *packages)), str(PLUGINS)]),
         "AIRFLOW_HOME": str(folder / "airflow"),
         "AIRFLOW__SPOT_TRAINING__LEDGER": f"file://{ledger}",
+        "AIRFLOW__SPOT_TRAINING__INSTALLATION": "airflow",
     }
     # -S: without the packages of the interpreter itself
     done = subprocess.run(
