@@ -1,0 +1,271 @@
+"""Do the tests notice when the code that carries the promise is wrong? Small faults, drawn by a seed.
+
+    .venv/bin/python benchmarks/mutations.py draw --seed 13 --count 60 > benchmarks/mutations-13.json
+    .venv/bin/python benchmarks/mutations.py run benchmarks/mutations-13.json
+
+`draw` writes the list, which is committed before a test is written for it: a site is named by its file, the
+function it is in, what is changed there and its place among the same changes in that function, so that the
+list outlives edits elsewhere. `run` makes a copy of the project for each, changes that one place, runs the
+tests of the module and prints which faults survived. Exit status 1 if fewer than `--at-least` percent die.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import json
+import os
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = Path("plugins") / "spot_training"
+_AWS = "tests/aws/"
+_DRIVER = (
+    *("tests/domain/test_policy.py", f"{_AWS}test_wrong_answers.py", f"{_AWS}test_driver_names.py"),
+    *(f"{_AWS}test_driver.py", f"{_AWS}test_driver_calls.py", f"{_AWS}test_old_state.py"),
+    *(f"{_AWS}test_failing_tasks.py", f"{_AWS}test_spent_retries.py", f"{_AWS}test_deadlines.py"),
+)
+_WATCHER = tuple(f"{_AWS}test_watcher{part}.py" for part in ("", "_pace", "_trouble", "_events", "_trigger"))
+#: The modules that carry the promise, and the tests that are asked of each, the quick ones first.
+TESTS: dict[str, tuple[str, ...]] = {
+    "aws/driver.py": _DRIVER,
+    "aws/jobs.py": (f"{_AWS}test_jobs.py", *_DRIVER),
+    "aws/state.py": (f"{_AWS}test_old_state.py", *_DRIVER),
+    "aws/certainty.py": _DRIVER,
+    "task_state.py": (f"{_AWS}test_on_kill.py",),
+    "triggers.py": (f"{_AWS}test_on_kill.py", f"{_AWS}test_old_state.py", *_WATCHER),
+    "aws/watcher.py": _WATCHER,
+    "aws/windows.py": _WATCHER,
+    "aws/sweeper.py": (
+        f"{_AWS}test_sweeper.py",
+        f"{_AWS}test_sweep_places.py",
+        f"{_AWS}test_sweep_command.py",
+    ),
+    "ledger/bookkeeping.py": ("tests/ledger",),
+    "domain/deadline.py": (
+        *("tests/domain/test_deadline.py", "tests/domain/test_keep_deadline.py"),
+        *(f"{_AWS}test_deadline_terms.py", f"{_AWS}test_punctual.py", f"{_AWS}test_deadlines.py"),
+    ),
+    "dashboard/access.py": ("tests/dashboard/test_api.py", "tests/dashboard/test_page.py"),
+}
+#: A fault that makes the tests hang is noticed, too.
+MOST_SECONDS = 900
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mutation:
+    """One fault: the `number`-th (from 1) change of this kind in a function."""
+
+    module: str
+    function: str
+    kind: str
+    number: int
+
+
+# The changes ------------------------------------------------------------------------------------------
+
+_COMPARISONS: dict[type[ast.cmpop], type[ast.cmpop]] = {
+    ast.Eq: ast.NotEq,
+    ast.NotEq: ast.Eq,
+    ast.Lt: ast.GtE,
+    ast.LtE: ast.Lt,
+    ast.Gt: ast.GtE,
+    ast.GtE: ast.Gt,
+    ast.Is: ast.IsNot,
+    ast.IsNot: ast.Is,
+    ast.In: ast.NotIn,
+    ast.NotIn: ast.In,
+}
+_ARITHMETIC: dict[type[ast.operator], type[ast.operator]] = {
+    ast.Add: ast.Sub,
+    ast.Sub: ast.Add,
+    ast.Mult: ast.Add,
+    ast.Div: ast.Mult,
+}
+
+
+def _change(node: ast.AST) -> tuple[str, ast.AST] | None:
+    """What is done to a node, in words, and what it becomes; None where nothing is."""
+    match node:
+        case ast.Compare(ops=[operator]) if type(operator) in _COMPARISONS:
+            other = _COMPARISONS[type(operator)]
+            changed = ast.Compare(left=node.left, ops=[other()], comparators=node.comparators)
+            return f"{type(operator).__name__} becomes {other.__name__}", changed
+        case ast.BoolOp(op=operator):
+            other_op = ast.Or() if isinstance(operator, ast.And) else ast.And()
+            changed = ast.BoolOp(op=other_op, values=node.values)
+            return f"{type(operator).__name__} becomes {type(other_op).__name__}", changed
+        case ast.UnaryOp(op=ast.Not()):
+            return "not is left out", node.operand
+        case ast.BinOp(op=operator) if type(operator) in _ARITHMETIC and not _has_text(node):
+            other = _ARITHMETIC[type(operator)]
+            changed = ast.BinOp(left=node.left, op=other(), right=node.right)
+            return f"{type(operator).__name__} becomes {other.__name__}", changed
+        case ast.Constant(value=bool(value)):
+            return f"{value} becomes {not value}", ast.Constant(value=not value)
+        case ast.Constant(value=int(value) | float(value)):
+            return "a number becomes another", ast.Constant(value=value + 1)
+        case ast.IfExp():
+            return "an if expression is turned round", ast.IfExp(node.test, node.orelse, node.body)
+        case ast.Expr(value=ast.Call() | ast.Await()):
+            return "a call is left out", ast.Pass()
+        case ast.Return(value=value) if value is not None and not _is_none(value):
+            return "nothing is returned", ast.Return(value=ast.Constant(value=None))
+        case _:
+            return None
+
+
+def _has_text(node: ast.BinOp) -> bool:
+    return any(
+        isinstance(part, ast.JoinedStr) or (isinstance(part, ast.Constant) and isinstance(part.value, str))
+        for part in ast.walk(node)
+    )
+
+
+def _is_none(node: ast.expr) -> bool:
+    return isinstance(node, ast.Constant) and node.value is None
+
+
+def sites(tree: ast.Module) -> Iterator[tuple[str, str, int, ast.AST, ast.AST]]:
+    """Every place that can be changed: function, kind, number, the node, and what it becomes."""
+    counts: Counter[tuple[str, str]] = Counter()
+    for function, node in _nodes(tree, ""):
+        if (found := _change(node)) is None:
+            continue
+        kind, changed = found
+        counts[function, kind] += 1
+        yield function, kind, counts[function, kind], node, changed
+
+
+def _nodes(node: ast.AST, function: str) -> Iterator[tuple[str, ast.AST]]:
+    """All nodes within functions, but for annotations, decorators and docstrings."""
+    for name, value in ast.iter_fields(node):
+        if name in {"annotation", "returns", "decorator_list", "type_params"}:
+            continue
+        for child in value if isinstance(value, list) else [value]:
+            if not isinstance(child, ast.AST):
+                continue
+            inner = function
+            if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+                inner = f"{function}.{child.name}".lstrip(".")
+            elif function and not isinstance(node, ast.ClassDef):
+                yield function, child
+            yield from _nodes(child, inner)
+
+
+def mutated(source: str, mutation: Mutation) -> str:
+    """The module with that one change. Raises `LookupError` where the place is not there any more."""
+    tree = ast.parse(source)
+    for function, kind, number, node, changed in sites(tree):
+        if (function, kind, number) == (mutation.function, mutation.kind, mutation.number):
+            _Replace(node, changed).visit(tree)
+            return ast.unparse(ast.fix_missing_locations(tree))
+    raise LookupError(f"{mutation} is not there any more: its code has changed")
+
+
+class _Replace(ast.NodeTransformer):
+    def __init__(self, node: ast.AST, changed: ast.AST) -> None:
+        self._node, self._changed = node, changed
+
+    def visit(self, node: ast.AST) -> Any:
+        return self._changed if node is self._node else self.generic_visit(node)
+
+
+# Drawing and running ----------------------------------------------------------------------------------
+
+
+def draw(seed: int, count: int) -> list[Mutation]:
+    """So many of all possible faults, spread over the modules by how many each has."""
+    every = [
+        Mutation(module=module, function=function, kind=kind, number=number)
+        for module in TESTS
+        for function, kind, number, _, _ in sites(ast.parse((ROOT / PACKAGE / module).read_text()))
+    ]
+    return random.Random(seed).sample(every, count)  # noqa: S311 - a draw that can be made again
+
+
+def is_noticed(mutation: Mutation) -> bool | None:
+    """Whether the tests of its module fail with this fault; None where its code is not there any more."""
+    with tempfile.TemporaryDirectory(prefix="mutation-") as folder:
+        copy = Path(folder) / "project"
+        shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(".git", ".venv*", ".demo", "*.pyc"))
+        for environment in ROOT.glob(".venv*"):
+            (copy / environment.name).symlink_to(environment)
+        module = copy / PACKAGE / mutation.module
+        try:
+            module.write_text(mutated(module.read_text(), mutation))
+        except LookupError:
+            return None
+        return not _passes(copy, TESTS[mutation.module])
+
+
+def _passes(folder: Path, tests: Sequence[str]) -> bool:
+    # The copy comes before the project that the environment has installed.
+    paths = os.pathsep.join([str(folder / "plugins"), str(folder)])
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests]
+    try:
+        done = subprocess.run(
+            command,
+            cwd=folder,
+            env={**os.environ, "PYTHONPATH": paths},
+            capture_output=True,
+            timeout=MOST_SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return False
+    return done.returncode == 0
+
+
+def run(mutations: Sequence[Mutation], *, at_least: float, at_once: int) -> int:
+    began = time.monotonic()
+    with ThreadPoolExecutor(at_once) as pool:
+        outcomes = []
+        for mutation, noticed in zip(mutations, pool.map(is_noticed, mutations), strict=True):
+            word = {True: "noticed", False: "SURVIVED", None: "gone"}[noticed]
+            place = f"{mutation.module} {mutation.function}"
+            print(f"{word:<9} {place}: {mutation.kind} ({mutation.number})", flush=True)
+            outcomes.append(noticed)
+    counted = [noticed for noticed in outcomes if noticed is not None]
+    share = 100 * sum(counted) / max(1, len(counted))
+    minutes = (time.monotonic() - began) / 60
+    print(f"\n{sum(counted)} of {len(counted)} faults noticed ({share:.1f} %), in {minutes:.0f} min")
+    return 0 if share >= at_least else 1
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = parser.add_subparsers(required=True, dest="command")
+    drawing = commands.add_parser("draw", help="write a list as JSON")
+    drawing.add_argument("--seed", type=int, default=13)
+    drawing.add_argument("--count", type=int, default=60)
+    running = commands.add_parser("run", help="play the faults of a list")
+    running.add_argument("list", type=Path)
+    running.add_argument("--at-least", type=float, default=95.0, help="percent (%(default)g)")
+    running.add_argument("--at-once", type=int, default=1)
+    running.add_argument("--only", type=int, nargs="*", help="places in the list, from 1")
+    options = parser.parse_args()
+    if options.command == "draw":
+        print(json.dumps([asdict(each) for each in draw(options.seed, options.count)], indent=1))
+        return 0
+    mutations = [Mutation(**each) for each in json.loads(options.list.read_text())]
+    if options.only:
+        mutations = [mutations[place - 1] for place in options.only]
+    return run(mutations, at_least=options.at_least, at_once=options.at_once)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
