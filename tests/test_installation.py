@@ -142,6 +142,30 @@ def test_a_task_process_makes_no_identity(monkeypatch: pytest.MonkeyPatch) -> No
     InstallationListener().on_starting(component=object())
 
 
+@pytest.mark.parametrize(
+    ("address", "has"), [("airflow-db-not-allowed:///", False), ("sqlite:////nowhere/airflow.db", True)]
+)
+def test_a_process_that_runs_tasks_has_no_database(
+    monkeypatch: pytest.MonkeyPatch, address: str, has: bool
+) -> None:
+    """Airflow sets the address so there: such a process must not make a Variable in a file of its own."""
+    monkeypatch.setenv("AIRFLOW__DATABASE__SQL_ALCHEMY_CONN", address)
+    assert module._has_database() is has
+
+
+@pytest.mark.parametrize("make", [True, False])
+def test_a_task_whose_api_does_not_answer_makes_nothing(monkeypatch: pytest.MonkeyPatch, make: bool) -> None:
+    def forbidden() -> NoReturn:
+        raise AssertionError("a task's process asked the database")
+
+    monkeypatch.setattr(module, "_is_task", lambda: True)
+    monkeypatch.setattr(module, "_ask_api", lambda: None)
+    monkeypatch.setattr(module, "_make_variable", forbidden)
+    monkeypatch.setenv("AIRFLOW__DATABASE__SQL_ALCHEMY_CONN", "airflow-db-not-allowed:///")
+    with pytest.raises(InstallationUnknown):
+        this_installation(make=make)
+
+
 # A training's own -------------------------------------------------------------------------------------
 
 

@@ -116,7 +116,6 @@ class _Memory:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> _Memory:
         return cls(
-            installation=data.get("installation", ""),
             version=data["version"],
             generation=data["generation"],
             about=About(**data["about"]) if data["about"] else None,
@@ -126,6 +125,7 @@ class _Memory:
             billed=_bill_from(data["billed"]),
             billed_watching=_bill_from(data.get("billed_watching", NOTHING_BILLED)),
             replaced=_bill_from(data["replaced"]),
+            installation=data.get("installation", ""),
         )
 
     def of_installation(self, name: str) -> _Memory:
