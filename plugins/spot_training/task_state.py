@@ -66,7 +66,14 @@ def warm_up(task_instance: Any) -> None:
     global _is_warm  # noqa: PLW0603
     if not _is_warm and task_instance is not None:
         _is_warm = True
-        _ask(task_instance)
+        _ask(task_instance).add_done_callback(_cool_down_if_failed)
+
+
+def _cool_down_if_failed(question: asyncio.Task[Any]) -> None:
+    """The next trigger asks again where nobody answered."""
+    global _is_warm  # noqa: PLW0603
+    if question.cancelled() or question.exception() is not None:
+        _is_warm = False
 
 
 async def fate_of(task_instance: Any, *, say: Callable[[str], None] = log.warning) -> tuple[Fate, str]:

@@ -44,7 +44,7 @@ from .ledger.stops import LedgerStops
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from .aws.driver import Completed, Step, Waiting
+    from .aws.driver import Completed, OnRecord, Step, Waiting
     from .aws.identity import RunIdentity
     from .aws.jobs import TrainingJobs
     from .aws.request import TrainingPlan
@@ -311,7 +311,6 @@ class TrainingTask:
             until=until.isoformat() if (until := self._until()) else None,
             guard=guard_to_json(step.guard, step.job, self.driver.jobs.clock.now()) if step.guard else None,
             record_key=self.books.key,
-            job_arn=step.job.arn,
             # Where the job is: the connection's region may change while the task is deferred.
             **{**asdict(self.options.access), "region_name": self.driver.jobs.region},
         )
@@ -358,6 +357,7 @@ class TrainingTask:
 
     def started(self, step: Waiting) -> dict[str, Any]:
         """The return value of a task that does not wait."""
+        self.driver.hand_over()
         return {"Training": _as_returned(self.driver.jobs.describe(step.job.name)), **self._push_outcome()}
 
     def end_with_process(self) -> None:
@@ -439,9 +439,10 @@ class TrainingTask:
         with contextlib.suppress(Exception):  # said loudly already; the error that led here matters more
             self.let_go()
 
-    def _jobs_on_record(self) -> tuple[str, ...]:
-        """The names of the jobs that the ledger knows of this task: asked where its state is empty."""
+    def _jobs_on_record(self) -> OnRecord:
+        """The jobs that the ledger knows of this task: asked where its state is empty."""
         from .aws.bounded import within
+        from .aws.driver import OnRecord
         from .ledger import Ledger
         from .ledger.bookkeeping import WRITE_SECONDS
 
@@ -449,7 +450,7 @@ class TrainingTask:
             return within(WRITE_SECONDS, lambda: jobs_of_record(Ledger.configured(), self.books.key))
         except Exception as error:  # noqa: BLE001 - the jobs' own names and tags tell, too
             self._log.warning("The ledger could not be asked for earlier jobs of this task: %s", error)
-            return ()
+            return OnRecord()
 
     def _plan(self) -> TrainingPlan:
         return self.driver.plan()
@@ -569,20 +570,22 @@ class TrainingTask:
             self._log.info("  | %s", line)
 
 
-def jobs_of_record(ledger: Ledger, key: str) -> tuple[str, ...]:
-    """The names of all jobs in the newest record of that key which is not merged into Parquet yet."""
+def jobs_of_record(ledger: Ledger, key: str) -> OnRecord:
+    """All jobs in the newest record of that key which is not merged into Parquet yet."""
+    from .aws.driver import OnRecord
     from .ledger.store import FRESH
 
     names = [name for name in ledger.fresh_names() if name.key == key]
     if not names:
-        return ()
+        return OnRecord()
     path = ledger.path(FRESH, str(max(names)))
     content = ledger.fetch([path]).get(path)
     if not content:
-        return ()
+        return OnRecord()
     record = TrainingRecord.from_json(json.loads(content))
     current = [record.current_job.job_name] if record.current_job else []
-    return tuple(name for name in (*(a.job_name for a in record.attempts), *current) if name)
+    jobs = tuple(name for name in (*(a.job_name for a in record.attempts), *current) if name)
+    return OnRecord(generation=record.generation, job_names=jobs)
 
 
 def find_account(access: AwsAccess) -> str | None:
@@ -638,7 +641,7 @@ def stop_job_on_record(task: Any, store: StateStore) -> None:
 
     Only one that is confirmed to be ours. The state need not be readable beyond that.
     """
-    name, arn = job_on_record(store.get(STATE_KEY))
+    name = job_on_record(store.get(STATE_KEY))
     if not name:
         return
     try:
@@ -646,7 +649,7 @@ def stop_job_on_record(task: Any, store: StateStore) -> None:
         if (
             access_of(task)
             .jobs()
-            .stop(name, StopReason.TASK_ENDED, arn=arn, keep_reason=lambda why: stops.keep(name, why))
+            .stop(name, StopReason.TASK_ENDED, keep_reason=lambda note: stops.keep(name, note))
         ):
             task.log.info("Stopped training job %s: billed until it has uploaded and ended.", name)
     except Exception as error:

@@ -86,9 +86,8 @@ class TrainingJobTrigger(BaseTrigger):
 
     `until` (ISO 8601) is the task's own limit: Airflow enforces `execution_timeout` on workers only. With a
     `guard` (`guard_to_json`) it stops a spot job that would cost the deadline, and goes on waiting until that
-    is over. `record_key` names the ledger's record to note the job's transitions for, `job_arn` the job to
-    tag before it is stopped (empty: looked up then). Arguments of a later version are kept and ignored. It
-    classifies nothing: the task that resumes describes the job and decides.
+    is over. `record_key` names the ledger's record to note the job's transitions for. Arguments of a later
+    version are kept and ignored. It classifies nothing: the task that resumes describes the job and decides.
     """
 
     def __init__(
@@ -101,7 +100,6 @@ class TrainingJobTrigger(BaseTrigger):
         guard: dict[str, Any] | None = None,
         shows_log: bool = False,
         record_key: str | None = None,
-        job_arn: str = "",
         events_queue_url: str | None = None,
         aws_conn_id: str | None = "aws_default",
         region_name: str | None = None,
@@ -117,7 +115,6 @@ class TrainingJobTrigger(BaseTrigger):
         self.guard = guard
         self.shows_log = shows_log
         self.record_key = record_key
-        self.job_arn = job_arn
         self._unknown = unknown
         self._punctual: Punctual | None = None
         self._jobs: TrainingJobs | None = None
@@ -141,7 +138,6 @@ class TrainingJobTrigger(BaseTrigger):
                 "guard": self.guard,
                 "shows_log": self.shows_log,
                 "record_key": self.record_key,
-                "job_arn": self.job_arn,
                 **asdict(self.access),
             },
         )
@@ -309,9 +305,8 @@ class TrainingJobTrigger(BaseTrigger):
         return self._jobs.stop(
             name,
             why,
-            arn=self.job_arn,
             tag_within=tag_within,
-            keep_reason=lambda reason: LedgerStops().keep(name, reason),
+            keep_reason=lambda note: LedgerStops().keep(name, note),
         )
 
     def _tell_alive(self, why: object) -> None:

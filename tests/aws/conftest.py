@@ -17,7 +17,7 @@ from botocore.awsrequest import AWSResponse
 from botocore.config import Config
 
 from spot_training.aws.jobs import TrainingJobs
-from spot_training.domain.stops import StopReason
+from spot_training.domain.stops import StopNote, StopReason
 from spot_training.hooks import DEFAULT_BOTOCORE_CONFIG
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -60,15 +60,19 @@ class Cloud:
 
 @dataclass(slots=True)
 class MemoryStops:
-    """The driver's `StopReasons`, for the length of a test."""
+    """The driver's `StopNotes`, for the length of a test."""
 
-    kept: dict[str, StopReason] = field(default_factory=dict)
+    kept: dict[str, StopNote] = field(default_factory=dict)
 
-    def keep(self, job_name: str, why: StopReason) -> None:
-        self.kept[job_name] = why
+    def keep(self, job_name: str, note: StopNote) -> None:
+        self.kept[job_name] = note
 
-    def reason_of(self, job_name: str) -> StopReason | None:
+    def note_of(self, job_name: str) -> StopNote | None:
         return self.kept.get(job_name)
+
+    @property
+    def reasons(self) -> dict[str, StopReason]:
+        return {name: note.why for name, note in self.kept.items()}
 
 
 def answer_with(

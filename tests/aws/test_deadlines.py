@@ -10,7 +10,7 @@ import pytest
 
 from spot_training.aws import punctual
 from spot_training.aws.clock import ServiceClock
-from spot_training.aws.driver import Completed, NoStopReasons, StopReasons, TrainingDriver, Waiting
+from spot_training.aws.driver import Completed, NoStopNotes, StopNotes, TrainingDriver, Waiting
 from spot_training.aws.identity import RunIdentity
 from spot_training.aws.punctual import Punctual, follow_punctually, guard_from_json, guard_to_json
 from spot_training.aws.request import TrainingPlan, cast_request, defaults_of
@@ -80,7 +80,7 @@ class Task:
         )
         self.driver = self._driver()
 
-    def _driver(self, stops: StopReasons | None = None) -> TrainingDriver:
+    def _driver(self, stops: StopNotes | None = None) -> TrainingDriver:
         def plan(who: RunIdentity) -> TrainingPlan:
             return TrainingPlan.of(self.request, identity=who, name_prefix="model")
 
@@ -131,8 +131,7 @@ class Task:
         return self.jobs.stop(
             job.name,
             StopReason.DEADLINE,
-            arn=job.arn,
-            keep_reason=lambda why: self.stops.keep(job.name, why),
+            keep_reason=lambda note: self.stops.keep(job.name, note),
         )
 
     @property
@@ -295,7 +294,7 @@ def test_where_tagging_is_refused_the_guards_own_stop_is_still_told_from_a_perso
         task.jobs, "AddTags", 400, "AccessDeniedException", "not authorized to perform: sagemaker:AddTags"
     )
     assert endings(task.finish())[0] == ("spot", Ending.STOPPED_FOR_DEADLINE)
-    assert set(task.stops.kept.values()) == {StopReason.DEADLINE}
+    assert set(task.stops.reasons.values()) == {StopReason.DEADLINE}
 
 
 def test_a_stop_whose_reason_nobody_kept_is_a_persons_also_where_the_guard_had_to_stop(
@@ -304,7 +303,7 @@ def test_a_stop_whose_reason_nobody_kept_is_a_persons_also_where_the_guard_had_t
     cloud.set_capacity(available=False)
     task = Task(cloud)
     answer_with(task.jobs, "AddTags", 400, "AccessDeniedException", "not authorized")
-    task.driver = task._driver(stops=NoStopReasons())
+    task.driver = task._driver(stops=NoStopNotes())
     task.stop_for_deadline = lambda job: task.jobs.stop(job.name, StopReason.DEADLINE)  # type: ignore[method-assign]
     with pytest.raises(StoppedBySomeone):
         task.finish()

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from include.local_stack import wait_until
-from spot_training.aws.driver import Completed, TrainingDriver, Waiting
+from spot_training.aws.driver import Completed, OnRecord, TrainingDriver, Waiting
 from spot_training.aws.identity import TAG_KEY, RunIdentity
 from spot_training.aws.jobs import TrainingJobs
 from spot_training.aws.request import TrainingPlan, cast_request, defaults_of
@@ -33,7 +33,7 @@ from spot_training.domain.policy_specs import policy_from
 from spot_training.domain.savings import PurchaseOption
 from spot_training.domain.stops import StopReason
 
-from .conftest import Cloud, live_jobs
+from .conftest import Cloud, MemoryStops, live_jobs
 
 IDENTITY = RunIdentity(dag_id="retrain", run_id="scheduled__2026-03-01T00:00:00+00:00", task_id="train")
 HOUR = 3600
@@ -80,7 +80,8 @@ class Task:
         self.adopt: str | None = None
         self.out_of_time: str | None = None
         #: The jobs that the ledger knows of this task.
-        self.on_record: tuple[str, ...] = ()
+        self.on_record = OnRecord()
+        self.stops = MemoryStops()
         self.jobs: TrainingJobs = cloud.jobs()
 
     def driver(self) -> TrainingDriver:
@@ -103,6 +104,7 @@ class Task:
             out_of_time=lambda: self.out_of_time,
             say=self.said.append,
             jobs_on_record=lambda: self.on_record,
+            stops=self.stops,
         )
 
     def step(self) -> Waiting | Completed:
@@ -267,7 +269,7 @@ def test_a_try_that_died_after_the_training_was_done_trains_nothing_again(cloud:
 def test_a_person_who_clears_a_finished_training_gets_a_fresh_one(cloud: Cloud) -> None:
     task = Task(cloud)
     first = task.finish()
-    task.try_number, task.max_tries = 2, 1
+    task.clear()
     second = task.finish()
     assert len(second.attempts) == 1
     assert first.attempts[0].job_name != second.attempts[0].job_name
@@ -547,7 +549,7 @@ def test_a_job_that_was_deleted_is_not_made_a_second_time(cloud: Cloud) -> None:
 def test_kept_checkpoints_outlive_a_clear(cloud: Cloud) -> None:
     task = Task(cloud, keep_checkpoints=True)
     first = task.finish()
-    task.try_number, task.max_tries = 2, 1
+    task.clear()
     second = task.finish()
     uris = {done.description["CheckpointConfig"]["S3Uri"] for done in (first, second)}
     assert len(uris) == 1

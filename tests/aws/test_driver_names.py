@@ -137,7 +137,7 @@ def test_a_run_whose_state_was_lost_trains_anew_and_hands_out_no_old_model(cloud
 def test_every_generation_a_lost_state_had_is_left_behind(cloud: Cloud) -> None:
     task = Task(cloud)
     task.finish()
-    task.try_number, task.max_tries = 2, 1
+    task.clear()
     task.finish()
     task.store = MemoryStore()
     assert task.finish().attempts[0].job_name == _plan(generation=2).job_name(1)
@@ -160,7 +160,7 @@ def test_the_live_job_of_a_lost_state_is_found_behind_its_first_attempt_and_its_
 ) -> None:
     task = Task(cloud, policy={"name": "widen", "factor": 20})
     task.finish()
-    task.try_number, task.max_tries = 2, 1
+    task.clear()
     cloud.set_capacity(available=False)
     _wait(task, task.step())
     alive = task.step()
@@ -216,7 +216,7 @@ def test_a_live_job_is_found_behind_a_generation_that_never_had_one(cloud: Cloud
     with pytest.raises(OutOfRungs):
         task.step()
     task.jobs = cloud.jobs()
-    task.try_number, task.max_tries = 2, 1
+    task.clear()
     alive = task.step()
     assert isinstance(alive, Waiting)
     task.store = MemoryStore()

@@ -9,7 +9,7 @@ from datetime import timedelta
 import pytest
 
 from spot_training.aws import driver as driver_module
-from spot_training.aws.driver import Waiting
+from spot_training.aws.driver import OnRecord, Waiting
 from spot_training.aws.identity import TAG_STOPPED_FOR
 from spot_training.aws.jobs import TrainingJobs, summary_of
 from spot_training.aws.state import STATE_KEY, MemoryStore
@@ -208,10 +208,10 @@ def test_a_tag_that_takes_long_does_not_hold_the_stop_back(drought: Cloud) -> No
         step.job.name,
         StopReason.TASK_KILLED,
         tag_within=0.2,
-        keep_reason=lambda why: stops.keep(step.job.name, why),
+        keep_reason=lambda note: stops.keep(step.job.name, note),
     )
     assert driver_module.time.monotonic() - began < 4
-    assert stops.kept == {step.job.name: StopReason.TASK_KILLED}
+    assert stops.reasons == {step.job.name: StopReason.TASK_KILLED}
 
 
 def test_a_reason_that_could_not_be_tagged_is_in_the_state(drought: Cloud) -> None:
@@ -301,7 +301,7 @@ def _lose_state_with_second_attempt_alive(cloud: Cloud, *, remembers: bool) -> t
     assert names[-1] == second.job.name
     cloud.client("sagemaker").delete_training_job(TrainingJobName=names[0])
     task.store = MemoryStore()
-    task.on_record = tuple(names) if remembers else ()
+    task.on_record = OnRecord(job_names=tuple(names)) if remembers else OnRecord()
     return task, second.job.name
 
 
@@ -382,8 +382,9 @@ def test_a_clear_after_the_last_try_is_a_clear_where_retries_stay(cloud: Cloud) 
     _refuse_once(task)
     with pytest.raises(driver_module.TrainingNotCompleted):
         task.finish()
-    task.try_number = 3  # max_tries = 2 + 0 retries: it stays where it is lowered by one
-    task.max_tries = 1
+    task.max_tries = 2
+    task.clear(retries=0)  # max_tries = 2 + 0: as before
+    assert task.max_tries == 2
     task.finish()
     assert len(task.driver().attempts) == 1
 
@@ -435,3 +436,14 @@ def test_a_job_of_an_unknown_status_is_waited_for(drought: Cloud) -> None:
 def test_only_three_statuses_are_the_end(status: str) -> None:
     assert TrainingStatus(status) not in TERMINAL_STATUSES
     assert {str(each) for each in TERMINAL_STATUSES} == {"Completed", "Failed", "Stopped"}
+
+
+def test_a_clear_that_leaves_the_run_as_it_is_is_told_by_max_tries(cloud: Cloud) -> None:
+    """With `reset_dag_runs` off Airflow does not count the clear in the run."""
+    task = Task(cloud)
+    first = task.finish()
+    before = task.clear_number
+    task.clear(retries=1)
+    task.clear_number = before
+    second = task.finish()
+    assert second.attempts[0].job_name != first.attempts[0].job_name

@@ -123,7 +123,7 @@ class Training:
         self.price_of = price_of
         self.open_ledger = open_ledger or (lambda: ledger)
         self.warned: list[str] = []
-        self.try_number, self.max_tries = 1, 0
+        self.try_number, self.max_tries = 1, 3
         self.adopt: str | None = None
         self.keep_checkpoints = False
 

@@ -105,13 +105,12 @@ def test_a_retry_goes_on_with_its_record_and_a_clear_starts_its_story_anew(
     with pytest.raises(OutOfRungs):
         training.finish()
     cloud.set_capacity(available=True)
-    training.try_number, training.max_tries = 2, 1
-    training.max_tries = 0
+    training.try_number = 2
     training.finish()
     retried = training.record()
     assert retried is not None
     assert [attempt.ending for attempt in retried.attempts] == [Ending.NO_CAPACITY, Ending.COMPLETED]
-    training.try_number, training.max_tries = 3, 2
+    training.try_number, training.max_tries = 3, 5
     training.finish()
     cleared = training.record()
     assert cleared is not None

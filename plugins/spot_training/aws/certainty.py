@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
-from .jobs import NoTagsYet
+from .jobs import NotSureYet
 
 Answer = TypeVar("Answer")
 
@@ -26,7 +26,7 @@ def until_sure(
 ) -> Answer:
     """The first answer that is sure, or else the last one; `rest` lets that many seconds pass in between.
 
-    An answer is not sure, either, where AWS shows no tags: then the last `NoTagsYet` is raised.
+    An answer is not sure, either, where `ask` raises `NotSureYet`: the last one is raised then.
     """
     waited = 0.0
     for again_at in (*ASK_AGAIN_AFTER_SECONDS, None):
@@ -34,7 +34,7 @@ def until_sure(
             answer = ask()
             if again_at is None or is_sure(answer):
                 return answer
-        except NoTagsYet:
+        except NotSureYet:
             if again_at is None:
                 raise
         rest(again_at - waited)

@@ -7,6 +7,7 @@ policy decided happens exactly once, whoever dies in between.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 import uuid
@@ -54,7 +55,7 @@ from spot_training.domain.policy import (
 )
 from spot_training.domain.savings import Attempt, PurchaseOption, SavingsStatement, attempt_of, statement_of
 from spot_training.domain.spending import Purse, is_on_demand, keep_budget
-from spot_training.domain.stops import StopReason, ending_of_stop
+from spot_training.domain.stops import StopNote, StopReason, ending_of_stop
 from spot_training.domain.wording import attempt_line, counted, deadline_line
 
 from .certainty import Answer, until_sure
@@ -66,6 +67,7 @@ from .jobs import (
     Created,
     NameSpent,
     NoTagsYet,
+    NotThereYet,
     Refusal,
     TrainingJobs,
     check_is_ours,
@@ -108,21 +110,29 @@ class Completed:
 Step = Waiting | Completed
 
 
-class StopReasons(Protocol):
+class StopNotes(Protocol):
     """Why we stopped jobs whose tag could not be written: kept where a later process finds it."""
 
-    def keep(self, job_name: str, why: StopReason) -> None: ...
+    def keep(self, job_name: str, note: StopNote) -> None: ...
 
-    def reason_of(self, job_name: str) -> StopReason | None: ...
+    def note_of(self, job_name: str) -> StopNote | None: ...
 
 
-class NoStopReasons:
+class NoStopNotes:
     """Keeps nothing: the tags alone tell."""
 
-    def keep(self, job_name: str, why: StopReason) -> None: ...
+    def keep(self, job_name: str, note: StopNote) -> None: ...
 
-    def reason_of(self, job_name: str) -> StopReason | None:  # noqa: ARG002
+    def note_of(self, job_name: str) -> StopNote | None:  # noqa: ARG002
         return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OnRecord:
+    """What the ledger knows of a task's jobs: their generation, and their names."""
+
+    generation: int = 0
+    job_names: tuple[str, ...] = ()
 
 
 #: Which error tells the story of which ending, once the policy has given up.
@@ -189,8 +199,8 @@ class TrainingDriver:
         say: Callable[[str], None] = log.info,
         on_job_over: Callable[[JobSnapshot, Attempt], None] = lambda _job, _attempt: None,
         on_story_lost: Callable[[tuple[Attempt, ...]], None] = lambda _attempts: None,
-        stops: StopReasons | None = None,
-        jobs_on_record: Callable[[], tuple[str, ...]] = tuple,
+        stops: StopNotes | None = None,
+        jobs_on_record: Callable[[], OnRecord] = OnRecord,
         find_account: Callable[[], str | None] = lambda: None,
         find_installation: Callable[[], str] | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
@@ -208,13 +218,14 @@ class TrainingDriver:
         self._say = say
         self._on_job_over = on_job_over
         self._on_story_lost = on_story_lost
-        self._stops = stops or NoStopReasons()
+        self._stops = stops or NoStopNotes()
         self._jobs_on_record = jobs_on_record
         self._find_account = find_account
         self._find_installation = find_installation or (lambda: identity.installation)
         self._now = now
         self._sleep = sleep
         self._is_killed = False
+        self._starts_anew_once_over = False
         self._described: dict[str, Any] = {}
         self.state = self._stored = load_state(store) or TrainingState()
 
@@ -252,8 +263,9 @@ class TrainingDriver:
         is_cleared = _is_cleared(state, max_tries=max_tries, clear_number=clear_number)
         if state.is_over and is_cleared:
             state = self._begin_generation()
-        elif state.is_over and not _is_complete(state):
+        elif state.is_over and not (_is_complete(state) or _was_stopped_by_a_person(state)):
             state = _climb_again(state)
+        self._starts_anew_once_over = is_cleared and state.is_handed_over
         if state.current is None and adopt and not state.attempts:
             state = replace(state, current=_foreign_intent(adopt))
         if is_cleared:  # whoever clears a task gives it its time anew
@@ -320,9 +332,8 @@ class TrainingDriver:
         stopped = self.jobs.stop(
             intent.job_name,
             why,
-            arn=intent.arn,
             tag_within=tag_within,
-            keep_reason=lambda reason: self._keep_stop_reason(intent.job_name, reason),
+            keep_reason=lambda note: self._keep_stop_note(intent.job_name, note),
         )
         if stopped:
             self._say(f"Stopped training job {intent.job_name}: billed until it has uploaded and ended.")
@@ -333,13 +344,14 @@ class TrainingDriver:
         self.start_nothing_more()
         return self.stop(StopReason.TASK_KILLED, tag_within=TAG_SECONDS_WHEN_KILLED)
 
-    def _keep_stop_reason(self, job_name: str, why: StopReason) -> None:
+    def _keep_stop_note(self, job_name: str, note: StopNote) -> None:
         """Where its tag was not written: into the state, or the ledger where a signal handler does it."""
         current = self.state.current
         if not self._is_killed and current is not None and current.job_name == job_name:
-            self._save(replace(self.state, current=replace(current, stopped_for=why)))
-        else:
-            self._stops.keep(job_name, why)
+            with contextlib.suppress(Exception):  # the ledger keeps it then
+                self._save(replace(self.state, current=current.with_stop(note)))
+                return
+        self._stops.keep(job_name, note)
 
     def start_nothing_more(self) -> None:
         """Airflow told this process to end, and lets it run on for a while."""
@@ -392,10 +404,32 @@ class TrainingDriver:
             message=message,
         )
         self._save(self.state.with_attempt(attempt))
+        if self._starts_anew_once_over:
+            self._start_anew()
+            return None
         self._described = description
         self._on_job_over(job, attempt)
         self._say(attempt_line(attempt))
         return None
+
+    def _start_anew(self) -> None:
+        """A person cleared a task that had ended with its job alive, which is over by now."""
+        self._starts_anew_once_over = False
+        was, fresh = self.state, self._begin_generation()
+        self._save(
+            replace(
+                fresh,
+                try_number=was.try_number,
+                max_tries=was.max_tries,
+                clear_number=was.clear_number,
+                began_at=was.began_at,
+                try_began_at=was.try_began_at,
+            )
+        )
+
+    def hand_over(self) -> None:
+        """Note that the task ends well with its job alive: a clear after that job's end trains anew."""
+        self._save(replace(self.state, is_handed_over=True))
 
     def _stop_again_if_given_up(self, job: JobSnapshot) -> None:
         """The process that gave up may have died before its stop, or the stop failed."""
@@ -408,17 +442,25 @@ class TrainingDriver:
         Only a reason of ours that is on record makes it ours. Where nobody can tell it is a person's, too:
         then nothing is started against somebody's will.
         """
-        why = StopReason.TIME_LIMIT if self.state.giving_up else intent.stopped_for
-        why = why or self._stops.reason_of(job.name)
-        if why is not None:
-            return ending_of_stop(why), ""
-        try:
-            return ending_of_stop(self._until_sure(lambda: self.jobs.stop_reason(job.arn))), ""
-        except (RequestRefused, NoTagsYet) as error:
-            trouble = "it has none" if isinstance(error, NoTagsYet) else str(error)
+        if self.state.giving_up:
+            return Ending.STOPPED_AT_TIME_LIMIT, ""
+        trouble: Exception | None = None
+        note = intent.stop_note
+        if note is None:
+            try:
+                note = self._until_sure(lambda: self.jobs.stop_note(job.arn))
+            except (RequestRefused, NoTagsYet) as error:
+                trouble = error
+        note = note or self._stops.note_of(job.name)
+        if note is not None:
+            is_ours = note.explains(job, real_seconds=self.jobs.clock.real_seconds)
+            return ending_of_stop(note if is_ours else None), ""
+        if trouble is None:
+            return Ending.STOPPED_BY_USER, ""
+        why = "it has none" if isinstance(trouble, NoTagsYet) else str(trouble)
         return Ending.STOPPED_BY_USER, (
-            f"it was stopped, and nobody can tell by whom: its tags could not be read ({trouble}), so no "
-            "other job is started"
+            f"it was stopped, and nobody can tell by whom: its tags could not be read ({why}), so no other "
+            "job is started"
         )
 
     # Answers that are not believed at once ------------------------------------------------------------
@@ -426,11 +468,12 @@ class TrainingDriver:
     def _describe(self, intent: Intent) -> dict[str, Any] | None:
         """`DescribeTrainingJob`; None is what AWS says again and again, where the job was made.
 
-        A job that was not confirmed yet is simply created again: its name is taken if it is there.
+        A job that was not confirmed yet is simply created again, if there is time: its name is taken if it is
+        there.
         """
         self._check_place(intent)
         is_confirmed = intent.is_created or intent.is_foreign
-        if not is_confirmed:
+        if not (is_confirmed or self.state.giving_up or self._out_of_time()):
             return self.jobs.describe(intent.job_name)
         description = self._until_sure(lambda: self.jobs.describe(intent.job_name), is_sure=bool)
         if description is None:
@@ -492,6 +535,9 @@ class TrainingDriver:
 
     def _start(self, decision: Decision) -> None:
         assert decision.rung is not None  # noqa: S101 - what `START` means
+        on_record = self._jobs_on_record() if self._remembers_none_of_its_own else OnRecord()
+        if on_record.generation > self.state.generation and not self.state.attempts:
+            self.state = replace(self.state, generation=on_record.generation)
         plan = self.plan()
         plan.check(self._policy())
         intent = Intent(
@@ -504,24 +550,24 @@ class TrainingDriver:
             partition=self.jobs.partition,
             region=self.jobs.region,
         )
-        if self._remembers_none_of_its_own and self._found_on_record(intent):
+        if self._has_found(on_record, intent):
             return
         self._save(replace(self.state, current=intent))
         self._create(intent, decision.rung)
 
-    def _found_on_record(self, intent: Intent) -> bool:
+    def _has_found(self, on_record: OnRecord, intent: Intent) -> bool:
         """Whether the ledger knows jobs of these names, so that it is the state that was lost.
 
         The first of them may have been deleted since: its name is free, and a later one is alive.
         """
-        names = [name for name in self._jobs_on_record() if self._who.is_name(name)]
-        if not names:
-            return False
-        found = self._find_own_jobs(1, at_least=max(map(number_of, names)))
-        if not found:
-            return False
-        self._go_on_with(found, intent)
-        return True
+        numbers = self._numbers_on(on_record)
+        found = self._find_own_jobs(1, at_least=max(numbers)) if numbers else []
+        if found:
+            self._go_on_with(found, intent)
+        return bool(found)
+
+    def _numbers_on(self, on_record: OnRecord) -> list[int]:
+        return [number_of(name) for name in on_record.job_names if self._who.is_name(name)]
 
     def _next_name(self) -> int:
         """The number in the next job's name. An attempt that was refused has no job, and leaves it its name.
@@ -554,9 +600,8 @@ class TrainingDriver:
             self.jobs.stop(
                 intent.job_name,
                 StopReason.TASK_KILLED,
-                arn=created.arn,
                 tag_within=TAG_SECONDS_WHEN_KILLED,
-                keep_reason=lambda why: self._stops.keep(intent.job_name, why),
+                keep_reason=lambda note: self._stops.keep(intent.job_name, note),
             )
             self._leave_if_killed()
         how = "Created" if created.is_new else "Found and adopted our own"
@@ -580,6 +625,12 @@ class TrainingDriver:
         except NotOurJob:
             self._save(replace(self.state, current=None))
             raise
+        except NotThereYet as error:
+            raise ServiceFailed(
+                f"SageMaker says the training job name {intent.job_name} is taken, but describes no such job "
+                "for more than a minute (it may be being deleted). Nothing new was created. Try again in a "
+                "few minutes."
+            ) from error
         except NameSpent:
             if self._remembers_none_of_its_own:
                 self._go_on_without_memory(intent)
@@ -595,9 +646,8 @@ class TrainingDriver:
 
     def _go_on_without_memory(self, intent: Intent) -> None:
         """A training of these names lost its state: go on with its live job, or begin another generation."""
-        names = [name for name in self._jobs_on_record() if self._who.is_name(name)]
         first = number_of(intent.job_name)
-        at_least = max(map(number_of, names), default=first)
+        at_least = max(self._numbers_on(self._jobs_on_record()), default=first)
         self._go_on_with(self._find_own_jobs(first, at_least=at_least), intent)
 
     def _go_on_with(self, found: list[JobSnapshot], intent: Intent) -> None:
@@ -646,17 +696,25 @@ class TrainingDriver:
 
         Jobs that were deleted leave gaps; up to number `at_least` each name is asked for.
         """
+        found = self._until_sure(
+            lambda: self._look_for_jobs(first, at_least=at_least),
+            is_sure=lambda jobs: set(range(first, at_least + 1)) <= set(jobs),
+        )
+        return [job for job in found.values() if self._has_our_key(job.arn)]
+
+    def _look_for_jobs(self, first: int, *, at_least: int) -> dict[int, JobSnapshot]:
+        """The jobs of the names with these numbers, by number, and those after them."""
         plan = self.plan()
-        found: list[JobSnapshot] = []
+        found: dict[int, JobSnapshot] = {}
         missing = 0
         for number in count(first):
             if number > at_least and missing >= MOST_MISSING_IN_A_ROW:
-                return found
+                break
             job = self.jobs.snapshot(plan.job_name(number))
             missing = 0 if job else missing + 1
-            if job and self._has_our_key(job.arn):
-                found.append(job)
-        raise AssertionError("numbers do not end")
+            if job:
+                found[number] = job
+        return found
 
     def _has_our_key(self, arn: str) -> bool:
         """Whether the job is ours, by its tags; a single answer without any is not believed."""
@@ -691,9 +749,13 @@ class TrainingDriver:
 
     @property
     def _was_stopped_with_earlier_try(self) -> bool:
-        """Whether the last job was stopped with its task, which runs again by now."""
+        """Whether the last job was stopped with its task, or for its time, and the task runs again by now."""
         attempts = self.state.attempts[self.state.ladder_from :]
-        return bool(attempts) and attempts[-1].ending is Ending.STOPPED_WITH_TASK
+        if not attempts:
+            return False
+        if attempts[-1].ending is Ending.STOPPED_AT_TIME_LIMIT:
+            return not (self.state.giving_up or self._out_of_time())
+        return attempts[-1].ending is Ending.STOPPED_WITH_TASK
 
     def _ask_policy(self) -> Decision:
         self._warn_of_spot_without_checkpoints()
@@ -885,20 +947,23 @@ def _foreign_intent(name: str) -> Intent:
 def _is_cleared(state: TrainingState, *, max_tries: int, clear_number: int | None) -> bool:
     """Whether a person cleared the task since the state's last try, and Airflow did not simply retry it.
 
-    A retry never changes `max_tries`; a clear sets it from the Dag's `retries` as they are now, so it may
-    also fall, or stay what it was. It stays equal only where no retry could follow the last try: after the
-    last one, or after an end that Airflow does not retry. Such an end may not have reached Airflow, if the
-    process died just then; the run's `clear_number` tells, which grows with each clear in the run.
+    A retry never changes `max_tries`. A clear sets it from the Dag's `retries` as they are now, so it may
+    also fall, or stay what it was; then only a clear can follow a last try, or an end that Airflow does not
+    retry. Such an end may not have reached Airflow, where the process was lost just then: the run's
+    `clear_number` tells, which grows with the clears in the run, of other tasks, too.
     """
     if not state.try_number:
         return False
-    if max_tries != state.max_tries or state.try_number > state.max_tries:
+    if max_tries != state.max_tries:
         return True
-    return (
-        state.is_final
-        and None not in {clear_number, state.clear_number}
-        and (clear_number != state.clear_number)
-    )
+    no_retry_could_follow = state.is_final or state.try_number > state.max_tries
+    if clear_number is None or state.clear_number is None:
+        return state.try_number > state.max_tries
+    return no_retry_could_follow and clear_number != state.clear_number
+
+
+def _was_stopped_by_a_person(state: TrainingState) -> bool:
+    return bool(state.attempts) and state.attempts[-1].ending is Ending.STOPPED_BY_USER
 
 
 def _is_complete(state: TrainingState) -> bool:

@@ -39,6 +39,8 @@ TAG_INSTALLATION = "spot-training:installation"
 TAG_WITHOUT_TASK = "spot-training:without-task"
 #: Why we stopped a job (`domain.stops.StopReason`): written before the stop. A person's stop leaves none.
 TAG_STOPPED_FOR = "spot-training:stopped-for"
+#: When that was written (ISO 8601, on AWS's clock): a stop that comes much later is another one.
+TAG_STOPPED_AT = "spot-training:stopped-at"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,6 +6,7 @@ Decides nothing about a training.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -29,12 +30,12 @@ from spot_training.domain.lifecycle import (
     TrainingStatus,
     Transition,
 )
-from spot_training.domain.stops import StopReason, stop_reason_of
+from spot_training.domain.stops import StopNote, StopReason, note_of
 from spot_training.domain.wording import stop_command
 
 from .bounded import within
 from .clock import ServiceClock
-from .identity import TAG_INTENT, TAG_KEY, TAG_STOPPED_FOR
+from .identity import TAG_INTENT, TAG_KEY, TAG_STOPPED_AT, TAG_STOPPED_FOR
 from .request import hide_secrets, share_service_model
 
 if TYPE_CHECKING:
@@ -135,8 +136,16 @@ class CapacityRefused(Exception):
         self.text = text
 
 
-class NoTagsYet(Exception):
+class NotSureYet(Exception):
+    """An answer that may be wrong for a moment: who asked asks again (`certainty.until_sure`)."""
+
+
+class NoTagsYet(NotSureYet):
     """AWS shows no tags of a job of the wanted name."""
+
+
+class NotThereYet(NotSureYet):
+    """SageMaker calls the wanted name taken, or may have lost its reply, and describes no such job."""
 
 
 def check_is_ours(name: str, tags: Mapping[str, str], *, key: str) -> None:
@@ -261,6 +270,8 @@ class TrainingJobs:
                     # Where a reply was lost, botocore asked twice: the job itself may fill the quota.
                     if (description := self.describe(name)) is not None:
                         return self.claim(description, key=key, nonce=nonce)
+                    if error.response.get("ResponseMetadata", {}).get("RetryAttempts"):
+                        raise NotThereYet(name) from error
                     raise CapacityRefused(refusal, error_text(error)) from error
                 case _:
                     raise self._translated(error, f"CreateTrainingJob {name}") from error
@@ -303,38 +314,47 @@ class TrainingJobs:
         name: str,
         why: StopReason,
         *,
-        arn: str = "",
         tag_within: float = TAG_SECONDS,
-        keep_reason: Callable[[StopReason], None] = lambda _why: None,
+        keep_reason: Callable[[StopNote], None] = lambda _note: None,
     ) -> bool:
         """Write the reason into a tag, then `StopTrainingJob`.
 
         A tag that is not written within `tag_within` seconds does not hold the stop back: `keep_reason` gets
-        the reason then, before the stop. Without the job's `arn` it is looked up first, in the same time.
-        Returns False when there was nothing to stop: no such job, or already over.
+        the reason then, before the stop. A job that somebody is stopping already gets neither: that stop is
+        not ours. Returns False when there was nothing to stop: no such job, being stopped, or already over.
         """
+        note = StopNote(why=why, at=self._now_or_none())
         try:
-            within(tag_within, lambda: self._tag_stop(name, why, arn))
+            if not within(tag_within, lambda: self._tag_stop(name, note)):
+                return False
         except Exception as error:  # noqa: BLE001 - the stop counts, not the tag
             log.warning("Training job %s could not be tagged with why it is stopped: %s", name, error)
-            keep_reason(why)
+            with contextlib.suppress(Exception):
+                keep_reason(note)
         return self._stop(name)
 
-    def _tag_stop(self, name: str, why: StopReason, arn: str) -> None:
+    def _now_or_none(self) -> datetime | None:
+        return self.clock.now() if self.clock.is_set else None
+
+    def _tag_stop(self, name: str, note: StopNote) -> bool:
+        """Write why and when the job is stopped; False and nothing where it is not in progress."""
         from botocore.exceptions import BotoCoreError, ClientError
 
-        if not arn:
-            description = self.describe(name)
-            if description is None:
-                return
-            arn = description["TrainingJobArn"]
+        description = self.describe(name)
+        if description is None:
+            raise NotThereYet(name)
+        if description["TrainingJobStatus"] != TrainingStatus.IN_PROGRESS:
+            return False
+        tags = [{"Key": TAG_STOPPED_FOR, "Value": str(note.why)}]
+        if note.at is not None:
+            tags.append({"Key": TAG_STOPPED_AT, "Value": note.at.isoformat()})
         try:
-            self._client.add_tags(ResourceArn=arn, Tags=[{"Key": TAG_STOPPED_FOR, "Value": str(why)}])
+            self._client.add_tags(ResourceArn=description["TrainingJobArn"], Tags=tags)
         except ClientError as error:
-            if refusal_of(error) is not Refusal.NOT_FOUND:
-                raise self._translated(error, f"AddTags {arn}") from error
+            raise self._translated(error, f"AddTags {name}") from error
         except BotoCoreError as error:
-            raise _unreachable(error, f"AddTags {arn}") from error
+            raise _unreachable(error, f"AddTags {name}") from error
+        return True
 
     def _stop(self, name: str) -> bool:
         from botocore.exceptions import BotoCoreError, ClientError
@@ -401,22 +421,19 @@ class TrainingJobs:
         """What a person types to stop the job by hand."""
         return stop_command(name, self.region)
 
-    def stop_reason(self, arn: str) -> StopReason | None:
-        """Why we stopped the job, as its tag says; None where there is no such tag.
+    def stop_note(self, arn: str) -> StopNote | None:
+        """Why we stopped the job, and when, as its tags say; None where there is no such tag.
 
         Raises `NoTagsYet` where AWS shows no tags at all, and what `tags` raises.
         """
         if not (tags := self.tags(arn)):
             raise NoTagsYet(arn)
-        return stop_reason_of(tags.get(TAG_STOPPED_FOR))
+        return note_of(tags.get(TAG_STOPPED_FOR), tags.get(TAG_STOPPED_AT))
 
     def _describe_taken(self, name: str) -> dict[str, Any]:
         description = self.describe(name)
         if description is None:
-            raise ServiceFailed(
-                f"SageMaker says the training job name {name} is taken, but describes no such job (it may be "
-                "being deleted). Nothing new was created. Try again in a few minutes."
-            )
+            raise NotThereYet(name)
         return description
 
     def _translated(self, error: ClientError, call: str) -> SpotTrainingError:

@@ -92,8 +92,10 @@ class Punctual:
         """Stop the job with `stop`, for the deadline; returns a sentence for the task log."""
         assert self._job is not None  # noqa: S101 - `is_due` said so
         assert self.outlook is not None  # noqa: S101
-        stop(self._job)
+        is_stopped = stop(self._job)
         self.is_stopped = True
+        if not is_stopped:
+            return f"Spot job {self._job.name} is being stopped, or over, already."
         return (
             f"Stopping spot job {self._job.name} to make room for on-demand: {self.outlook.reason}. "
             f"Deadline: {self.outlook.deadline:%Y-%m-%d %H:%M} UTC."

@@ -15,7 +15,7 @@ from spot_training.domain.deadline import Deadline
 from spot_training.domain.errors import InvalidInput
 from spot_training.domain.lifecycle import Ending
 from spot_training.domain.savings import Attempt, PurchaseOption
-from spot_training.domain.stops import StopReason, stop_reason_of
+from spot_training.domain.stops import StopNote, StopReason, note_of
 
 STATE_KEY = "spot_training"
 #: The format of what is written, in its key `version`. It grows when a reader of an earlier one could
@@ -39,8 +39,8 @@ class Intent:
     confirmed the job and that it is ours, so that one which is gone later was deleted, and is not made a
     second time. `nonce` goes into the job's tags: a job of that name with another one is of a lost state.
     `partition` and `region` are the connection's when it was written, `arn` the job's once it is confirmed:
-    a connection that leads elsewhere later knows nothing of the job. `stopped_for` is why we stopped the job,
-    where its tag could not be written. Empty: not known.
+    a connection that leads elsewhere later knows nothing of the job. `stopped_for` and `stopped_at` are why
+    and when we stopped the job, where its tag could not be written. Empty: not known.
     """
 
     job_name: str
@@ -55,6 +55,7 @@ class Intent:
     region: str = ""
     arn: str = ""
     stopped_for: StopReason | None = None
+    stopped_at: str = ""
     #: Fields of a version that this code does not know: kept, and written back.
     unknown: Mapping[str, Any] = field(default_factory=dict)
 
@@ -62,6 +63,14 @@ class Intent:
     def account(self) -> str:
         """The account in the job's ARN; empty until it is confirmed."""
         return self.arn.split(":")[4] if self.arn.count(":") > 4 else ""
+
+    @property
+    def stop_note(self) -> StopNote | None:
+        """Our own stop of the job, where its tag could not be written."""
+        return note_of(self.stopped_for, self.stopped_at)
+
+    def with_stop(self, note: StopNote) -> Intent:
+        return replace(self, stopped_for=note.why, stopped_at=note.at.isoformat() if note.at else "")
 
     def to_json(self) -> dict[str, Any]:
         known = {each.name: getattr(self, each.name) for each in fields(self) if each.name != "unknown"}
@@ -79,7 +88,7 @@ class Intent:
                 "number": 1,
                 **known,
                 "purchase": PurchaseOption(known.get("purchase", PurchaseOption.SPOT)),
-                "stopped_for": stop_reason_of(known.get("stopped_for")),
+                "stopped_for": note.why if (note := note_of(known.get("stopped_for"), None)) else None,
                 "unknown": {name: value for name, value in data.items() if name not in names},
             }
         )
@@ -91,8 +100,9 @@ class TrainingState:
 
     `ladder_from` is how many attempts belong to earlier climbs of the ladder (an Airflow retry climbs it
     again; its attempts still count in the savings). `is_over` says the outcome was handed to Airflow, and
-    `is_final` that Airflow tries no other time after it. With these `max_tries` and `clear_number` (the Dag
-    run's) tell a person's clear from a retry.
+    `is_final` that Airflow tries no other time after it; `is_handed_over` that a task which does not wait
+    ended well with its job alive. With these `max_tries` and `clear_number` (the Dag run's) tell a person's
+    clear from a retry.
     `giving_up` is why we ourselves stopped it for good: once it is over, the training is. `began_at` and
     `try_began_at` anchor time limits: the training's first submission, and the current Airflow try.
     `deadline` is fixed at the first submission, on AWS's clock. `installation` is the Airflow that the
@@ -110,6 +120,7 @@ class TrainingState:
     ladder_from: int = 0
     is_over: bool = False
     is_final: bool = False
+    is_handed_over: bool = False
     clear_number: int | None = None
     giving_up: str | None = None
     began_at: datetime | None = None
@@ -139,6 +150,7 @@ class TrainingState:
             "ladder_from": self.ladder_from,
             "is_over": self.is_over,
             "is_final": self.is_final,
+            "is_handed_over": self.is_handed_over,
             "clear_number": self.clear_number,
             "giving_up": self.giving_up,
             "began_at": _iso(self.began_at),
@@ -191,6 +203,7 @@ class TrainingState:
             ladder_from=int(data.get("ladder_from", 0)),
             is_over=is_over,
             is_final=bool(data.get("is_final", is_over and is_complete)),
+            is_handed_over=bool(data.get("is_handed_over", False)),
             clear_number=data.get("clear_number"),
             giving_up=data.get("giving_up"),
             began_at=_moment(data.get("began_at")),
@@ -207,17 +220,17 @@ _WITHOUT_STATE = (
 _FIELDS = {each.name for each in fields(TrainingState)} | {"version", "is_stop_expected", "has_adopted"}
 
 
-def job_on_record(data: Any) -> tuple[str, str]:
-    """The name and the ARN of the job that a stored state names, whatever its format; empty: none is known.
+def job_on_record(data: Any) -> str:
+    """The name of the job that a stored state names, whatever its format; empty: none is known.
 
     Stopping a job needs no more than its name: a state that cannot be read otherwise still has that. A job
     that was started elsewhere, or was not confirmed to be ours, is none to stop.
     """
     current = data.get("current") if isinstance(data, Mapping) else None
     if not isinstance(current, Mapping) or current.get("is_foreign") or not current.get("is_created"):
-        return "", ""
-    name, arn = current.get("job_name"), current.get("arn")
-    return (name if isinstance(name, str) else "", arn if isinstance(arn, str) else "")
+        return ""
+    name = current.get("job_name")
+    return name if isinstance(name, str) else ""
 
 
 def _iso(moment: datetime | None) -> str | None:

@@ -7,9 +7,16 @@ a reason of ours was stopped by a person, and that is always respected.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from enum import StrEnum
 
-from .lifecycle import Ending
+from .lifecycle import Ending, JobSnapshot, SecondaryStatus
+
+#: How long after its reason was written a stop of ours may take effect at the latest: botocore's retries take
+#: two minutes. A stop that comes later is another one.
+TAKES_EFFECT_WITHIN = timedelta(minutes=10)
 
 
 class StopReason(StrEnum):
@@ -34,16 +41,47 @@ _ENDINGS = {
 }
 
 
-def stop_reason_of(value: str | None) -> StopReason | None:
-    """The reason that a tag or a record holds; one that a newer version wrote is a stop of ours, too."""
-    if not value:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StopNote:
+    """A reason that was written down, and when, on AWS's clock (None: not known)."""
+
+    why: StopReason
+    at: datetime | None = None
+
+    def explains(self, job: JobSnapshot, *, real_seconds: Callable[[float], float] = float) -> bool:
+        """Whether the job's stop is the one that was announced, and not a person's much later.
+
+        The process that wrote the reason may have died before it asked SageMaker for the stop. `real_seconds`
+        turns seconds of AWS's clock into ours: a local cloud's runs faster.
+        """
+        stopped_at = stopping_began_at(job)
+        if self.at is None or stopped_at is None:
+            return True
+        return real_seconds((stopped_at - self.at).total_seconds()) <= TAKES_EFFECT_WITHIN.total_seconds()
+
+
+def note_of(why: str | None, at: str | None) -> StopNote | None:
+    """A note as a tag or a record holds it; a reason that a newer version wrote is a stop of ours, too."""
+    if not why:
         return None
     try:
-        return StopReason(value)
+        moment = datetime.fromisoformat(at) if at else None
     except ValueError:
-        return StopReason.TASK_ENDED
+        moment = None
+    if moment is not None and moment.tzinfo is None:
+        moment = None
+    try:
+        return StopNote(why=StopReason(why), at=moment)
+    except ValueError:
+        return StopNote(why=StopReason.TASK_ENDED, at=moment)
 
 
-def ending_of_stop(reason: StopReason | None) -> Ending:
-    """What a `Stopped` job's ending is, from the reason on record; None: a person stopped it."""
-    return Ending.STOPPED_BY_USER if reason is None else _ENDINGS[reason]
+def stopping_began_at(job: JobSnapshot) -> datetime | None:
+    """When SageMaker began to stop the job; None where it does not say."""
+    visits = [visit for visit in job.transitions if visit.status is SecondaryStatus.STOPPING]
+    return visits[-1].started_at if visits else None
+
+
+def ending_of_stop(note: StopNote | None) -> Ending:
+    """What a `Stopped` job's ending is, from the note on record; None: a person stopped it."""
+    return Ending.STOPPED_BY_USER if note is None else _ENDINGS[note.why]

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING
 from spot_training.aws.certainty import until_sure
 from spot_training.aws.identity import (
     TAG_ATTEMPT,
-    TAG_STOPPED_FOR,
     RunIdentity,
     identity_of,
     is_our_tag,
@@ -28,10 +27,11 @@ from spot_training.domain.lifecycle import Ending, ending_of
 from spot_training.domain.record_keys import SHARED_NAME
 from spot_training.domain.records import RecordState, TrainingRecord, model_of, team_of
 from spot_training.domain.savings import Attempt, PurchaseOption, attempt_of
-from spot_training.domain.stops import ending_of_stop, stop_reason_of
+from spot_training.domain.stops import ending_of_stop
 
 from .bookkeeping import blank_record
 from .reader import Selection
+from .stops import LedgerStops
 from .store import FreshName
 
 if TYPE_CHECKING:
@@ -205,8 +205,15 @@ class Settling:
         ending = ending_of(job)
         assert ending is not None  # noqa: S101 - it is over
         if ending is Ending.STOPPED_BY_USER:
-            ending = ending_of_stop(stop_reason_of(self.jobs.tags(job.arn).get(TAG_STOPPED_FOR)))
+            ending = self._who_stopped(job)
         return attempt_of(job, number=number, rung=0, reason=reason, ending=ending)
+
+    def _who_stopped(self, job: JobSnapshot) -> Ending:
+        """As the driver tells it: by the job's tags, or what the ledger kept where they were not written."""
+        note = until_sure(lambda: self.jobs.stop_note(job.arn), rest=self._rest)
+        note = note or LedgerStops(lambda: self.ledger).note_of(job.name)
+        is_ours = note is not None and note.explains(job, real_seconds=self.jobs.clock.real_seconds)
+        return ending_of_stop(note if is_ours else None)
 
     def _close(self, record: TrainingRecord, reason: str, attempt: Attempt | None = None) -> TrainingRecord:
         """Write the record down as over, with one attempt more."""

@@ -1,7 +1,6 @@
 """Why we stopped jobs whose tag could not be written: kept in the ledger, for whoever looks at them later.
 
-One small file a job, written only where tagging failed, so next to never. Nothing here raises: a stop matters
-more than its reason, and without a reason on record a stop counts as a person's.
+One small file a job, written only where tagging failed, so next to never.
 """
 
 from __future__ import annotations
@@ -11,7 +10,8 @@ import logging
 from collections.abc import Callable
 
 from spot_training.aws.bounded import within
-from spot_training.domain.stops import StopReason, stop_reason_of
+from spot_training.domain.errors import ServiceFailed
+from spot_training.domain.stops import StopNote, note_of
 
 from .store import Ledger
 
@@ -24,14 +24,15 @@ ASK_SECONDS = 10.0
 
 
 class LedgerStops:
-    """The driver's `StopReasons` over a ledger."""
+    """The driver's `StopNotes` over a ledger."""
 
     def __init__(self, open_ledger: Callable[[], Ledger] = Ledger.configured) -> None:
         self._open_ledger = open_ledger
 
-    def keep(self, job_name: str, why: StopReason) -> None:
-        """Write the reason down, within a second."""
-        content = json.dumps({"job_name": job_name, "stopped_for": str(why)}).encode()
+    def keep(self, job_name: str, note: StopNote) -> None:
+        """Write the reason down, within a second. Raises nothing: the stop matters more."""
+        at = note.at.isoformat() if note.at else None
+        content = json.dumps({"job_name": job_name, "stopped_for": str(note.why), "stopped_at": at}).encode()
 
         def write() -> None:
             ledger = self._open_ledger()
@@ -39,11 +40,16 @@ class LedgerStops:
 
         try:
             within(KEEP_SECONDS, write)
-        except Exception as error:  # noqa: BLE001 - the stop matters more
-            log.warning("Why training job %s is stopped (%s) could not be kept: %s", job_name, why, error)
+        except Exception as error:  # noqa: BLE001
+            log.warning(
+                "Why training job %s is stopped (%s) could not be kept: %s", job_name, note.why, error
+            )
 
-    def reason_of(self, job_name: str) -> StopReason | None:
-        """The reason that `keep` wrote down; None where there is none, or the ledger does not answer."""
+    def note_of(self, job_name: str) -> StopNote | None:
+        """What `keep` wrote down; None where there is nothing.
+
+        Raises `ServiceFailed` where the ledger does not answer: then nobody can tell yet.
+        """
 
         def read() -> bytes | None:
             ledger = self._open_ledger()
@@ -52,7 +58,13 @@ class LedgerStops:
 
         try:
             content = within(ASK_SECONDS, read)
-            return stop_reason_of(json.loads(content)["stopped_for"]) if content else None
-        except Exception as error:  # noqa: BLE001 - then the tags tell, or nobody can
-            log.warning("The ledger could not be asked why training job %s was stopped: %s", job_name, error)
+        except Exception as error:
+            raise ServiceFailed(
+                f"Training job {job_name} was stopped, and its tags do not say by whom. The ledger, which "
+                f"may know, could not be asked ({error}). No other job is started; the next try asks again."
+            ) from error
+        try:
+            kept = json.loads(content) if content else {}
+            return note_of(kept.get("stopped_for"), kept.get("stopped_at"))
+        except (ValueError, AttributeError, TypeError):
             return None
