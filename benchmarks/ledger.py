@@ -38,6 +38,7 @@ from spot_training.domain.savings import Attempt, PurchaseOption
 from spot_training.ledger import Ledger, Selection
 from spot_training.ledger.compaction import compact
 from spot_training.ledger.manifest import Manifest, MergedFile
+from spot_training.ledger.merged import digest_of
 from spot_training.ledger.schema import COLUMNS, json_columns
 
 FIRST_DAY = datetime(2024, 1, 1, tzinfo=UTC)
@@ -164,7 +165,7 @@ def build(folder: Path, count: int) -> None:
                 f"WHERE strftime(began_at, '%Y-%m') = '{month}' ORDER BY began_at, key) "
                 f"TO '{ledger.path(path)}' (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE 20000)"
             )
-            files.append(MergedFile(path=path, rows=rows))
+            files.append(MergedFile(path=path, rows=rows, digest=digest_of(ledger.path(path))))
         connection.close()
     Manifest(number=1, files=tuple(files)).publish(ledger, made_at=datetime.now(UTC))
 

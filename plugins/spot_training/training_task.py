@@ -36,6 +36,7 @@ from .domain.lifecycle import Ending, JobSnapshot
 from .domain.records import TrainingRecord
 from .domain.savings import Attempt, statement_of
 from .domain.stops import StopReason
+from .domain.text import with_whole_text
 from .domain.wording import COULD_NOT_STOP, Narrator, counted, statement_line, stop_command
 from .installation import installation, installation_of_training
 from .kept_state import KeptState
@@ -477,6 +478,8 @@ class TrainingTask:
             price_of=AskedPrices(self.options.access, driver.jobs.region),
             now=driver.jobs.now(),
             like=self.options.like,
+            # Who has no job under way is about to buy one; others only ask.
+            is_to_reserve=driver.state.current is None,
         )
 
     def _until(self) -> datetime | None:
@@ -691,7 +694,7 @@ def _standing(state: TrainingState, *, is_stopped: bool, is_looked_for: bool) ->
 
 def as_plain_json(value: Any) -> Any:
     """A boto3 response as numbers, strings, lists and dictionaries: times become ISO 8601."""
-    return json.loads(json.dumps(value, default=_iso))
+    return with_whole_text(json.loads(json.dumps(value, default=_iso)))
 
 
 def _iso(value: Any) -> str:

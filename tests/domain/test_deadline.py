@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from spot_training.domain import durations
 from spot_training.domain.deadline import (
     Deadline,
     DeadlineGuard,
@@ -254,6 +255,21 @@ def test_a_deadline_is_a_time_with_a_zone_or_a_duration(said: object, meant: dat
 )
 def test_a_time_that_a_clock_shows_twice_or_skips_is_the_earlier_moment(said: str, meant: datetime) -> None:
     assert deadline_from(said, run_started_at=T0) == meant
+
+
+@pytest.mark.parametrize("unit", [" ", "-", "[", "a ", "2026-03-02T06:00:00 "])
+def test_a_deadline_of_any_length_is_refused_at_once(unit: str) -> None:
+    text = "2026-03-02" + unit * (200_000 // len(unit)) + "!"
+    with pytest.raises(InvalidInput, match=r"^deadline is .*200 are the most; give a time") as refused:
+        deadline_from(text, run_started_at=T0)
+    assert len(str(refused.value)) < 300
+
+
+def test_what_the_limit_lets_through_is_split_in_one_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(durations, "LONGEST_TEXT", 10**9)
+    for unit in (" ", "[", "a ", "\t"):
+        with pytest.raises(InvalidInput, match=r"^deadline is"):
+            deadline_from("2026-03-02" + unit * 200_000 + "!", run_started_at=T0)
 
 
 @pytest.mark.parametrize(

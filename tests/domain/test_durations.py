@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from spot_training.domain import durations
 from spot_training.domain.durations import in_words, parse_seconds
 from spot_training.domain.errors import InvalidInput
 
@@ -54,6 +55,27 @@ def test_seconds_are_read_in_the_ways_people_write_them(value: object, seconds: 
 def test_anything_else_is_refused_by_field(value: object) -> None:
     with pytest.raises(InvalidInput, match=r"^wait is"):
         parse_seconds(value, field="wait")
+
+
+@pytest.mark.parametrize(
+    "unit",
+    ["9", "1.", "1h", " ", "1 ", "h", "9" * 50 + " "],
+    ids=["digits", "points", "parts", "spaces", "numbers", "units", "long numbers"],
+)
+def test_text_of_any_length_is_refused_at_once_and_not_repeated_in_full(unit: str) -> None:
+    text = unit * (200_000 // len(unit)) + "!"
+    with pytest.raises(InvalidInput, match=r"^wait is .*200 are the most; give whole seconds") as refused:
+        parse_seconds(text, field="wait")
+    assert len(str(refused.value)) < 300
+
+
+def test_what_the_limit_lets_through_is_read_in_one_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Twice the text, twice the work: with a limit far above what would otherwise take hours."""
+    monkeypatch.setattr(durations, "LONGEST_TEXT", 10**9)
+    for unit in ("9", "1 ", " ", "1.1"):
+        with pytest.raises(InvalidInput, match=r"^wait is"):
+            parse_seconds(unit * 200_000 + "!", field="wait")
+    assert parse_seconds("1s " * 200_000, field="wait") == 200_000
 
 
 @given(st.text(max_size=20))

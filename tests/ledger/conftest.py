@@ -14,11 +14,15 @@ from spot_training.aws.identity import RunIdentity
 from spot_training.aws.request import TrainingPlan, cast_request, defaults_of
 from spot_training.aws.state import MemoryStore
 from spot_training.aws.watcher import JobWatcher, follow
+from spot_training.budget_terms import open_purse
+from spot_training.domain.deadline import Runtime
 from spot_training.domain.errors import SpotTrainingError
 from spot_training.domain.lifecycle import Ending, JobSnapshot, SecondaryStatus, Transition
+from spot_training.domain.policy import Rung
 from spot_training.domain.policy_specs import policy_from
 from spot_training.domain.records import DecisionMade, Price, RecordState, TrainingRecord
 from spot_training.domain.savings import Attempt, PurchaseOption
+from spot_training.domain.spending import Budget, Purse
 from spot_training.ledger import Ledger
 from spot_training.ledger.bookkeeping import Bookkeeper, PriceOf
 from tests.aws.conftest import Cloud, cloud, running_cloud  # noqa: F401 - fixtures
@@ -123,6 +127,10 @@ class Training:
         self.price_of = price_of
         self.open_ledger = open_ledger or (lambda: ledger)
         self.warned: list[str] = []
+        self.budget: Budget | None = None
+        self.runtime: Runtime | None = None
+        #: Told when on-demand is about to be decided on.
+        self.on_deciding: Callable[[], object] = lambda: None
         self.try_number, self.max_tries = 1, 3
         self.adopt: str | None = None
         self.keep_checkpoints = False
@@ -151,9 +159,26 @@ class Training:
                 )
             ),
             make_policy=lambda *_left: policy_from(self.policy, defaults_of(request)),
+            make_purse=lambda rung: self._open_purse(driver, rung),
             on_story_lost=books.story_lost,
         )
         return driver, books
+
+    def _open_purse(self, driver: TrainingDriver, rung: Rung) -> Purse | None:
+        """As `TrainingTask` does."""
+        if self.budget is None:
+            return None
+        self.on_deciding()
+        return open_purse(
+            self.budget,
+            driver.plan(),
+            rung,
+            attempts=driver.attempts,
+            runtime=self.runtime,
+            price_of=lambda kind: price.usd_per_hour if (price := self.price_of("us-east-1", kind)) else None,
+            now=self.jobs.now(),
+            is_to_reserve=driver.state.current is None,
+        )
 
     def step(self) -> Waiting | Completed:
         driver, books = self.process()

@@ -108,6 +108,7 @@ def _running(**job: Any) -> Any:
         state=RecordState.RUNNING,
         ended_at=None,
         began_at=NOW,
+        written_at=datetime.now(UTC),
         current_job=CurrentJob(**facts),
     )
 

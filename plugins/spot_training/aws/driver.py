@@ -30,6 +30,7 @@ from spot_training.domain.errors import (
     OutOfRungs,
     RequestRefused,
     ServiceFailed,
+    SpotTrainingError,
     StoppedBySomeone,
     TaskKilled,
     TimedOutWaiting,
@@ -553,7 +554,12 @@ class TrainingDriver:
         if self._has_found(on_record, intent):
             return
         self._save(replace(self.state, current=intent))
-        self._create(intent, decision.rung)
+        try:
+            self._create(intent, decision.rung)
+        except SpotTrainingError as error:
+            if error.nothing_was_created:  # no job to look after, and none to hold money for
+                self._save(replace(self.state, current=None))
+            raise
 
     def _has_found(self, on_record: OnRecord, intent: Intent) -> bool:
         """Whether the ledger knows jobs of these names, so that it is the state that was lost.

@@ -31,6 +31,7 @@ from spot_training.domain.lifecycle import (
     Transition,
 )
 from spot_training.domain.stops import StopNote, StopReason, note_of
+from spot_training.domain.text import whole_text
 from spot_training.domain.wording import stop_command
 
 from .bounded import within
@@ -110,7 +111,7 @@ def refusal_of(error: ClientError) -> Refusal:
 def error_text(error: ClientError) -> str:
     """AWS's own sentence."""
     details = error.response.get("Error", {})
-    return str(details.get("Message") or details.get("Code") or error)
+    return whole_text(str(details.get("Message") or details.get("Code") or error))
 
 
 def _in_short(text: str) -> str:
@@ -253,15 +254,21 @@ class TrainingJobs:
 
         So a lost reply, a retried call and a worker that died after the call all lead to one job. Raises as
         `claim` does, and `CapacityRefused`, `RequestRefused`, `InvalidInput`, `CredentialsExpired` or
-        `ServiceFailed`.
+        `ServiceFailed`; where it is certain that there is no job, with `nothing_was_created`.
         """
-        from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError
+        from botocore.exceptions import (
+            BotoCoreError,
+            ClientError,
+            NoCredentialsError,
+            ParamValidationError,
+            PartialCredentialsError,
+        )
 
         name = request["TrainingJobName"]
         try:
             arn = self._ask_for(request)
         except ParamValidationError as error:
-            raise InvalidInput("config", name, f"{error}.") from error
+            raise _for_certain(InvalidInput("config", name, f"{error}.")) from error
         except ClientError as error:
             match refusal_of(error):
                 case Refusal.NAME_TAKEN:
@@ -273,8 +280,11 @@ class TrainingJobs:
                     if error.response.get("ResponseMetadata", {}).get("RetryAttempts"):
                         raise NotThereYet(name) from error
                     raise CapacityRefused(refusal, error_text(error)) from error
-                case _:
-                    raise self._translated(error, f"CreateTrainingJob {name}") from error
+                case refusal:
+                    told = self._translated(error, f"CreateTrainingJob {name}")
+                    raise (_for_certain(told) if _is_certain(error, refusal) else told) from error
+        except (NoCredentialsError, PartialCredentialsError) as error:
+            raise _for_certain(_unreachable(error, f"CreateTrainingJob {name}")) from error
         except BotoCoreError as error:
             raise _unreachable(error, f"CreateTrainingJob {name}") from error
         return Created(arn=arn, is_new=True)
@@ -460,6 +470,17 @@ class TrainingJobs:
                 return _service_failed(call, text)
 
 
+def _for_certain(error: SpotTrainingError) -> SpotTrainingError:
+    error.nothing_was_created = True
+    return error
+
+
+def _is_certain(error: ClientError, refusal: Refusal) -> bool:
+    """Whether a refused call created nothing: an earlier try of it, of which the reply was lost, may have."""
+    was_refused = refusal in {Refusal.REQUEST, Refusal.PERMISSION, Refusal.EXPIRED}
+    return was_refused and not error.response.get("ResponseMetadata", {}).get("RetryAttempts")
+
+
 #: Where job and bill stand after a call that was refused.
 _CHANGED_NOTHING = "The call changed nothing: a training job that is alive goes on and is billed."
 
@@ -515,7 +536,7 @@ def snapshot_of(description: Mapping[str, Any]) -> JobSnapshot:
         training_ended_at=_utc_or_none(description.get("TrainingEndTime")),
         training_seconds=description.get("TrainingTimeInSeconds"),
         billable_seconds=description.get("BillableTimeInSeconds"),
-        failure_reason=description.get("FailureReason"),
+        failure_reason=whole_text(description.get("FailureReason") or "") or None,
         is_spot=bool(description.get("EnableManagedSpotTraining")),
         instance_type=resources.get("SelectedInstanceType") or resources.get("InstanceType"),
         instance_count=_instance_count(resources),
@@ -555,7 +576,7 @@ def _transition_of(entry: Mapping[str, Any]) -> Transition:
         status=_secondary(entry["Status"], TrainingStatus.IN_PROGRESS),
         started_at=_utc(entry["StartTime"]),
         ended_at=_utc_or_none(entry.get("EndTime")),
-        message=entry.get("StatusMessage", ""),
+        message=whole_text(entry.get("StatusMessage", "")),
     )
 
 

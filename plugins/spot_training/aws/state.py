@@ -16,6 +16,7 @@ from spot_training.domain.errors import InvalidInput
 from spot_training.domain.lifecycle import Ending
 from spot_training.domain.savings import Attempt, PurchaseOption
 from spot_training.domain.stops import StopNote, StopReason, note_of
+from spot_training.domain.text import with_whole_text
 
 STATE_KEY = "spot_training"
 #: The format of what is written, in its key `version`. It grows when a reader of an earlier one could
@@ -261,4 +262,4 @@ def load_state(store: StateStore) -> TrainingState | None:
 
 
 def save_state(store: StateStore, state: TrainingState) -> None:
-    store.set(STATE_KEY, state.to_json())
+    store.set(STATE_KEY, with_whole_text(state.to_json()))

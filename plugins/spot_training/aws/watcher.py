@@ -23,6 +23,7 @@ import time
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from spot_training.domain.lifecycle import JobSnapshot, TrainingStatus
@@ -116,8 +117,13 @@ class JobWatcher:
         budget: CallBudget | None = None,
         events: StateChanges | None = None,
         monotonic: Callable[[], float] = time.monotonic,
+        on_start: Callable[[JobWatcher], None] = lambda _watcher: None,
+        on_idle: Callable[[JobWatcher], None] = lambda _watcher: None,
     ) -> None:
+        """`on_start` and `on_idle` are told when its thread starts, and when it has ended: nobody is left."""
         self.clock = ServiceClock()
+        self._on_start = on_start
+        self._on_idle = on_idle
         self._make_jobs = make_jobs
         self._budget = budget or shared_budget()
         self._events = events
@@ -187,7 +193,7 @@ class JobWatcher:
         """
         name = listener.name
         with self._lock:
-            self._start()
+            has_started = self._start()
             watched = self._watched.get(name)
             if watched is None:
                 watched = self._watched[name] = Watched(name=name)
@@ -204,6 +210,8 @@ class JobWatcher:
             self._pace.join(listener.interval_seconds)
             self._pace.stir(now)
         self._wake.set()
+        if has_started:
+            self._on_start(self)
 
     def unwatch(self, listener: Listener) -> None:
         """Deregister. The thread ends when nobody is left."""
@@ -298,6 +306,12 @@ class JobWatcher:
         return self._events is not None and self._events.is_behind
 
     @property
+    def is_idle(self) -> bool:
+        """Whether nobody waits, and no thread runs."""
+        with self._lock:
+            return not self._watched and self._thread is None
+
+    @property
     def is_settled(self) -> bool:
         """Whether nobody is new, is being looked up, or is to be described."""
         with self._lock:
@@ -305,24 +319,32 @@ class JobWatcher:
 
     # The thread ------------------------------------------------------------------------------------
 
-    def _start(self) -> None:
-        if self._thread is None or not self._thread.is_alive():
-            thread = threading.Thread(target=self._run, name="spot-training-watcher", daemon=True)
-            thread.start()
-            self._thread = thread
+    def _start(self) -> bool:
+        """Whether a thread had to be started."""
+        if self._thread is not None and self._thread.is_alive():
+            return False
+        thread = threading.Thread(target=self._run, name="spot-training-watcher", daemon=True)
+        thread.start()
+        self._thread = thread
+        return True
 
     def _run(self) -> None:
-        while True:
-            self._wake.clear()
-            with self._lock:
-                if not self._watched:
-                    self._thread = None
-                    self._unsubscribe()
-                    self._begin_anew()
-                    return
+        while not self._has_nobody():
             self._gather()
             self.look()
             self._wake.wait(self._seconds_until_due())
+        self._on_idle(self)
+
+    def _has_nobody(self) -> bool:
+        """Whether nobody is left: then the thread ends."""
+        self._wake.clear()
+        with self._lock:
+            if self._watched:
+                return False
+            self._thread = None
+            self._unsubscribe()
+            self._begin_anew()
+            return True
 
     def _gather(self) -> None:
         """Jobs that come together, and changes that are heard together, are asked for together."""
@@ -671,7 +693,19 @@ class JobWatcher:
 
 # What a process shares -----------------------------------------------------------------------------
 
-_shared: dict[Hashable, JobWatcher] = {}
+#: A watcher that was asked for and never used is forgotten after so long: who asked for it has failed.
+UNUSED_SECONDS = 60.0
+
+
+@dataclass(slots=True)
+class _Handed:
+    """A watcher, and when it was last asked for."""
+
+    watcher: JobWatcher
+    at: float
+
+
+_shared: dict[Hashable, _Handed] = {}
 _shared_lock = threading.Lock()
 
 
@@ -693,8 +727,42 @@ def shared_watcher(
     make_events: Callable[[], StateChanges | None] = lambda: None,
     budget: CallBudget | None = None,
 ) -> JobWatcher:
-    """The process's one watcher for `key` (connection and region)."""
+    """The process's one watcher for `key` (connection, region and settings).
+
+    It is forgotten when nobody waits any more: settings that differ from run to run leave nothing behind.
+    """
     with _shared_lock:
+        _forget_unused()
         if key not in _shared:
-            _shared[key] = JobWatcher(make_jobs, make_logs=make_logs, budget=budget, events=make_events())
-        return _shared[key]
+            watcher = JobWatcher(
+                make_jobs,
+                make_logs=make_logs,
+                budget=budget,
+                events=make_events(),
+                on_start=partial(_remember, key),
+                on_idle=partial(_forget, key),
+            )
+            _shared[key] = _Handed(watcher, time.monotonic())
+        handed = _shared[key]
+        handed.at = time.monotonic()
+        return handed.watcher
+
+
+def _remember(key: Hashable, watcher: JobWatcher) -> None:
+    """It may have been forgotten between being asked for and being used."""
+    with _shared_lock:
+        _shared.setdefault(key, _Handed(watcher, time.monotonic()))
+
+
+def _forget(key: Hashable, watcher: JobWatcher) -> None:
+    """Nobody waits any more, unless somebody has come just now."""
+    with _shared_lock:
+        handed = _shared.get(key)
+        if handed is not None and handed.watcher is watcher and watcher.is_idle:
+            del _shared[key]
+
+
+def _forget_unused() -> None:
+    limit = time.monotonic() - UNUSED_SECONDS
+    for key in [key for key, handed in _shared.items() if handed.at < limit and handed.watcher.is_idle]:
+        del _shared[key]

@@ -13,12 +13,16 @@ import time
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
-from spot_training.domain.records import CurrentJob, TrainingRecord
 from spot_training.ledger import Ledger, LedgerReader
-from spot_training.ledger.store import FRESH, NOTES
+from spot_training.ledger.fresh import read_newest, read_notes
+from spot_training.ledger.reader import record_of
 
 from .overview import lay_tables
+
+if TYPE_CHECKING:
+    from spot_training.domain.records import TrainingRecord
 
 #: How long the names of the ledger's files are taken for known.
 CHECK_SECONDS = 2.0
@@ -33,6 +37,7 @@ class _View:
     reader: LedgerReader
     names: Hashable
     checked_at: float
+    loaded_at: float
 
 
 class Source:
@@ -64,11 +69,11 @@ class Source:
         A training under way is a file of its own, read by itself: quick enough to be asked again and again.
         """
         ledger = self._find_ledger()
-        names = [name for name in ledger.fresh_names() if name.key == key]
-        if names:
-            path = ledger.path(FRESH, str(max(names)))
-            if content := ledger.fetch([path]).get(path):
-                return _with_note(ledger, TrainingRecord.from_json(json.loads(content)))
+        found = read_newest(ledger, key)
+        for line in found.lines.values():
+            return _with_note(ledger, record_of(json.loads(line)))
+        if any(trouble.is_newer for trouble in found.set_aside):
+            return None  # what is merged is not how it stands
         with self.view() as reader:
             return reader.record(key)
 
@@ -92,11 +97,15 @@ class Source:
         ledger = self._find_ledger()
         checked_at = time.monotonic()
         names = (ledger.root, tuple(sorted(ledger.fresh_names())), tuple(ledger.list_names("manifests")))
-        if kept is not None and kept.names == names:
+        if kept is not None and kept.names == names and not self._may_be_restored(kept, checked_at):
             return replace(kept, checked_at=checked_at)
         reader = ledger.read()
         lay_tables(reader)
-        return _View(reader=reader, names=names, checked_at=checked_at)
+        return _View(reader=reader, names=names, checked_at=checked_at, loaded_at=checked_at)
+
+    def _may_be_restored(self, kept: _View, now: float) -> bool:
+        """Whether a file that could not be read may be whole by now: it has the name it had."""
+        return bool(kept.reader.set_aside) and now - kept.loaded_at >= self._lag_seconds
 
     def _keep(self, view: _View) -> _View:
         if self._kept is not None and self._kept.reader is not view.reader:
@@ -109,9 +118,7 @@ def _with_note(ledger: Ledger, record: TrainingRecord) -> TrainingRecord:
     job = record.current_job
     if job is None:
         return record
-    path = ledger.path(NOTES, f"{record.key}.json")
-    content = ledger.fetch([path]).get(path)
-    note = CurrentJob.from_json(json.loads(content)) if content else None
+    note = read_notes(ledger, [record.key])[0].get(record.key)
     if note is None or note.job_name != job.job_name:
         return record
     return replace(record, current_job=replace(note, number=job.number, reason=job.reason))

@@ -18,6 +18,7 @@ from spot_training.aws.state import STATE_KEY, TrainingState
 from spot_training.domain.errors import InvalidInput
 from spot_training.domain.lifecycle import Ending
 from spot_training.domain.records import CurrentJob, DecisionMade, RecordState, TrainingRecord, model_of
+from spot_training.domain.text import with_whole_text
 from spot_training.installation import Installation, installation_of_training
 
 
@@ -50,7 +51,7 @@ def _load(task: TrainingRecord) -> TrainingState | None:
     with create_session() as session:
         value = session.scalar(wanted)
     try:
-        return None if value is None else TrainingState.from_json(json.loads(value))
+        return None if value is None else TrainingState.from_json(with_whole_text(json.loads(value)))
     except InvalidInput:
         return None  # of another version, or of a custom state store that keeps its values elsewhere
 

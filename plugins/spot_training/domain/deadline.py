@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from .casting import is_left_out
-from .durations import LONGEST_SECONDS, in_words, parse_seconds
+from .durations import LONGEST_SECONDS, in_words, parse_seconds, refuse_long_text
 from .errors import InvalidInput
 from .lifecycle import JobSnapshot, SecondaryStatus, TrainingStatus, Transition
 from .moves import (
@@ -433,19 +433,29 @@ def deadline_from(value: object, *, run_started_at: datetime) -> datetime:
     return moment
 
 
-#: A time, and behind it the name of its zone: in brackets, or after a space.
-_WITH_ZONE_NAME = re.compile(r"(?P<local>\S.*?)\s*(?:\[(?P<bracketed>[^\[\]]+)\]|\s(?P<behind>[A-Za-z]\S*))")
-
-
 def _as_moment(value: object) -> datetime | None:
     if not isinstance(value, str) or "-" not in value:
         return None
-    if named := _WITH_ZONE_NAME.fullmatch(value.strip()):
-        return _in_zone(value, named["local"], named["bracketed"] or named["behind"])
+    refuse_long_text(value, field="deadline", way_out=_WAY_OUT)
+    local, name = _split_zone_name(value.strip())
+    if name:
+        return _in_zone(value, local, name)
     try:
-        return datetime.fromisoformat(value.strip())
+        return datetime.fromisoformat(local)
     except ValueError:
         return None
+
+
+def _split_zone_name(text: str) -> tuple[str, str]:
+    """A time and the name of its zone, which is in brackets or after a space; empty where there is none."""
+    if text.endswith("]"):
+        local, _, name = text[:-1].rpartition("[")
+        return (local.rstrip(), name) if local.strip() and name and "]" not in name else (text, "")
+    local, *behind = text.rsplit(maxsplit=1)
+    return (local, behind[0]) if behind and _BEGINS_WITH_LETTER.match(behind[0]) else (text, "")
+
+
+_BEGINS_WITH_LETTER = re.compile(r"[A-Za-z]")
 
 
 def _in_zone(said: str, local: str, name: str) -> datetime:
@@ -466,12 +476,16 @@ def _in_zone(said: str, local: str, name: str) -> datetime:
     return min(moment.replace(tzinfo=zone, fold=fold).astimezone(UTC) for fold in (0, 1))
 
 
+_WAY_OUT = 'give a time with its zone ("2026-11-23T06:00:00Z"), or a duration after the run began ("12h").'
+
+
 def _as_duration(value: object) -> int:
-    way_out = 'give a time with its zone ("2026-11-23T06:00:00Z"), or a duration after the run began ("12h").'
+    if isinstance(value, str):
+        refuse_long_text(value, field="deadline", way_out=_WAY_OUT)
     try:
         seconds = parse_seconds(value, field="deadline")
     except InvalidInput as error:
-        raise InvalidInput("deadline", value, way_out) from error
+        raise InvalidInput("deadline", value, _WAY_OUT) from error
     if seconds == 0:
-        raise InvalidInput("deadline", value, way_out)
+        raise InvalidInput("deadline", value, _WAY_OUT)
     return seconds

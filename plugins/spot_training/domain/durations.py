@@ -10,12 +10,22 @@ from .casting import is_left_out
 from .errors import EmptyValue, InvalidInput
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
-_PART = re.compile(r"(\d+(?:\.\d+)?)\s*([smhdw])")
+#: A number, its unit and the space after it. Possessive: what does not match is not tried again, shorter.
+_PART = re.compile(r"(\d++(?:\.\d++)?)\s*+([smhdw])\s*+")
 _WAY_OUT = 'give whole seconds, or text like "90m", "2h" or "1d 12h".'
 
 
 #: Nothing here takes longer than ten years; more is a slip, and no clock can hold much more.
 LONGEST_SECONDS = 10 * 365 * 86400
+#: More than anybody needs to write a duration or a time down. What is longer is refused unread.
+LONGEST_TEXT = 200
+
+
+def refuse_long_text(value: str, *, field: str, way_out: str) -> None:
+    """Raise `InvalidInput`, which shows the beginning only, for more than `LONGEST_TEXT` characters."""
+    if len(value) > LONGEST_TEXT:
+        said = f"this text has {len(value):,} characters, and {LONGEST_TEXT} are the most; {way_out}"
+        raise InvalidInput(field, f"{value[:20]}...", said)
 
 
 def parse_seconds(value: object, *, field: str) -> int:
@@ -44,15 +54,20 @@ def parse_seconds(value: object, *, field: str) -> int:
 
 
 def _seconds_of_text(value: str, *, field: str) -> float:
+    refuse_long_text(value, field=field, way_out=_WAY_OUT)
     text = value.strip().lower()
     try:
         return float(text)
     except ValueError:
         pass
-    parts = _PART.findall(text)
-    if not parts or _PART.sub("", text).strip():
-        raise InvalidInput(field, value, _WAY_OUT)
-    return sum(float(number) * _UNITS[unit] for number, unit in parts)
+    seconds, at = 0.0, 0
+    while at < len(text):
+        part = _PART.match(text, at)
+        if part is None:
+            raise InvalidInput(field, value, _WAY_OUT)
+        seconds += float(part[1]) * _UNITS[part[2]]
+        at = part.end()
+    return seconds
 
 
 def in_words(seconds: float) -> str:

@@ -12,6 +12,8 @@
     ├── MissingPackage (RuntimeError)          an optional dependency that is not installed
     ├── InvalidTrace (ValueError)              a capacity trace that cannot be read
     ├── InstallationUnknown (RuntimeError)     which Airflow this is cannot be read, so no job is created
+    ├── NewerFormat (ValueError)               data that a newer version of this package wrote
+    ├── LedgerBusy (RuntimeError)              a record that changes faster than it can be read
     ├── SweepRefused (RuntimeError)            whose the live jobs are is not certain enough to stop them
     └── TrainingNotCompleted (RuntimeError)    what happened to a job
         ├── OutOfRungs                         spot causes only, and the policy has nothing left to try
@@ -37,9 +39,13 @@ from typing import ClassVar
 
 
 class SpotTrainingError(Exception):
-    """Root of everything this package raises on purpose."""
+    """Root of everything this package raises on purpose.
+
+    `nothing_was_created` is set where AWS refused to create a job, for certain: there is none to look after.
+    """
 
     is_retryable: ClassVar[bool] = False
+    nothing_was_created: bool = False
 
 
 class InvalidInput(SpotTrainingError, ValueError):
@@ -115,6 +121,23 @@ class InstallationUnknown(SpotTrainingError, RuntimeError):
             "(AIRFLOW__SPOT_TRAINING__INSTALLATION) to a name that no other Airflow in this AWS account has. "
             "See docs/security.md."
         )
+
+
+class NewerFormat(SpotTrainingError, ValueError):
+    """A newer version of this package wrote it: it is left alone, neither misread nor written over."""
+
+    def __init__(self, what: str, *, found: int, newest_known: int) -> None:
+        super().__init__(
+            f"{what} was written by a newer version of spot_training (format {found}; this one reads up to "
+            f"{newest_known}). It is left as it is. Install that version again, or a later one."
+        )
+        self.found = found
+
+
+class LedgerBusy(SpotTrainingError, RuntimeError):
+    """A record of the ledger was replaced at each look: nothing is read rather than all but one."""
+
+    is_retryable = True
 
 
 class SweepRefused(SpotTrainingError, RuntimeError):

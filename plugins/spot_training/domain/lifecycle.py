@@ -9,10 +9,11 @@ Training Lifecycle" in the SageMaker developer guide.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 
 class TrainingStatus(StrEnum):
@@ -140,12 +141,16 @@ CAPACITY_CAUSES = frozenset(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Transition:
-    """One entry of `SecondaryStatusTransitions`: a visit to a status. Open while `ended_at` is None."""
+    """One entry of `SecondaryStatusTransitions`: a visit to a status. Open while `ended_at` is None.
+
+    `unknown` are the members that a newer version wrote beside these into a state or a record.
+    """
 
     status: SecondaryStatus
     started_at: datetime
     ended_at: datetime | None = None
     message: str = ""
+    unknown: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,8 +12,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
 from enum import StrEnum
+from functools import cache
 from typing import Any
 
+from .errors import NewerFormat
 from .lifecycle import JobSnapshot, SecondaryStatus, TrainingStatus, Transition
 from .record_keys import record_key
 from .savings import (
@@ -25,11 +27,27 @@ from .savings import (
     statement_of,
     transition_from_json,
     transition_to_json,
+    unknown_of,
 )
 
-#: Grows when a reader of this version could misunderstand what it finds.
-RECORD_FORMAT = 1
+#: The format of what is written. It grows when a reader of an earlier one could misunderstand what it finds:
+#: 1 is 0.1.0's, which knew fewer endings. A reader knows all of them, and leaves a later one alone.
+RECORD_FORMAT = 2
 _DIGESTS = re.compile(r"(-[0-9a-f]{12}-\d{1,3})+$")
+
+
+def check_format(data: Mapping[str, Any], what: str) -> None:
+    """Raise `NewerFormat` for what a newer version of this package wrote; without a format it is 0.1.0's.
+
+    Raises ValueError for a format that is none.
+    """
+    found = data.get("format")
+    if found is None:
+        return
+    if isinstance(found, bool) or not isinstance(found, int) or found < 1:
+        raise ValueError(f"its format is {found!r}, which is none")
+    if found > RECORD_FORMAT:
+        raise NewerFormat(what, found=found, newest_known=RECORD_FORMAT)
 
 
 def team_of(tags: Mapping[str, str]) -> str | None:
@@ -58,9 +76,10 @@ class Price:
     usd_per_hour: float
     as_of: datetime
     source: str
+    unknown: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     def to_json(self) -> dict[str, Any]:
-        return _as_json(self)
+        return _to_json(self)
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Price:
@@ -75,9 +94,10 @@ class DecisionMade:
     action: str
     reason: str
     attempt: int | None = None
+    unknown: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     def to_json(self) -> dict[str, Any]:
-        return _as_json(self)
+        return _to_json(self)
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> DecisionMade:
@@ -88,12 +108,13 @@ class DecisionMade:
 class CurrentJob:
     """The job that is under way, as far as it is known.
 
-    From the intent on there are a name and a reason; what AWS says follows as it is noted (`LiveNote`).
+    From the intent on there are a name, a reason and how it is bought; what AWS says follows as it is noted:
+    until `seen_at` says when, there may be no such job.
     """
 
     job_name: str
-    number: int
-    reason: str
+    number: int = 1
+    reason: str = ""
     purchase: PurchaseOption | None = None
     instance_type: str | None = None
     instance_count: int = 1
@@ -101,15 +122,14 @@ class CurrentJob:
     secondary_status: SecondaryStatus | None = None
     created_at: datetime | None = None
     started_at: datetime | None = None
+    max_runtime_seconds: int | None = None
     max_wait_seconds: int | None = None
     transitions: tuple[Transition, ...] = ()
     seen_at: datetime | None = None
+    unknown: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     def to_json(self) -> dict[str, Any]:
-        return {
-            **{f.name: _plain(getattr(self, f.name)) for f in fields(self)},
-            "transitions": [transition_to_json(visit) for visit in self.transitions],
-        }
+        return {**_to_json(self), "transitions": [transition_to_json(visit) for visit in self.transitions]}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> CurrentJob:
@@ -136,6 +156,7 @@ class CurrentJob:
             secondary_status=job.secondary_status,
             created_at=job.created_at,
             started_at=job.training_started_at,
+            max_runtime_seconds=job.max_runtime_seconds,
             max_wait_seconds=job.max_wait_seconds,
             transitions=kept_transitions(job),
             seen_at=now,
@@ -151,7 +172,8 @@ class TrainingRecord:
     started afresh; only the last one is on record, and `replaced_instance_seconds` and `replaced_usd` are
     what the ones before it were billed. `watches` is the job a sensor was given. `is_resumed` says that the
     training went on from an earlier generation's checkpoints (None: not known). `deadline_at` and
-    `latest_on_demand_at` are None for a training without a deadline. `reason` says why it ended.
+    `latest_on_demand_at` are None for a training without a deadline. `reason` says why it ended. `unknown`
+    are members that a newer version wrote beside these: they are written back.
     """
 
     dag_id: str
@@ -182,6 +204,7 @@ class TrainingRecord:
     replaced_instance_seconds: int | None = 0
     replaced_usd: float | None = 0.0
     written_at: datetime | None = None
+    unknown: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def key(self) -> str:
@@ -211,9 +234,12 @@ class TrainingRecord:
         statement = self.statement.to_json()
         statement["attempt_count"] = statement.pop("attempts")
         return {
+            **self.unknown,
             "format": RECORD_FORMAT,
             "key": self.key,
-            **{f.name: _plain(getattr(self, f.name)) for f in fields(self) if f.name not in _NESTED},
+            **{
+                name: _plain(getattr(self, name)) for name in _names_of(TrainingRecord) if name not in _NESTED
+            },
             "tags": dict(self.tags),
             "attempts": [_attempt_to_json(attempt, self.usd_per_hour) for attempt in self.attempts],
             "transitions": [
@@ -229,9 +255,14 @@ class TrainingRecord:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> TrainingRecord:
-        """Undo `to_json`. Members of a newer version are ignored, missing ones take their defaults."""
-        known = _known(cls, data, moments=_MOMENTS)
-        known["state"] = RecordState(known["state"])
+        """Undo `to_json`, of this format or an earlier one.
+
+        Members of a newer version are kept in `unknown`, missing ones take their defaults. Raises
+        `NewerFormat`, and KeyError, TypeError or ValueError for what is no record.
+        """
+        check_format(data, "The record")
+        known = _known(cls, data, moments=_MOMENTS, beside=_DERIVED)
+        known["state"] = RecordState(known.get("state") or RecordState.RUNNING)
         known["tags"] = dict(known.get("tags") or {})
         known["attempts"] = _attempts_from_json(data)
         known["decisions"] = tuple(DecisionMade.from_json(fact) for fact in data.get("decisions") or ())
@@ -242,6 +273,10 @@ class TrainingRecord:
 
 
 _NESTED = {"tags", "attempts", "decisions", "current_job", "prices"}
+#: Members of a record that are worked out from the others.
+_DERIVED = frozenset(
+    {"format", "key", "transitions", "attempt_count"} | {each.name for each in fields(SavingsStatement)}
+) - {"attempts"}
 _MOMENTS = ("began_at", "ended_at", "deadline_at", "latest_on_demand_at", "written_at")
 
 
@@ -261,15 +296,31 @@ def _attempts_from_json(data: Mapping[str, Any]) -> tuple[Attempt, ...]:
     )
 
 
-def _as_json(fact: DecisionMade | Price) -> dict[str, Any]:
-    return {name: _plain(value) for name, value in asdict(fact).items()}
+@cache
+def _names_of(cls: Any) -> tuple[str, ...]:
+    return tuple(each.name for each in fields(cls) if each.name != "unknown")
 
 
-def _known(cls: Any, data: Mapping[str, Any], *, moments: Sequence[str]) -> dict[str, Any]:
-    known = {f.name: data[f.name] for f in fields(cls) if f.name in data}
+@cache
+def _members_of(cls: Any, beside: frozenset[str]) -> frozenset[str]:
+    return beside | {*_names_of(cls)}
+
+
+def _to_json(fact: DecisionMade | Price | CurrentJob) -> dict[str, Any]:
+    kind: Any = type(fact)
+    return {**fact.unknown, **{name: _plain(getattr(fact, name)) for name in _names_of(kind)}}
+
+
+def _known(
+    cls: Any, data: Mapping[str, Any], *, moments: Sequence[str], beside: frozenset[str] = frozenset()
+) -> dict[str, Any]:
+    """What this version knows of `data`, with moments read, and the rest as `unknown`."""
+    names = _names_of(cls)
+    known = {name: data[name] for name in names if name in data}
     for name in moments:
         if isinstance(known.get(name), str):
             known[name] = datetime.fromisoformat(known[name])
+    known["unknown"] = unknown_of(data, _members_of(cls, beside))
     return known
 
 
@@ -291,7 +342,8 @@ class Totals:
     clean on-demand runs they replaced; what failed trainings cost stands by itself. `unknown` counts
     completed trainings for which AWS did not say enough: they are in no sum of savings; `unpriced` those
     whose price is not known: they are in no sum of dollars. `replaced` is what trainings were billed that a
-    person cleared afterwards to train again.
+    person cleared afterwards to train again. `left_out` names files of the ledger that cannot be read, of
+    whatever trainings: the sums may be incomplete.
     """
 
     trainings: int
@@ -315,6 +367,7 @@ class Totals:
     abandoned_usd: float
     replaced_usd: float
     unpriced: int
+    left_out: tuple[str, ...] = ()
 
     @property
     def percent_saved(self) -> float | None:
@@ -328,7 +381,13 @@ class Totals:
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON."""
-        return asdict(self)
+        return {**asdict(self), "left_out": list(self.left_out)}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Totals:
+        """Undo `to_json`; other members are no matter."""
+        known = {each.name: data[each.name] for each in fields(cls) if each.name in data}
+        return cls(**{**known, "left_out": tuple(data.get("left_out") or ())})
 
 
 def totals_of(records: Iterable[TrainingRecord]) -> Totals:

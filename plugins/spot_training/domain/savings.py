@@ -13,8 +13,8 @@ Source of the per-job formula: `BillableTimeInSeconds` in the SageMaker API refe
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, TypeAlias
@@ -51,7 +51,8 @@ class Attempt:
     `rung` is the index of the policy's rung it was made for, `reason` why it was made. `work_seconds` is the
     time in `Training`, over all its launches, and `launch_seconds` what the last launch spent around it
     (downloading, uploading). Both None when the job never started. `transitions` are the visits to secondary
-    statuses without their messages, the newest `MOST_TRANSITIONS` of them.
+    statuses without their messages, the newest `MOST_TRANSITIONS` of them. `unknown` are the members that a
+    newer version wrote beside these: they are written back.
     """
 
     number: int
@@ -76,6 +77,7 @@ class Attempt:
     launch_seconds: int | None = None
     message: str = ""
     transitions: tuple[Transition, ...] = ()
+    unknown: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     @property
     def billable_instance_seconds(self) -> int | None:
@@ -109,30 +111,44 @@ class Attempt:
 
     def to_json(self, *, with_transitions: bool = True) -> dict[str, Any]:
         """As plain JSON: numbers, strings, ISO 8601 times."""
-        plain = {field.name: _plain(getattr(self, field.name)) for field in fields(self)}
-        plain["savings_percent"] = self.savings_percent
+        plain = {name: _plain(getattr(self, name)) for name in _ATTEMPT_FIELDS}
+        plain |= {**self.unknown, "savings_percent": self.savings_percent}
         if not with_transitions:
-            del plain["transitions"]
             return plain
         return {**plain, "transitions": [transition_to_json(visit) for visit in self.transitions]}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Attempt:
-        """Undo `to_json`. Keys of a newer version are ignored, missing ones take their defaults."""
-        known = {field.name: data[field.name] for field in fields(cls) if field.name in data}
+        """Undo `to_json`. Members of a newer version are kept in `unknown`, missing ones take their defaults.
+
+        Raises KeyError, TypeError or ValueError for what is no attempt.
+        """
+        known = {name: data[name] for name in _ATTEMPT_FIELDS if name in data}
         for name in ("created_at", "started_at", "ended_at"):
             if known.get(name):
                 known[name] = datetime.fromisoformat(known[name])
         known["purchase"] = PurchaseOption(known["purchase"])
         known["ending"] = Ending(known["ending"])
-        known["transitions"] = tuple(transition_from_json(t) for t in known.get("transitions") or ())
-        return cls(**known)
+        known["transitions"] = tuple(transition_from_json(t) for t in data.get("transitions") or ())
+        known["unknown"] = unknown_of(data, _ATTEMPT_MEMBERS)
+        return cls(**{"rung": 0, "job_name": "", "reason": "", **known})
+
+
+_ATTEMPT_FIELDS = tuple(each.name for each in fields(Attempt) if each.name not in {"transitions", "unknown"})
+#: What an attempt consists of in states, records and XComs: what is worked out from it, too.
+_ATTEMPT_MEMBERS = frozenset({*_ATTEMPT_FIELDS, "transitions", "savings_percent", "billed_usd"})
+
+
+def unknown_of(data: Mapping[str, Any], known: Collection[str]) -> dict[str, Any]:
+    """What of some JSON a newer version wrote: it is kept, and written back."""
+    return {name: value for name, value in data.items() if name not in known and value is not None}
 
 
 def transition_to_json(visit: Transition) -> dict[str, Any]:
     """A visit to a status as plain JSON, without its message."""
     ended = visit.ended_at.isoformat() if visit.ended_at else None
-    return {"status": str(visit.status), "started_at": visit.started_at.isoformat(), "ended_at": ended}
+    known = {"status": str(visit.status), "started_at": visit.started_at.isoformat(), "ended_at": ended}
+    return {**visit.unknown, **known}
 
 
 def transition_from_json(data: Mapping[str, Any]) -> Transition:
@@ -142,7 +158,12 @@ def transition_from_json(data: Mapping[str, Any]) -> Transition:
         status=SecondaryStatus(data["status"]),
         started_at=datetime.fromisoformat(data["started_at"]),
         ended_at=datetime.fromisoformat(ended) if ended else None,
+        unknown=unknown_of(data, _TRANSITION_MEMBERS),
     )
+
+
+#: `attempt` is beside them in a record, which has the transitions of all attempts in one list.
+_TRANSITION_MEMBERS = frozenset({"status", "started_at", "ended_at", "attempt"})
 
 
 def kept_transitions(job: JobSnapshot) -> tuple[Transition, ...]:
@@ -272,7 +293,7 @@ class SavingsStatement:
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON."""
-        return {field.name: _plain(getattr(self, field.name)) for field in fields(self)}
+        return {each.name: _plain(getattr(self, each.name)) for each in fields(self)}
 
 
 def statement_of(attempts: Sequence[Attempt], prices: Prices = NO_PRICES) -> SavingsStatement:

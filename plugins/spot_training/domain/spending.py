@@ -44,17 +44,20 @@ class MonthSpending:
     """What a Dag's trainings cost in the month that `began_at` begins, as far as is known, in US dollars.
 
     `billed_usd`: all attempts that ended in it, of failed trainings too. `running_usd`: what runs now, by
-    the best knowledge there is. `unpriced` counts the attempts that are in neither: nobody knows their price.
+    the best knowledge there is. `reserved_usd`: what other trainings are about to buy. `unpriced` counts the
+    attempts that are in none of these: nobody knows their price; `unread` the records that cannot be read.
     """
 
     began_at: datetime
     billed_usd: float
     running_usd: float = 0.0
+    reserved_usd: float = 0.0
     unpriced: int = 0
+    unread: int = 0
 
     @property
     def usd(self) -> float:
-        return self.billed_usd + self.running_usd
+        return self.billed_usd + self.running_usd + self.reserved_usd
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,19 +88,20 @@ class OnDemandCost:
 class Purse:
     """The month's budget, and what one on-demand attempt would cost now.
 
-    `spending` is None where the ledger could not be read.
+    `spending` is None where it is not known; `trouble` says why.
     """
 
     budget: Budget
     spending: MonthSpending | None
     cost: OnDemandCost
+    trouble: str = "the ledger could not be read"
 
     @property
     def objection(self) -> str | None:
         """Why on-demand is not bought, as a person would say it; None where it is within the budget."""
         budget, spending, usd = dollars(self.budget.usd), self.spending, self.cost.usd
         if spending is None:
-            return f"the ledger could not be read, so what is left of the budget of {budget} is not known"
+            return f"{self.trouble}, so what is left of the budget of {budget} is not known"
         if usd is None:
             return (
                 f"the price of {self.cost.instances} is not known, so whether it is within the budget of "
@@ -119,9 +123,14 @@ def _account(spending: MonthSpending) -> str:
     parts = [f"{dollars(spending.billed_usd)} billed"]
     if spending.running_usd:
         parts.append(f"{dollars(spending.running_usd)} for what runs now")
+    if spending.reserved_usd:
+        parts.append(f"{dollars(spending.reserved_usd)} for what is about to start")
     if spending.unpriced:
         jobs = "1 job" if spending.unpriced == 1 else f"{spending.unpriced} jobs"
         parts.append(f"{jobs} of unknown price not counted")
+    if spending.unread:
+        records = "1 record" if spending.unread == 1 else f"{spending.unread} records"
+        parts.append(f"{records} that cannot be read not counted")
     return ", ".join(parts)
 
 

@@ -8,26 +8,30 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
 from functools import wraps
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 from spot_training.aws.bounded import within
 from spot_training.aws.state import STATE_KEY, TrainingState
-from spot_training.domain.errors import InvalidInput
+from spot_training.domain.errors import InvalidInput, NewerFormat
 from spot_training.domain.lifecycle import Ending
 from spot_training.domain.records import (
+    RECORD_FORMAT,
     CurrentJob,
     DecisionMade,
     Price,
     RecordState,
     TrainingRecord,
+    check_format,
     model_of,
     team_of,
 )
-from spot_training.domain.savings import statement_of
+from spot_training.domain.savings import statement_of, unknown_of
+from spot_training.domain.text import with_whole_text
 
+from .reservations import release
 from .store import FreshName
 
 if TYPE_CHECKING:
@@ -70,6 +74,19 @@ class About:
     instance_type: str | None = None
     instance_count: int = 1
     is_resumed: bool | None = None
+    unknown: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        known = {name: getattr(self, name) for name in _ABOUT}
+        return {**self.unknown, **known, "tags": dict(self.tags)}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> About:
+        known = {name: data[name] for name in _ABOUT if name in data}
+        return cls(**known, unknown=unknown_of(data, _ABOUT))
+
+
+_ABOUT = frozenset({each.name for each in fields(About)} - {"unknown"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +94,7 @@ class _Memory:
     """What the next process of this task has to know to go on with the record.
 
     `installation` is the one whose record it is; empty: of the stored training's (0.1.0 wrote none).
+    `unknown` is what a newer version wrote beside these.
     """
 
     installation: str = ""
@@ -89,22 +107,16 @@ class _Memory:
     billed: Billed = NOTHING_BILLED
     billed_watching: Billed = NOTHING_BILLED
     replaced: Billed = NOTHING_BILLED
+    unknown: Mapping[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
-        about = self.about
         return {
+            **self.unknown,
+            "format": RECORD_FORMAT,
             "installation": self.installation,
             "version": self.version,
             "generation": self.generation,
-            "about": None
-            if about is None
-            else {
-                "model": about.model,
-                "tags": dict(about.tags),
-                "instance_type": about.instance_type,
-                "instance_count": about.instance_count,
-                "is_resumed": about.is_resumed,
-            },
+            "about": self.about.to_json() if self.about else None,
             "decisions": [decision.to_json() for decision in self.decisions],
             "prices": [price.to_json() for price in self.prices],
             "watches": self.watches,
@@ -115,17 +127,20 @@ class _Memory:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> _Memory:
+        """Undo `to_json`, of this format or 0.1.0's. Raises `NewerFormat`; anything for what is no memory."""
+        check_format(data, "What the task remembers of its record")
         return cls(
-            version=data["version"],
-            generation=data["generation"],
-            about=About(**data["about"]) if data["about"] else None,
-            decisions=tuple(DecisionMade.from_json(fact) for fact in data["decisions"]),
-            prices=tuple(Price.from_json(fact) for fact in data["prices"]),
-            watches=data.get("watches"),
-            billed=_bill_from(data["billed"]),
-            billed_watching=_bill_from(data.get("billed_watching", NOTHING_BILLED)),
-            replaced=_bill_from(data["replaced"]),
             installation=data.get("installation", ""),
+            version=int(data.get("version", 0)),
+            generation=int(data.get("generation", 0)),
+            about=About.from_json(data["about"]) if data.get("about") else None,
+            decisions=tuple(DecisionMade.from_json(fact) for fact in data.get("decisions") or ()),
+            prices=tuple(Price.from_json(fact) for fact in data.get("prices") or ()),
+            watches=data.get("watches"),
+            billed=_bill_from(data.get("billed", NOTHING_BILLED)),
+            billed_watching=_bill_from(data.get("billed_watching", NOTHING_BILLED)),
+            replaced=_bill_from(data.get("replaced", NOTHING_BILLED)),
+            unknown=unknown_of(data, _REMEMBERED),
         )
 
     def of_installation(self, name: str) -> _Memory:
@@ -153,6 +168,10 @@ class _Memory:
             billed_watching=NOTHING_BILLED,
             replaced=replaced,
         )
+
+
+#: What a memory consists of, `unknown` apart.
+_REMEMBERED = frozenset({"format", *(each.name for each in fields(_Memory))} - {"unknown"})
 
 
 def _never_raises(
@@ -212,7 +231,10 @@ class Bookkeeper:
     @property
     def prices(self) -> dict[str, float]:
         """The on-demand prices known so far, as `statement_of` takes them."""
-        return {price.instance_type: price.usd_per_hour for price in self._recall().prices}
+        try:
+            return {price.instance_type: price.usd_per_hour for price in self._recall().prices}
+        except NewerFormat:
+            return {}  # said where the record could not be written
 
     # What happens to the training -------------------------------------------------------------------
 
@@ -294,7 +316,7 @@ class Bookkeeper:
             record = replace(record, ended_at=max(ended, default=self._now()))
         self._write(record, is_last=True)
         if state.current is None:
-            self._quietly(lambda: self._open_ledger().remove_note(self.key))
+            self._quietly(self._tidy_up)
 
     # Following --------------------------------------------------------------------------------------
 
@@ -324,6 +346,8 @@ class Bookkeeper:
             if attempt.ending is Ending.STOPPED_FOR_DEADLINE:
                 self.decided("stop", "on-demand has to start to keep the deadline", attempt=attempt.number)
         intent = self._state.current
+        if intent is None and _is_taken_back(before, self._state):
+            self._write(self._record())
         if intent is None or (before.current and before.current.job_name == intent.job_name):
             return
         if not intent.is_foreign:
@@ -354,7 +378,7 @@ class Bookkeeper:
 
     def _remember(self, memory: _Memory) -> None:
         self._memory = memory
-        self._store.set(MEMORY_KEY, memory.to_json())
+        self._store.set(MEMORY_KEY, with_whole_text(memory.to_json()))
 
     def _recall(self) -> _Memory:
         """The memory, of this generation: a person's clear starts a new story of the same record."""
@@ -363,10 +387,10 @@ class Bookkeeper:
             data = self._store.get(MEMORY_KEY)
             try:
                 memory = _Memory.from_json(data) if data else _Memory()
-            except (KeyError, TypeError, ValueError):
-                memory = (
-                    _Memory()
-                )  # of another version of this code: the versions of records go on by the clock
+            except NewerFormat:
+                raise  # nothing is written over what a newer version left
+            except (AttributeError, KeyError, TypeError, ValueError):
+                memory = _Memory()  # garbage: the versions of records go on by the clock
         if not memory.installation:
             memory = memory.of_installation(self._identity.installation)
         memory = memory.of_installation(self._who.installation)
@@ -413,7 +437,12 @@ class Bookkeeper:
         intent = self._state.current
         if intent is None:
             return None
-        job = CurrentJob(job_name=intent.job_name, number=intent.number, reason=intent.reason)
+        job = CurrentJob(
+            job_name=intent.job_name,
+            number=intent.number,
+            reason=intent.reason,
+            purchase=None if intent.is_foreign else intent.purchase,
+        )
         seen = self._noted
         return job.as_seen(seen, now=self._now()) if seen and seen.name == intent.job_name else job
 
@@ -443,6 +472,12 @@ class Bookkeeper:
         name: FreshName = ledger.write(record)
         if version_before:
             ledger.forget(FreshName(key=name.key, version=version_before))
+
+    def _tidy_up(self) -> None:
+        """No job is alive: nothing is to be shown of one, and no money held for one."""
+        ledger = self._open_ledger()
+        ledger.remove_note(self.key)
+        release(ledger, self.key)
 
     def _within(self, seconds: float, work: Callable[[], T]) -> T:
         """The result, in time; who was late once is not waited for as long again."""
@@ -476,6 +511,12 @@ class Bookkeeper:
         if price is None:
             self._unpriced.add(instance_type)
         return price
+
+
+def _is_taken_back(before: TrainingState, state: TrainingState) -> bool:
+    """Whether an intent came to nothing: its job was refused, so that there is none."""
+    is_same = (before.generation, before.attempts) == (state.generation, state.attempts)
+    return is_same and before.current is not None and state.current is None
 
 
 def blank_record(identity: RunIdentity) -> TrainingRecord:

@@ -25,7 +25,8 @@ def cached_copy(ledger: Ledger, path: str) -> Path:
     folder = _folder(ledger.root)
     copy = folder / path.replace("/", "-")
     if copy.exists():
-        os.utime(copy)
+        # When it was last read; when it was written tells whether it was checked.
+        os.utime(copy, ns=(time.time_ns(), copy.stat().st_mtime_ns))
         return copy
     _remove_unread(folder)
     unfinished = folder / f".{uuid.uuid4().hex}.tmp"
@@ -35,6 +36,11 @@ def cached_copy(ledger: Ledger, path: str) -> Path:
     finally:
         unfinished.unlink(missing_ok=True)
     return copy
+
+
+def drop_copy(ledger: Ledger, path: str) -> None:
+    """Have the file fetched again: its copy here is not what was written."""
+    (_folder(ledger.root) / path.replace("/", "-")).unlink(missing_ok=True)
 
 
 def _folder(root: str) -> Path:
@@ -51,5 +57,5 @@ def _folder(root: str) -> Path:
 def _remove_unread(folder: Path) -> None:
     limit = time.time() - UNREAD_FOR_SECONDS
     for copy in folder.iterdir():
-        if copy.stat().st_mtime < limit:
+        if copy.stat().st_atime < limit:
             copy.unlink(missing_ok=True)

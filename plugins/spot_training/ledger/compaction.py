@@ -10,14 +10,20 @@ from __future__ import annotations
 import logging
 import tempfile
 import uuid
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .manifest import MANIFESTS, MONTHS, Manifest, MergedFile
-from .schema import COLUMNS, connect, json_columns, sql_text
+from spot_training.domain.records import RECORD_FORMAT
+
+from .fresh import line_of, load_lines
+from .manifest import MANIFESTS, MONTHS, Manifest, MergedFile, number_of
+from .merged import all_merged, check, digest_of, loose, make_newest, parquet
+from .schema import connect, sql_text
+from .set_aside import CannotRead
 from .store import FRESH, NOTES, FreshName
 
 if TYPE_CHECKING:
@@ -40,16 +46,22 @@ TRIES = 3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Compaction:
-    """What a compaction did: records merged, small files removed."""
+    """What a compaction did: records merged, small files removed; `refused` says why it did nothing."""
 
     merged: int = 0
     removed: int = 0
+    refused: str | None = None
 
     def __add__(self, other: Compaction) -> Compaction:
-        return Compaction(merged=self.merged + other.merged, removed=self.removed + other.removed)
+        return Compaction(
+            merged=self.merged + other.merged,
+            removed=self.removed + other.removed,
+            refused=self.refused or other.refused,
+        )
 
     def __str__(self) -> str:
-        return f"{self.merged} record(s) merged into Parquet, {self.removed} small file(s) removed"
+        done = f"{self.merged} record(s) merged into Parquet, {self.removed} small file(s) removed"
+        return f"{done}; records are not merged: {self.refused}" if self.refused else done
 
 
 class _LostRace(Exception):
@@ -57,16 +69,36 @@ class _LostRace(Exception):
 
 
 def compact(
-    ledger: Ledger, *, settled_after: timedelta = SETTLED_AFTER, now: datetime | None = None
+    ledger: Ledger,
+    *,
+    settled_after: timedelta = SETTLED_AFTER,
+    now: datetime | None = None,
+    is_only_one: bool = False,
 ) -> Compaction:
-    """Merge what is settled, and remove what is not needed any more."""
+    """Merge what is settled, and remove what is not needed any more.
+
+    `is_only_one` says that nothing else merges this ledger: then a store without conditional writes will do.
+    """
     moment = now or datetime.now(UTC)
     done = Compaction()
     names = sorted(ledger.fresh_names())
-    for first in range(0, len(names), BATCH):
-        done += _with_patience(ledger, _whole_keys(names, first), moment - settled_after, moment)
-    _remove_unneeded(ledger, moment - KEPT_FOR)
+    if not is_only_one and not ledger.has_conditional_writes():
+        return Compaction(refused=_NO_CONDITIONS)
+    for first in range(0, max(1, len(names)), BATCH):
+        batch = _whole_keys(names, first)
+        done += _with_patience(
+            partial(_merge, ledger, batch, moment - settled_after, moment, is_only_one=is_only_one)
+        )
+    if done.refused is None:
+        _remove_unneeded(ledger, moment - KEPT_FOR)
     return done
+
+
+_NO_CONDITIONS = (
+    "this store does not support conditional writes (If-None-Match), so two merges at once could lose "
+    "records. All records stay readable in small files. If only one place merges this ledger (one sweeper "
+    "Dag, and no command beside it), set [spot_training] ledger_is_merged_in_one_place to True"
+)
 
 
 def _whole_keys(names: Sequence[FreshName], first: int) -> list[FreshName]:
@@ -79,33 +111,111 @@ def _whole_keys(names: Sequence[FreshName], first: int) -> list[FreshName]:
     return list(names[first:last])
 
 
-def _with_patience(
-    ledger: Ledger, names: Sequence[FreshName], settled_before: datetime, now: datetime
-) -> Compaction:
+def _with_patience(merge: Callable[[], Compaction]) -> Compaction:
     for _ in range(TRIES):
         try:
-            return _merge(ledger, names, settled_before, now)
+            return merge()
         except _LostRace:
             log.info("Another compaction was quicker; looking again")
     return Compaction()
 
 
-def _merge(ledger: Ledger, names: Sequence[FreshName], settled_before: datetime, now: datetime) -> Compaction:
+def _merge(
+    ledger: Ledger,
+    names: Sequence[FreshName],
+    settled_before: datetime,
+    now: datetime,
+    *,
+    is_only_one: bool,
+) -> Compaction:
+    try:
+        state = _Merging.find(ledger)
+    except CannotRead as error:
+        return Compaction(refused=str(error))
     newest = {name.key: name for name in names}  # sorted: the highest version comes last
-    contents = ledger.fetch(ledger.path(FRESH, str(name)) for name in newest.values())
-    manifest = Manifest.newest(ledger)
+    lines, torn = _read(ledger, newest.values())
     with tempfile.TemporaryDirectory(prefix="spot-ledger-") as scratch:
-        batch = _Batch(ledger, manifest, Path(scratch))
+        batch = _Batch(ledger, state, Path(scratch))
         try:
-            batch.load(contents.values(), settled_before)
-            if batch.count("incoming"):
-                batch.publish(now)
+            torn |= batch.load(lines, settled_before)
+            if batch.count("incoming") or state.is_rebuild:
+                batch.publish(now, is_only_one=is_only_one)
             settled = batch.settled_names()
         finally:
             batch.close()
-    removable = [name for name in names if name != newest[name.key] or name in settled]
+    # Of a record that cannot be read, an earlier version may be all there is.
+    removable = [
+        name for name in names if name.key not in torn and (name != newest[name.key] or name in settled)
+    ]
     ledger.remove(ledger.path(FRESH, str(name)) for name in removable)
     return Compaction(merged=len(settled), removed=len(removable))
+
+
+def _read(ledger: Ledger, names: Iterable[FreshName]) -> tuple[dict[FreshName, bytes], set[str]]:
+    """Records as lines, and the keys of those that cannot be read."""
+    wanted = {ledger.path(FRESH, str(name)): name for name in names}
+    lines: dict[FreshName, bytes] = {}
+    torn: set[str] = set()
+    for path, content in ledger.fetch(wanted).items():
+        try:
+            lines[wanted[path]] = line_of(wanted[path], content)
+        except CannotRead as error:
+            error.trouble.tell(ledger.root)
+            torn.add(wanted[path].key)
+    return lines, torn
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Merging:
+    """What a merge starts from: the list's number and files, where they are on this machine, and the others.
+
+    `is_rebuild`: the list was lost, or files of it, or one was restored. All files that can be read are then
+    written anew, with the highest version of each key.
+    """
+
+    number: int
+    local: Mapping[MergedFile, str]
+    unreadable: tuple[MergedFile, ...]
+    unknown: Mapping[str, Any]
+    is_rebuild: bool
+
+    @classmethod
+    def find(cls, ledger: Ledger) -> _Merging:
+        """Raises `CannotRead` for a list that a newer version wrote, or that may be half written just now."""
+        try:
+            manifest = Manifest.newest(ledger)
+        except CannotRead as error:
+            path = ledger.path(error.trouble.path)
+            if error.trouble.is_newer or not ledger.is_older(path, datetime.now(UTC) - SETTLED_AFTER):
+                raise
+            error.trouble.tell(ledger.root)
+            manifest = Manifest(number=number_of(error.trouble.path.rsplit("/", 1)[-1]))
+            return cls._of_all(ledger, manifest)
+        good, bad = check(ledger, manifest.files)
+        restored, _ = check(ledger, manifest.unreadable)
+        if bad or restored or manifest.is_first:
+            return cls._of_all(ledger, manifest)
+        return cls(
+            number=manifest.number,
+            local=good,
+            unreadable=manifest.unreadable,
+            unknown=manifest.unknown,
+            is_rebuild=False,
+        )
+
+    @classmethod
+    def _of_all(cls, ledger: Ledger, manifest: Manifest) -> _Merging:
+        merged = all_merged(ledger, manifest, ())
+        for trouble in merged.set_aside:
+            trouble.tell(ledger.root)
+        bad = {trouble.path for trouble in merged.set_aside}
+        return cls(
+            number=manifest.number,
+            local=dict(zip(merged.files, merged.local, strict=True)),
+            unreadable=tuple(file for file in (*manifest.files, *manifest.unreadable) if file.path in bad),
+            unknown=manifest.unknown,
+            is_rebuild=bool(merged.files or merged.set_aside),
+        )
 
 
 class _Batch:
@@ -113,33 +223,43 @@ class _Batch:
     are not in Parquet yet, `stale` the files with an older version of an incoming record.
     """
 
-    def __init__(self, ledger: Ledger, manifest: Manifest, scratch: Path) -> None:
+    def __init__(self, ledger: Ledger, merging: _Merging, scratch: Path) -> None:
         self._ledger = ledger
-        self._manifest = manifest
+        self._merging = merging
         self._scratch = scratch
         self._connection = connect()
-        self._local = {file.path: ledger.local_copy(file.path) for file in manifest.files}
+        if merging.is_rebuild and merging.local:
+            make_newest(self._connection, list(merging.local.values()))
 
     def close(self) -> None:
         self._connection.close()
 
-    def load(self, contents: Iterable[bytes], settled_before: datetime) -> None:
-        lines = self._scratch / "fresh.jsonl"
-        lines.write_bytes(b"".join(contents))
+    def load(self, lines: Mapping[FreshName, bytes], settled_before: datetime) -> set[str]:
+        """Take in these records. Returns the keys of those that cannot be read."""
+        set_aside = load_lines(self._connection, lines)
+        for trouble in set_aside:
+            trouble.tell(self._ledger.root)
         self._connection.execute(
-            f"CREATE TABLE settled AS SELECT * FROM read_json(?, format = 'newline_delimited', "
-            f"columns = {json_columns()}) WHERE state <> 'running' AND written_at <= ?",
-            [str(lines), settled_before],
+            "CREATE TABLE settled AS SELECT * FROM fresh WHERE state <> 'running' AND written_at <= ?",
+            [settled_before],
         )
+        stale = self._stale_paths()
+        for path in stale:
+            # What a newer version wrote is not written over.
+            self._delete("settled", path, f"coalesce(p.format, 1) > {RECORD_FORMAT}")
         self._connection.execute(
             "CREATE TABLE incoming AS SELECT *, "
             "strftime(coalesce(began_at, written_at), '%Y-%m') AS month FROM settled"
         )
-        for path in self._stale_paths():
-            self._connection.execute(
-                f"DELETE FROM incoming WHERE key IN (SELECT p.key FROM {_parquet([path])} p JOIN settled s "
-                "USING (key) WHERE p.version >= s.version)",
-            )
+        for path in stale:
+            self._delete("incoming", path, "p.version >= s.version")
+        return {trouble.key for trouble in set_aside if trouble.key}
+
+    def _delete(self, table: str, path: str, condition: str) -> None:
+        self._connection.execute(
+            f"DELETE FROM {table} WHERE key IN "
+            f"(SELECT p.key FROM {parquet([path])} p JOIN settled s USING (key) WHERE {condition})"
+        )
 
     def count(self, table: str) -> int:
         return int(self._connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0])
@@ -148,25 +268,33 @@ class _Batch:
         rows = self._connection.execute("SELECT key, version FROM settled").fetchall()
         return {FreshName(key=key, version=version) for key, version in rows}
 
-    def publish(self, now: datetime) -> None:
+    def publish(self, now: datetime, *, is_only_one: bool) -> None:
         """Write the Parquet files anew that change, and the manifest that names them."""
-        changed = self._files_to_rewrite()
-        kept = [file for file in self._manifest.files if file not in changed]
+        merging = self._merging
+        changed = list(merging.local) if merging.is_rebuild else self._files_to_rewrite()
+        kept = [self._with_digest(file) for file in merging.local if file not in changed]
         written = [self._write(month, changed) for month in self._months(changed)]
         new = Manifest(
-            number=self._manifest.number + 1, files=(*kept, *(file for file in written if file.rows))
+            number=merging.number + 1,
+            files=(*kept, *(file for file in written if file.rows)),
+            unreadable=merging.unreadable,
+            unknown=merging.unknown,
         )
-        if not new.publish(self._ledger, made_at=now):
+        if not new.publish(self._ledger, made_at=now, is_only_one=is_only_one):
             self._ledger.remove(self._ledger.path(file.path) for file in written)
             raise _LostRace
+
+    def _with_digest(self, file: MergedFile) -> MergedFile:
+        """0.1.0 wrote none; the file was read from end to end just now."""
+        return file if file.digest else replace(file, digest=digest_of(self._merging.local[file]))
 
     def _stale_paths(self) -> list[str]:
         """Local paths of the merged files that hold a key of this batch."""
         return [
             path
-            for path in self._local.values()
+            for path in self._merging.local.values()
             if self._connection.execute(
-                f"SELECT 1 FROM {_parquet([path])} WHERE key IN (SELECT key FROM settled) LIMIT 1"
+                f"SELECT 1 FROM {parquet([path])} WHERE key IN (SELECT key FROM settled) LIMIT 1"
             ).fetchone()
         ]
 
@@ -175,8 +303,8 @@ class _Batch:
         months = {month for (month,) in self._rows("SELECT DISTINCT month FROM incoming")}
         return [
             file
-            for file in self._manifest.files
-            if self._local[file.path] in stale or (file.month in months and file.rows < LARGEST_FILE_ROWS)
+            for file, path in self._merging.local.items()
+            if path in stale or (file.month in months and file.rows < LARGEST_FILE_ROWS)
         ]
 
     def _months(self, changed: Sequence[MergedFile]) -> list[str]:
@@ -184,30 +312,25 @@ class _Batch:
         return sorted(incoming | {file.month for file in changed})
 
     def _write(self, month: str, changed: Sequence[MergedFile]) -> MergedFile:
-        columns = ", ".join(COLUMNS)
-        sources = [f"SELECT {columns} FROM incoming WHERE month = '{month}'"]
-        old = [self._local[file.path] for file in changed if file.month == month]
+        # By name: files of a newer version may have columns that this one does not know. They are kept.
+        sources = [f"SELECT * EXCLUDE (month) FROM incoming WHERE month = '{month}'"]
+        old = [self._merging.local[file] for file in changed if file.month == month]
         if old:
-            sources.append(
-                f"SELECT {columns} FROM {_parquet(old)} WHERE key NOT IN (SELECT key FROM incoming)"
-            )
+            merged = loose(old) if self._merging.is_rebuild else parquet(old)
+            sources.append(f"SELECT * FROM {merged} WHERE key NOT IN (SELECT key FROM incoming)")
         target = self._scratch / f"{month}.parquet"
         (rows,) = self._connection.execute(
-            f"COPY ({' UNION ALL '.join(sources)} ORDER BY began_at, key) TO {sql_text(str(target))} "
+            f"COPY ({' UNION ALL BY NAME '.join(sources)} ORDER BY began_at, key) TO {sql_text(str(target))} "
             "(FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE 20000)"
         ).fetchone()
         path = f"{MONTHS}/{month}/{uuid.uuid4().hex}.parquet"
         if rows:
             self._ledger.put(self._ledger.path(path), target.read_bytes())
-        return MergedFile(path=path, rows=rows)
+        return MergedFile(path=path, rows=rows, digest=digest_of(str(target)))
 
     def _rows(self, sql: str) -> list[tuple[Any, ...]]:
         rows: list[tuple[Any, ...]] = self._connection.execute(sql).fetchall()
         return rows
-
-
-def _parquet(paths: Sequence[str]) -> str:
-    return f"read_parquet([{', '.join(sql_text(path) for path in paths)}], union_by_name = true)"
 
 
 def _remove_unneeded(ledger: Ledger, before: datetime) -> None:
@@ -215,9 +338,12 @@ def _remove_unneeded(ledger: Ledger, before: datetime) -> None:
     names = sorted(ledger.list_names(MANIFESTS))
     old = [name for name in names[:-1] if ledger.is_older(ledger.path(MANIFESTS, name), before)]
     ledger.remove(ledger.path(MANIFESTS, name) for name in old)
-    manifests = [Manifest.read(ledger, name) for name in names if name not in old]
-    if not all(manifests):
-        return  # one that cannot be read may name anything
+    try:
+        manifests = [Manifest.read(ledger, name) for name in names if name not in old]
+    except CannotRead:
+        return  # it may name anything
+    if not all(manifests) or any(manifest.unreadable for manifest in manifests if manifest):
+        return  # earlier files may hold what is left of those
     needed = {path for manifest in manifests if manifest for path in manifest.paths}
     for month in ledger.list_names(MONTHS):
         for name in ledger.list_names(f"{MONTHS}/{month}"):

@@ -17,17 +17,20 @@ Instants are UTC. Text in records is what people typed: pass values as parameter
 from __future__ import annotations
 
 import json
-import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from spot_training.domain.records import CurrentJob, Totals, TrainingRecord
+from spot_training.domain.errors import NewerFormat
+from spot_training.domain.records import RECORD_FORMAT, CurrentJob, Totals, TrainingRecord
 
-from .manifest import Manifest
-from .schema import ATTEMPT, COLUMNS, connect, json_columns, sql_text
-from .store import FRESH, NOTES, FreshName
+from .fresh import load_lines, read_fresh, read_notes
+from .manifest import MONTHS
+from .merged import Merged, columns_of, find_merged, source_of
+from .schema import ATTEMPT, connect
+from .set_aside import SetAside
+from .unknown import joined
 
 if TYPE_CHECKING:
     from .store import Ledger
@@ -35,8 +38,6 @@ if TYPE_CHECKING:
 #: What totals can be grouped by, and records selected by.
 GROUPS = ("dag_id", "model", "instance_type", "team", "region")
 ORDERS = ("began_at", "ended_at", "billed_usd", "saved_usd", "wait_seconds", "interruptions", "dag_id")
-#: How often the small files are listed again when some were replaced while they were read.
-LOOKS = 5
 _WHOSE = ("key", "installation", "dag_id", "run_id", "task_id", "map_index", "model", "team", "region")
 
 
@@ -88,20 +89,49 @@ EVERYTHING = Selection()
 class LedgerReader:
     """A consistent view of the ledger; close it, or use it in a `with`. One thread at a time."""
 
-    def __init__(self, connection: Any, notes: Mapping[str, CurrentJob]) -> None:
+    def __init__(
+        self,
+        connection: Any,
+        notes: Mapping[str, CurrentJob],
+        *,
+        root: str = "",
+        set_aside: Iterable[SetAside] = (),
+    ) -> None:
         self._connection = connection
         self._notes = notes
+        self._root = root
+        self._set_aside: dict[SetAside, None] = {}
+        for trouble in set_aside:
+            self._set_it_aside(trouble)
 
     @classmethod
     def load(cls, ledger: Ledger) -> LedgerReader:
-        """Read the ledger as it is now."""
+        """Read the ledger as it is now. Raises `LedgerBusy`, and what the file system raises."""
         connection = connect()
-        _load_fresh(connection, _read_fresh(ledger))
-        manifest = Manifest.newest(ledger)
-        _unite(connection, [ledger.local_copy(path) for path in manifest.paths])
+        fresh = read_fresh(ledger)
+        set_aside = [*fresh.set_aside, *load_lines(connection, fresh.lines)]
+        # After the small files: what was merged meanwhile is in one of the two places.
+        merged = find_merged(ledger)
+        newer = [trouble.key for trouble in set_aside if trouble.is_newer and trouble.key]
+        set_aside += [*merged.set_aside, *_unite(connection, merged, hidden=newer)]
         _count_jobs_once(connection)
         _create_views(connection)
-        return cls(connection, _read_notes(ledger, connection))
+        notes, torn = read_notes(ledger, _running_keys(connection))
+        return cls(connection, notes, root=ledger.root, set_aside=[*set_aside, *torn])
+
+    @property
+    def set_aside(self) -> tuple[SetAside, ...]:
+        """Files that are left out because they are torn, or of a newer version: figures are incomplete."""
+        return tuple(sorted(self._set_aside))
+
+    @property
+    def keys_of_newer(self) -> frozenset[str]:
+        """Records that a newer version wrote: not read here, and not to be written over."""
+        return frozenset(trouble.key for trouble in self._set_aside if trouble.is_newer and trouble.key)
+
+    def _set_it_aside(self, trouble: SetAside) -> None:
+        self._set_aside[trouble] = None
+        trouble.tell(self._root)
 
     def __enter__(self) -> LedgerReader:
         return self
@@ -127,7 +157,10 @@ class LedgerReader:
         """The sums over the selected trainings."""
         where, parameters = selection.where()
         (row,) = self.query(f"SELECT {_TOTALS} FROM trainings WHERE counts AND {where}", parameters)
-        return _totals(row)
+        return self._totals(row)
+
+    def _totals(self, row: Mapping[str, Any]) -> Totals:
+        return _totals(row, left_out=tuple(str(trouble) for trouble in self.set_aside))
 
     def totals_by(self, group: str, selection: Selection = EVERYTHING) -> dict[str | None, Totals]:
         """The sums by one of `GROUPS`, the dearest first; None for trainings that have none."""
@@ -139,7 +172,7 @@ class LedgerReader:
             "GROUP BY 1 ORDER BY billed_usd DESC, billable_seconds DESC, 1",
             parameters,
         )
-        return {row.pop("name"): _totals(row) for row in rows}
+        return {row.pop("name"): self._totals(row) for row in rows}
 
     def records(
         self,
@@ -175,11 +208,21 @@ class LedgerReader:
             f"SELECT * FROM trainings WHERE {within} AND key IN (SELECT unnest(?::VARCHAR[])) {ordered}",
             [*bounds, [row["key"] for row in chosen]],
         )
-        return [self._with_note(record_of(row)) for row in rows]
+        return [self._with_note(record) for row in rows if (record := self._record_of(row))]
 
     def record(self, key: str) -> TrainingRecord | None:
         """One training, or None."""
         return next(iter(self.records(Selection(keys=(key,)))), None)
+
+    def _record_of(self, row: Mapping[str, Any]) -> TrainingRecord | None:
+        """The row's record. None where a merged one, which nobody has looked at so far, is none."""
+        try:
+            return record_of(row)
+        except Exception as error:  # noqa: BLE001 - garbage may raise anything
+            why = f"{type(error).__name__}: {' '.join(str(error).split())[:160]}"
+            path = f"{MONTHS}/{row['began_at']:%Y-%m}" if row["began_at"] else MONTHS
+            self._set_it_aside(SetAside(path=f"{path}: record {row['key']}", why=why, key=row["key"]))
+            return None
 
     def _with_note(self, record: TrainingRecord) -> TrainingRecord:
         note, current = self._notes.get(record.key), record.current_job
@@ -189,8 +232,10 @@ class LedgerReader:
 
 
 def record_of(row: Mapping[str, Any]) -> TrainingRecord:
-    """A row of `trainings` as a record."""
-    return TrainingRecord.from_json(_plain(row))
+    """A row of `trainings` as a record. Raises KeyError, TypeError or ValueError for what is none."""
+    data = _plain({name: value for name, value in row.items() if name not in {"counts", "unknown"}})
+    unknown = row.get("unknown")
+    return TrainingRecord.from_json(joined(data, json.loads(unknown)) if unknown else data)
 
 
 def _plain(value: Any) -> Any:
@@ -234,58 +279,37 @@ _SUMS = {
 _TOTALS = ", ".join(f"{expression} AS {name}" for name, expression in _SUMS.items())
 
 
-def _totals(row: Mapping[str, Any]) -> Totals:
+def _totals(row: Mapping[str, Any], *, left_out: tuple[str, ...]) -> Totals:
     whole = {f.name: row[f.name] for f in fields(Totals) if f.name in row}
-    known = {name: round(value, 6) if name.endswith("_usd") else int(value) for name, value in whole.items()}
+    known: dict[str, Any] = {
+        name: round(value, 6) if name.endswith("_usd") else int(value) for name, value in whole.items()
+    }
     billed, clean = known["billable_seconds"], known["clean_run_seconds"]
-    return Totals(**known, savings_percent=round((1 - billed / clean) * 100, 1) if clean else None)
+    percent = round((1 - billed / clean) * 100, 1) if clean else None
+    return Totals(**known, savings_percent=percent, left_out=left_out)
 
 
 # Loading -------------------------------------------------------------------------------------------
 
 
-def _read_fresh(ledger: Ledger) -> list[bytes]:
-    """The newest version of every record that is not merged.
+def _unite(connection: Any, merged: Merged, *, hidden: Sequence[str]) -> list[SetAside]:
+    """The view of all records: of a key that is merged and fresh, the higher version.
 
-    A file that is gone when it is to be read was replaced by a newer one or merged: look again. What was
-    merged is in the manifest, which is read after this.
+    `hidden` are keys of which a later version cannot be read here. Returns what is left out beside them:
+    merged records that a newer version of this package wrote.
     """
-    found: dict[str, bytes] = {}
-    for _ in range(LOOKS):
-        newest: dict[str, FreshName] = {}
-        for name in sorted(ledger.fresh_names()):
-            newest[name.key] = name
-        wanted = {ledger.path(FRESH, str(name)) for name in newest.values()}
-        found = {path: content for path, content in found.items() if path in wanted}
-        found.update(ledger.fetch(wanted - found.keys()))
-        if found.keys() == wanted:
-            break
-    return list(found.values())
-
-
-def _load_fresh(connection: Any, lines: Sequence[bytes]) -> None:
-    with tempfile.NamedTemporaryFile(suffix=".jsonl") as file:
-        file.write(b"".join(lines))
-        file.flush()
-        connection.execute(
-            f"CREATE TABLE fresh AS SELECT * FROM read_json(?, format = 'newline_delimited', "
-            f"columns = {json_columns()})",
-            [file.name],
-        )
-
-
-def _unite(connection: Any, merged_files: Sequence[str]) -> None:
-    """The view of all records: of a key that is merged and fresh, the higher version."""
-    if not merged_files:
+    if not merged.local:
         connection.execute("CREATE VIEW all_records AS SELECT * FROM fresh")
-        return
-    files = ", ".join(sql_text(path) for path in merged_files)
-    source = f"read_parquet([{files}], union_by_name = true)"
-    there = {row[0] for row in connection.execute(f"DESCRIBE SELECT * FROM {source}").fetchall()}
-    columns = ", ".join(
-        name if name in there else f"NULL::{kind} AS {name}" for name, kind in COLUMNS.items()
-    )
-    connection.execute(f"CREATE VIEW merged AS SELECT {columns} FROM {source}")
+        return []
+    source = source_of(connection, merged)
+    columns = columns_of(connection, source)
+    known = f"coalesce(format, 1) <= {RECORD_FORMAT}"
+    connection.execute("CREATE TABLE hidden AS SELECT unnest(?::VARCHAR[]) AS key", [list(hidden)])
+    shown = f"{known} AND key NOT IN (SELECT key FROM hidden)" if hidden else known
+    connection.execute(f"CREATE VIEW merged AS SELECT * FROM (SELECT {columns} FROM {source}) WHERE {shown}")
+    newer = connection.execute(
+        f"SELECT key, format FROM (SELECT {columns} FROM {source}) WHERE NOT ({known})"
+    ).fetchall()
     connection.execute(
         "CREATE TABLE both_places AS SELECT f.key, m.version >= f.version AS is_merged "
         "FROM fresh f JOIN merged m USING (key)"
@@ -293,7 +317,15 @@ def _unite(connection: Any, merged_files: Sequence[str]) -> None:
     connection.execute("DELETE FROM fresh WHERE key IN (SELECT key FROM both_places WHERE is_merged)")
     (replaced,) = connection.execute("SELECT count(*) FROM both_places WHERE NOT is_merged").fetchone()
     kept = " WHERE key NOT IN (SELECT key FROM both_places WHERE NOT is_merged)" if replaced else ""
-    connection.execute(f"CREATE VIEW all_records AS SELECT * FROM merged{kept} UNION ALL SELECT * FROM fresh")
+    connection.execute(
+        f"CREATE VIEW all_records AS SELECT * FROM merged{kept} UNION ALL BY NAME SELECT * FROM fresh"
+    )
+    return [_newer_record(key, found) for key, found in newer]
+
+
+def _newer_record(key: str, found: int) -> SetAside:
+    why = NewerFormat("The record", found=found, newest_known=RECORD_FORMAT)
+    return SetAside(path=f"{MONTHS}: record {key}", why=str(why), is_newer=True, key=key)
 
 
 def _count_jobs_once(connection: Any) -> None:
@@ -335,12 +367,5 @@ def _create_views(connection: Any) -> None:
         connection.execute(f"CREATE VIEW {view} AS {sql}")
 
 
-def _read_notes(ledger: Ledger, connection: Any) -> dict[str, CurrentJob]:
-    running = [
-        key for (key,) in connection.execute("SELECT key FROM fresh WHERE state = 'running'").fetchall()
-    ]
-    paths = {ledger.path(NOTES, f"{key}.json"): key for key in running}
-    return {
-        paths[path]: CurrentJob.from_json(json.loads(content))
-        for path, content in ledger.fetch(paths).items()
-    }
+def _running_keys(connection: Any) -> list[str]:
+    return [key for (key,) in connection.execute("SELECT key FROM fresh WHERE state = 'running'").fetchall()]

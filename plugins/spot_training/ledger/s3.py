@@ -2,79 +2,171 @@
 
 s3fs, which Airflow would take, needs aiobotocore, which holds botocore back. S3 is strongly consistent, a PUT
 appears whole or not at all, and `If-None-Match: *` (since 2024) lets one of several writers create a name.
+Other stores may ignore that: see `Ledger.has_conditional_writes`.
 """
 
 from __future__ import annotations
 
+import logging
 import shutil
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 _NO_SUCH = frozenset({"404", "NoSuchKey", "NotFound"})
 #: Somebody else created the name, or is creating it at this moment.
 _TAKEN = frozenset({"PreconditionFailed", "412", "ConditionalRequestConflict", "409"})
+#: The store does not know a header that was sent: a condition.
+_NOT_KNOWN = frozenset({"NotImplemented", "501"})
+#: The credentials are no good (any more). Another client asks the connection for its present ones.
+_STALE = frozenset(
+    {
+        "ExpiredToken",
+        "ExpiredTokenException",
+        "InvalidAccessKeyId",
+        "InvalidClientTokenId",
+        "InvalidToken",
+        "RequestExpired",
+        "SignatureDoesNotMatch",
+        "TokenRefreshRequired",
+        "UnrecognizedClientException",
+        "400",  # what HEAD, whose answer has no words, says of an expired token
+    }
+)
+#: These may be about the credentials, or mean what they say: a new client helps once, and is made seldom.
+_DENIED = frozenset({"AccessDenied", "AccessDeniedException", "403", "Forbidden"})
+RENEW_WHEN_DENIED_SECONDS = 60.0
 
 
 class S3Files:
-    """Files by `bucket/key`, over a boto3 S3 client. Errors are Python's own where there is one."""
+    """Files by `bucket/key`, over a boto3 S3 client. Errors are Python's own where there is one.
+
+    `make_client` is asked for another client when the credentials of the last one are refused, and the call
+    is made once more: a connection's key may be rotated while this process runs.
+    """
 
     protocol = "s3"
 
-    def __init__(self, client: Any) -> None:
-        self._client = client
+    def __init__(
+        self, make_client: Callable[[], Any], *, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._make_client = make_client
+        self._monotonic = monotonic
+        self._client = make_client()
+        self._renewed_at = float("-inf")
+        self._lock = threading.Lock()
 
-    def ls(self, path: str, *, detail: bool = False) -> list[str]:  # noqa: ARG002 - as fsspec is called
-        """The files and folders in a folder; empty where there is none."""
+    @property
+    def endpoint(self) -> str:
+        """Where the store is."""
+        return str(self._client.meta.endpoint_url)
+
+    def ls(self, path: str, *, detail: bool = False, beginning: str = "") -> list[str]:  # noqa: ARG002 - fsspec's
+        """The files and folders in a folder whose names begin so; empty where there is none."""
         bucket, prefix = _split(path)
-        pages = self._client.get_paginator("list_objects_v2").paginate(
-            Bucket=bucket, Prefix=f"{prefix}/", Delimiter="/"
-        )
-        found: list[str] = []
-        for page in pages:
-            found += [f"{bucket}/{entry['Key']}" for entry in page.get("Contents", ())]
-            found += [f"{bucket}/{entry['Prefix'].rstrip('/')}" for entry in page.get("CommonPrefixes", ())]
-        return found
+
+        def listed(client: Any) -> list[str]:
+            found: list[str] = []
+            for page in client.get_paginator("list_objects_v2").paginate(
+                Bucket=bucket, Prefix=f"{prefix}/{beginning}", Delimiter="/"
+            ):
+                found += [f"{bucket}/{entry['Key']}" for entry in page.get("Contents", ())]
+                found += [
+                    f"{bucket}/{entry['Prefix'].rstrip('/')}" for entry in page.get("CommonPrefixes", ())
+                ]
+            return found
+
+        return self._call(listed)
 
     def cat_file(self, path: str) -> bytes:
         bucket, key = _split(path)
         with _as_os_error(path):
-            content: bytes = self._client.get_object(Bucket=bucket, Key=key)["Body"].read()
+            content: bytes = self._call(
+                lambda client: client.get_object(Bucket=bucket, Key=key)["Body"].read()
+            )
         return content
 
     def get_file(self, path: str, local: str) -> None:
         """Download."""
         bucket, key = _split(path)
-        with _as_os_error(path), Path(local).open("wb") as file:
-            shutil.copyfileobj(self._client.get_object(Bucket=bucket, Key=key)["Body"], file)
+
+        def download(client: Any) -> None:
+            with Path(local).open("wb") as file:
+                shutil.copyfileobj(client.get_object(Bucket=bucket, Key=key)["Body"], file)
+
+        with _as_os_error(path):
+            self._call(download)
 
     def pipe_file(self, path: str, value: bytes, mode: str = "overwrite") -> None:
-        """Upload; with `mode="create"` raise FileExistsError where there is one."""
+        """Upload; with `mode="create"` raise FileExistsError where there is one.
+
+        Raises NotImplementedError where the store refuses a condition.
+        """
         bucket, key = _split(path)
         condition = {"IfNoneMatch": "*"} if mode == "create" else {}
         with _as_os_error(path):
-            self._client.put_object(Bucket=bucket, Key=key, Body=value, **condition)
+            self._call(lambda client: client.put_object(Bucket=bucket, Key=key, Body=value, **condition))
 
     def rm_file(self, path: str) -> None:
         """Delete; S3 does not say whether there was such a file."""
         bucket, key = _split(path)
-        self._client.delete_object(Bucket=bucket, Key=key)
+        self._call(lambda client: client.delete_object(Bucket=bucket, Key=key))
 
     def modified(self, path: str) -> datetime:
         bucket, key = _split(path)
         with _as_os_error(path):
-            changed: datetime = self._client.head_object(Bucket=bucket, Key=key)["LastModified"]
+            changed: datetime = self._call(
+                lambda client: client.head_object(Bucket=bucket, Key=key)["LastModified"]
+            )
         return changed
 
     def invalidate_cache(self) -> None:
         """Nothing is kept."""
 
+    def _call(self, work: Callable[[Any], T]) -> T:
+        """Do the work; with another client once more, where this one's credentials are refused."""
+        from botocore.exceptions import ClientError
+
+        client = self._client
+        try:
+            return work(client)
+        except ClientError as error:
+            renewed = self._renew(client, _code(error))
+            if renewed is None:
+                raise
+        return work(renewed)
+
+    def _renew(self, refused: Any, code: str) -> Any:
+        """Another client, or None where it would make no difference. Of many threads one makes it."""
+        if code not in _STALE | _DENIED:
+            return None
+        with self._lock:
+            if self._client is not refused:
+                return self._client
+            now = self._monotonic()
+            if code in _DENIED and now - self._renewed_at < RENEW_WHEN_DENIED_SECONDS:
+                return None
+            log.info("S3 refused the ledger's credentials (%s): asking for them again", code)
+            self._renewed_at = now
+            self._client = self._make_client()
+            return self._client
+
 
 def _split(path: str) -> tuple[str, str]:
     bucket, _, key = path.partition("/")
     return bucket, key
+
+
+def _code(error: Any) -> str:
+    return str(error.response.get("Error", {}).get("Code"))
 
 
 @contextmanager
@@ -84,9 +176,11 @@ def _as_os_error(path: str) -> Iterator[None]:
     try:
         yield
     except ClientError as error:
-        code = str(error.response.get("Error", {}).get("Code"))
+        code = _code(error)
         if code in _NO_SUCH:
             raise FileNotFoundError(f"s3://{path}") from error
         if code in _TAKEN:
             raise FileExistsError(f"s3://{path}") from error
+        if code in _NOT_KNOWN:
+            raise NotImplementedError(f"s3://{path}: {error}") from error
         raise

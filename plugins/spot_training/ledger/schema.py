@@ -9,7 +9,24 @@ from typing import Any
 
 from spot_training.domain.errors import MissingPackage
 
-_TRANSITION = "status VARCHAR, started_at TIMESTAMPTZ, ended_at TIMESTAMPTZ"
+VISIT: dict[str, str] = {
+    "status": "VARCHAR",
+    "started_at": "TIMESTAMPTZ",
+    "ended_at": "TIMESTAMPTZ",
+}
+TRANSITION: dict[str, str] = {"attempt": "INTEGER", **VISIT}
+DECISION: dict[str, str] = {
+    "decided_at": "TIMESTAMPTZ",
+    "action": "VARCHAR",
+    "reason": "VARCHAR",
+    "attempt": "INTEGER",
+}
+PRICE: dict[str, str] = {
+    "instance_type": "VARCHAR",
+    "usd_per_hour": "DOUBLE",
+    "as_of": "TIMESTAMPTZ",
+    "source": "VARCHAR",
+}
 
 ATTEMPT: dict[str, str] = {
     "number": "INTEGER",
@@ -37,6 +54,11 @@ ATTEMPT: dict[str, str] = {
     "billed_usd": "DOUBLE",
 }
 
+
+def _struct(columns: dict[str, str]) -> str:
+    return f"STRUCT({', '.join(f'{name} {kind}' for name, kind in columns.items())})"
+
+
 CURRENT_JOB: dict[str, str] = {
     "job_name": "VARCHAR",
     "number": "INTEGER",
@@ -48,14 +70,11 @@ CURRENT_JOB: dict[str, str] = {
     "secondary_status": "VARCHAR",
     "created_at": "TIMESTAMPTZ",
     "started_at": "TIMESTAMPTZ",
+    "max_runtime_seconds": "BIGINT",
     "max_wait_seconds": "BIGINT",
-    "transitions": f"STRUCT({_TRANSITION})[]",
+    "transitions": f"{_struct(VISIT)}[]",
     "seen_at": "TIMESTAMPTZ",
 }
-
-
-def _struct(columns: dict[str, str]) -> str:
-    return f"STRUCT({', '.join(f'{name} {kind}' for name, kind in columns.items())})"
 
 
 COLUMNS: dict[str, str] = {
@@ -103,17 +122,31 @@ COLUMNS: dict[str, str] = {
     "replaced_instance_seconds": "BIGINT",
     "replaced_usd": "DOUBLE",
     "attempts": f"{_struct(ATTEMPT)}[]",
-    "transitions": f"STRUCT(attempt INTEGER, {_TRANSITION})[]",
-    "decisions": "STRUCT(decided_at TIMESTAMPTZ, action VARCHAR, reason VARCHAR, attempt INTEGER)[]",
+    "transitions": f"{_struct(TRANSITION)}[]",
+    "decisions": f"{_struct(DECISION)}[]",
     "current_job": _struct(CURRENT_JOB),
-    "prices": "STRUCT(instance_type VARCHAR, usd_per_hour DOUBLE, as_of TIMESTAMPTZ, source VARCHAR)[]",
+    "prices": f"{_struct(PRICE)}[]",
     "written_at": "TIMESTAMPTZ",
+    "unknown": "VARCHAR",
+}
+#: What of a record has members of its own: a list of such, or one.
+NESTED: dict[str, Any] = {
+    "attempts": [ATTEMPT],
+    "transitions": [TRANSITION],
+    "decisions": [DECISION],
+    "current_job": {**CURRENT_JOB, "transitions": [VISIT]},
+    "prices": [PRICE],
 }
 
 
 def json_columns() -> str:
     """The columns as `read_json` takes them."""
     return f"{{{', '.join(f'{name!r}: {kind!r}' for name, kind in COLUMNS.items())}}}"
+
+
+def table_columns() -> str:
+    """The columns as `CREATE TABLE` takes them."""
+    return ", ".join(f"{name} {kind}" for name, kind in COLUMNS.items())
 
 
 def sql_text(text: str) -> str:

@@ -178,6 +178,10 @@ class Settling:
         record = blank_record(identity)
         with self.ledger.read() as reader:
             known = reader.record(record.key)
+            is_of_newer = record.key in reader.keys_of_newer
+        if is_of_newer:
+            self.say(f"{name} is left to the newer version of spot_training that wrote its task's record.")
+            return None
         if known is not None and known.generation > identity.generation:
             return None  # a person's clear replaced that story
         if known is None or known.generation < identity.generation:

@@ -22,16 +22,18 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cache, lru_cache
+from functools import cache, lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
+from spot_training.domain.casting import as_bool, is_left_out
 from spot_training.domain.record_keys import is_record_key
-from spot_training.domain.records import CurrentJob, TrainingRecord
+from spot_training.domain.records import RECORD_FORMAT, CurrentJob, TrainingRecord
+from spot_training.domain.text import with_whole_text
 
-from .cache import cached_copy
+from .cache import cached_copy, drop_copy
 from .notes import NoteTaker
 
 if TYPE_CHECKING:
@@ -45,10 +47,12 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-FRESH, NOTES = "fresh", "notes"
+FRESH, NOTES, PROBES = "fresh", "notes", "probes"
 _FRESH_NAME = re.compile(r"([0-9a-f]{32})\.(\d{20})\.json")
 #: Requests to object storage that are under way at the same time.
 PARALLEL_REQUESTS = 16
+#: Which stores have conditional writes, as far as this process has tried.
+_conditional: dict[str, bool] = {}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
@@ -92,7 +96,7 @@ class Ledger:
 
             parts = urlsplit(text)
             connection, _, bucket = parts.netloc.rpartition("@")
-            return cls(S3Files(_s3_client(connection or None)), bucket + parts.path)
+            return cls(S3Files(partial(_s3_client, connection or None)), bucket + parts.path)
         from airflow.sdk import ObjectStoragePath
 
         path = ObjectStoragePath(text)
@@ -126,7 +130,7 @@ class Ledger:
         if not is_record_key(key):
             raise ValueError(f"key is {key!r}: give the `key` of a record, 32 hexadecimal digits.")
         seen = CurrentJob(job_name=job.name, number=0, reason="").as_seen(job, now=now or datetime.now(UTC))
-        self.put(self.path(NOTES, f"{key}.json"), _line(seen.to_json()))
+        self.put(self.path(NOTES, f"{key}.json"), _line({"format": RECORD_FORMAT, **seen.to_json()}))
 
     def remove_note(self, key: str) -> None:
         if is_record_key(key):
@@ -150,6 +154,28 @@ class Ledger:
             return False
         return True
 
+    def has_conditional_writes(self) -> bool:
+        """Whether of several that create a file one does, tried out once for each store and process.
+
+        Some S3-compatible stores take `If-None-Match` and ignore it, or refuse it. The probe creates a file
+        twice, of a name that nobody else uses, and removes it.
+        """
+        if _is_local(self.fs):
+            return True  # a hard link, or an exclusive open
+        store = f"{getattr(self.fs, 'endpoint', '')} {self.root}"
+        if store not in _conditional:
+            _conditional[store] = self._probe()
+        return _conditional[store]
+
+    def _probe(self) -> bool:
+        path = self.path(PROBES, f"{uuid.uuid4().hex}.json")
+        try:
+            return self.create(path, b"{}") and not self.create(path, b"{}")
+        except (NotImplementedError, TypeError, ValueError):  # what file systems say that know no such mode
+            return False
+        finally:
+            self.remove([path])
+
     def remove(self, paths: Iterable[str]) -> None:
         """Remove files; one that is gone already is none of our business."""
 
@@ -166,10 +192,17 @@ class Ledger:
             list(pool.map(remove, wanted))
 
     def compact(self) -> Compaction:
-        """Merge small files of settled records into Parquet. Safe to run at any time, by anybody."""
+        """Merge small files of settled records into Parquet. Safe to run at any time, by anybody.
+
+        Without conditional writes it is refused, unless `[spot_training] ledger_is_merged_in_one_place` says
+        that nobody else does it.
+        """
         from .compaction import compact
 
-        return compact(self)
+        done = compact(self, is_only_one=_is_merged_in_one_place())
+        if done.refused:
+            log.warning("Ledger %s: %s", self.root, done)
+        return done
 
     # Reading ---------------------------------------------------------------------------------------
 
@@ -183,14 +216,22 @@ class Ledger:
         """The records that are not merged yet, all versions."""
         return [name for text in self.list_names(FRESH) if (name := FreshName.parse(text))]
 
-    def list_names(self, folder: str) -> list[str]:
+    def versions_of(self, key: str) -> list[FreshName]:
+        """The versions of one record that are in small files now."""
+        listed = self.list_names(FRESH, beginning=f"{key}.")
+        return [name for text in listed if (name := FreshName.parse(text))]
+
+    def list_names(self, folder: str, *, beginning: str = "") -> list[str]:
         """The names of the files in a folder of the ledger; none when there is no such folder yet."""
         self.fs.invalidate_cache()
+        # Object storage can list what begins so; elsewhere the whole folder is listed anyway.
+        narrowed = {"beginning": beginning} if self.fs.protocol == "s3" else {}
         try:
-            listed = self.fs.ls(self.path(folder), detail=False)
+            listed = self.fs.ls(self.path(folder), detail=False, **narrowed)
         except FileNotFoundError:
             return []
-        return [str(path).rsplit("/", 1)[-1] for path in listed]
+        names = (str(path).rsplit("/", 1)[-1] for path in listed)
+        return [name for name in names if name.startswith(beginning)]
 
     def is_older(self, path: str, than: datetime) -> bool:
         """Whether a file was last changed before `than`; False when it is gone."""
@@ -205,6 +246,13 @@ class Ledger:
         if _is_local(self.fs):
             return self.path(path)
         return str(cached_copy(self, path))
+
+    def drop_copy(self, path: str) -> bool:
+        """Have a merged file fetched again. False where there is no copy: the ledger is on this machine."""
+        if _is_local(self.fs):
+            return False
+        drop_copy(self, path)
+        return True
 
     def fetch(self, paths: Iterable[str]) -> dict[str, bytes]:
         """The content of those files that are (still) there."""
@@ -256,6 +304,18 @@ def configured_url() -> str:
     return str(conf.get("spot_training", "ledger", fallback="") or (_airflow_home() / "spot_ledger").as_uri())
 
 
+def _is_merged_in_one_place() -> bool:
+    """`[spot_training] ledger_is_merged_in_one_place`; where there is no Airflow, its variable."""
+    field = "[spot_training] ledger_is_merged_in_one_place"
+    try:
+        from airflow.sdk.configuration import conf
+    except ModuleNotFoundError:
+        value = os.environ.get("AIRFLOW__SPOT_TRAINING__LEDGER_IS_MERGED_IN_ONE_PLACE", "")
+    else:
+        value = conf.get("spot_training", "ledger_is_merged_in_one_place", fallback="")
+    return not is_left_out(value) and as_bool(value, field=field)
+
+
 def _airflow_home() -> Path:
     return Path(os.environ.get("AIRFLOW_HOME") or "~/airflow").expanduser().absolute()
 
@@ -290,11 +350,12 @@ def _s3_client(connection: str | None) -> Any:
     import boto3
     from botocore.config import Config
 
-    return boto3.client("s3", config=Config(retries={"mode": "standard"}))
+    # A session of its own looks for credentials again: the default one keeps what it once found.
+    return boto3.Session().client("s3", config=Config(retries={"mode": "standard"}))
 
 
 def _line(data: dict[str, Any]) -> bytes:
-    return json.dumps(data, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
+    return json.dumps(with_whole_text(data), ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
 
 
 def _is_local(fs: AbstractFileSystem | S3Files) -> bool:

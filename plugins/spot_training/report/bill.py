@@ -104,7 +104,7 @@ def sentences(totals: Totals) -> list[str]:
 
 def remarks(totals: Totals) -> list[str]:
     """What the figures leave out."""
-    left_out = []
+    left_out = [f"Figures may be incomplete: the ledger's {file}" for file in totals.left_out]
     if totals.unknown:
         words = counted(totals.unknown, "training")
         left_out.append(f"For {words} AWS did not say enough to know the savings: in no sum of savings.")

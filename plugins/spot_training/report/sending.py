@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -87,7 +87,7 @@ class Message:
         return cls(
             title=summary["title"],
             window=summary["window"],
-            totals=Totals(**{field.name: summary[field.name] for field in fields(Totals)}),
+            totals=Totals.from_json(summary),
             html=summary["html"],
             csv=summary["csv"],
         )

@@ -1,0 +1,48 @@
+"""Members of records that a newer version wrote and this one does not know: kept, and written back.
+
+In a small file they are where that version put them. In a row of DuckDB or Parquet they are in the column
+`unknown`, as JSON of the record's own shape, with nothing else in it: `{"colour": "green", "attempts": [{},
+{"zone": "a"}]}`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import zip_longest
+from typing import Any
+
+from .schema import COLUMNS, NESTED
+
+_SHAPE: Mapping[str, Any] = {**COLUMNS, **NESTED}
+
+
+def unknown_members(data: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a record's JSON is in no column."""
+    found: dict[str, Any] = _beyond(data, _SHAPE) or {}
+    return found
+
+
+def _beyond(value: Any, shape: Any) -> Any:
+    """What of `value` is beyond the shape; None where nothing is."""
+    match value, shape:
+        case Mapping(), Mapping():
+            parts = {
+                name: _beyond(item, shape[name]) if name in shape else item for name, item in value.items()
+            }
+            return {name: part for name, part in parts.items() if part is not None} or None
+        case list(), [inner]:
+            items = [_beyond(item, inner) for item in value]
+            return [item or {} for item in items] if any(items) else None
+        case _:
+            return None
+
+
+def joined(value: Any, unknown: Any) -> Any:
+    """A record's known members, and the unknown ones where they belong."""
+    match value, unknown:
+        case Mapping(), Mapping():
+            return {**value, **{name: joined(value.get(name), part) for name, part in unknown.items()}}
+        case list(), list():
+            return [joined(item, part) for item, part in zip_longest(value, unknown)][: len(value)]
+        case _:
+            return value if unknown is None else unknown
