@@ -74,5 +74,5 @@ def test_a_training_is_seen_live_and_settled_when_a_person_ends_its_task(stack: 
     records = wait_until(settled, "the books to be settled", timeout_seconds=120)
     assert {record.state for record in records.values()} == {RecordState.FAILED}
     endings = {attempt.ending for record in records.values() for attempt in record.attempts[-1:]}
-    assert endings <= {Ending.STOPPED_BY_USER, Ending.NO_CAPACITY}
+    assert endings <= {Ending.STOPPED_WITH_TASK, Ending.NO_CAPACITY}
     assert all(record.statement.billed_usd == 0 for record in records.values())

@@ -88,7 +88,7 @@ def test_a_trigger_that_fails_leaves_the_training_to_the_worker(drought: LocalSt
     assert "not the training: this task waits for it on its worker now" in log
     assert "time limit of 20 s passed" in log
     (attempt,) = drought.api.xcom("limit_trigger", run_id, "astray", "attempts")
-    assert attempt["ending"] == "stopped by a user"
+    assert attempt["ending"] == "stopped at the time limit"
     _is_stopped(drought, "limit-astray")
 
 
