@@ -197,6 +197,17 @@ def test_every_stop_writes_its_reason_into_a_tag_before_it_stops(drought: Cloud,
     assert task.jobs.tags(step.job.arn)[TAG_STOPPED_FOR] == why
 
 
+def test_a_status_that_nobody_knows_does_not_hold_the_stop_back(drought: Cloud) -> None:
+    """What is given up waits without a limit for the job's end: one that goes on would wait for ever."""
+    task = Task(drought, config=PATIENT)
+    step = task.step()
+    assert isinstance(step, Waiting)
+    fault = {"operation": "DescribeTrainingJob", "error": "UnknownStatus", "count": 1}
+    drought.control("POST", "faults", fault)
+    assert task.jobs.stop(step.job.name, StopReason.TIME_LIMIT)
+    assert task.jobs.tags(step.job.arn)[TAG_STOPPED_FOR] == StopReason.TIME_LIMIT
+
+
 def test_a_tag_that_takes_long_does_not_hold_the_stop_back(drought: Cloud) -> None:
     task = Task(drought, config=PATIENT)
     step = task.step()

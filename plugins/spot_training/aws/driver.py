@@ -434,7 +434,7 @@ class TrainingDriver:
 
     def _stop_again_if_given_up(self, job: JobSnapshot) -> None:
         """The process that gave up may have died before its stop, or the stop failed."""
-        if self.state.giving_up and job.status is TrainingStatus.IN_PROGRESS:
+        if self.state.giving_up and job.status is not TrainingStatus.STOPPING:
             self.stop(StopReason.TIME_LIMIT)
 
     def _who_stopped(self, job: JobSnapshot, intent: Intent) -> tuple[Ending, str]:

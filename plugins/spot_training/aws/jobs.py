@@ -347,13 +347,16 @@ class TrainingJobs:
         return self.clock.now() if self.clock.is_set else None
 
     def _tag_stop(self, name: str, note: StopNote) -> bool:
-        """Write why and when the job is stopped; False and nothing where it is not in progress."""
+        """Write why and when the job is stopped; False and nothing where it is over, or being stopped.
+
+        A status that this version does not know is neither.
+        """
         from botocore.exceptions import BotoCoreError, ClientError
 
         description = self.describe(name)
         if description is None:
             raise NotThereYet(name)
-        if description["TrainingJobStatus"] != TrainingStatus.IN_PROGRESS:
+        if description["TrainingJobStatus"] in {*TERMINAL_STATUSES, TrainingStatus.STOPPING}:
             return False
         tags = [{"Key": TAG_STOPPED_FOR, "Value": str(note.why)}]
         if note.at is not None:
