@@ -134,12 +134,19 @@ class _Month:
     price_of: PriceOf
     installations: Sequence[str]
 
-    def look(self, ledger: Ledger) -> tuple[MonthSpending, list[Reservation]]:
-        """What it has cost, and the reservations of others in that. Raises `_NotKnown`."""
+    def look(self, ledger: Ledger, *, only_decided: bool = False) -> tuple[MonthSpending, list[Reservation]]:
+        """What it has cost, and the reservations of others in that. Raises `_NotKnown`.
+
+        `only_decided` leaves those out that may still give way.
+        """
         from .ledger.reservations import reservations
 
         # Before the records: one that is used up meanwhile is on its record then.
-        others = [held for held in reservations(ledger) if self._is_others(held)]
+        others = [
+            held
+            for held in reservations(ledger)
+            if self._is_others(held) and (held.is_decided or not only_decided)
+        ]
         with ledger.read() as reader:
             if missing := [t for t in reader.set_aside if _hides_spending(t, self.now)]:
                 raise _NotKnown(f"the ledger's {missing[0].path} cannot be read")
@@ -179,7 +186,7 @@ def _hides_spending(trouble: SetAside, now: datetime) -> bool:
 
 
 def _filled(ledger: Ledger, blank: Purse, month: _Month, *, is_to_reserve: bool) -> Purse:
-    purse = replace(blank, spending=month.look(ledger)[0])
+    purse = replace(blank, spending=month.look(ledger, only_decided=True)[0])
     usd = purse.cost.usd
     if not is_to_reserve or usd is None or purse.spending is None:
         return purse

@@ -74,7 +74,9 @@ def _overview_page(folder: Path, record: Any, filters: Filters) -> str:
 def _training_page(record: Any, *, is_within_task: bool = False) -> str:
     task = {name: getattr(record, name) for name in ("dag_id", "run_id", "task_id", "map_index")}
     timeline = timeline_of(record, now=NOW)
-    return rendering.render("training.html.j2", timeline=timeline, task=task, is_within_task=is_within_task)
+    return rendering.render(
+        "training.html.j2", timeline=timeline, left_out=(), task=task, is_within_task=is_within_task
+    )
 
 
 @pytest.mark.parametrize("name", NAMES.values(), ids=NAMES)
@@ -154,3 +156,31 @@ def test_files_are_named_after_their_content_and_hold_no_address() -> None:
 )
 def test_figures_are_told_with_as_many_digits_as_matter(told: str, words: str) -> None:
     assert told == words
+
+
+def test_files_of_the_ledger_that_cannot_be_read_are_named_as_text(tmp_path: Path) -> None:
+    record = training()
+    torn = tmp_path / "fresh" / f"{'0' * 32}.{1:020d}.json"
+    torn.parent.mkdir()
+    torn.write_text(f"{{{MARKUP}")
+    page = _Reader(_overview_page(tmp_path, record, Filters(window=Window.ALL)))
+    assert ("section", ["aria-labelledby", "class", "role"]) in page.shape
+    assert "The figures may be incomplete" in page.text
+    assert f"fresh/{torn.name} cannot be read and is left out" in page.text
+    assert "1 of 1 training completed" in " ".join(page.text.split())
+
+
+def test_a_training_of_which_the_record_cannot_be_read_says_so() -> None:
+    task = {"dag_id": "d", "run_id": "r", "task_id": "t", "map_index": -1}
+    page = _Reader(
+        rendering.render(
+            "training.html.j2",
+            timeline=None,
+            left_out=(f"fresh/x: {MARKUP}",),
+            task=task,
+            is_within_task=False,
+        )
+    )
+    assert "This training's record cannot be read" in page.text
+    assert MARKUP in page.text
+    assert "No training of this task is on record" not in page.text

@@ -67,6 +67,7 @@ def test_a_failure_reason_with_half_a_character_is_recorded_reported_and_shown(
         "training.html.j2",
         timeline=timeline_of(record, now=datetime.now(UTC)),
         task={"dag_id": record.dag_id, "run_id": record.run_id, "task_id": "train", "map_index": -1},
+        left_out=(),
         is_within_task=False,
     )
     assert WHOLE in page

@@ -146,6 +146,17 @@ def test_who_only_asks_reserves_nothing(configured: Ledger) -> None:
     assert configured.list_names(RESERVATIONS) == []
 
 
+def test_who_only_asks_does_not_count_what_may_still_give_way(configured: Ledger) -> None:
+    """The deadline's guard asks once for a spot job: what is undecided now is no answer for hours."""
+    assert _decide("a", 60).objection is None
+    (held,) = reservations(configured)
+    assert held.is_decided
+    reserve(configured, replace(held, is_decided=False))
+    assert _decide("b", 60, is_to_reserve=False).objection is None
+    reserve(configured, held)
+    assert _decide("b", 60, is_to_reserve=False).objection is not None
+
+
 def test_a_reservation_is_told_of_and_holds_for_its_dag_only(configured: Ledger) -> None:
     assert _decide("a", 60).objection is None
     assert "$40.00 for what is about to start" in str(_decide("b", 60).objection)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import os
 import shutil
@@ -24,6 +25,7 @@ from spot_training.ledger import Ledger, Selection, fresh
 from spot_training.ledger.compaction import compact
 from spot_training.ledger.manifest import Manifest
 from spot_training.ledger.settling import Settling
+from spot_training.report import report_of, to_html, to_log, to_mail
 from tests.aws.conftest import Cloud
 
 from .conftest import T0, make_attempt, make_record
@@ -340,6 +342,18 @@ def test_the_page_and_the_sweeper_go_on_beside_torn_files(ledger: Ledger, cloud:
         say=said.append,
     ).settle()
     assert [record.key for record in settled] == [running.key]
+
+
+def test_the_report_says_that_figures_may_be_incomplete_and_names_the_file(ledger: Ledger) -> None:
+    _whole(ledger)
+    torn = _files(ledger, "months")[0]
+    torn.write_bytes(b"PAR1")
+    with ledger.read() as reader:
+        report = report_of(reader, Selection(), title="A report", made_at=datetime.now(UTC))
+    named = f"Figures may be incomplete: the ledger's {torn.relative_to(ledger.root)} cannot be read"
+    mail = to_mail(report.totals, title="A report", window="all time", where="there")
+    for text in (html.unescape(to_html(report)), html.unescape(mail), to_log(report.totals)):
+        assert named in text
 
 
 def test_a_view_with_a_torn_file_is_renewed_when_the_file_was_restored(ledger: Ledger) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, date, datetime
@@ -196,9 +196,11 @@ def show_training(
 ) -> str:
     # Airflow leaves its `{MAP_INDEX}` as it is for a task that is not mapped.
     index = int(map_index) if map_index.isdecimal() and len(map_index) < 10 else -1
+    timeline = _find_training(source, dag_id, run_id, task_id, index)
     return render(
         "training.html.j2",
-        timeline=_find_training(source, dag_id, run_id, task_id, index),
+        timeline=timeline,
+        left_out=() if timeline else _left_out(source, dag_id, run_id, task_id, index),
         task={"dag_id": dag_id, "run_id": run_id, "task_id": task_id, "map_index": index},
         is_within_task=within == "task",
         airflow=this_airflow(),
@@ -241,7 +243,8 @@ def get_training(
     """One training on a line of time, as far as it is known now."""
     found = _find_training(source, dag_id, run_id, task_id, map_index)
     if found is None:
-        raise HTTPException(404, "No training of this task is on record.")
+        left_out = _left_out(source, dag_id, run_id, task_id, map_index)
+        raise HTTPException(404, " ".join(["No training of this task is on record.", *left_out]))
     return found
 
 
@@ -282,13 +285,23 @@ def get_icon(icon: Literal["icon", "icon-dark"]) -> Response:
 
 
 def _find_training(source: Source, dag_id: str, run_id: str, task_id: str, map_index: int) -> Timeline | None:
-    """The task's training, under the name it began under, or any that this Airflow had."""
-    task = TrainingRecord(dag_id=dag_id, run_id=run_id, task_id=task_id, map_index=map_index)
-    for name in names_of_training(task, this_airflow()):
-        named = replace(task, installation=name)
+    for named in _records_of(dag_id, run_id, task_id, map_index):
         if (record := with_state(source.training(named.key), named)) is not None:
             return timeline_of(record, now=datetime.now(UTC))
     return None
+
+
+def _left_out(source: Source, dag_id: str, run_id: str, task_id: str, map_index: int) -> tuple[str, ...]:
+    """The files of the task's training that cannot be read, and why."""
+    records = _records_of(dag_id, run_id, task_id, map_index)
+    return tuple(file for named in records for file in source.left_out(named.key))
+
+
+def _records_of(dag_id: str, run_id: str, task_id: str, map_index: int) -> Iterator[TrainingRecord]:
+    """Whose training it is: under the name it began under, or any that this Airflow had."""
+    task = TrainingRecord(dag_id=dag_id, run_id=run_id, task_id=task_id, map_index=map_index)
+    for name in names_of_training(task, this_airflow()):
+        yield replace(task, installation=name)
 
 
 async def _add_headers(request: Request, go_on: Callable[[Request], Awaitable[Response]]) -> Response:

@@ -77,6 +77,10 @@ class Source:
         with self.view() as reader:
             return reader.record(key)
 
+    def left_out(self, key: str) -> tuple[str, ...]:
+        """The files of one training that cannot be read now, and why."""
+        return tuple(str(trouble) for trouble in read_newest(self._find_ledger(), key).set_aside)
+
     def _current(self) -> _View:
         kept = self._kept
         age = float("inf") if kept is None else time.monotonic() - kept.checked_at
