@@ -308,6 +308,33 @@ def test_what_was_reserved_is_what_its_job_counts_for_until_it_is_over(
     assert spending.billed_usd == pytest.approx(record.statement.billed_usd)
 
 
+def test_a_job_that_could_not_be_noted_counts_for_as_long_as_it_runs(
+    cloud: Cloud, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_arguments: Any, **_named: Any) -> None:
+        raise PermissionError("no write access to notes")
+
+    monkeypatch.setattr(Ledger, "note", refuse)
+    training = _buyer(cloud, ledger, "first")
+    step = training.step()
+    assert isinstance(step, Waiting)
+    later = datetime.now(UTC) + 10 * UNSEEN_FOR
+    monkeypatch.setattr(budget_terms, "real_now", lambda: later)
+    assert _spending(ledger, training).running_usd >= 40
+
+
+def test_a_task_that_ends_before_it_is_on_record_holds_nothing(cloud: Cloud, ledger: Ledger) -> None:
+    """Bad input may be found after the decision, and before there is an intent."""
+    training = _buyer(cloud, ledger, "first")
+    driver, books = training.process()
+    rung = Rung(purchase=PurchaseOption.ON_DEMAND)
+    assert training._open_purse(driver, rung) is not None
+    assert len(reservations(ledger)) == 1
+    books.end(driver.state, "what it asks for is above the Dag's caps")
+    assert ledger.fresh_names() == []
+    assert reservations(ledger) == []
+
+
 def test_a_launch_that_is_refused_for_capacity_holds_nothing_for_the_attempt_after_it(
     cloud: Cloud, ledger: Ledger
 ) -> None:

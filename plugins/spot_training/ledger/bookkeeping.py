@@ -279,10 +279,12 @@ class Bookkeeper:
                     instance_count=job.instance_count,
                 )
             )
-        if self._ask_prices([job.instance_type]) or is_first:
+        # That on-demand runs is on record, and not only noted: budgets go by it.
+        was_bought = not job.is_spot and (self._noted is None or self._noted.name != job.name)
+        is_news, self._noted = job != self._noted, job
+        if self._ask_prices([job.instance_type]) or is_first or was_bought:
             self._write(self._record())
-        if job != self._noted:
-            self._noted = job
+        if is_news:
             self._quietly(lambda: self._open_ledger().note(self.key, job))
 
     @_never_raises
@@ -298,8 +300,12 @@ class Bookkeeper:
     def end(self, state: TrainingState, reason: str) -> None:
         """Write down how the task ended; with a job that is still alive, the record stays running."""
         self._state = state
-        if not self._is_on_record():
-            return
+        if self._is_on_record():
+            self._write_end(state, reason)
+        if state.current is None:
+            self._quietly(self._tidy_up)
+
+    def _write_end(self, state: TrainingState, reason: str) -> None:
         is_complete = bool(state.attempts) and state.attempts[-1].ending is Ending.COMPLETED
         if is_complete:
             self.decided("finish", reason)
@@ -315,8 +321,6 @@ class Bookkeeper:
             ended = [attempt.ended_at for attempt in state.attempts if attempt.ended_at]
             record = replace(record, ended_at=max(ended, default=self._now()))
         self._write(record, is_last=True)
-        if state.current is None:
-            self._quietly(self._tidy_up)
 
     # Following --------------------------------------------------------------------------------------
 
