@@ -448,10 +448,18 @@ class TrainingTask:
         from .ledger.bookkeeping import WRITE_SECONDS
 
         try:
-            return within(WRITE_SECONDS, lambda: jobs_of_record(Ledger.configured(), self.books.key))
+            record = within(WRITE_SECONDS, lambda: newest_record(Ledger.configured(), self.books.key))
         except Exception as error:  # noqa: BLE001 - the jobs' own names and tags tell, too
             self._log.warning("The ledger could not be asked for earlier jobs of this task: %s", error)
             return OnRecord()
+        if record is None:
+            return OnRecord()
+        self.books.recover(record)
+        return OnRecord(
+            generation=record.generation,
+            attempts=record.attempts,
+            current_job=record.current_job.job_name if record.current_job else "",
+        )
 
     def _plan(self) -> TrainingPlan:
         return self.driver.plan()
@@ -573,22 +581,14 @@ class TrainingTask:
             self._log.info("  | %s", line)
 
 
-def jobs_of_record(ledger: Ledger, key: str) -> OnRecord:
-    """All jobs in the newest record of that key which is not merged into Parquet yet."""
-    from .aws.driver import OnRecord
+def newest_record(ledger: Ledger, key: str) -> TrainingRecord | None:
+    """The newest record of that key that is not merged into Parquet yet, as one of a training under way."""
     from .ledger.store import FRESH
 
     names = [name for name in ledger.fresh_names() if name.key == key]
-    if not names:
-        return OnRecord()
-    path = ledger.path(FRESH, str(max(names)))
-    content = ledger.fetch([path]).get(path)
-    if not content:
-        return OnRecord()
-    record = TrainingRecord.from_json(json.loads(content))
-    current = [record.current_job.job_name] if record.current_job else []
-    jobs = tuple(name for name in (*(a.job_name for a in record.attempts), *current) if name)
-    return OnRecord(generation=record.generation, job_names=jobs)
+    path = ledger.path(FRESH, str(max(names))) if names else ""
+    content = ledger.fetch([path]).get(path) if path else None
+    return TrainingRecord.from_json(json.loads(content)) if content else None
 
 
 def find_account(access: AwsAccess) -> str | None:

@@ -262,7 +262,7 @@ def test_a_job_of_a_later_generation_is_found_where_the_first_ones_was_deleted(c
     cloud.set_capacity(available=False)
     task.config = PATIENT
     alive = _waiting(task.step()).job.name
-    task.on_record = OnRecord(generation=1, job_names=(alive,))
+    task.on_record = OnRecord(generation=1, current_job=alive)
     cloud.client("sagemaker").delete_training_job(TrainingJobName=first)
     task.store = MemoryStore()
     task.step()

@@ -311,8 +311,9 @@ def _lose_state_with_second_attempt_alive(cloud: Cloud, *, remembers: bool) -> t
     names = task.created()
     assert names[-1] == second.job.name
     cloud.client("sagemaker").delete_training_job(TrainingJobName=names[0])
+    first = task.driver().attempts[0]
     task.store = MemoryStore()
-    task.on_record = OnRecord(job_names=tuple(names)) if remembers else OnRecord()
+    task.on_record = OnRecord(attempts=(first,), current_job=names[1]) if remembers else OnRecord()
     return task, second.job.name
 
 
@@ -322,6 +323,8 @@ def test_a_later_job_is_found_where_the_state_is_lost_and_the_first_one_was_dele
     assert isinstance(step, Waiting)
     assert step.job.name == alive
     assert task.created() == [alive]
+    (kept,) = task.driver().attempts
+    assert kept.ending is Ending.NO_CAPACITY  # although SageMaker does not know its job any more
 
 
 def test_jobs_after_a_gap_are_found(cloud: Cloud) -> None:
@@ -458,3 +461,38 @@ def test_a_clear_that_leaves_the_run_as_it_is_is_told_by_max_tries(cloud: Cloud)
     task.clear_number = before
     second = task.finish()
     assert second.attempts[0].job_name != first.attempts[0].job_name
+
+
+def test_a_record_of_an_earlier_generation_is_no_lost_story(cloud: Cloud) -> None:
+    """A person's clear replaced it: the ledger still has the first one when the next begins."""
+    task = Task(cloud)
+    first = task.finish()
+    task.on_record = OnRecord(attempts=first.attempts)
+    task.clear()
+    second = task.finish()
+    assert task.driver().state.generation == 1
+    assert len(second.attempts) == 1
+    assert not any("nothing is remembered" in line for line in task.said)
+
+
+def test_attempts_that_were_refused_are_no_lost_story(cloud: Cloud) -> None:
+    task = Task(cloud, policy="on_demand")
+    _refuse_once(task)
+    with pytest.raises(driver_module.TrainingNotCompleted):
+        task.finish()
+    task.on_record = OnRecord(attempts=task.driver().attempts)
+    task.clear()
+    task.finish()
+    assert task.driver().state.generation == 0
+    assert not any("nothing is remembered" in line for line in task.said)
+
+
+def test_a_lost_story_whose_jobs_were_all_deleted_is_kept_as_lost_and_trains_anew(cloud: Cloud) -> None:
+    task = Task(cloud)
+    (attempt,) = task.finish().attempts
+    cloud.client("sagemaker").delete_training_job(TrainingJobName=attempt.job_name)
+    task.store = MemoryStore()
+    task.on_record = OnRecord(attempts=(attempt,))
+    task.finish()
+    assert task.driver().state.generation == 1
+    assert len(task.created()) == 1

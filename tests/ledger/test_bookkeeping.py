@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -423,3 +424,23 @@ def test_a_generation_that_never_had_a_job_hides_no_seconds_of_the_next(cloud: C
     training.try_number, training.max_tries = 3, 2
     training.finish()
     assert _seconds_on_record(training) == _seconds_billed(cloud)
+
+
+def test_a_record_goes_on_with_what_the_ledger_has_where_state_and_memory_are_lost(
+    cloud: Cloud, ledger: Ledger
+) -> None:
+    """What earlier generations and deleted jobs were billed stays on record."""
+    training = Training(cloud, ledger)
+    training.finish()
+    done = training.record()
+    assert done is not None
+    billed = done.statement.billable_instance_seconds
+    assert billed
+    lost = replace(done, replaced_instance_seconds=100, replaced_usd=0.5)
+    training.store.values.clear()
+    _, books = training.process()
+    books.recover(lost)
+    memory = books._recall()
+    assert memory.version == done.version
+    assert (memory.billed[0], memory.replaced) == (billed, (100, 0.5))
+    assert memory.decisions == done.decisions

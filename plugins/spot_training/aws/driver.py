@@ -130,10 +130,16 @@ class NoStopNotes:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OnRecord:
-    """What the ledger knows of a task's jobs: their generation, and their names."""
+    """What the ledger knows of a task: its generation, the attempts that are over, and the job under way."""
 
     generation: int = 0
-    job_names: tuple[str, ...] = ()
+    attempts: tuple[Attempt, ...] = ()
+    current_job: str = ""
+
+    @property
+    def job_names(self) -> tuple[str, ...]:
+        names = (*(attempt.job_name for attempt in self.attempts), self.current_job)
+        return tuple(name for name in names if name)
 
 
 #: Which error tells the story of which ending, once the policy has given up.
@@ -536,9 +542,10 @@ class TrainingDriver:
 
     def _start(self, decision: Decision) -> None:
         assert decision.rung is not None  # noqa: S101 - what `START` means
-        on_record = self._jobs_on_record() if self._remembers_none_of_its_own else OnRecord()
-        if on_record.generation > self.state.generation and not self.state.attempts:
-            self.state = replace(self.state, generation=on_record.generation)
+        on_record = OnRecord() if self.state.attempts else self._jobs_on_record()
+        if on_record.generation < self.state.generation:
+            on_record = OnRecord()  # a person's clear replaced that story
+        self.state = replace(self.state, generation=max(self.state.generation, on_record.generation))
         plan = self.plan()
         plan.check(self._policy())
         intent = Intent(
@@ -568,9 +575,10 @@ class TrainingDriver:
         """
         numbers = self._numbers_on(on_record)
         found = self._find_own_jobs(1, at_least=max(numbers)) if numbers else []
-        if found:
-            self._go_on_with(found, intent)
-        return bool(found)
+        if not (found or any(attempt.job_name for attempt in on_record.attempts)):
+            return False
+        self._go_on_with(found, intent, on_record)
+        return True
 
     def _numbers_on(self, on_record: OnRecord) -> list[int]:
         return [number_of(name) for name in on_record.job_names if self._who.is_name(name)]
@@ -652,17 +660,23 @@ class TrainingDriver:
 
     def _go_on_without_memory(self, intent: Intent) -> None:
         """A training of these names lost its state: go on with its live job, or begin another generation."""
-        first = number_of(intent.job_name)
-        at_least = max(self._numbers_on(self._jobs_on_record()), default=first)
-        self._go_on_with(self._find_own_jobs(first, at_least=at_least), intent)
+        first, on_record = number_of(intent.job_name), self._jobs_on_record()
+        at_least = max(self._numbers_on(on_record), default=first)
+        self._go_on_with(self._find_own_jobs(first, at_least=at_least), intent, on_record)
 
-    def _go_on_with(self, found: list[JobSnapshot], intent: Intent) -> None:
-        """Take over the live one of these jobs, of which nothing is remembered, or train anew."""
-        earlier = tuple(
+    def _go_on_with(self, found: list[JobSnapshot], intent: Intent, on_record: OnRecord) -> None:
+        """Take over the live one of these jobs, of which the state knows nothing, or train anew.
+
+        What the ledger has of earlier attempts is kept: their jobs may have been deleted since.
+        """
+        kept = on_record.attempts if on_record.generation == self.state.generation else ()
+        known = {attempt.job_name for attempt in kept}
+        seen = tuple(
             attempt_of(job, number=number_of(job.name), rung=0, reason="found", ending=ending)
             for job in found
-            if (ending := ending_of(job)) is not None
+            if job.name not in known and (ending := ending_of(job)) is not None
         )
+        earlier = tuple(sorted((*kept, *seen), key=lambda attempt: attempt.number))
         alive = next((job for job in found if not job.is_terminal), None)
         if alive is not None:
             self._take_over(alive, earlier, rung=intent.rung)

@@ -384,6 +384,24 @@ class Bookkeeper:
         self._memory = memory
         self._store.set(MEMORY_KEY, with_whole_text(memory.to_json()))
 
+    @_never_raises
+    def recover(self, record: TrainingRecord) -> None:
+        """Go on from what the ledger has of this task: its state was lost, and the memory beside it."""
+        if self._store.get(MEMORY_KEY):
+            return
+        usd = {price.instance_type: price.usd_per_hour for price in record.prices}
+        self._memory = _Memory(
+            installation=record.installation,
+            version=record.version,
+            generation=record.generation,
+            decisions=record.decisions,
+            prices=record.prices,
+            watches=record.watches,
+            billed=_bill_of([a for a in record.attempts if a.job_name != record.watches], usd),
+            billed_watching=_bill_of([a for a in record.attempts if a.job_name == record.watches], usd),
+            replaced=(record.replaced_instance_seconds, record.replaced_usd),
+        )
+
     def _recall(self) -> _Memory:
         """The memory, of this generation: a person's clear starts a new story of the same record."""
         memory = self._memory
