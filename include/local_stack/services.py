@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Self
 
 from include.local_stack import environment
 from include.local_stack.errors import LocalStackError, MissingProgramError, PortTakenError
+from include.local_stack.freezing import Frozen
 from include.local_stack.process import KeptProcess
 from include.local_stack.waiting import wait_until
 
@@ -135,6 +136,10 @@ class Service(ABC):
         if self._process is not None:
             self._process.kill()
             self._process = None
+
+    def freeze(self) -> Frozen:
+        """SIGSTOP it with everything below it: its clients' connections stay, and nothing answers."""
+        return Frozen.of() if self._process is None else self._process.freeze()
 
     def _start_on_a_free_port(self) -> None:
         for attempt in range(1, ATTEMPTS_AT_PORTS + 1):

@@ -199,11 +199,16 @@ class LocalStack:
             os.close(self._lock_fd)
             self._lock_fd = None
 
-    def restart(self, name: str) -> None:
-        """Redeploy one component, or start one that was killed, and wait until it is up."""
-        self.processes[name].stop_patiently()
-        self._launch(name)
-        self._wait_until_up([name], self._start_timeout_seconds)
+    def restart(self, *names: str) -> None:
+        """Redeploy components, or start those that were killed, and wait until all are up.
+
+        They get `env` as it is now.
+        """
+        for name in names:
+            self.processes[name].stop_patiently()
+        for name in names:
+            self._launch(name)
+        self._wait_until_up(names, self._start_timeout_seconds)
 
     def kill(self, name: str) -> None:
         """SIGKILL one component with everything below it, as when its machine is lost."""

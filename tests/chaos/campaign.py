@@ -1,257 +1,333 @@
-"""Random schedules of faults, losses and people, drawn whole from a seed before anything is started.
-
-A batch is some runs at once and what happens meanwhile to them and to all. The same seed and batch give the
-same schedule; what a machine makes of it is up to its timing.
-"""
+"""Plays the drawn schedules: starts a batch's runs, lets everything happen to them, and has them judged."""
 
 from __future__ import annotations
 
 import contextlib
-import random
+import threading
 import time
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from typing import Any
 
 import httpx
+from botocore.exceptions import ClientError
 
-from include.local_stack import AirflowApiError
+from include.local_stack import AirflowApiError, StackTimeoutError
 
+from . import earlier, verdict
 from .actions import Action, act
-from .support import KILL_POINTS, TASK, Case, Lab, Run, until
+from .drawing import Event, Schedule, Slot, When
+from .kinds import Kind, count
+from .support import AWAY, HOME, RETRIES, Deed, Job, Lab, Regime, Run, until
 
-CALLS = ("CreateTrainingJob", "DescribeTrainingJob", "ListTrainingJobs", "StopTrainingJob")
-LOSSES = ("triggerer", "scheduler", "api-server", "connections", "database")
-#: With Celery there is one more to lose.
-LOSSES_WITH_CELERY = (*LOSSES, "worker")
-OUTAGE_SECONDS = 120
-#: Outages take time: a handful in 200 runs is enough.
-BATCHES_PER_OUTAGE = 5
+#: A batch has so long after its last freeze to come to its end.
 BATCH_SECONDS = 400
+#: For whatever has to come before somebody acts; after that he acts all the same.
+PATIENCE_SECONDS = 60
+#: An action that took longer than this may have met the task in another state than the one that was seen.
+AT_ONCE_SECONDS = 2.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Event:
-    """Something that happens so many real seconds after the batch began."""
+@dataclass(slots=True)
+class Batch:
+    """A schedule as it is played."""
 
-    at_seconds: float
-    what: str
-    details: dict[str, Any] = field(default_factory=dict)
+    lab: Lab
+    schedule: Schedule
+    runs: list[Run]
+    began: float
+    new_retries: dict[str, threading.Event] = field(default_factory=lambda: defaultdict(threading.Event))
+    locks: dict[str, threading.Lock] = field(default_factory=lambda: defaultdict(threading.Lock))
 
-    @property
-    def is_loss(self) -> bool:
-        return self.what == "lose"
+    def slot_of(self, run: Run) -> Slot:
+        return self.schedule.slots[self.runs.index(run)]
 
-    @property
-    def is_outage(self) -> bool:
-        return self.details.get("operation") == "*"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Schedule:
-    """What a batch does: its runs, and everything that happens to them."""
-
-    cases: tuple[Case, ...]
-    events: tuple[Event, ...]
-
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+    def counts(self) -> dict[str, dict[str, int]]:
+        """How often each kind was drawn here, and how many schedules it reached and broke."""
+        of_all = frozenset(self.schedule.of_all())
+        by_run = [(self.slot_of(run).kinds | of_all, bool(run.problems)) for run in self.runs]
+        return count(self.schedule.drawn(), by_run)
 
 
-def draw(seed: int, batch: int, *, size: int, losses: Sequence[str] = LOSSES) -> Schedule:
-    """The schedule of one batch."""
-    rng = random.Random(f"{seed}/{batch}")  # noqa: S311 - a story that can be told again
-    cases = tuple(_draw_case(rng) for _ in range(size))
-    events = [event for slot in range(size) for event in _draw_action(rng, slot)]
-    events += [_draw_fault(rng) for _ in range(rng.randint(1, 4))]
-    events += [_draw_market(rng, size) for _ in range(rng.randint(0, 6))]
-    if batch % BATCHES_PER_OUTAGE == 3:
-        details = {"operation": "*", "error": "InternalFailure", "seconds": OUTAGE_SECONDS}
-        events.append(Event(at_seconds=_moment(rng, 25), what="fault", details=details))
-    if rng.random() < 0.9:  # one lost component in a batch: each comes back before the next is lost
-        details = {"component": losses[batch % len(losses)]}  # in turn: a campaign loses each several times
-        events.append(Event(at_seconds=_moment(rng, 25), what="lose", details=details))
-    return Schedule(cases=cases, events=tuple(sorted(events, key=lambda event: event.at_seconds)))
-
-
-def _moment(rng: random.Random, latest: float) -> float:
-    return round(rng.uniform(0.5, latest), 1)
-
-
-def _draw_case(rng: random.Random) -> Case:
-    case = Case(
-        kill_at=tuple(rng.sample(KILL_POINTS, rng.choice([0, 0, 1, 1, 2, 3]))),
-        deferrable=rng.random() < 0.75,
-        has_capacity=rng.random() < 0.6,
-        seconds=rng.choice([300, 1200, 3600]),
-        first_wait=rng.choice([7200, 7200, 14400]),
-        has_retries=rng.random() < 0.8,
-        trigger_fails_after=rng.choice([0, 1, 3]) if rng.random() < 0.2 else None,
-    )
-    return _draw_watching(rng, case) if rng.random() < 0.25 else case
-
-
-def _draw_watching(rng: random.Random, case: Case) -> Case:
-    """The job is under way before its task looks: it takes longer, so that there is something to watch."""
-    return replace(
-        case,
-        watches=True,
-        deferrable=rng.random() < 0.5,
-        looks=rng.choice(["poke", "reschedule"]),
-        seconds=rng.choice([1200, 6000, 12000]),
-        max_run=14400,
-        first_wait=rng.choice([14400, 28800]),
-    )
-
-
-def _draw_action(rng: random.Random, slot: int) -> list[Event]:
-    """What a person does to the run of a slot: mostly nothing."""
-    if rng.random() > 0.4:
-        return []
-    details = {"slot": slot, "action": str(rng.choice(list(Action)))}
-    return [Event(at_seconds=_moment(rng, 30), what="act", details=details)]
-
-
-def _draw_fault(rng: random.Random) -> Event:
-    call = rng.choice(CALLS)
-    details = rng.choice(
-        [
-            {"operation": call, "error": "ThrottlingException", "count": rng.randint(1, 6)},
-            {"operation": call, "error": "ThrottlingException", "probability": 0.5, "seconds": 30},
-            {"operation": call, "error": "InternalFailure", "count": rng.randint(1, 6)},
-            {"operation": call, "error": "DropConnection", "count": rng.randint(1, 4)},
-            {"operation": call, "error": "LoseResponse", "count": rng.randint(1, 4)},
-            {"operation": call, "error": "SlowResponse", "delay_seconds": 5, "count": rng.randint(1, 3)},
-            {"operation": call, "error": "SlowResponse", "delay_seconds": 1, "seconds": 20},
-        ]
-    )
-    return Event(at_seconds=_moment(rng, 25), what="fault", details=details)
-
-
-def _draw_market(rng: random.Random, size: int) -> Event:
-    slot = rng.randrange(size)
-    match rng.choice(["interrupt", "flap", "every minute"]):
-        case "interrupt":
-            details: dict[str, Any] = {"slot": slot, "notice_seconds": rng.choice([0, 120])}
-            what = "interrupt"
-        case "flap":
-            details, what = {"slot": slot, "times": rng.randint(1, 6)}, "flap"
-        case _:
-            details, what = {"slot": slot, "notice_seconds": 120, "times": 10}, "interrupt"
-    return Event(at_seconds=_moment(rng, 25), what=what, details=details)
-
-
-def run_batch(lab: Lab, schedule: Schedule, name: str) -> list[Run]:
+def play(lab: Lab, schedule: Schedule, name: str) -> Batch:
     """Play a schedule and judge each of its runs; their `problems` say where the promise was broken."""
-    began = time.monotonic()
-    runs = [lab.start(case, f"{name}-{slot}") for slot, case in enumerate(schedule.cases)]
-    acted: dict[Run, Action] = {}
-    for event in schedule.events:
-        _sleep_until(began + event.at_seconds)
-        if event.what == "act":
-            run, action = runs[event.details["slot"]], Action(event.details["action"])
-            acted[run] = action
-            _try_to_act(lab, run, action)
-        else:
-            _happen(lab, event, runs)
-    lab.watch(runs, timeout_seconds=BATCH_SECONDS)
+    lab.enter(schedule.regime)
     lab.forgive()
-    ended = [run for run in runs if not run.problems]
-    cut_off = {run for run in ended if _is_cut_off(lab, run, acted.get(run), schedule)}
-    _note_what_is_left_to_the_sweeper(lab, [run for run in ended if run not in cut_off])
-    _sweep_until_all_is_over(lab, runs)
-    for run in ended:
-        if not run.problems and run in cut_off:
-            lab.judge_gone(run)
-        elif not run.problems:
-            lab.judge(run, state=_fair_end(lab, run))
-    return runs
+    lab.since = lab.aws_now() - timedelta(minutes=1)
+    dags = {slot.case.dag for slot in schedule.slots} & set(RETRIES)
+    for dag_id in sorted(dag for dag in dags if dag):
+        lab.set_retries(dag_id, RETRIES[dag_id])
+    batch = Batch(lab, schedule, runs=[], began=time.monotonic())
+    batch.runs = [_start(lab, slot, f"{name}-{number}") for number, slot in enumerate(schedule.slots)]
+    _let_everything_happen(batch)
+    lab.watch(batch.runs, timeout_seconds=BATCH_SECONDS)
+    lab.forgive()
+    _set_connections_right(batch)
+    verdict.judge_batch(batch)
+    return batch
 
 
-def _fair_end(lab: Lab, run: Run) -> str:
-    """How a run has to end that nothing cut off. Interruptions may use up its `MaxRuntimeInSeconds`."""
-    last = max(lab.jobs_of(run), key=lambda job: job.created_at, default=None)
-    is_out_of_time = last is not None and last.visited[-1] == "MaxRuntimeExceeded"
-    return "failed" if is_out_of_time else "success"
+def _start(lab: Lab, slot: Slot, run_id: str) -> Run:
+    case = slot.case
+    if slot.kind is Kind.CONNECTION:
+        case = replace(case, connection=f"chaos_{run_id.rpartition('-')[2]}")
+        lab.lay_connection(case.connection, HOME)
+    is_old = slot.kind is Kind.OLD_STATE
+    run = earlier.start_as_0_1_0(lab, case, run_id) if is_old else lab.start(case, run_id)
+    if slot.neighbour is not None:
+        run.neighbour = earlier.start_for_another_installation(lab, run, slot.neighbour)
+    return run
 
 
-def _sleep_until(moment: float) -> None:
-    time.sleep(max(0.0, moment - time.monotonic()))
+# What happens --------------------------------------------------------------------------------------------
 
 
-def _try_to_act(lab: Lab, run: Run, action: Action) -> None:
-    """A person's action fails while the API server is away."""
-    with contextlib.suppress(AirflowApiError, httpx.TransportError):
-        act(lab, run, action)
+def _let_everything_happen(batch: Batch) -> None:
+    """Each event in a thread of its own, so that none is late because another one waits."""
+    events = batch.schedule.events
+    with ThreadPoolExecutor(max(1, len(events)), thread_name_prefix="chaos") as pool:
+        happening = [pool.submit(_happen_in_time, batch, event) for event in events]
+        while wait(happening, timeout=1).not_done:
+            batch.lab.revive()
+    for each in happening:
+        each.result()
 
 
-def _happen(lab: Lab, event: Event, runs: Sequence[Run]) -> None:
-    details = event.details
+def _happen_in_time(batch: Batch, event: Event) -> None:
+    time.sleep(max(0.0, batch.began + event.at_seconds - time.monotonic()))
+    run = batch.runs[event.details["slot"]] if "slot" in event.details else None
+    if run is None:
+        _happen_to_all(batch, event)
+    else:
+        _happen_to_one(batch, event, run)
+
+
+def _happen_to_all(batch: Batch, event: Event) -> None:
+    lab, details = batch.lab, {name: value for name, value in event.details.items() if name != "kinds"}
     match event.what:
         case "fault":
             lab.fail(**details)
         case "lose":
-            lose(lab, details["component"])
-        case "flap":
-            instance_type = runs[details["slot"]].instance_type
-            for n in range(2 * details["times"]):
-                lab.set_capacity(instance_type, available=bool(n % 2))
-                time.sleep(0.1)
-        case "interrupt":
-            for _ in range(details.get("times", 1)):
-                lab.interrupt(runs[details["slot"]], notice_seconds=details["notice_seconds"])
-                time.sleep(0.1)
-
-
-def lose(lab: Lab, component: str) -> None:
-    """Kill a component and start it again; `connections` and `database` are those of Postgres."""
-    match component:
-        case "connections" if lab.postgres:
-            lab.postgres.drop_connections()
-        case "database" if lab.postgres:
-            lab.postgres.kill()
-            lab.postgres.start()
-        case "connections" | "database":
-            return  # SQLite has neither
+            with batch.locks[details["component"]]:
+                lab.lose(details["component"])
+        case "freeze":
+            _freeze(batch, details["components"], details["seconds"])
+        case "new retries":
+            with contextlib.suppress(StackTimeoutError):  # then it is cleared with the old ones
+                lab.set_retries(details["dag"], details["retries"])
+            batch.new_retries[details["dag"]].set()
         case _:
-            lab.stack.kill(component)
-            lab.stack.restart(component)
-    lab.revive()
+            raise ValueError(f"nobody knows how to play {event.what!r}")
 
 
-def _is_cut_off(lab: Lab, run: Run, action: Action | None, schedule: Schedule) -> bool:
-    """Whether a person ended the task, or Airflow for want of another try: the sweeper does the rest.
+def _happen_to_one(batch: Batch, event: Event, run: Run) -> None:
+    _TO_ONE[event.what](batch, run, event.details)
 
-    Without another try a task may fail by what kills its process, takes Airflow's services away or outlasts
-    the calls' own patience; by nothing else.
-    """
-    if action is not None and not action.goes_on:
+
+def _act_when_due(batch: Batch, run: Run, details: Mapping[str, Any]) -> None:
+    if details.get("needs_new_retries"):
+        batch.new_retries[run.dag_id].wait(timeout=3 * PATIENCE_SECONDS)
+    action = Action(details["action"])
+    has_failed = batch.lab.task_state(run) == "failed"  # what comes after the task has then failed, too
+    _act(batch.lab, run, Action.CLEAR_DOWNSTREAM if has_failed and action is Action.CLEAR else action)
+
+
+def _clear_when_over(batch: Batch, run: Run, _details: Mapping[str, Any]) -> None:
+    lab = batch.lab
+    _wait(lambda: lab.run_state(run) in {"success", "failed"}, seconds=3 * PATIENCE_SECONDS)
+    if batch.schedule.regime is Regime.QUICK:  # Airflow is not told to clear the state: by hand, then
+        _wait(lambda: _is_state_gone(lab, run))
+    _act(lab, run, Action.CLEAR)
+
+
+def _flap(batch: Batch, run: Run, details: Mapping[str, Any]) -> None:
+    for n in range(2 * details["times"]):
+        batch.lab.set_capacity(run.instance_type, available=bool(n % 2))
+        time.sleep(0.1)
+
+
+def _interrupt(batch: Batch, run: Run, details: Mapping[str, Any]) -> None:
+    for _ in range(details.get("times", 1)):
+        batch.lab.interrupt(run, notice_seconds=details["notice_seconds"])
+        time.sleep(0.1)
+
+
+def _freeze(batch: Batch, components: Sequence[str], seconds: float) -> None:
+    """A component that is just being killed and restarted is frozen after that."""
+    with contextlib.ExitStack() as held:
+        for component in sorted(components):
+            held.enter_context(batch.locks[component.partition(" ")[0]])
+        frozen = [batch.lab.freeze(component) for component in components]
+        try:
+            time.sleep(seconds)
+        finally:
+            for each in frozen:
+                each.thaw()
+
+
+def _wait(look: Callable[[], object], *, seconds: float = PATIENCE_SECONDS) -> bool:
+    """Wait for a condition as long as patience lasts; whether it came."""
+    try:
+        until(look, "what has to come first", timeout_seconds=seconds)
+    except StackTimeoutError:
+        return False
+    return True
+
+
+@contextlib.contextmanager
+def _on_record(lab: Lab, run: Run, what: str) -> Iterator[None]:
+    """Note what a person does. While the API server is away it fails, and may happen all the same."""
+    before = Deed(
+        what=what,
+        at=lab.aws_now(),
+        task_state=lab.task_state(run),
+        alive=tuple(lab.own_alive(run)),
+        is_sure=False,
+    )
+    run.deeds.append(before)
+    began = time.monotonic()
+    with contextlib.suppress(AirflowApiError, httpx.TransportError):
+        yield
+        is_sure = time.monotonic() - began < AT_ONCE_SECONDS
+        run.deeds[run.deeds.index(before)] = replace(before, is_sure=is_sure)
+
+
+def _act(lab: Lab, run: Run, action: Action) -> None:
+    with _on_record(lab, run, str(action)):
+        act(lab, run, action)
+
+
+# A person stops the job ----------------------------------------------------------------------------------
+
+
+def _stop_job(batch: Batch, run: Run, _details: Mapping[str, Any]) -> None:
+    """StopTrainingJob in the phase that was drawn, without a tag, as the console does it."""
+    lab, when = batch.lab, batch.slot_of(run).when
+    assert when is not None
+    _wait(lambda: _is_time_to_stop(lab, run, when))
+    for job in [job for job in lab.jobs_of(run) if not job.is_over][:1]:
+        deed = Deed(
+            what=verdict.STOPPED,
+            at=lab.aws_now(),
+            task_state=lab.task_state(run),
+            alive=(job.name,),
+            is_sure=False,
+        )
+        with contextlib.suppress(ClientError):  # it came to its end meanwhile
+            lab.clients[job.region].stop_training_job(TrainingJobName=job.name)
+            deed = replace(deed, is_sure=True)
+        run.deeds.append(deed)
+    if lab.is_held(run):
+        lab.release(run)
+
+
+def _is_time_to_stop(lab: Lab, run: Run, when: When) -> bool:
+    alive = [job for job in lab.jobs_of(run) if not job.is_over]
+    if not alive:
+        return False
+    match when:
+        case When.WAITING:
+            return lab.task_state(run) == "deferred" or not run.case.deferrable
+        case When.TRAINING:
+            return alive[0].visited[-1] == "Training"
+        case When.INTERRUPTED:
+            return alive[0].visited[-1] == "Interrupted"
+        case When.DEFERRING:
+            return lab.is_held(run)
+        case When.WORKER_DEAD:
+            return verdict.has_died(lab, run)
+        case When.RETRIED:
+            return verdict.has_died(lab, run) and lab.tries(run) > 1
+
+
+# The connection ------------------------------------------------------------------------------------------
+
+
+def _move_connection(batch: Batch, run: Run, details: Mapping[str, Any]) -> None:
+    """Somebody changes the region, between two tries if the worker dies, and puts it back a while later."""
+    lab = batch.lab
+    if run.case.kill_at:
+        _wait(lambda: verdict.has_died(lab, run))
+    for region in (AWAY, HOME):
+        _wait(lambda region=region: _has_laid(lab, run, region))
+        time.sleep(details["away_seconds"] if region == AWAY else 0)
+
+
+def _has_laid(lab: Lab, run: Run, region: str) -> bool:
+    with contextlib.suppress(AirflowApiError, httpx.TransportError):
+        lab.lay_connection(run.case.connection, region)
         return True
-    match lab.run_state(run):
-        case "gone":
-            return action is Action.REMAKE  # the API server went away before the run could be made again
-        case "failed" if not run.case.has_retries:
-            has_died = any((lab.graves / run.run_id).glob(f"{TASK}-*"))
-            return has_died or any(event.is_loss or event.is_outage for event in schedule.events)
-        case _:
-            return False
+    return False
 
 
-def _note_what_is_left_to_the_sweeper(lab: Lab, runs: Sequence[Run]) -> None:
-    """A task that came to its end by itself left none of its jobs alive."""
-    for run in runs:
-        if alive := lab.own_alive(run):
-            run.problems.append(f"over, and left to the sweeper: {alive}")
+def _set_connections_right(batch: Batch) -> None:
+    """What the error tells a person to do: lead the connection to where the job is, and clear the task."""
+    lab = batch.lab
+    failed = [
+        run
+        for run in batch.runs
+        if batch.slot_of(run).kind is Kind.CONNECTION and lab.run_state(run) == "failed"
+    ]
+    for run in failed:
+        jobs = lab.jobs_of(run)
+        verdict.judge_refusal(lab, run)
+        lab.lay_connection(run.case.connection, jobs[0].region if jobs else HOME)
+        _act(lab, run, Action.CLEAR_DOWNSTREAM)
+    lab.watch(failed, timeout_seconds=BATCH_SECONDS)
 
 
-def _sweep_until_all_is_over(lab: Lab, runs: Sequence[Run]) -> None:
-    """The sweeper's Dag runs every hour in truth; here until it finds nothing more."""
+# A lost state --------------------------------------------------------------------------------------------
 
-    def look() -> bool:
-        alive = [name for run in runs for name in lab.alive(run)]
-        if alive:
-            lab.sweep()
-        return not alive
 
-    until(look, "no job of the batch to be alive", timeout_seconds=120)
-    lab.sweep()
+def _delete_job_and_state(batch: Batch, run: Run, _details: Mapping[str, Any]) -> None:
+    """Attempt 1 is over, attempt 2 runs; somebody deletes job 1 and the state, and then the worker dies."""
+    lab = batch.lab
+    _wait(lambda: lab.has_been(run, "Training"))
+    _act(lab, run, Action.CLEAR)
+    _wait(lambda: lab.is_held(run), seconds=2 * PATIENCE_SECONDS)
+    if lab.is_held(run):
+        for job in _over(lab, run):
+            lab.delete_job(run, job)
+        _wait(lambda: _is_state_gone(lab, run))
+    lab.release(run)
+
+
+def _over(lab: Lab, run: Run) -> list[Job]:
+    return [job for job in lab.jobs_of(run) if job.is_over]
+
+
+def _is_state_gone(lab: Lab, run: Run) -> bool:
+    with contextlib.suppress(AirflowApiError, httpx.TransportError):
+        lab.delete_state(run)
+        return True
+    return False
+
+
+_TO_ONE: Mapping[str, Callable[[Batch, Run, Mapping[str, Any]], None]] = {
+    "act": _act_when_due,
+    "clear when over": _clear_when_over,
+    "stop job": _stop_job,
+    "move connection": _move_connection,
+    "delete job and state": _delete_job_and_state,
+    "flap": _flap,
+    "interrupt": _interrupt,
+}
+
+
+def summary_of(batch: Batch) -> dict[str, Any]:
+    """What a campaign keeps of a batch."""
+    outlasting = [f for f in batch.schedule.freezes if f.details["seconds"] > f.details["threshold_seconds"]]
+    return {
+        "schedules": len(batch.runs),
+        "broken": sum(bool(run.problems) for run in batch.runs),
+        "problems": {run.run_id: run.problems for run in batch.runs if run.problems},
+        "regime": str(batch.schedule.regime),
+        "freezes": len(batch.schedule.freezes),
+        "freezes_outlasting_threshold": len(outlasting),
+        "counts": batch.counts(),
+        "stopped_by_lost_workers": sum(len(run.stopped_by_workers) for run in batch.runs),
+        "deeds": Counter(deed.what for run in batch.runs for deed in run.deeds),
+    }

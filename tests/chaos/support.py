@@ -12,6 +12,7 @@ import json
 import shutil
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -19,6 +20,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from enum import StrEnum
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -26,6 +28,7 @@ from typing import Any
 import boto3
 import httpx
 from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
 from botocore.loaders import Loader
 
 from include.local_stack import (
@@ -33,7 +36,9 @@ from include.local_stack import (
     DEFAULT_COMPONENTS,
     AirflowApi,
     AirflowApiError,
+    Frozen,
     LocalStack,
+    LocalStackError,
     Postgres,
     Redis,
     build_celery_env,
@@ -41,8 +46,10 @@ from include.local_stack import (
     describe_missing_programs,
     wait_until,
 )
-from spot_training.aws.identity import TAG_RUN, slug
+from include.local_stack.keeper import list_descendants
+from spot_training.aws.identity import TAG_RUN, TAG_STOPPED_FOR, slug
 from spot_training.aws.jobs import snapshot_of
+from spot_training.aws.state import STATE_KEY
 from spot_training.domain.lifecycle import Ending, ending_of
 from spot_training.ledger import Ledger
 
@@ -50,7 +57,17 @@ ROOT = Path(__file__).resolve().parents[2]
 DAG, TASK, POOL = "chaos", "train", "chaos"
 #: Four Dags: the task trains, or watches a job started elsewhere; Airflow tries it again, or not.
 DAGS = (DAG, "chaos_once", "chaos_watch", "chaos_watch_once")
+#: Two whose author changes `retries`, and one with an `execution_timeout`.
+RAISED, LOWERED, LIMITED = "chaos_raised", "chaos_lowered", "chaos_limited"
+ALL_DAGS = (*DAGS, RAISED, LOWERED, LIMITED)
+#: `retries` of the two before their author changes them.
+RETRIES = {RAISED: 1, LOWERED: 3}
 OVER = frozenset({"Completed", "Failed", "Stopped"})
+HOME, AWAY = "us-east-1", "eu-west-1"
+#: The tag of jobs that nobody's task made: the run that they are there for.
+TAG_FOR_RUN = "chaos:for-run"
+#: More than the longest outage.
+PATIENCE_WITH_AWS_SECONDS = 300
 #: Ten simulated minutes a second.
 SPEED = 600
 #: More, and two cores cannot start them all before Airflow misses their heartbeats.
@@ -75,7 +92,8 @@ class Case:
 
     A job that `stumbles` is interrupted after a minute, and waits until its type gets capacity again.
     With `watches` the task is a sensor on a job that was started before the run; on a worker it `looks` as a
-    sensor's mode says. The task's first trigger fails after so many real seconds.
+    sensor's mode says. The task's first trigger fails after so many real seconds. `dag` is one of the Dags
+    beside the first four; `connection` an Airflow connection of the run's own.
     """
 
     kill_at: tuple[str, ...] = ()
@@ -94,18 +112,36 @@ class Case:
     looks: str = "poke"
     has_retries: bool = True
     trigger_fails_after: float | None = None
+    dag: str | None = None
+    connection: str = "aws_default"
 
     @property
     def dag_id(self) -> str:
-        return DAG + ("_watch" if self.watches else "") + ("" if self.has_retries else "_once")
+        return self.dag or DAG + ("_watch" if self.watches else "") + ("" if self.has_retries else "_once")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deed:
+    """What a person did to a run's task or job, and how it stood just before.
+
+    `is_sure`: it was done, and at once. Where the API server was away, it may happen later, or never. `at` is
+    AWS's time.
+    """
+
+    what: str
+    at: datetime
+    task_state: str | None
+    alive: tuple[str, ...]
+    is_sure: bool
 
 
 @dataclass(slots=True, eq=False)
 class Run:
     """A run of a chaos Dag and what it is judged by.
 
-    `watched` is the job that was started elsewhere: nobody's to stop but its owner's. A run that `is_remade`
-    was deleted, and triggered again under its old `run_id`.
+    `watched` is the job that was started elsewhere: nobody's to stop but its owner's. `neighbour` is a job of
+    another installation's run of the same name. A run that `is_remade` was deleted, and triggered again under
+    its old `run_id`.
     """
 
     case: Case
@@ -113,7 +149,10 @@ class Run:
     instance_type: str
     conf: Mapping[str, Any]
     watched: str | None = None
+    neighbour: str | None = None
     is_remade: bool = False
+    deeds: list[Deed] = field(default_factory=list)
+    stopped_by_workers: list[Job] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
     @property
@@ -123,9 +162,11 @@ class Run:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """A training job as SageMaker tells it."""
+    """A training job as SageMaker tells it. `ending` is what its statuses say, whoever stopped it."""
 
     name: str
+    region: str
+    tags: Mapping[str, str]
     status: str
     visited: tuple[str, ...]
     created_at: datetime
@@ -137,6 +178,16 @@ class Job:
     def is_over(self) -> bool:
         return self.status in OVER
 
+    @property
+    def was_stopped(self) -> bool:
+        """Whether somebody asked for its end, and not one of its own limits."""
+        return self.ending is Ending.STOPPED_BY_USER
+
+    @property
+    def stopped_for(self) -> str | None:
+        """The reason that a stop of ours left on it."""
+        return self.tags.get(TAG_STOPPED_FOR)
+
     def lived_beside(self, other: Job) -> bool:
         """Whether both were alive at some moment."""
         latest = datetime.max.replace(tzinfo=UTC)
@@ -144,9 +195,41 @@ class Job:
         return self.created_at < others and other.created_at < mine
 
 
+class Regime(StrEnum):
+    """How soon Airflow takes a silent process for dead."""
+
+    QUICK = "quick"
+    #: Airflow's own thresholds. Here the task state goes with each success, too (`clear_on_success`).
+    DEFAULTS = "defaults"
+
+    @property
+    def threshold_seconds(self) -> float:
+        """After so long without a heartbeat a triggerer's triggers, and a scheduler's tasks, go to others."""
+        return 10 if self is Regime.QUICK else 30
+
+    @property
+    def settings(self) -> dict[str, str]:
+        if self is Regime.DEFAULTS:
+            return {"AIRFLOW__STATE_STORE__CLEAR_ON_SUCCESS": "True"}
+        return {
+            "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "15",
+            "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "3",
+            # Tasks of a scheduler that was killed are taken over by the next one at this check only.
+            "AIRFLOW__SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "10",
+            "AIRFLOW__SCHEDULER__SCHEDULER_HEALTH_CHECK_THRESHOLD": "10",
+            "AIRFLOW__TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "10",
+        }
+
+
+#: What runs twice: what one of them drops, the other takes over.
+TWICE = ("scheduler:2", "triggerer:2")
+
+
 @contextmanager
 def chaos_lab(state: Path, *, has_celery: bool = False, clock_offset: float = 0) -> Iterator[Lab]:
-    """Airflow with the chaos Dag and a local SageMaker; a lost worker is noticed within seconds.
+    """Airflow with the chaos Dags, two schedulers and two triggerers, and a local SageMaker of two regions.
+
+    A lost worker is noticed within seconds.
 
     On a private Postgres where the machine has one: on SQLite Airflow's API server may block itself for long.
     `has_celery` needs it, and Redis. `clock_offset`: how many seconds AWS's clock is ahead of ours at first.
@@ -159,7 +242,7 @@ def chaos_lab(state: Path, *, has_celery: bool = False, clock_offset: float = 0)
         if has_celery:
             assert postgres is not None
             env = build_celery_env(postgres, life.enter_context(Redis()), concurrency=TASKS_AT_ONCE)
-        components = CELERY_COMPONENTS if has_celery else DEFAULT_COMPONENTS
+        components = (*(CELERY_COMPONENTS if has_celery else DEFAULT_COMPONENTS), *TWICE)
         stack = life.enter_context(_chaos_stack(state, env, components, clock_offset))
         yield Lab(stack, postgres)
 
@@ -170,15 +253,13 @@ def _chaos_stack(
 ) -> Iterator[LocalStack]:
     dags = state / "dags"
     dags.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(state / "state" / "graves", ignore_errors=True)  # of an earlier lab in the same folder
     shutil.copy(Path(__file__).parent / "dags" / "chaos.py", dags)
+    (dags / "retries.json").write_text(json.dumps(RETRIES))
     settings = {
-        "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "15",
-        "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "3",
+        **Regime.QUICK.settings,
         "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_SEC": "2",
         "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "2",
-        # Tasks of a scheduler that was killed are taken over by the next one at this check only.
-        "AIRFLOW__SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "10",
-        "AIRFLOW__SCHEDULER__SCHEDULER_HEALTH_CHECK_THRESHOLD": "10",
         # Without it the sweeper only reports.
         "AIRFLOW__SPOT_TRAINING__SWEEPER_STOPS": "True",
         **env,
@@ -188,14 +269,14 @@ def _chaos_stack(
         state / "state",
         speed=SPEED,
         market=Path(__file__).with_name("market.yaml"),
-        sagemaker_options=[f"--clock-offset={clock_offset:g}"],
+        sagemaker_options=[f"--clock-offset={clock_offset:g}", f"--region={AWAY}"],
         dags_folder=dags,
         env=settings,
         parallelism=TASKS_AT_ONCE,
         components=components,
     ) as stack:
         stack.api.request("POST", "pools", body=_pool(slots=64))
-        for dag_id in DAGS:
+        for dag_id in ALL_DAGS:
             stack.api.wait_for_dag(dag_id)
             stack.api.unpause(dag_id)
         yield stack
@@ -209,18 +290,16 @@ class Lab:
         self.postgres = postgres
         self._types = itertools.cycle(_instance_types("cmt"))
         self._stumbling_types = itertools.cycle(_instance_types("r"))
-        self._runs: dict[str, str] = {}
-        self._over: dict[str, Job] = {}
+        self._deleted: list[tuple[str, Job]] = []
+        self._mending = threading.Lock()
+        self._regime = Regime.QUICK
+        self.since: datetime | None = None
         self.ledger = stack.airflow_home / "spot_ledger"
-        # Patient enough to look on while faults are injected for others.
-        self.sagemaker: Any = boto3.client(
-            "sagemaker",
-            endpoint_url=stack.sagemaker_url,
-            region_name="us-east-1",
-            aws_access_key_id="test",
-            aws_secret_access_key="test",  # noqa: S106 - the local cloud takes any
-            config=Config(retries={"mode": "standard", "total_max_attempts": 60}),
-        )
+        self.clients = {region: _PatientClient(stack.sagemaker_url, region) for region in (HOME, AWAY)}
+
+    @property
+    def sagemaker(self) -> _PatientClient:
+        return self.clients[HOME]
 
     @property
     def api(self) -> AirflowApi:
@@ -233,8 +312,7 @@ class Lab:
         if instance_type is None and case.stumbles:
             instance_type = next(self._stumbling_types)
         if instance_type is None:
-            instance_type = next(self._types)
-            self.set_capacity(instance_type, available=case.has_capacity)
+            instance_type = self.next_type(available=case.has_capacity)
         watched = self._start_elsewhere(case, run_id, instance_type) if case.watches else None
         conf = {
             "instance_type": instance_type,
@@ -250,12 +328,19 @@ class Lab:
             "training_timeout": case.training_timeout,
             "training_job_name": watched or "",
             "botocore_config": dict(case.botocore_config),
+            "connection": case.connection,
             "found_state": None if case.found_state is None else dict(case.found_state),
             "graves": str(self.graves),
         }
         run = Run(case=case, run_id=run_id, instance_type=instance_type, conf=conf, watched=watched)
         self.trigger(run)
         return run
+
+    def next_type(self, *, available: bool) -> str:
+        """An instance type that no other run of the moment has."""
+        instance_type = next(self._types)
+        self.set_capacity(instance_type, available=available)
+        return instance_type
 
     def trigger(self, run: Run) -> None:
         self.api.trigger(run.dag_id, dict(run.conf), run_id=run.run_id)
@@ -279,8 +364,8 @@ class Lab:
             },
             CheckpointConfig={"S3Uri": f"s3://chaos/checkpoints/{name}"},
             Environment={"LOCAL_TRAINING_SECONDS": str(case.seconds)},
+            Tags=[{"Key": TAG_FOR_RUN, "Value": run_id}],
         )
-        self._runs[name] = run_id
         return name
 
     def set_capacity(self, instance_type: str, *, available: bool) -> None:
@@ -299,14 +384,18 @@ class Lab:
 
     def forgive(self) -> None:
         """Forget the faults that are still to come."""
-        self.control("DELETE", "faults", {})
+        self.control("DELETE", "faults")
 
-    def control(self, method: str, path: str, body: Mapping[str, Any]) -> None:
+    def control(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
+        data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(  # noqa: S310 - loopback
-            f"{self.stack.sagemaker_url}/_local/{path}", method=method, data=json.dumps(body).encode()
+            f"{self.stack.sagemaker_url}/_local/{path}", method=method, data=data
         )
-        with urllib.request.urlopen(request, timeout=30):  # noqa: S310
-            pass
+        with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310
+            return json.loads(answer.read())
+
+    def aws_now(self) -> datetime:
+        return datetime.fromisoformat(self.control("GET", "clock")["now"])
 
     def open_pool(self, slots: int = 64) -> None:
         """How many trainings may be on workers; with 0 whatever is due waits."""
@@ -314,6 +403,7 @@ class Lab:
 
     def release(self, run: Run) -> None:
         """Let a held process of the run go on."""
+        (self.graves / run.run_id).mkdir(parents=True, exist_ok=True)
         (self.graves / run.run_id / "release").touch()
 
     def sweep(self) -> str:
@@ -340,9 +430,108 @@ class Lab:
 
     def revive(self) -> None:
         """Start again whatever ended by itself, as a supervisor of services would."""
-        for name, process in list(self.stack.processes.items()):
-            if process.exit_code is not None:
-                self.stack.restart(name)
+        with self._mending:
+            ended = [name for name, each in self.stack.processes.items() if each.exit_code is not None]
+            if ended:
+                self._start_again(*ended)
+
+    def lose(self, component: str) -> None:
+        """Kill a component and start it again; `connections` and `database` are those of Postgres."""
+        with self._mending:
+            match component:
+                case "connections" if self.postgres:
+                    self.postgres.drop_connections()
+                case "database" if self.postgres:
+                    self.postgres.kill()
+                    self.postgres.start()
+                case "connections" | "database":
+                    return  # SQLite has neither
+                case _:
+                    self.stack.kill(component)
+                    self._start_again(component)
+        self.revive()
+
+    def _start_again(self, *components: str) -> None:
+        """Where what they need stands still they are not up in time, or end again: `revive` looks later."""
+        with contextlib.suppress(LocalStackError):
+            self.stack.restart(*components)
+
+    def freeze(self, component: str) -> Frozen:
+        """Stop the processes of a component; `tasks` are all that run on workers of LocalExecutor.
+
+        A scheduler's tasks stand still with it, but for `scheduler alone`.
+        """
+        match component:
+            case "database":
+                return Frozen.of() if self.postgres is None else self.postgres.freeze()
+            case "tasks":
+                return Frozen.of(*self._pids_of_tasks())
+            case "scheduler alone":
+                return Frozen.of(self.stack.processes["scheduler"].pid)
+            case _:
+                return self.stack.freeze(component)
+
+    def _pids_of_tasks(self) -> list[int]:
+        """The tasks that run now with their supervisors, by the names that Airflow gives its processes."""
+        workers = [
+            pid
+            for name in ("scheduler", "scheduler:2")
+            for pid in list_descendants(self.stack.processes[name].pid)
+            if "LocalExecutor: " in (title := _title_of(pid)) and "<idle>" not in title
+        ]
+        return [*workers, *itertools.chain(*map(list_descendants, workers))]
+
+    def enter(self, regime: Regime) -> None:
+        """Have Airflow's components run with the thresholds of a regime."""
+        if regime is self._regime:
+            return
+        for name in self._regime.settings:
+            self.stack.env.pop(name, None)
+        self.stack.env.update(regime.settings)
+        with self._mending:
+            self.stack.restart(*(name for name in self.stack.processes if name != "local-sagemaker"))
+        self._regime = regime
+
+    def set_retries(self, dag_id: str, retries: int) -> None:
+        """Change `retries` in a Dag's file, and wait until Airflow has read it."""
+        dags = Path(self.stack.env["AIRFLOW__CORE__DAGS_FOLDER"])
+        path = dags / "retries.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | {dag_id: retries}))
+        (dags / "chaos.py").touch()
+
+        def look() -> bool:
+            with contextlib.suppress(AirflowApiError, httpx.TransportError):
+                return bool(self.api.request("GET", f"dags/{dag_id}/tasks/{TASK}")["retries"] == retries)
+            return False
+
+        until(look, f"{dag_id} to have retries={retries}")
+
+    def lay_connection(self, name: str, region: str) -> None:
+        """Make an Airflow connection to the local cloud, or change its region."""
+        extra = json.dumps({"region_name": region})
+        body = {
+            "connection_id": name,
+            "conn_type": "aws",
+            "login": "local",
+            "password": "local",
+            "extra": extra,
+        }
+        try:
+            self.api.request("PATCH", f"connections/{name}", body=body)
+        except AirflowApiError as error:
+            if error.status_code != httpx.codes.NOT_FOUND:
+                raise
+            self.api.request("POST", "connections", body=body)
+
+    def delete_state(self, run: Run) -> None:
+        """What a person can do in Airflow's UI."""
+        path = f"dags/{run.dag_id}/dagRuns/{run.run_id}/taskInstances/{TASK}/state-store/{STATE_KEY}"
+        self.api.request("DELETE", path)
+
+    def delete_job(self, run: Run, job: Job) -> None:
+        """DeleteTrainingJob, of one that is over. The lab does not forget it."""
+        self.clients[job.region].delete_training_job(TrainingJobName=job.name)
+        self._deleted.append((run.run_id, job))
 
     # What is seen ----------------------------------------------------------------------------------
 
@@ -355,15 +544,18 @@ class Lab:
 
     def wait_until_watched(self, run: Run) -> None:
         """Wait until the task is deferred, and the triggerer looks after it: its trigger has begun a log."""
-        folder = (
-            self.stack.airflow_home
-            / "logs"
-            / f"dag_id={run.dag_id}"
-            / f"run_id={run.run_id}"
-            / f"task_id={TASK}"
-        )
+        folder = self._log_folder(run)
         self.api.wait_for_task(run.dag_id, run.run_id, TASK, states={"deferred"}, timeout_seconds=60)
         until(lambda: any(folder.glob("*.trigger.*")), f"a trigger for {run.run_id}")
+
+    def _log_folder(self, run: Run) -> Path:
+        logs = self.stack.airflow_home / "logs"
+        return logs / f"dag_id={run.dag_id}" / f"run_id={run.run_id}" / f"task_id={TASK}"
+
+    def task_log(self, run: Run, try_number: int) -> str:
+        """What the processes of one try wrote, without the trigger's."""
+        path = self._log_folder(run) / f"attempt={try_number}.log"
+        return path.read_text(errors="replace") if path.exists() else ""
 
     def task_state(self, run: Run) -> str | None:
         """The training task's state; "gone" with its run, None also while the API server is away."""
@@ -373,6 +565,12 @@ class Lab:
             return "gone" if error.status_code == httpx.codes.NOT_FOUND else None
         except httpx.TransportError:
             return None
+
+    def tries(self, run: Run) -> int:
+        """The number of the task's try; 0 while the API server is away."""
+        with contextlib.suppress(AirflowApiError, httpx.TransportError):
+            return int(self.api.task_instance(run.dag_id, run.run_id, TASK)["try_number"])
+        return 0
 
     def run_state(self, run: Run) -> str | None:
         """The run's state; "gone" when it was deleted, None while the API server is away."""
@@ -384,11 +582,27 @@ class Lab:
             return None
 
     def jobs_of(self, run: Run) -> list[Job]:
-        """All training jobs of a run, by their tags."""
-        paginator = self.sagemaker.get_paginator("list_training_jobs")
-        pages = paginator.paginate(NameContains="chaos-", MaxResults=100)
-        names = [summary["TrainingJobName"] for page in pages for summary in page["TrainingJobSummaries"]]
-        return [self._job(name) for name in names if self._run_of(name) == run.run_id]
+        """All training jobs of a run, by their tags, the newest first: also one it watches, and deleted ones.
+
+        By Search, which no injected fault but an outage concerns.
+        """
+        wanted = [
+            {"Name": f"Tags.{tag}", "Operator": "Equals", "Value": run.run_id}
+            for tag in (TAG_RUN, TAG_FOR_RUN)
+        ]
+        expression: dict[str, Any] = {"Filters": wanted, "Operator": "Or"}
+        if self.since is not None:
+            since = {
+                "Name": "CreationTime",
+                "Operator": "GreaterThanOrEqualTo",
+                "Value": self.since.isoformat(),
+            }
+            expression = {"SubExpressions": [expression], "Filters": [since], "Operator": "And"}
+        jobs = [job for run_id, job in self._deleted if run_id == run.run_id]
+        for region, client in self.clients.items():
+            jobs += [_job_of(found, region) for found in client.search(expression)]
+        jobs = [job for job in jobs if job.name != run.neighbour]
+        return sorted(jobs, key=lambda job: job.created_at, reverse=True)
 
     def alive(self, run: Run) -> list[str]:
         return [job.name for job in self.jobs_of(run) if not job.is_over]
@@ -400,31 +614,6 @@ class Lab:
     def has_been(self, run: Run, status: str) -> bool:
         """Whether a job of the run has, or had, this secondary status."""
         return any(status in job.visited for job in self.jobs_of(run))
-
-    def _job(self, name: str) -> Job:
-        if name not in self._over:
-            found = self.sagemaker.describe_training_job(TrainingJobName=name)
-            job = Job(
-                name=name,
-                status=found["TrainingJobStatus"],
-                visited=tuple(visit["Status"] for visit in found["SecondaryStatusTransitions"]),
-                created_at=found["CreationTime"],
-                ended_at=found["SecondaryStatusTransitions"][-1].get("EndTime"),
-                billed_seconds=found.get("BillableTimeInSeconds", 0),
-                ending=ending_of(snapshot_of(found)),
-            )
-            if not job.is_over:
-                return job
-            self._over[name] = job
-        return self._over[name]
-
-    def _run_of(self, name: str) -> str | None:
-        """The run a job belongs to: its tags do not change, so they are asked for once."""
-        if name not in self._runs:
-            arn = f"arn:aws:sagemaker:us-east-1:123456789012:training-job/{name}"
-            tags = self.sagemaker.list_tags(ResourceArn=arn)["Tags"]
-            self._runs[name] = next((tag["Value"] for tag in tags if tag["Key"] == TAG_RUN), "")
-        return self._runs[name]
 
     # The verdict -----------------------------------------------------------------------------------
 
@@ -510,20 +699,98 @@ class Lab:
         """The jobs of an earlier story of the run, of which the books keep the sum.
 
         That is one from before a person cleared the finished training: its names have another digest. A run
-        that was made again may take a live job of the first one and know nothing of the others.
+        that was made again may take a live job of the first one and know nothing of the others. Of a job that
+        was deleted, and then its task's state with it, only the books know.
         """
         counted = {attempt["job_name"] for attempt in attempts}
+        deleted = {job.name for run_id, job in self._deleted if run_id == run.run_id}
         if run.is_remade:
             return [job for job in self.jobs_of(run) if job.name not in counted]
-        digests = {_without_number(name) for name in counted - {run.watched}}
+        digests = {without_number(name) for name in counted - {run.watched}}
         return [
             job
             for job in self.jobs_of(run)
-            if job.name != run.watched and digests and _without_number(job.name) not in digests
+            if job.name != run.watched
+            and digests
+            and (without_number(job.name) not in digests or job.name in deleted - counted)
         ]
 
 
-def _without_number(job_name: str) -> str:
+class _PatientClient:
+    """A SageMaker client that can look on while faults are injected for others: longer than any outage.
+
+    botocore's own retries share one purse among all threads, and do not last.
+    """
+
+    def __init__(self, url: str, region: str) -> None:
+        self._client: Any = boto3.client(
+            "sagemaker",
+            endpoint_url=url,
+            region_name=region,
+            aws_access_key_id="test",
+            aws_secret_access_key="test",  # noqa: S106 - the local cloud takes any
+            config=Config(retries={"mode": "standard", "total_max_attempts": 1}, max_pool_connections=50),
+        )
+
+    def __getattr__(self, name: str) -> Any:
+        call = getattr(self._client, name)
+
+        def ask(**params: Any) -> Any:
+            deadline = time.monotonic() + PATIENCE_WITH_AWS_SECONDS
+            while True:
+                try:
+                    return call(**params)
+                except (BotoCoreError, ClientError) as error:
+                    if _is_meant(error) or time.monotonic() > deadline:
+                        raise
+                time.sleep(0.2)
+
+        return ask
+
+    def search(self, expression: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+        """The training jobs that match, over all pages."""
+        token: dict[str, str] = {}
+        while True:
+            page = self._ask_for_page(expression, token)
+            yield from (result["TrainingJob"] for result in page["Results"])
+            if "NextToken" not in page:
+                return
+            token = {"NextToken": page["NextToken"]}
+
+    def _ask_for_page(self, expression: Mapping[str, Any], token: Mapping[str, str]) -> Any:
+        ask = self.__getattr__("search")
+        return ask(Resource="TrainingJob", SearchExpression=expression, MaxResults=100, **token)
+
+
+def _is_meant(error: BotoCoreError | ClientError) -> bool:
+    """Whether the service refuses the call, and does not only fail or throttle it."""
+    code = error.response["Error"]["Code"] if isinstance(error, ClientError) else ""
+    return bool(code) and code not in {"ThrottlingException", "InternalFailure"}
+
+
+def _job_of(found: Mapping[str, Any], region: str) -> Job:
+    return Job(
+        name=found["TrainingJobName"],
+        region=region,
+        tags={tag["Key"]: tag["Value"] for tag in found["Tags"]},
+        status=found["TrainingJobStatus"],
+        visited=tuple(visit["Status"] for visit in found["SecondaryStatusTransitions"]),
+        created_at=found["CreationTime"],
+        ended_at=found["SecondaryStatusTransitions"][-1].get("EndTime"),
+        billed_seconds=found.get("BillableTimeInSeconds", 0),
+        ending=ending_of(snapshot_of(found)),
+    )
+
+
+def _title_of(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text(errors="replace")
+    except OSError:
+        return ""
+
+
+def without_number(job_name: str) -> str:
+    """What all jobs of one generation of a task share."""
     return job_name.rpartition("-")[0]
 
 

@@ -7,7 +7,6 @@ import itertools
 import pytest
 
 from . import phases
-from .campaign import lose
 from .support import Lab, check
 
 pytestmark = [pytest.mark.airflow, pytest.mark.timeout(600)]
@@ -24,6 +23,6 @@ pytestmark = [pytest.mark.airflow, pytest.mark.timeout(600)]
 def test_a_component_may_be_lost_in_every_phase_of_a_job(lab: Lab, component: str) -> None:
     modes = (True,) if component == "triggerer" else (True, False)
     runs = phases.bring_about(lab, component, modes=modes)
-    lose(lab, component)
+    lab.lose(component)
     phases.finish(lab, runs)
     check(itertools.chain(*runs.values()))

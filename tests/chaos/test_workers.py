@@ -35,14 +35,14 @@ def test_a_worker_may_die_before_it_stops_what_it_gave_up(lab: Lab) -> None:
     assert "time limit of 8 s passed" in lab.api.task_log(DAG, "gives-up", TASK)
 
 
-def test_state_of_other_code_is_refused_at_once(lab: Lab) -> None:
-    """Not misread, not retried, and with the way out."""
-    run = lab.start(Case(found_state={"version": 0, "job": "model-7"}), "found-old-state")
+def test_state_of_a_later_version_is_refused_at_once(lab: Lab) -> None:
+    """Not misread, not retried, and with the way out. The campaign plays state of 0.1.0, which goes on."""
+    run = lab.start(Case(found_state={"version": 99, "job": "model-7"}), "found-later-state")
     lab.watch([run], timeout_seconds=60)
     check([run])
     task = lab.api.task_instance(DAG, run.run_id, TASK)
     assert (task["state"], task["try_number"]) == ("failed", 1)
     log = lab.api.task_log(DAG, run.run_id, TASK)
-    assert "this code reads version" in log
-    assert "delete the task's state in Airflow's UI" in log
+    assert "written by a later version of this package" in log
+    assert "Finish the run with the version that started it" in log
     assert lab.jobs_of(run) == []

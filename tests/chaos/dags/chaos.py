@@ -1,11 +1,13 @@
 """Trainings whose worker process is held, or dies by SIGKILL, at chosen points of its life, once at each.
 
-Four Dags that differ in what no Param can say: whether their task trains or watches a job that was started
-elsewhere, and whether Airflow tries it again.
+Dags that differ in what no Param can say: whether their task trains or watches a job that was started
+elsewhere, whether Airflow tries it again, how long it may take. Of two, `retries.json` beside this file has
+the `retries`, for whoever plays their author.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import time
@@ -78,7 +80,7 @@ class Mortal(TrainingOperatorBase):
         if self._is_armed:
             return
         self._is_armed = True
-        if self.found_state is not None:
+        if self.found_state is not None and _is_first_time(Path(self.graves), "found-state"):
             context["task_state_store"].set(STATE_KEY, self.found_state)
         arm(self._pass_point)
 
@@ -136,6 +138,7 @@ def arm(pass_point: Checkpoint) -> None:
             pass_point("after-intent")
         elif state.current is not None:
             pass_point("after-create")
+            pass_point(f"after-create-{state.current.number}")
         elif state.attempts and not state.is_over:
             pass_point("between-attempts")
 
@@ -155,9 +158,9 @@ def arm(pass_point: Checkpoint) -> None:
 
     stop = driver.TrainingDriver.stop
 
-    def stop_or_die(self: Any) -> bool:
+    def stop_or_die(*args: Any, **kwargs: Any) -> bool:
         pass_point("before-stop")
-        return stop(self)
+        return stop(*args, **kwargs)
 
     driver.save_state = save_state
     driver.TrainingDriver.stop = stop_or_die  # type: ignore[method-assign]
@@ -179,6 +182,7 @@ PARAMS = {
     "training_timeout": Param(None, type=["null", "integer"]),
     "training_job_name": Param("", type="string"),
     "botocore_config": Param({}, type="object"),
+    "connection": Param("aws_default", type="string"),
     "found_state": Param(None, type=["null", "object"]),
     "graves": Param("", type="string"),
 }
@@ -218,7 +222,7 @@ WATCHES = partial(
 )
 
 
-def make_dag(dag_id: str, make_task: Callable[..., Any], *, retries: int) -> None:
+def make_dag(dag_id: str, make_task: Callable[..., Any], *, retries: int, **more: Any) -> None:
     @dag(
         dag_id=dag_id,
         schedule=None,
@@ -245,9 +249,11 @@ def make_dag(dag_id: str, make_task: Callable[..., Any], *, retries: int) -> Non
             },
             deferrable="{{ params.deferrable }}",
             botocore_config="{{ params.botocore_config }}",
+            aws_conn_id="{{ params.connection }}",
             check_interval=1,
             retries=retries,
             retry_delay=timedelta(seconds=1),
+            **more,
         )
 
         @task
@@ -263,3 +269,6 @@ make_dag("chaos", TRAINS, retries=6)
 make_dag("chaos_once", TRAINS, retries=0)
 make_dag("chaos_watch", WATCHES, retries=6)
 make_dag("chaos_watch_once", WATCHES, retries=0)
+for name, count in json.loads(Path(__file__).with_name("retries.json").read_text()).items():
+    make_dag(name, TRAINS, retries=count)
+make_dag("chaos_limited", TRAINS, retries=2, execution_timeout=timedelta(seconds=20))
