@@ -207,6 +207,7 @@ def _stop_job(batch: Batch, run: Run, _details: Mapping[str, Any]) -> None:
     """StopTrainingJob in the phase that was drawn, without a tag, as the console does it."""
     lab, when = batch.lab, batch.slot_of(run).when
     assert when is not None
+    _wait(lambda: lab.own_alive(run), seconds=3 * PATIENCE_SECONDS)
     _wait(lambda: _is_time_to_stop(lab, run, when))
     for job in [job for job in lab.jobs_of(run) if not job.is_over][:1]:
         deed = Deed(
@@ -222,6 +223,7 @@ def _stop_job(batch: Batch, run: Run, _details: Mapping[str, Any]) -> None:
         run.deeds.append(deed)
     if lab.is_held(run):
         lab.release(run)
+    lab.set_capacity(run.instance_type, available=True)  # what nobody could stop is to come to its end
 
 
 def _is_time_to_stop(lab: Lab, run: Run, when: When) -> bool:
