@@ -45,7 +45,7 @@ def _operations(service: str) -> dict[str, str]:
 def _calls(service: str, module: Path) -> set[str]:
     source = module.read_text()
     operations = _operations(service)
-    methods = set(re.findall(r"self\._client\.(\w+)\(", source)) - {"get_paginator"}
+    methods = set(re.findall(r"\b_?client\.(\w+)\(", source)) - {"get_paginator"}
     methods |= set(re.findall(r"get_paginator\(\"(\w+)\"\)", source))
     assert methods <= set(operations), methods - set(operations)
     return {f"{service}:{operations[method]}" for method in methods}
