@@ -593,8 +593,10 @@ class Engine:
     def _watch_market(self, instance_type: str, is_spot: bool) -> None:
         """See to it that an event is due when the type's capacity next changes."""
         find = self.market.next_spot_change if is_spot else self.market.next_on_demand_change
-        change_at = find(instance_type, self._now)
         key = (instance_type, is_spot)
+        if (due := self._market_watches.get(key)) is not None and due <= self._now:
+            return  # this very change is met in a moment, for others who wait for it, and watched on then
+        change_at = find(instance_type, self._now)
         if change_at is None:
             self._market_watches.pop(key, None)
         elif self._market_watches.get(key) != change_at:

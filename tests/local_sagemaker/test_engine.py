@@ -683,3 +683,20 @@ def _check_invariants(simulation: Simulation, name: str) -> None:
         assert 1 <= billed <= training <= 7200 + 600
     if job.is_spot:
         assert (job.last_modified_at - job.created_at).total_seconds() <= 14400 + 600
+
+
+def test_capacity_of_two_types_that_comes_back_at_once_is_seen_by_everybody_who_waits(
+    tmp_path: Path,
+) -> None:
+    """The job on both types is launched at the first one's change, when the other's is still to be met."""
+    market = "on_demand: {capacity: [{from: 0m, to: 3h, available: false}], shortage: wait}"
+    simulation = Simulation(market=market_from(tmp_path, market))
+    both = [
+        {"InstanceGroupName": name, "InstanceType": name, "InstanceCount": 1}
+        for name in ("ml.m5.xlarge", "ml.c5.large")
+    ]
+    simulation.create_on_demand("both", ResourceConfig={"InstanceGroups": both, "VolumeSizeInGB": 1})
+    alone = {"InstanceType": "ml.c5.large", "InstanceCount": 1, "VolumeSizeInGB": 1}
+    simulation.create_on_demand("alone", ResourceConfig=alone)
+    for name in ("both", "alone"):
+        assert statuses_of(simulation.run_to_end(name))[-1] == "Completed"
