@@ -33,7 +33,6 @@ from .domain.errors import (
     TimedOutWaiting,
 )
 from .domain.lifecycle import Ending, JobSnapshot
-from .domain.records import TrainingRecord
 from .domain.savings import Attempt, statement_of
 from .domain.stops import StopReason
 from .domain.text import with_whole_text
@@ -54,7 +53,6 @@ if TYPE_CHECKING:
     from .domain.policy import Policy, Rung
     from .domain.spending import Budget, Purse
     from .hooks import AwsAccess
-    from .ledger import Ledger
     from .ledger.bookkeeping import Bookkeeper
     from .triggers import TrainingJobTrigger
 
@@ -446,6 +444,7 @@ class TrainingTask:
         from .aws.driver import OnRecord
         from .ledger import Ledger
         from .ledger.bookkeeping import WRITE_SECONDS
+        from .ledger.reader import newest_record
 
         try:
             record = within(WRITE_SECONDS, lambda: newest_record(Ledger.configured(), self.books.key))
@@ -579,16 +578,6 @@ class TrainingTask:
             self._log.info("The last %d lines of the log of %s:", len(lines), attempt.job_name)
         for line in lines:
             self._log.info("  | %s", line)
-
-
-def newest_record(ledger: Ledger, key: str) -> TrainingRecord | None:
-    """The newest record of that key that is not merged into Parquet yet, as one of a training under way."""
-    from .ledger.store import FRESH
-
-    names = [name for name in ledger.fresh_names() if name.key == key]
-    path = ledger.path(FRESH, str(max(names))) if names else ""
-    content = ledger.fetch([path]).get(path) if path else None
-    return TrainingRecord.from_json(json.loads(content)) if content else None
 
 
 def find_account(access: AwsAccess) -> str | None:

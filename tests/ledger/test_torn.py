@@ -24,6 +24,8 @@ from spot_training.domain.records import CurrentJob, RecordState, TrainingRecord
 from spot_training.ledger import Ledger, Selection, fresh
 from spot_training.ledger.compaction import compact
 from spot_training.ledger.manifest import Manifest
+from spot_training.ledger.reader import newest_record
+from spot_training.ledger.set_aside import CannotRead
 from spot_training.ledger.settling import Settling
 from spot_training.report import report_of, to_html, to_log, to_mail
 from tests.aws.conftest import Cloud
@@ -130,6 +132,24 @@ def test_an_earlier_version_of_a_torn_record_counts_and_is_kept(ledger: Ledger) 
         assert [record.reason for record in reader.records()] == ["earlier"]
         assert [trouble.path for trouble in reader.set_aside] == [f"fresh/{name}"]
     assert len(ledger.fresh_names()) == 2
+
+
+def test_a_single_record_is_read_as_the_whole_ledger_is(ledger: Ledger) -> None:
+    """As a task does whose state was lost: it goes on with what can be read."""
+    key = make_record().key
+    assert newest_record(ledger, key) is None
+    ledger.write(make_record(version=1, reason="earlier"))
+    name = ledger.write(make_record(version=2, reason="later", unknown={"colour": "green"}))
+    later = newest_record(ledger, key)
+    assert later == make_record(version=2, reason="later", unknown={"colour": "green"})
+    path = Path(ledger.path("fresh", str(name)))
+    path.write_bytes(path.read_bytes()[:100])
+    earlier = newest_record(ledger, key)
+    assert earlier is not None
+    assert earlier.reason == "earlier"
+    path.write_text(json.dumps({**make_record(version=2).to_json(), "format": 99}))
+    with pytest.raises(CannotRead, match="newer version"):
+        newest_record(ledger, key)
 
 
 def test_a_value_of_another_type_costs_no_other_record(ledger: Ledger) -> None:

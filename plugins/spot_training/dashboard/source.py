@@ -7,7 +7,6 @@ that nobody waits for it; who comes after a while gets a new one.
 
 from __future__ import annotations
 
-import json
 import threading
 import time
 from collections.abc import Callable, Hashable, Iterator
@@ -17,7 +16,8 @@ from typing import TYPE_CHECKING
 
 from spot_training.ledger import Ledger, LedgerReader
 from spot_training.ledger.fresh import read_newest, read_notes
-from spot_training.ledger.reader import record_of
+from spot_training.ledger.reader import newest_record
+from spot_training.ledger.set_aside import CannotRead
 
 from .overview import lay_tables
 
@@ -69,11 +69,12 @@ class Source:
         A training under way is a file of its own, read by itself: quick enough to be asked again and again.
         """
         ledger = self._find_ledger()
-        found = read_newest(ledger, key)
-        for line in found.lines.values():
-            return _with_note(ledger, record_of(json.loads(line)))
-        if any(trouble.is_newer for trouble in found.set_aside):
+        try:
+            record = newest_record(ledger, key)
+        except CannotRead:
             return None  # what is merged is not how it stands
+        if record is not None:
+            return _with_note(ledger, record)
         with self.view() as reader:
             return reader.record(key)
 

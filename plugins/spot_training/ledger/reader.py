@@ -25,11 +25,11 @@ from typing import TYPE_CHECKING, Any
 from spot_training.domain.errors import NewerFormat
 from spot_training.domain.records import RECORD_FORMAT, CurrentJob, Totals, TrainingRecord
 
-from .fresh import load_lines, read_fresh, read_notes
+from .fresh import load_lines, read_fresh, read_newest, read_notes
 from .manifest import MONTHS
 from .merged import Merged, columns_of, find_merged, source_of
 from .schema import ATTEMPT, connect
-from .set_aside import SetAside
+from .set_aside import CannotRead, SetAside
 from .unknown import joined
 
 if TYPE_CHECKING:
@@ -236,6 +236,20 @@ def record_of(row: Mapping[str, Any]) -> TrainingRecord:
     data = _plain({name: value for name, value in row.items() if name not in {"counts", "unknown"}})
     unknown = row.get("unknown")
     return TrainingRecord.from_json(joined(data, json.loads(unknown)) if unknown else data)
+
+
+def newest_record(ledger: Ledger, key: str) -> TrainingRecord | None:
+    """One record as it is now, read by itself; None where it is merged, or there is none that can be read.
+
+    Raises `CannotRead` for one that a newer version wrote, and `LedgerBusy`.
+    """
+    found = read_newest(ledger, key)
+    for line in found.lines.values():
+        return record_of(json.loads(line))
+    for trouble in found.set_aside:
+        if trouble.is_newer:
+            raise CannotRead(trouble)
+    return None
 
 
 def _plain(value: Any) -> Any:
