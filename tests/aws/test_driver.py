@@ -55,6 +55,10 @@ def _config(**overrides: Any) -> dict[str, Any]:
     }
 
 
+#: With no capacity the job of this request waits for as long as a test takes, on the cloud's quick clock.
+PATIENT = _config(StoppingCondition={"MaxRuntimeInSeconds": HOUR, "MaxWaitTimeInSeconds": 480 * HOUR})
+
+
 class Task:
     """A task as Airflow would run it: its process may die and come back, its state store stays."""
 
@@ -293,7 +297,8 @@ def test_a_job_that_was_stopped_with_its_task_is_followed_by_another_from_its_ch
     cloud: Cloud, why: StopReason, comes_late: bool
 ) -> None:
     """The stop of the earlier try may come after the new one has adopted the job."""
-    task = Task(cloud)
+    cloud.set_capacity(available=False)
+    task = Task(cloud, config=PATIENT)
     assert isinstance(task.step(), Waiting)
     earlier = task.driver()
     if not comes_late:
@@ -302,6 +307,7 @@ def test_a_job_that_was_stopped_with_its_task_is_followed_by_another_from_its_ch
     if comes_late:
         assert isinstance(task.step(), Waiting)
         assert earlier.stop(why)
+    cloud.set_capacity(available=True)
     done = task.finish()
     assert [a.ending for a in done.attempts] == [Ending.STOPPED_WITH_TASK, Ending.COMPLETED]
     uris = {_described(cloud, name)["CheckpointConfig"]["S3Uri"] for name in task.created()}
@@ -311,7 +317,8 @@ def test_a_job_that_was_stopped_with_its_task_is_followed_by_another_from_its_ch
 @pytest.mark.parametrize("again", [Task.clear, Task.retry, lambda _task: None])
 def test_a_persons_stop_is_respected_at_any_moment(cloud: Cloud, again: Callable[[Task], None]) -> None:
     """Also within the minutes after a retry or a clear has adopted the job."""
-    task = Task(cloud)
+    cloud.set_capacity(available=False)
+    task = Task(cloud, config=PATIENT)
     assert isinstance(task.step(), Waiting)
     again(task)
     step = task.step()
@@ -338,7 +345,8 @@ def test_a_persons_stop_of_a_later_attempt_is_not_taken_for_that_of_an_earlier_t
 
 
 def test_the_owner_of_a_job_stops_it_while_the_sensors_worker_is_lost(cloud: Cloud) -> None:
-    task = _watching(cloud)
+    cloud.set_capacity(available=False)
+    task = _watching(cloud, config=PATIENT)
     task.step()
     task.stop_as_a_person("elsewhere")
     task.try_number = 2
@@ -348,7 +356,8 @@ def test_the_owner_of_a_job_stops_it_while_the_sensors_worker_is_lost(cloud: Clo
 
 
 def test_the_owner_of_a_job_stops_it_while_the_sensors_process_is_told_to_end(cloud: Cloud) -> None:
-    task = _watching(cloud)
+    cloud.set_capacity(available=False)
+    task = _watching(cloud, config=PATIENT)
     driver = task.driver()
     step = driver.proceed(try_number=1, max_tries=1, adopt=task.adopt)
     task.stop_as_a_person("elsewhere")
@@ -376,9 +385,9 @@ def _described(cloud: Cloud, name: str) -> dict[str, Any]:
     return described
 
 
-def _watching(cloud: Cloud, *, policy: object = "widen") -> Task:
+def _watching(cloud: Cloud, *, policy: object = "widen", config: dict[str, Any] | None = None) -> Task:
     """A sensor of a job that was started elsewhere."""
-    request = {**_config(), "TrainingJobName": "elsewhere", "EnableManagedSpotTraining": True}
+    request = {**(config or _config()), "TrainingJobName": "elsewhere", "EnableManagedSpotTraining": True}
     cloud.client("sagemaker").create_training_job(**request)
     task = Task(cloud, policy=policy)
     task.adopt = "elsewhere"

@@ -32,7 +32,7 @@ from spot_training.triggers import TrainingJobTrigger
 
 from . import test_driver
 from .conftest import Cloud
-from .test_driver import HOUR, Task, _config
+from .test_driver import HOUR, PATIENT, Task
 
 FIXTURES = Path(__file__).parent / "fixtures"
 ALL = sorted(FIXTURES.glob("*/*.json"))
@@ -152,19 +152,24 @@ def test_a_training_that_had_given_up_climbs_again_at_a_retry(upgraded: Any) -> 
         task.finish()
 
 
-def test_a_training_that_is_given_up_is_stopped_and_says_that_its_time_was_up(upgraded: Any) -> None:
-    task = upgraded("giving_up", config=_config(Environment={"LOCAL_TRAINING_SECONDS": "3000"}))
+def test_a_training_that_is_given_up_is_stopped_and_says_that_its_time_was_up(
+    cloud: Cloud, upgraded: Any
+) -> None:
+    cloud.set_capacity(available=False)
+    task = upgraded("giving_up", config=PATIENT)
     with pytest.raises(TimedOutWaiting):
         task.finish()
     (attempt,) = task.driver().attempts
     assert attempt.ending is Ending.STOPPED_AT_TIME_LIMIT
 
 
-def test_a_stop_that_0_1_0_had_announced_is_no_persons(upgraded: Any) -> None:
-    task = upgraded("waiting_for_spot")
+def test_a_stop_that_0_1_0_had_announced_is_no_persons(cloud: Cloud, upgraded: Any) -> None:
+    cloud.set_capacity(available=False)
+    task = upgraded("waiting_for_spot", config=PATIENT)
     stored = task.store.get(STATE_KEY)
     task.store.set(STATE_KEY, {**stored, "is_stop_expected": True})
     task.stop_as_a_person(stored["current"]["job_name"])
+    cloud.set_capacity(available=True)
     done = task.finish()
     assert [attempt.ending for attempt in done.attempts] == [Ending.STOPPED_WITH_TASK, Ending.COMPLETED]
 
