@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from airflow.sdk.configuration import conf
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-from .aws.jobs import TAG_SECONDS, TAG_SECONDS_WHEN_KILLED
+from .aws.jobs import TAG_SECONDS
 from .aws.punctual import STOP_AGAIN_SECONDS, Punctual
 from .aws.watcher import Follower, LogLines, Missing, Over, Report, TimeIsUp, Trouble
 from .domain.stops import StopReason
@@ -45,6 +45,8 @@ Result = TypeVar("Result")
 
 #: Less than `[triggerer] on_kill_timeout`, so that a failure can still be said.
 ON_KILL_SECONDS = 25
+#: Of these for the tag that tells our stop from a person's: nobody kills a triggerer meanwhile, as a worker.
+TAG_SECONDS_IN_ON_KILL = 5.0
 #: Within the two seconds at most for which the trigger's log stays open.
 LOUD_AFTER_SECONDS = 1
 #: Airflow 3.3.2 takes a task for killed that resumes before its scheduler has heard that the process which
@@ -203,7 +205,7 @@ class TrainingJobTrigger(BaseTrigger):
             await asyncio.sleep(STOP_AGAIN_SECONDS)
 
     def _stop_for_deadline(self, punctual: Punctual) -> str:
-        return punctual.stop(lambda _job: self._stop(StopReason.DEADLINE, tag_within=TAG_SECONDS))
+        return punctual.stop(lambda _job: self._stop(StopReason.DEADLINE, TAG_SECONDS))
 
     def _on_news(self, job: JobSnapshot, fresh: Sequence[Transition]) -> None:
         """What each report of new transitions is for."""
@@ -255,7 +257,9 @@ class TrainingJobTrigger(BaseTrigger):
         if not fate.is_over:
             self._leave_alone(fate, state)
             return
-        stopping = asyncio.ensure_future(aside(_stopping(), self._stop, StopReason.TASK_ENDED))
+        stopping = asyncio.ensure_future(
+            aside(_stopping(), self._stop, StopReason.TASK_ENDED, TAG_SECONDS_IN_ON_KILL)
+        )
         await self._wait_for_stop(stopping)
         if not stopping.done():
             return  # said already; the thread goes on asking
@@ -297,7 +301,7 @@ class TrainingJobTrigger(BaseTrigger):
                 self._tell_alive("SageMaker has not confirmed it so far; it is asked again.")
                 is_told = True
 
-    def _stop(self, why: StopReason, tag_within: float = TAG_SECONDS_WHEN_KILLED) -> bool:
+    def _stop(self, why: StopReason, tag_within: float) -> bool:
         from .ledger.stops import LedgerStops
 
         self._jobs = self.access.jobs()
