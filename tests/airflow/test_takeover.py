@@ -59,7 +59,14 @@ class Takeover:
         self.run_id = str(self.api.trigger(DAG)["dag_run_id"])
         wait_until(self._are_all_deferred, "four deferred tasks", timeout_seconds=120)
         wait_until(lambda: len(self.statuses()) == len(TASKS), "four jobs", timeout_seconds=30)
+        self._first = int(wait_until(self._find_triggerer, "a triggerer for each task", timeout_seconds=60))
         stack.restart("triggerer:2")
+
+    def _find_triggerer(self) -> int | None:
+        """The one that has all four tasks."""
+        jobs = [task["triggerer_job"] for task in self.api.task_instances(DAG, self.run_id)]
+        ids = {job["id"] for job in jobs if job}
+        return ids.pop() if all(jobs) and len(ids) == 1 else None
 
     def _are_all_deferred(self) -> bool:
         tasks = self.api.task_instances(DAG, self.run_id)
@@ -82,27 +89,16 @@ class Takeover:
         return next(name for name in self.statuses() if name.startswith(f"takeover-{task}-"))
 
     def freeze_the_first(self) -> None:
-        """SIGSTOP until the second triggerer has all triggers, and SIGCONT."""
+        """SIGSTOP beyond the threshold, until the second triggerer has all triggers, and SIGCONT."""
         frozen = self.stack.freeze("triggerer")
         try:
+            time.sleep(THRESHOLD_SECONDS + 4)
             wait_until(self._has_second_all, "the second triggerer to take over", timeout_seconds=90)
         finally:
             frozen.thaw()
 
     def _has_second_all(self) -> bool:
-        instances = self.api.task_instances(DAG, self.run_id)
-        triggers = [instance["trigger"] for instance in instances]
-        jobs = [instance["triggerer_job"] for instance in instances]
-        first = self._first_triggerer
-        return all(triggers) and all(job and job["id"] != first for job in jobs)
-
-    @property
-    def _first_triggerer(self) -> int:
-        if not hasattr(self, "_first"):
-            instances = self.api.task_instances(DAG, self.run_id)
-            ids = {i["triggerer_job"]["id"] for i in instances if i["triggerer_job"]}
-            self._first: int = min(ids)
-        return self._first
+        return self._find_triggerer() not in {None, self._first}
 
 
 def test_a_triggerer_that_comes_back_stops_no_job_that_another_has_taken_over(
@@ -110,7 +106,6 @@ def test_a_triggerer_that_comes_back_stops_no_job_that_another_has_taken_over(
 ) -> None:
     run = Takeover(two_triggerers)
     jobs = set(run.statuses())
-    assert run._first_triggerer > 0
     run.freeze_the_first()
     # Airflow cancels the first one's triggers within a second; each of them asks, and would stop by now.
     time.sleep(8)
