@@ -156,9 +156,10 @@ def test_a_core_question_without_an_answer_is_not_shown_and_says_why_and_what_to
     assert done.status == done.verdict["exit_status"] == 3, done.text
     assert done.asked("fail") == []
     assert done.verdict["passed"] is False
-    assert tuple(done.verdict["not_shown"]) == unseen.not_shown
+    # On a busy machine an interruption may come to nothing, too: that is not shown, either.
+    assert set(unseen.not_shown) <= set(done.verdict["not_shown"])
     assert done.text.startswith("Spot drill of trainee.py: NOT SHOWN\n")
-    assert f"Not shown: {', '.join(unseen.not_shown)}. This is not a pass" in done.text
+    assert f"Not shown: {', '.join(done.verdict['not_shown'])}. This is not a pass" in done.text
     first, *_ = unseen.not_shown
     assert done.check(first)["result"] == "skip"
     assert unseen.seen in done.seen(first)
