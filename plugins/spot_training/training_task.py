@@ -30,6 +30,7 @@ from .domain.errors import (
     InstallationUnknown,
     InvalidInput,
     SpotTrainingError,
+    TaskKilled,
     TimedOutWaiting,
 )
 from .domain.lifecycle import Ending, JobSnapshot
@@ -240,6 +241,7 @@ class TrainingTask:
             watches=adopt,
         )
         self._ti: Any = ti
+        self._store: Any = context["task_state_store"]
         self._dag_run: Any = context["dag_run"]
         self._log = log
         self.options = options
@@ -421,6 +423,8 @@ class TrainingTask:
     def _fail(self, error: SpotTrainingError) -> NoReturn:
         if isinstance(error, InstallationUnknown):
             raise error  # nothing has begun, and the training before it stays on record as it ended
+        if self._is_replaced(error):
+            raise error  # a later try keeps the records, and has perhaps pushed its XCom already
         may_retry = self._could_succeed(error) and not self._is_out_of_time()
         if may_retry and self.options.pokes_on and not self.driver.state.is_over:
             raise error
@@ -433,6 +437,15 @@ class TrainingTask:
         if may_retry:
             raise error
         raise AirflowFailException(str(error)) from error
+
+    def _is_replaced(self, error: SpotTrainingError) -> bool:
+        """Whether a later try of the task has begun: this process stood still meanwhile.
+
+        Each try has a task instance id of its own, and Airflow's API has a state for the latest only. XCom
+        asks for no id: a late push would replace what the later try has pushed.
+        """
+        knows_something = self.driver.attempts or self.driver.live_job or isinstance(error, TaskKilled)
+        return bool(knows_something) and not has_begun(self._store)
 
     def _let_go_quietly(self) -> None:
         with contextlib.suppress(Exception):  # said loudly already; the error that led here matters more

@@ -18,7 +18,7 @@ from spot_training.aws.budget import CallBudget
 from spot_training.aws.identity import TAG_WITHOUT_TASK
 from spot_training.aws.jobs import TrainingJobs
 from spot_training.aws.state import STATE_KEY, MemoryStore
-from spot_training.domain.errors import ServiceFailed, TimedOutWaiting
+from spot_training.domain.errors import ServiceFailed, TaskKilled, TimedOutWaiting
 from spot_training.hooks import WATCHING_BOTOCORE_CONFIG, AwsAccess
 from spot_training.operators import SpotTrainingOperator
 from spot_training.sensors import SpotTrainingSensor
@@ -275,6 +275,28 @@ def test_a_killed_task_whose_job_goes_on_starts_no_other(
         task.execute(Run().context())
     jobs = drought.client("sagemaker").list_training_jobs()["TrainingJobSummaries"]
     assert [job["TrainingJobStatus"] for job in jobs] == ["Stopped"]
+
+
+def test_a_process_that_a_later_try_has_replaced_pushes_nothing(
+    drought: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It stood still meanwhile: Airflow's API has the task's state for the later try only."""
+    run, pushed = Run(max_tries=1), list[str]()
+    task = _operator()
+    create = TrainingJobs.create_or_adopt
+
+    def stand_still(self: TrainingJobs, *args: Any, **kwargs: Any) -> Any:
+        created = create(self, *args, **kwargs)
+        run.store.values.clear()
+        task.on_kill()
+        return created
+
+    run.push = lambda **what: pushed.append(what["key"])
+    monkeypatch.setattr(TrainingJobs, "create_or_adopt", stand_still)
+    with pytest.raises(TaskKilled):
+        task.execute(run.context())
+    assert pushed == []
+    assert _going_on(drought) == []
 
 
 # Waiting on the worker ------------------------------------------------------------------------------
