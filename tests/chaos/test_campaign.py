@@ -115,9 +115,6 @@ def test_pieces_of_a_campaign_add_up() -> None:
     assert list(total) == [str(kind) for kind in Kind]
 
 
-# Not in CI yet: where a person stops the job just after a retry, and the tasks' processes are frozen as well,
-# the attempt is missing in XCom in about every second run of it.
-@pytest.mark.long
 @pytest.mark.airflow
 @pytest.mark.timeout(600)
 def test_a_sample_of_each_kind_keeps_the_promise(lab: Lab) -> None:
