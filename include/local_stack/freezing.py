@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import signal
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Self
 
 from include.local_stack.keeper import list_descendants
@@ -45,3 +47,21 @@ class Frozen:
         for pid in self.pids:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGCONT)
+
+
+def pids_of_tasks(*schedulers: int) -> list[int]:
+    """The tasks that run now with their supervisors, by the names that Airflow gives their processes."""
+    workers = [
+        pid
+        for scheduler in schedulers
+        for pid in list_descendants(scheduler)
+        if "LocalExecutor: " in (title := _title_of(pid)) and "<idle>" not in title
+    ]
+    return [*workers, *itertools.chain(*map(list_descendants, workers))]
+
+
+def _title_of(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text(errors="replace")
+    except OSError:
+        return ""

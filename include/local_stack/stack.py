@@ -31,14 +31,13 @@ from include.local_stack.errors import (
     StackInUseError,
     StackTimeoutError,
 )
+from include.local_stack.freezing import Frozen, pids_of_tasks
 from include.local_stack.process import KeptProcess
 from include.local_stack.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from types import TracebackType
-
-    from include.local_stack.freezing import Frozen
 
 LOCAL_SAGEMAKER = "local-sagemaker"
 API_SERVER = "api-server"
@@ -215,7 +214,13 @@ class LocalStack:
         self.processes[name].kill()
 
     def freeze(self, name: str) -> Frozen:
-        """SIGSTOP one component with everything below it, as when its machine is paused."""
+        """SIGSTOP one component with everything below it, as when its machine is paused.
+
+        `tasks` are all that run on workers of LocalExecutor, without the schedulers.
+        """
+        if name == "tasks":
+            schedulers = [each.pid for key, each in self.processes.items() if key.startswith("scheduler")]
+            return Frozen.of(*pids_of_tasks(*schedulers))
         return self.processes[name].freeze()
 
     def _stop_processes(self) -> None:

@@ -273,10 +273,13 @@ def sweep_all(
     With a `ledger`, jobs that a living task has left behind are told from its current one. Raises
     `ServiceFailed` or `SweepRefused` once all was looked at.
     """
+    from .ledger.stops import LedgerStops
+
     findings: list[Finding] = []
     troubles: dict[str, Exception] = {}
     with contextlib.ExitStack() as stack:
         record_of = _records_in(ledger, say, stack)
+        stops = LedgerStops() if ledger is None else LedgerStops(lambda: ledger)
         for place, reach in places.items():
             say(f"In {place}:")
             try:
@@ -288,6 +291,7 @@ def sweep_all(
                     say=say,
                     record_of=record_of,
                     earlier=earlier,
+                    keep_reason=stops.keep,
                 )
             except Exception as error:  # noqa: BLE001 - raised below, once all was looked at
                 troubles[place] = error

@@ -30,7 +30,6 @@ from .domain.errors import (
     InstallationUnknown,
     InvalidInput,
     SpotTrainingError,
-    TaskKilled,
     TimedOutWaiting,
 )
 from .domain.lifecycle import Ending, JobSnapshot
@@ -39,7 +38,7 @@ from .domain.stops import StopReason
 from .domain.text import with_whole_text
 from .domain.wording import COULD_NOT_STOP, Narrator, counted, statement_line, stop_command
 from .installation import installation, installation_of_training
-from .kept_state import KeptState
+from .kept_state import KeptState, knows_this_try
 from .ledger.stops import LedgerStops
 
 if TYPE_CHECKING:
@@ -59,6 +58,8 @@ if TYPE_CHECKING:
 
 #: Airflow kills a task's process five seconds after it told it to end: what is to be said is said before.
 LOUD_AFTER_SECONDS = 3
+#: How long Airflow may take to say whether a later try has begun: a second of those five.
+ANSWER_SECONDS = 1.0
 #: How long STS may take to say which account the credentials are of.
 STS_SECONDS = 5.0
 #: How much of the training's own log goes into the task log when an attempt is over.
@@ -241,6 +242,7 @@ class TrainingTask:
             watches=adopt,
         )
         self._ti: Any = ti
+        self._identity = identity
         self._store: Any = context["task_state_store"]
         self._dag_run: Any = context["dag_run"]
         self._log = log
@@ -364,7 +366,7 @@ class TrainingTask:
     def end_with_process(self) -> None:
         """This process was told to end: start nothing more; stop the job unless it is to outlive its task."""
         self.driver.start_nothing_more()
-        if self.options.stop_job_on_kill:
+        if self.options.stop_job_on_kill and not self._leaves_job_to_later_try():
             self.stop(StopReason.TASK_KILLED)
 
     @property
@@ -380,7 +382,7 @@ class TrainingTask:
 
     def let_go(self) -> None:
         """`stop`, once, unless the job is to outlive its task: nobody will look after it."""
-        if self.has_job_to_stop:
+        if self.has_job_to_stop and not self._leaves_job_to_later_try():
             self.stop(StopReason.TASK_ENDED)
 
     def stop(self, why: StopReason) -> None:
@@ -423,7 +425,7 @@ class TrainingTask:
     def _fail(self, error: SpotTrainingError) -> NoReturn:
         if isinstance(error, InstallationUnknown):
             raise error  # nothing has begun, and the training before it stays on record as it ended
-        if self._is_replaced(error):
+        if self._is_replaced():
             raise error  # a later try keeps the records, and has perhaps pushed its XCom already
         may_retry = self._could_succeed(error) and not self._is_out_of_time()
         if may_retry and self.options.pokes_on and not self.driver.state.is_over:
@@ -438,14 +440,39 @@ class TrainingTask:
             raise error
         raise AirflowFailException(str(error)) from error
 
-    def _is_replaced(self, error: SpotTrainingError) -> bool:
-        """Whether a later try of the task has begun: this process stood still meanwhile.
+    def _is_replaced(self) -> bool:
+        """Whether this process stood still for so long that Airflow has given its task to a later try.
 
-        Each try has a task instance id of its own, and Airflow's API has a state for the latest only. XCom
-        asks for no id: a late push would replace what the later try has pushed.
+        XCom asks for no try: a late push would replace what the later try has pushed. Without an answer
+        there is none.
         """
-        knows_something = self.driver.attempts or self.driver.live_job or isinstance(error, TaskKilled)
-        return bool(knows_something) and not has_begun(self._store)
+        from .aws.bounded import within
+
+        try:
+            return not within(ANSWER_SECONDS, lambda: knows_this_try(self._store))
+        except Exception:  # noqa: BLE001 - the API server is away, or this process's token is too old
+            return False
+
+    def _leaves_job_to_later_try(self) -> bool:
+        """Whether a later try looks after the job that is alive; not where the task's run was deleted."""
+        from .aws.bounded import within
+        from .aws.sweeper import NO_SUCH_TASK, OVER_STATES
+
+        if self.driver.leaves_job or self.driver.live_job is None or not self._is_replaced():
+            return self.driver.leaves_job
+        try:
+            state = within(ANSWER_SECONDS, lambda: task_states(self._ti)(self._identity))
+        except Exception:  # noqa: BLE001
+            return False
+        if state == NO_SUCH_TASK or state in OVER_STATES:
+            return False
+        self.driver.leave_job()
+        self._log.warning(
+            "Airflow has replaced this try of the task by a later one, which looks after training job %s: it "
+            "is not stopped.",
+            self.driver.live_job,
+        )
+        return True
 
     def _let_go_quietly(self) -> None:
         with contextlib.suppress(Exception):  # said loudly already; the error that led here matters more

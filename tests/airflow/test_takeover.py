@@ -1,4 +1,4 @@
-"""Two triggerers, one frozen for long: no healthy job is stopped, and no person is overruled."""
+"""A triggerer or a worker is frozen for long: no healthy job is stopped, and no person is overruled."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ DAG = "takeover"
 RARE = "ml.m5.24xlarge"
 #: How long a triggerer may be silent before another one takes its triggers.
 THRESHOLD_SECONDS = 8
+#: How long a task's process may be silent before Airflow fails its try.
+TASK_THRESHOLD_SECONDS = 15
 TASKS = (("marked", -1), ("cleared", -1), ("mapped", 0), ("mapped", 1))
 
 
@@ -29,6 +31,8 @@ def two_triggerers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalSt
     settings = {
         "AIRFLOW__SPOT_TRAINING__INSTALLATION": "takeover",
         "AIRFLOW__TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": str(THRESHOLD_SECONDS),
+        "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": str(TASK_THRESHOLD_SECONDS),
+        "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "2",
     }
     with (
         best_database() as database,
@@ -146,3 +150,50 @@ def test_a_triggerer_that_comes_back_stops_no_job_that_another_has_taken_over(
         lambda: set(run.statuses().values()) == {"Stopped"}, "all jobs of the run to stop", timeout_seconds=60
     )
     assert {run.stopped_for(name) for name in jobs} == {"task-ended"}
+
+
+def test_a_worker_that_comes_back_leaves_the_job_to_the_try_that_has_replaced_its_own(
+    two_triggerers: LocalStack,
+) -> None:
+    stack, api = two_triggerers, two_triggerers.api
+    api.wait_for_dag("on_worker")
+    api.unpause("on_worker")
+    run_id = str(api.trigger("on_worker")["dag_run_id"])
+
+    def jobs() -> list[str]:
+        return [name for name in job_names(stack, "takeover") if name.startswith("takeover-worker-")]
+
+    def is_try(number: int) -> bool:
+        task = api.task_instance("on_worker", run_id, "train")
+        return bool(task["try_number"] == number and task["state"] == "running")
+
+    wait_until(lambda: is_try(1) and jobs(), "the first try's job", timeout_seconds=120)
+    (job,) = jobs()
+    frozen = stack.freeze("tasks")
+    try:
+        wait_until(lambda: is_try(2), "a second try", timeout_seconds=120)
+        wait_until(
+            lambda: job in api.task_log("on_worker", run_id, "train", 2),
+            "the second try to take the job over",
+            timeout_seconds=60,
+        )
+    finally:
+        frozen.thaw()
+    said = "it is not stopped"
+    wait_until(
+        lambda: said in api.task_log("on_worker", run_id, "train", 1),
+        "the first try to find out",
+        timeout_seconds=60,
+    )
+    time.sleep(5)  # Airflow has killed its process by now
+    client = stack.boto3_client("sagemaker")
+    assert client.describe_training_job(TrainingJobName=job)["TrainingJobStatus"] == "InProgress"
+    assert is_try(2)
+
+    api.set_task_state("on_worker", run_id, "train", "failed")
+    wait_until(
+        lambda: client.describe_training_job(TrainingJobName=job)["TrainingJobStatus"] == "Stopped",
+        "the job to stop once its task is marked failed",
+        timeout_seconds=60,
+    )
+    assert jobs() == [job]

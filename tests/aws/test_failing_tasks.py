@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from airflow.sdk import ExceptionRetryPolicy, RetryAction, RetryRule
-from airflow.sdk.exceptions import AirflowFailException, AirflowSensorTimeout, TaskDeferred
+from airflow.sdk.exceptions import (
+    AirflowFailException,
+    AirflowRuntimeError,
+    AirflowSensorTimeout,
+    ErrorType,
+    TaskDeferred,
+)
+from airflow.sdk.execution_time.comms import ErrorResponse
 
 from include.local_stack import wait_until
 from spot_training.aws.budget import CallBudget
@@ -43,11 +50,35 @@ def drought(cloud: Cloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cl
     return cloud
 
 
+class Store(MemoryStore):
+    """Airflow's task state store, as a process sees it that may have been replaced by a later try."""
+
+    is_of_an_old_try = False
+
+    def get(self, key: str) -> Any:
+        return None if self.is_of_an_old_try else super().get(key)
+
+    def set(self, key: str, value: Any, *, retention: timedelta | None = None) -> None:
+        self._check()
+        super().set(key, value, retention=retention)
+
+    def delete(self, key: str) -> None:
+        self._check()
+        super().delete(key)
+
+    def _check(self) -> None:
+        if self.is_of_an_old_try:
+            raise AirflowRuntimeError(
+                ErrorResponse(error=ErrorType.API_SERVER_ERROR, detail={"status_code": 404})
+            )
+
+
 class Run:
     """A task instance whose processes come and go; what they leave behind stays."""
 
     def __init__(self, *, try_number: int = 1, max_tries: int = 0) -> None:
-        self.store = MemoryStore()
+        self.store = Store()
+        self.state: str | None = "running"
         self.began_at = datetime.now(UTC)
         self.try_number, self.max_tries = try_number, max_tries
         self.push: Callable[..., None] = lambda **_kwargs: None
@@ -61,12 +92,22 @@ class Run:
             try_number=self.try_number,
             max_tries=self.max_tries,
             xcom_push=self.push,
+            get_task_states=self._states,
         )
         return {
             "ti": ti,
             "dag_run": SimpleNamespace(start_date=self.began_at),
             "task_state_store": self.store,
         }
+
+    def replace(self, state: str | None) -> None:
+        """Airflow has failed this try while its process stood still; the task is in this state since."""
+        self.store.is_of_an_old_try, self.state = True, state
+
+    def _states(self, **_asked: Any) -> dict[str, dict[str, str | None]]:
+        if self.state == "no answer":
+            raise ConnectionError(self.state)
+        return {"run 1": {} if self.state == "no such task" else {"task": self.state}}
 
     def deferred(self, make: Callable[[], Any]) -> Any:
         """A new process of the task, after the first one deferred."""
@@ -277,26 +318,35 @@ def test_a_killed_task_whose_job_goes_on_starts_no_other(
     assert [job["TrainingJobStatus"] for job in jobs] == ["Stopped"]
 
 
-def test_a_process_that_a_later_try_has_replaced_pushes_nothing(
-    drought: Cloud, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("is_waiting", [True, False])
+@pytest.mark.parametrize(
+    ("state", "goes_on"),
+    [
+        *((state, True) for state in ("up_for_retry", "queued", "running", "deferred", None)),
+        *((state, False) for state in ("failed", "success", "removed", "no such task", "no answer")),
+    ],
+)
+def test_a_process_that_a_later_try_has_replaced_leaves_it_the_job_and_pushes_nothing(
+    drought: Cloud, monkeypatch: pytest.MonkeyPatch, state: str | None, goes_on: bool, is_waiting: bool
 ) -> None:
-    """It stood still meanwhile: Airflow's API has the task's state for the later try only."""
-    run, pushed = Run(max_tries=1), list[str]()
-    task = _operator()
-    create = TrainingJobs.create_or_adopt
-
-    def stand_still(self: TrainingJobs, *args: Any, **kwargs: Any) -> Any:
-        created = create(self, *args, **kwargs)
-        run.store.values.clear()
-        task.on_kill()
-        return created
-
+    """It stood still for long: Airflow knows its try no more, and of its task the state of the later one."""
+    run, task, pushed = Run(max_tries=1), _operator(), list[str]()
     run.push = lambda **what: pushed.append(what["key"])
-    monkeypatch.setattr(TrainingJobs, "create_or_adopt", stand_still)
-    with pytest.raises(TaskKilled):
+    place, name = (TrainingTask, "wait") if is_waiting else (TrainingJobs, "create_or_adopt")
+    original = getattr(place, name)
+
+    def stand_still(self: Any, *args: Any, **kwargs: Any) -> Any:
+        done = None if is_waiting else original(self, *args, **kwargs)
+        run.replace(state)
+        pushed.clear()
+        task.on_kill()
+        return done
+
+    monkeypatch.setattr(place, name, stand_still)
+    with pytest.raises((TaskKilled, AirflowRuntimeError)):
         task.execute(run.context())
     assert pushed == []
-    assert _going_on(drought) == []
+    assert len(_going_on(drought)) == goes_on
 
 
 # Waiting on the worker ------------------------------------------------------------------------------

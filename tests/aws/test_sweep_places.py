@@ -11,8 +11,10 @@ import pytest
 from spot_training.aws.sweeper import NO_SUCH_TASK
 from spot_training.domain.errors import InvalidInput, ServiceFailed, SweepRefused
 from spot_training.domain.records import TrainingRecord
+from spot_training.domain.stops import StopReason
 from spot_training.hooks import AwsAccess
 from spot_training.ledger import Ledger
+from spot_training.ledger.stops import LedgerStops
 from spot_training.sweep import (
     accesses_from,
     configured_places,
@@ -22,7 +24,7 @@ from spot_training.sweep import (
     sweep_this_airflow,
 )
 
-from .conftest import Cloud
+from .conftest import Cloud, answer_with
 from .test_sweeper import _start, patient
 
 __all__ = ["patient"]
@@ -67,6 +69,17 @@ def test_a_place_that_cannot_be_reached_keeps_no_orphan_elsewhere_alive(patient:
     _start(patient)
     with pytest.raises(ServiceFailed, match="research: there is no such connection"):
         _sweep({"research": _unreachable, "aws_default": patient.jobs})
+    assert list(patient.jobs().live()) == []
+
+
+def test_the_reason_of_a_stop_that_cannot_be_a_tag_is_in_the_ledger(patient: Cloud, ledger: Ledger) -> None:
+    """Without it a task that comes back would respect the stop as a person's."""
+    name, jobs = _start(patient), patient.jobs()
+    answer_with(jobs, "AddTags", 400, "AccessDeniedException", "not authorized")
+    _sweep({"aws_default": lambda: jobs}, ledger=ledger)
+    note = LedgerStops(lambda: ledger).note_of(name)
+    assert note is not None
+    assert note.why is StopReason.SWEPT
     assert list(patient.jobs().live()) == []
 
 

@@ -46,7 +46,6 @@ from include.local_stack import (
     describe_missing_programs,
     wait_until,
 )
-from include.local_stack.keeper import list_descendants
 from spot_training.aws.identity import TAG_RUN, TAG_STOPPED_FOR, slug
 from spot_training.aws.jobs import snapshot_of
 from spot_training.aws.state import STATE_KEY
@@ -464,22 +463,10 @@ class Lab:
         match component:
             case "database":
                 return Frozen.of() if self.postgres is None else self.postgres.freeze()
-            case "tasks":
-                return Frozen.of(*self._pids_of_tasks())
             case "scheduler alone":
                 return Frozen.of(self.stack.processes["scheduler"].pid)
             case _:
                 return self.stack.freeze(component)
-
-    def _pids_of_tasks(self) -> list[int]:
-        """The tasks that run now with their supervisors, by the names that Airflow gives its processes."""
-        workers = [
-            pid
-            for name in ("scheduler", "scheduler:2")
-            for pid in list_descendants(self.stack.processes[name].pid)
-            if "LocalExecutor: " in (title := _title_of(pid)) and "<idle>" not in title
-        ]
-        return [*workers, *itertools.chain(*map(list_descendants, workers))]
 
     def enter(self, regime: Regime) -> None:
         """Have Airflow's components run with the thresholds of a regime."""
@@ -780,13 +767,6 @@ def _job_of(found: Mapping[str, Any], region: str) -> Job:
         billed_seconds=found.get("BillableTimeInSeconds", 0),
         ending=ending_of(snapshot_of(found)),
     )
-
-
-def _title_of(pid: int) -> str:
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_text(errors="replace")
-    except OSError:
-        return ""
 
 
 def without_number(job_name: str) -> str:

@@ -216,8 +216,9 @@ def _stopped_by_workers(lab: Lab, run: Run, stopped: Sequence[Job]) -> list[Job]
     """Which jobs were stopped by a process of the task that Airflow ended on its worker.
 
     It does so, although nobody acts, when the process stood still for longer than
-    `task_instance_heartbeat_timeout`, or could not reach the API server. The process cannot tell that from a
-    person's act: it stops the job, and the next try starts another. One job for each process at most.
+    `task_instance_heartbeat_timeout`, or could not reach the API server, and Airflow does not say within a
+    second that a later try looks after the job. The process cannot tell that from a person's act: it stops
+    the job, and the next try starts another. One job for each process at most.
     """
     logs = "".join(lab.task_log(run, number) for number in range(1, lab.tries(run) + 1))
     ended = sum(logs.count(words) for words in ENDED_BY_AIRFLOW)

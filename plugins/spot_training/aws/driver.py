@@ -232,6 +232,8 @@ class TrainingDriver:
         self._now = now
         self._sleep = sleep
         self._is_killed = False
+        self.leaves_job = False
+        """Whether a later try looks after the job, and not this process."""
         self._starts_anew_once_over = False
         self._described: dict[str, Any] = {}
         self.state = self._stored = load_state(store) or TrainingState()
@@ -364,9 +366,18 @@ class TrainingDriver:
         """Airflow told this process to end, and lets it run on for a while."""
         self._is_killed = True
 
+    def leave_job(self) -> None:
+        """Start nothing more, and stop nothing: a later try of the task looks after the job."""
+        self._is_killed = self.leaves_job = True
+
     def _leave_if_killed(self) -> None:
         if not self._is_killed:
             return
+        if self.leaves_job:
+            raise TaskKilled(
+                "Airflow heard nothing from this try for too long and replaced it by a later one. "
+                f"Training job {self.live_job} continues, and the later try waits for it."
+            )
         raise TaskKilled(
             "This task was told to end: a person marked or cleared it, or its worker shuts down. Its "
             "training job is over or was stopped, and no other is started. "
@@ -388,6 +399,8 @@ class TrainingDriver:
 
     def _look_after(self, intent: Intent) -> Step | None:
         """Wait for the job of the intent, or record it when it is over; create it if it never was."""
+        if self.leaves_job:
+            self._leave_if_killed()
         description = self._describe(intent)
         if description is None:
             self._deal_with_missing(intent)
@@ -611,15 +624,21 @@ class TrainingDriver:
         if created is None:
             return
         if self._is_killed:
-            self.jobs.stop(
-                intent.job_name,
-                StopReason.TASK_KILLED,
-                tag_within=TAG_SECONDS_WHEN_KILLED,
-                keep_reason=lambda note: self._stops.keep(intent.job_name, note),
-            )
+            self._stop_created(intent)
             self._leave_if_killed()
         how = "Created" if created.is_new else "Found and adopted our own"
         self._say(f"{how} training job {intent.job_name} ({rung}).")
+
+    def _stop_created(self, intent: Intent) -> None:
+        """Stop the job that came to be while this process was being killed, for which no state is written."""
+        if self.leaves_job:
+            return
+        self.jobs.stop(
+            intent.job_name,
+            StopReason.TASK_KILLED,
+            tag_within=TAG_SECONDS_WHEN_KILLED,
+            keep_reason=lambda note: self._stops.keep(intent.job_name, note),
+        )
 
     def _claim(self, intent: Intent, description: dict[str, Any]) -> bool:
         """Whether the job found under the name of an unconfirmed intent is the one it meant."""

@@ -254,6 +254,9 @@ class MemoryStore:
     def set(self, key: str, value: Any, *, retention: timedelta | None = None) -> None:  # noqa: ARG002
         self.values[key] = value
 
+    def delete(self, key: str) -> None:
+        self.values.pop(key, None)
+
 
 def load_state(store: StateStore) -> TrainingState | None:
     """The training's state, or None when there is none yet."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import partial
 from typing import TYPE_CHECKING
 
 from spot_training.domain.errors import ServiceFailed, SpotTrainingError, SweepRefused
@@ -32,6 +33,7 @@ from .jobs import TrainingJobs, snapshot_of
 if TYPE_CHECKING:
     from spot_training.domain.lifecycle import JobSnapshot
     from spot_training.domain.records import TrainingRecord
+    from spot_training.domain.stops import StopNote
 
 #: States of a task instance that has ended. In any other state (None: cleared, not yet scheduled) the task
 #: will run again, and adopt its job.
@@ -41,6 +43,7 @@ NO_SUCH_TASK = "no such task"
 
 TaskStateOf = Callable[[RunIdentity], str | None]
 RecordOf = Callable[[RunIdentity], "TrainingRecord | None"]
+KeepReason = Callable[[str, "StopNote"], None]
 
 
 class Verdict(StrEnum):
@@ -171,8 +174,11 @@ def sweep(
     say: Callable[[str], None],
     record_of: RecordOf = lambda _identity: None,
     earlier: Collection[str] = (),
+    keep_reason: KeepReason = lambda _name, _note: None,
 ) -> list[Finding]:
     """Report every finding, and stop the orphans if `stop`. Returns the findings.
+
+    `keep_reason` gets the reason of a stop where it cannot be written into the job's tags.
 
     Raises, once all was looked at, `SweepRefused` if it was to stop orphans of an installation without a name
     of its own, and `ServiceFailed` if an orphan could not be stopped or a job could not be judged.
@@ -194,7 +200,7 @@ def sweep(
             say(f"  if nobody looks after it, stop it with: {jobs.stop_command(finding.name)}")
         if finding.verdict is not Verdict.ORPHAN:
             continue
-        if not (stop and has_own_name and _try_to_stop(jobs, finding.name, say)):
+        if not (stop and has_own_name and _try_to_stop(jobs, finding.name, say, keep_reason)):
             say(f"  stop it with: {jobs.stop_command(finding.name)}")
             left += [finding.name] if stop and has_own_name else []
     orphans = sum(finding.verdict is Verdict.ORPHAN for finding in findings)
@@ -228,10 +234,10 @@ def _tell_what_is_left(left: list[str], not_judged: list[str]) -> None:
         raise ServiceFailed(" ".join(troubles))
 
 
-def _try_to_stop(jobs: TrainingJobs, name: str, say: Callable[[str], None]) -> bool:
+def _try_to_stop(jobs: TrainingJobs, name: str, say: Callable[[str], None], keep_reason: KeepReason) -> bool:
     """One orphan that cannot be stopped must not keep the others alive."""
     try:
-        stopped = jobs.stop(name, StopReason.SWEPT)
+        stopped = jobs.stop(name, StopReason.SWEPT, keep_reason=partial(keep_reason, name))
     except SpotTrainingError as error:
         say(f"Training job {name} could NOT be stopped and is still billed: {error}")
         return False

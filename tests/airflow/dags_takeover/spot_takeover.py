@@ -1,4 +1,4 @@
-"""Deferred trainings whose jobs wait for capacity that never comes: two tasks, and two of a mapped one."""
+"""Trainings whose jobs wait for capacity that never comes: deferred ones, and one that keeps its worker."""
 
 from __future__ import annotations
 
@@ -43,4 +43,10 @@ def takeover() -> None:
     )
 
 
+@dag(dag_id="on_worker", schedule=None, start_date=pendulum.datetime(2026, 1, 1, tz="UTC"))
+def on_worker() -> None:
+    SpotTrainingOperator(task_id="train", config=_config("worker"), **{**FIXED, "deferrable": False})
+
+
 takeover()
+on_worker()
