@@ -6,7 +6,7 @@
 `draw` writes the list, which is committed before a test is written for it: a site is named by its file, the
 function it is in, what is changed there and its place among the same changes in that function, so that the
 list outlives edits elsewhere. `run` makes a copy of the project for each, changes that one place, runs the
-tests of the module and prints which faults survived. Exit status 1 if fewer than `--at-least` percent die.
+tests of the module and prints which faults survived, and which test noticed each other one. Exit status 1 if fewer than `--at-least` percent die.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import ast
 import json
 import os
 import random
+import re
 import shutil
 import subprocess
 import sys
@@ -195,8 +196,8 @@ def draw(seed: int, count: int) -> list[Mutation]:
     return random.Random(seed).sample(every, count)  # noqa: S311 - a draw that can be made again
 
 
-def is_noticed(mutation: Mutation) -> bool | None:
-    """Whether the tests of its module fail with this fault; None where its code is not there any more."""
+def who_notices(mutation: Mutation) -> str | None:
+    """The first test that fails with this fault, "" if none does; None where its code is not there any more."""
     with tempfile.TemporaryDirectory(prefix="mutation-") as folder:
         copy = Path(folder) / "project"
         shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(".git", ".venv*", ".demo", "*.pyc"))
@@ -207,10 +208,10 @@ def is_noticed(mutation: Mutation) -> bool | None:
             module.write_text(mutated(module.read_text(), mutation))
         except LookupError:
             return None
-        return not _passes(copy, TESTS[mutation.module])
+        return _first_failure(copy, TESTS[mutation.module])
 
 
-def _passes(folder: Path, tests: Sequence[str]) -> bool:
+def _first_failure(folder: Path, tests: Sequence[str]) -> str:
     # The copy comes before the project that the environment has installed.
     paths = os.pathsep.join([str(folder / "plugins"), str(folder)])
     command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests]
@@ -224,20 +225,24 @@ def _passes(folder: Path, tests: Sequence[str]) -> bool:
             check=False,
         )
     except subprocess.TimeoutExpired:
-        return False
-    return done.returncode == 0
+        return "no end"
+    if done.returncode == 0:
+        return ""
+    failed = re.search(r"^(?:FAILED|ERROR) (\S+)", done.stdout.decode(errors="replace"), re.MULTILINE)
+    return failed[1] if failed else f"pytest's exit status {done.returncode}"
 
 
 def run(mutations: Sequence[Mutation], *, at_least: float, at_once: int) -> int:
     began = time.monotonic()
     with ThreadPoolExecutor(at_once) as pool:
         outcomes = []
-        for mutation, noticed in zip(mutations, pool.map(is_noticed, mutations), strict=True):
-            word = {True: "noticed", False: "SURVIVED", None: "gone"}[noticed]
+        for mutation, noticed in zip(mutations, pool.map(who_notices, mutations), strict=True):
+            word = {None: "gone", "": "SURVIVED"}.get(noticed, "noticed")
             place = f"{mutation.module} {mutation.function}"
-            print(f"{word:<9} {place}: {mutation.kind} ({mutation.number})", flush=True)
+            by = f", by {noticed}" if noticed else ""
+            print(f"{word:<9} {place}: {mutation.kind} ({mutation.number}){by}", flush=True)
             outcomes.append(noticed)
-    counted = [noticed for noticed in outcomes if noticed is not None]
+    counted = [bool(noticed) for noticed in outcomes if noticed is not None]
     share = 100 * sum(counted) / max(1, len(counted))
     minutes = (time.monotonic() - began) / 60
     print(f"\n{sum(counted)} of {len(counted)} faults noticed ({share:.1f} %), in {minutes:.0f} min")
