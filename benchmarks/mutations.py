@@ -6,7 +6,8 @@
 `draw` writes the list, which is committed before a test is written for it: a site is named by its file, the
 function it is in, what is changed there and its place among the same changes in that function, so that the
 list outlives edits elsewhere. `run` makes a copy of the project for each, changes that one place, runs the
-tests of the module and prints which faults survived, and which test noticed each other one. Exit status 1 if fewer than `--at-least` percent die.
+tests of the module and prints which faults survived, and which test noticed each other one. Exit status 1 if
+fewer than `--at-least` percent die.
 """
 
 from __future__ import annotations
@@ -197,7 +198,7 @@ def draw(seed: int, count: int) -> list[Mutation]:
 
 
 def who_notices(mutation: Mutation) -> str | None:
-    """The first test that fails with this fault, "" if none does; None where its code is not there any more."""
+    """The first test that fails with this fault, "" if none does; None where its code is gone."""
     with tempfile.TemporaryDirectory(prefix="mutation-") as folder:
         copy = Path(folder) / "project"
         shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(".git", ".venv*", ".demo", "*.pyc"))
