@@ -496,3 +496,19 @@ def test_a_lost_story_whose_jobs_were_all_deleted_is_kept_as_lost_and_trains_ane
     task.finish()
     assert task.driver().state.generation == 1
     assert len(task.created()) == 1
+
+
+def test_a_job_that_is_over_on_record_is_not_taken_for_alive_at_a_status_that_nobody_knows(
+    cloud: Cloud,
+) -> None:
+    """It would be waited for, and counted once more when it is described as it is."""
+    task = Task(cloud)
+    (attempt,) = task.finish().attempts
+    task.store = MemoryStore()
+    task.on_record = OnRecord(attempts=(attempt,))
+    fault = {"operation": "DescribeTrainingJob", "error": "UnknownStatus", "count": 1}
+    cloud.control("POST", "faults", fault)
+    again = task.finish()
+    assert task.driver().state.generation == 1
+    assert [one.job_name for one in again.attempts] == [task.created()[-1]]
+    assert again.attempts[0].job_name != attempt.job_name

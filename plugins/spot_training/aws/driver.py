@@ -696,7 +696,8 @@ class TrainingDriver:
             if job.name not in known and (ending := ending_of(job)) is not None
         )
         earlier = tuple(sorted((*kept, *seen), key=lambda attempt: attempt.number))
-        alive = next((job for job in found if not job.is_terminal), None)
+        # What is over on record is over, also where SageMaker answers with a status that nobody knows.
+        alive = next((job for job in found if not (job.is_terminal or job.name in known)), None)
         if alive is not None:
             self._take_over(alive, earlier, rung=intent.rung)
             return
