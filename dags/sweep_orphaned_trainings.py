@@ -32,7 +32,7 @@ use*, *orphan* (its task is over or gone, nobody will look at it again), *meant 
 (`wait_for_completion=False` or `stop_job_on_kill=False`) or *uncertain*. It reports them, with the command
 that stops each by hand. It stops orphans only where `[spot_training] sweeper_stops = True` is set, and the
 Param **stop** is on. Read some of its reports before you set that: each metadata database has an identity of
-its own, which `python -m spot_training.installation` prints, and jobs of version 0.1.0 do not have it. It
+its own, which `spot-training installation` prints, and jobs of version 0.1.0 do not have it. It
 looks where `[spot_training] sweeper_connections` says (`aws_default, research@eu-west-1`), and in the
 ledger's regions.
 

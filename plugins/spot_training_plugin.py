@@ -1,47 +1,14 @@
-"""Airflow's entry to the package: the declaration, nothing else."""
+"""The plugin for those who copy this folder into Airflow's plugins folder.
+
+Where the package is installed, Airflow finds the plugin by the package's entry point, and this file has none:
+Airflow reports a second plugin of the same name as an error.
+"""
 
 from __future__ import annotations
 
-from functools import cached_property
-from typing import Any
+from importlib.metadata import entry_points
 
-from airflow.plugins_manager import AirflowPlugin
+if not entry_points(group="airflow.plugins", name="spot_training"):
+    from spot_training.plugin import SpotTrainingPlugin
 
-from spot_training.installation import InstallationListener
-
-
-class SpotTrainingPlugin(AirflowPlugin):
-    """Managed spot training on Amazon SageMaker."""
-
-    name = "spot_training"
-
-    listeners = [InstallationListener()]  # noqa: RUF012 - Airflow reads plain attributes
-
-    #: Relative to Airflow's own address, so that they hold under any base path.
-    external_views = [  # noqa: RUF012 - Airflow reads plain attributes
-        {
-            "name": "Spot training",
-            "href": "spot-training/",
-            "destination": "nav",
-            "url_route": "spot-training",
-            "icon": "spot-training/icon.svg",
-            "icon_dark_mode": "spot-training/icon-dark.svg",
-            "nav_top_level": True,
-        },
-        {
-            "name": "Spot training",
-            "href": "spot-training/training?dag_id={DAG_ID}&run_id={RUN_ID}&task_id={TASK_ID}"
-            "&map_index={MAP_INDEX}&within=task",
-            "destination": "task_instance",
-            "url_route": "spot-training-task",
-            "icon": "spot-training/icon.svg",
-            "icon_dark_mode": "spot-training/icon-dark.svg",
-        },
-    ]
-
-    @cached_property
-    def fastapi_apps(self) -> list[dict[str, Any]]:  # type: ignore[override]
-        """Made when the API server asks: no other component needs the page."""
-        from spot_training.dashboard.app import NAME, URL_PREFIX, create_app
-
-        return [{"app": create_app(), "url_prefix": URL_PREFIX, "name": NAME}]
+    __all__ = ["SpotTrainingPlugin"]

@@ -103,7 +103,7 @@ def test_an_identity_that_cannot_be_read_says_what_to_do_and_may_be_tried_again(
     with pytest.raises(InstallationUnknown) as failed:
         this_installation()
     assert failed.value.is_retryable
-    for words in (told, "Restart the scheduler", "AIRFLOW__SPOT_TRAINING__INSTALLATION"):
+    for words in (told, "restart the scheduler", "AIRFLOW__SPOT_TRAINING__INSTALLATION"):
         assert words in str(failed.value)
 
 

@@ -1,6 +1,6 @@
 """The advisor: which policy, what max wait, what will it cost, and when will it be done?
 
-    python -m spot_training.advise --work 6h --deadline 14h --trace us-east-1a.json --plot cost.svg
+    spot-training advise --work 6h --deadline 14h --trace us-east-1a.json --plot cost.svg
 
 How long the training takes is `--work`, or learned from the past runs of `--model` on `--instance-type`.
 The market is one of: `--trace FILE` (again and again for several), `--scenario UP/DOWN` (mean spells with
@@ -27,6 +27,7 @@ from .domain.deadline import LAUNCH_HIGH_SECONDS, LAUNCH_SECONDS, Reserve, runti
 from .domain.durations import in_words, parse_seconds
 from .domain.errors import InvalidInput, SpotTrainingError
 from .domain.moves import BackToSpot, Spells
+from .domain.packages import needed_by
 from .domain.stopping import DEFAULT_MAX_RUNTIME_SECONDS
 from .domain.traces import Trace, parse_trace
 from .installation import this_installation
@@ -89,7 +90,8 @@ def advise_on(
     (where the run time comes from), `text` (the table and the advice) and `plot`. Raises `InvalidInput`, and
     `InvalidTrace` for a trace that cannot be read.
     """
-    from .planner.advice import Question, advise
+    with needed_by("the advisor"):
+        from .planner.advice import Question, advise
 
     place = _Place(region=region, instance_type=instance_type, aws_conn_id=aws_conn_id, dag_id=dag_id)
     learned = place.learned(model, instance_count)
@@ -355,7 +357,8 @@ def draw(advice: Advice, question: Question, file: Any) -> None:
 
     `file`: a `Path` or an `ObjectStoragePath`. Raises `InvalidInput` for a suffix that is no picture's.
     """
-    from matplotlib.figure import Figure
+    with needed_by("the picture of cost against deadline"):
+        from matplotlib.figure import Figure
 
     kind = file.suffix.removeprefix(".").lower()
     if kind not in PICTURES:
@@ -383,7 +386,7 @@ def draw(advice: Advice, question: Question, file: Any) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m spot_training.advise",
+        prog="spot-training advise",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

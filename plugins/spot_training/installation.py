@@ -11,7 +11,7 @@ One name for each metadata database, in this order:
 It is never kept in a folder, for each pod has its own, nor in a ledger, which two Airflows may share. Where
 it cannot be read no job is created. Do not ask for it while a Dag file is parsed, nor in a trigger.
 
-As a command, `python -m spot_training.installation` prints the name and how it was determined.
+As a command, `spot-training installation` prints the name and how it was determined.
 """
 
 from __future__ import annotations
@@ -367,7 +367,7 @@ def main(arguments: list[str] | None = None) -> int:
     import argparse
 
     argparse.ArgumentParser(
-        prog="python -m spot_training.installation",
+        prog="spot-training installation",
         description="Print which Airflow this is, and how that was determined. Changes nothing.",
     ).parse_args(arguments)
     try:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from .domain.errors import InvalidInput
 from .domain.moves import SIMPLE_POLICIES, BackToSpot, Guard, MovePolicy, Spells, Workload, make_policy
+from .domain.packages import needed_by
 from .domain.simulator import DEFAULT_GUARD, Walk, walk
 
 if TYPE_CHECKING:
@@ -24,8 +25,9 @@ __all__ = ["POLICIES", "policy_named", "simulate", "workload_from"]
 
 
 def _planner(*, prior: Prior | None = None) -> MovePolicy:
-    from .planner.market import Prior
-    from .planner.planning import Planner
+    with needed_by("the policy planner"):
+        from .planner.market import Prior
+        from .planner.planning import Planner
 
     if prior is not None and not isinstance(prior, Prior):
         raise InvalidInput("policy.prior", prior, "give what planner.market.fit_prior returns, in Python.")

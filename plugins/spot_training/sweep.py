@@ -1,4 +1,4 @@
-"""The sweeper as a command: `python -m spot_training.sweep --airflow-url http://localhost:8080`.
+"""The sweeper as a command: `spot-training sweep --airflow-url http://localhost:8080`.
 
 Lists live training jobs of that Airflow whose task is over or gone; `--stop` stops them, if its setting
 `[spot_training] sweeper_stops` allows it. `--ledger URL` settles the ledger there, too: records whose task is
@@ -144,7 +144,7 @@ def _says_no_such_task(error: urllib.error.HTTPError) -> bool:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m spot_training.sweep", description=__doc__)
+    parser = argparse.ArgumentParser(prog="spot-training sweep", description=__doc__)
     parser.add_argument("--airflow-url", required=True, help="Airflow's address")
     parser.add_argument(
         "--installation",

@@ -62,12 +62,12 @@ class InvalidInput(SpotTrainingError, ValueError):
 
 
 class MissingPackage(SpotTrainingError, RuntimeError):
-    """An optional dependency is not installed: says what needs it and how it is installed."""
+    """An optional dependency is not installed: names what needs it, and the extra that installs it."""
 
-    def __init__(self, package: str, needed_by: str) -> None:
+    def __init__(self, package: str, needed_by: str, *, extra: str) -> None:
         super().__init__(
             f"The package {package} is not installed, and {needed_by} needs it. Install it where this "
-            f"process runs: pip install {package}"
+            f"process runs: pip install 'airflow-provider-spot-training[{extra}]', or pip install {package}"
         )
         self.package = package
 
@@ -116,8 +116,9 @@ class InstallationUnknown(SpotTrainingError, RuntimeError):
     def __init__(self, trouble: str) -> None:
         super().__init__(
             f"It is not known {trouble}. Until it is, no training job is created: another Airflow's job "
-            "could be taken for this one's. Restart the scheduler with spot_training_plugin.py in its "
-            "plugins folder: it makes the Variable when it starts. Or set [spot_training] installation "
+            "could be taken for this one's. Install this package where the scheduler runs (or copy it with "
+            "spot_training_plugin.py into the plugins folder) and restart the scheduler: it creates the "
+            "Variable when it starts. Or set [spot_training] installation "
             "(AIRFLOW__SPOT_TRAINING__INSTALLATION) to a name that no other Airflow in this AWS account has. "
             "See docs/security.md."
         )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from spot_training.domain.errors import MissingPackage
+from spot_training.domain.packages import needed_by
 
 VISIT: dict[str, str] = {
     "status": "VARCHAR",
@@ -159,10 +159,8 @@ def connect() -> Any:
 
     Raises `MissingPackage` where duckdb is not installed.
     """
-    try:
+    with needed_by("reading the ledger (page, reports, budgets, deadlines)"):
         import duckdb
-    except ModuleNotFoundError as error:
-        raise MissingPackage("duckdb", "reading the ledger (page, reports, budgets, deadlines)") from error
 
     quiet: Any = {"autoinstall_known_extensions": False, "autoload_known_extensions": False}
     connection = duckdb.connect(":memory:", config=quiet)

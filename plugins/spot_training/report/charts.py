@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from spot_training.domain.errors import MissingPackage
+from spot_training.domain.packages import needed_by
 from spot_training.ledger.periods import Step
 
 from .bill import has_dollars, in_money, money
@@ -184,10 +184,8 @@ def _svg(
     *,
     parts: Sequence[tuple[str, str]] = _PARTS,
 ) -> str:
-    try:
+    with needed_by("the report's charts"):
         import vl_convert
-    except ModuleNotFoundError as error:
-        raise MissingPackage("vl-convert-python", "the report's charts") from error
 
     shown = [(name, colour) for name, colour in parts if any(r["part"] == name and r["value"] for r in rows)]
     colour = {

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spot_training.domain.durations import in_words
+from spot_training.domain.packages import needed_by
 from spot_training.domain.records import RecordState, Totals, TrainingRecord, totals_of
 
 from .bill import bill, has_dollars, in_money, money, remarks, sentences
@@ -65,7 +66,8 @@ def _render(template: str, /, **values: Any) -> str:
 
 @cache
 def _environment() -> Environment:
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    with needed_by("the report"):
+        from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),

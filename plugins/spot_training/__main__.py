@@ -1,0 +1,50 @@
+"""The command `spot-training`, also as `python -m spot_training`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+
+from .provider_info import PACKAGE
+
+#: What each command is in, and what it does. A command's module is imported only when it is asked for.
+COMMANDS = {
+    "advise": ("spot_training.advise", "compare policies and waits by cost and time for a training"),
+    "installation": ("spot_training.installation", "print which Airflow this is, and how that is known"),
+    "sweep": ("spot_training.sweep", "find training jobs that no task will look at again"),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command. Returns its exit status: 2 if there is no such command, else what the command says."""
+    name, *rest = (sys.argv[1:] if arguments is None else list(arguments)) or ["--help"]
+    if name in {"-h", "--help"}:
+        print(_describe())
+        return 0
+    if name == "--version":
+        print(f"spot-training {_version()}")
+        return 0
+    if name not in COMMANDS:
+        print(f"spot-training: there is no command {name!r}.\n\n{_describe()}", file=sys.stderr)
+        return 2
+    status: int = import_module(COMMANDS[name][0]).main(rest)
+    return status
+
+
+def _describe() -> str:
+    width = max(map(len, COMMANDS))
+    listed = "\n".join(f"  {name:<{width}}  {about}" for name, (_, about) in COMMANDS.items())
+    return f"usage: spot-training COMMAND [--help] ...\n\ncommands:\n{listed}\n\n  --version"
+
+
+def _version() -> str:
+    try:
+        return version(PACKAGE)
+    except PackageNotFoundError:  # copied into a plugins folder
+        return "(not installed as a package)"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
