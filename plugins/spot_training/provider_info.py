@@ -1,7 +1,7 @@
 """What this package tells Airflow about itself, as every provider does.
 
-`airflow providers list` shows the package, `airflow config list` its settings with their defaults. Every process
-of Airflow imports this at its start, so it imports nothing itself.
+`airflow providers list` shows the package, `airflow config list` its settings and their defaults. Each of
+Airflow's processes imports this at its start, so this imports nothing.
 """
 
 from __future__ import annotations
