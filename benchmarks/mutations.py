@@ -37,6 +37,7 @@ _DRIVER = (
     *("tests/domain/test_policy.py", f"{_AWS}test_wrong_answers.py", f"{_AWS}test_driver_names.py"),
     *(f"{_AWS}test_driver.py", f"{_AWS}test_driver_calls.py", f"{_AWS}test_old_state.py"),
     *(f"{_AWS}test_failing_tasks.py", f"{_AWS}test_spent_retries.py", f"{_AWS}test_deadlines.py"),
+    *(f"{_AWS}test_sequences.py", "tests/ledger/test_month_spending.py"),
 )
 _WATCHER = tuple(f"{_AWS}test_watcher{part}.py" for part in ("", "_pace", "_trouble", "_events", "_trigger"))
 #: The modules that carry the promise, and the tests that are asked of each, the quick ones first.

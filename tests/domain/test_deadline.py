@@ -22,7 +22,7 @@ from spot_training.domain.deadline import (
 )
 from spot_training.domain.errors import InvalidInput
 from spot_training.domain.lifecycle import JobSnapshot, SecondaryStatus, TrainingStatus, Transition
-from spot_training.domain.moves import SIMPLE_POLICIES, MovePolicy
+from spot_training.domain.moves import SIMPLE_POLICIES, Mode, MovePolicy, Spells, View, Workload
 from spot_training.policies import POLICIES
 
 T0 = datetime(2026, 3, 1, tzinfo=UTC)
@@ -75,6 +75,36 @@ def test_waiting_ends_when_the_reserve_would_be_touched() -> None:
     assert outlook.latest_on_demand_start == latest
     assert abs((outlook.on_demand_at - latest).total_seconds()) <= 60
     assert "of slack left, on-demand must start by" in str(outlook)
+
+
+def test_no_slack_is_left_at_the_last_moment_itself() -> None:
+    deadline = deadline_in(10 * HOUR)
+    latest = deadline.latest_on_demand_start(0)
+    assert str(DeadlineGuard(deadline=deadline).outlook(latest)).startswith("no slack is left")
+    before = DeadlineGuard(deadline=deadline).outlook(latest - timedelta(minutes=1))
+    assert str(before).startswith("1 min of slack left")
+
+
+def test_a_policy_sees_the_deadline_without_the_reserve_and_the_mean_of_the_work() -> None:
+    """In the reserve is also what the work may take beyond its mean."""
+    seen: list[View] = []
+
+    class Watching:
+        name = "watching"
+
+        def begin(self, workload: Workload, history: Spells = ()) -> Watching:  # noqa: ARG002
+            return self
+
+        def decide(self, view: View) -> Mode:
+            seen.append(view)
+            return Mode.WAIT
+
+    deadline = deadline_in(10 * HOUR)
+    DeadlineGuard(deadline=deadline, policy=Watching()).outlook(at(HOUR), job((STARTING, 0)))
+    reserve = deadline.reserve.besides_launch_seconds + HOUR
+    assert seen[0].seconds_left == 9 * HOUR - reserve
+    assert seen[0].total_seconds == 10 * HOUR - reserve
+    assert (seen[0].work_seconds, seen[0].total_work_seconds) == (2 * HOUR, 2 * HOUR)
 
 
 def test_training_with_checkpoints_goes_on_as_long_as_there_is_slack() -> None:
