@@ -6,7 +6,8 @@ from typing import Any
 
 import pendulum
 from airflow.sdk import Param, dag, get_current_context, task
-from airflow.sdk.configuration import conf
+
+from spot_training import settings
 
 
 @dag(
@@ -16,7 +17,7 @@ from airflow.sdk.configuration import conf
     max_active_runs=1,
     params={
         "stop": Param(
-            conf.getboolean("spot_training", "sweeper_stops", fallback=False),
+            settings.flag("sweeper_stops"),
             type="boolean",
             title="Stop the orphans",
             description="Off: only report them in the task log. On: stop them, where [spot_training] "

@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
 _FENCED = re.compile(r"```(\w*)\n(.*?)```", re.DOTALL)
 _LINK = re.compile(r"\]\((?!https?:)([^)\s#]*)(?:#([^)\s]*))?\)")
-_SETTING = re.compile(r"conf\.get\w*\(\s*\"spot_training\",\s*\"(\w+)\"")
+_SETTING = re.compile(r"settings\.(?:text|flag|number)\(\s*\"(\w+)\"")
 
 
 def _anchors(page: Path) -> set[str]:

@@ -19,6 +19,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from . import settings
 from .domain.casting import is_left_out
 from .domain.deadline import (
     CHECKPOINT_EVERY_SECONDS,
@@ -60,14 +61,11 @@ PriceOf = Callable[[str], float | None]
 
 def budget_of(task: Any) -> Budget | None:
     """The task's `budget`, else `[spot_training] budget`; a sensor has none. Raises `InvalidInput`."""
-    from airflow.sdk.configuration import conf
-
     if not hasattr(task, "budget"):
         return None
     if not is_left_out(task.budget):
         return budget_from(task.budget)
-    setting = conf.get("spot_training", "budget", fallback="")
-    return budget_from(setting, field="[spot_training] budget")
+    return budget_from(settings.text("budget"), field=settings.field("budget"))
 
 
 def open_purse(

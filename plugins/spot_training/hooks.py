@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from . import settings
 from .collector import collector_at_rest, freeze_once
 from .domain.errors import InvalidInput
 
@@ -92,12 +93,9 @@ class AwsAccess:
 
     def budget(self) -> CallBudget:
         """The process's one budget of calls for waiting, at the configured rate. Raises `InvalidInput`."""
-        from airflow.sdk.configuration import conf
+        from .aws.budget import shared_budget
 
-        from .aws.budget import DEFAULT_CALLS_PER_SECOND, shared_budget
-
-        rate = conf.getfloat("spot_training", "calls_per_second", fallback=DEFAULT_CALLS_PER_SECOND)
-        return shared_budget(rate)
+        return shared_budget(settings.number("calls_per_second"))
 
     def _jobs_to_watch(self) -> TrainingJobs:
         with collector_at_rest():
@@ -110,14 +108,12 @@ class AwsAccess:
         return replace(self, botocore_config=config).logs()
 
     def _state_changes(self) -> StateChanges | None:
-        from airflow.sdk.configuration import conf
-
         from .aws.events import shared_state_changes
 
-        url = self.events_queue_url or conf.get("spot_training", "events_queue_url", fallback="")
+        url = self.events_queue_url or settings.text("events_queue_url")
         if not url:
             return None
-        is_shared = conf.getboolean("spot_training", "events_queue_is_shared", fallback=False)
+        is_shared = settings.flag("events_queue_is_shared")
         return shared_state_changes(url, lambda: self.watching().queue(url), is_shared=is_shared)
 
     def queue(self, url: str) -> EventQueue:

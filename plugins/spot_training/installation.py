@@ -28,8 +28,8 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from airflow.listeners import hookimpl
-from airflow.sdk.configuration import conf
 
+from . import settings
 from .domain.errors import InstallationUnknown, InvalidInput, SpotTrainingError
 from .domain.record_keys import SHARED_NAME
 
@@ -132,7 +132,7 @@ def this_installation(*, make: bool = False) -> Installation:
 
     Raises `InstallationUnknown`, which a retry may cure, and `InvalidInput` for a setting that is no name.
     """
-    configured = conf.get("spot_training", "installation", fallback="")
+    configured = settings.text("installation")
     if configured.strip():
         return Installation.parse(configured, Source.SETTING)
     if environment := os.environ.get(MWAA_ENVIRONMENT_ID, "").strip():
@@ -324,7 +324,7 @@ def installation_of_training(
 
 def _installation_of_0_1_0(task: RunIdentity, state: TrainingState) -> str:
     """The name in the state's jobs' names; without jobs, what 0.1.0 went by."""
-    configured: str = conf.get("spot_training", "installation", fallback="")
+    configured = settings.text("installation")
     candidates = [name for name in (configured, configured.partition(",")[0].strip(), SHARED_NAME) if name]
     jobs = [attempt.job_name for attempt in state.attempts]
     if state.current is not None and not state.current.is_foreign:

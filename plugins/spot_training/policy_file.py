@@ -15,17 +15,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from airflow.sdk.configuration import conf
-
+from . import settings
 from .domain.errors import InvalidInput
 from .domain.policy_specs import LADDERS
 
-SETTING = "[spot_training] policy_file"
+SETTING = settings.field("policy_file")
 
 
 def named_policies() -> Mapping[str, Any]:
     """What the file holds; nothing where none is set. Raises `InvalidInput` for one that cannot be used."""
-    path = conf.get("spot_training", "policy_file", fallback="")
+    path = settings.text("policy_file")
     return read_policies(Path(path)) if path else {}
 
 

@@ -23,6 +23,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from . import settings
 from .aws.jobs import TrainingJobs
 from .aws.sweeper import NO_SUCH_TASK, sweep
 from .domain.casting import as_region, is_left_out
@@ -200,9 +201,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def stops_orphans() -> bool:
     """`[spot_training] sweeper_stops`: without it the sweeper only reports, whoever asks it to stop."""
-    from airflow.sdk.configuration import conf
-
-    return bool(conf.getboolean("spot_training", "sweeper_stops", fallback=False))
+    return settings.flag("sweeper_stops")
 
 
 def _check_may_stop(*, asked: bool, allowed: bool) -> None:
@@ -360,10 +359,7 @@ def configured_places(
     The setting lists connections, each with a region if it is not the connection's own: `aws_default,
     research@eu-west-1`. A region that only the ledger knows is reached by the first connection.
     """
-    from airflow.sdk.configuration import conf
-
-    setting = conf.get("spot_training", "sweeper_connections", fallback="") or "aws_default"
-    accesses = accesses_from(setting)
+    accesses = accesses_from(settings.text("sweeper_connections") or "aws_default")
     first = next(iter(accesses.values()))
     own_region = _own_region(first)
     for region in _regions_on_record([installation, *earlier], ledger, say):

@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +15,19 @@ import jsonschema
 import pytest
 from airflow.providers_manager import ProvidersManager
 
+from spot_training import settings
 from spot_training.__main__ import COMMANDS, main
 from spot_training.domain import packages
-from spot_training.domain.errors import MissingPackage
+from spot_training.domain.errors import InvalidInput, MissingPackage
 from spot_training.provider_info import OPTIONS, PACKAGE, get_provider_info
 
 ROOT = Path(__file__).parents[2]
+BAD_SETTINGS = [
+    (settings.flag, "sweeper_stops", "perhaps"),
+    *((settings.number, "calls_per_second", value) for value in ("many", "0", "-1", "nan", "inf")),
+]
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-_READ = re.compile(r"conf\.get(\w*)\(\s*\"spot_training\",\s*\"(\w+)\"")
+_READ = re.compile(r"settings\.(text|flag|number)\(\s*\"(\w+)\"")
 
 
 def test_it_has_the_form_that_airflow_asks_of_providers() -> None:
@@ -32,11 +38,34 @@ def test_it_has_the_form_that_airflow_asks_of_providers() -> None:
 
 def test_it_names_every_setting_that_the_code_reads_with_its_type() -> None:
     code = "".join(path.read_text() for room in ("plugins", "dags") for path in (ROOT / room).rglob("*.py"))
-    kinds = {"": "string", "boolean": "boolean", "float": "float", "int": "integer"}
+    kinds = {"text": "string", "flag": "boolean", "number": "float"}
     read = {name: kinds[how] for how, name in _READ.findall(code)}
-    told = {name: option["type"] for name, option in OPTIONS.items()}
-    # Read as text, because an empty value means what the default means.
-    assert {**read, "ledger_is_merged_in_one_place": "boolean"} == told
+    assert read == {name: option["type"] for name, option in OPTIONS.items()}
+    assert not re.search(r"conf\.get\w*\(\s*\"spot_training\"", code), (
+        "settings.py reads the section, nothing else"
+    )
+
+
+@pytest.mark.parametrize("value", ["", "  ", "None"])
+def test_an_empty_setting_has_its_default(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    for name, option in OPTIONS.items():
+        monkeypatch.setenv(f"AIRFLOW__SPOT_TRAINING__{name.upper()}", value)
+        match option["type"]:
+            case "string":
+                assert settings.text(name) == ""
+            case "boolean":
+                assert settings.flag(name) is False
+            case "float":
+                assert settings.number(name) == 5
+
+
+@pytest.mark.parametrize(("read", "name", "value"), BAD_SETTINGS)
+def test_a_setting_that_cannot_be_read_is_refused_by_its_name(
+    monkeypatch: pytest.MonkeyPatch, read: Callable[[str], object], name: str, value: str
+) -> None:
+    monkeypatch.setenv(f"AIRFLOW__SPOT_TRAINING__{name.upper()}", value)
+    with pytest.raises(InvalidInput, match=rf"^\[spot_training\] {name} is '{value}': give "):
+        read(name)
 
 
 def test_every_class_and_module_that_it_names_is_there() -> None:

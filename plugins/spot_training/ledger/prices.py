@@ -15,6 +15,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from spot_training import settings
 from spot_training.domain.records import Price
 
 if TYPE_CHECKING:
@@ -156,11 +157,9 @@ def _dollars(file: Path, region: object, instance_type: object, usd: object) -> 
 
 def configured_prices(access: AwsAccess) -> PriceBook:
     """Prices by `[spot_training] prices_file`, else from AWS by way of `access`."""
-    from airflow.sdk.configuration import conf
-
     from .store import Ledger
 
-    file = str(conf.get("spot_training", "prices_file", fallback="") or "")
+    file = settings.text("prices_file")
     return PriceBook(
         ledger=Ledger.configured(),
         open_price_list=access.prices,

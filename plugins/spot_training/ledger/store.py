@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
-from spot_training.domain.casting import as_bool, is_left_out
+from spot_training import settings
 from spot_training.domain.record_keys import is_record_key
 from spot_training.domain.records import RECORD_FORMAT, CurrentJob, TrainingRecord
 from spot_training.domain.text import with_whole_text
@@ -199,7 +199,7 @@ class Ledger:
         """
         from .compaction import compact
 
-        done = compact(self, is_only_one=_is_merged_in_one_place())
+        done = compact(self, is_only_one=settings.flag("ledger_is_merged_in_one_place"))
         if done.refused:
             log.warning("Ledger %s: %s", self.root, done)
         return done
@@ -299,21 +299,7 @@ os.register_at_fork(after_in_child=_note_taker.cache_clear)
 
 def configured_url() -> str:
     """`[spot_training] ledger`, else the folder `spot_ledger` in AIRFLOW_HOME."""
-    from airflow.sdk.configuration import conf
-
-    return str(conf.get("spot_training", "ledger", fallback="") or (_airflow_home() / "spot_ledger").as_uri())
-
-
-def _is_merged_in_one_place() -> bool:
-    """`[spot_training] ledger_is_merged_in_one_place`; where there is no Airflow, its variable."""
-    field = "[spot_training] ledger_is_merged_in_one_place"
-    try:
-        from airflow.sdk.configuration import conf
-    except ModuleNotFoundError:
-        value = os.environ.get("AIRFLOW__SPOT_TRAINING__LEDGER_IS_MERGED_IN_ONE_PLACE", "")
-    else:
-        value = conf.get("spot_training", "ledger_is_merged_in_one_place", fallback="")
-    return not is_left_out(value) and as_bool(value, field=field)
+    return settings.text("ledger") or (_airflow_home() / "spot_ledger").as_uri()
 
 
 def _airflow_home() -> Path:

@@ -1,0 +1,56 @@
+"""The settings of `[spot_training]`, typed: nothing else reads that section of Airflow's configuration.
+
+`provider_info.OPTIONS` describes each. A setting is read anew each time, and an empty one counts as not set.
+Where there is no Airflow (the sweeper as a command), a setting is its variable,
+`AIRFLOW__SPOT_TRAINING__<NAME>`.
+"""
+
+from __future__ import annotations
+
+import os
+
+from .domain.casting import as_bool, is_left_out
+from .domain.errors import InvalidInput
+from .provider_info import OPTIONS
+
+SECTION = "spot_training"
+
+
+def text(name: str) -> str:
+    """A setting as it is written; "" where it is not set."""
+    return _read(name, kind="string")
+
+
+def flag(name: str) -> bool:
+    """A setting that is true or false. Raises `InvalidInput` for one that is neither."""
+    return as_bool(_read(name, kind="boolean"), field=field(name))
+
+
+def number(name: str) -> float:
+    """A setting that is a number above 0. Raises `InvalidInput` for one that is not."""
+    value = _read(name, kind="float")
+    try:
+        read = float(value)
+    except ValueError:
+        read = 0.0
+    if not 0 < read < float("inf"):
+        raise InvalidInput(field(name), value, "give a number above 0.")
+    return read
+
+
+def field(name: str) -> str:
+    """What errors call a setting."""
+    return f"[{SECTION}] {name}"
+
+
+def _read(name: str, *, kind: str) -> str:
+    option = OPTIONS[name]
+    if option["type"] != kind:
+        raise TypeError(f"{field(name)} is read as {kind}, and is a {option['type']}.")
+    try:
+        from airflow.sdk.configuration import conf
+    except ModuleNotFoundError:
+        value = os.environ.get(f"AIRFLOW__{SECTION}__{name}".upper(), "")
+    else:
+        value = str(conf.get(SECTION, name, fallback="") or "")
+    return str(option["default"] or "") if is_left_out(value) else value
