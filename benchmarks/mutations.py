@@ -44,6 +44,8 @@ _WATCHER = tuple(f"{_AWS}test_watcher{part}.py" for part in ("", "_pace", "_trou
 TESTS: dict[str, tuple[str, ...]] = {
     "aws/driver.py": _DRIVER,
     "aws/jobs.py": (f"{_AWS}test_jobs.py", *_DRIVER),
+    "aws/calls.py": (f"{_AWS}test_jobs.py", *_DRIVER),
+    "aws/descriptions.py": (f"{_AWS}test_jobs.py", *_DRIVER),
     "aws/state.py": (f"{_AWS}test_old_state.py", *_DRIVER),
     "aws/certainty.py": _DRIVER,
     "task_state.py": (f"{_AWS}test_on_kill.py",),

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from include.local_stack import LocalStack, LocalStackError, wait_until
-from spot_training.aws.jobs import snapshot_of
+from spot_training.aws.descriptions import snapshot_of
 from spot_training.domain.lifecycle import Ending
 from spot_training.domain.wording import Narrator, transition_line
 from spot_training.ledger import Ledger, Selection

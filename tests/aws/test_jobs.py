@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import EndpointConnectionError
 
-from spot_training.aws.jobs import _unreachable
+from spot_training.aws.calls import unreachable
 from spot_training.aws.request import cast_request
 from spot_training.domain.errors import (
     CredentialsExpired,
@@ -75,7 +75,7 @@ def test_a_long_list_of_what_is_allowed_is_cut_short(cloud: Cloud) -> None:
 
 
 def test_an_address_that_does_not_answer_is_named_with_what_to_check() -> None:
-    error = _unreachable(
+    error = unreachable(
         EndpointConnectionError(endpoint_url="https://api.sagemaker.us-east.example"), "ListTags"
     )
     assert isinstance(error, ServiceFailed)

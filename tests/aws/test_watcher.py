@@ -15,8 +15,9 @@ from botocore.config import Config
 
 from spot_training.aws import duty as duty_module
 from spot_training.aws.budget import CallBudget
+from spot_training.aws.descriptions import Summary
 from spot_training.aws.duty import LONGEST_REST_SECONDS
-from spot_training.aws.jobs import Summary, TrainingJobs
+from spot_training.aws.jobs import TrainingJobs
 from spot_training.aws.live_logs import LiveLogs
 from spot_training.aws.logs import TrainingLogs
 from spot_training.aws.watcher import (

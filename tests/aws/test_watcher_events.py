@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from spot_training.aws.budget import CallBudget
+from spot_training.aws.descriptions import Summary
 from spot_training.aws.duty import Renewed
 from spot_training.aws.events import (
     BATCH,
@@ -27,7 +28,6 @@ from spot_training.aws.events import (
     change_of,
     region_of_queue,
 )
-from spot_training.aws.jobs import Summary
 from spot_training.aws.watcher import JobWatcher, Over, follow
 from spot_training.domain.lifecycle import SecondaryStatus, TrainingStatus
 

@@ -20,9 +20,9 @@ from spot_training.aws import budget as budget_module
 from spot_training.aws import events as events_module
 from spot_training.aws import watcher as watcher_module
 from spot_training.aws.budget import CallBudget, shared_budget
+from spot_training.aws.descriptions import Summary
 from spot_training.aws.duty import LONGEST_REST_SECONDS, TROUBLE_AFTER_SECONDS
 from spot_training.aws.events import StateChanges
-from spot_training.aws.jobs import Summary
 from spot_training.aws.live_logs import LIVE_LOGS_UP_TO, REMEMBER_SECONDS, LiveLogs
 from spot_training.aws.logs import TrainingLogs
 from spot_training.aws.pace import STEADY_SECONDS

@@ -9,9 +9,10 @@ from datetime import timedelta
 import pytest
 
 from spot_training.aws import driver as driver_module
+from spot_training.aws.descriptions import summary_of
 from spot_training.aws.driver import OnRecord, Waiting
 from spot_training.aws.identity import TAG_STOPPED_FOR
-from spot_training.aws.jobs import TrainingJobs, summary_of
+from spot_training.aws.jobs import TrainingJobs
 from spot_training.aws.state import STATE_KEY, MemoryStore
 from spot_training.domain.errors import (
     ConnectionChanged,

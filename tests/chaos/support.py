@@ -46,8 +46,8 @@ from include.local_stack import (
     describe_missing_programs,
     wait_until,
 )
+from spot_training.aws.descriptions import snapshot_of
 from spot_training.aws.identity import TAG_RUN, TAG_STOPPED_FOR, slug
-from spot_training.aws.jobs import snapshot_of
 from spot_training.aws.state import STATE_KEY
 from spot_training.domain.lifecycle import Ending, ending_of
 from spot_training.ledger import Ledger

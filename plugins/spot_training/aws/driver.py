@@ -59,7 +59,9 @@ from spot_training.domain.spending import Purse, is_on_demand, keep_budget
 from spot_training.domain.stops import StopNote, StopReason, ending_of_stop
 from spot_training.domain.wording import attempt_line, counted, deadline_line
 
+from .calls import Refusal
 from .certainty import Answer, until_sure
+from .descriptions import snapshot_of
 from .identity import TAG_INTENT, TAG_KEY, RunIdentity, number_of
 from .jobs import (
     TAG_SECONDS,
@@ -69,10 +71,8 @@ from .jobs import (
     NameSpent,
     NoTagsYet,
     NotThereYet,
-    Refusal,
     TrainingJobs,
     check_is_ours,
-    snapshot_of,
 )
 from .request import TrainingPlan, max_runtime_of
 from .state import Intent, StateStore, TrainingState, load_state, save_state

@@ -22,8 +22,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from .descriptions import Summary, summary_of
 from .duty import Failing, Renewed, after_failure
-from .jobs import Summary, summary_of
 
 if TYPE_CHECKING:
     from botocore.client import BaseClient

@@ -1,123 +1,34 @@
-"""The one place that talks to SageMaker about training jobs.
-
-Turns descriptions into `JobSnapshot`s and botocore's `ClientError`s into this package's errors, by a table.
-Decides nothing about a training.
-"""
+"""The one place that talks to SageMaker about training jobs. Decides nothing about a training."""
 
 from __future__ import annotations
 
 import contextlib
 import logging
-import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from enum import StrEnum
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from spot_training.domain.errors import (
-    CredentialsExpired,
-    InvalidInput,
-    NotOurJob,
-    RequestRefused,
-    ServiceFailed,
-    SpotTrainingError,
-)
-from spot_training.domain.lifecycle import (
-    TERMINAL_STATUSES,
-    JobSnapshot,
-    SecondaryStatus,
-    TrainingStatus,
-    Transition,
-)
+from spot_training.domain.errors import InvalidInput, NotOurJob, SpotTrainingError
+from spot_training.domain.lifecycle import TERMINAL_STATUSES, JobSnapshot, TrainingStatus
 from spot_training.domain.stops import StopNote, StopReason, note_of
-from spot_training.domain.text import whole_text
 from spot_training.domain.wording import stop_command
 
 from .bounded import within
+from .calls import Refusal, calling, error_text, for_certain, is_certain, refusal_of, translated, unreachable
 from .clock import ServiceClock
+from .descriptions import Summary, account_of, snapshot_of, summary_of
 from .identity import TAG_INTENT, TAG_KEY, TAG_STOPPED_AT, TAG_STOPPED_FOR
 from .request import hide_secrets, share_service_model
 
 if TYPE_CHECKING:
     from botocore.client import BaseClient
-    from botocore.exceptions import BotoCoreError, ClientError
 
 log = logging.getLogger(__name__)
 
 #: How long a stop waits for its reason to be written into a tag, and where a process is killed in a moment.
 TAG_SECONDS = 10.0
 TAG_SECONDS_WHEN_KILLED = 1.0
-#: Sentences SageMaker answers a ValidationException with when it means "there is no such job".
-_NO_SUCH_JOB = ("requested resource not found", "could not find")
-#: And when a stop came too late.
-_ALREADY_OVER = "training job is in status"
-#: Its first five, of twelve and more.
-_LONG_LIST = re.compile(r"\[([^][,]+(?:,[^][,]+){4})(?:,[^][,]+){7,}\]")
-
-
-class Refusal(StrEnum):
-    """What kind of answer an AWS error is, whichever call it answers."""
-
-    NAME_TAKEN = "name taken"
-    QUOTA = "quota"
-    CAPACITY = "capacity"
-    NOT_FOUND = "not found"
-    ALREADY_OVER = "already over"
-    REQUEST = "request"
-    PERMISSION = "permission"
-    EXPIRED = "expired"
-    SERVICE = "service"
-
-
-#: Error code -> what it means. Codes that are not here are the service's own trouble.
-_REFUSALS = {
-    "ResourceInUse": Refusal.NAME_TAKEN,
-    "ResourceLimitExceeded": Refusal.QUOTA,
-    "CapacityError": Refusal.CAPACITY,
-    "InsufficientCapacityError": Refusal.CAPACITY,
-    "ResourceNotFound": Refusal.NOT_FOUND,
-    "ValidationException": Refusal.REQUEST,
-    "ValidationError": Refusal.REQUEST,
-    "SerializationException": Refusal.REQUEST,
-    "AccessDenied": Refusal.PERMISSION,
-    "AccessDeniedException": Refusal.PERMISSION,
-    "NotAuthorized": Refusal.PERMISSION,
-    "UnauthorizedOperation": Refusal.PERMISSION,
-    "UnrecognizedClientException": Refusal.PERMISSION,
-    "InvalidClientTokenId": Refusal.PERMISSION,
-    "SignatureDoesNotMatch": Refusal.PERMISSION,
-    "InvalidSignatureException": Refusal.PERMISSION,
-    "IncompleteSignature": Refusal.PERMISSION,
-    "MissingAuthenticationToken": Refusal.PERMISSION,
-    "ExpiredTokenException": Refusal.EXPIRED,
-    "ExpiredToken": Refusal.EXPIRED,
-}
-
-
-def refusal_of(error: ClientError) -> Refusal:
-    """What a ClientError means."""
-    code = error.response.get("Error", {}).get("Code", "")
-    text = error_text(error).lower()
-    refusal = _REFUSALS.get(code, Refusal.SERVICE)
-    if refusal is Refusal.REQUEST:
-        if any(sentence in text for sentence in _NO_SUCH_JOB):
-            return Refusal.NOT_FOUND
-        if _ALREADY_OVER in text:
-            return Refusal.ALREADY_OVER
-    return refusal
-
-
-def error_text(error: ClientError) -> str:
-    """AWS's own sentence."""
-    details = error.response.get("Error", {})
-    return whole_text(str(details.get("Message") or details.get("Code") or error))
-
-
-def _in_short(text: str) -> str:
-    """AWS's sentence with the first of a long list only: it names all instance types there are."""
-    short = _LONG_LIST.sub(r"[\1, ...]", text.rstrip())
-    return short if short.endswith((".", "!", "?")) else f"{short}."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,20 +73,6 @@ class NameSpent(Exception):
     """A job of this training has the wanted name, and was made by another intent."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Summary:
-    """What `ListTrainingJobs`, or an event, says of a job: enough to know whether there is news."""
-
-    name: str
-    status: TrainingStatus
-    secondary_status: SecondaryStatus
-    last_modified_at: datetime
-
-    @property
-    def is_terminal(self) -> bool:
-        return self.status in TERMINAL_STATUSES
-
-
 class TrainingJobs:
     """Training jobs of one connection and region, over a boto3 SageMaker client."""
 
@@ -187,15 +84,9 @@ class TrainingJobs:
 
     def now(self) -> datetime:
         """AWS's time. Asks for something cheap where nothing was asked yet."""
-        from botocore.exceptions import BotoCoreError, ClientError
-
-        try:
-            if not self.clock.is_set:
+        if not self.clock.is_set:
+            with calling("ListTrainingJobs"):
                 self._client.list_training_jobs(MaxResults=1)
-        except ClientError as error:
-            raise self._translated(error, "ListTrainingJobs") from error
-        except BotoCoreError as error:
-            raise _unreachable(error, "ListTrainingJobs") from error
         return self.clock.now()
 
     def listen(self, attach: Callable[[BaseClient], None]) -> None:
@@ -216,11 +107,10 @@ class TrainingJobs:
         Needs no permission and no endpoint that training does not need: networks with VPC endpoints may lack
         STS.
         """
-        from botocore.exceptions import BotoCoreError, ClientError
-
         try:
-            listed = self._client.list_training_jobs(MaxResults=1)["TrainingJobSummaries"]
-        except (BotoCoreError, ClientError) as error:
+            with calling("ListTrainingJobs"):
+                listed = self._client.list_training_jobs(MaxResults=1)["TrainingJobSummaries"]
+        except SpotTrainingError as error:
             log.warning("The account of the connection is not known: %s", error)
             return None
         return account_of(listed[0]["TrainingJobArn"]) if listed else None
@@ -231,18 +121,11 @@ class TrainingJobs:
 
     def describe(self, name: str) -> dict[str, Any] | None:
         """`DescribeTrainingJob`, or None when there is no such job. Throttling is retried by botocore."""
-        from botocore.exceptions import BotoCoreError, ClientError
-
-        try:
+        with calling(f"DescribeTrainingJob {name}", nothing_at={Refusal.NOT_FOUND}):
             description: dict[str, Any] = self._client.describe_training_job(TrainingJobName=name)
-        except ClientError as error:
-            if refusal_of(error) is Refusal.NOT_FOUND:
-                return None
-            raise self._translated(error, f"DescribeTrainingJob {name}") from error
-        except BotoCoreError as error:
-            raise _unreachable(error, f"DescribeTrainingJob {name}") from error
-        description.pop("ResponseMetadata", None)
-        return description
+            description.pop("ResponseMetadata", None)
+            return description
+        return None
 
     def snapshot(self, name: str) -> JobSnapshot | None:
         """What AWS says of the job now, or None when there is no such job."""
@@ -268,7 +151,7 @@ class TrainingJobs:
         try:
             arn = self._ask_for(request)
         except ParamValidationError as error:
-            raise _for_certain(InvalidInput("config", name, f"{error}.")) from error
+            raise for_certain(InvalidInput("config", name, f"{error}.")) from error
         except ClientError as error:
             match refusal_of(error):
                 case Refusal.NAME_TAKEN:
@@ -281,12 +164,12 @@ class TrainingJobs:
                         raise NotThereYet(name) from error
                     raise CapacityRefused(refusal, error_text(error)) from error
                 case refusal:
-                    told = self._translated(error, f"CreateTrainingJob {name}")
-                    raise (_for_certain(told) if _is_certain(error, refusal) else told) from error
+                    told = translated(error, f"CreateTrainingJob {name}")
+                    raise (for_certain(told) if is_certain(error, refusal) else told) from error
         except (NoCredentialsError, PartialCredentialsError) as error:
-            raise _for_certain(_unreachable(error, f"CreateTrainingJob {name}")) from error
+            raise for_certain(unreachable(error, f"CreateTrainingJob {name}")) from error
         except BotoCoreError as error:
-            raise _unreachable(error, f"CreateTrainingJob {name}") from error
+            raise unreachable(error, f"CreateTrainingJob {name}") from error
         return Created(arn=arn, is_new=True)
 
     def _ask_for(self, request: Mapping[str, Any]) -> str:
@@ -351,84 +234,51 @@ class TrainingJobs:
 
         A status that this version does not know is neither.
         """
-        from botocore.exceptions import BotoCoreError, ClientError
-
-        description = self.describe(name)
-        if description is None:
-            raise NotThereYet(name)
+        description = self._describe_taken(name)
         if description["TrainingJobStatus"] in {*TERMINAL_STATUSES, TrainingStatus.STOPPING}:
             return False
         tags = [{"Key": TAG_STOPPED_FOR, "Value": str(note.why)}]
         if note.at is not None:
             tags.append({"Key": TAG_STOPPED_AT, "Value": note.at.isoformat()})
-        try:
+        with calling(f"AddTags {name}"):
             self._client.add_tags(ResourceArn=description["TrainingJobArn"], Tags=tags)
-        except ClientError as error:
-            raise self._translated(error, f"AddTags {name}") from error
-        except BotoCoreError as error:
-            raise _unreachable(error, f"AddTags {name}") from error
         return True
 
     def _stop(self, name: str) -> bool:
-        from botocore.exceptions import BotoCoreError, ClientError
-
-        try:
+        is_over = {Refusal.NOT_FOUND, Refusal.ALREADY_OVER}
+        with calling(f"StopTrainingJob {name}", nothing_at=is_over):
             self._client.stop_training_job(TrainingJobName=name)
-        except ClientError as error:
-            if refusal_of(error) in {Refusal.NOT_FOUND, Refusal.ALREADY_OVER}:
-                return False
-            raise self._translated(error, f"StopTrainingJob {name}") from error
-        except BotoCoreError as error:
-            raise _unreachable(error, f"StopTrainingJob {name}") from error
-        return True
+            return True
+        return False
 
     def pages(self, *, modified_since: datetime | None = None) -> Iterator[tuple[Summary, ...]]:
         """All jobs, or those modified at or after a moment: the newest first, a page of 100 a call.
 
         A page that is empty, with more behind it, is normal.
         """
-        from botocore.exceptions import BotoCoreError, ClientError
-
         filters: dict[str, Any] = {"SortBy": "CreationTime", "SortOrder": "Descending", "MaxResults": 100}
         if modified_since is not None:
             filters["LastModifiedTimeAfter"] = modified_since
-        try:
+        with calling("ListTrainingJobs"):
             for page in self._client.get_paginator("list_training_jobs").paginate(**filters):
                 yield tuple(map(summary_of, page.get("TrainingJobSummaries", ())))
-        except ClientError as error:
-            raise self._translated(error, "ListTrainingJobs") from error
-        except BotoCoreError as error:
-            raise _unreachable(error, "ListTrainingJobs") from error
 
     def live(self) -> Iterator[str]:
         """The names of all jobs that are `InProgress`, over all pages (the filter may leave some empty)."""
-        from botocore.exceptions import BotoCoreError, ClientError
-
         pages = self._client.get_paginator("list_training_jobs").paginate(
             StatusEquals="InProgress", SortBy="CreationTime", SortOrder="Ascending", MaxResults=100
         )
-        try:
+        with calling("ListTrainingJobs"):
             for page in pages:
                 for summary in page.get("TrainingJobSummaries", ()):
                     yield summary["TrainingJobName"]
-        except ClientError as error:
-            raise self._translated(error, "ListTrainingJobs") from error
-        except BotoCoreError as error:
-            raise _unreachable(error, "ListTrainingJobs") from error
 
     def tags(self, arn: str) -> dict[str, str]:
         """The job's tags; none where there is no such job (any more)."""
-        from botocore.exceptions import BotoCoreError, ClientError
-
-        try:
+        with calling(f"ListTags {arn}", nothing_at={Refusal.NOT_FOUND}):
             pages = self._client.get_paginator("list_tags").paginate(ResourceArn=arn)
             return {tag["Key"]: tag["Value"] for page in pages for tag in page.get("Tags", ())}
-        except ClientError as error:
-            if refusal_of(error) is Refusal.NOT_FOUND:
-                return {}
-            raise self._translated(error, f"ListTags {arn}") from error
-        except BotoCoreError as error:
-            raise _unreachable(error, f"ListTags {arn}") from error
+        return {}
 
     def stop_command(self, name: str) -> str:
         """What a person types to stop the job by hand."""
@@ -448,144 +298,3 @@ class TrainingJobs:
         if description is None:
             raise NotThereYet(name)
         return description
-
-    def _translated(self, error: ClientError, call: str) -> SpotTrainingError:
-        text = _in_short(error_text(error))
-        match refusal_of(error):
-            case Refusal.PERMISSION:
-                return RequestRefused(
-                    f"AWS denied {call}: {text} {_CHANGED_NOTHING} Check the connection's credentials and "
-                    "its IAM policy."
-                )
-            case Refusal.EXPIRED:
-                return CredentialsExpired(
-                    f"AWS denied {call}: {text} {_CHANGED_NOTHING} The next try asks the connection for "
-                    "fresh credentials; where it holds a session token itself, renew that."
-                )
-            case Refusal.REQUEST | Refusal.NOT_FOUND:
-                return RequestRefused(
-                    f"SageMaker refused {call}: {text} {_CHANGED_NOTHING} Correct the request; a retry "
-                    "cannot help."
-                )
-            case Refusal.QUOTA | Refusal.CAPACITY:
-                return RequestRefused(f"SageMaker refused {call}: {text} {_CHANGED_NOTHING}")
-            case _:
-                return _service_failed(call, text)
-
-
-def _for_certain(error: SpotTrainingError) -> SpotTrainingError:
-    error.nothing_was_created = True
-    return error
-
-
-def _is_certain(error: ClientError, refusal: Refusal) -> bool:
-    """Whether a refused call created nothing: an earlier try of it, of which the reply was lost, may have."""
-    was_refused = refusal in {Refusal.REQUEST, Refusal.PERMISSION, Refusal.EXPIRED}
-    return was_refused and not error.response.get("ResponseMetadata", {}).get("RetryAttempts")
-
-
-#: Where job and bill stand after a call that was refused.
-_CHANGED_NOTHING = "The call changed nothing: a training job that is alive goes on and is billed."
-
-
-def _unreachable(error: BotoCoreError, call: str) -> SpotTrainingError:
-    """For a call that got no answer, or could not be made."""
-    from botocore.exceptions import EndpointConnectionError, NoCredentialsError, PartialCredentialsError
-
-    if isinstance(error, NoCredentialsError | PartialCredentialsError):
-        return RequestRefused(
-            f"{call} could not be signed: {error}. {_CHANGED_NOTHING} Check the connection's credentials."
-        )
-    if isinstance(error, EndpointConnectionError):
-        return _service_failed(call, f"{error}. Check the region, AWS_ENDPOINT_URL and the network.")
-    return _service_failed(call, f"{error}.")
-
-
-def _service_failed(call: str, text: str) -> ServiceFailed:
-    return ServiceFailed(
-        f"{call} failed after botocore's retries: {text} A training job that is alive goes on and is billed; "
-        "the next try picks it up, under the same name."
-    )
-
-
-def account_of(arn: str) -> str:
-    """The account in an ARN, `arn:partition:service:region:account:resource`; empty for what is no ARN."""
-    parts = arn.split(":")
-    return parts[4] if len(parts) > 5 else ""
-
-
-def summary_of(listed: Mapping[str, Any]) -> Summary:
-    """Parse an entry of `ListTrainingJobs`."""
-    return Summary(
-        name=listed["TrainingJobName"],
-        status=TrainingStatus(listed["TrainingJobStatus"]),
-        secondary_status=_secondary(listed.get("SecondaryStatus", ""), listed["TrainingJobStatus"]),
-        last_modified_at=_utc(listed.get("LastModifiedTime") or listed["CreationTime"]),
-    )
-
-
-def snapshot_of(description: Mapping[str, Any]) -> JobSnapshot:
-    """Parse what `DescribeTrainingJob` returns."""
-    stopping = description.get("StoppingCondition") or {}
-    resources = description.get("ResourceConfig") or {}
-    return JobSnapshot(
-        name=description["TrainingJobName"],
-        arn=description["TrainingJobArn"],
-        status=TrainingStatus(description["TrainingJobStatus"]),
-        secondary_status=_secondary(description["SecondaryStatus"], description["TrainingJobStatus"]),
-        created_at=_utc(description["CreationTime"]),
-        last_modified_at=_utc(description.get("LastModifiedTime") or description["CreationTime"]),
-        training_started_at=_utc_or_none(description.get("TrainingStartTime")),
-        training_ended_at=_utc_or_none(description.get("TrainingEndTime")),
-        training_seconds=description.get("TrainingTimeInSeconds"),
-        billable_seconds=description.get("BillableTimeInSeconds"),
-        failure_reason=whole_text(description.get("FailureReason") or "") or None,
-        is_spot=bool(description.get("EnableManagedSpotTraining")),
-        instance_type=resources.get("SelectedInstanceType") or resources.get("InstanceType"),
-        instance_count=_instance_count(resources),
-        max_runtime_seconds=stopping.get("MaxRuntimeInSeconds"),
-        max_wait_seconds=stopping.get("MaxWaitTimeInSeconds"),
-        checkpoint_uri=(description.get("CheckpointConfig") or {}).get("S3Uri"),
-        model_uri=(description.get("ModelArtifacts") or {}).get("S3ModelArtifacts"),
-        transitions=tuple(_transition_of(t) for t in description.get("SecondaryStatusTransitions") or ()),
-    )
-
-
-#: Stands in for a secondary status newer than this code: AWS says it may add some at any time.
-_UNKNOWN_AS = {
-    TrainingStatus.COMPLETED: SecondaryStatus.COMPLETED,
-    TrainingStatus.FAILED: SecondaryStatus.FAILED,
-    TrainingStatus.STOPPED: SecondaryStatus.STOPPED,
-    TrainingStatus.STOPPING: SecondaryStatus.STOPPING,
-}
-
-
-def _secondary(text: str, status: str) -> SecondaryStatus:
-    try:
-        return SecondaryStatus(text)
-    except ValueError:
-        return _UNKNOWN_AS.get(TrainingStatus(status), SecondaryStatus.UPDATING)
-
-
-def _instance_count(resources: Mapping[str, Any]) -> int:
-    groups = resources.get("InstanceGroups") or ()
-    if groups:
-        return sum(int(group.get("InstanceCount", 1)) for group in groups)
-    return int(resources.get("SelectedInstanceCount") or resources.get("InstanceCount") or 1)
-
-
-def _transition_of(entry: Mapping[str, Any]) -> Transition:
-    return Transition(
-        status=_secondary(entry["Status"], TrainingStatus.IN_PROGRESS),
-        started_at=_utc(entry["StartTime"]),
-        ended_at=_utc_or_none(entry.get("EndTime")),
-        message=whole_text(entry.get("StatusMessage", "")),
-    )
-
-
-def _utc(moment: datetime) -> datetime:
-    return moment.astimezone(UTC)
-
-
-def _utc_or_none(moment: datetime | None) -> datetime | None:
-    return None if moment is None else _utc(moment)

@@ -18,6 +18,7 @@ from spot_training.domain.errors import ServiceFailed, SpotTrainingError, SweepR
 from spot_training.domain.record_keys import SHARED_NAME
 from spot_training.domain.stops import StopReason
 
+from .descriptions import snapshot_of
 from .identity import (
     TAG_ATTEMPT,
     TAG_INSTALLATION,
@@ -28,12 +29,13 @@ from .identity import (
     may_be_ours,
     tag_value,
 )
-from .jobs import TrainingJobs, snapshot_of
 
 if TYPE_CHECKING:
     from spot_training.domain.lifecycle import JobSnapshot
     from spot_training.domain.records import TrainingRecord
     from spot_training.domain.stops import StopNote
+
+    from .jobs import TrainingJobs
 
 #: States of a task instance that has ended. In any other state (None: cleared, not yet scheduled) the task
 #: will run again, and adopt its job.

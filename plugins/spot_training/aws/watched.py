@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
     from spot_training.domain.lifecycle import JobSnapshot, SecondaryStatus
 
+    from .descriptions import Summary
     from .duty import Failing
-    from .jobs import Summary
     from .reports import Report
 
 #: It is quick from so long before a limit on.

@@ -40,8 +40,9 @@ from .watched import DescribeQueue, Limits, Listener, Watched, state_of
 from .windows import Windows
 
 if TYPE_CHECKING:
+    from .descriptions import Summary
     from .events import StateChanges
-    from .jobs import Summary, TrainingJobs
+    from .jobs import TrainingJobs
     from .logs import TrainingLogs
 
 __all__ = [

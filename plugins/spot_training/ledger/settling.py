@@ -14,6 +14,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from spot_training.aws.certainty import until_sure
+from spot_training.aws.descriptions import snapshot_of
 from spot_training.aws.identity import (
     TAG_ATTEMPT,
     RunIdentity,
@@ -21,7 +22,6 @@ from spot_training.aws.identity import (
     is_our_tag,
     may_be_ours,
 )
-from spot_training.aws.jobs import snapshot_of
 from spot_training.aws.sweeper import NO_SUCH_TASK, OVER_STATES
 from spot_training.domain.lifecycle import Ending, ending_of
 from spot_training.domain.record_keys import SHARED_NAME

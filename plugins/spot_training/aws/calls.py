@@ -1,0 +1,172 @@
+"""Calls to AWS that fail: the one place where botocore's errors become this package's.
+
+AWS's error codes are in a table. Decides nothing about a training.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from spot_training.domain.errors import (
+    CredentialsExpired,
+    RequestRefused,
+    ServiceFailed,
+    SpotTrainingError,
+)
+from spot_training.domain.text import whole_text
+
+if TYPE_CHECKING:
+    from botocore.exceptions import BotoCoreError, ClientError
+
+#: Sentences SageMaker answers a ValidationException with when it means "there is no such job".
+_NO_SUCH_JOB = ("requested resource not found", "could not find")
+#: And when a stop came too late.
+_ALREADY_OVER = "training job is in status"
+#: Its first five, of twelve and more.
+_LONG_LIST = re.compile(r"\[([^][,]+(?:,[^][,]+){4})(?:,[^][,]+){7,}\]")
+
+
+class Refusal(StrEnum):
+    """What kind of answer an AWS error is, whichever call it answers."""
+
+    NAME_TAKEN = "name taken"
+    QUOTA = "quota"
+    CAPACITY = "capacity"
+    NOT_FOUND = "not found"
+    ALREADY_OVER = "already over"
+    REQUEST = "request"
+    PERMISSION = "permission"
+    EXPIRED = "expired"
+    SERVICE = "service"
+
+
+#: Error code -> what it means. Codes that are not here are the service's own trouble.
+_REFUSALS = {
+    "ResourceInUse": Refusal.NAME_TAKEN,
+    "ResourceLimitExceeded": Refusal.QUOTA,
+    "CapacityError": Refusal.CAPACITY,
+    "InsufficientCapacityError": Refusal.CAPACITY,
+    "ResourceNotFound": Refusal.NOT_FOUND,
+    "ValidationException": Refusal.REQUEST,
+    "ValidationError": Refusal.REQUEST,
+    "SerializationException": Refusal.REQUEST,
+    "AccessDenied": Refusal.PERMISSION,
+    "AccessDeniedException": Refusal.PERMISSION,
+    "NotAuthorized": Refusal.PERMISSION,
+    "UnauthorizedOperation": Refusal.PERMISSION,
+    "UnrecognizedClientException": Refusal.PERMISSION,
+    "InvalidClientTokenId": Refusal.PERMISSION,
+    "SignatureDoesNotMatch": Refusal.PERMISSION,
+    "InvalidSignatureException": Refusal.PERMISSION,
+    "IncompleteSignature": Refusal.PERMISSION,
+    "MissingAuthenticationToken": Refusal.PERMISSION,
+    "ExpiredTokenException": Refusal.EXPIRED,
+    "ExpiredToken": Refusal.EXPIRED,
+}
+
+
+def refusal_of(error: ClientError) -> Refusal:
+    """What a ClientError means."""
+    code = error.response.get("Error", {}).get("Code", "")
+    text = error_text(error).lower()
+    refusal = _REFUSALS.get(code, Refusal.SERVICE)
+    if refusal is Refusal.REQUEST:
+        if any(sentence in text for sentence in _NO_SUCH_JOB):
+            return Refusal.NOT_FOUND
+        if _ALREADY_OVER in text:
+            return Refusal.ALREADY_OVER
+    return refusal
+
+
+def error_text(error: ClientError) -> str:
+    """AWS's own sentence."""
+    details = error.response.get("Error", {})
+    return whole_text(str(details.get("Message") or details.get("Code") or error))
+
+
+def _in_short(text: str) -> str:
+    """AWS's sentence with the first of a long list only: it names all instance types there are."""
+    short = _LONG_LIST.sub(r"[\1, ...]", text.rstrip())
+    return short if short.endswith((".", "!", "?")) else f"{short}."
+
+
+@contextmanager
+def calling(call: str, *, nothing_at: Collection[Refusal] = ()) -> Iterator[None]:
+    """For one call, named for people. Raises `RequestRefused`, `CredentialsExpired` or `ServiceFailed`.
+
+    At the refusals of `nothing_at` it raises nothing: what follows the call's block is the answer then.
+    """
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    try:
+        yield
+    except ClientError as error:
+        if refusal_of(error) not in nothing_at:
+            raise translated(error, call) from error
+    except BotoCoreError as error:
+        raise unreachable(error, call) from error
+
+
+def translated(error: ClientError, call: str) -> SpotTrainingError:
+    """This package's error for AWS's refusal of a call."""
+    text = _in_short(error_text(error))
+    match refusal_of(error):
+        case Refusal.PERMISSION:
+            return RequestRefused(
+                f"AWS denied {call}: {text} {_CHANGED_NOTHING} Check the connection's credentials and "
+                "its IAM policy."
+            )
+        case Refusal.EXPIRED:
+            return CredentialsExpired(
+                f"AWS denied {call}: {text} {_CHANGED_NOTHING} The next try asks the connection for "
+                "fresh credentials; where it holds a session token itself, renew that."
+            )
+        case Refusal.REQUEST | Refusal.NOT_FOUND:
+            return RequestRefused(
+                f"SageMaker refused {call}: {text} {_CHANGED_NOTHING} Correct the request; a retry "
+                "cannot help."
+            )
+        case Refusal.QUOTA | Refusal.CAPACITY:
+            return RequestRefused(f"SageMaker refused {call}: {text} {_CHANGED_NOTHING}")
+        case _:
+            return _service_failed(call, text)
+
+
+def for_certain(error: SpotTrainingError) -> SpotTrainingError:
+    """The error, with a word that there is no job."""
+    error.nothing_was_created = True
+    return error
+
+
+def is_certain(error: ClientError, refusal: Refusal) -> bool:
+    """Whether a refused call created nothing: an earlier try of it, of which the reply was lost, may have."""
+    was_refused = refusal in {Refusal.REQUEST, Refusal.PERMISSION, Refusal.EXPIRED}
+    return was_refused and not error.response.get("ResponseMetadata", {}).get("RetryAttempts")
+
+
+#: Where job and bill stand after a call that was refused.
+_CHANGED_NOTHING = "The call changed nothing: a training job that is alive goes on and is billed."
+
+
+def unreachable(error: BotoCoreError, call: str) -> SpotTrainingError:
+    """For a call that got no answer, or could not be made."""
+    from botocore.exceptions import EndpointConnectionError, NoCredentialsError, PartialCredentialsError
+
+    if isinstance(error, NoCredentialsError | PartialCredentialsError):
+        return RequestRefused(
+            f"{call} could not be signed: {error}. {_CHANGED_NOTHING} Check the connection's credentials."
+        )
+    if isinstance(error, EndpointConnectionError):
+        return _service_failed(call, f"{error}. Check the region, AWS_ENDPOINT_URL and the network.")
+    return _service_failed(call, f"{error}.")
+
+
+def _service_failed(call: str, text: str) -> ServiceFailed:
+    return ServiceFailed(
+        f"{call} failed after botocore's retries: {text} A training job that is alive goes on and is billed; "
+        "the next try picks it up, under the same name."
+    )
