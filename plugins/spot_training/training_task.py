@@ -44,12 +44,12 @@ from .ledger.stops import LedgerStops
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from .aws.driver import Completed, OnRecord, Step, Waiting
+    from .aws.driver import Completed, Step, Waiting
     from .aws.identity import RunIdentity
     from .aws.jobs import TrainingJobs
     from .aws.request import TrainingPlan
     from .aws.state import StateStore
-    from .domain.deadline import Deadline
+    from .domain.deadline import Deadline, DeadlineGuard
     from .domain.policy import Policy, Rung
     from .domain.spending import Budget, Purse
     from .hooks import AwsAccess
@@ -251,24 +251,85 @@ class TrainingTask:
         self._narrator = Narrator()
         self._untold: list[Attempt] = []
         self._stopped: str | None = None
+        self._make_plan = make_plan
+        self._make_policy = make_policy
+        self._add_policy = with_policy(self._plan, jobs.region)
         self.driver = TrainingDriver(
             jobs=jobs,
-            store=self.books.follow(),
+            store=KeptState(context["task_state_store"]),
             identity=identity,
-            make_plan=self.books.planning(make_plan),
-            make_policy=make_policy,
-            make_deadline=self._settle_deadline if options.deadline else None,
-            make_guard=with_policy(self._plan, jobs.region),
-            make_purse=self._open_purse,
-            out_of_time=self._passed_limit,
-            say=log.info,
-            on_job_over=self._tell_the_end,
-            on_story_lost=self.books.story_lost,
-            stops=LedgerStops(),
-            jobs_on_record=self._jobs_on_record,
-            find_account=lambda: find_account(options.access),
-            find_installation=installation,
+            host=self,
+            recorder=self.books,
         )
+
+    # The driver's `Host` -----------------------------------------------------------------------------
+
+    @property
+    def only_watches(self) -> bool:
+        return self._make_policy is None
+
+    def plan(self, identity: RunIdentity) -> TrainingPlan:
+        return self._make_plan(identity)
+
+    def policy(self, seconds_left: float | None) -> Policy:
+        assert self._make_policy is not None  # noqa: S101 - a training that only watches asks for none
+        return self._make_policy(seconds_left)
+
+    def deadline(self, now: Callable[[], datetime]) -> Deadline | None:
+        if self.options.deadline is None:
+            return None
+        aws_now = now()
+        began = run_began_at(self._dag_run, now=aws_now, real_now=datetime.now(UTC))
+        return self.options.deadline.settle(
+            self._plan(), now=aws_now, run_began_at=began, check_interval=self.options.check_interval
+        )
+
+    def guard(self, guard: DeadlineGuard, policy: Policy) -> DeadlineGuard:
+        return self._add_policy(guard, policy)
+
+    def purse(self, rung: Rung) -> Purse | None:
+        budget, driver = self.options.budget, self.driver
+        if budget is None:
+            return None
+        deadline = driver.state.deadline
+        return open_purse(
+            budget,
+            self._plan(),
+            rung,
+            attempts=driver.attempts,
+            runtime=deadline.runtime if deadline else self.options.runtime,
+            price_of=AskedPrices(self.options.access, driver.jobs.region),
+            now=driver.jobs.now(),
+            like=self.options.like,
+            # Who has no job under way is about to buy one; others only ask.
+            is_to_reserve=driver.state.current is None,
+        )
+
+    def out_of_time(self) -> str | None:
+        if self.driver.state.giving_up:
+            return None
+        now = datetime.now(UTC)
+        return next((reason for moment, reason in self._limits() if moment <= now), None)
+
+    def say(self, text: str) -> None:
+        self._log.info("%s", text)
+
+    def job_over(self, job: JobSnapshot, attempt: Attempt) -> None:
+        # All its transitions, although the trigger logged them: Airflow starts the trigger's log anew
+        # at each deferral of a try, so only the last attempt's would be left.
+        self.tell(job)
+        if attempt.ending is Ending.STOPPED_FOR_DEADLINE:
+            self._untold.append(attempt)  # its log can wait for the on-demand job, that job not for its log
+        else:
+            self._tell_log_tail(attempt)
+
+    def account(self) -> str | None:
+        return find_account(self.options.access)
+
+    def installation(self) -> str:
+        return installation()
+
+    # The task's steps --------------------------------------------------------------------------------
 
     def proceed(self) -> Step:
         """The next step. On failure `savings` and `attempts` are pushed before the error goes to Airflow.
@@ -285,7 +346,7 @@ class TrainingTask:
                 clear_number=getattr(self._dag_run, "clear_number", None),
                 adopt=self._adopt,
             )
-            if isinstance(step, Waiting) and (reason := self._passed_limit()):
+            if isinstance(step, Waiting) and (reason := self.out_of_time()):
                 self._run_out_of_time(step, reason)
         except InvalidInput as error:
             self._let_go_quietly()
@@ -478,56 +539,8 @@ class TrainingTask:
         with contextlib.suppress(Exception):  # said loudly already; the error that led here matters more
             self.let_go()
 
-    def _jobs_on_record(self) -> OnRecord:
-        """The jobs that the ledger knows of this task: asked where its state is empty."""
-        from .aws.bounded import within
-        from .aws.driver import OnRecord
-        from .ledger import Ledger
-        from .ledger.bookkeeping import WRITE_SECONDS
-        from .ledger.reader import newest_record
-
-        try:
-            record = within(WRITE_SECONDS, lambda: newest_record(Ledger.configured(), self.books.key))
-        except Exception as error:  # noqa: BLE001 - the jobs' own names and tags tell, too
-            self._log.warning("The ledger could not be asked for earlier jobs of this task: %s", error)
-            return OnRecord()
-        if record is None:
-            return OnRecord()
-        self.books.recover(record)
-        return OnRecord(
-            generation=record.generation,
-            attempts=record.attempts,
-            current_job=record.current_job.job_name if record.current_job else "",
-        )
-
     def _plan(self) -> TrainingPlan:
         return self.driver.plan()
-
-    def _settle_deadline(self, now: datetime) -> Deadline:
-        terms = self.options.deadline
-        assert terms is not None  # noqa: S101 - the driver asks only where there are any
-        began = run_began_at(self._dag_run, now=now, real_now=datetime.now(UTC))
-        return terms.settle(
-            self._plan(), now=now, run_began_at=began, check_interval=self.options.check_interval
-        )
-
-    def _open_purse(self, rung: Rung) -> Purse | None:
-        budget, driver = self.options.budget, self.driver
-        if budget is None:
-            return None
-        deadline = driver.state.deadline
-        return open_purse(
-            budget,
-            self._plan(),
-            rung,
-            attempts=driver.attempts,
-            runtime=deadline.runtime if deadline else self.options.runtime,
-            price_of=AskedPrices(self.options.access, driver.jobs.region),
-            now=driver.jobs.now(),
-            like=self.options.like,
-            # Who has no job under way is about to buy one; others only ask.
-            is_to_reserve=driver.state.current is None,
-        )
 
     def _until(self) -> datetime | None:
         """When this task's patience ends, by its own limit or by `execution_timeout`, which Airflow does not
@@ -538,12 +551,6 @@ class TrainingTask:
             return None
         limits = [moment for moment, _ in self._limits()]
         return min(limits, default=None)
-
-    def _passed_limit(self) -> str | None:
-        if self.driver.state.giving_up:
-            return None
-        now = datetime.now(UTC)
-        return next((reason for moment, reason in self._limits() if moment <= now), None)
 
     def _could_succeed(self, error: SpotTrainingError) -> bool:
         """Whether a retry may do better; of a script that failed its author knows best."""
@@ -595,15 +602,6 @@ class TrainingTask:
                 "ended_at": ended_at.isoformat() if ended_at else None,
             }
         }
-
-    def _tell_the_end(self, job: JobSnapshot, attempt: Attempt) -> None:
-        # All of the job's story, although the trigger told it: Airflow starts the trigger's log anew at each
-        # deferral of a try, so only the last attempt's would be left.
-        self.tell(job)
-        if attempt.ending is Ending.STOPPED_FOR_DEADLINE:
-            self._untold.append(attempt)  # its log can wait for the on-demand job, that job not for its log
-        else:
-            self._tell_log_tail(attempt)
 
     def _tell_log_tail(self, attempt: Attempt) -> None:
         failed = attempt.ending in {Ending.ALGORITHM_ERROR, Ending.CLIENT_ERROR}

@@ -6,8 +6,9 @@ import json
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,15 @@ import pytest
 from botocore.awsrequest import AWSResponse
 from botocore.config import Config
 
+from spot_training.aws.host import NoRecorder, OnRecord
+from spot_training.aws.identity import RunIdentity
 from spot_training.aws.jobs import TrainingJobs
+from spot_training.aws.request import TrainingPlan
+from spot_training.domain.deadline import Deadline, DeadlineGuard
+from spot_training.domain.lifecycle import JobSnapshot
+from spot_training.domain.policy import Policy, Rung
+from spot_training.domain.savings import Attempt
+from spot_training.domain.spending import Purse
 from spot_training.domain.stops import StopNote, StopReason
 from spot_training.hooks import DEFAULT_BOTOCORE_CONFIG
 
@@ -59,20 +68,71 @@ class Cloud:
 
 
 @dataclass(slots=True)
-class MemoryStops:
-    """The driver's `StopNotes`, for the length of a test."""
+class MemoryRecorder(NoRecorder):
+    """The driver's `Recorder`, for the length of a test: reasons of stops, and what a test puts on record."""
 
+    on_record: OnRecord = field(default_factory=OnRecord)
     kept: dict[str, StopNote] = field(default_factory=dict)
 
-    def keep(self, job_name: str, note: StopNote) -> None:
+    def known_jobs(self) -> OnRecord:
+        return self.on_record
+
+    def keep_stop(self, job_name: str, note: StopNote) -> None:
         self.kept[job_name] = note
 
-    def note_of(self, job_name: str) -> StopNote | None:
+    def why_stopped(self, job_name: str) -> StopNote | None:
         return self.kept.get(job_name)
 
     @property
     def reasons(self) -> dict[str, StopReason]:
         return {name: note.why for name, note in self.kept.items()}
+
+
+@dataclass(slots=True, kw_only=True)
+class FakeHost:
+    """The driver's `Host`: a task, by what it answers."""
+
+    make_plan: Callable[[RunIdentity], TrainingPlan]
+    make_policy: Callable[[float | None], Policy] | None
+    make_deadline: Callable[[datetime], Deadline] | None = None
+    make_guard: Callable[[DeadlineGuard, Policy], DeadlineGuard] = lambda guard, _policy: guard
+    make_purse: Callable[[Rung], Purse | None] = lambda _rung: None
+    is_out_of_time: Callable[[], str | None] = lambda: None
+    said: list[str] = field(default_factory=list)
+
+    @property
+    def only_watches(self) -> bool:
+        return self.make_policy is None
+
+    def plan(self, identity: RunIdentity) -> TrainingPlan:
+        return self.make_plan(identity)
+
+    def policy(self, seconds_left: float | None) -> Policy:
+        assert self.make_policy is not None
+        return self.make_policy(seconds_left)
+
+    def deadline(self, now: Callable[[], datetime]) -> Deadline | None:
+        return self.make_deadline(now()) if self.make_deadline else None
+
+    def guard(self, guard: DeadlineGuard, policy: Policy) -> DeadlineGuard:
+        return self.make_guard(guard, policy)
+
+    def purse(self, rung: Rung) -> Purse | None:
+        return self.make_purse(rung)
+
+    def out_of_time(self) -> str | None:
+        return self.is_out_of_time()
+
+    def say(self, text: str) -> None:
+        self.said.append(text)
+
+    def job_over(self, job: JobSnapshot, attempt: Attempt) -> None: ...
+
+    def account(self) -> str | None:
+        return None
+
+    def installation(self) -> str:
+        return "airflow"
 
 
 def answer_with(

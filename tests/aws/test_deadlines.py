@@ -10,7 +10,8 @@ import pytest
 
 from spot_training.aws import punctual
 from spot_training.aws.clock import ServiceClock
-from spot_training.aws.driver import Completed, NoStopNotes, StopNotes, TrainingDriver, Waiting
+from spot_training.aws.driver import Completed, TrainingDriver, Waiting
+from spot_training.aws.host import NoRecorder, Recorder
 from spot_training.aws.identity import RunIdentity
 from spot_training.aws.punctual import Punctual, follow_punctually, guard_from_json, guard_to_json
 from spot_training.aws.request import TrainingPlan, cast_request, defaults_of
@@ -29,7 +30,7 @@ from spot_training.domain.lifecycle import Ending, JobSnapshot
 from spot_training.domain.policy_specs import policy_from
 from spot_training.domain.stops import StopReason
 
-from .conftest import Cloud, MemoryStops, answer_with, live_jobs
+from .conftest import Cloud, FakeHost, MemoryRecorder, answer_with, live_jobs
 
 HOUR = 3600
 #: At an hour a second, what takes the machine half a second takes half an hour.
@@ -52,7 +53,7 @@ class Task:
     ) -> None:
         self.jobs = cloud.jobs()
         self.store = MemoryStore()
-        self.stops = MemoryStops()
+        self.recorder = MemoryRecorder()
         self.said: list[str] = []
         self.policy = policy
         self.identity = RunIdentity(dag_id="retrain", run_id=run_id, task_id="train")
@@ -80,7 +81,7 @@ class Task:
         )
         self.driver = self._driver()
 
-    def _driver(self, stops: StopNotes | None = None) -> TrainingDriver:
+    def _driver(self, recorder: Recorder | None = None) -> TrainingDriver:
         def plan(who: RunIdentity) -> TrainingPlan:
             return TrainingPlan.of(self.request, identity=who, name_prefix="model")
 
@@ -90,18 +91,21 @@ class Task:
                 made, now=now, run_began_at=now, check_interval=60, learned=lambda **_: None
             )
 
-        return TrainingDriver(
-            jobs=self.jobs,
-            store=self.store,
-            identity=self.identity,
+        self.host = FakeHost(
             make_plan=plan,
             make_policy=lambda left: policy_from(
                 self.policy, replace(defaults_of(self.request), deadline_in_seconds=left)
             ),
             make_deadline=settle,
             make_guard=with_policy(lambda: plan(self.identity), "us-east-1", spells=lambda **_: ()),
-            say=self.said.append,
-            stops=stops or self.stops,
+            said=self.said,
+        )
+        return TrainingDriver(
+            jobs=self.jobs,
+            store=self.store,
+            identity=self.identity,
+            host=self.host,
+            recorder=recorder or self.recorder,
         )
 
     def step(self) -> Waiting | Completed:
@@ -131,7 +135,7 @@ class Task:
         return self.jobs.stop(
             job.name,
             StopReason.DEADLINE,
-            keep_reason=lambda note: self.stops.keep(job.name, note),
+            keep_reason=lambda note: self.recorder.keep_stop(job.name, note),
         )
 
     @property
@@ -256,7 +260,7 @@ def test_a_pause_between_refusals_ends_with_the_time_limit(cloud: Cloud) -> None
     task = Task(cloud, deadline="3h 30m")
     refusals = _refuse_launches(task, 99)
     limit: list[str] = []
-    task.driver._out_of_time = lambda: limit[0] if limit else None
+    task.host.is_out_of_time = lambda: limit[0] if limit else None
     task.driver._sleep = lambda _seconds: limit.append("the task's time limit of 1 h passed")
     with pytest.raises(TimedOutWaiting, match="time limit of 1 h passed"):
         task.finish()
@@ -294,7 +298,7 @@ def test_where_tagging_is_refused_the_guards_own_stop_is_still_told_from_a_perso
         task.jobs, "AddTags", 400, "AccessDeniedException", "not authorized to perform: sagemaker:AddTags"
     )
     assert endings(task.finish())[0] == ("spot", Ending.STOPPED_FOR_DEADLINE)
-    assert set(task.stops.reasons.values()) == {StopReason.DEADLINE}
+    assert set(task.recorder.reasons.values()) == {StopReason.DEADLINE}
 
 
 def test_a_stop_whose_reason_nobody_kept_is_a_persons_also_where_the_guard_had_to_stop(
@@ -303,7 +307,7 @@ def test_a_stop_whose_reason_nobody_kept_is_a_persons_also_where_the_guard_had_t
     cloud.set_capacity(available=False)
     task = Task(cloud)
     answer_with(task.jobs, "AddTags", 400, "AccessDeniedException", "not authorized")
-    task.driver = task._driver(stops=NoStopNotes())
+    task.driver = task._driver(recorder=NoRecorder())
     task.stop_for_deadline = lambda job: task.jobs.stop(job.name, StopReason.DEADLINE)  # type: ignore[method-assign]
     with pytest.raises(StoppedBySomeone):
         task.finish()

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from include.local_stack import wait_until
-from spot_training.aws.driver import Completed, OnRecord, TrainingDriver, Waiting
+from spot_training.aws.driver import Completed, TrainingDriver, Waiting
 from spot_training.aws.identity import TAG_KEY, RunIdentity
 from spot_training.aws.jobs import TrainingJobs
 from spot_training.aws.request import TrainingPlan, cast_request, defaults_of
@@ -33,7 +33,7 @@ from spot_training.domain.policy_specs import policy_from
 from spot_training.domain.savings import PurchaseOption
 from spot_training.domain.stops import StopReason
 
-from .conftest import Cloud, MemoryStops, live_jobs
+from .conftest import Cloud, FakeHost, MemoryRecorder, live_jobs
 
 IDENTITY = RunIdentity(dag_id="retrain", run_id="scheduled__2026-03-01T00:00:00+00:00", task_id="train")
 HOUR = 3600
@@ -83,18 +83,13 @@ class Task:
         self.clear_number: int | None = 0
         self.adopt: str | None = None
         self.out_of_time: str | None = None
-        #: The jobs that the ledger knows of this task.
-        self.on_record = OnRecord()
-        self.stops = MemoryStops()
+        self.recorder = MemoryRecorder()
         self.jobs: TrainingJobs = cloud.jobs()
 
     def driver(self) -> TrainingDriver:
         """A new process of the task."""
         request = cast_request(self.config)
-        return TrainingDriver(
-            jobs=self.jobs,
-            store=self.store,
-            identity=IDENTITY,
+        self.host = FakeHost(
             make_plan=lambda who: TrainingPlan.of(
                 request,
                 identity=who,
@@ -105,10 +100,11 @@ class Task:
             make_policy=None
             if self.policy is None
             else lambda _left: policy_from(self.policy, defaults_of(request)),
-            out_of_time=lambda: self.out_of_time,
-            say=self.said.append,
-            jobs_on_record=lambda: self.on_record,
-            stops=self.stops,
+            is_out_of_time=lambda: self.out_of_time,
+            said=self.said,
+        )
+        return TrainingDriver(
+            jobs=self.jobs, store=self.store, identity=IDENTITY, host=self.host, recorder=self.recorder
         )
 
     def step(self) -> Waiting | Completed:

@@ -62,7 +62,7 @@ def test_a_dag_that_was_changed_meanwhile_spoils_no_finished_training(cloud: Clo
     task = Task(cloud)
     task.wait(task.step())
     driver = task.driver()
-    driver._make_policy = driver._make_plan = lambda *_: pytest.fail("there is nothing to decide")
+    task.host.make_policy = task.host.make_plan = lambda *_: pytest.fail("there is nothing to decide")
     done = driver.proceed(try_number=1, max_tries=0)
     assert not isinstance(done, Waiting)
     assert done.statement.completed

@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 
-from spot_training.aws.driver import Completed, OnRecord, Waiting
+from spot_training.aws.driver import Completed, Waiting
+from spot_training.aws.host import OnRecord
 from spot_training.aws.identity import TAG_STOPPED_AT
 from spot_training.aws.state import MemoryStore
 from spot_training.domain.errors import StoppedBySomeone, TrainingNotCompleted
 from spot_training.domain.stops import StopReason
 
-from .conftest import SPEED, Cloud, MemoryStops, answer_with, live_jobs
+from .conftest import SPEED, Cloud, MemoryRecorder, answer_with, live_jobs
 from .test_driver import Task
 from .test_wrong_answers import NOT_FOUND, PATIENT, _lose_state_with_second_attempt_alive
 
@@ -168,10 +169,10 @@ def test_one_not_found_where_the_arn_is_looked_up_loses_no_reason(drought: Cloud
     """The trigger of 0.1.0's payload, and the sweeper, do not know the ARN."""
     task = Task(drought, config=PATIENT)
     step = _waiting(task.step())
-    stops = MemoryStops()
+    stops = MemoryRecorder()
     answer_with(task.jobs, "DescribeTrainingJob", 400, *NOT_FOUND, times=1)
     assert task.jobs.stop(
-        step.job.name, StopReason.TASK_ENDED, keep_reason=lambda why: stops.keep(step.job.name, why)
+        step.job.name, StopReason.TASK_ENDED, keep_reason=lambda why: stops.keep_stop(step.job.name, why)
     )
     tagged = "spot-training:stopped-for" in drought.jobs().tags(step.job.arn)
     assert tagged or stops.kept
@@ -262,7 +263,7 @@ def test_a_job_of_a_later_generation_is_found_where_the_first_ones_was_deleted(c
     cloud.set_capacity(available=False)
     task.config = PATIENT
     alive = _waiting(task.step()).job.name
-    task.on_record = OnRecord(generation=1, current_job=alive)
+    task.recorder.on_record = OnRecord(generation=1, current_job=alive)
     cloud.client("sagemaker").delete_training_job(TrainingJobName=first)
     task.store = MemoryStore()
     task.step()

@@ -10,7 +10,8 @@ import pytest
 
 from spot_training.aws import driver as driver_module
 from spot_training.aws.descriptions import summary_of
-from spot_training.aws.driver import OnRecord, Waiting
+from spot_training.aws.driver import Waiting
+from spot_training.aws.host import OnRecord
 from spot_training.aws.identity import TAG_STOPPED_FOR
 from spot_training.aws.jobs import TrainingJobs
 from spot_training.aws.state import STATE_KEY, MemoryStore
@@ -23,7 +24,7 @@ from spot_training.domain.errors import (
 from spot_training.domain.lifecycle import TERMINAL_STATUSES, Ending, TrainingStatus, ending_of
 from spot_training.domain.stops import StopReason
 
-from .conftest import Cloud, MemoryStops, answer_with, live_jobs
+from .conftest import Cloud, MemoryRecorder, answer_with, live_jobs
 from .test_driver import HOUR, Task, _config
 
 NOT_FOUND = ("ValidationException", "Requested resource not found.")
@@ -214,13 +215,13 @@ def test_a_tag_that_takes_long_does_not_hold_the_stop_back(drought: Cloud) -> No
     step = task.step()
     assert isinstance(step, Waiting)
     task.jobs._tag_stop = lambda *_args: driver_module.time.sleep(5)  # type: ignore[method-assign]
-    stops = MemoryStops()
+    stops = MemoryRecorder()
     began = driver_module.time.monotonic()
     assert task.jobs.stop(
         step.job.name,
         StopReason.TASK_KILLED,
         tag_within=0.2,
-        keep_reason=lambda note: stops.keep(step.job.name, note),
+        keep_reason=lambda note: stops.keep_stop(step.job.name, note),
     )
     assert driver_module.time.monotonic() - began < 4
     assert stops.reasons == {step.job.name: StopReason.TASK_KILLED}
@@ -314,7 +315,7 @@ def _lose_state_with_second_attempt_alive(cloud: Cloud, *, remembers: bool) -> t
     cloud.client("sagemaker").delete_training_job(TrainingJobName=names[0])
     first = task.driver().attempts[0]
     task.store = MemoryStore()
-    task.on_record = OnRecord(attempts=(first,), current_job=names[1]) if remembers else OnRecord()
+    task.recorder.on_record = OnRecord(attempts=(first,), current_job=names[1]) if remembers else OnRecord()
     return task, second.job.name
 
 
@@ -468,7 +469,7 @@ def test_a_record_of_an_earlier_generation_is_no_lost_story(cloud: Cloud) -> Non
     """A person's clear replaced it: the ledger still has the first one when the next begins."""
     task = Task(cloud)
     first = task.finish()
-    task.on_record = OnRecord(attempts=first.attempts)
+    task.recorder.on_record = OnRecord(attempts=first.attempts)
     task.clear()
     second = task.finish()
     assert task.driver().state.generation == 1
@@ -481,7 +482,7 @@ def test_attempts_that_were_refused_are_no_lost_story(cloud: Cloud) -> None:
     _refuse_once(task)
     with pytest.raises(driver_module.TrainingNotCompleted):
         task.finish()
-    task.on_record = OnRecord(attempts=task.driver().attempts)
+    task.recorder.on_record = OnRecord(attempts=task.driver().attempts)
     task.clear()
     task.finish()
     assert task.driver().state.generation == 0
@@ -493,7 +494,7 @@ def test_a_lost_story_whose_jobs_were_all_deleted_is_kept_as_lost_and_trains_ane
     (attempt,) = task.finish().attempts
     cloud.client("sagemaker").delete_training_job(TrainingJobName=attempt.job_name)
     task.store = MemoryStore()
-    task.on_record = OnRecord(attempts=(attempt,))
+    task.recorder.on_record = OnRecord(attempts=(attempt,))
     task.finish()
     assert task.driver().state.generation == 1
     assert len(task.created()) == 1
@@ -506,7 +507,7 @@ def test_a_job_that_is_over_on_record_is_not_taken_for_alive_at_a_status_that_no
     task = Task(cloud)
     (attempt,) = task.finish().attempts
     task.store = MemoryStore()
-    task.on_record = OnRecord(attempts=(attempt,))
+    task.recorder.on_record = OnRecord(attempts=(attempt,))
     fault = {"operation": "DescribeTrainingJob", "error": "UnknownStatus", "count": 1}
     cloud.control("POST", "faults", fault)
     again = task.finish()

@@ -25,7 +25,7 @@ from spot_training.domain.savings import Attempt, PurchaseOption
 from spot_training.domain.spending import Budget, Purse
 from spot_training.ledger import Ledger
 from spot_training.ledger.bookkeeping import Bookkeeper, PriceOf
-from tests.aws.conftest import Cloud, cloud, running_cloud  # noqa: F401 - fixtures
+from tests.aws.conftest import Cloud, FakeHost, cloud, running_cloud  # noqa: F401 - fixtures
 from tests.aws.test_driver import _config
 
 T0 = datetime(2026, 3, 2, 6, tzinfo=UTC)
@@ -148,19 +148,19 @@ class Training:
         request = cast_request(self.config)
         driver = TrainingDriver(
             jobs=self.jobs,
-            store=books.follow(),
+            store=self.store,
             identity=self.identity,
-            make_plan=books.planning(
-                lambda who: TrainingPlan.of(
+            host=FakeHost(
+                make_plan=lambda who: TrainingPlan.of(
                     request,
                     identity=who,
                     name_prefix="Flight Delays",
                     keep_checkpoints=self.keep_checkpoints,
-                )
+                ),
+                make_policy=lambda *_left: policy_from(self.policy, defaults_of(request)),
+                make_purse=lambda rung: self._open_purse(driver, rung),
             ),
-            make_policy=lambda *_left: policy_from(self.policy, defaults_of(request)),
-            make_purse=lambda rung: self._open_purse(driver, rung),
-            on_story_lost=books.story_lost,
+            recorder=books,
         )
         return driver, books
 

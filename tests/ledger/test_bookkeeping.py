@@ -439,7 +439,7 @@ def test_a_record_goes_on_with_what_the_ledger_has_where_state_and_memory_are_lo
     lost = replace(done, replaced_instance_seconds=100, replaced_usd=0.5)
     training.store.values.clear()
     _, books = training.process()
-    books.recover(lost)
+    books._recover(lost)
     memory = books._recall()
     assert memory.version == done.version
     assert (memory.billed[0], memory.replaced) == (billed, (100, 0.5))

@@ -25,7 +25,7 @@ from spot_training.domain.records import CurrentJob, RecordState
 from spot_training.domain.savings import Attempt, PurchaseOption
 from spot_training.domain.spending import Budget, MonthSpending, Purse
 from spot_training.ledger import Ledger
-from tests.aws.conftest import Cloud
+from tests.aws.conftest import Cloud, FakeHost
 from tests.aws.test_driver import _config
 
 from .conftest import T0, make_attempt, make_record
@@ -227,19 +227,21 @@ class Task:
             jobs=self.jobs,
             store=self.store,
             identity=ME,
-            make_plan=lambda _who: plan,
-            make_policy=lambda _left: policy_from(self.policy, defaults_of(request)),
-            make_deadline=in_thirty_hours if self.deadline else None,
-            make_purse=lambda rung: open_purse(
-                self.budget,
-                plan,
-                rung,
-                attempts=driver.attempts,
-                runtime=None,
-                price_of=PRICES.get,
-                now=self.jobs.now(),
+            host=FakeHost(
+                make_plan=lambda _who: plan,
+                make_policy=lambda _left: policy_from(self.policy, defaults_of(request)),
+                make_deadline=in_thirty_hours if self.deadline else None,
+                make_purse=lambda rung: open_purse(
+                    self.budget,
+                    plan,
+                    rung,
+                    attempts=driver.attempts,
+                    runtime=None,
+                    price_of=PRICES.get,
+                    now=self.jobs.now(),
+                ),
+                said=self.said,
             ),
-            say=self.said.append,
         )
         return driver.proceed(try_number=1, max_tries=0)
 

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import count
-from typing import Any, Protocol
+from typing import Any
 
 from spot_training.domain.deadline import Deadline, DeadlineGuard, Outlook, kept_by_attempts
 from spot_training.domain.durations import in_words
@@ -55,13 +55,14 @@ from spot_training.domain.policy import (
     what_happened,
 )
 from spot_training.domain.savings import Attempt, PurchaseOption, SavingsStatement, attempt_of, statement_of
-from spot_training.domain.spending import Purse, is_on_demand, keep_budget
+from spot_training.domain.spending import is_on_demand, keep_budget
 from spot_training.domain.stops import StopNote, StopReason, ending_of_stop
 from spot_training.domain.wording import attempt_line, counted, deadline_line
 
 from .calls import Refusal
 from .certainty import Answer, until_sure
 from .descriptions import snapshot_of
+from .host import Host, NoRecorder, OnRecord, Recorder
 from .identity import TAG_INTENT, TAG_KEY, RunIdentity, number_of
 from .jobs import (
     TAG_SECONDS,
@@ -111,37 +112,6 @@ class Completed:
 Step = Waiting | Completed
 
 
-class StopNotes(Protocol):
-    """Why we stopped jobs whose tag could not be written: kept where a later process finds it."""
-
-    def keep(self, job_name: str, note: StopNote) -> None: ...
-
-    def note_of(self, job_name: str) -> StopNote | None: ...
-
-
-class NoStopNotes:
-    """Keeps nothing: the tags alone tell."""
-
-    def keep(self, job_name: str, note: StopNote) -> None: ...
-
-    def note_of(self, job_name: str) -> StopNote | None:  # noqa: ARG002
-        return None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OnRecord:
-    """What the ledger knows of a task: its generation, the attempts that are over, and the job under way."""
-
-    generation: int = 0
-    attempts: tuple[Attempt, ...] = ()
-    current_job: str = ""
-
-    @property
-    def job_names(self) -> tuple[str, ...]:
-        names = (*(attempt.job_name for attempt in self.attempts), self.current_job)
-        return tuple(name for name in names if name)
-
-
 #: Which error tells the story of which ending, once the policy has given up.
 _ERRORS: dict[Ending, type[TrainingNotCompleted]] = {
     Ending.NO_CAPACITY: OutOfRungs,
@@ -177,18 +147,8 @@ _WHAT_TO_DO: dict[Ending, str] = {
 class TrainingDriver:
     """One training, from its stored state to its end.
 
-    `make_policy` and `make_plan` are asked only when there is something to decide or to create, that is when
-    no job of the training is alive: bad input can then be refused without leaving a job behind. A training
-    that is only watched has no policy. `make_policy` gets the seconds left until the deadline, or None;
-    `make_deadline` gets AWS's time at the first submission; `make_guard` adds the policy's view of waiting to
-    the guard; `make_purse` says how the month's budget stands, if there is one, and is asked before on-demand
-    is bought; `out_of_time` says why no other job is to be started any more, if there is a reason. `say` is
-    told in plain words what happens (the task log's `info`); `on_job_over` gets each job of this
-    training once, when it is over; `on_story_lost` the attempts of a generation that was forgotten. `stops`
-    keeps the reason of a stop where it could not be tagged; `jobs_on_record` names jobs that the ledger knows
-    of, and `find_account` tells the connection's account: both are asked only where a state or a job is gone.
-    `identity` is that of the stored training, which keeps it to its end; `find_installation` tells under
-    which Airflow a new generation begins.
+    `host` is the task that runs it, `recorder` keeps its record. `identity` is that of the stored training,
+    which keeps it to its end.
     """
 
     def __init__(
@@ -197,38 +157,16 @@ class TrainingDriver:
         jobs: TrainingJobs,
         store: StateStore,
         identity: RunIdentity,
-        make_plan: Callable[[RunIdentity], TrainingPlan],
-        make_policy: Callable[[float | None], Policy] | None,
-        make_deadline: Callable[[datetime], Deadline] | None = None,
-        make_guard: Callable[[DeadlineGuard, Policy], DeadlineGuard] = lambda guard, _policy: guard,
-        make_purse: Callable[[Rung], Purse | None] = lambda _rung: None,
-        out_of_time: Callable[[], str | None] = lambda: None,
-        say: Callable[[str], None] = log.info,
-        on_job_over: Callable[[JobSnapshot, Attempt], None] = lambda _job, _attempt: None,
-        on_story_lost: Callable[[tuple[Attempt, ...]], None] = lambda _attempts: None,
-        stops: StopNotes | None = None,
-        jobs_on_record: Callable[[], OnRecord] = OnRecord,
-        find_account: Callable[[], str | None] = lambda: None,
-        find_installation: Callable[[], str] | None = None,
+        host: Host,
+        recorder: Recorder | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self.jobs = jobs
         self._store = store
         self._identity = identity
-        self._make_plan = make_plan
-        self._make_policy = make_policy
-        self._make_deadline = make_deadline
-        self._make_guard = make_guard
-        self._make_purse = make_purse
-        self._out_of_time = out_of_time
-        self._say = say
-        self._on_job_over = on_job_over
-        self._on_story_lost = on_story_lost
-        self._stops = stops or NoStopNotes()
-        self._jobs_on_record = jobs_on_record
-        self._find_account = find_account
-        self._find_installation = find_installation or (lambda: identity.installation)
+        self._host = host
+        self._recorder: Recorder = recorder or NoRecorder()
         self._now = now
         self._sleep = sleep
         self._is_killed = False
@@ -236,7 +174,10 @@ class TrainingDriver:
         """Whether a later try looks after the job, and not this process."""
         self._starts_anew_once_over = False
         self._described: dict[str, Any] = {}
-        self.state = self._stored = load_state(store) or TrainingState()
+        stored = load_state(store)
+        if stored is not None:
+            self._recorder.restored(stored)
+        self.state = self._stored = stored or TrainingState()
 
     @property
     def attempts(self) -> tuple[Attempt, ...]:
@@ -302,7 +243,7 @@ class TrainingDriver:
         generation = self.state.generation + had_jobs
         return TrainingState(
             generation=generation,
-            installation=self._find_installation(),
+            installation=self._host.installation(),
             first_installation=self._who.first.installation if generation else "",
         )
 
@@ -323,7 +264,7 @@ class TrainingDriver:
             if self._pause_after_refusal(decision):
                 decision = self._decide()
             match decision.action:
-                case Action.START if reason := self._out_of_time():
+                case Action.START if reason := self._host.out_of_time():
                     self._save(replace(self.state, giving_up=reason))
                 case Action.START:
                     self._start(decision)
@@ -345,7 +286,7 @@ class TrainingDriver:
             keep_reason=lambda note: self._keep_stop_note(intent.job_name, note),
         )
         if stopped:
-            self._say(f"Stopped training job {intent.job_name}: billed until it has uploaded and ended.")
+            self._host.say(f"Stopped training job {intent.job_name}: billed until it has uploaded and ended.")
         return stopped
 
     def kill(self) -> bool:
@@ -360,7 +301,7 @@ class TrainingDriver:
             with contextlib.suppress(Exception):  # the ledger keeps it then
                 self._save(replace(self.state, current=current.with_stop(note)))
                 return
-        self._stops.keep(job_name, note)
+        self._recorder.keep_stop(job_name, note)
 
     def start_nothing_more(self) -> None:
         """Airflow told this process to end, and lets it run on for a while."""
@@ -392,7 +333,7 @@ class TrainingDriver:
     def give_up(self, reason: str) -> None:
         """Stop the job for good; once it is over, `advance` records it and raises `TimedOutWaiting`."""
         self._save(replace(self.state, giving_up=reason))
-        self._say(f"Giving up: {reason}.")
+        self._host.say(f"Giving up: {reason}.")
         self.stop(StopReason.TIME_LIMIT)
 
     # One attempt -----------------------------------------------------------------------------------
@@ -428,8 +369,8 @@ class TrainingDriver:
             self._start_anew()
             return None
         self._described = description
-        self._on_job_over(job, attempt)
-        self._say(attempt_line(attempt))
+        self._host.job_over(job, attempt)
+        self._host.say(attempt_line(attempt))
         return None
 
     def _start_anew(self) -> None:
@@ -471,7 +412,7 @@ class TrainingDriver:
                 note = self._until_sure(lambda: self.jobs.stop_note(job.arn))
             except (RequestRefused, NoTagsYet) as error:
                 trouble = error
-        note = note or self._stops.note_of(job.name)
+        note = note or self._recorder.why_stopped(job.name)
         if note is not None:
             is_ours = note.explains(job, real_seconds=self.jobs.clock.real_seconds)
             return ending_of_stop(note if is_ours else None), ""
@@ -493,7 +434,7 @@ class TrainingDriver:
         """
         self._check_place(intent)
         is_confirmed = intent.is_created or intent.is_foreign
-        if not (is_confirmed or self.state.giving_up or self._out_of_time()):
+        if not (is_confirmed or self.state.giving_up or self._host.out_of_time()):
             return self.jobs.describe(intent.job_name)
         description = self._until_sure(lambda: self.jobs.describe(intent.job_name), is_sure=bool)
         if description is None:
@@ -527,7 +468,7 @@ class TrainingDriver:
         """Refuse credentials of another account, which say "not found" of every job of the first."""
         if not intent.account:
             return
-        here = self.jobs.account() or self._find_account()
+        here = self.jobs.account() or self._host.account()
         if here and here != intent.account:
             raise ConnectionChanged(
                 f"Training job {intent.job_name} was created in account {intent.account}, and the connection "
@@ -546,7 +487,7 @@ class TrainingDriver:
         if intent.is_created:
             self._save(self.state.with_attempt(_deleted_attempt(intent)))
             return
-        if reason := self.state.giving_up or self._out_of_time():
+        if reason := self.state.giving_up or self._host.out_of_time():
             self._save(replace(self.state, current=None, giving_up=reason))
             return
         policy = self._policy()
@@ -555,7 +496,7 @@ class TrainingDriver:
 
     def _start(self, decision: Decision) -> None:
         assert decision.rung is not None  # noqa: S101 - what `START` means
-        on_record = OnRecord() if self.state.attempts else self._jobs_on_record()
+        on_record = OnRecord() if self.state.attempts else self._recorder.known_jobs()
         if on_record.generation < self.state.generation:
             on_record = OnRecord()  # a person's clear replaced that story
         self.state = replace(self.state, generation=max(self.state.generation, on_record.generation))
@@ -610,7 +551,7 @@ class TrainingDriver:
         request = {**plan.attempt_request(rung, number=intent.number), "TrainingJobName": intent.job_name}
         request["Tags"] = [*request["Tags"], {"Key": TAG_INTENT, "Value": intent.nonce}]
         self._leave_if_killed()
-        self._say(f"Attempt {intent.number}: {intent.reason}")
+        self._host.say(f"Attempt {intent.number}: {intent.reason}")
         try:
             created = self._take(
                 intent,
@@ -619,7 +560,7 @@ class TrainingDriver:
         except CapacityRefused as refused:
             attempt = _refused_attempt(intent, rung, plan, refused)
             self._save(self.state.with_attempt(attempt))
-            self._say(f"{attempt_line(attempt)} {refused.text}")
+            self._host.say(f"{attempt_line(attempt)} {refused.text}")
             return
         if created is None:
             return
@@ -627,7 +568,7 @@ class TrainingDriver:
             self._stop_created(intent)
             self._leave_if_killed()
         how = "Created" if created.is_new else "Found and adopted our own"
-        self._say(f"{how} training job {intent.job_name} ({rung}).")
+        self._host.say(f"{how} training job {intent.job_name} ({rung}).")
 
     def _stop_created(self, intent: Intent) -> None:
         """Stop the job that came to be while this process was being killed, for which no state is written."""
@@ -637,7 +578,7 @@ class TrainingDriver:
             intent.job_name,
             StopReason.TASK_KILLED,
             tag_within=TAG_SECONDS_WHEN_KILLED,
-            keep_reason=lambda note: self._stops.keep(intent.job_name, note),
+            keep_reason=lambda note: self._recorder.keep_stop(intent.job_name, note),
         )
 
     def _claim(self, intent: Intent, description: dict[str, Any]) -> bool:
@@ -679,7 +620,7 @@ class TrainingDriver:
 
     def _go_on_without_memory(self, intent: Intent) -> None:
         """A training of these names lost its state: go on with its live job, or begin another generation."""
-        first, on_record = number_of(intent.job_name), self._jobs_on_record()
+        first, on_record = number_of(intent.job_name), self._recorder.known_jobs()
         at_least = max(self._numbers_on(on_record), default=first)
         self._go_on_with(self._find_own_jobs(first, at_least=at_least), intent, on_record)
 
@@ -703,15 +644,17 @@ class TrainingDriver:
             return
         generation = self.state.generation + 1
         last = found[-1].name if found else intent.job_name
-        self._say(
+        self._host.say(
             f"Training job {last} is over, and nothing is remembered of it: this run's state was "
             f"deleted, or the run was made again. Training anew, as generation {generation}."
         )
-        self._on_story_lost(earlier)
+        self._recorder.state_lost(earlier)
         self._save(replace(self.state, current=None, generation=generation))
 
     def _take_over(self, alive: JobSnapshot, earlier: tuple[Attempt, ...], *, rung: int) -> None:
-        self._say(f"Nothing is remembered of training job {alive.name}, which is alive: going on with it.")
+        self._host.say(
+            f"Nothing is remembered of training job {alive.name}, which is alive: going on with it."
+        )
         taken = Intent(
             job_name=alive.name,
             number=number_of(alive.name),
@@ -782,7 +725,7 @@ class TrainingDriver:
         if _is_complete(self.state):
             # Asks for no policy and no plan: a Dag that was changed meanwhile spoils no finished training.
             return Decision(action=Action.FINISH, reason=what_happened(self.state.attempts[-1]))
-        if self._make_policy is not None:
+        if not self._host.only_watches:
             return self._ask_policy()
         last = self.state.attempts[-1]
         return Decision(action=Action.GIVE_UP, reason=f"{last.job_name}: {last.ending}")
@@ -794,7 +737,7 @@ class TrainingDriver:
         if not attempts:
             return False
         if attempts[-1].ending is Ending.STOPPED_AT_TIME_LIMIT:
-            return not (self.state.giving_up or self._out_of_time())
+            return not (self.state.giving_up or self._host.out_of_time())
         return attempts[-1].ending is Ending.STOPPED_WITH_TASK
 
     def _ask_policy(self) -> Decision:
@@ -803,7 +746,7 @@ class TrainingDriver:
         policy = self._policy()
         if not self.state.attempts:
             for note in getattr(policy, "notes", ()):
-                self._say(note)
+                self._host.say(note)
         situation = self._situation(policy)
         decision = keep_deadline(policy.decide(situation), policy.rungs, situation)
         return self._keep_budget(decision, policy.rungs, situation)
@@ -815,7 +758,7 @@ class TrainingDriver:
         if all(rung.purchase is PurchaseOption.ON_DEMAND for rung in self._policy().rungs):
             return
         longest = in_words(max_runtime_of(self.plan().request))
-        self._say(
+        self._host.say(
             "This training runs on spot without checkpoints: the config has no CheckpointConfig. An "
             "interruption loses all work done so far, which is billed and done again from zero, up to "
             f"{longest} (MaxRuntimeInSeconds) each time."
@@ -833,14 +776,14 @@ class TrainingDriver:
         seconds = pause_before(decision, self._situation(self._policy()))
         if not seconds:
             return False
-        self._say(f"Asking again in {in_words(seconds)}.")
-        self._rest(seconds, is_over=self._out_of_time)
+        self._host.say(f"Asking again in {in_words(seconds)}.")
+        self._rest(seconds, is_over=self._host.out_of_time)
         return True
 
     def _keep_budget(self, decision: Decision, rungs: tuple[Rung, ...], situation: Situation) -> Decision:
         if not is_on_demand(decision) or decision.rung is None:
             return decision
-        purse = self._make_purse(decision.rung)
+        purse = self._host.purse(decision.rung)
         kept = keep_budget(decision, rungs, situation, purse)
         if purse is not None and kept.action is Action.GIVE_UP and not self.state.attempts:
             way_out = f"{kept.reason}. Raise it, choose a policy with spot, or train next month."
@@ -851,12 +794,14 @@ class TrainingDriver:
 
     def _fix_deadline(self) -> None:
         """Settle the deadline, once for the training: at its first submission."""
-        if self._make_deadline is None or self.state.deadline is not None or self.state.attempts:
+        if self.state.deadline is not None or self.state.attempts:
             return
-        deadline = self._make_deadline(self.jobs.now())
-        check_keeps_deadline(self._make_policy_before(deadline))
+        deadline = self._host.deadline(self.jobs.now)
+        if deadline is None:
+            return
+        check_keeps_deadline(self._policy_before(deadline))
         self._save(replace(self.state, deadline=deadline))
-        self._say(deadline_line(deadline))
+        self._host.say(deadline_line(deadline))
 
     def _outlook(self, policy: Policy) -> Outlook | None:
         if self.state.deadline is None:
@@ -866,7 +811,7 @@ class TrainingDriver:
 
     def _guard_of(self, job: JobSnapshot, intent: Intent) -> DeadlineGuard | None:
         """What watches over a spot job of our own while it is alive."""
-        if self.state.deadline is None or not job.is_spot or intent.is_foreign or self._make_policy is None:
+        if self.state.deadline is None or not job.is_spot or intent.is_foreign or self._host.only_watches:
             return None
         has_checkpoints = job.checkpoint_uri is not None
         try:
@@ -880,7 +825,7 @@ class TrainingDriver:
 
     def _waits_for_budget(self, rungs: tuple[Rung, ...]) -> bool:
         """Whether nothing is to stop the spot job: the on-demand job it would make room for is not paid."""
-        purse = self._make_purse(next(r for r in rungs if r.purchase is PurchaseOption.ON_DEMAND))
+        purse = self._host.purse(next(r for r in rungs if r.purchase is PurchaseOption.ON_DEMAND))
         return purse is not None and not purse.budget.deadline_wins and purse.objection is not None
 
     def _guard(self, policy: Policy, *, has_checkpoints: bool) -> DeadlineGuard | None:
@@ -893,7 +838,7 @@ class TrainingDriver:
             kept_seconds=kept_by_attempts(self.state.attempts, lost),
             has_checkpoints=has_checkpoints,
         )
-        return self._make_guard(guard, policy)
+        return self._host.guard(guard, policy)
 
     def _complete(self) -> Completed:
         name = self.state.attempts[-1].job_name
@@ -921,16 +866,17 @@ class TrainingDriver:
         )
 
     def _policy(self) -> Policy:
-        return self._make_policy_before(self.state.deadline)
+        return self._policy_before(self.state.deadline)
 
-    def _make_policy_before(self, deadline: Deadline | None) -> Policy:
-        assert self._make_policy is not None  # noqa: S101 - asked only where there is one
+    def _policy_before(self, deadline: Deadline | None) -> Policy:
         left = None if deadline is None else (deadline.at - self.jobs.now()).total_seconds()
-        return self._make_policy(left)
+        return self._host.policy(left)
 
     def plan(self) -> TrainingPlan:
         """What the attempts of this generation ask for. Raises the `InvalidInput` of a bad request."""
-        return self._make_plan(self._who)
+        plan = self._host.plan(self._who)
+        self._recorder.planned(plan)
+        return plan
 
     @property
     def _who(self) -> RunIdentity:
@@ -944,7 +890,9 @@ class TrainingDriver:
 
     def _save(self, state: TrainingState) -> None:
         if state != self._stored:
+            self._recorder.saving(state)
             save_state(self._store, state)
+            self._recorder.saved(state)
         self.state = self._stored = state
 
 

@@ -6,7 +6,6 @@ could not be written is said in the task log; the sweeper finds it again from th
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
@@ -14,8 +13,9 @@ from functools import wraps
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 from spot_training.aws.bounded import within
-from spot_training.aws.state import STATE_KEY, TrainingState
-from spot_training.domain.errors import InvalidInput, NewerFormat
+from spot_training.aws.host import OnRecord
+from spot_training.aws.state import TrainingState
+from spot_training.domain.errors import NewerFormat
 from spot_training.domain.lifecycle import Ending
 from spot_training.domain.records import (
     RECORD_FORMAT,
@@ -31,7 +31,9 @@ from spot_training.domain.records import (
 from spot_training.domain.savings import statement_of, unknown_of
 from spot_training.domain.text import with_whole_text
 
+from .reader import newest_record
 from .reservations import release
+from .stops import LedgerStops
 from .store import FreshName
 
 if TYPE_CHECKING:
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
     from spot_training.aws.state import StateStore
     from spot_training.domain.lifecycle import JobSnapshot
     from spot_training.domain.savings import Attempt
+    from spot_training.domain.stops import StopNote
 
     from .store import Ledger
 
@@ -192,8 +195,8 @@ def _never_raises(
 class Bookkeeper:
     """Keeps the record of one task's training, for the length of one run of its process.
 
-    It follows the training's state: `follow` wraps the state store, so that an intent is in the ledger before
-    the job it names is created. `warn` gets what a person must know.
+    It is the driver's `Recorder`: an intent is in the ledger before the job it names is created. `warn` gets
+    what a person must know.
     """
 
     def __init__(
@@ -238,24 +241,9 @@ class Bookkeeper:
 
     # What happens to the training -------------------------------------------------------------------
 
-    def follow(self) -> StateStore:
-        """The state store, which tells this bookkeeper what is read from it and put into it."""
-        return _FollowedStore(self._store, read=self._read, saving=self._saving, saved=self._saved)
-
-    def planning(
-        self, make_plan: Callable[[RunIdentity], TrainingPlan]
-    ) -> Callable[[RunIdentity], TrainingPlan]:
-        """`make_plan`, and this bookkeeper learns from each plan what is being trained."""
-
-        def plan(identity: RunIdentity) -> TrainingPlan:
-            made = make_plan(identity)
-            self._learn_from(made)
-            return made
-
-        return plan
-
     @_never_raises
-    def _learn_from(self, plan: TrainingPlan) -> None:
+    def planned(self, plan: TrainingPlan) -> None:
+        """Learn what is being trained."""
         resources = plan.request.get("ResourceConfig") or {}
         self._learn(
             About(
@@ -322,18 +310,16 @@ class Bookkeeper:
             record = replace(record, ended_at=max(ended, default=self._now()))
         self._write(record, is_last=True)
 
-    # Following --------------------------------------------------------------------------------------
+    # What the driver says of the state ---------------------------------------------------------------
 
     @_never_raises
-    def _read(self, data: Mapping[str, Any]) -> None:
+    def restored(self, state: TrainingState) -> None:
         """What earlier processes of this task left: a record written now holds their attempts, too."""
-        with contextlib.suppress(InvalidInput):  # the driver says so
-            self._state = TrainingState.from_json(data)
+        self._state = state
 
     @_never_raises
-    def _saving(self, data: Mapping[str, Any]) -> None:
+    def saving(self, state: TrainingState) -> None:
         """Put what the attempts were billed where a clear finds it, before it can see that they are over."""
-        state = TrainingState.from_json(data)
         if not state.attempts:
             return
         self._state = state
@@ -343,14 +329,15 @@ class Bookkeeper:
             self._remember(billed)
 
     @_never_raises
-    def _saved(self, data: Mapping[str, Any]) -> None:
-        before, self._last_saved = self._last_saved, TrainingState.from_json(data)
-        self._state = self._last_saved
-        for attempt in self._state.attempts[len(before.attempts) :]:
+    def saved(self, state: TrainingState) -> None:
+        """Write an intent down before its job is created, and a job that somebody else started once known."""
+        before, self._last_saved = self._last_saved, state
+        self._state = state
+        for attempt in state.attempts[len(before.attempts) :]:
             if attempt.ending is Ending.STOPPED_FOR_DEADLINE:
                 self.decided("stop", "on-demand has to start to keep the deadline", attempt=attempt.number)
-        intent = self._state.current
-        if intent is None and _is_taken_back(before, self._state):
+        intent = state.current
+        if intent is None and _is_taken_back(before, state):
             self._write(self._record())
         if intent is None or (before.current and before.current.job_name == intent.job_name):
             return
@@ -361,7 +348,7 @@ class Bookkeeper:
         self._write(self._record())
 
     @_never_raises
-    def story_lost(self, attempts: tuple[Attempt, ...]) -> None:
+    def state_lost(self, attempts: tuple[Attempt, ...]) -> None:
         """Keep what the jobs of a forgotten generation were billed: the next one has none of them."""
         self._ask_prices(attempt.instance_type for attempt in attempts if attempt.has_started)
         # The next generation moves it to what was replaced, once, also where this process dies before that.
@@ -384,9 +371,33 @@ class Bookkeeper:
         self._memory = memory
         self._store.set(MEMORY_KEY, with_whole_text(memory.to_json()))
 
+    def known_jobs(self) -> OnRecord:
+        """The jobs that the ledger knows of a task whose state is empty; none where it does not answer."""
+        try:
+            record = within(WRITE_SECONDS, lambda: newest_record(self._open_ledger(), self.key))
+        except Exception as error:  # noqa: BLE001 - the jobs' own names and tags tell, too
+            self._warn(f"The ledger could not be asked for earlier jobs of this task: {error}")
+            return OnRecord()
+        if record is None:
+            return OnRecord()
+        self._recover(record)
+        return OnRecord(
+            generation=record.generation,
+            attempts=record.attempts,
+            current_job=record.current_job.job_name if record.current_job else "",
+        )
+
+    def keep_stop(self, job_name: str, note: StopNote) -> None:
+        """Keep why we stop a job, within a second. Raises nothing."""
+        LedgerStops(self._open_ledger).keep(job_name, note)
+
+    def why_stopped(self, job_name: str) -> StopNote | None:
+        """What `keep_stop` kept. Raises `ServiceFailed` where the ledger does not answer."""
+        return LedgerStops(self._open_ledger).note_of(job_name)
+
     @_never_raises
-    def recover(self, record: TrainingRecord) -> None:
-        """Go on from what the ledger has of this task: its state was lost, and the memory beside it."""
+    def _recover(self, record: TrainingRecord) -> None:
+        """Go on from what the ledger has of this task: its state was lost, and the memory with it."""
         if self._store.get(MEMORY_KEY):
             return
         usd = {price.instance_type: price.usd_per_hour for price in record.prices}
@@ -569,27 +580,3 @@ def _bill_of(attempts: Sequence[Attempt], usd_per_hour: Mapping[str, float]) -> 
 def _bill_from(data: Sequence[Any]) -> Billed:
     seconds, dollars = data
     return seconds, dollars
-
-
-@dataclass(frozen=True, slots=True)
-class _FollowedStore:
-    """A state store that tells of each training state read from it and put into it, before and after."""
-
-    store: StateStore
-    read: Callable[[Mapping[str, Any]], None]
-    saving: Callable[[Mapping[str, Any]], None]
-    saved: Callable[[Mapping[str, Any]], None]
-
-    def get(self, key: str) -> Any:
-        value = self.store.get(key)
-        if key == STATE_KEY and value is not None:
-            self.read(value)
-        return value
-
-    def set(self, key: str, value: Any) -> None:
-        if key != STATE_KEY:
-            self.store.set(key, value)
-            return
-        self.saving(value)
-        self.store.set(key, value)
-        self.saved(value)
