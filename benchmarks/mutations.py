@@ -47,7 +47,7 @@ TESTS: dict[str, tuple[str, ...]] = {
     "aws/calls.py": (f"{_AWS}test_jobs.py", *_DRIVER),
     "aws/descriptions.py": (f"{_AWS}test_jobs.py", *_DRIVER),
     "aws/state.py": (f"{_AWS}test_old_state.py", *_DRIVER),
-    "aws/certainty.py": _DRIVER,
+    "aws/certainty.py": (f"{_AWS}test_certainty.py", *_DRIVER),
     "task_state.py": (f"{_AWS}test_on_kill.py",),
     "triggers.py": (f"{_AWS}test_on_kill.py", f"{_AWS}test_old_state.py", *_WATCHER),
     "aws/watcher.py": _WATCHER,

@@ -284,6 +284,19 @@ def test_a_mapped_task_is_asked_for_by_its_index(
     assert (asked.dag_id, asked.run_ids, asked.task_ids, asked.map_index) == ("dag", [RUN], [TASK], 3)
 
 
+def test_a_question_that_was_answered_is_forgotten(make: Make, airflow: _Airflow) -> None:
+    """A triggerer lives for weeks, and asks for each of its triggers."""
+
+    async def ask_twice() -> None:
+        for _ in range(2):
+            await make().on_kill()
+        await asyncio.sleep(0)
+        assert task_state._asked == set()
+
+    asyncio.run(ask_twice())
+    assert len(airflow.asked) == 2
+
+
 def test_the_first_trigger_of_a_process_asks_once_so_that_later_answers_come_in_time(
     make: Make, airflow: _Airflow, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -77,6 +77,27 @@ def test_waiting_ends_when_the_reserve_would_be_touched() -> None:
     assert "of slack left, on-demand must start by" in str(outlook)
 
 
+def test_a_run_time_may_be_a_fraction_of_a_second_and_not_nothing() -> None:
+    assert Runtime(mean_seconds=0.5, high_seconds=0.5).mean_seconds == 0.5
+    with pytest.raises(InvalidInput):
+        Runtime(mean_seconds=0, high_seconds=1)
+    with pytest.raises(InvalidInput):
+        Runtime(mean_seconds=2, high_seconds=1)
+
+
+def test_a_run_that_takes_as_long_as_anybody_said_is_left_alone() -> None:
+    """On-demand would only add a launch. Its own launch has no checkpoint yet, and the deadline is near."""
+    now = 2 * HOUR
+    spot = job((STARTING, now - 300), (DOWNLOADING, now - 200), (TRAINING, now - 100))
+
+    def on_demand_in(kept: float) -> float | None:
+        guard = DeadlineGuard(deadline=deadline_in(now + 300), kept_seconds=kept)
+        return guard.outlook(at(now), spot).on_demand_in_seconds
+
+    assert on_demand_in(3 * HOUR) is None
+    assert on_demand_in(3 * HOUR - 1) == 0
+
+
 def test_no_slack_is_left_at_the_last_moment_itself() -> None:
     deadline = deadline_in(10 * HOUR)
     latest = deadline.latest_on_demand_start(0)
