@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from include.local_sagemaker.container import (
+from local_sagemaker.container import (
     channel_config,
     channels_of,
     checkpoint_folder,
@@ -16,9 +16,9 @@ from include.local_sagemaker.container import (
     pack,
     write_config,
 )
-from include.local_sagemaker.images import ImagesFileError, UnmappedImageError, load_images
-from include.local_sagemaker.inputs import InputError, copy_channel, name_in_channel
-from include.local_sagemaker.store import TrainingJob
+from local_sagemaker.images import ImagesFileError, UnmappedImageError, load_images
+from local_sagemaker.inputs import InputError, copy_channel, name_in_channel
+from local_sagemaker.store import TrainingJob
 
 from .support import START, DictObjects, request_for, unpack
 

@@ -59,8 +59,7 @@ from typing import Any, NoReturn, TypeAlias
 
 import yaml
 
-from spot_training.domain.traces import parse_trace
-
+from .traces import parse_trace
 from .validation import about_instance_type, instance_types
 
 SCENARIOS = Path(__file__).parent / "scenarios"

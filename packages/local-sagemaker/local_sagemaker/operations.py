@@ -20,8 +20,7 @@ from .search import search_jobs
 from .validation import ValidationError
 
 if TYPE_CHECKING:
-    from spot_training.domain.lifecycle import Transition
-
+    from .lifecycle import Transition
     from .store import Store, TrainingJob
 
 Params: TypeAlias = Mapping[str, Any]

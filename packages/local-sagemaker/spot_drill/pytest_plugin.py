@@ -1,8 +1,9 @@
 """For pytest: a local SageMaker to test against, and the spot drill as something to assert on.
 
-    pytest_plugins = ["include.local_sagemaker.pytest_plugin"]   # in conftest.py, or: pytest -p include...
+`local_sagemaker` is a running server; `spot_drill` drills a training script.
 
-`local_sagemaker` is a running server; `spot_drill` drills a training script. docs/testing-your-training.md.
+pytest finds the plugin by itself once the package is installed, under the name of this module. So
+`pytest_plugins = ["spot_drill.pytest_plugin"]` and `-p spot_drill.pytest_plugin` do not register it twice.
 """
 
 from __future__ import annotations
@@ -16,8 +17,7 @@ from typing import Protocol
 
 import pytest
 
-from .drill.verdict import NOT_SHOWN_STATUS, Verdict, read_verdict
-from .process import (
+from local_sagemaker import (
     ENVIRONMENT,
     ServerHandle,
     complaint_in,
@@ -26,13 +26,15 @@ from .process import (
     serve,
 )
 
+from .verdict import NOT_SHOWN_STATUS, Verdict, read_verdict
+
 _MARKER = "local_sagemaker"
 _ACCEPT = "--spot-drill-accept-not-shown"
 _CLEARED = ("AWS_PROFILE", "AWS_SESSION_TOKEN")
 
 
 class DrillNotRunError(ValueError):
-    """The drill could not be tried; the text says why."""
+    """The drill cannot run; the text says why."""
 
 
 class DrillNotShownError(AssertionError):
@@ -165,7 +167,7 @@ def spot_drill(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
 
 def _run_drill(arguments: list[str], report: Path) -> Verdict:
     process = subprocess.Popen(
-        module_command("drill", *arguments),
+        module_command(*arguments, module="spot_drill"),
         env=module_environment(),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,

@@ -1,4 +1,4 @@
-"""`python -m include.local_sagemaker`: serve until SIGTERM or SIGINT, or, with `drill`, test a script."""
+"""`local-sagemaker`, or `python -m local_sagemaker`: serve until SIGTERM or SIGINT."""
 
 from __future__ import annotations
 
@@ -28,13 +28,8 @@ _REGION_NAME = re.compile(r"[a-z]{2,4}(-[a-z]+)+-\d")
 
 
 def main(arguments: list[str] | None = None) -> int:
-    given = sys.argv[1:] if arguments is None else arguments
-    if given[:1] == ["drill"]:
-        from .drill.command import main as drill
-
-        return drill(given[1:])
     parser = _parser()
-    options = parser.parse_args(given)
+    options = parser.parse_args(arguments)
     logging.basicConfig(
         level=options.log_level.upper(),
         stream=sys.stderr,
@@ -87,12 +82,12 @@ def _warn_of(host: str) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m include.local_sagemaker",
+        prog="local-sagemaker",
         description="A local SageMaker that models managed spot training, with the rest of AWS from moto on "
         "the same port. Point any AWS client at it with AWS_ENDPOINT_URL; any credentials do; region "
         "us-east-1, account 123456789012.",
-        epilog="GET /_local/ is a page that lists the training jobs. Market files are described in "
-        "docs/local-sagemaker.md. `drill SCRIPT` tests a training script instead of serving: drill --help.",
+        epilog="GET /_local/ is a page that lists the training jobs. Market files: "
+        "python -m pydoc local_sagemaker.market. To test a training script: spot-drill --help.",
     )
     _add_address(parser)
     parser.add_argument(

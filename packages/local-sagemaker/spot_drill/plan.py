@@ -8,6 +8,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from local_sagemaker import HOW_TO_MAKE, PYTHON_VARIABLE
+
 _DURATION = re.compile(r"(?P<number>\d+(?:\.\d+)?)(?P<unit>%|ms|s|m|h)")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 #: What AWS accepts as a channel's name.
@@ -123,6 +125,11 @@ def find_channels(folder: Path | None) -> dict[str, Path]:
 
 def check_python(python: Path) -> Path:
     """The interpreter, if it can run scripts as AWS does."""
+    if not python.exists():
+        raise BadPlanError(
+            f"--python {python} does not exist. {HOW_TO_MAKE}, or name another interpreter with --python or "
+            f"in the variable {PYTHON_VARIABLE}."
+        )
     try:
         done = subprocess.run(
             [str(python), "-c", "import sagemaker_training"], capture_output=True, timeout=60, check=False
@@ -131,7 +138,7 @@ def check_python(python: Path) -> Path:
         raise BadPlanError(f"--python {python} cannot be run: {exc}.") from exc
     if done.returncode != 0:
         raise BadPlanError(
-            f"--python {python} has no sagemaker_training: install AWS's sagemaker-training beside what the "
-            "script needs, or name another interpreter."
+            f"--python {python} has no sagemaker_training. Install AWS's sagemaker-training there, or name "
+            f"another interpreter with --python or in the variable {PYTHON_VARIABLE}."
         )
     return python

@@ -1,6 +1,6 @@
 """How fast the local SageMaker is, side by side with moto's own server, in one run.
 
-    python benchmarks/local_sagemaker.py [--jobs 10000] [--seconds 3] [--rounds 3] [--out FILE]
+    python benchmarks/local_server.py [--jobs 10000] [--seconds 3] [--rounds 3] [--out FILE]
 
 Both servers run as processes of their own and get the same requests from the same client: raw HTTP, signed
 for show, over connections that are kept as long as the server keeps them. The rounds of the two alternate,
@@ -222,7 +222,7 @@ def _process(
 
 @contextmanager
 def local_server(*arguments: str) -> Iterator[Target]:
-    command = [sys.executable, "-m", "include.local_sagemaker", "--port", "0", "--log-level", "warning"]
+    command = [sys.executable, "-m", "local_sagemaker", "--port", "0", "--log-level", "warning"]
     with _process([*command, *arguments], wait_for="ready: ") as (process, line):
         url = line.removeprefix("ready: ").strip()
         yield Target("local SageMaker", url, psutil.Process(process.pid))

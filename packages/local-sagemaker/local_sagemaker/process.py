@@ -17,7 +17,7 @@ from typing import Any
 
 from .account import make_client
 
-MODULE = "include.local_sagemaker"
+MODULE = "local_sagemaker"
 ENVIRONMENT = {
     "AWS_ACCESS_KEY_ID": "local",
     "AWS_SECRET_ACCESS_KEY": "local",
@@ -100,19 +100,25 @@ def serve(**options: object) -> Iterator[ServerHandle]:
                 process.kill()
 
 
-def module_command(*arguments: str) -> list[str]:
-    """The command line of this package, in this interpreter."""
-    return [sys.executable, "-m", MODULE, *arguments]
+def module_command(*arguments: str, module: str = MODULE) -> list[str]:
+    """The command line of a module in this interpreter, for use with `module_environment`.
+
+    -P: a file of the current folder does not take the place of the module.
+    """
+    return [sys.executable, "-P", "-m", module, *arguments]
 
 
 def complaint_in(told: str) -> str:
-    """What a command line complained about, without its usage; all it said, if it broke down."""
+    """The error message of a command line, without its usage; the whole output if there is no message."""
     _, error, complaint = told.partition(": error: ")
     return (complaint if error else told).strip()
 
 
 def module_environment() -> dict[str, str]:
-    """An environment in which this package is found wherever it was found here."""
-    root = str(Path(__file__).resolve().parents[2])
-    paths = dict.fromkeys([root, *(path for path in sys.path if path)])
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+    """An environment in which a child process finds what this process finds, this package included."""
+    paths = [path for path in sys.path if path]
+    # Not in front if it is there already: site-packages must not come before the standard library.
+    root = str(Path(__file__).resolve().parents[1])
+    if root not in paths:
+        paths.insert(0, root)
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(dict.fromkeys(paths))}

@@ -24,11 +24,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from include.local_sagemaker.account import make_client
-from include.local_sagemaker.clock import SimulatedClock
-from include.local_sagemaker.images import ImageRule, Images
-from include.local_sagemaker.market import MarketSpec, TypeRule
-from include.local_sagemaker.server import LocalSageMaker
+from local_sagemaker import (
+    ImageRule,
+    Images,
+    LocalSageMaker,
+    MarketSpec,
+    SimulatedClock,
+    TypeRule,
+    make_client,
+)
 
 from .evidence import Enough, find_enough
 from .observe import Run, RunKind, Stretch, find_checkpoint_kinds, tell_story

@@ -1,5 +1,7 @@
-"""`python -m include.local_sagemaker drill`: ends with 0 all good, 1 failures, 2 it could not be tried,
-3 a core question was not answered.
+"""`spot-drill`, or `python -m spot_drill`.
+
+The exit status is 0 for no failures, 1 for failures, 2 if the drill cannot run, 3 if a core question has no
+answer.
 """
 
 from __future__ import annotations
@@ -15,14 +17,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
-from include.local_sagemaker.account import forget_account
+from local_sagemaker import PYTHON_VARIABLE, find_interpreter, forget_account
 
 from . import plan as plans
 from .judge import judge
 from .plan import BadPlanError, Moment, Plan
 
-_PYTHON_VARIABLE = "LOCAL_SAGEMAKER_PYTHON"
-_ROOT = Path(__file__).resolve().parents[3]
 _DEFAULT_MOMENTS = ("30%", "60%")
 
 
@@ -37,7 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
     logging.basicConfig(level=logging.ERROR, stream=sys.stderr)
     signal.signal(signal.SIGTERM, _end)
     forget_account(os.environ)
-    # moto and botocore take half a second to import: wrong options are told before.
+    # moto and botocore take half a second to import, so wrong options are refused before.
     from .run import carry_out
 
     try:
@@ -76,19 +76,12 @@ def make_plan(options: argparse.Namespace) -> Plan:
         image=options.image,
         compare=options.compare,
         timeout_seconds=plans.read_seconds(options.timeout, "--timeout"),
-        python=plans.check_python(_find_python(options.python)),
+        python=plans.check_python(options.python.absolute() if options.python else find_interpreter()),
     )
 
 
 def _read(read: Callable[[str, str], Moment], text: str | None, option: str) -> Moment | None:
     return None if text is None else read(text, option)
-
-
-def _find_python(given: Path | None) -> Path:
-    """As given, or what runs scripts elsewhere. Links are not followed: they make an environment one."""
-    if given is not None:
-        return given.absolute()
-    return Path(os.environ.get(_PYTHON_VARIABLE) or _ROOT / ".venv-training" / "bin" / "python").absolute()
 
 
 def _check_report_file(path: Path | None) -> Path | None:
@@ -116,12 +109,11 @@ def _end(number: int, _frame: Any) -> NoReturn:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m include.local_sagemaker drill",
+        prog="spot-drill",
         description="Run a training script on a local SageMaker undisturbed, interrupted, killed and with a "
-        "torn checkpoint, and say whether managed spot training may take its instances away.",
-        epilog="Exit status: 0 no failures, 1 failures (with --strict also warnings), 2 it could not be "
-        "tried, 3 no failures, but resume, torn checkpoint or sigkill was not answered. More: "
-        "docs/testing-your-training.md.",
+        "torn checkpoint, and say whether it can run on managed spot training.",
+        epilog="Exit status: 0 no failures, 1 failures (with --strict also warnings), 2 the drill cannot "
+        "run, 3 no failures, but resume, torn checkpoint or sigkill was not answered.",
     )
     _add_what_to_run(parser.add_argument)
     _add_what_to_expect(parser.add_argument)
@@ -150,7 +142,7 @@ def _add_what_to_run(add: Callable[..., Any]) -> None:
         type=Path,
         metavar="INTERPRETER",
         help="of an environment with sagemaker-training and what the script needs (default: "
-        f"${_PYTHON_VARIABLE}, or .venv-training of the project)",
+        f"${PYTHON_VARIABLE}, or .venv-training in the current folder)",
     )
     add("--image", default=plans.DEFAULT_IMAGE, help="TrainingImage of the jobs (default: %(default)s)")
     add("--timeout", default="1h", metavar="TIME", help="for one run (default: %(default)s)")

@@ -14,15 +14,13 @@ from string import Template
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from spot_training.domain.lifecycle import SecondaryStatus
-
+from .lifecycle import SecondaryStatus
 from .work import work_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from spot_training.domain.lifecycle import Transition
-
+    from .lifecycle import Transition
     from .store import TrainingJob
 
 S = SecondaryStatus

@@ -8,7 +8,7 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from spot_training.domain.lifecycle import (
+from .lifecycle import (
     HOLDING_STATUSES,
     TERMINAL_STATUSES,
     SecondaryStatus,
@@ -16,7 +16,7 @@ from spot_training.domain.lifecycle import (
     Transition,
     is_legal_move,
 )
-from spot_training.domain.stopping import DEFAULT_MAX_RUNTIME_SECONDS
+from .stopping import DEFAULT_MAX_RUNTIME_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping

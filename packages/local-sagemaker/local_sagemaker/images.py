@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import fnmatch
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from .interpreter import HOW_TO_MAKE, PYTHON_VARIABLE, find_interpreter
+
 if TYPE_CHECKING:
     from .store import TrainingJob
 
 DEFAULT_IMAGES = Path(__file__).parent / "images.yaml"
-PYTHON_VARIABLE = "LOCAL_SAGEMAKER_PYTHON"
-_PROJECT_ROOT = Path(__file__).resolve().parents[2]
 
 
 class ImagesFileError(ValueError):
@@ -119,11 +118,10 @@ def _rule(file: Path, index: int, entry: Any) -> ImageRule:
 
 
 def _interpreter(python: str) -> str:
-    default = str(_PROJECT_ROOT / ".venv-training" / "bin" / "python")
-    chosen = python.replace(f"${{{PYTHON_VARIABLE}}}", os.environ.get(PYTHON_VARIABLE) or default)
+    chosen = python.replace(f"${{{PYTHON_VARIABLE}}}", str(find_interpreter()))
     if not Path(chosen).exists():
         raise UnmappedImageError(
-            f"ClientError: The interpreter {chosen} does not exist. Make it (an environment with "
-            f"requirements-training.txt), or set {PYTHON_VARIABLE} to one that has sagemaker-training."
+            f"ClientError: The interpreter {chosen} does not exist. {HOW_TO_MAKE}, or name the interpreter "
+            f"of one in the variable {PYTHON_VARIABLE} or in an image file (--images)."
         )
     return chosen

@@ -22,10 +22,9 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from spot_training.domain.lifecycle import HOLDING_STATUSES, SecondaryStatus, TrainingStatus
-
 from . import rules
 from .clock import JumpingClock
+from .lifecycle import HOLDING_STATUSES, SecondaryStatus, TrainingStatus
 from .market import Market, Shortage, TypeRule
 from .store import REGION, Store, TrainingJob
 

@@ -8,13 +8,12 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from spot_training.domain.stopping import (
+from .stopping import (
     DEFAULT_MAX_RUNTIME_SECONDS,
     MAX_RUNTIME_SECONDS,
     MAX_WAIT_WITHOUT_CHECKPOINTS_SECONDS,
     is_capped_algorithm,
 )
-
 from .validation import ValidationError
 from .work import LOCAL_TRAINING_SECONDS
 
