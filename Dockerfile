@@ -16,13 +16,14 @@ ENV PYTHONPATH=/opt/airflow:/opt/airflow/plugins
 
 FROM python:3.11-slim AS local-sagemaker
 # The compiler is for sagemaker-training, which comes as source; it is gone from the image afterwards.
-COPY requirements-dev.lock requirements-training.lock /opt/spot/
+COPY requirements-local.txt requirements-dev.lock requirements-training.lock /opt/spot/
 COPY packages /opt/spot/packages
 RUN apt-get update -qq \
     && apt-get install -qq --yes --no-install-recommends gcc libc6-dev \
     && python -m venv /opt/spot/.venv-training \
     && /opt/spot/.venv-training/bin/pip install --no-cache-dir --no-deps --requirement /opt/spot/requirements-training.lock \
-    && pip install --no-cache-dir --constraint /opt/spot/requirements-dev.lock /opt/spot/packages/local-sagemaker \
+    && pip install --no-cache-dir --requirement /opt/spot/requirements-local.txt --constraint /opt/spot/requirements-dev.lock \
+    && pip install --no-cache-dir --no-deps /opt/spot/packages/local-sagemaker \
     && apt-get purge -qq --yes --auto-remove gcc libc6-dev \
     && rm -rf /var/lib/apt/lists/*
 ENV PYTHONUNBUFFERED=1 \
