@@ -110,7 +110,7 @@ def test_that_is_accepted(spot_drill):
     assert not verdict.resumed
 
 def test_there_is_no_such_script(spot_drill):
-    with pytest.raises(DrillNotRunError, match="^The drill could not be tried: .*There is no missing.py"):
+    with pytest.raises(DrillNotRunError, match="^The drill cannot run: .*There is no missing.py"):
         spot_drill("missing.py")
 """
 

@@ -84,7 +84,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="local-sagemaker",
         description="A local SageMaker that models managed spot training, with the rest of AWS from moto on "
-        "the same port. Point any AWS client at it with AWS_ENDPOINT_URL; any credentials do; region "
+        "the same port. Point any AWS client at it with AWS_ENDPOINT_URL; any credentials work; region "
         "us-east-1, account 123456789012.",
         epilog="GET /_local/ is a page that lists the training jobs. Market files: "
         "python -m pydoc local_sagemaker.market. To test a training script: spot-drill --help.",
@@ -128,7 +128,7 @@ def _parser() -> argparse.ArgumentParser:
         "region a request names, it is answered as us-east-1)",
     )
     parser.add_argument(
-        "--images", metavar="FILE", help="which interpreter stands for which image (default: shipped)"
+        "--images", metavar="FILE", help="which interpreter runs scripts for which image (default: shipped)"
     )
     parser.add_argument(
         "--log-level",
@@ -173,7 +173,7 @@ def _other_region(text: str) -> str:
 
 
 def _number(text: str) -> float:
-    """Not a number is one that no range holds, so that the range is what people are told."""
+    """Text that is no number becomes NaN: no range holds it, so the error message names the range."""
     try:
         return float(text)
     except ValueError:

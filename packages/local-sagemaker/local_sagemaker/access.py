@@ -106,7 +106,7 @@ class Access:
 
 
 def parse_host_name(text: str) -> str:
-    """A host name or address as `Access` compares it; `*.NAME` stands for every name below NAME.
+    """A host name or address as `Access` compares it; `*.NAME` means every name below NAME.
 
     Raises HostNameError.
     """

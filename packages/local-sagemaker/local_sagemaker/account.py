@@ -1,4 +1,4 @@
-"""Keeps the AWS account of whoever uses the local cloud out of it: profiles, keys, endpoints, proxies."""
+"""Keeps the user's AWS account out of the local cloud: profiles, keys, endpoints, proxies."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ class Clock(Protocol):
 
     @property
     def told_speed(self) -> float | str:
-        """The speed as people are told it: a number, or `max`."""
+        """The speed as it is shown to people: a number, or `max`."""
 
     def now(self) -> datetime:
         """The simulated instant, aware UTC; never goes back."""
@@ -68,7 +68,7 @@ class JumpingClock(SimulatedClock):
 
 
 class DrivenClock:
-    """Stands still until told to move: for tests and for stories that need no real time."""
+    """Does not move by itself: for tests and for simulations that need no real time."""
 
     def __init__(self, *, now: datetime, speed: float = 1.0) -> None:
         self.speed = speed

@@ -90,8 +90,8 @@ class Control:
         fields = _fields(body, {"instance_type": str, "available": bool})
         instance_type = fields["instance_type"]
         if instance_type not in instance_types():
-            told = about_instance_type(instance_type)
-            raise BadControlRequestError(f"instance_type is {instance_type!r}: {told}.")
+            problem = about_instance_type(instance_type)
+            raise BadControlRequestError(f"instance_type is {instance_type!r}: {problem}.")
         self._engine.set_capacity(instance_type, available=fields["available"])
         return _json(fields)
 
@@ -175,7 +175,7 @@ def _check_fault(fields: Fields) -> None:
         )
 
 
-#: A job's name or log must not become a program in the browser of whoever looks.
+#: A job's name or log must not run as a program in a browser.
 _POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; "
     "img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"

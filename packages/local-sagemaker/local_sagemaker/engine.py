@@ -54,7 +54,7 @@ _GIVE_WAY_SECONDS = 0.0005
 #: Events of jobs that moved on stay in the heap until due, but not more than so many, or a quarter of it.
 _FEW_EVENTS = 1000
 
-# Messages as seen in the wild, except Interrupted, Restarting and max pending, whose texts are not known.
+# Messages of real jobs. The texts of Interrupted, Restarting and max pending are not known, and are ours.
 STARTING = "Starting the training job"
 PREPARING = "Preparing the instances for training"
 NO_SPOT = "Insufficient capacity error from EC2 while launching instances, retrying!"
@@ -125,7 +125,7 @@ class _Event:
 
 
 class Engine:
-    """See the module. `listeners` are told of every change, under the lock: they must return at once."""
+    """See the module. Calls `listeners` for every change, under the lock: they must return at once."""
 
     def __init__(
         self,

@@ -1,7 +1,7 @@
 """EventBridge: a "SageMaker Training Job State Change" event for each change of a job's status.
 
-Events are put into moto's default bus, whose rules deliver them (to SQS, logs and other buses). Without a
-rule nothing is made and nothing is kept. Delivery is a thread's work: the engine tells of a change under its
+Events are put into moto's default bus, and its rules deliver them (to SQS, logs and other buses). Without a
+rule nothing is made and nothing is kept. A thread of its own delivers: the engine reports changes under its
 lock.
 """
 

@@ -1,4 +1,4 @@
-"""What real clients ask of AWS's other services and moto does not know, and how moto's failures are told."""
+"""Answers for what real clients ask of AWS and moto does not know, and a report of moto's own failures."""
 
 from __future__ import annotations
 

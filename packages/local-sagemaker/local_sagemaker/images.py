@@ -1,4 +1,4 @@
-"""Which program stands for a training image: there is no docker here (`images.yaml`)."""
+"""Which program runs in place of a training image: the local SageMaker uses no Docker (`images.yaml`)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ DEFAULT_IMAGES = Path(__file__).parent / "images.yaml"
 
 
 class ImagesFileError(ValueError):
-    """An image file that cannot be used: names the file, the entry and the way out."""
+    """An image file that cannot be used: names the file, the entry, and what to give instead."""
 
 
 class UnmappedImageError(LookupError):
@@ -107,7 +107,7 @@ def _rule(file: Path, index: int, entry: Any) -> ImageRule:
     unknown = set(entry) - {"image", "python", "command"}
     if unknown or ("python" in entry) == ("command" in entry):
         raise ImagesFileError(
-            f"{where} is {entry!r}: beside `image`, give either `python` or `command`, nothing else."
+            f"{where} is {entry!r}: give `image` and either `python` or `command`, nothing else."
         )
     command = entry.get("command", [])
     if not isinstance(command, list):

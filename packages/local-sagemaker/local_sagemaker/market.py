@@ -1,9 +1,9 @@
 """Who has spot capacity when, at what price, and which jobs are interrupted.
 
-A market file (YAML) tells a story. Top-level keys hold for every instance type; `instance_types.<type>`
-overrides them:
+A market file (YAML) describes spot capacity. Top-level keys apply to every instance type;
+`instance_types.<type>` overrides them:
 
-    description: what the story teaches
+    description: what the file is for
     origin: server-start       # or first-job: when the first spot job that asks for the type is created
     available: true            # spot capacity where nothing below says otherwise
     price_ratio: 0.3           # spot price / on-demand price; or steps, counted from the origin:
@@ -37,10 +37,10 @@ Instead of `capacity`, one of
         # stays with exponential lengths of these means, the first one with capacity
         random: {seed: 7, available_for: 6h, away_for: 45m}
 
-`job` of an interruption says whose it is. Left out: the first job of the type that gets that far, once. A
-number n: the n-th spot job of the type that got instances. `each`: once for every job. Two entries interrupt
-a job twice: the second counts from the restart. Durations are `90s`, `90m`, `2h`, `1d` or plain seconds. The
-same file and seed tell the same story.
+`job` of an interruption says which job it hits. Left out: the first job of the type that gets that far, once.
+A number n: the n-th spot job of the type that got instances. `each`: once for every job. Two entries
+interrupt a job twice: the second counts from the restart. Durations are `90s`, `90m`, `2h`, `1d` or plain
+seconds. The same file and seed give the same capacity.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ Changes: TypeAlias = Iterator[tuple[float, bool]]
 
 
 class MarketFileError(ValueError):
-    """A market file that cannot be told: names the file, the key, the value and the way out."""
+    """A market file that cannot be used: names the file, the key, the value, and what to give instead."""
 
 
 class Origin(StrEnum):

@@ -1,4 +1,4 @@
-"""Who looks at the containers of script jobs from beside them, such as the spot drill."""
+"""The interface for code that watches the containers of script jobs, such as the spot drill."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 class ContainerObserver(Protocol):
-    """Told of each container, from the threads that run it: return at once, raise nothing."""
+    """Called for each container, from the threads that run it: return at once, raise nothing."""
 
     def starting(self, job_name: str, host: str, checkpoints: Path | None) -> None:
         """A container is about to start. `checkpoints` is its folder on this machine, already restored."""
@@ -24,7 +24,7 @@ class ContainerObserver(Protocol):
 
 
 class NoObserver:
-    """Nobody looks."""
+    """Does nothing."""
 
     def starting(self, job_name: str, host: str, checkpoints: Path | None) -> None:
         pass

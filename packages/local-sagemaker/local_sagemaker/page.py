@@ -130,12 +130,12 @@ def _seconds(job: TrainingJob, now: datetime) -> str:
         return (
             f"Waited {words(waited)}, never had instances" if job.is_over else f"Waiting for {words(waited)}"
         )
-    told = f"Waited {words(waited)}, held instances for {words(training_seconds)}"
+    summary = f"Waited {words(waited)}, held instances for {words(training_seconds)}"
     billed = job.billed_seconds
     if billed is None:
-        return told
+        return summary
     saved = f" ({1 - billed / training_seconds:.0%} saved)" if job.is_spot else ""
-    return f"{told}, billed {words(billed)}{saved}"
+    return f"{summary}, billed {words(billed)}{saved}"
 
 
 def _line(transition: Transition, now: datetime) -> str:

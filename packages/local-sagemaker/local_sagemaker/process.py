@@ -1,4 +1,4 @@
-"""A local SageMaker as a process of its own, for tests: state of their own, and nothing shared with mocks."""
+"""Starts a local SageMaker as a process of its own, for tests: it shares no state with this process."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ ENVIRONMENT = {
 
 
 class ServerStartError(RuntimeError):
-    """The server ended before it was ready; the text is what it said."""
+    """The server ended before it was ready; the text is its error message."""
 
 
 class ControlError(ValueError):
-    """A `/_local/` call that was refused; the text is the reason."""
+    """The server refused a `/_local/` call; the text is the reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class ServerHandle:
     pid: int
 
     def client(self, service: str, **options: Any) -> Any:
-        """A boto3 client of it, whatever the environment says."""
+        """A boto3 client of it. The environment's AWS settings do not apply."""
         return make_client(service, self.url, **options)
 
     def control(self, method: str, path: str, **fields: object) -> dict[str, Any]:
@@ -59,15 +59,15 @@ class ServerHandle:
                 raise ControlError(json.load(error).get("error", "")) from None
 
     def interrupt(self, training_job_name: str, **fields: int) -> None:
-        """Take a running spot job's instances away; `notice_seconds=0` is a SIGKILL without a warning."""
+        """Interrupt a running spot job; `notice_seconds=0` is a SIGKILL without a warning."""
         self.control("POST", "interrupt", training_job_name=training_job_name, **fields)
 
     def set_capacity(self, instance_type: str, *, available: bool) -> None:
-        """Say whether the type has spot capacity, from now on."""
+        """Set whether the type has spot capacity, from now on."""
         self.control("PUT", "capacity", instance_type=instance_type, available=available)
 
     def reset(self) -> None:
-        """Forget every job, bucket and queue."""
+        """Delete every job, bucket and queue."""
         self.control("POST", "reset")
 
 
@@ -108,10 +108,10 @@ def module_command(*arguments: str, module: str = MODULE) -> list[str]:
     return [sys.executable, "-P", "-m", module, *arguments]
 
 
-def complaint_in(told: str) -> str:
+def complaint_in(output: str) -> str:
     """The error message of a command line, without its usage; the whole output if there is no message."""
-    _, error, complaint = told.partition(": error: ")
-    return (complaint if error else told).strip()
+    _, error, complaint = output.partition(": error: ")
+    return (complaint if error else output).strip()
 
 
 def module_environment() -> dict[str, str]:

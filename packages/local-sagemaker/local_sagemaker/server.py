@@ -56,7 +56,7 @@ WsgiApp: TypeAlias = Callable[[dict[str, Any], Callable[..., Any]], Iterable[byt
 #: Set to 0, script jobs run without private mounts even where the system allows them.
 PRIVATE_MOUNTS_VARIABLE = "LOCAL_SAGEMAKER_PRIVATE_MOUNTS"
 
-#: Tells a client how many seconds of the `Date` beside it pass in one of its own.
+#: How many seconds of the `Date` header pass in one second of the client.
 SPEED_HEADER = "x-clock-speed"
 
 _ROOT_PREFIX = "local-sagemaker-"
@@ -550,7 +550,7 @@ class _Bounded(io.RawIOBase):
 
 
 def _in_origin_form(target: str, headers: list[tuple[str, str]]) -> tuple[str, list[tuple[str, str]]]:
-    """`http://host/path` as a path and the Host that it stands for, as RFC 9112, 3.2.2 wants it."""
+    """`http://host/path` as a path and its Host, as RFC 9112, 3.2.2 requires."""
     if target == "*":
         return target, headers
     scheme, mark, rest = target.partition("://")

@@ -166,6 +166,6 @@ def _add_what_to_expect(add: Callable[..., Any]) -> None:
     add(
         "--accept-not-shown",
         action="store_true",
-        help="a drill that could not answer resume, torn checkpoint or sigkill ends with 0 instead of 3",
+        help="a drill without an answer for resume, torn checkpoint or sigkill ends with 0 instead of 3",
     )
     add("--quiet", action="store_true", help="no progress lines")

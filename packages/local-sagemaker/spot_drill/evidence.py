@@ -18,7 +18,7 @@ from .observe import Run, Stretch, find_file_kinds, kind_of, tell_story
 if TYPE_CHECKING:
     from .watch import FileEvent
 
-#: Less than this to save by resuming is not told from noise by the clock.
+#: If resuming can save less than this, the clock cannot separate it from noise.
 _LEAST_TELLING_SECONDS, _LEAST_TELLING_SHARE = 1.0, 0.2
 #: Fewer checkpoints than this before the kill are not counted.
 _LEAST_COUNTED = 2

@@ -163,18 +163,18 @@ def _judge_restart(facts: Facts) -> Check:
         return skip(question, "No run was interrupted and completed.")
     lines = [at for start in starts if (at := start.first_line_at()) is not None]
     saves = [found[0].at for start in starts if (found := facts.saves(start))]
-    told = [
+    times = [
         f"{max(times):.1f} s to the first {what}"
         for times, what in ((lines, "line of log"), (saves, "new checkpoint"))
         if times
     ]
-    if not told:
+    if not times:
         return skip(question, "After the restart nothing was logged or saved.")
     slow = bool(saves) and max(saves) > 0.5 * facts.whole_seconds and max(saves) > 2 * facts.first_saves[0].at
     return Check(
         question=question,
         result=Result.WARN if slow else Result.PASS,
-        seen=f"A restart takes at most {' and '.join(told)}.",
+        seen=f"A restart takes at most {' and '.join(times)}.",
         change="Do less before the first step: cache what is prepared, skip data by index." if slow else "",
         numbers={"first_checkpoint_seconds": round(max(saves), 3)} if saves else {},
     )

@@ -108,8 +108,8 @@ class Run:
         if not self.was_interrupted:
             return None
         before = {line for _, line in self.stretches[0].script_lines()}
-        told = (line for _, line in self.stretches[1].script_lines() if line not in before)
-        return next((line for line in told if _TELLS_OF_RESUMING.search(line)), None)
+        lines = (line for _, line in self.stretches[1].script_lines() if line not in before)
+        return next((line for line in lines if _TELLS_OF_RESUMING.search(line)), None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -93,7 +93,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture(scope="session")
 def local_sagemaker_session() -> Iterator[ServerHandle]:
-    """One server for the whole session, for what is expensive to set up; nothing empties it but you."""
+    """One server for the whole session, for what is expensive to set up; nothing empties it between tests."""
     with serve() as server:
         yield server
 
@@ -175,11 +175,11 @@ def _run_drill(arguments: list[str], report: Path) -> Verdict:
     )
     with process:
         try:
-            _, told = process.communicate()
+            _, errors = process.communicate()
         except BaseException:
             process.terminate()  # which cleans up, and a kill would not
             process.wait(timeout=30)
             raise
     if not report.exists():
-        raise DrillNotRunError(f"The drill could not be tried: {complaint_in(told)}")
+        raise DrillNotRunError(f"The drill cannot run: {complaint_in(errors)}")
     return read_verdict(json.loads(report.read_text(encoding="utf-8")))

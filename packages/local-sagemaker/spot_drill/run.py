@@ -1,6 +1,6 @@
-"""Carries a plan out: training jobs on a local SageMaker of its own, in this process, called through boto3.
+"""Runs a plan: training jobs on a local SageMaker of its own, in this process, called through boto3.
 
-Nothing is left behind, whatever happens: closing the lab kills every process and removes every file.
+Closing the lab kills every process and removes every file, also after an error.
 """
 
 from __future__ import annotations
@@ -198,7 +198,7 @@ class Recorder:
                 due = recording.began + at_seconds if recording else last
                 if time.monotonic() >= min(due, last):
                     return recording is not None
-                # What ends a job without starting it is not told: look now and then.
+                # Nothing reports the end of a job that never started: look now and then.
                 self._lock.wait(min(0.5, max(0.0, min(due, last) - time.monotonic())))
         return False
 
@@ -225,8 +225,8 @@ class Lab:
         self._sagemaker.close()
         self._s3.close()
 
-    def furnish(self) -> None:
-        """Bring the script and the data to S3."""
+    def upload(self) -> None:
+        """Put the script and the data into S3."""
         self._s3.create_bucket(Bucket=_BUCKET)
         self._put("source/sourcedir.tar.gz", pack_source(self._plan.source))
         for name, folder in self._plan.channels.items():
@@ -377,7 +377,7 @@ class Lab:
 
 @contextlib.contextmanager
 def open_lab(plan: Plan) -> Iterator[Lab]:
-    """A lab, furnished; closed and cleaned up at the end."""
+    """A lab that is ready to run jobs; closed and cleaned up at the end."""
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="spot-drill-")))
         recorder = Recorder(folder)
@@ -392,7 +392,7 @@ def open_lab(plan: Plan) -> Iterator[Lab]:
         stack.callback(server.close)
         lab = Lab(plan, server, recorder, folder)
         stack.callback(lab.close)
-        lab.furnish()
+        lab.upload()
         yield lab
 
 

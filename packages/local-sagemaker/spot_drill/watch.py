@@ -1,4 +1,4 @@
-"""Tells what happens to the files of a folder, while it happens, as events.
+"""Reports what happens to the files of a folder, while it happens, as events.
 
 By inotify where there is one (Linux): nothing is missed, however short, and renames and reads are seen.
 Elsewhere the folder is looked at fifty times a second, which misses what is undone in between and cannot tell
@@ -166,7 +166,7 @@ class _Inotify(_Events):
                 self._note(what, name)
 
     def _is_told(self, what: Happening, name: str) -> bool:
-        """Whether this is the rest of a first write that was told when its folder was found."""
+        """Whether this is the rest of a first write that was reported when its folder was found."""
         is_rest = name in self._found and what in (Happening.CREATED, Happening.WRITTEN, Happening.CLOSED)
         if what is not Happening.WRITTEN and what is not Happening.CREATED:
             self._found.discard(name)
