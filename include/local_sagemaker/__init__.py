@@ -2,7 +2,8 @@
 
 `include.local_sagemaker.X` is the module `local_sagemaker.X`, and `include.local_sagemaker.drill` is
 `spot_drill`: the same module objects, because two copies of a class are two classes. Only `__main__` and
-`pytest_plugin` are modules of this folder.
+`pytest_plugin` are modules of this folder. Where the package is not installed, its source in this repository
+is used.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import warnings
 from collections.abc import Sequence
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
+from pathlib import Path
 from types import ModuleType
 
 _OWN = {f"{__name__}.__main__", f"{__name__}.pytest_plugin"}
@@ -55,6 +57,8 @@ class _OldNames(MetaPathFinder):
         return ModuleSpec(fullname, _SameModule(importlib.import_module(new_name)))
 
 
+if importlib.util.find_spec("local_sagemaker") is None:
+    sys.path.append(str(Path(__file__).resolve().parents[2] / "packages" / "local-sagemaker"))
 # First, because the folders of the new packages hold files of these names, too: those would become copies.
 sys.meta_path.insert(0, _OldNames())
 warnings.warn(

@@ -30,7 +30,7 @@ def _old_name(module: str) -> str:
 
 
 def _run(*arguments: str, folder: Path = ROOT) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(PACKAGE), str(ROOT)])}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     return subprocess.run(
         [sys.executable, *arguments],
         cwd=folder,
@@ -121,7 +121,8 @@ def test_an_old_command_says_its_new_name_and_takes_the_same_options(
 ) -> None:
     helped = _run("-m", "include.local_sagemaker", *arguments, "--help")
     assert helped.returncode == 0
-    assert helped.stdout == _run("-m", "spot_drill" if arguments else "local_sagemaker", "--help").stdout
+    module = "spot_drill" if arguments else "local_sagemaker"
+    assert helped.stdout == _run("-m", module, "--help", folder=PACKAGE).stdout
     assert len(helped.stderr.splitlines()) == 1
     assert new_name in helped.stderr
     refused = _run("-m", "include.local_sagemaker", *arguments, "--no-such-option")
@@ -133,7 +134,7 @@ def test_the_old_command_serves() -> None:
     with subprocess.Popen(
         [sys.executable, "-m", "include.local_sagemaker", "--port", "0"],
         cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(PACKAGE), str(ROOT)])},
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
