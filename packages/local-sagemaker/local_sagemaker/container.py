@@ -63,7 +63,7 @@ _LEAST_STOP_GRACE_SECONDS = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Workshop:
+class ContainerContext:
     """What all containers share."""
 
     objects: Objects
@@ -140,11 +140,11 @@ class ScriptWork:
 
     is_real = True
 
-    def __init__(self, site: Site, job: TrainingJob, workshop: Workshop) -> None:
+    def __init__(self, site: Site, job: TrainingJob, context: ContainerContext) -> None:
         self._site = site
         self._job = job
-        self._shop = workshop
-        self._folder = Path(tempfile.mkdtemp(prefix=f"{job.name[:40]}-", dir=workshop.root))
+        self._context = context
+        self._folder = Path(tempfile.mkdtemp(prefix=f"{job.name[:40]}-", dir=context.root))
         self._hosts = hosts_of(job, self._folder)
         self._syncs: dict[str, CheckpointSync] = {}
         self._program: Program | None = None
@@ -227,7 +227,7 @@ class ScriptWork:
 
     def _prepare(self) -> Callable[[], None]:
         try:
-            self._program = self._shop.images.program_for(self._job)
+            self._program = self._context.images.program_for(self._job)
             for host in self._hosts:
                 self._furnish(host)
         except (UnmappedImageError, InputError) as exc:
@@ -247,7 +247,7 @@ class ScriptWork:
         for channel in channels_of(self._job, host):
             sharers = [each for each in self._hosts if channel in channels_of(self._job, each)]
             copy_channel(
-                self._shop.objects,
+                self._context.objects,
                 channel,
                 host.base / "input" / "data" / channel["ChannelName"],
                 mode=input_mode(self._job, channel),
@@ -259,7 +259,7 @@ class ScriptWork:
             folder = host.base / checkpoint_folder(self._job)
             folder.mkdir(parents=True, exist_ok=True)
             sync = CheckpointSync(
-                self._shop.objects,
+                self._context.objects,
                 uri=self._job.checkpoint_uri,
                 folder=folder,
                 uploaded=self._site.checkpoint_uploaded,
@@ -269,7 +269,7 @@ class ScriptWork:
 
     def _visible_base(self, host: Host) -> str:
         """/opt/ml as the script can name it."""
-        return "/opt/ml" if self._shop.can_isolate else str(host.base)
+        return "/opt/ml" if self._context.can_isolate else str(host.base)
 
     # --- Training ---
 
@@ -284,7 +284,7 @@ class ScriptWork:
                 self._kill(container)
             for container in containers:
                 container.reader.join(timeout=5)
-                self._shop.observer.ended(self._job.name, container.host.name, container.exit_code)
+                self._context.observer.ended(self._job.name, container.host.name, container.exit_code)
         if self._abandoned.is_set():
             return None
         for container in containers:
@@ -298,7 +298,7 @@ class ScriptWork:
         spec_file = host.folder / "container.json"
         spec_file.write_text(json.dumps(self._launch_spec(host, self._program)), encoding="utf-8")
         sync = self._syncs.get(host.name)
-        self._shop.observer.starting(
+        self._context.observer.starting(
             self._job.name, host.name, host.base / checkpoint_folder(self._job) if sync else None
         )
         process = subprocess.Popen(
@@ -310,24 +310,26 @@ class ScriptWork:
             errors="replace",
             start_new_session=True,
         )
-        stream = self._shop.logs.open(self._job.name, host.name, self._site.started_at)
+        stream = self._context.logs.open(self._job.name, host.name, self._site.started_at)
 
-        metrics = AlgorithmMetrics(self._job, self._shop.now)
+        metrics = AlgorithmMetrics(self._job, self._context.now)
 
         def write(line: str) -> None:
             stream.write(line)
             metrics.read(line)
-            self._shop.observer.wrote(self._job.name, host.name, line)
+            self._context.observer.wrote(self._job.name, host.name, line)
 
         reader = threading.Thread(
             target=_copy_lines, args=(process, write), name=f"log {host.name}", daemon=True
         )
         reader.start()
-        usage = InstanceMetrics(self._job, host.name, host.folder, speed=self._site.speed, now=self._shop.now)
+        usage = InstanceMetrics(
+            self._job, host.name, host.folder, speed=self._site.speed, now=self._context.now
+        )
         return _Container(host=host, process=process, reader=reader, sync=sync, usage=usage)
 
     def _launch_spec(self, host: Host, program: Program) -> dict[str, Any]:
-        is_isolated = self._shop.can_isolate
+        is_isolated = self._context.can_isolate
         hosts_file = host.folder / "hosts"
         names = " ".join(h.name for h in self._hosts)
         hosts_file.write_text(f"127.0.0.1 localhost {names}\n{_own_hosts()}", encoding="utf-8")
@@ -342,7 +344,7 @@ class ScriptWork:
             "env": container_environment(
                 self._job,
                 host,
-                endpoint_url=self._shop.endpoint_url,
+                endpoint_url=self._context.endpoint_url,
                 bin_folder=program.bin_folder,
                 visible_base=self._visible_base(host),
             ),
@@ -432,7 +434,7 @@ class ScriptWork:
                 self._put(f"{self._job.model_uri}{name}", path.read_bytes())
 
     def _put(self, uri: str, content: bytes) -> None:
-        self._shop.objects.write(*split_uri(uri), content)
+        self._context.objects.write(*split_uri(uri), content)
 
 
 # --- the parts of the contract, as plain functions ---

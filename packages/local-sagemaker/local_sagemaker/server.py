@@ -34,7 +34,7 @@ import psutil
 from . import gaps, pricing, protocol
 from .access import Access, find_change, make_refusal
 from .clock import Clock, SimulatedClock
-from .container import ScriptWork, Workshop
+from .container import ContainerContext, ScriptWork
 from .control import PREFIX as CONTROL_PREFIX
 from .control import Control
 from .engine import Engine
@@ -105,7 +105,7 @@ class LocalSageMaker:
         self._root = make_root()
         self.url = f"http://{'127.0.0.1' if host in _WILDCARDS else host}:{self._http.server_address[1]}"
         self._objects = MotoObjects()
-        self._workshop = Workshop(
+        self._context = ContainerContext(
             objects=self._objects,
             logs=MotoLogs(self._clock.now),
             images=images or load_images(),
@@ -174,7 +174,7 @@ class LocalSageMaker:
     def _work_for(self, site: Site, job: TrainingJob) -> Work:
         if work_seconds(job) is not None:
             return SimulatedWork(site, job, self._objects, lambda text: log.warning("%s", text))
-        return ScriptWork(site, job, self._workshop)
+        return ScriptWork(site, job, self._context)
 
 
 def make_root() -> Path:
