@@ -17,19 +17,18 @@ ENV PYTHONPATH=/opt/airflow:/opt/airflow/plugins
 FROM python:3.11-slim AS local-sagemaker
 # The compiler is for sagemaker-training, which comes as source; it is gone from the image afterwards.
 COPY requirements-local.txt requirements-dev.lock requirements-training.lock /opt/spot/
+COPY packages /opt/spot/packages
 RUN apt-get update -qq \
     && apt-get install -qq --yes --no-install-recommends gcc libc6-dev \
     && python -m venv /opt/spot/.venv-training \
     && /opt/spot/.venv-training/bin/pip install --no-cache-dir --no-deps --requirement /opt/spot/requirements-training.lock \
     && pip install --no-cache-dir --requirement /opt/spot/requirements-local.txt --constraint /opt/spot/requirements-dev.lock \
+    && pip install --no-cache-dir --no-deps /opt/spot/packages/local-sagemaker \
     && apt-get purge -qq --yes --auto-remove gcc libc6-dev \
     && rm -rf /var/lib/apt/lists/*
-COPY plugins /opt/spot/plugins
-COPY include /opt/spot/include
-ENV PYTHONPATH=/opt/spot:/opt/spot/plugins \
-    PYTHONUNBUFFERED=1 \
+ENV PYTHONUNBUFFERED=1 \
     LOCAL_SAGEMAKER_PYTHON=/opt/spot/.venv-training/bin/python
 WORKDIR /opt/spot
 EXPOSE 4566
-ENTRYPOINT ["python", "-m", "include.local_sagemaker"]
+ENTRYPOINT ["local-sagemaker"]
 CMD ["--host", "0.0.0.0", "--port", "4566"]

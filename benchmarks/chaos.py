@@ -111,7 +111,7 @@ def find_commit() -> str:
         return done.stdout.strip()
 
     commit = git("rev-parse", "--short=10", "HEAD")
-    is_changed = git("status", "--porcelain", "--", "plugins", "include", "tests/chaos")
+    is_changed = git("status", "--porcelain", "--", "plugins", "packages", "include", "tests/chaos")
     return f"{commit} and changes" if is_changed else commit
 
 

@@ -217,7 +217,8 @@ def who_notices(mutation: Mutation) -> str | None:
 
 def _first_failure(folder: Path, tests: Sequence[str]) -> str:
     # The copy comes before the project that the environment has installed.
-    paths = os.pathsep.join([str(folder / "plugins"), str(folder)])
+    folders = (folder / "plugins", folder / "packages" / "local-sagemaker", folder)
+    paths = os.pathsep.join(map(str, folders))
     command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests]
     try:
         done = subprocess.run(

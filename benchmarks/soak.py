@@ -31,7 +31,7 @@ from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 import boto3
-from local_sagemaker import CallError, Connection, Target, local_server, request_for
+from local_server import CallError, Connection, Target, local_server, request_for
 
 from spot_training.domain.lifecycle import SecondaryStatus, is_legal_move
 

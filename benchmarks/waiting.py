@@ -39,7 +39,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "benchmarks"))
 sys.path.insert(0, str(ROOT))
 
-from local_sagemaker import local_server, rate, request_for  # noqa: E402
+from local_server import local_server, rate, request_for  # noqa: E402
 
 PROCESS = ROOT / "benchmarks" / "waiting_process.py"
 TEMPLATE = ROOT / "include" / "infra" / "events.cloudformation.yaml"

@@ -26,7 +26,7 @@ from spot_training.report import TrainingRecord, to_text
 
 ROOT = Path(__file__).resolve().parent.parent
 DAG, TASK, REPORT_DAG = "retrain_flight_delays", "train.train", "spot_savings_report"
-MARKET = ROOT / "include" / "local_sagemaker" / "scenarios" / "first-week.yaml"
+MARKET = "first-week"
 RUN_TIMEOUT_SECONDS = 300
 LOOK_EVERY_SECONDS = 0.5
 MAX_SPEED = 10_000
@@ -121,7 +121,7 @@ def tell_the_story(stack: LocalStack, teller: Teller, *, speed: float) -> None:
         stack.api.unpause(dag_id)
     run_id = find_scheduled_run(stack)
     teller.say(f"Airflow's scheduler started {DAG}, run {run_id}.")
-    teller.say(f"A simulated hour takes {3600 / speed:.0f} s. Spot capacity is scripted ({MARKET.name}).")
+    teller.say(f"A simulated hour takes {3600 / speed:.0f} s. Spot capacity is scripted ({MARKET}).")
     teller.say("Times below count simulated hours and minutes from the first training job.")
     teller.say()
     follow_run(stack, run_id, teller)

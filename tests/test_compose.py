@@ -12,6 +12,7 @@ import re
 import shlex
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from fnmatch import fnmatch
 from importlib.util import find_spec
@@ -254,14 +255,21 @@ def test_the_file_with_secrets_is_kept_out_of_git_and_out_of_images() -> None:
 
 
 def test_the_command_line_of_the_local_sagemaker_parses() -> None:
-    from include.local_sagemaker.__main__ import _parser
+    from local_sagemaker.__main__ import _parser
 
     given = [_fill_in(word) for word in SERVICES["local-sagemaker"]["command"]]
     for words in (given, json.loads(_find_instruction("local-sagemaker", "CMD"))):
         arguments = _parser().parse_args(words)
         assert (arguments.host, arguments.port) == ("0.0.0.0", 4566)  # noqa: S104
-    entrypoint = json.loads(_find_instruction("local-sagemaker", "ENTRYPOINT"))
-    assert entrypoint == ["python", "-m", "include.local_sagemaker"]
+
+
+def test_the_image_of_the_local_sagemaker_installs_its_package_and_starts_its_command() -> None:
+    instructions = _list_stages()["local-sagemaker"]
+    assert ["COPY", "packages", "/opt/spot/packages"] in instructions
+    assert any("/opt/spot/packages/local-sagemaker" in words for words in instructions if words[0] == "RUN")
+    (command,) = json.loads(_find_instruction("local-sagemaker", "ENTRYPOINT"))
+    project = tomllib.loads((ROOT / "packages" / "local-sagemaker" / "pyproject.toml").read_text())["project"]
+    assert project["scripts"][command] == "local_sagemaker.__main__:main"
 
 
 def test_every_port_of_the_local_sagemaker_is_the_one_that_airflow_calls() -> None:
@@ -275,8 +283,8 @@ def test_every_port_of_the_local_sagemaker_is_the_one_that_airflow_calls() -> No
 
 
 def test_the_local_sagemaker_answers_to_the_name_by_which_airflow_calls_it() -> None:
-    from include.local_sagemaker.__main__ import _parser
-    from include.local_sagemaker.access import Access
+    from local_sagemaker.__main__ import _parser
+    from local_sagemaker.access import Access
 
     words = [_fill_in(word) for word in SERVICES["local-sagemaker"]["command"]]
     access = Access(_parser().parse_args(words).allow_host)

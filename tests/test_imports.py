@@ -1,4 +1,4 @@
-"""Who may import whom: domain <- aws <- the Airflow shapes <- dags, and the walls around the local cloud."""
+"""Who may import whom: domain <- aws <- the Airflow shapes <- dags, and the local SageMaker by itself."""
 
 from __future__ import annotations
 
@@ -11,7 +11,13 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-SOURCE_FOLDERS = {"plugins": ROOT / "plugins", "include": ROOT, "dags": ROOT / "dags"}
+PACKAGE = "packages/local-sagemaker"
+SOURCE_FOLDERS = {
+    "plugins": ROOT / "plugins",
+    "packages": ROOT / PACKAGE,
+    "include": ROOT,
+    "dags": ROOT / "dags",
+}
 DOMAIN, AWS, PLANNER = "spot_training.domain", "spot_training.aws", "spot_training.planner"
 # By name, and importing the planner only when it is asked for.
 POLICIES = "spot_training.policies"
@@ -34,19 +40,27 @@ WALLS = [
     Wall(room="plugins/spot_training/domain", allowed=(DOMAIN,)),
     Wall(room="plugins/spot_training/aws", allowed=(DOMAIN, AWS, POLICIES, "boto3", "botocore")),
     Wall(room="plugins/spot_training/planner", allowed=(DOMAIN, PLANNER, "numpy", "numba")),
-    Wall(room="plugins/spot_training", forbidden=("include", "dags", "moto")),
     Wall(
-        room="include/local_sagemaker",
-        allowed=None,
-        forbidden=("airflow", "include.flight_delays", "include.local_stack", "spot_training"),
+        room="plugins/spot_training", forbidden=("include", "dags", "moto", "local_sagemaker", "spot_drill")
     ),
-    Wall(room="include/local_stack", forbidden=("airflow", "spot_training", "include.local_sagemaker")),
+    # A package of its own: what it imports is in its requirements.
+    Wall(
+        room=f"{PACKAGE}/local_sagemaker",
+        allowed=("local_sagemaker", "boto3", "botocore", "moto", "psutil", "regex", "yaml"),
+    ),
+    Wall(room=f"{PACKAGE}/spot_drill", allowed=("local_sagemaker", "spot_drill", "pytest")),
+    Wall(room="include/local_sagemaker", allowed=("local_sagemaker", "spot_drill")),
+    Wall(
+        room="include/local_stack",
+        forbidden=("airflow", "spot_training", "local_sagemaker", "include.local_sagemaker"),
+    ),
     Wall(room="include/training", forbidden=("airflow", "spot_training", "include")),
     Wall(room="include/flight_delays", forbidden=("airflow",)),
-    Wall(room="dags", forbidden=("include.local_sagemaker", "include.local_stack")),
+    Wall(
+        room="dags",
+        forbidden=("local_sagemaker", "spot_drill", "include.local_sagemaker", "include.local_stack"),
+    ),
 ]
-# What is allowed although a wider name is forbidden.
-DOORS = {"include/local_sagemaker": (DOMAIN,)}
 
 
 def _name_package(path: Path) -> str:
@@ -76,8 +90,6 @@ def _is_in(module: str, names: tuple[str, ...]) -> bool:
 def _may_import(wall: Wall, module: str) -> bool:
     if module.partition(".")[0] in sys.stdlib_module_names:
         return True
-    if _is_in(module, DOORS.get(wall.room, ())):
-        return True
     if wall.allowed is not None:
         return _is_in(module, wall.allowed)
     return not _is_in(module, wall.forbidden)
@@ -99,6 +111,22 @@ def test_every_room_with_a_wall_exists(wall: Wall) -> None:
     assert any((ROOT / wall.room).rglob("*.py"))
 
 
+def test_the_drill_uses_only_what_the_local_sagemaker_exports() -> None:
+    import local_sagemaker
+
+    exported = {f"local_sagemaker.{name}" for name in local_sagemaker.__all__}
+    used = {
+        module
+        for path in (ROOT / PACKAGE / "spot_drill").glob("*.py")
+        for module in _list_imports(path)
+        if module.startswith("local_sagemaker")
+    }
+    assert used
+    assert used <= exported
+    for name in local_sagemaker.__all__:
+        assert hasattr(local_sagemaker, name)
+
+
 @pytest.mark.parametrize(
     ("room", "module", "expected"),
     [
@@ -110,9 +138,14 @@ def test_every_room_with_a_wall_exists(wall: Wall) -> None:
         ("plugins/spot_training/aws", "airflow.sdk", False),
         ("plugins/spot_training/planner", "numpy.typing", True),
         ("plugins/spot_training/planner", "botocore.exceptions", False),
-        ("include/local_sagemaker", "spot_training.domain.lifecycle", True),
-        ("include/local_sagemaker", "spot_training.aws.jobs", False),
-        ("include/local_sagemaker", "spot_training.operators", False),
+        (f"{PACKAGE}/local_sagemaker", "moto.core.responses", True),
+        (f"{PACKAGE}/local_sagemaker", "spot_training.domain.lifecycle", False),
+        (f"{PACKAGE}/local_sagemaker", "airflow.sdk", False),
+        (f"{PACKAGE}/local_sagemaker", "include.local_stack", False),
+        (f"{PACKAGE}/local_sagemaker", "spot_drill.plan", False),
+        (f"{PACKAGE}/spot_drill", "local_sagemaker.serve", True),
+        (f"{PACKAGE}/spot_drill", "spot_training.domain.lifecycle", False),
+        (f"{PACKAGE}/spot_drill", "moto.core.responses", False),
         ("include/training", "include.flight_delays.data", False),
         ("include/training", "xgboost", True),
     ],

@@ -1,14 +1,68 @@
-"""A local SageMaker that models managed spot training; everything else of AWS comes from moto, on its port.
+"""The old import names of `local_sagemaker` and `spot_drill` (packages/local-sagemaker).
 
-    protocol     AWS JSON 1.1: parse, validate against botocore's model, answer, errors
-    operations   one handler per operation, in a dispatch table
-    rules        what the model cannot say: spot and max wait, names, limits
-    store        the training jobs
-    engine       a heap of due events that moves the jobs through `spot_training.domain.lifecycle`
-    market       who has capacity when, at what price
-    container    a script job's processes: /opt/ml, channels, checkpoints, logs, model
-    access       refuses what a web page may have sent
-    control      /_local/: capacity, interruptions, faults, clock, a page for people
-
-May import `spot_training.domain`; never `spot_training.aws` nor Airflow.
+`include.local_sagemaker.X` is the module `local_sagemaker.X`, and `include.local_sagemaker.drill` is
+`spot_drill`: the same module objects, because two copies of a class are two classes. Only `__main__` and
+`pytest_plugin` are modules of this folder. Where the package is not installed, its source in this repository
+is used.
 """
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+import warnings
+from collections.abc import Sequence
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+from pathlib import Path
+from types import ModuleType
+
+_OWN = {f"{__name__}.__main__", f"{__name__}.pytest_plugin"}
+_DRILL = f"{__name__}.drill"
+
+
+def _new_name(name: str) -> str:
+    if name == _DRILL or name.startswith(f"{_DRILL}."):
+        return f"spot_drill{name.removeprefix(_DRILL)}"
+    return f"local_sagemaker{name.removeprefix(__name__)}"
+
+
+class _SameModule(Loader):
+    """Loads nothing: hands out the module of the new name, and gives it its own spec back."""
+
+    def __init__(self, module: ModuleType) -> None:
+        self._module = module
+        self._spec = module.__spec__
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:  # noqa: ARG002
+        return self._module
+
+    def exec_module(self, module: ModuleType) -> None:
+        module.__spec__ = self._spec
+
+
+class _OldNames(MetaPathFinder):
+    def find_spec(
+        self,
+        fullname: str,
+        path: Sequence[str] | None = None,  # noqa: ARG002
+        target: ModuleType | None = None,  # noqa: ARG002
+    ) -> ModuleSpec | None:
+        if not fullname.startswith(f"{__name__}.") or fullname in _OWN:
+            return None
+        new_name = _new_name(fullname)
+        if importlib.util.find_spec(new_name) is None:
+            return None
+        return ModuleSpec(fullname, _SameModule(importlib.import_module(new_name)))
+
+
+if importlib.util.find_spec("local_sagemaker") is None:
+    sys.path.append(str(Path(__file__).resolve().parents[2] / "packages" / "local-sagemaker"))
+# First, because the folders of the new packages hold files of these names, too: those would become copies.
+sys.meta_path.insert(0, _OldNames())
+warnings.warn(
+    "include.local_sagemaker is now local_sagemaker, and include.local_sagemaker.drill is now spot_drill",
+    DeprecationWarning,
+    stacklevel=2,
+)

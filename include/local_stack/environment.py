@@ -155,7 +155,9 @@ def build_airflow_env(
                 "extra": {"region_name": REGION},
             }
         ),
-        "PYTHONPATH": os.pathsep.join([str(root), str(root / "plugins")]),
+        "PYTHONPATH": os.pathsep.join(
+            str(folder) for folder in (root, root / "plugins", root / "packages" / "local-sagemaker")
+        ),
         "PYTHONUNBUFFERED": "1",
         "NO_COLOR": "1",
     }

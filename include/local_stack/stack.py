@@ -88,7 +88,7 @@ class LocalStack:
         state_dir: a folder of this stack's own: databases, logs, secrets. One stack at a time lives in it.
         speed: simulated seconds per real second on the local SageMaker.
         market: a market file for the local SageMaker (a Path), or the name of a shipped one (a str).
-        sagemaker_options: further options of `python -m include.local_sagemaker`.
+        sagemaker_options: further options of `local-sagemaker`.
         env: variables that win over the stack's own, for every process.
         components: what runs, of `COMPONENTS` and "local-sagemaker"; "triggerer:2" is a second triggerer.
         dags_folder: instead of `<root>/dags`.
@@ -373,7 +373,7 @@ class LocalStack:
     def _build_command(self, name: str) -> list[str]:
         if name != LOCAL_SAGEMAKER:
             return [sys.executable, "-m", "airflow", *COMPONENTS[_get_kind(name)].arguments]
-        command = [sys.executable, "-m", "include.local_sagemaker"]
+        command = [sys.executable, "-m", "local_sagemaker"]
         command += [
             "--host",
             environment.HOST,

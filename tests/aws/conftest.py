@@ -165,7 +165,7 @@ def answer_with(
 @pytest.fixture(scope="session")
 def running_cloud() -> Iterator[Cloud]:
     process = subprocess.Popen(
-        [sys.executable, "-m", "include.local_sagemaker", "--port", "0", "--speed", str(SPEED)],
+        [sys.executable, "-m", "local_sagemaker", "--port", "0", "--speed", str(SPEED)],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,

@@ -21,12 +21,12 @@ from typing import Any
 import boto3
 from botocore.config import Config
 
-from include.local_sagemaker.clock import DrivenClock
-from include.local_sagemaker.engine import Engine
-from include.local_sagemaker.market import Market, MarketSpec, load_market
-from include.local_sagemaker.objects import NoSuchBucketError
-from include.local_sagemaker.store import Store, TrainingJob
-from include.local_sagemaker.work import SimulatedWork
+from local_sagemaker.clock import DrivenClock
+from local_sagemaker.engine import Engine
+from local_sagemaker.market import Market, MarketSpec, load_market
+from local_sagemaker.objects import NoSuchBucketError
+from local_sagemaker.store import Store, TrainingJob
+from local_sagemaker.work import SimulatedWork
 
 ROOT = Path(__file__).resolve().parents[2]
 START = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -268,7 +268,7 @@ def running_server(*arguments: str, errors: Path | None = None) -> Iterator[Serv
         stderr = stack.enter_context(errors.open("w")) if errors else subprocess.DEVNULL
         process = stack.enter_context(
             subprocess.Popen(
-                [sys.executable, "-m", "include.local_sagemaker", "--port", "0", *arguments],
+                [sys.executable, "-m", "local_sagemaker", "--port", "0", *arguments],
                 cwd=ROOT,
                 stdout=subprocess.PIPE,
                 stderr=stderr,

@@ -16,7 +16,7 @@ from urllib.parse import urlencode, urlsplit
 import pytest
 from botocore.exceptions import ClientError
 
-from include.local_sagemaker.access import Access, HostNameError, find_change, parse_host_name
+from local_sagemaker.access import Access, HostNameError, find_change, parse_host_name
 
 from .support import ROOT, Server, on_demand_request_for, request_for, running_server
 
@@ -605,7 +605,7 @@ def test_the_address_to_serve_on_is_a_name_of_the_server_and_the_wildcard_is_not
 def test_what_no_host_can_be_is_refused_before_anything_is_served(text: str) -> None:
     with pytest.raises(HostNameError, match="is no host name: give a name such as local-sagemaker"):
         parse_host_name(text)
-    command = [sys.executable, "-m", "include.local_sagemaker", "--port", "0", f"--allow-host={text}"]
+    command = [sys.executable, "-m", "local_sagemaker", "--port", "0", f"--allow-host={text}"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=30)
     assert done.returncode == 2
     assert f"argument --allow-host: {text!r} is no host name" in done.stderr

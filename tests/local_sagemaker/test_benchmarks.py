@@ -15,7 +15,7 @@ import pytest
 
 from .support import ROOT
 
-#: The full ones are commands: `python benchmarks/local_sagemaker.py`, `python benchmarks/soak.py`.
+#: The full ones are commands: `python benchmarks/local_server.py`, `python benchmarks/soak.py`.
 SOAK_MINUTES = os.environ.get("LOCAL_SAGEMAKER_SOAK_MINUTES", "0.3")
 
 
@@ -28,7 +28,7 @@ def _run(script: str, *arguments: str) -> str:
 
 def test_the_benchmark_compares_with_moto_and_writes_only_what_it_is_told(tmp_path: Path) -> None:
     out = tmp_path / "table.md"
-    told = _run("local_sagemaker.py", "--jobs", "200", "--seconds", "0.3", "--rounds", "1", "--out", str(out))
+    told = _run("local_server.py", "--jobs", "200", "--seconds", "0.3", "--rounds", "1", "--out", str(out))
     assert out.read_text() == told
     ratios = dict(re.findall(r"^\| ([a-z]+).*\| ([\d.]+) \|$", told, re.MULTILINE))
     assert {"creates", "describes", "list"} <= ratios.keys()

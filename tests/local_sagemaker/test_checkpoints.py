@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from include.local_sagemaker.checkpoints import CheckpointSync, files_being_written, processes_of
+from local_sagemaker.checkpoints import CheckpointSync, files_being_written, processes_of
 
 from .support import DictObjects, wait_until
 

@@ -1,4 +1,4 @@
-"""`python -m include.local_sagemaker`."""
+"""`local-sagemaker`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .support import ROOT, running_server
 
 
 def _run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "include.local_sagemaker", *arguments]
+    command = [sys.executable, "-m", "local_sagemaker", *arguments]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=30)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from include.local_sagemaker.container import (
+from local_sagemaker.container import (
     channel_config,
     channels_of,
     checkpoint_folder,
@@ -16,11 +16,12 @@ from include.local_sagemaker.container import (
     pack,
     write_config,
 )
-from include.local_sagemaker.images import ImagesFileError, UnmappedImageError, load_images
-from include.local_sagemaker.inputs import InputError, copy_channel, name_in_channel
-from include.local_sagemaker.store import TrainingJob
+from local_sagemaker.images import ImagesFileError, UnmappedImageError, load_images
+from local_sagemaker.inputs import InputError, copy_channel, name_in_channel
+from local_sagemaker.interpreter import find_interpreter
+from local_sagemaker.store import TrainingJob
 
-from .support import START, DictObjects, request_for, unpack
+from .support import ROOT, START, DictObjects, request_for, unpack
 
 SCRIPT = {"sagemaker_program": "train.py", "sagemaker_submit_directory": "s3://bucket/source.tar.gz"}
 
@@ -156,8 +157,26 @@ def test_an_image_can_be_mapped_to_a_command_and_an_entrypoint_comes_first(tmp_p
 
 def test_a_missing_interpreter_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LOCAL_SAGEMAKER_PYTHON", "/nowhere/python")
-    with pytest.raises(UnmappedImageError, match="/nowhere/python does not exist"):
+    with pytest.raises(UnmappedImageError, match="/nowhere/python does not exist") as caught:
         load_images().program_for(_job(HyperParameters=SCRIPT))
+    for word in ("pip install sagemaker-training", "LOCAL_SAGEMAKER_PYTHON", "--images"):
+        assert word in str(caught.value)
+
+
+def test_in_this_repository_scripts_run_on_its_training_environment_wherever_the_server_starts(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv("LOCAL_SAGEMAKER_PYTHON", raising=False)
+    monkeypatch.chdir(tmp_path)
+    assert find_interpreter() == ROOT / ".venv-training" / "bin" / "python"
+
+
+def test_a_named_interpreter_is_relative_to_the_folder_in_which_the_server_starts(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("LOCAL_SAGEMAKER_PYTHON", "env/bin/python")
+    monkeypatch.chdir(tmp_path)
+    assert find_interpreter() == tmp_path / "env" / "bin" / "python"
 
 
 @pytest.mark.parametrize(

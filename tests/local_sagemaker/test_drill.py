@@ -19,7 +19,7 @@ import pytest
 
 from include.flight_delays.data import prepare_channels
 from include.flight_delays.package import TRAINING_FOLDER
-from include.local_sagemaker.__main__ import main
+from spot_drill.command import main
 
 from .support import ROOT, wait_until
 
@@ -40,7 +40,7 @@ FAULTS = {
 
 
 def _command(*arguments: object) -> list[str]:
-    return [sys.executable, "-m", "include.local_sagemaker", "drill", *(str(each) for each in arguments)]
+    return [sys.executable, "-m", "spot_drill", *(str(each) for each in arguments)]
 
 
 def _drill(*arguments: object, **options: Any) -> subprocess.CompletedProcess[str]:
@@ -216,7 +216,8 @@ def test_a_failure_comes_with_what_to_change_and_the_end_of_the_log(drills: Call
         ([TRAINEE, "--data", "nowhere"], "--data nowhere does not exist"),
         ([TRAINEE, "--json", "nowhere/verdict.json"], "there is no folder"),
         ([TRAINEE, "--python", "/bin/false"], "has no sagemaker_training"),
-        ([TRAINEE, "--python", "/nowhere/python"], "cannot be run"),
+        ([TRAINEE, "--python", TRAINEE], "cannot be run"),
+        ([TRAINEE, "--python", "/nowhere/python"], "--python /nowhere/python does not exist. Make an"),
         ([TRAINEE, "--speed", "3"], "unrecognized arguments: --speed 3"),
         ([], "the following arguments are required: script"),
     ],
@@ -225,7 +226,7 @@ def test_what_cannot_be_drilled_is_told_and_nothing_runs(
     arguments: list[object], told: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as ended:
-        main(["drill", *(str(each) for each in arguments)])
+        main([str(each) for each in arguments])
     assert ended.value.code == 2
     said = capsys.readouterr()
     assert told in " ".join(said.err.split())

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from include.local_sagemaker.drill.command import _parser
-from include.local_sagemaker.drill.evidence import find_enough
-from include.local_sagemaker.drill.judge import judge
-from include.local_sagemaker.drill.observe import (
+from spot_drill.command import _parser
+from spot_drill.evidence import find_enough
+from spot_drill.judge import judge
+from spot_drill.observe import (
     Arrival,
     Run,
     RunKind,
@@ -22,9 +22,9 @@ from include.local_sagemaker.drill.observe import (
     kind_of,
     tell_story,
 )
-from include.local_sagemaker.drill.plan import BadPlanError, read_moment, read_seconds
-from include.local_sagemaker.drill.verdict import Question, Result, Verdict, read_verdict
-from include.local_sagemaker.drill.watch import FileEvent, Happening
+from spot_drill.plan import BadPlanError, read_moment, read_seconds
+from spot_drill.verdict import Question, Result, Verdict, read_verdict
+from spot_drill.watch import FileEvent, Happening
 
 from .support import ROOT
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from include.local_sagemaker.drill.observe import Arrival, Stretch, tell_story
-from include.local_sagemaker.drill.watch import Happening, Poller, Watch, watch_folder
+from spot_drill.observe import Arrival, Stretch, tell_story
+from spot_drill.watch import Happening, Poller, Watch, watch_folder
 
 from .support import wait_until
 

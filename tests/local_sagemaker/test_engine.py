@@ -11,18 +11,18 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from include.local_sagemaker.engine import NOTICE_SECONDS, NotInterruptibleError
-from include.local_sagemaker.market import MarketSpec, load_market
-from include.local_sagemaker.operations import description_of
-from include.local_sagemaker.rules import ResourceInUseError, ResourceLimitExceededError
-from include.local_sagemaker.store import TrainingJob
-from include.local_sagemaker.validation import ValidationError
-from spot_training.domain.lifecycle import (
+from local_sagemaker.engine import NOTICE_SECONDS, NotInterruptibleError
+from local_sagemaker.lifecycle import (
     HOLDING_STATUSES,
     TERMINAL_SECONDARY_STATUSES,
     SecondaryStatus,
     is_legal_move,
 )
+from local_sagemaker.market import MarketSpec, load_market
+from local_sagemaker.operations import description_of
+from local_sagemaker.rules import ResourceInUseError, ResourceLimitExceededError
+from local_sagemaker.store import TrainingJob
+from local_sagemaker.validation import ValidationError
 
 from .support import START, DictObjects, Simulation, market_from, statuses_of
 

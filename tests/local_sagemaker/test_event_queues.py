@@ -9,7 +9,7 @@ from uuid import uuid4
 
 import pytest
 
-from include.local_sagemaker.events import _quicken
+from local_sagemaker.events import _quicken
 
 models = pytest.importorskip("moto.sqs.models")
 ACCOUNT, REGION = "123456789012", "us-east-1"

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from include.local_sagemaker.market import (
+from local_sagemaker.market import (
     Market,
     MarketFileError,
     MarketSpec,

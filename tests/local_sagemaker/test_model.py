@@ -17,19 +17,19 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from include.local_sagemaker import operations
-from include.local_sagemaker.engine import NotInterruptibleError
-from include.local_sagemaker.market import MarketSpec, load_market
-from include.local_sagemaker.rules import ResourceInUseError, ResourceLimitExceededError
-from include.local_sagemaker.store import TrainingJob
-from include.local_sagemaker.validation import ValidationError
-from spot_training.domain.lifecycle import (
+from local_sagemaker import operations
+from local_sagemaker.engine import NotInterruptibleError
+from local_sagemaker.lifecycle import (
     HOLDING_STATUSES,
     TERMINAL_SECONDARY_STATUSES,
     SecondaryStatus,
     TrainingStatus,
     is_legal_move,
 )
+from local_sagemaker.market import MarketSpec, load_market
+from local_sagemaker.rules import ResourceInUseError, ResourceLimitExceededError
+from local_sagemaker.store import TrainingJob
+from local_sagemaker.validation import ValidationError
 
 from .support import START, Simulation, on_demand_request_for, request_for
 

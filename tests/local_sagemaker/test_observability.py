@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from include.local_sagemaker.events import StateChangeEvents, event_of
-from include.local_sagemaker.metrics import AlgorithmMetrics
-from include.local_sagemaker.store import Store, TrainingJob
+from local_sagemaker.events import StateChangeEvents, event_of
+from local_sagemaker.metrics import AlgorithmMetrics
+from local_sagemaker.store import Store, TrainingJob
 
 from .support import (
     START,

@@ -10,12 +10,13 @@ from pathlib import Path
 import psutil
 import pytest
 
-from include.local_sagemaker.process import ControlError, ServerStartError, serve
+from local_sagemaker.process import ControlError, ServerStartError, serve
 
 from .support import ROOT, wait_until
 
+PACKAGE = ROOT / "packages" / "local-sagemaker"
 TRAINEE = Path(__file__).with_name("trainee.py")
-CONFTEST = 'pytest_plugins = ["include.local_sagemaker.pytest_plugin"]\n'
+CONFTEST = 'pytest_plugins = ["spot_drill.pytest_plugin"]\n'
 
 
 def _pytest(folder: Path, tests: str, *, options: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
@@ -23,7 +24,7 @@ def _pytest(folder: Path, tests: str, *, options: tuple[str, ...] = ()) -> subpr
     (folder / "test_theirs.py").write_text(tests)
     (folder / "pytest.ini").write_text("[pytest]\naddopts = --strict-markers\nfilterwarnings = error\n")
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *options, "test_theirs.py"]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "AWS_PROFILE": "somebody"}
+    environment = {**os.environ, "PYTHONPATH": str(PACKAGE), "AWS_PROFILE": "somebody"}
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120)
 
 
@@ -72,9 +73,20 @@ def test_the_fixture_gives_a_server_of_ones_own(tmp_path: Path) -> None:
     assert "4 passed" in done.stdout, done.stdout + done.stderr
 
 
+def test_a_plugin_that_nobody_uses_loads_nothing_and_starts_nothing() -> None:
+    """pytest loads it in every session of an environment that has it."""
+    heavy = ("boto3", "botocore", "moto", "psutil", "yaml", "local_sagemaker.server")
+    code = f"import sys, spot_drill.pytest_plugin; sys.exit(' '.join({{*{heavy}}} & sys.modules.keys()) or 0)"
+    environment = {**os.environ, "PYTHONPATH": str(PACKAGE)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+
+
 DRILL_TESTS = """
 import pytest
-from include.local_sagemaker.pytest_plugin import DrillNotRunError, DrillNotShownError
+from spot_drill.pytest_plugin import DrillNotRunError, DrillNotShownError
 
 #: it ends before every interruption
 NEVER = {"interrupt_at": ["60s"], "hyperparameters": {"fault": "stops-early", "steps": 12}}
@@ -98,7 +110,7 @@ def test_that_is_accepted(spot_drill):
     assert not verdict.resumed
 
 def test_there_is_no_such_script(spot_drill):
-    with pytest.raises(DrillNotRunError, match="^The drill could not be tried: .*There is no missing.py"):
+    with pytest.raises(DrillNotRunError, match="^The drill cannot run: .*There is no missing.py"):
         spot_drill("missing.py")
 """
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from include.local_sagemaker.market import MarketFileError
+from local_sagemaker.market import MarketFileError
 
 from .support import Simulation, market_from, statuses_of
 

@@ -15,8 +15,8 @@ from urllib.parse import urlsplit
 import psutil
 import pytest
 
-from include.local_sagemaker.container import pack
-from include.local_sagemaker.server import is_loopback
+from local_sagemaker.container import pack
+from local_sagemaker.server import is_loopback
 
 from .support import (
     Server,

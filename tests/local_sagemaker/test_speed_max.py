@@ -8,11 +8,11 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from include.local_sagemaker.clock import JumpingClock
-from include.local_sagemaker.engine import Engine
-from include.local_sagemaker.market import Market, MarketSpec
-from include.local_sagemaker.store import Store, TrainingJob
-from include.local_sagemaker.work import SimulatedWork, Site, Work
+from local_sagemaker.clock import JumpingClock
+from local_sagemaker.engine import Engine
+from local_sagemaker.market import Market, MarketSpec
+from local_sagemaker.store import Store, TrainingJob
+from local_sagemaker.work import SimulatedWork, Site, Work
 
 from .support import DictObjects, market_from, request_for, running_server, wait_until
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from include.local_sagemaker.market import MarketSpec, scenario_names
+from local_sagemaker.market import MarketSpec, scenario_names
 
 from .support import START, Simulation, market_from
 
@@ -44,7 +44,7 @@ def test_the_same_seed_tells_the_same_story_however_time_passes(tmp_path: Path) 
 
 @pytest.mark.parametrize("name", scenario_names())
 def test_a_shipped_scenario_tells_the_same_story_twice(name: str) -> None:
-    from include.local_sagemaker.market import load_market
+    from local_sagemaker.market import load_market
 
     assert _story(load_market(name), 600) == _story(load_market(name), 86_400 / 7)
 

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from botocore.model import ListShape, MapShape, Shape, StructureShape
 
-from include.local_sagemaker.operations import HANDLERS
-from include.local_sagemaker.validation import (
+from local_sagemaker.operations import HANDLERS
+from local_sagemaker.validation import (
     SerializationError,
     ValidationError,
     compile_pattern,

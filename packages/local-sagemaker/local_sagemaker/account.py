@@ -1,0 +1,37 @@
+"""Keeps the user's AWS account out of the local cloud: profiles, keys, endpoints, proxies."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import MutableMapping
+from typing import Any
+
+_PROXIES = ("http_proxy", "https_proxy", "all_proxy")
+
+
+def forget_account(environment: MutableMapping[str, str]) -> None:
+    """Take AWS's variables, its files and proxies out of an environment: moto calls boto3, which fails on a
+    profile it cannot find.
+    """
+    for name in [n for n in environment if n.startswith("AWS_") or n.lower() in _PROXIES]:
+        del environment[name]
+    environment["AWS_CONFIG_FILE"] = environment["AWS_SHARED_CREDENTIALS_FILE"] = os.devnull
+    environment["AWS_EC2_METADATA_DISABLED"] = "true"
+
+
+def make_client(service: str, url: str, **options: Any) -> Any:
+    """A boto3 client of a local cloud, whatever environment and configuration say."""
+    import boto3
+    import botocore.session
+
+    ignored: dict[str, Any] = {
+        "profile": (None, None, None, None),
+        "config_file": (None, None, os.devnull, None),
+        "credentials_file": (None, None, os.devnull, None),
+    }
+    keys: dict[str, Any] = {"aws_access_key_id": "local", "aws_secret_access_key": "local"}
+    session = boto3.Session(
+        botocore_session=botocore.session.Session(session_vars=ignored), region_name="us-east-1", **keys
+    )
+    make: Any = session.client
+    return make(service, endpoint_url=url, **options)
