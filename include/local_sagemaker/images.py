@@ -124,6 +124,6 @@ def _interpreter(python: str) -> str:
     if not Path(chosen).exists():
         raise UnmappedImageError(
             f"ClientError: The interpreter {chosen} does not exist. Make it (an environment with "
-            f"requirements-training.txt), or set {PYTHON_VARIABLE} to one that has sagemaker-training."
+            f"the dependency group `training`), or set {PYTHON_VARIABLE} to one that has sagemaker-training."
         )
     return chosen
