@@ -1,4 +1,4 @@
-"""Requirements are pinned, the locks hold what they ask for with hashes, and every direct dependency is explained."""
+"""Requirements are pinned, locks hold them with hashes, and every direct dependency is explained."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 GROUPS = tomllib.loads((ROOT / "pyproject.toml").read_text())["dependency-groups"]
-# Where each set of direct dependencies is locked. `requirements.txt` is a file, the others are dependency groups.
+# The lock of each set of direct dependencies: `requirements.txt` is a file, the others are dependency groups.
 LOCKS = {"requirements.txt": "requirements.lock", **{group: f"locks/{group}.lock" for group in GROUPS}}
 HEADINGS = {"dependency", "---"}
 PINNED = re.compile(r"(?P<name>[A-Za-z0-9._-]+)(\[[a-z0-9,]+\])?==(?P<version>[^\s;]+)(\s*;.*)?")
