@@ -1,10 +1,8 @@
 # shellcheck shell=bash
 # Sourced by scripts/demo, scripts/test, scripts/lock and .ci/run. It makes the environments they use, with uv:
-#
 #   spot_setup            .venv (locks/dev.lock and this project, editable; $SPOT_PYTHON) and .venv-training
 #   spot_setup_clients    .venv-clients and .venv-clients-v3: AWS's own clients, for the tests
 #   spot_setup_provider   .venv-provider: the Amazon provider's own trigger, for benchmarks/waiting.py
-#
 # A machine needs bash, a Python from 3.11 to 3.14 and a package index.
 
 SPOT_ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
@@ -17,13 +15,12 @@ spot_fail() { spot_say "error: $*" >&2 && exit 1; }
 
 # Sets SPOT_BASE_PYTHON and SPOT_BASE_VERSION: the first interpreter that Airflow and every locked package support.
 spot_find_python() {
-    local candidate found code='import os, sys
+    local candidate code='import os, sys
 if (3, 11) <= sys.version_info[:2] <= (3, 14) and sys.implementation.name == "cpython":
     print(sys.version.split()[0], os.path.realpath(sys._base_executable))'
     for candidate in "${PYTHON:-}" python3 python3.12 python3.13 python3.11 python3.14 python; do
-        found="$("${candidate:-false}" -c "$code" 2>/dev/null)" && [ -n "$found" ] || continue
-        read -r SPOT_BASE_VERSION SPOT_BASE_PYTHON <<<"$found"
-        return
+        read -r SPOT_BASE_VERSION SPOT_BASE_PYTHON <<<"$("${candidate:-false}" -c "$code" 2>/dev/null)"
+        [ -z "$SPOT_BASE_PYTHON" ] || return 0
     done
     spot_fail "no Python from 3.11 to 3.14 on PATH. Install one, or name it: PYTHON=/path/to/python3.12 $0"
 }
@@ -45,13 +42,11 @@ spot_alone() {
 # spot_run WHAT COMMAND...: no output. A failure shows the last lines, without the addresses of package indexes.
 spot_run() {
     local what="$1" log="$SPOT_TOOLS/setup.log" why=""
-    shift
-    ! "$@" >"$log" 2>&1 </dev/null || return 0
+    ! "${@:2}" >"$log" 2>&1 </dev/null || return 0
     tail -n 15 "$log" | cut -c 1-300 |
         sed -E "s#[a-z+]+://[^ /]+#<index>#g; s#host='[^']*'#host=<index>#g; s/^/[set-up]     /" >&2
-    if grep -qiE 'error sending request|dns error|connection error|failed to establish|timed out' "$log"; then
+    ! grep -qiE 'error sending request|dns error|connection error|failed to establish|timed out' "$log" ||
         why=": no package index answers. Check the network and pip's configuration (index-url, proxy, cert)"
-    fi
     spot_fail "$what could not be installed$why. All of the output is in .venv-tools/setup.log"
 }
 
@@ -91,7 +86,7 @@ spot_make() {
     local name="${1##*/}" project editable=() started=$SECONDS
     if spot_is_current "$1" "$3"; then return; fi
     spot_get_uv
-    spot_stand_in_for_cc
+    [ "$name" != .venv-training ] || spot_stand_in_for_cc
     spot_say "$name: installing $2 with Python $SPOT_BASE_VERSION (the first time, a minute or two)"
     if [ ! -x "$1/bin/python" ] || [ "$(head -n 1 "$1/.spot-complete" 2>/dev/null)" != "${3%%$'\n'*}" ]; then
         rm -rf "$1"
