@@ -1,10 +1,10 @@
 # Two images from one file: `airflow` for all of Airflow's components, `local-sagemaker` for the local cloud.
-# Both install from the locks, so a container holds the versions that the tests ran with.
+# Both install from the locks, so a container holds the very files that the tests ran with.
 
 # slim: without the providers that nothing here uses, and whose versions the lock does not know
 FROM apache/airflow:slim-3.3.2-python3.11 AS airflow
-COPY requirements.txt requirements.lock /opt/spot/
-RUN pip install --no-cache-dir --no-deps --requirement /opt/spot/requirements.lock
+COPY requirements.lock /opt/spot/
+RUN pip install --no-cache-dir --no-deps --require-hashes --requirement /opt/spot/requirements.lock
 COPY --chown=airflow:0 plugins /opt/airflow/plugins
 COPY --chown=airflow:0 include /opt/airflow/include
 COPY --chown=airflow:0 dags /opt/airflow/dags
@@ -16,13 +16,13 @@ ENV PYTHONPATH=/opt/airflow:/opt/airflow/plugins
 
 FROM python:3.11-slim AS local-sagemaker
 # The compiler is for sagemaker-training, which comes as source; it is gone from the image afterwards.
-COPY requirements-local.txt requirements-dev.lock requirements-training.lock /opt/spot/
+COPY locks/local.lock locks/training.lock /opt/spot/locks/
 COPY packages /opt/spot/packages
 RUN apt-get update -qq \
     && apt-get install -qq --yes --no-install-recommends gcc libc6-dev \
     && python -m venv /opt/spot/.venv-training \
-    && /opt/spot/.venv-training/bin/pip install --no-cache-dir --no-deps --requirement /opt/spot/requirements-training.lock \
-    && pip install --no-cache-dir --requirement /opt/spot/requirements-local.txt --constraint /opt/spot/requirements-dev.lock \
+    && /opt/spot/.venv-training/bin/pip install --no-cache-dir --no-deps --require-hashes --requirement /opt/spot/locks/training.lock \
+    && pip install --no-cache-dir --no-deps --require-hashes --requirement /opt/spot/locks/local.lock \
     && pip install --no-cache-dir --no-deps /opt/spot/packages/local-sagemaker \
     && apt-get purge -qq --yes --auto-remove gcc libc6-dev \
     && rm -rf /var/lib/apt/lists/*

@@ -13,8 +13,15 @@ import pytest
 
 MAY_BE_ABSENT = "needs the spot traces"
 
+#: The fixtures that start servers, browsers and other processes, and the names in a module that does.
+SERVERS = frozenset(
+    {"running_cloud", "shared_server", "s3_address", "training_python", "browser", "stack", "site", "lab"}
+    | {"inbox", "slack", "postgres", "pytester"}
+)
+PROCESSES = frozenset({"subprocess", "multiprocessing", "running_server", "Postgres"})
 
-def pytest_configure() -> None:
+
+def pytest_configure(config: pytest.Config) -> None:
     """Asked to end, end as on Ctrl-C: what tests started is stopped.
 
     Tasks that tests run without an Airflow have no metadata database to read the installation from. Stacks
@@ -22,6 +29,24 @@ def pytest_configure() -> None:
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     os.environ.setdefault("AIRFLOW__SPOT_TRAINING__INSTALLATION", "airflow")
+    config.addinivalue_line("markers", "fast: starts no server and no process (set by this file)")
+    config.addinivalue_line("markers", "slow: computes for seconds, so it is not among the fast ones")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the fast tests, before `-m fast` selects them."""
+    for item in items:
+        if isinstance(item, pytest.Function) and _is_fast(item):
+            item.add_marker(pytest.mark.fast)
+
+
+def _is_fast(test: pytest.Function) -> bool:
+    return not (
+        any(test.get_closest_marker(name) for name in ("airflow", "long", "slow"))
+        or SERVERS & set(test.fixturenames)
+        or PROCESSES & vars(test.module).keys()
+    )
 
 
 def _find_reason(report: pytest.TestReport | pytest.CollectReport) -> str:

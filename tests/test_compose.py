@@ -144,10 +144,19 @@ def test_everything_pip_installs_from_is_copied_before() -> None:
         copied: set[str] = set()
         for words in instructions:
             if words[0] == "COPY":
-                copied |= {f"{words[-1]}{source}" for source in words[1:-1]}
+                copied |= {f"{words[-1]}{Path(source).name}" for source in words[1:-1]}
             for option in ("--requirement", "--constraint"):
                 files = {words[at + 1] for at, word in enumerate(words) if word == option}
                 assert files <= copied, name
+
+
+def test_everything_pip_installs_has_a_hash_and_brings_nothing_else() -> None:
+    installs = re.findall(r"pip install (.*?)(?: && |$)", DOCKERFILE, re.MULTILINE)
+    assert len(installs) == 3
+    for words in map(str.split, installs):
+        assert {"--require-hashes", "--no-deps"} <= set(words), words
+        assert words[-2] == "--requirement"
+        assert words[-1].endswith(".lock"), words
 
 
 @pytest.mark.parametrize("service", ["api-server", "scheduler", "dag-processor", "triggerer", "worker"])

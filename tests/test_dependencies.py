@@ -1,81 +1,123 @@
-"""The requirements are pinned, the locks hold what they ask for, and every direct dependency is explained."""
+"""Requirements are pinned, locks hold them with hashes, and every direct dependency is explained."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+import tomllib
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
-LOCKS = {
-    "requirements.txt": "requirements.lock",
-    "requirements-local.txt": "requirements-dev.lock",
-    "requirements-dev.txt": "requirements-dev.lock",
-    "requirements-training.txt": "requirements-training.lock",
-    "requirements-clients.txt": "requirements-clients.lock",
-    "requirements-clients-v3.txt": "requirements-clients-v3.lock",
-    "requirements-provider.txt": "requirements-provider.lock",
-}
+GROUPS = tomllib.loads((ROOT / "pyproject.toml").read_text())["dependency-groups"]
+# The lock of each set of direct dependencies: `requirements.txt` is a file, the others are dependency groups.
+LOCKS = {"requirements.txt": "requirements.lock", **{group: f"locks/{group}.lock" for group in GROUPS}}
 HEADINGS = {"dependency", "---"}
 PINNED = re.compile(r"(?P<name>[A-Za-z0-9._-]+)(\[[a-z0-9,]+\])?==(?P<version>[^\s;]+)(\s*;.*)?")
+HASH = re.compile(r"--hash=sha256:[0-9a-f]{64}")
 
 
 def _normalise(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-def _read_lines(name: str) -> Iterator[str]:
-    for line in (ROOT / name).read_text().splitlines():
-        text = line.partition("#")[0].strip()
-        if text and not text.startswith("-r "):
-            yield text
+def _list_direct(name: str) -> list[str]:
+    """The dependencies that are written down under this name, without those of a group that it includes."""
+    if name in GROUPS:
+        return [entry for entry in GROUPS[name] if isinstance(entry, str)]
+    lines = (line.partition("#")[0].strip() for line in (ROOT / name).read_text().splitlines())
+    return [line for line in lines if line]
 
 
-def _read_pins(name: str) -> dict[str, set[str]]:
+def _list_included(group: str) -> list[str]:
+    return [entry["include-group"] for entry in GROUPS[group] if not isinstance(entry, str)]
+
+
+def _read_lock(lock: str) -> dict[str, list[str]]:
+    """Each locked requirement with its hashes."""
+    text = re.sub(r"^#.*\n", "", (ROOT / lock).read_text(), flags=re.MULTILINE)
+    entries = [line.split() for line in text.replace("\\\n", " ").splitlines()]
+    return {
+        " ".join(word for word in words if not word.startswith("--")): [
+            word for word in words if word.startswith("--")
+        ]
+        for words in entries
+    }
+
+
+def _read_pins(requirements: list[str]) -> dict[str, set[str]]:
     """Every version of each package: a lock has several where they depend on the Python."""
     pins: dict[str, set[str]] = {}
-    for line in _read_lines(name):
-        match = PINNED.fullmatch(line)
-        assert match, f"{name}: {line!r} is not pinned"
+    for requirement in requirements:
+        match = PINNED.fullmatch(requirement)
+        assert match, f"{requirement!r} is not pinned"
         pins.setdefault(_normalise(match["name"]), set()).add(match["version"])
     return pins
 
 
-def _list_explained(requirements: str) -> dict[str, tuple[str, str]]:
+def _read_locked(lock: str) -> dict[str, set[str]]:
+    return _read_pins(list(_read_lock(lock)))
+
+
+def _list_explained(name: str) -> dict[str, tuple[str, str]]:
     text = (ROOT / "docs" / "dependencies.md").read_text()
-    section = text.split(f"\n## {requirements}\n")[1].split("\n## ")[0]
+    section = text.split(f"\n## {name}\n")[1].split("\n## ")[0]
     rows = re.findall(r"^\| (\S+) \| (.+) \| (.+) \|$", section, re.MULTILINE)
     return {_normalise(name): (purpose, instead) for name, purpose, instead in rows if name not in HEADINGS}
 
 
-@pytest.mark.parametrize("requirements", LOCKS)
-def test_the_lock_holds_the_very_versions_that_are_required(requirements: str) -> None:
-    locked = _read_pins(LOCKS[requirements])
-    for name, versions in _read_pins(requirements).items():
-        assert locked[name] == versions, name
+@pytest.mark.parametrize("name", LOCKS)
+def test_the_lock_holds_the_very_versions_that_are_required(name: str) -> None:
+    locked = _read_locked(LOCKS[name])
+    for package, versions in _read_pins(_list_direct(name)).items():
+        assert locked[package] == versions, package
 
 
-@pytest.mark.parametrize("requirements", LOCKS)
-def test_every_direct_dependency_is_explained_and_nothing_else_is(requirements: str) -> None:
-    explained = _list_explained(requirements)
-    assert explained.keys() == _read_pins(requirements).keys()
+@pytest.mark.parametrize("name", LOCKS)
+def test_every_direct_dependency_is_explained_and_nothing_else_is(name: str) -> None:
+    explained = _list_explained(name)
+    assert explained.keys() == _read_pins(_list_direct(name)).keys()
     assert all(len(purpose) > 5 and len(instead) > 5 for purpose, instead in explained.values())
 
 
-def test_the_demo_and_the_image_run_the_same_versions() -> None:
-    everything = _read_pins("requirements-dev.lock")
-    for name, versions in _read_pins("requirements.lock").items():
-        assert everything[name] == versions, name
+@pytest.mark.parametrize("lock", ["requirements.lock", *(LOCKS[group] for group in _list_included("dev"))])
+def test_the_demo_runs_the_versions_of_the_images_and_of_the_tools(lock: str) -> None:
+    everything = _read_locked("locks/dev.lock")
+    for package, versions in _read_locked(lock).items():
+        assert everything[package] == versions, package
 
 
 def test_training_and_evaluation_use_the_same_xgboost() -> None:
-    image, training = _read_pins("requirements.txt"), _read_pins("requirements-training.txt")
+    image, training = (_read_pins(_list_direct(name)) for name in ("requirements.txt", "training"))
     assert image["xgboost-cpu"] == training["xgboost-cpu"]
 
 
-@pytest.mark.parametrize("lock", sorted(set(LOCKS.values())))
-def test_a_lock_names_no_address(lock: str) -> None:
-    assert "://" not in (ROOT / lock).read_text()
-    assert "--" not in (ROOT / lock).read_text()
+def test_every_lock_is_of_a_group_or_of_the_image() -> None:
+    found = {str(path.relative_to(ROOT)) for path in ROOT.glob("**/*.lock") if ".venv" not in str(path)}
+    assert found == set(LOCKS.values())
+
+
+@pytest.mark.parametrize("lock", LOCKS.values())
+def test_every_locked_package_has_hashes(lock: str) -> None:
+    for requirement, hashes in _read_lock(lock).items():
+        assert hashes, requirement
+        assert all(HASH.fullmatch(word) for word in hashes), requirement
+
+
+@pytest.mark.parametrize("lock", ["requirements.lock", "locks/dev.lock", "locks/training.lock"])
+def test_a_lock_has_the_hashes_of_every_systems_files_and_not_only_of_this_one(lock: str) -> None:
+    compiled = {
+        requirement: hashes
+        for requirement, hashes in _read_lock(lock).items()
+        if requirement.startswith(("numpy==", "pandas==", "cryptography=="))
+    }
+    assert len(compiled) >= 3
+    for requirement, hashes in compiled.items():
+        assert len(hashes) > 20, requirement
+
+
+@pytest.mark.parametrize("lock", LOCKS.values())
+def test_a_lock_names_no_address_and_no_option_but_hashes(lock: str) -> None:
+    text = (ROOT / lock).read_text()
+    assert "://" not in text
+    assert "--" not in HASH.sub("", text)

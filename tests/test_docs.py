@@ -12,11 +12,11 @@ import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [
-    ROOT / "README.md",
-    ROOT / "CHANGELOG.md",
+    *sorted(ROOT.glob("*.md")),
     *sorted((ROOT / "docs").glob("*.md")),
     *sorted((ROOT / "packages").glob("*/README.md")),
 ]
+GUIDE = ROOT / "CONTRIBUTING.md"
 _FENCED = re.compile(r"```(\w*)\n(.*?)```", re.DOTALL)
 _LINK = re.compile(r"\]\((?!https?:)([^)\s#]*)(?:#([^)\s]*))?\)")
 _SETTING = re.compile(r"settings\.(?:text|flag|number)\(\s*\"(\w+)\"")
@@ -51,6 +51,21 @@ def test_every_example_can_be_read(page: Path) -> None:
         assert yaml.safe_load(code)
     for code in _blocks(page, "json"):
         assert json.loads(code)
+
+
+def test_every_file_that_the_guide_for_contributors_names_is_there() -> None:
+    named = re.findall(r"`((?:[\w.-]+/)+[\w.-]+|[\w.-]+\.(?:md|toml|txt))`", GUIDE.read_text())
+    assert len(named) > 20
+    assert [path for path in named if not (ROOT / path).exists()] == []
+
+
+def test_every_test_and_name_that_the_guide_for_contributors_names_is_in_the_code() -> None:
+    text = GUIDE.read_text()
+    names = set(re.findall(r"`(test_\w+|[A-Z_]{5,}|_[A-Z_]+|[a-z_]+_of|what_happened|_end_of)`", text))
+    assert len(names) > 8
+    folders = ("plugins", "include", "tests")
+    code = "\n".join(path.read_text() for folder in folders for path in (ROOT / folder).rglob("*.py"))
+    assert [name for name in names if not re.search(rf"\b{name}\b", code)] == []
 
 
 def test_every_setting_is_in_the_table() -> None:

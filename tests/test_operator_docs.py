@@ -1,14 +1,17 @@
-"""Every argument of the operator and the sensor is documented, and importing them is cheap."""
+"""Every argument, policy and ending is documented, and importing the operator and the sensor is cheap."""
 
 from __future__ import annotations
 
 import inspect
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from spot_training.domain.lifecycle import Ending
+from spot_training.domain.policy_specs import LADDERS
 from spot_training.operators import SpotTrainingOperator
 from spot_training.sensors import SpotTrainingSensor
 
@@ -25,6 +28,20 @@ def test_every_argument_is_documented(cls: type) -> None:
     section = DOCS.read_text().split(f"## {cls.__name__}", 1)[1].split("\n## ", 1)[0]
     missing = {name for name in _arguments(cls) if f"| `{name}` |" not in section}
     assert missing == set()
+
+
+def _read_section(heading: str) -> str:
+    return re.split(r"\n#+ ", DOCS.read_text().split(f"\n{heading}\n", 1)[1])[0]
+
+
+def test_every_policy_is_documented() -> None:
+    section = _read_section("### Policies")
+    assert {name for name in LADDERS if f"`{name}`" not in section and f'"{name}"' not in section} == set()
+
+
+def test_every_ending_is_documented_and_no_other() -> None:
+    section = _read_section("### How a training ends")
+    assert set(re.findall(r"^\| `([^`]+)` \|", section, re.MULTILINE)) == {str(ending) for ending in Ending}
 
 
 @pytest.mark.parametrize("cls", [SpotTrainingOperator, SpotTrainingSensor])

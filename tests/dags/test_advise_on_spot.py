@@ -16,6 +16,8 @@ from spot_training.domain.lifecycle import SecondaryStatus, Transition
 from spot_training.ledger import Ledger
 from tests.ledger.conftest import make_attempt, make_record
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 NOW = datetime.now(UTC)
 

@@ -32,6 +32,8 @@ from tests.aws.conftest import Cloud
 
 from .conftest import T0, make_attempt, make_record
 
+pytestmark = pytest.mark.slow
+
 NOW = timedelta(0)
 GARBAGE = [
     b"",

@@ -13,6 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -356,6 +357,7 @@ class LocalSageMakerModel(RuleBasedStateMachine):
             params["NextToken"] = page["NextToken"]
 
 
+pytestmark = pytest.mark.slow
 TestWhateverHappens = LocalSageMakerModel.TestCase
 TestWhateverHappens.settings = settings(
     max_examples=int(os.environ.get("LOCAL_SAGEMAKER_MODEL_EXAMPLES", "400")),
