@@ -90,7 +90,9 @@ def airflow(installed: Environment) -> Iterator[Airflow]:
     )
     try:
         ready = wait_until(
-            lambda: re.search(r"^ready: (\S+)$", local.read_log(), re.MULTILINE), "local-sagemaker"
+            lambda: re.search(r"^ready: (\S+)$", local.read_log(), re.MULTILINE),
+            "local-sagemaker",
+            timeout_seconds=60,
         )
         url = f"http://127.0.0.1:{_free_port()}"
         standalone = KeptProcess(
