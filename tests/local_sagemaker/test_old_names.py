@@ -165,7 +165,9 @@ def test_a_conftest_may_name_the_plugin_under_each_name_and_registers_it_once(
     """The entry point is loaded from metadata as an installer writes it."""
     (tmp_path / "conftest.py").write_text(f"pytest_plugins = {names!r}\n")
     (tmp_path / "test_theirs.py").write_text(USES_FIXTURES)
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(PACKAGE), str(ROOT)])}
+    # The old name finds the new package by itself; its other names need it on the path.
+    paths = [ROOT] if names[0] == OLD and not is_installed else [PACKAGE, ROOT]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, paths))}
     if is_installed:
         metadata = tmp_path / "site" / "for_this_test-1.dist-info"
         metadata.mkdir(parents=True)

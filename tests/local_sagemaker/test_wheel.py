@@ -162,6 +162,8 @@ def _pins() -> str:
 
 @pytest.fixture(scope="module")
 def project(built: Built, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    if importlib.util.find_spec("ensurepip") is None:
+        pytest.skip("needs Python's venv module (Debian: python3-venv)")
     root = tmp_path_factory.mktemp("their project")
     folder = root / "project"
     (folder / "include").mkdir(parents=True)

@@ -90,21 +90,7 @@ def _parser() -> argparse.ArgumentParser:
         "python -m pydoc local_sagemaker.market. To test a training script: spot-drill --help.",
     )
     _add_address(parser)
-    parser.add_argument(
-        "--speed",
-        type=_speed,
-        default=60.0,
-        metavar="N",
-        help="simulated seconds per real second (default: 60); or max: from one event to the next at once, "
-        f"and {JumpingClock.SPEED_BESIDE_PROGRAMS:g} while a script runs",
-    )
-    parser.add_argument(
-        "--clock-offset",
-        type=_offset,
-        default=timedelta(),
-        metavar="SECONDS",
-        help="how far its clock starts ahead of the machine's, below zero behind it (default: 0)",
-    )
+    _add_clock(parser)
     parser.add_argument(
         "--market",
         metavar="FILE",
@@ -150,6 +136,24 @@ def _add_address(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="a name that clients may call this server, besides --host, loopback addresses, localhost and "
         "*.localhost; *.NAME for every name below it; can be repeated",
+    )
+
+
+def _add_clock(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--speed",
+        type=_speed,
+        default=60.0,
+        metavar="N",
+        help="simulated seconds per real second (default: 60); or max: from one event to the next at once, "
+        f"and {JumpingClock.SPEED_BESIDE_PROGRAMS:g} while a script runs",
+    )
+    parser.add_argument(
+        "--clock-offset",
+        type=_offset,
+        default=timedelta(),
+        metavar="SECONDS",
+        help="how far its clock starts ahead of the machine's, below zero behind it (default: 0)",
     )
 
 
