@@ -150,13 +150,15 @@ def test_everything_pip_installs_from_is_copied_before() -> None:
                 assert files <= copied, name
 
 
-def test_everything_pip_installs_has_a_hash_and_brings_nothing_else() -> None:
-    installs = re.findall(r"pip install (.*?)(?: && |$)", DOCKERFILE, re.MULTILINE)
-    assert len(installs) == 3
-    for words in map(str.split, installs):
-        assert {"--require-hashes", "--no-deps"} <= set(words), words
-        assert words[-2] == "--requirement"
-        assert words[-1].endswith(".lock"), words
+def test_pip_installs_files_with_hashes_and_the_project_and_nothing_else() -> None:
+    found = re.findall(r"pip install (.*?)(?: && |$)", DOCKERFILE, re.MULTILINE)
+    installs = [words.split() for words in found]
+    assert all("--no-deps" in words for words in installs)
+    locks = [words[-1] for words in installs if {"--require-hashes", "--requirement"} <= set(words)]
+    assert [Path(lock).name for lock in locks] == ["requirements.lock", "training.lock", "local.lock"]
+    assert [words[-1] for words in installs if words[-1] not in locks] == [
+        "/opt/spot/packages/local-sagemaker"
+    ]
 
 
 @pytest.mark.parametrize("service", ["api-server", "scheduler", "dag-processor", "triggerer", "worker"])

@@ -279,6 +279,19 @@ def test_an_environment_whose_making_was_interrupted_is_made_again(project: Path
     assert _read_version(project) == "1"
 
 
+def test_an_environment_whose_update_failed_is_made_again(project: Path) -> None:
+    _set_up(project)
+    (project / ".venv-provider" / "left").touch()
+    lock = project / "locks" / "provider.lock"
+    line = _write_wheel(project.parent / "index" / "thing", "2")
+    lock.write_text(f"thing==2 --hash=sha256:{'0' * 64}\n")
+    assert _run(project, "spot_setup_provider").returncode == 1
+    lock.write_text(line)
+    _set_up(project)
+    assert not (project / ".venv-provider" / "left").exists()
+    assert _read_version(project) == "2"
+
+
 def test_a_file_that_is_not_the_locked_one_is_refused(project: Path) -> None:
     lock = project / "locks" / "provider.lock"
     lock.write_text(f"thing==1 --hash=sha256:{'0' * 64}\n")
@@ -407,6 +420,15 @@ def test_a_machine_without_uv_gets_the_locked_one(project: Path) -> None:
     )  # what the small project's tools.lock has in uv's place
 
 
+def test_a_changed_lock_brings_another_uv(project: Path) -> None:
+    _give_uv_of_its_own(project)
+    (project / "locks" / "tools.lock").write_text(_write_wheel(project.parent / "index" / "thing", "2"))
+    path = _make_path(project / "without uv")
+    said = _set_up(project, "spot_find_python; spot_get_uv", PATH=path)
+    assert said == "[set-up] getting uv into .venv-tools\n"
+    assert _read_version(project, ".venv-tools/uv") == "2"
+
+
 @pytest.mark.parametrize("has_uv", [True, False], ids=["with uv", "without uv"])
 def test_without_a_package_index_the_error_says_so_and_names_no_host(project: Path, has_uv: bool) -> None:
     with http.server.HTTPServer(("127.0.0.1", 0), _Stuck) as server:
@@ -421,8 +443,9 @@ def test_without_a_package_index_the_error_says_so_and_names_no_host(project: Pa
 
 
 def test_a_failure_shows_the_last_words_without_the_address_of_an_index(project: Path) -> None:
-    failing = "echo no such thing at https://index.example/simple; exit 7"
-    done = _run(project, f"mkdir -p .venv-tools; spot_run thing bash -c '{failing}'")
+    words = "no such thing at https://index.example/simple: Pool(host='index.example', port=443)"
+    failing = shlex.quote(f"echo {shlex.quote(words)}; exit 7")
+    done = _run(project, f"mkdir -p .venv-tools; spot_run thing bash -c {failing}")
     assert done.returncode == 1
     assert "no such thing at <index>/simple" in done.stderr
     assert "thing could not be installed" in done.stderr
