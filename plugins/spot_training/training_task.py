@@ -21,7 +21,7 @@ from .access_terms import access_of
 from .aws.state import STATE_KEY, TrainingState, job_on_record, load_state
 from .base import is_last_try
 from .budget_terms import AskedPrices, budget_of, open_purse
-from .deadline_terms import DeadlineTerms, run_began_at, with_policy
+from .deadline_terms import DeadlineTerms, run_began_at
 from .domain.casting import as_bool, is_left_out
 from .domain.deadline import Runtime, like_from, runtime_from
 from .domain.durations import in_words, parse_seconds
@@ -258,7 +258,6 @@ class TrainingTask:
             make_plan=self.books.planning(make_plan),
             make_policy=make_policy,
             make_deadline=self._settle_deadline if options.deadline else None,
-            make_guard=with_policy(self._plan, jobs.region),
             make_purse=self._open_purse,
             out_of_time=self._passed_limit,
             say=log.info,

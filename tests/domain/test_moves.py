@@ -1,23 +1,18 @@
-"""Move policies decide; the guard keeps the deadline; the walk ahead says when on-demand would start."""
+"""Move policies decide; the guard keeps the deadline."""
 
 from __future__ import annotations
 
-import copy
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from spot_training.domain.errors import InvalidInput, UnknownPolicy
 from spot_training.domain.moves import (
     SIMPLE_POLICIES,
     BackToSpot,
-    Foresight,
     Greedy,
     Guard,
     Mode,
-    OnDemand,
     Rule,
     UniformProgress,
     View,
@@ -25,7 +20,6 @@ from spot_training.domain.moves import (
     Workload,
     make_policy,
     must_go_on_demand,
-    seconds_until_on_demand,
     spells_of,
 )
 
@@ -49,10 +43,6 @@ def _view(**overrides: object) -> View:
         "tick_seconds": 60.0,
     }
     return View(**{**values, **overrides})  # type: ignore[arg-type]
-
-
-def _foresee(policy: object, view: View, guard: Guard | None = None) -> Foresight:
-    return seconds_until_on_demand(policy.begin(_workload()), view, guard)  # type: ignore[attr-defined]
 
 
 def test_greedy_takes_spot_while_it_lasts_and_waits_without_it() -> None:
@@ -132,63 +122,6 @@ def test_reserves_bring_the_last_moment_forward() -> None:
     assert must_go_on_demand(view, reserve_seconds=400)
     assert Guard(overhead_seconds=990).must_go_on_demand(view)
     assert Guard(work_factor=1.1).must_go_on_demand(view)
-
-
-def test_the_walk_ahead_finds_the_guards_last_moment() -> None:
-    foresight = _foresee(Greedy(), _view(), Guard(reserve_seconds=300))
-    assert foresight.seconds == 10 * HOUR - 600 - 300 - 60
-    assert "last moment" in foresight.reason
-
-
-def test_the_walk_ahead_finds_when_the_rule_has_waited_enough() -> None:
-    keep = 0.20 * 10 * HOUR + 1.6 * 600 + 2 * 60
-    foresight = _foresee(Rule(), _view())
-    assert foresight.seconds == pytest.approx(10 * HOUR - keep, abs=1)
-    assert "slack" in foresight.reason
-
-
-def test_the_walk_ahead_names_the_same_moment_whenever_it_is_asked() -> None:
-    first = _foresee(Rule(), _view()).seconds
-    later = _foresee(Rule(), _view(seconds_left=20 * HOUR - 1234)).seconds
-    assert first is not None
-    assert later == pytest.approx(first - 1234, abs=2)
-
-
-def test_a_spot_run_that_lasts_never_goes_on_demand() -> None:
-    assert _foresee(Rule(), _view(mode=Mode.SPOT, has_spot=True)).seconds is None
-
-
-def test_on_demand_that_runs_is_said_to_run() -> None:
-    assert _foresee(Greedy(), _view(mode=Mode.ON_DEMAND, has_spot=None)).seconds == 0
-    assert _foresee(OnDemand(), _view()).seconds == 0
-
-
-def test_the_walk_ahead_changes_no_decider() -> None:
-    class Counts:
-        def __init__(self) -> None:
-            self.seen = 0
-
-        def decide(self, view: View) -> Mode:  # noqa: ARG002
-            self.seen += 1
-            return Mode.WAIT
-
-    decider = Counts()
-    seconds_until_on_demand(decider, _view())
-    assert decider.seen == 0
-    assert copy.copy(decider).seen == 0
-
-
-@given(
-    left=st.floats(0, 30 * HOUR),
-    work=st.floats(1, 20 * HOUR),
-    name=st.sampled_from(sorted(SIMPLE_POLICIES)),
-)
-def test_on_demand_is_never_foreseen_after_the_last_moment(left: float, work: float, name: str) -> None:
-    view = _view(seconds_left=left, work_seconds=work)
-    foresight = _foresee(SIMPLE_POLICIES[name](), view)
-    assert foresight.seconds is not None
-    assert 0 <= foresight.seconds <= max(0.0, Guard().seconds_to_spare(view))
-    assert foresight.reason
 
 
 def test_a_policy_is_made_by_name_with_its_options() -> None:

@@ -47,7 +47,7 @@ def _ask(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]
     return status, told.out + told.err
 
 
-def _live_wait(*, policy: str = "rule", check_interval: float = 30, **terms: Any) -> float:
+def _live_wait(*, check_interval: float = 30, **terms: Any) -> float:
     """How long the operator's guard lets a spot job wait that never gets capacity."""
     plan: Any = SimpleNamespace(
         request={"StoppingCondition": {"MaxRuntimeInSeconds": 86400}},
@@ -59,7 +59,7 @@ def _live_wait(*, policy: str = "rule", check_interval: float = 30, **terms: Any
     deadline = DeadlineTerms(**terms).settle(
         plan, now=NOW, run_began_at=NOW, check_interval=check_interval, learned=lambda **_: None
     )
-    guard = DeadlineGuard(deadline=deadline, policy=policy_named(policy))
+    guard = DeadlineGuard(deadline=deadline)
     queued = JobSnapshot(
         name="model-1",
         arn="",

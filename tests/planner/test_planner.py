@@ -24,7 +24,6 @@ from spot_training.domain.moves import (
     View,
     Widen,
     Workload,
-    seconds_until_on_demand,
 )
 from spot_training.domain.simulator import walk
 from spot_training.domain.traces import Trace, make_trace, parse_trace
@@ -143,38 +142,20 @@ def test_the_planner_gives_up_sooner_in_a_market_it_saw_without_capacity() -> No
     moments = {}
     for name, history in (("bad", bad), ("good", good)):
         decider = Planner().begin(workload, history)
-        view = View(
-            seconds_left=36 * HOUR,
-            work_seconds=24 * HOUR,
-            overhead_seconds=360,
-            mode=Mode.WAIT,
-            has_spot=False,
-            total_work_seconds=24 * HOUR,
-            total_seconds=36 * HOUR,
-            tick_seconds=60,
-        )
-        moments[name] = seconds_until_on_demand(decider, view)
-    assert moments["bad"].seconds < moments["good"].seconds  # type: ignore[operator]
-    assert "spot is there" in moments["bad"].reason
+        assert isinstance(decider, Planning)
+        moments[name] = _views(decider, workload, [0] * 72, 600).index(Mode.ON_DEMAND)
+    assert moments["bad"] < moments["good"]
 
 
-def test_looking_ahead_does_not_change_what_the_planner_believes() -> None:
+def test_a_copy_of_a_planner_learns_by_itself() -> None:
     workload = _workload()
     decider = Planner().begin(workload)
     assert isinstance(decider, Planning)
     _views(decider, workload, [0, 0, 1, 1], 600)
     belief, age = decider.belief.copy(), decider.age_hours
-    view = View(
-        seconds_left=35 * HOUR,
-        work_seconds=24 * HOUR,
-        overhead_seconds=360,
-        mode=Mode.WAIT,
-        has_spot=False,
-        total_work_seconds=24 * HOUR,
-        total_seconds=36 * HOUR,
-        tick_seconds=600,
-    )
-    seconds_until_on_demand(decider, view)
+    twin = copy.copy(decider)
+    _views(twin, workload, [0] * 12, 600)
+    assert not np.array_equal(twin.belief, belief)
     assert np.array_equal(decider.belief, belief)
     assert decider.age_hours == age
 

@@ -50,7 +50,6 @@ from spot_training.domain.policy import (
     Situation,
     check_keeps_deadline,
     keep_deadline,
-    on_demand_only,
     pause_before,
     what_happened,
 )
@@ -180,15 +179,14 @@ class TrainingDriver:
     `make_policy` and `make_plan` are asked only when there is something to decide or to create, that is when
     no job of the training is alive: bad input can then be refused without leaving a job behind. A training
     that is only watched has no policy. `make_policy` gets the seconds left until the deadline, or None;
-    `make_deadline` gets AWS's time at the first submission; `make_guard` adds the policy's view of waiting to
-    the guard; `make_purse` says how the month's budget stands, if there is one, and is asked before on-demand
-    is bought; `out_of_time` says why no other job is to be started any more, if there is a reason. `say` is
-    told in plain words what happens (the task log's `info`); `on_job_over` gets each job of this
-    training once, when it is over; `on_story_lost` the attempts of a generation that was forgotten. `stops`
-    keeps the reason of a stop where it could not be tagged; `jobs_on_record` names jobs that the ledger knows
-    of, and `find_account` tells the connection's account: both are asked only where a state or a job is gone.
-    `identity` is that of the stored training, which keeps it to its end; `find_installation` tells under
-    which Airflow a new generation begins.
+    `make_deadline` gets AWS's time at the first submission; `make_purse` says how the month's budget stands,
+    if there is one, and is asked before on-demand is bought; `out_of_time` says why no other job is to be
+    started any more, if there is a reason. `say` is told in plain words what happens (the task log's `info`);
+    `on_job_over` gets each job of this training once, when it is over; `on_story_lost` the attempts of a
+    generation that was forgotten. `stops` keeps the reason of a stop where it could not be tagged;
+    `jobs_on_record` names jobs that the ledger knows of, and `find_account` tells the connection's account:
+    both are asked only where a state or a job is gone. `identity` is that of the stored training, which keeps
+    it to its end; `find_installation` tells under which Airflow a new generation begins.
     """
 
     def __init__(
@@ -200,7 +198,6 @@ class TrainingDriver:
         make_plan: Callable[[RunIdentity], TrainingPlan],
         make_policy: Callable[[float | None], Policy] | None,
         make_deadline: Callable[[datetime], Deadline] | None = None,
-        make_guard: Callable[[DeadlineGuard, Policy], DeadlineGuard] = lambda guard, _policy: guard,
         make_purse: Callable[[Rung], Purse | None] = lambda _rung: None,
         out_of_time: Callable[[], str | None] = lambda: None,
         say: Callable[[str], None] = log.info,
@@ -219,7 +216,6 @@ class TrainingDriver:
         self._make_plan = make_plan
         self._make_policy = make_policy
         self._make_deadline = make_deadline
-        self._make_guard = make_guard
         self._make_purse = make_purse
         self._out_of_time = out_of_time
         self._say = say
@@ -804,7 +800,7 @@ class TrainingDriver:
         if not self.state.attempts:
             for note in getattr(policy, "notes", ()):
                 self._say(note)
-        situation = self._situation(policy)
+        situation = self._situation()
         decision = keep_deadline(policy.decide(situation), policy.rungs, situation)
         return self._keep_budget(decision, policy.rungs, situation)
 
@@ -821,16 +817,16 @@ class TrainingDriver:
             f"{longest} (MaxRuntimeInSeconds) each time."
         )
 
-    def _situation(self, policy: Policy) -> Situation:
+    def _situation(self) -> Situation:
         climbed = self.state.attempts[self.state.ladder_from :]
-        return Situation(attempts=climbed, outlook=self._outlook(policy))
+        return Situation(attempts=climbed, outlook=self._outlook())
 
     def _pause_after_refusal(self, decision: Decision) -> bool:
         """Let time pass before a refused rung is asked for again. Whether any passed: decide anew then."""
         attempts = self.state.attempts
         if decision.action is not Action.START or not attempts or not attempts[-1].was_refused:
             return False
-        seconds = pause_before(decision, self._situation(self._policy()))
+        seconds = pause_before(decision, self._situation())
         if not seconds:
             return False
         self._say(f"Asking again in {in_words(seconds)}.")
@@ -858,42 +854,34 @@ class TrainingDriver:
         self._save(replace(self.state, deadline=deadline))
         self._say(deadline_line(deadline))
 
-    def _outlook(self, policy: Policy) -> Outlook | None:
+    def _outlook(self) -> Outlook | None:
         if self.state.deadline is None:
             return None
-        guard = self._guard(policy, has_checkpoints=self.plan().checkpoint_uri is not None)
-        return None if guard is None else guard.outlook(self.jobs.now())
+        guard = self._guard(self.state.deadline, has_checkpoints=self.plan().checkpoint_uri is not None)
+        return guard.outlook(self.jobs.now())
 
     def _guard_of(self, job: JobSnapshot, intent: Intent) -> DeadlineGuard | None:
         """What watches over a spot job of our own while it is alive."""
         if self.state.deadline is None or not job.is_spot or intent.is_foreign or self._make_policy is None:
             return None
-        has_checkpoints = job.checkpoint_uri is not None
-        try:
-            policy = self._policy()
-            if self._waits_for_budget(policy.rungs):
+        # A Dag that was changed meanwhile is refused once there is something to decide: no job is alive.
+        with contextlib.suppress(InvalidInput):
+            if self._waits_for_budget(self._policy().rungs):
                 return None
-            return self._guard(policy, has_checkpoints=has_checkpoints)
-        except InvalidInput:
-            # A Dag that was changed meanwhile is refused once there is something to decide: no job is alive.
-            return self._guard(on_demand_only(), has_checkpoints=has_checkpoints)
+        return self._guard(self.state.deadline, has_checkpoints=job.checkpoint_uri is not None)
 
     def _waits_for_budget(self, rungs: tuple[Rung, ...]) -> bool:
         """Whether nothing is to stop the spot job: the on-demand job it would make room for is not paid."""
         purse = self._make_purse(next(r for r in rungs if r.purchase is PurchaseOption.ON_DEMAND))
         return purse is not None and not purse.budget.deadline_wins and purse.objection is not None
 
-    def _guard(self, policy: Policy, *, has_checkpoints: bool) -> DeadlineGuard | None:
-        deadline = self.state.deadline
-        if deadline is None:
-            return None
+    def _guard(self, deadline: Deadline, *, has_checkpoints: bool) -> DeadlineGuard:
         lost = deadline.runtime.checkpoint_every_seconds
-        guard = DeadlineGuard(
+        return DeadlineGuard(
             deadline=deadline,
             kept_seconds=kept_by_attempts(self.state.attempts, lost),
             has_checkpoints=has_checkpoints,
         )
-        return self._make_guard(guard, policy)
 
     def _complete(self) -> Completed:
         name = self.state.attempts[-1].job_name

@@ -2,7 +2,7 @@
 
 A move policy sees a `View` and answers with a `Mode`. The guard stands outside every policy: whatever a
 policy says, it keeps enough time to finish on demand. Nothing here knows a clock, a trace or AWS: the
-simulator walks a policy over recorded capacity, and the live trigger asks the same policy about a real job.
+simulator walks a policy over recorded capacity. Of a real training `domain.deadline` takes care.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from enum import StrEnum
 from inspect import signature
 from typing import Any, Protocol, runtime_checkable
 
-from .durations import in_words
 from .errors import InvalidInput, UnknownPolicy
 
 #: Past spells of one market, oldest first: was there spot capacity, and for how many seconds?
@@ -112,10 +111,7 @@ class View:
 
 
 class Decider(Protocol):
-    """A policy at work on one training. It may remember what it saw; `copy.copy` gives an independent one.
-
-    It may also have `explain(view) -> str`: why it would go on demand, as a clause a person understands.
-    """
+    """A policy at work on one training. It may remember what it saw; `copy.copy` gives an independent one."""
 
     def decide(self, view: View) -> Mode: ...
 
@@ -202,103 +198,6 @@ def guarded(decider: Decider, guard: Guard | None = None) -> Decider:
     return _Guarded(decider, guard or Guard())
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Foresight:
-    """When on-demand would be started if nothing changed: in `seconds` (None: never), and why."""
-
-    seconds: float | None
-    reason: str
-
-
-#: Moments looked at before the exact one is searched between two of them.
-_PROBES = 24
-_PRECISION_SECONDS = 1.0
-
-
-def seconds_until_on_demand(decider: Decider, view: View, guard: Guard | None = None) -> Foresight:
-    """Walk a decider forward, assuming that nothing changes, until it (or the guard) goes on demand.
-
-    Waiting goes on with no spot; a spot run goes on and does its work. The answer is exact to a second for a
-    policy that, once it wants on-demand, goes on wanting it. The decider is not changed.
-    """
-    guard = guard or Guard()
-    if view.mode is Mode.ON_DEMAND:
-        return Foresight(seconds=0.0, reason="on-demand runs already")
-    if guard.must_go_on_demand(view):
-        return _by_the_guard(view, guard, 0.0)
-    runs = view.mode is Mode.SPOT and view.has_spot is True
-    horizon = view.work_seconds + view.owed_seconds
-    if not runs:
-        horizon = guard.seconds_to_spare(view) - view.tick_seconds
-
-    def wants_on_demand(seconds: float) -> bool:
-        later = _look_ahead(view, seconds)
-        return guard.allow(copy.copy(decider).decide(later), later) is Mode.ON_DEMAND
-
-    wanted = _find_first(wants_on_demand, horizon)
-    if wanted is not None:
-        return _by_the_policy(decider, _look_ahead(view, wanted), guard, wanted)
-    if runs:
-        return Foresight(seconds=None, reason="spot runs, and finishes in time if it lasts")
-    return _by_the_guard(view, guard, horizon)
-
-
-def _find_first(holds: Callable[[float], bool], horizon: float) -> float | None:
-    """The first moment in [0, horizon] at which it holds, to a second; None if it holds at no probe."""
-    if holds(0.0):
-        return 0.0
-    before = 0.0
-    for probe in range(1, _PROBES + 1):
-        after = horizon * probe / _PROBES
-        if holds(after):
-            while after - before > _PRECISION_SECONDS:
-                middle = (before + after) / 2
-                before, after = (before, middle) if holds(middle) else (middle, after)
-            return after
-        before = after
-    return None
-
-
-def _look_ahead(view: View, seconds: float) -> View:
-    """The view `seconds` from now, if what is there now stays."""
-    if view.mode is Mode.SPOT and view.has_spot:
-        paid = min(seconds, view.owed_seconds)
-        return replace(
-            view,
-            seconds_left=view.seconds_left - seconds,
-            owed_seconds=view.owed_seconds - paid,
-            work_seconds=max(0.0, view.work_seconds - (seconds - paid)),
-            spell_seconds=view.spell_seconds + seconds,
-        )
-    return replace(
-        view,
-        mode=view.mode if seconds == 0 else Mode.WAIT,
-        owed_seconds=0.0,
-        has_spot=view.has_spot and seconds == 0,
-        seconds_left=view.seconds_left - seconds,
-        spell_seconds=view.spell_seconds + seconds,
-    )
-
-
-def _by_the_policy(decider: Decider, then: View, guard: Guard, seconds: float) -> Foresight:
-    if guard.must_go_on_demand(then):
-        return _by_the_guard(then, guard, seconds)
-    explain = getattr(decider, "explain", None)
-    slack = in_words(max(0.0, guard.seconds_to_spare(then)))
-    reason = explain(then) if explain else f"{slack} before the last moment the policy prefers on-demand"
-    return Foresight(seconds=seconds, reason=reason)
-
-
-def _by_the_guard(view: View, guard: Guard, seconds: float) -> Foresight:
-    launch = view.overhead_seconds if guard.overhead_seconds is None else guard.overhead_seconds
-    needed = in_words(view.work_seconds * guard.work_factor)
-    start_up = in_words(launch + guard.reserve_seconds)
-    return Foresight(
-        seconds=seconds,
-        reason=f"the last moment for the deadline: {needed} of work are left, and {start_up} to start it",
-    )
-
-
 # --- the policies ----------------------------------------------------------------------------------------
 
 
@@ -313,9 +212,6 @@ class OnDemand:
 
     def decide(self, view: View) -> Mode:  # noqa: ARG002
         return Mode.ON_DEMAND
-
-    def explain(self, view: View) -> str:  # noqa: ARG002
-        return "the policy runs on demand from the start"
 
 
 @dataclass(frozen=True, slots=True)
@@ -354,10 +250,6 @@ class UniformProgress:
         if view.has_spot:
             return Mode.SPOT
         return Mode.ON_DEMAND if self._lead(view, 0.0) < 0 else Mode.WAIT
-
-    def explain(self, view: View) -> str:
-        behind = max(0.0, -self._lead(view, 0.0))
-        return f"the work done is {in_words(behind)} behind an even pace to the deadline"
 
     def _lead(self, view: View, ahead: float) -> float:
         done = view.total_work_seconds - view.work_seconds
@@ -408,10 +300,6 @@ class Rule:
         keep = self.return_work * view.work_seconds + self.return_overhead * view.overhead_seconds
         return view.slack_seconds > keep
 
-    def explain(self, view: View) -> str:
-        slack, work = max(0.0, view.seconds_left - view.work_seconds), view.work_seconds
-        return f"{in_words(slack)} of slack are left for {in_words(work)} of work: too little to wait longer"
-
     def _keep(self, view: View) -> float:
         overhead = self.wait_overhead * view.overhead_seconds
         return self.wait_work * view.work_seconds + overhead + 2 * view.tick_seconds
@@ -458,9 +346,6 @@ class _Waits:
         last_tick_at = view.elapsed_seconds - view.tick_seconds
         has_ended = any(last_tick_at < end - TOLERANCE <= view.elapsed_seconds for end in self.ends)
         return Mode.WAIT if has_ended and view.mode is Mode.SPOT else Mode.SPOT
-
-    def explain(self, view: View) -> str:  # noqa: ARG002
-        return f"the last of {len(self.ends)} waits is over"
 
 
 #: Policies that need nothing but the standard library, by name; each takes its options as keywords.

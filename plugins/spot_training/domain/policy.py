@@ -130,16 +130,15 @@ class Ladder:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SpotWhileTimeAllows:
-    """One spot job for as long as the deadline allows, then on-demand.
+    """One spot job for as long as the deadline allows, then on-demand: the policy `deadline`.
 
-    `moves` names the policy that weighs waiting against the deadline (`domain.moves`), with its `options`.
-    The spot job's max wait is a dead man's switch only: what ends the wait is the guard.
+    What ends the wait is the guard; the spot job's max wait only ends a job that nobody stopped. `notes` are
+    said once, before the first attempt.
     """
 
-    moves: str
     max_wait_seconds: int
     on_demand_types: tuple[str, ...] = ()
-    options: tuple[tuple[str, float], ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def rungs(self) -> tuple[Rung, ...]:
@@ -147,24 +146,6 @@ class SpotWhileTimeAllows:
             Rung(purchase=PurchaseOption.SPOT, max_wait_seconds=self.max_wait_seconds),
             Rung(purchase=PurchaseOption.ON_DEMAND, instance_types=self.on_demand_types),
         )
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """What a person who chose this policy should know: no choice here changes when on-demand is bought.
-
-        A running on-demand job is never left for spot, and then waiting to the last moment is never dearer.
-        """
-        notes: list[str] = []
-        why = "once on-demand runs, the task does not go back to spot"
-        if self.moves == "uniform_progress":
-            notes.append(f"policy {self.moves} buys on-demand earlier than rule does, and costs more: {why}.")
-        elif self.moves != "rule":
-            notes.append(f"policy {self.moves} decides as rule does: {why}.")
-        if self.options:
-            names = ", ".join(name for name, _ in self.options)
-            change = "the option {} changes" if len(self.options) == 1 else "the options {} change"
-            notes.append(f"policy {self.moves}: {change.format(names)} nothing: {why}.")
-        return tuple(notes)
 
     def decide(self, situation: Situation) -> Decision:
         spot, _ = self.rungs

@@ -20,7 +20,6 @@ from spot_training.domain.moves import (
     SIMPLE_POLICIES,
     TOLERANCE,
     BackToSpot,
-    Decider,
     Guard,
     MovePolicy,
     OnDemand,
@@ -184,7 +183,7 @@ def advise(question: Question, traces: Sequence[Trace], *, history: Spells = ())
     """
     outcomes = tuple(_walk_all(question, traces, history))
     best = _choose(outcomes)
-    wait = _longest_wait(question, _policies(question, history)[best.policy])
+    wait = 0.0 if best.policy == OnDemand.name else _longest_wait(question)
     return Advice(
         policy=best.policy,
         wait_for_spot_seconds=wait,
@@ -290,22 +289,10 @@ def _choose(outcomes: Sequence[Outcome]) -> Outcome:
     return min(close, key=lambda outcome: PREFERRED.index(outcome.policy))
 
 
-@dataclass(frozen=True, slots=True)
-class _Begun:
-    """A policy as it was walked, for a guard that would begin it for the operator's own way back to spot."""
-
-    name: str
-    decider: Decider
-
-    def begin(self, workload: Workload, history: Spells = ()) -> Decider:  # noqa: ARG002
-        return self.decider
-
-
-def _longest_wait(question: Question, policy: MovePolicy) -> float:
+def _longest_wait(question: Question) -> float:
     """How long the operator lets the first spot job wait for capacity (seconds); 0: none is made."""
-    decider = policy.begin(question.workload)
-    guard = DeadlineGuard(deadline=question.deadline, policy=_Begun(policy.name, decider))
-    if isinstance(policy, OnDemand) or guard.outlook(_SUBMITTED_AT).is_time_for_on_demand:
+    guard = DeadlineGuard(deadline=question.deadline)
+    if guard.outlook(_SUBMITTED_AT).is_time_for_on_demand:
         return 0.0
     return guard.outlook(_SUBMITTED_AT, _QUEUED).on_demand_in_seconds or 0.0
 
