@@ -12,9 +12,12 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 SOURCE_FOLDERS = {"plugins": ROOT / "plugins", "include": ROOT, "dags": ROOT / "dags"}
-DOMAIN, AWS, PLANNER = "spot_training.domain", "spot_training.aws", "spot_training.planner"
-# By name, and importing the planner only when it is asked for.
-POLICIES = "spot_training.policies"
+DOMAIN, AWS = "spot_training.domain", "spot_training.aws"
+#: Airflow's classes, and what carries a training to its end.
+_TRAINING = tuple(
+    f"spot_training.{name}"
+    for name in ("operators", "sensors", "triggers", "training_task", "base", "links", "aws.driver")
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,9 +35,9 @@ class Wall:
 
 WALLS = [
     Wall(room="plugins/spot_training/domain", allowed=(DOMAIN,)),
-    Wall(room="plugins/spot_training/aws", allowed=(DOMAIN, AWS, POLICIES, "boto3", "botocore")),
-    Wall(room="plugins/spot_training/planner", allowed=(DOMAIN, PLANNER, "numpy", "numba")),
-    Wall(room="plugins/spot_training", forbidden=("include", "dags", "moto")),
+    Wall(room="plugins/spot_training/aws", allowed=(DOMAIN, AWS, "boto3", "botocore")),
+    Wall(room="plugins/spot_training/advise", forbidden=_TRAINING),
+    Wall(room="plugins/spot_training", forbidden=("include", "dags", "moto", "benchmarks", "numpy", "numba")),
     Wall(
         room="include/local_sagemaker",
         allowed=None,
@@ -108,8 +111,12 @@ def test_every_room_with_a_wall_exists(wall: Wall) -> None:
         ("plugins/spot_training/domain", "yaml", False),
         ("plugins/spot_training/aws", "botocore.exceptions", True),
         ("plugins/spot_training/aws", "airflow.sdk", False),
-        ("plugins/spot_training/planner", "numpy.typing", True),
-        ("plugins/spot_training/planner", "botocore.exceptions", False),
+        ("plugins/spot_training/aws", "spot_training.policies", False),
+        ("plugins/spot_training/advise", "spot_training.past_runs", True),
+        ("plugins/spot_training/advise", "spot_training.aws.driver", False),
+        ("plugins/spot_training/advise", "spot_training.training_task", False),
+        ("plugins/spot_training", "numpy.typing", False),
+        ("plugins/spot_training", "benchmarks.policies", False),
         ("include/local_sagemaker", "spot_training.domain.lifecycle", True),
         ("include/local_sagemaker", "spot_training.aws.jobs", False),
         ("include/local_sagemaker", "spot_training.operators", False),

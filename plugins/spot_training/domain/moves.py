@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from enum import StrEnum
-from inspect import signature
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
-from .errors import InvalidInput, UnknownPolicy
+from .errors import InvalidInput
 
 #: Past spells of one market, oldest first: was there spot capacity, and for how many seconds?
 Spells = Sequence[tuple[bool, float]]
@@ -215,94 +214,82 @@ class OnDemand:
 
 
 @dataclass(frozen=True, slots=True)
-class Greedy:
-    """Spot while it lasts, waiting while there is none, on-demand when the guard says so."""
+class UntilDeadline:
+    """The policy `deadline`: spot while it lasts, waiting for it while the deadline allows, then on-demand.
 
-    name = "greedy"
+    Where on-demand is never left again (`BackToSpot.NEVER`, which is what a real training does), waiting to
+    the last moment is never dearer, and the guard says when that is. Where it may be left, see `_GoesBack`.
+    """
+
+    name = "deadline"
 
     def begin(self, workload: Workload, history: Spells = ()) -> Decider:  # noqa: ARG002
-        return self
+        match workload.back_to_spot:
+            case BackToSpot.NEVER:
+                return _WaitsToTheEnd()
+            case BackToSpot.BESIDE:
+                return _GoesBack.for_workload(workload)
+            case BackToSpot.STOP_FIRST:
+                return _GoesBack.for_workload(workload, look_every_seconds=LOOK_EVERY_SECONDS)
 
+
+@dataclass(frozen=True, slots=True)
+class _WaitsToTheEnd:
     def decide(self, view: View) -> Mode:
         if view.mode is Mode.ON_DEMAND:
             return Mode.ON_DEMAND
         return Mode.SPOT if view.has_spot else Mode.WAIT
 
 
-@dataclass(frozen=True, slots=True)
-class UniformProgress:
-    """Uniform Progress (NSDI '24): keep the work done above the straight line to the deadline.
-
-    Behind the line and no spot: on-demand, which is never stopped to wait. It is left for spot only while the
-    work done is ahead of where the line will be two overheads later; without `hysteresis`, always.
-    """
-
-    hysteresis: bool = True
-    name = "uniform_progress"
-
-    def begin(self, workload: Workload, history: Spells = ()) -> Decider:  # noqa: ARG002
-        return self
-
-    def decide(self, view: View) -> Mode:
-        if view.mode is Mode.ON_DEMAND:
-            is_ahead = not self.hysteresis or self._lead(view, 2 * view.overhead_seconds) >= 0
-            return Mode.SPOT if is_ahead and view.has_spot is not False else Mode.ON_DEMAND
-        if view.has_spot:
-            return Mode.SPOT
-        return Mode.ON_DEMAND if self._lead(view, 0.0) < 0 else Mode.WAIT
-
-    def _lead(self, view: View, ahead: float) -> float:
-        done = view.total_work_seconds - view.work_seconds
-        return done - (view.elapsed_seconds + ahead) * view.total_work_seconds / view.total_seconds
+#: How much of the work left is kept as slack before on-demand is started without spot, and while it is left
+#: for spot again. Fitted on recorded markets (docs/policies.md).
+KEEP_WHILE_WAITING = 1 / 5
+KEEP_WHILE_ON_DEMAND = 1 / 12
+#: Where on-demand must be stopped to look for spot, it runs for so long between two looks.
+LOOK_EVERY_SECONDS = 3600.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Rule:
-    """Four constants: how much slack to keep, in proportion to the work left and the overhead.
+class _GoesBack:
+    """With a way back to spot, on-demand may start before the last moment: spot may still come.
 
-    No spot: wait while the slack is above `wait_work` x work left + `wait_overhead` x overhead + two ticks,
-    then on-demand, which is never stopped to wait. While the slack is above `return_work` x work left +
-    `return_overhead` x overhead, on-demand is left for spot; where it must be stopped to look for spot, after
-    `look_every_seconds` of it. Where there is no way back, waiting to the last moment costs nothing: the rule
-    then waits until the guard says no.
+    No spot: wait while the slack is above a fifth of the work left, less one and a half hand-overs. Then
+    start on-demand, but only if the slack that a launch leaves is enough for a way back; otherwise wait to
+    the last moment. While on-demand runs, take spot as long as the slack is above a twelfth of the work left.
+
+    `hand_over_seconds` is what going back and forth costs, in on-demand time. In this model a stop takes no
+    time and no checkpoint is waited for, so it is the launches: one on demand and one on spot.
     """
 
-    wait_work: float = 0.20
-    wait_overhead: float = 1.6
-    return_work: float = 0.057
-    return_overhead: float = 0.18
-    look_every_seconds: float = 3600.0
-    name = "rule"
+    hand_over_seconds: float
+    look_every_seconds: float = 0.0
 
-    def __post_init__(self) -> None:
-        for field in fields(self):
-            _check_number(f"rule.{field.name}", getattr(self, field.name), above_zero=False)
-
-    def begin(self, workload: Workload, history: Spells = ()) -> Decider:  # noqa: ARG002
-        match workload.back_to_spot:
-            case BackToSpot.BESIDE:
-                return replace(self, look_every_seconds=0.0)
-            case BackToSpot.STOP_FIRST:
-                return self
-            case BackToSpot.NEVER:
-                return Greedy()
+    @classmethod
+    def for_workload(cls, workload: Workload, *, look_every_seconds: float = 0.0) -> _GoesBack:
+        price_ratio = workload.spot_price / workload.on_demand_price
+        return cls(
+            hand_over_seconds=(1 + price_ratio) * workload.overhead_seconds,
+            look_every_seconds=look_every_seconds,
+        )
 
     def decide(self, view: View) -> Mode:
         if view.mode is Mode.ON_DEMAND:
             return Mode.SPOT if self._wants_back(view) else Mode.ON_DEMAND
         if view.has_spot:
             return Mode.SPOT
-        return Mode.WAIT if view.seconds_left - view.work_seconds > self._keep(view) else Mode.ON_DEMAND
+        return Mode.WAIT if self._waits(view) else Mode.ON_DEMAND
+
+    def _waits(self, view: View) -> bool:
+        keep = KEEP_WHILE_WAITING * view.work_seconds - 1.5 * self.hand_over_seconds
+        if view.seconds_left - view.work_seconds > keep:
+            return True
+        least = max(KEEP_WHILE_ON_DEMAND * view.work_seconds, 2 * view.overhead_seconds)
+        return keep - view.overhead_seconds <= least
 
     def _wants_back(self, view: View) -> bool:
         if view.has_spot is False or (view.has_spot is None and view.spell_seconds < self.look_every_seconds):
             return False
-        keep = self.return_work * view.work_seconds + self.return_overhead * view.overhead_seconds
-        return view.slack_seconds > keep
-
-    def _keep(self, view: View) -> float:
-        overhead = self.wait_overhead * view.overhead_seconds
-        return self.wait_work * view.work_seconds + overhead + 2 * view.tick_seconds
+        return view.slack_seconds > KEEP_WHILE_ON_DEMAND * view.work_seconds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -348,38 +335,7 @@ class _Waits:
         return Mode.WAIT if has_ended and view.mode is Mode.SPOT else Mode.SPOT
 
 
-#: Policies that need nothing but the standard library, by name; each takes its options as keywords.
-SIMPLE_POLICIES: dict[str, Callable[..., MovePolicy]] = {
-    policy.name: policy for policy in (OnDemand, Greedy, UniformProgress, Rule, Widen)
-}
-
-
-def make_policy(name: str, makers: dict[str, Callable[..., MovePolicy]], **options: Any) -> MovePolicy:
-    """A policy from its name and options; raises `UnknownPolicy` or `InvalidInput`."""
-    maker = makers.get(name)
-    if maker is None:
-        raise UnknownPolicy("policy", name, f"choose one of {', '.join(sorted(makers))}.")
-    known = tuple(signature(maker).parameters)
-    for option, value in options.items():
-        if option not in known:
-            way_out = f"{name} takes {', '.join(known) or 'no options'}."
-            raise InvalidInput(f"policy.{option}", value, way_out)
-    return maker(**options)
-
-
 def _check_number(field: str, value: object, *, above_zero: bool) -> None:
     is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
     if not is_number or value < 0 or (above_zero and value == 0):  # type: ignore[operator]
         raise InvalidInput(field, value, f"give a number {'above' if above_zero else 'of at least'} zero.")
-
-
-def spells_of(ticks: Iterable[object], tick_seconds: float) -> list[tuple[bool, float]]:
-    """Runs of equal ticks as (has_spot, seconds), oldest first."""
-    spells: list[tuple[bool, float]] = []
-    for tick in ticks:
-        value = bool(tick)
-        if spells and spells[-1][0] is value:
-            spells[-1] = (value, spells[-1][1] + tick_seconds)
-        else:
-            spells.append((value, tick_seconds))
-    return spells

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,26 +13,25 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks.policies.baselines import BASELINES, Greedy, Rule, UniformProgress
+from benchmarks.policies.batch import optimum_many, walk_many
+from benchmarks.policies.built_in import BUILT_IN_PRIOR
+from benchmarks.policies.market import fit_prior, market_types
+from benchmarks.policies.planning import Planner, Planning, planned_tables
+from spot_training.advise.simulator import walk
 from spot_training.domain.errors import InvalidInput
 from spot_training.domain.moves import (
     BackToSpot,
-    Greedy,
     Guard,
     Mode,
+    MovePolicy,
     OnDemand,
-    Rule,
-    UniformProgress,
+    UntilDeadline,
     View,
     Widen,
     Workload,
 )
-from spot_training.domain.simulator import walk
 from spot_training.domain.traces import Trace, make_trace, parse_trace
-from spot_training.planner.batch import optimum_many, walk_many
-from spot_training.planner.built_in import BUILT_IN_PRIOR
-from spot_training.planner.market import fit_prior, market_types
-from spot_training.planner.planning import Planner, Planning, planned_tables
-from spot_training.policies import POLICIES
 
 HOUR = 3600.0
 POLICIES_UNDER_TEST = [
@@ -42,7 +42,10 @@ POLICIES_UNDER_TEST = [
     Rule(),
     Widen(first_wait_seconds=9 * HOUR),
     Planner(),
+    UntilDeadline(),
 ]
+#: All there are, by name.
+EVERY: dict[str, Callable[[], MovePolicy]] = {**BASELINES, "planner": Planner, "deadline": UntilDeadline}
 
 
 def _workload(**overrides: object) -> Workload:
@@ -190,15 +193,15 @@ def test_the_planner_misses_no_deadline(
     assert not walk(Planner(), work, ticks, tick_seconds=600, sees_capacity=sees).missed
 
 
-@pytest.mark.parametrize("name", sorted(POLICIES))
+@pytest.mark.parametrize("name", sorted(EVERY))
 @pytest.mark.parametrize("overhead", [0.0, 72.0, 720.0, 1500.0])
 def test_capacity_that_vanishes_at_the_worst_moment_makes_nobody_late(name: str, overhead: float) -> None:
     """The market sees what the policy is about to do, and takes the capacity away under it."""
     workload = _workload(work_seconds=8 * HOUR, deadline_seconds=11 * HOUR, overhead_seconds=overhead)
     ticks: list[int] = []
     for _ in range(math.ceil(11 * HOUR / 600)):
-        with_spot = walk(POLICIES[name](), workload, [*ticks, 1], tick_seconds=600)
-        without = walk(POLICIES[name](), workload, [*ticks, 0], tick_seconds=600)
+        with_spot = walk(EVERY[name](), workload, [*ticks, 1], tick_seconds=600)
+        without = walk(EVERY[name](), workload, [*ticks, 0], tick_seconds=600)
         ticks.append(int(with_spot.finish_seconds > without.finish_seconds))
         assert not with_spot.missed
         assert not without.missed
@@ -240,7 +243,7 @@ def test_policies_rank_on_recorded_traces_as_published() -> None:
             least = optimum_many(workload, windows, trace.tick_seconds)
             count += len(windows)
             for name in names:
-                walks = walk_many(POLICIES[name](), workload, windows, trace.tick_seconds)
+                walks = walk_many(EVERY[name](), workload, windows, trace.tick_seconds)
                 assert walks.missed == 0
                 assert (walks.cost_on_demand_hours >= least - 1e-9).all()
                 costs[name] += float((walks.cost_on_demand_hours / least).sum())
