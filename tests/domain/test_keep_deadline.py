@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from spot_training.domain.deadline import Outlook
+from spot_training.domain.decide import ON_DEMAND_LAUNCHES, keep_deadline, pause_before
 from spot_training.domain.lifecycle import Ending
 from spot_training.domain.policy import (
-    ON_DEMAND_LAUNCHES,
     Action,
     Decision,
     Ladder,
@@ -18,8 +18,6 @@ from spot_training.domain.policy import (
     Rung,
     Situation,
     SpotWhileTimeAllows,
-    keep_deadline,
-    pause_before,
 )
 from spot_training.domain.savings import Attempt, PurchaseOption
 

@@ -15,9 +15,18 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import count
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from spot_training.domain.deadline import Deadline, DeadlineGuard, Outlook, kept_by_attempts
+from spot_training.domain.decide import (
+    check_keeps_deadline,
+    decide,
+    end_watching,
+    finish_if_complete,
+    give_up_as_told,
+    is_complete,
+    pause_before,
+)
 from spot_training.domain.durations import in_words
 from spot_training.domain.errors import (
     AlgorithmFailed,
@@ -48,13 +57,8 @@ from spot_training.domain.policy import (
     Policy,
     Rung,
     Situation,
-    check_keeps_deadline,
-    keep_deadline,
-    pause_before,
-    what_happened,
 )
 from spot_training.domain.savings import Attempt, PurchaseOption, SavingsStatement, attempt_of, statement_of
-from spot_training.domain.spending import Purse, is_on_demand, keep_budget
 from spot_training.domain.stops import StopNote, StopReason, ending_of_stop
 from spot_training.domain.wording import attempt_line, counted, deadline_line
 
@@ -75,6 +79,9 @@ from .jobs import (
 )
 from .request import TrainingPlan, max_runtime_of
 from .state import Intent, StateStore, TrainingState, load_state, save_state
+
+if TYPE_CHECKING:
+    from spot_training.domain.spending import Purse
 
 log = logging.getLogger(__name__)
 
@@ -268,7 +275,7 @@ class TrainingDriver:
         is_cleared = _is_cleared(state, max_tries=max_tries, clear_number=clear_number)
         if state.is_over and is_cleared:
             state = self._begin_generation()
-        elif state.is_over and not (_is_complete(state) or _was_stopped_by_a_person(state)):
+        elif state.is_over and not (is_complete(state.attempts) or _was_stopped_by_a_person(state)):
             state = _climb_again(state)
         self._starts_anew_once_over = is_cleared and state.is_handed_over
         if state.current is None and adopt and not state.attempts:
@@ -771,17 +778,16 @@ class TrainingDriver:
     # The whole -------------------------------------------------------------------------------------
 
     def _decide(self) -> Decision:
-        if self.state.giving_up and not _is_complete(self.state):
-            return Decision(action=Action.GIVE_UP, reason=self.state.giving_up)
+        """What comes next, by the rules of `domain.decide` in their order."""
+        if decision := give_up_as_told(self.state.attempts, self.state.giving_up):
+            return decision
         if self._was_stopped_with_earlier_try:
             self._save(_climb_again(self.state))
-        if _is_complete(self.state):
-            # Asks for no policy and no plan: a Dag that was changed meanwhile spoils no finished training.
-            return Decision(action=Action.FINISH, reason=what_happened(self.state.attempts[-1]))
-        if self._make_policy is not None:
-            return self._ask_policy()
-        last = self.state.attempts[-1]
-        return Decision(action=Action.GIVE_UP, reason=f"{last.job_name}: {last.ending}")
+        if decision := finish_if_complete(self.state.attempts):
+            return decision
+        if self._make_policy is None:
+            return end_watching(self.state.attempts)
+        return self._ask_policy()
 
     @property
     def _was_stopped_with_earlier_try(self) -> bool:
@@ -800,9 +806,11 @@ class TrainingDriver:
         if not self.state.attempts:
             for note in getattr(policy, "notes", ()):
                 self._say(note)
-        situation = self._situation()
-        decision = keep_deadline(policy.decide(situation), policy.rungs, situation)
-        return self._keep_budget(decision, policy.rungs, situation)
+        decision = decide(policy, self._situation(), self._make_purse)
+        if decision.budget_usd is not None and not self.state.attempts:
+            way_out = f"{decision.reason}. Raise it, choose a policy with spot, or train next month."
+            raise BudgetSpent("budget", decision.budget_usd, way_out)
+        return decision
 
     def _warn_of_spot_without_checkpoints(self) -> None:
         """The first thing said of a training that an interruption throws back to its start."""
@@ -832,16 +840,6 @@ class TrainingDriver:
         self._say(f"Asking again in {in_words(seconds)}.")
         self._rest(seconds, is_over=self._out_of_time)
         return True
-
-    def _keep_budget(self, decision: Decision, rungs: tuple[Rung, ...], situation: Situation) -> Decision:
-        if not is_on_demand(decision) or decision.rung is None:
-            return decision
-        purse = self._make_purse(decision.rung)
-        kept = keep_budget(decision, rungs, situation, purse)
-        if purse is not None and kept.action is Action.GIVE_UP and not self.state.attempts:
-            way_out = f"{kept.reason}. Raise it, choose a policy with spot, or train next month."
-            raise BudgetSpent("budget", purse.budget.usd, way_out)
-        return kept
 
     # The deadline ----------------------------------------------------------------------------------
 
@@ -992,10 +990,6 @@ def _is_cleared(state: TrainingState, *, max_tries: int, clear_number: int | Non
 
 def _was_stopped_by_a_person(state: TrainingState) -> bool:
     return bool(state.attempts) and state.attempts[-1].ending is Ending.STOPPED_BY_USER
-
-
-def _is_complete(state: TrainingState) -> bool:
-    return bool(state.attempts) and state.attempts[-1].ending is Ending.COMPLETED
 
 
 def _climb_again(state: TrainingState) -> TrainingState:
