@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,6 +13,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import NoCredentialsError
 
+from spot_training import advise as advise_package
 from spot_training.advise import advise_on, main
 from spot_training.advise.advice import (
     PREFERRED,
@@ -298,3 +301,23 @@ def test_drawn_markets_have_the_lengths_that_were_given() -> None:
     seen = traces_like([(True, 2 * HOUR), (False, HOUR)], seconds=500 * HOUR)
     assert {trace.seconds for trace in seen} == {500 * HOUR}
     assert sum(trace.availability for trace in seen) / len(seen) == pytest.approx(2 / 3, abs=0.02)
+
+
+def test_the_advisor_is_a_module_to_run_and_loads_with_its_first_use() -> None:
+    """The simulator, which is beside it, needs neither Airflow nor botocore."""
+    asked = [sys.executable, "-m", "spot_training.advise", "--scenario", "3h/2h", "--on-demand-price", "3"]
+    done = subprocess.run([*asked, "--work", "1h", "--deadline", "3h"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "Take deadline" in done.stdout
+    script = (
+        "import sys; from spot_training.policies import simulate;"
+        "simulate('deadline', {'work_seconds': 1, 'deadline_seconds': 2}, [1]);"
+        "print([m for m in ('airflow', 'boto3', 'botocore', 'numpy', 'numba') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_what_the_advisor_has_not_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match=r"'spot_training\.advise' has no attribute 'advice_on'"):
+        _ = advise_package.advice_on

@@ -7,11 +7,13 @@ from typing import Any
 
 import pytest
 
+from spot_training import policy_file
 from spot_training.aws.identity import RunIdentity
 from spot_training.aws.request import TrainingPlan, cast_request
 from spot_training.deadline_terms import RESUME_SECONDS, DeadlineTerms, longest_retry_delay
 from spot_training.domain.deadline import runtime_from
 from spot_training.domain.errors import InvalidInput
+from spot_training.domain.policy import Ladder, SpotWhileTimeAllows
 from spot_training.operators import SpotTrainingOperator
 from spot_training.past_runs import Learned, Teachers
 
@@ -123,3 +125,17 @@ def test_dags_to_learn_from_that_are_none_are_refused_by_name(value: object, fie
 )
 def test_the_instances_of_all_groups_count(resources: dict[str, Any], count: int) -> None:
     assert _plan(ResourceConfig={**resources, "VolumeSizeInGB": 10}).instance_count == count
+
+
+@pytest.mark.parametrize("policy", [None, "deadline"])
+def test_the_default_with_a_deadline_is_the_policy_of_that_name(
+    policy: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A policy file's own `deadline` is taken where a Dag names it, and is nobody's default."""
+    chosen = _task(policy=policy)._policy(2 * DAY)
+    assert isinstance(chosen, SpotWhileTimeAllows)
+    assert chosen.notes == ()
+    own = {"deadline": {"name": "widen", "first_wait": "30h"}}
+    monkeypatch.setattr(policy_file, "named_policies", lambda: own)
+    is_own = isinstance(_task(policy=policy)._policy(2 * DAY), Ladder)
+    assert is_own is (policy is not None)
