@@ -304,7 +304,7 @@ def test_drawn_markets_have_the_lengths_that_were_given() -> None:
 
 
 def test_the_advisor_is_a_module_to_run_and_loads_with_its_first_use() -> None:
-    """The simulator, which is beside it, needs neither Airflow nor botocore."""
+    """The simulator in the same package needs neither Airflow nor botocore."""
     asked = [sys.executable, "-m", "spot_training.advise", "--scenario", "3h/2h", "--on-demand-price", "3"]
     done = subprocess.run([*asked, "--work", "1h", "--deadline", "3h"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from spot_training.domain.deadline import Outlook
-from spot_training.domain.decide import decide, end_watching, finish_if_complete, give_up_as_told
+from spot_training.domain.decide import decide, end_watching, finish_if_complete, give_up_at_limit
 from spot_training.domain.lifecycle import Ending
 from spot_training.domain.policy import (
     Action,
@@ -59,7 +59,7 @@ def _purse(*, billed: float, deadline_wins: bool = False) -> Purse:
 
 
 class Counter:
-    """How the month's budget stands, and for which rungs it was asked."""
+    """The month's budget, and the rungs for which it was asked."""
 
     def __init__(self, purse: Purse | None) -> None:
         self.purse = purse
@@ -111,10 +111,10 @@ def test_a_training_that_only_the_budget_gives_up_says_which_budget() -> None:
 def test_a_training_that_was_given_up_ends_unless_it_completed_all_the_same() -> None:
     stopped, done = _attempt(Ending.STOPPED_AT_TIME_LIMIT), _attempt(Ending.COMPLETED)
     said = Decision(action=Action.GIVE_UP, reason="no time is left")
-    assert give_up_as_told((stopped,), "no time is left") == said
-    assert give_up_as_told((), "no time is left") == said
-    assert give_up_as_told((stopped, done), "no time is left") is None
-    assert give_up_as_told((stopped,), None) is None
+    assert give_up_at_limit((stopped,), "no time is left") == said
+    assert give_up_at_limit((), "no time is left") == said
+    assert give_up_at_limit((stopped, done), "no time is left") is None
+    assert give_up_at_limit((stopped,), None) is None
 
 
 def test_a_training_is_done_when_its_last_attempt_completed() -> None:

@@ -75,9 +75,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             given["spells"] = read_spells(history.read_text(), source=str(history))
         if high:
             given["work"] = {"mean": given["work"], "high": high}
-        told = advise_on(**given)
+        advice = advise_on(**given)
     except (SpotTrainingError, OSError) as exc:
         print(exc, file=sys.stderr)
         return 2
-    print(json.dumps(told, indent=2) if as_json else told["text"])
+    print(json.dumps(advice, indent=2) if as_json else advice["text"])
     return 0

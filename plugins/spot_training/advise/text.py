@@ -32,13 +32,13 @@ def _sentences(advice: Advice, question: Question) -> list[str]:
         "a slow run": beyond_mean,
         "your own reserve": reserve.extra_seconds,
     }
-    told = ", ".join(f"{in_words(seconds)} for {what}" for what, seconds in parts.items() if seconds)
+    reasons = ", ".join(f"{in_words(seconds)} for {what}" for what, seconds in parts.items() if seconds)
     cost, done = _dollars(chosen.mean_dollars), in_words(chosen.typical_finish_seconds)
     return [
         f"Take {advice.policy}: about {cost} an instance, typically done after {done}.",
         *([] if question.back_to_spot is BackToSpot.NEVER else [_OUTLOOK]),
         _about_waiting(advice),
-        f"The operator keeps {in_words(advice.kept_free_seconds)} free before the deadline: {told}.",
+        f"The operator keeps {in_words(advice.kept_free_seconds)} free before the deadline: {reasons}.",
     ]
 
 

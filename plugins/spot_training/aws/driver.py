@@ -23,7 +23,7 @@ from spot_training.domain.decide import (
     decide,
     end_watching,
     finish_if_complete,
-    give_up_as_told,
+    give_up_at_limit,
     is_complete,
     pause_before,
 )
@@ -779,7 +779,7 @@ class TrainingDriver:
 
     def _decide(self) -> Decision:
         """What comes next, by the rules of `domain.decide` in their order."""
-        if decision := give_up_as_told(self.state.attempts, self.state.giving_up):
+        if decision := give_up_at_limit(self.state.attempts, self.state.giving_up):
             return decision
         if self._was_stopped_with_earlier_try:
             self._save(_climb_again(self.state))

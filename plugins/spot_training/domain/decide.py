@@ -1,6 +1,6 @@
 """What comes next for a training: every rule in its order, each with a reason a person can read.
 
-    1. `give_up_as_told`     somebody gave the training up (a time limit)
+    1. `give_up_at_limit`     a time limit has passed
     2. `finish_if_complete`  the last attempt completed: nobody is asked any more
     3. `end_watching`        a job was only watched, without a policy
     4. the policy            (`policy`)
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 # --- without a policy ------------------------------------------------------------------------------------
 
 
-def give_up_as_told(attempts: Sequence[Attempt], giving_up: str | None) -> Decision | None:
-    """The end of a training that was given up for this reason, unless it completed all the same."""
+def give_up_at_limit(attempts: Sequence[Attempt], giving_up: str | None) -> Decision | None:
+    """The end of a training that ran out of time (`giving_up` says how), unless it completed all the same."""
     if giving_up and not is_complete(attempts):
         return Decision(action=Action.GIVE_UP, reason=giving_up)
     return None
@@ -61,7 +61,7 @@ def is_complete(attempts: Sequence[Attempt]) -> bool:
 def decide(policy: Policy, situation: Situation, purse_for: Callable[[Rung], Purse | None]) -> Decision:
     """The policy's decision, then what the deadline and the budget make of it.
 
-    `purse_for` says how the budget stands before a rung is bought on demand; it is asked only then.
+    `purse_for` is asked for the month's budget and spending, but only where on-demand is about to be bought.
     """
     rungs = policy.rungs
     decision = keep_deadline(policy.decide(situation), rungs, situation)

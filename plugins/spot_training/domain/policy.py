@@ -203,7 +203,7 @@ def why_no_other(last: Attempt) -> str:
 
 
 def because(situation: Situation) -> str:
-    """How the last attempt ended and how the deadline stands, as the first half of a reason."""
+    """How the last attempt ended and what time is left, as the first half of a reason."""
     happened = what_happened(situation.attempts[-1])
     return f"{happened}; {situation.outlook}" if situation.outlook else happened
 
