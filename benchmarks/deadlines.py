@@ -4,8 +4,8 @@
 
 Each training has an instance type of its own, whose spot capacity replays a stretch of a recorded trace
 (`{"metadata": {"gap_seconds": n}, "data": [1, 0, ...]}`), 4 to 8 hours of work and a deadline: 1.1 to 2 times
-the work, plus the reserve that the guard keeps free. It goes through the real operator, deferred, with one of
-the policies. The simulator then walks the same policy over the same stretch, with the same deadline, reserve
+the work, plus the reserve that the guard keeps free. It goes through the real operator, deferred, with the
+policy `deadline`. The simulator then walks that policy over the same stretch, with the same deadline, reserve
 and overhead, as a training that never leaves on-demand. What the two cost is taken apart, training by
 training; the parts add up to the difference:
 
@@ -49,18 +49,18 @@ from spot_training.aws.descriptions import snapshot_of  # noqa: E402
 from spot_training.deadline_terms import RESUME_SECONDS  # noqa: E402
 from spot_training.domain.deadline import Deadline, Reserve, Runtime  # noqa: E402
 from spot_training.domain.lifecycle import SecondaryStatus  # noqa: E402
-from spot_training.domain.moves import BackToSpot, Guard  # noqa: E402
+from spot_training.domain.moves import BackToSpot, Guard, Workload  # noqa: E402
 from spot_training.domain.savings import Attempt, PurchaseOption  # noqa: E402
 from spot_training.domain.traces import Trace, parse_trace  # noqa: E402
 from spot_training.policies import simulate  # noqa: E402
 
 if TYPE_CHECKING:
-    from spot_training.domain.simulator import Walk
+    from spot_training.advise.simulator import Walk
 
 DAG, TASK = "deadlines", "train"
-POLICIES = ("rule", "planner", "greedy", "uniform_progress")
+POLICY = "deadline"
 #: The policies whose cost is told beside, over the same trainings, in the simulator only.
-BESIDE = ("on_demand", "greedy")
+BESIDE = ("on_demand", "widen")
 WORK_HOURS = (4, 6, 8)
 STRETCHES = (1.1, 1.25, 1.5, 2.0)
 #: Spot price / on-demand price, of the traces' own instances.
@@ -87,7 +87,6 @@ class Training:
 
     run_id: str
     instance_type: str
-    policy: str
     work_seconds: int
     deadline_seconds: int
     trace: Trace
@@ -178,7 +177,7 @@ def reserve_of(speed: float) -> Reserve:
 
 
 def draw(count: int, traces: Sequence[Trace], reserve: Reserve, seed: int) -> list[Training]:
-    """Trainings over all traces, works, stretches and policies, the longest first."""
+    """Trainings over all traces, works and stretches, the longest first."""
     rng = random.Random(seed)  # noqa: S311 - the same trainings for the same seed
     types = sorted(instance_types())[:count]
     kept_free = reserve.launch_high_seconds + reserve.besides_launch_seconds
@@ -192,7 +191,6 @@ def draw(count: int, traces: Sequence[Trace], reserve: Reserve, seed: int) -> li
             Training(
                 run_id=f"training-{number:02}",
                 instance_type=instance_type,
-                policy=POLICIES[number // len(traces) % len(POLICIES)],
                 work_seconds=work,
                 deadline_seconds=deadline,
                 trace=trace,
@@ -260,7 +258,7 @@ def run_live(
 def params_of(training: Training, reserve: Reserve) -> dict[str, Any]:
     return {
         "instance_type": training.instance_type,
-        "policy": training.policy,
+        "policy": POLICY,
         "work_seconds": training.work_seconds,
         "deadline_seconds": training.deadline_seconds,
         "reserve_seconds": round(reserve.extra_seconds),
@@ -344,10 +342,11 @@ def wake_up_of(attempts: Sequence[Attempt]) -> float | None:
 
 def walk_as_live(training: Training, policy: str, deadline: Deadline) -> Walk:
     """The policy over the training's stretch, with what the live guard sees: see `DeadlineGuard`."""
-    workload = deadline.workload
-    seen = replace(
-        workload,
-        deadline_seconds=workload.deadline_seconds - deadline.reserve.besides_launch_seconds,
+    seconds = (deadline.at - deadline.submitted_at).total_seconds()
+    seen = Workload(
+        work_seconds=deadline.runtime.mean_seconds,
+        deadline_seconds=seconds - deadline.reserve.besides_launch_seconds,
+        overhead_seconds=deadline.reserve.launch_seconds,
         spot_price=PRICE_RATIO,
         on_demand_price=1.0,
         back_to_spot=BackToSpot.NEVER,
@@ -360,11 +359,11 @@ def simulated_course(walked: Walk, deadline: Deadline) -> Course:
     """A walk never leaves on-demand here, so what it did on demand is its end."""
     spot_and_waits = walked.spot_seconds + walked.wait_seconds
     has_on_demand = walked.on_demand_seconds > 0
-    overhead = deadline.workload.overhead_seconds
+    overhead = deadline.reserve.launch_seconds
     on_demand_work = walked.finish_seconds - spot_and_waits - overhead if has_on_demand else 0.0
     return Course(
         launches=walked.launches,
-        spot_work=deadline.workload.work_seconds - on_demand_work,
+        spot_work=deadline.runtime.mean_seconds - on_demand_work,
         spot_held=walked.spot_seconds,
         on_demand_work=on_demand_work,
         on_demand_held=walked.on_demand_seconds,
@@ -389,7 +388,7 @@ def compare(
     live = live_course(attempts)
     return Outcome(
         training=training,
-        simulated=simulated_course(walk_as_live(training, training.policy, deadline), deadline),
+        simulated=simulated_course(walk_as_live(training, POLICY, deadline), deadline),
         live=live,
         beside={name: walk_as_live(training, name, deadline).cost_on_demand_hours for name in BESIDE},
         slack_seconds=(at - submitted_at - timedelta(seconds=live.finish)).total_seconds(),
@@ -420,7 +419,6 @@ def in_hours(seconds: float | None) -> float | None:
 #: Of the table; a pair is simulated, live.
 COLUMNS: dict[str, Callable[[Outcome], str]] = {
     "training": lambda one: one.training.run_id.removeprefix("training-"),
-    "policy": lambda one: one.training.policy,
     "trace": lambda one: f"{Path(one.training.trace.name).stem}+{one.training.first_tick}",
     "work": lambda one: f"{one.training.work_seconds / 3600:.0f}",
     "deadline": lambda one: f"{one.training.deadline_seconds / 3600:.1f}",
@@ -440,25 +438,19 @@ def report(outcomes: Sequence[Outcome], failed: Mapping[str, str], speed: float)
     rows += [[tell_one(outcome) for tell_one in COLUMNS.values()] for outcome in outcomes]
     lines = [f"{machine()}:", "", *(f"| {' | '.join(cells)} |" for cells in rows), ""]
     lines += ["Costs in on-demand hours, the rest in hours; pairs are simulated, live.", ""]
-    lines += [*policy_lines(outcomes), "", *sums(outcomes, speed)]
+    lines += [*cost_lines(outcomes), "", *sums(outcomes, speed)]
     return "\n".join([*lines, *(f"- Failed: {run_id} is {state}" for run_id, state in failed.items())])
 
 
-def policy_lines(outcomes: Sequence[Outcome]) -> list[str]:
-    lines = [
-        "| policy | trainings | on demand in the end | cost simulated | cost live | live / simulated |",
-        "| --- | ---: | ---: | ---: | ---: | ---: |",
+def cost_lines(outcomes: Sequence[Outcome]) -> list[str]:
+    simulated, live = costs(outcomes)
+    ends = [[one.simulated.ordered_at, one.live.ordered_at] for one in outcomes]
+    fallbacks = ", ".join(str(sum(at is not None for at in side)) for side in zip(*ends, strict=True))
+    return [
+        "| trainings | on demand in the end | cost simulated | cost live | live / simulated |",
+        "| ---: | ---: | ---: | ---: | ---: |",
+        f"| {len(outcomes)} | {fallbacks} | {simulated:.1f} | {live:.1f} | {live / simulated:.3f} |",
     ]
-    for policy in (*POLICIES, "all"):
-        mine = [outcome for outcome in outcomes if policy in ("all", outcome.training.policy)]
-        if not mine:
-            continue
-        simulated, live = costs(mine)
-        ends = [[one.simulated.ordered_at, one.live.ordered_at] for one in mine]
-        fallbacks = ", ".join(str(sum(at is not None for at in side)) for side in zip(*ends, strict=True))
-        figures = f"{simulated:.1f} | {live:.1f} | {live / simulated:.3f}"
-        lines.append(f"| {policy} | {len(mine)} | {fallbacks} | {figures} |")
-    return lines
 
 
 def sums(outcomes: Sequence[Outcome], speed: float) -> list[str]:

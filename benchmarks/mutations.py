@@ -34,7 +34,12 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = Path("plugins") / "spot_training"
 _AWS = "tests/aws/"
 _DRIVER = (
-    *("tests/domain/test_policy.py", f"{_AWS}test_wrong_answers.py", f"{_AWS}test_driver_names.py"),
+    *(
+        "tests/domain/test_policy.py",
+        "tests/domain/test_decide.py",
+        f"{_AWS}test_wrong_answers.py",
+        f"{_AWS}test_driver_names.py",
+    ),
     *(f"{_AWS}test_driver.py", f"{_AWS}test_driver_calls.py", f"{_AWS}test_old_state.py"),
     *(f"{_AWS}test_failing_tasks.py", f"{_AWS}test_spent_retries.py", f"{_AWS}test_deadlines.py"),
     *(f"{_AWS}test_sequences.py", "tests/ledger/test_month_spending.py"),
@@ -58,6 +63,10 @@ TESTS: dict[str, tuple[str, ...]] = {
         f"{_AWS}test_sweep_command.py",
     ),
     "ledger/bookkeeping.py": ("tests/ledger",),
+    "domain/decide.py": (
+        *("tests/domain/test_decide.py", "tests/domain/test_keep_deadline.py"),
+        *("tests/domain/test_spending.py", f"{_AWS}test_deadlines.py", "tests/ledger/test_month_spending.py"),
+    ),
     "domain/deadline.py": (
         *("tests/domain/test_deadline.py", "tests/domain/test_keep_deadline.py"),
         *(f"{_AWS}test_deadline_terms.py", f"{_AWS}test_punctual.py", f"{_AWS}test_deadlines.py"),

@@ -59,14 +59,14 @@ PARAMS = {
         "widen",
         type="string",
         # The form suggests these. A run that is cleared is checked against the pattern, not against them, so
-        # `planner`, which decides as `rule` does, still runs where it is in the conf of an earlier run.
-        examples=["widen", "spot_only", "on_demand", "rule"],
-        pattern=r"^(widen|spot_only|on_demand|rule|planner)$",
+        # the earlier names of `deadline` still run where they are in the conf of an earlier run.
+        examples=["widen", "spot_only", "on_demand", "deadline"],
+        pattern=r"^(widen|spot_only|on_demand|deadline|rule|planner)$",
         title="Policy",
         description=(
             "What to do when spot capacity does not come, or goes away for too long. widen: spot, spot with "
             "a longer wait, then on-demand. spot_only: the same, then fail. on_demand: on-demand at once. "
-            "rule: spot for as long as the deadline allows, then on-demand, and never back to spot."
+            "deadline: spot for as long as the deadline allows, then on-demand, and never back to spot."
         ),
     ),
     "deadline": Param(
@@ -78,7 +78,7 @@ PARAMS = {
         title="Deadline",
         description=(
             'When the model must be ready: "12h" after the run began, or "2026-11-23T06:00:00Z". Empty: no '
-            "deadline. The policy rule needs one."
+            "deadline. The policy deadline needs one."
         ),
     ),
     "max_run": Param(
@@ -140,7 +140,7 @@ its log, in its XCom `report` (Markdown), and by mail or on Slack where the Airf
 a failed training stays failed. The weekly report over all runs, `spot_savings_report`, reads the ledger
 instead.
 
-With the policy `rule` a run waits on spot for as long as its deadline allows, then buys on-demand, and never
+With the policy `deadline` a run waits for spot as long as its deadline allows, then buys on-demand, and never
 goes back to spot.
 
 Safe in a backfill: each run has its own channels, checkpoint prefix and job names.

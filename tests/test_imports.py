@@ -18,9 +18,12 @@ SOURCE_FOLDERS = {
     "include": ROOT,
     "dags": ROOT / "dags",
 }
-DOMAIN, AWS, PLANNER = "spot_training.domain", "spot_training.aws", "spot_training.planner"
-# By name, and importing the planner only when it is asked for.
-POLICIES = "spot_training.policies"
+DOMAIN, AWS = "spot_training.domain", "spot_training.aws"
+#: Airflow's classes, and what carries a training to its end.
+_TRAINING = tuple(
+    f"spot_training.{name}"
+    for name in ("operators", "sensors", "triggers", "training_task", "base", "links", "aws.driver")
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,10 +41,20 @@ class Wall:
 
 WALLS = [
     Wall(room="plugins/spot_training/domain", allowed=(DOMAIN,)),
-    Wall(room="plugins/spot_training/aws", allowed=(DOMAIN, AWS, POLICIES, "boto3", "botocore")),
-    Wall(room="plugins/spot_training/planner", allowed=(DOMAIN, PLANNER, "numpy", "numba")),
+    Wall(room="plugins/spot_training/aws", allowed=(DOMAIN, AWS, "boto3", "botocore")),
+    Wall(room="plugins/spot_training/advise", forbidden=_TRAINING),
     Wall(
-        room="plugins/spot_training", forbidden=("include", "dags", "moto", "local_sagemaker", "spot_drill")
+        room="plugins/spot_training",
+        forbidden=(
+            "include",
+            "dags",
+            "moto",
+            "local_sagemaker",
+            "spot_drill",
+            "benchmarks",
+            "numpy",
+            "numba",
+        ),
     ),
     # A package of its own: what it imports is in its requirements.
     Wall(
@@ -136,8 +149,12 @@ def test_the_drill_uses_only_what_the_local_sagemaker_exports() -> None:
         ("plugins/spot_training/domain", "yaml", False),
         ("plugins/spot_training/aws", "botocore.exceptions", True),
         ("plugins/spot_training/aws", "airflow.sdk", False),
-        ("plugins/spot_training/planner", "numpy.typing", True),
-        ("plugins/spot_training/planner", "botocore.exceptions", False),
+        ("plugins/spot_training/aws", "spot_training.policies", False),
+        ("plugins/spot_training/advise", "spot_training.past_runs", True),
+        ("plugins/spot_training/advise", "spot_training.aws.driver", False),
+        ("plugins/spot_training/advise", "spot_training.training_task", False),
+        ("plugins/spot_training", "numpy.typing", False),
+        ("plugins/spot_training", "benchmarks.policies", False),
         (f"{PACKAGE}/local_sagemaker", "moto.core.responses", True),
         (f"{PACKAGE}/local_sagemaker", "spot_training.domain.lifecycle", False),
         (f"{PACKAGE}/local_sagemaker", "airflow.sdk", False),

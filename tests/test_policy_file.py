@@ -34,6 +34,13 @@ def test_a_name_of_the_file_is_a_policy(tmp_path: Path, monkeypatch: pytest.Monk
     ]
 
 
+def test_a_file_may_be_older_than_the_policy_deadline_and_have_its_own(tmp_path: Path) -> None:
+    path = tmp_path / "policies.yaml"
+    path.write_text("deadline: {name: widen, first_wait: 8h}")
+    defaults = Defaults(max_runtime_seconds=3600, deadline_in_seconds=90000, named=read_policies(path))
+    assert policy_from("deadline", defaults).rungs[0].max_wait_seconds == 28800
+
+
 def test_without_the_setting_there_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("AIRFLOW__SPOT_TRAINING__POLICY_FILE", raising=False)
     assert named_policies() == {}

@@ -9,7 +9,7 @@ from spot_training.operators import SpotTrainingOperator
 
 PARAMS = {
     "instance_type": Param("ml.m5.xlarge", type="string"),
-    "policy": Param("rule", type="string"),
+    "policy": Param("deadline", type="string"),
     "work_seconds": Param(3600, type="integer"),
     "deadline_seconds": Param(7200, type="integer"),
     "reserve_seconds": Param(0, type="integer"),

@@ -1,7 +1,7 @@
 """What a task says of its month's budget, made into the `Purse` that on-demand has to fit into.
 
 Reads the ledger and the prices. Nothing here may fail a training: what cannot be read is not known, and the
-rule (`domain.spending`) says what follows from that.
+rule (`domain.decide`) says what follows from that.
 
 Trainings that decide at the same time see each other by their reservations. Each writes down what on-demand
 will cost, and only then reads what the month has cost, with the reservations of all others. If everything

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from .domain.casting import is_left_out
 from .domain.deadline import (
     Deadline,
-    DeadlineGuard,
     Reserve,
     Runtime,
     deadline_from,
@@ -21,15 +20,11 @@ from .domain.deadline import (
 )
 from .domain.durations import in_words, parse_seconds
 from .domain.errors import DeadlineCannotBeKept, InvalidInput
-from .domain.moves import BackToSpot
-from .domain.policy import Policy, SpotWhileTimeAllows
 from .domain.records import model_of
-from .installation import names_of_own_records
-from .past_runs import Learned, Teachers, learn, recent_spells
+from .past_runs import Learned, Teachers, learn
 
 if TYPE_CHECKING:
     from .aws.request import TrainingPlan
-    from .domain.moves import Spells
 
 #: From the end of the spot job to the on-demand job, beside a look at SageMaker: Airflow resumes the task.
 RESUME_SECONDS = 90
@@ -151,33 +146,6 @@ def _cannot_be_kept(deadline: Deadline, said: object) -> DeadlineCannotBeKept:
         f"{in_words(deadline.runtime.mean_seconds)}: {deadline.runtime.basis}). Give more time, or "
         'on_missed_deadline="late" to finish late.',
     )
-
-
-def with_policy(
-    plan_of: Callable[[], TrainingPlan], region: str, *, spells: Callable[..., Spells] = recent_spells
-) -> Callable[[DeadlineGuard, Policy], DeadlineGuard]:
-    """How a policy's own view of waiting joins the guard; a ladder has none and waits as long as it may.
-
-    The market's history is asked for only where it can matter: without a way back to spot no policy uses it.
-    """
-
-    def join(guard: DeadlineGuard, policy: Policy) -> DeadlineGuard:
-        from .aws.punctual import move_policy
-
-        if not isinstance(policy, SpotWhileTimeAllows):
-            return guard
-        options: Mapping[str, float] = dict(policy.options)
-        history: Spells = ()
-        if guard.deadline.workload.back_to_spot is not BackToSpot.NEVER:
-            plan = plan_of()
-            history = spells(
-                region=region,
-                instance_type=plan.instance_type,
-                installations=names_of_own_records(plan.identity.installation),
-            )
-        return replace(guard, policy=move_policy(policy.moves, options), history=tuple(history))
-
-    return join
 
 
 def run_began_at(dag_run: Any, *, now: datetime, real_now: datetime) -> datetime:

@@ -9,7 +9,6 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from . import settings
-from .collector import collector_at_rest, freeze_once
 from .domain.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -80,9 +79,6 @@ class AwsAccess:
         """The process's one watcher for this access; it makes its clients with the first call it needs."""
         from .aws.watcher import shared_watcher
 
-        # A triggerer's heap: some hundred thousand objects of Airflow's that stay. The collector would look
-        # through all of them, again and again as triggers come, with the event loop waiting.
-        freeze_once("what was there before anybody waited")
         return shared_watcher(
             self.key,
             self._jobs_to_watch,
@@ -98,10 +94,7 @@ class AwsAccess:
         return shared_budget(settings.number("calls_per_second"))
 
     def _jobs_to_watch(self) -> TrainingJobs:
-        with collector_at_rest():
-            jobs = self.watching().jobs()
-            freeze_once("the watcher's client")
-        return jobs
+        return self.watching().jobs()
 
     def _live_logs(self) -> TrainingLogs:
         config = {**LIVE_LOGS_BOTOCORE_CONFIG, **(self.botocore_config or {})}
@@ -140,17 +133,16 @@ class AwsAccess:
         return str(client.get_caller_identity()["Account"])
 
     def _client(self, service: str, *, region_name: str | None = None, **config: Any) -> BaseClient:
-        with collector_at_rest():
-            from airflow.providers.amazon.aws.hooks.base_aws import AwsBaseHook
+        from airflow.providers.amazon.aws.hooks.base_aws import AwsBaseHook
 
-            hook = AwsBaseHook(
-                aws_conn_id=self.aws_conn_id,
-                region_name=region_name or self.region_name,
-                verify=self.verify,
-                client_type=service,
-            )
-            with _refusing_bad_settings(self.aws_conn_id):
-                return _client_of(hook, {**(self.botocore_config or {}), **config})
+        hook = AwsBaseHook(
+            aws_conn_id=self.aws_conn_id,
+            region_name=region_name or self.region_name,
+            verify=self.verify,
+            client_type=service,
+        )
+        with _refusing_bad_settings(self.aws_conn_id):
+            return _client_of(hook, {**(self.botocore_config or {}), **config})
 
 
 def _client_of(hook: Any, own_config: dict[str, Any]) -> BaseClient:

@@ -43,12 +43,12 @@ class SpotTrainingOperator(TrainingOperatorBase):
         cast to what SageMaker's model asks for). `TrainingJobName` is the prefix of the attempts' names, and
         `CheckpointConfig.S3Uri` the folder in which the run gets a prefix of its own.
     :param policy: what to try, in which order (templated): a name (`widen`, `spot_only`, `on_demand`; with a
-        deadline also `rule`; any of the policy file's), a mapping
+        deadline also `deadline`; any of the policy file's), a mapping
         with a name and options (`{"name": "widen", "first_wait": "2h", "factor": 2, "cap": "12h",
         "spot_attempts": 3}`), a list of rungs (`[{"spot": "ml.m5.xlarge", "max_wait": "2h"}, {"on_demand":
-        ["ml.m5.xlarge", "ml.m5.2xlarge"]}]`), JSON text of one, or a `Ladder`. None: `widen` (`rule` with a
-        deadline), or `on_demand` if the config says `EnableManagedSpotTraining: False`. `first_wait` is the
-        first attempt's `MaxWaitTimeInSeconds`.
+        ["ml.m5.xlarge", "ml.m5.2xlarge"]}]`), JSON text of one, or a `Ladder`. None: `widen` (`deadline`
+        with a deadline), or `on_demand` if the config says `EnableManagedSpotTraining: False`. `first_wait`
+        is the first attempt's `MaxWaitTimeInSeconds`.
     :param wait_for_completion: False: return as soon as a job was created, for a `SpotTrainingSensor` to
         follow. Nothing climbs the ladder then, unless the sensor has a policy. Not with a deadline.
     :param check_interval: seconds between looks at SageMaker.
@@ -62,7 +62,7 @@ class SpotTrainingOperator(TrainingOperatorBase):
     :param deadline: when the training has to be over (templated): a time with its zone
         (`"2026-11-23T06:00:00Z"`, `"2026-11-23T06:00:00 Europe/Berlin"`), or a duration after the Dag run
         began (`"12h"`). On-demand is started from the last checkpoint while there is still time. The default
-        policy is `rule` then.
+        policy is `deadline` then.
     :param expected_runtime: how long the training itself takes (templated): seconds, text (`"4h"`), or
         `{"mean": "3h", "high": "4h", "checkpoint_every": "10m"}`: the mean counts for costs, the high for the
         deadline. None: learned from past runs on record, or else the request's `MaxRuntimeInSeconds`.
@@ -262,12 +262,12 @@ class SpotTrainingOperator(TrainingOperatorBase):
 
         self._check_is_guarded()
         request = cast_request(self.config)
-        spec = self.policy
+        spec, named = self.policy, named_policies()
         if spec is None:
             default = "widen" if seconds_left is None else DEFAULT_WITH_DEADLINE
             spec = default if request.get("EnableManagedSpotTraining", True) else "on_demand"
-        defaults = replace(defaults_of(request), deadline_in_seconds=seconds_left, named=named_policies())
-        return policy_from(spec, defaults)
+            named = {}
+        return policy_from(spec, replace(defaults_of(request), deadline_in_seconds=seconds_left, named=named))
 
 
 def _provider_differences(task: SpotTrainingOperator) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""What this Airflow's own records teach: how long a model trains, and how its spot market was lately.
+"""What this Airflow's own records teach: how long a model trains.
 
 Several Airflows may share a ledger, and Dags may have models of the same name: a training learns from its own
 installation and its own Dag, unless its author names other Dags (`expected_runtime={"like": ...}`).
@@ -9,30 +9,23 @@ Nothing here may fail or hold up a training: a ledger that cannot be read teache
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from .domain.deadline import LAUNCH_HIGH_SECONDS, LAUNCH_SECONDS, Runtime, high_at_least
-from .domain.lifecycle import SecondaryStatus, Transition
-from .domain.spells import Stretch, spells_seen, stretches_of
 from .installation import names_of_own_records
 
 if TYPE_CHECKING:
     from .aws.identity import RunIdentity
-    from .domain.moves import Spells
 
 log = logging.getLogger(__name__)
 
 #: The quantile for the guard.
 HIGH_QUANTILE = 0.95
-#: Older runs are another model by now; older capacity is another market.
+#: Older runs are another model by now.
 RUNS_WITHIN = timedelta(days=180)
-CAPACITY_WITHIN = timedelta(days=7)
-MAX_SPELLS = 200
-MOST_ATTEMPTS = 500
 #: How long a training waits for what past runs could teach it.
 ANSWER_WITHIN_SECONDS = 20
 
@@ -52,19 +45,6 @@ FROM (
       AND t.watches IS NULL AND NOT coalesce(t.is_resumed, t.generation > 0) AND a.number <= t.attempt_count
 )
 WHERE work > 0
-"""
-
-#: The newest spot attempts of a type, and each visit of their jobs to a status.
-_CAPACITY = """
-WITH lately AS (
-    SELECT key, number, ended_at FROM attempts
-    WHERE list_contains($installations::VARCHAR[], installation)
-      AND purchase = 'spot' AND instance_type = $instance_type AND region = $region AND ended_at >= $since
-    ORDER BY ended_at DESC LIMIT $most
-)
-SELECT l.key, l.number, l.ended_at AS over_at, t.status, t.started_at
-FROM lately l JOIN transitions t ON t.key = l.key AND t.attempt = l.number
-ORDER BY l.key, l.number, t.started_at, t.ended_at NULLS LAST
 """
 
 
@@ -117,7 +97,7 @@ def learn(
         "since": since,
         "quantile": HIGH_QUANTILE,
     }
-    rows = _ask(_RUNS, parameters)
+    rows = ask_ledger(_RUNS, parameters)
     if not rows or not rows[0]["runs"]:
         return None
     row = rows[0]
@@ -140,32 +120,7 @@ def learn(
     )
 
 
-def recent_spells(
-    *, region: str, instance_type: str, installations: Sequence[str], now: datetime | None = None
-) -> Spells:
-    """How spot capacity of a type came and went of late, as this Airflow's jobs saw it, oldest first.
-
-    A market is the same for all Dags, and each may have an account of its own for every Airflow.
-    """
-    since = (now or datetime.now(UTC)) - CAPACITY_WITHIN
-    parameters = {
-        "installations": list(installations),
-        "region": region,
-        "instance_type": instance_type,
-        "since": since,
-        "most": MOST_ATTEMPTS,
-    }
-    rows = [row for row in _ask(_CAPACITY, parameters) if row["status"] in set(SecondaryStatus)]
-    jobs = groupby(rows, key=lambda row: (row["key"], row["number"]))
-    return spells_seen([_stretches(list(visits)) for _, visits in jobs])[-MAX_SPELLS:]
-
-
-def _stretches(rows: Sequence[Mapping[str, Any]]) -> list[Stretch]:
-    visits = [Transition(status=SecondaryStatus(row["status"]), started_at=row["started_at"]) for row in rows]
-    return stretches_of(visits, over_at=rows[0]["over_at"], launch_seconds=LAUNCH_SECONDS)
-
-
-def _ask(sql: str, parameters: dict[str, Any]) -> list[dict[str, Any]]:
+def ask_ledger(sql: str, parameters: dict[str, Any]) -> list[dict[str, Any]]:
     from .aws.bounded import within
     from .ledger import Ledger
 

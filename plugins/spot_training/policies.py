@@ -1,46 +1,72 @@
-"""The policies by name, and `simulate`: what anybody may call to put a policy or a trace beside ours.
+"""The policies by name, and `simulate`: what anybody may call to compare a policy or a trace with ours.
 
-    simulate("rule", {"work_seconds": 172800, "deadline_seconds": 216000}, [1, 1, 0, 1], tick_seconds=300)
+    simulate("deadline", {"work_seconds": 172800, "deadline_seconds": 216000}, [1, 1, 0, 1], tick_seconds=300)
 
-Policies are made with their options as keywords: `POLICIES["widen"](spot_attempts=3)`. The planner needs
-numpy (and uses numba where it is installed); the others need the standard library only.
+Policies are made with their options as keywords: `POLICIES["widen"](spot_attempts=3)`. The standard
+library is enough for all of it.
 """
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
+from inspect import Parameter, Signature, currentframe, signature
 from typing import TYPE_CHECKING, Any
 
-from .domain.errors import InvalidInput
-from .domain.moves import SIMPLE_POLICIES, BackToSpot, Guard, MovePolicy, Spells, Workload, make_policy
-from .domain.packages import needed_by
-from .domain.simulator import DEFAULT_GUARD, Walk, walk
+from .advise.simulator import DEFAULT_GUARD, Walk, walk
+from .domain.errors import InvalidInput, UnknownPolicy
+from .domain.moves import BackToSpot, Guard, MovePolicy, OnDemand, Spells, UntilDeadline, Widen, Workload
+from .domain.policy_specs import DEADLINE_ALIASES, deprecation_of
 
 if TYPE_CHECKING:
     from .domain.traces import Trace
-    from .planner.market import Prior
 
 __all__ = ["POLICIES", "policy_named", "simulate", "workload_from"]
 
 
-def _planner(*, prior: Prior | None = None) -> MovePolicy:
-    with needed_by("the policy planner"):
-        from .planner.market import Prior
-        from .planner.planning import Planner
+class _Alias:
+    """Makes the policy `deadline` by one of its earlier names, and says so. The options change nothing."""
 
-    if prior is not None and not isinstance(prior, Prior):
-        raise InvalidInput("policy.prior", prior, "give what planner.market.fit_prior returns, in Python.")
-    return Planner() if prior is None else Planner(prior=prior)
+    def __init__(self, name: str) -> None:
+        self.name = name
+        options = [Parameter(option, Parameter.KEYWORD_ONLY) for option in DEADLINE_ALIASES[name]]
+        self.__signature__ = Signature(options)
+
+    def __call__(self, **options: Any) -> MovePolicy:
+        self.__signature__.bind_partial(**options)  # a misspelt option is a TypeError, as in any call
+        warnings.warn(
+            deprecation_of(self.name, options), DeprecationWarning, stacklevel=_frames_to_the_caller()
+        )
+        return UntilDeadline()
+
+
+def _frames_to_the_caller() -> int:
+    """How far above the function that asks the code is that called this module."""
+    level, frame = 0, currentframe()
+    while frame is not None and frame.f_globals.get("__name__") == __name__:
+        level, frame = level + 1, frame.f_back
+    return level
 
 
 #: Every policy by name; each takes its options as keywords.
-POLICIES: dict[str, Callable[..., MovePolicy]] = {**SIMPLE_POLICIES, "planner": _planner}
+POLICIES: dict[str, Callable[..., MovePolicy]] = {
+    **{policy.name: policy for policy in (OnDemand, UntilDeadline, Widen)},
+    **{name: _Alias(name) for name in DEADLINE_ALIASES},
+}
 
 
 def policy_named(name: str, **options: Any) -> MovePolicy:
     """A policy from its name and options; raises `UnknownPolicy` or `InvalidInput`."""
-    return make_policy(name, POLICIES, **options)
+    maker = POLICIES.get(name)
+    if maker is None:
+        raise UnknownPolicy("policy", name, f"choose one of {', '.join(sorted(POLICIES))}.")
+    known = tuple(signature(maker).parameters)
+    for option, value in options.items():
+        if option not in known:
+            way_out = f"{name} takes {', '.join(known) or 'no options'}."
+            raise InvalidInput(f"policy.{option}", value, way_out)
+    return maker(**options)
 
 
 def workload_from(values: Workload | Mapping[str, Any]) -> Workload:

@@ -21,7 +21,7 @@ from .access_terms import access_of
 from .aws.state import STATE_KEY, TrainingState, job_on_record, load_state
 from .base import is_last_try
 from .budget_terms import AskedPrices, budget_of, open_purse
-from .deadline_terms import DeadlineTerms, run_began_at, with_policy
+from .deadline_terms import DeadlineTerms, run_began_at
 from .domain.casting import as_bool, is_left_out
 from .domain.deadline import Runtime, like_from, runtime_from
 from .domain.durations import in_words, parse_seconds
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from .aws.jobs import TrainingJobs
     from .aws.request import TrainingPlan
     from .aws.state import StateStore
-    from .domain.deadline import Deadline, DeadlineGuard
+    from .domain.deadline import Deadline
     from .domain.policy import Policy, Rung
     from .domain.spending import Budget, Purse
     from .hooks import AwsAccess
@@ -253,7 +253,6 @@ class TrainingTask:
         self._stopped: str | None = None
         self._make_plan = make_plan
         self._make_policy = make_policy
-        self._add_policy = with_policy(self._plan, jobs.region)
         self.driver = TrainingDriver(
             jobs=jobs,
             store=KeptState(context["task_state_store"]),
@@ -283,9 +282,6 @@ class TrainingTask:
         return self.options.deadline.settle(
             self._plan(), now=aws_now, run_began_at=began, check_interval=self.options.check_interval
         )
-
-    def guard(self, guard: DeadlineGuard, policy: Policy) -> DeadlineGuard:
-        return self._add_policy(guard, policy)
 
     def purse(self, rung: Rung) -> Purse | None:
         budget, driver = self.options.budget, self.driver

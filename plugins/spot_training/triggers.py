@@ -8,7 +8,7 @@ happen beside that has two places, and needs no other change here:
 - `_on_news`: what each report with new transitions is for (the task log; a record of the live job). It runs
   in the triggerer's event loop: what blocks has a thread of its own (`take_note`), or goes through `aside`.
 
-Calls that stop a job have threads for nothing else: neither computing nor a ledger stands before them.
+Calls that stop a job have threads for nothing else: no ledger is in their way.
 
 What a trigger needs to know for that is one more argument with a default, in `__init__` and `serialize`.
 """
@@ -53,14 +53,8 @@ LOUD_AFTER_SECONDS = 1
 #: deferred has ended: the new process goes by the same key. Its supervisor may notice that end one heartbeat
 #: interval late, and the scheduler hears of it at its next turn.
 SCHEDULER_TURN_SECONDS = 2
-#: Threads of all triggers of the process for what computes (the planner's tables), and for stopping jobs.
-COMPUTING_THREADS = 2
+#: Threads of all triggers of the process, for stopping jobs.
 STOPPING_THREADS = 4
-
-
-@cache
-def _computing() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(COMPUTING_THREADS, thread_name_prefix="spot-training-computing")
 
 
 @cache
@@ -69,12 +63,11 @@ def _stopping() -> ThreadPoolExecutor:
 
 
 # A forked child has none of its parent's threads.
-os.register_at_fork(after_in_child=_computing.cache_clear)
 os.register_at_fork(after_in_child=_stopping.cache_clear)
 
 
 async def aside(pool: ThreadPoolExecutor, call: Callable[..., Result], *arguments: Any) -> Result:
-    """Make a blocking call without blocking the event loop, in one of the process's small thread pools."""
+    """Make a blocking call without blocking the event loop, in a small thread pool of the process."""
     return await asyncio.get_running_loop().run_in_executor(pool, call, *arguments)
 
 
@@ -162,7 +155,7 @@ class TrainingJobTrigger(BaseTrigger):
         watcher = self.access.watcher()
         narrator = Narrator()
         if self.guard is not None:
-            self._punctual = await aside(_computing(), Punctual.from_json, self.guard, lambda: watcher.clock)
+            self._punctual = Punctual.from_json(self.guard, lambda: watcher.clock)
         status: str | None = None
         while status is None:
             follower = Follower(
@@ -192,7 +185,7 @@ class TrainingJobTrigger(BaseTrigger):
         own = self._own_limit()
         if self._punctual is None or (own is not None and own <= datetime.now(UTC)):
             return "TimeIsUp"
-        if await aside(_computing(), self._punctual.is_due):
+        if self._punctual.is_due():
             await self._make_room(self._punctual)
         return None
 
@@ -231,7 +224,7 @@ class TrainingJobTrigger(BaseTrigger):
                 return await self._on_time_is_up()
             case job:
                 if self._punctual is not None:
-                    await aside(_computing(), self._punctual.hear, job)
+                    self._punctual.hear(job)
                 if fresh := narrator.news(job):
                     self._on_news(job, fresh)
                 if job.is_terminal:

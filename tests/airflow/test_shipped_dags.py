@@ -47,7 +47,7 @@ TYPED: dict[str, dict[str, str]] = {
         "max_runtime": "1d",
         "deadline_reserve": "30m",
     },
-    "retrain_flight_delays": {"deadline": "2d", "policy": "rule", "num_round": "10"},
+    "retrain_flight_delays": {"deadline": "2d", "policy": "deadline", "num_round": "10"},
     "spot_savings_report": {
         "since": "2020-01-01",
         "until": "2100-12-31",

@@ -21,7 +21,7 @@ from spot_training.aws.host import NoRecorder, OnRecord
 from spot_training.aws.identity import RunIdentity
 from spot_training.aws.jobs import TrainingJobs
 from spot_training.aws.request import TrainingPlan
-from spot_training.domain.deadline import Deadline, DeadlineGuard
+from spot_training.domain.deadline import Deadline
 from spot_training.domain.lifecycle import JobSnapshot
 from spot_training.domain.policy import Policy, Rung
 from spot_training.domain.savings import Attempt
@@ -95,7 +95,6 @@ class FakeHost:
     make_plan: Callable[[RunIdentity], TrainingPlan]
     make_policy: Callable[[float | None], Policy] | None
     make_deadline: Callable[[datetime], Deadline] | None = None
-    make_guard: Callable[[DeadlineGuard, Policy], DeadlineGuard] = lambda guard, _policy: guard
     make_purse: Callable[[Rung], Purse | None] = lambda _rung: None
     is_out_of_time: Callable[[], str | None] = lambda: None
     said: list[str] = field(default_factory=list)
@@ -113,9 +112,6 @@ class FakeHost:
 
     def deadline(self, now: Callable[[], datetime]) -> Deadline | None:
         return self.make_deadline(now()) if self.make_deadline else None
-
-    def guard(self, guard: DeadlineGuard, policy: Policy) -> DeadlineGuard:
-        return self.make_guard(guard, policy)
 
     def purse(self, rung: Rung) -> Purse | None:
         return self.make_purse(rung)

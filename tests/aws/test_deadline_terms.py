@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
+from spot_training import policy_file
 from spot_training.aws.identity import RunIdentity
 from spot_training.aws.request import TrainingPlan, cast_request
-from spot_training.deadline_terms import RESUME_SECONDS, DeadlineTerms, longest_retry_delay, with_policy
-from spot_training.domain.deadline import Deadline, DeadlineGuard, Runtime, runtime_from
+from spot_training.deadline_terms import RESUME_SECONDS, DeadlineTerms, longest_retry_delay
+from spot_training.domain.deadline import runtime_from
 from spot_training.domain.errors import InvalidInput
-from spot_training.domain.moves import BackToSpot, Workload
-from spot_training.domain.policy import SpotWhileTimeAllows
+from spot_training.domain.policy import Ladder, SpotWhileTimeAllows
 from spot_training.operators import SpotTrainingOperator
 from spot_training.past_runs import Learned, Teachers
 
@@ -128,25 +127,15 @@ def test_the_instances_of_all_groups_count(resources: dict[str, Any], count: int
     assert _plan(ResourceConfig={**resources, "VolumeSizeInGB": 10}).instance_count == count
 
 
-@pytest.mark.parametrize("policy", ["greedy", "rule", "uniform_progress", "planner"])
-def test_the_ledger_is_asked_for_spells_only_where_there_is_a_way_back(
-    policy: str, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("policy", [None, "deadline"])
+def test_the_default_with_a_deadline_is_the_policy_of_that_name(
+    policy: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[dict[str, Any]] = []
-
-    def spells(**about: Any) -> list[tuple[bool, float]]:
-        asked.append(about)
-        return [(True, 3600.0)]
-
-    runtime = Runtime(mean_seconds=3600, high_seconds=3600)
-    deadline = Deadline(at=T0 + timedelta(days=1), submitted_at=T0, runtime=runtime)
-    join = with_policy(_plan, "us-east-1", spells=spells)
-    moves = SpotWhileTimeAllows(moves=policy, max_wait_seconds=DAY)
-    guard = join(DeadlineGuard(deadline=deadline), moves)
-    assert (asked, tuple(guard.history)) == ([], ())
-    beside: Workload = replace(deadline.workload, back_to_spot=BackToSpot.BESIDE)
-    monkeypatch.setattr(Deadline, "workload", beside)
-    guard = join(DeadlineGuard(deadline=deadline), moves)
-    mine = {"installations": ("airflow",)}
-    assert asked == [{"region": "us-east-1", "instance_type": "ml.m5.xlarge", **mine}]
-    assert tuple(guard.history) == ((True, 3600.0),)
+    """A policy file's own `deadline` is taken where a Dag names it, and is nobody's default."""
+    chosen = _task(policy=policy)._policy(2 * DAY)
+    assert isinstance(chosen, SpotWhileTimeAllows)
+    assert chosen.notes == ()
+    own = {"deadline": {"name": "widen", "first_wait": "30h"}}
+    monkeypatch.setattr(policy_file, "named_policies", lambda: own)
+    is_own = isinstance(_task(policy=policy)._policy(2 * DAY), Ladder)
+    assert is_own is (policy is not None)

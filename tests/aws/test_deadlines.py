@@ -17,7 +17,7 @@ from spot_training.aws.punctual import Punctual, follow_punctually, guard_from_j
 from spot_training.aws.request import TrainingPlan, cast_request, defaults_of
 from spot_training.aws.state import MemoryStore, load_state
 from spot_training.aws.watcher import JobWatcher, follow
-from spot_training.deadline_terms import DeadlineTerms, with_policy
+from spot_training.deadline_terms import DeadlineTerms
 from spot_training.domain.errors import (
     DeadlineCannotBeKept,
     InvalidInput,
@@ -27,7 +27,7 @@ from spot_training.domain.errors import (
     TimedOutWaiting,
 )
 from spot_training.domain.lifecycle import Ending, JobSnapshot
-from spot_training.domain.policy_specs import policy_from
+from spot_training.domain.policy_specs import DEADLINE_POLICIES, policy_from
 from spot_training.domain.stops import StopReason
 
 from .conftest import Cloud, FakeHost, MemoryRecorder, answer_with, live_jobs
@@ -45,7 +45,7 @@ class Task:
         cloud: Cloud,
         *,
         deadline: str = "7h",
-        policy: object = "rule",
+        policy: object = "deadline",
         work_seconds: int = HOUR,
         checkpoints: bool = True,
         run_id: str = "one",
@@ -97,7 +97,6 @@ class Task:
                 self.policy, replace(defaults_of(self.request), deadline_in_seconds=left)
             ),
             make_deadline=settle,
-            make_guard=with_policy(lambda: plan(self.identity), "us-east-1", spells=lambda **_: ()),
             said=self.said,
         )
         return TrainingDriver(
@@ -150,7 +149,7 @@ def endings(done: Completed) -> list[tuple[str, Ending]]:
     return [(str(attempt.purchase), attempt.ending) for attempt in done.attempts]
 
 
-@pytest.mark.parametrize("policy", ["rule", "greedy", "uniform_progress"])
+@pytest.mark.parametrize("policy", DEADLINE_POLICIES)
 def test_spot_that_never_comes_makes_room_for_on_demand_in_time(cloud: Cloud, policy: str) -> None:
     cloud.set_capacity(available=False)
     task = Task(cloud, policy=policy)
@@ -159,15 +158,23 @@ def test_spot_that_never_comes_makes_room_for_on_demand_in_time(cloud: Cloud, po
     assert done.attempts[-1].ended_at <= task.deadline.at
     (sentence,) = [line for line in task.said if "to make room for on-demand" in line]
     assert "Deadline:" in sentence
+    deprecations = [line for line in task.said if "deprecated" in line]
+    assert len(deprecations) == (policy != "deadline")
 
 
-def test_who_paces_the_work_goes_on_demand_before_who_waits_to_the_last_moment(cloud: Cloud) -> None:
+@pytest.mark.parametrize("policy", ["deadline", "uniform_progress", {"name": "rule", "wait_work": 5}])
+def test_every_name_waits_for_spot_as_long_as_the_guard_allows(cloud: Cloud, policy: object) -> None:
+    """Options that one of the names took change nothing."""
     cloud.set_capacity(available=False)
-    waited = {}
-    for policy in ("greedy", "uniform_progress"):
-        done = Task(cloud, policy=policy, deadline="9h", work_seconds=2 * HOUR, run_id=policy).finish()
-        waited[policy] = done.attempts[0].wait_seconds
-    assert waited["uniform_progress"] < waited["greedy"]
+    task = Task(cloud, policy=policy, deadline="9h", work_seconds=2 * HOUR)
+    step = task.step()
+    assert isinstance(step, Waiting)
+    assert step.guard is not None
+    a_tick_before = task.deadline.latest_on_demand_start(0) - timedelta(seconds=step.guard.tick_seconds)
+    assert step.guard.outlook(task.deadline.submitted_at, step.job).on_demand_at == a_tick_before
+    spot = task.finish().attempts[0]
+    assert spot.created_at is not None
+    assert spot.created_at + timedelta(seconds=spot.wait_seconds + 1) >= a_tick_before
 
 
 def test_a_ladder_is_stopped_before_its_max_wait_costs_the_deadline(cloud: Cloud) -> None:

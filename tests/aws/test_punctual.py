@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from spot_training.aws.clock import ServiceClock
-from spot_training.aws.punctual import Punctual, guard_to_json
+from spot_training.aws.punctual import Punctual, guard_from_json, guard_to_json
 from spot_training.domain.deadline import Deadline, DeadlineGuard, Runtime
 from spot_training.domain.lifecycle import JobSnapshot, SecondaryStatus, Transition
 
@@ -68,3 +68,12 @@ def test_what_an_older_version_serialised_is_due_at_the_latest_start_too() -> No
     del data["foreseen_at"]
     latest = (guard.deadline.latest_on_demand_start(0) - NOW).total_seconds()
     assert Punctual.from_json(data, _Clock).first_look_in_seconds == pytest.approx(latest / 10)
+
+
+@pytest.mark.parametrize("policy", ["greedy", "rule", "uniform_progress", "planner", "lucky"])
+def test_what_an_earlier_version_wrote_of_a_policy_and_its_market_is_not_read(policy: str) -> None:
+    guard = _guard(kept_seconds=600)
+    fresh = guard_to_json(guard)
+    assert not {"policy", "options", "history"} & set(fresh)
+    written = {**fresh, "policy": policy, "options": {"wait_work": 9.0}, "history": [[True, 60.0]]}
+    assert guard_from_json(json.loads(json.dumps(written))) == guard

@@ -62,7 +62,6 @@ def test_fifty_accesses_leave_no_thread_no_entry_and_no_watcher_behind() -> None
     del watcher
     wait_until(lambda: not _threads(), "the end of all watchers", timeout_seconds=30, poll_seconds=0.02)
     wait_until(lambda: not watchers._shared, "no entry", timeout_seconds=30, poll_seconds=0.02)
-    gc.unfreeze()
     gc.collect()
     assert [found for reference in left if (found := reference())] == []
 

@@ -78,7 +78,7 @@ def test_a_scenario_is_answered_with_a_table_a_plot_and_plain_values(
 ) -> None:
     told = advise(work="6h", deadline="14h", source="scenario", scenario="3h/40m")
     assert json.loads(json.dumps(told)) == told
-    assert told["policy"] == "rule"
+    assert told["policy"] == "deadline"
     assert told["on_demand_dollars"] == pytest.approx(6.1 * 0.23, rel=0.02)
     assert "<svg" in Path(told["plot"].removeprefix("file://")).read_text()
     assert told["text"] in capsys.readouterr().out
@@ -100,7 +100,7 @@ def test_empty_text_in_the_conf_of_an_earlier_run_is_the_same_as_none(advise: Ad
 def test_a_trace_is_read(advise: Advise, tmp_path: Path) -> None:
     trace = tmp_path / "trace.json"
     trace.write_text(json.dumps({"metadata": {"gap_seconds": 600}, "data": [1, 1, 0, 1] * 50}))
-    assert advise(work="6h", source="trace", trace=str(trace))["policy"] == "rule"
+    assert advise(work="6h", source="trace", trace=str(trace))["policy"] == "deadline"
 
 
 def test_run_time_and_market_come_from_the_installations_own_history(
@@ -110,7 +110,7 @@ def test_run_time_and_market_come_from_the_installations_own_history(
     told = advise(work=None, model="model", deadline="14h", source="own history")
     assert told["basis"] == "learned from 2 past runs of model on ml.m5.xlarge"
     assert told["outcomes"][0]["missed"] == 0
-    assert told["policy"] == "rule"
+    assert told["policy"] == "deadline"
 
 
 @pytest.mark.parametrize(

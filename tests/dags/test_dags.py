@@ -147,7 +147,7 @@ def test_runs_of_earlier_forms_can_be_cleared(parsed: dict[str, Any]) -> None:
 
 def test_the_form_offers_one_deadline_policy(parsed: dict[str, Any]) -> None:
     policy = parsed["dags"]["retrain_flight_delays"]["params"]["policy"]
-    assert policy["examples"] == ["widen", "spot_only", "on_demand", "rule"]
+    assert policy["examples"] == ["widen", "spot_only", "on_demand", "deadline"]
     assert all(f"{name}: " in policy["description"] for name in policy["examples"])
 
 

@@ -22,8 +22,6 @@ from spot_training.domain.deadline import (
 )
 from spot_training.domain.errors import InvalidInput
 from spot_training.domain.lifecycle import JobSnapshot, SecondaryStatus, TrainingStatus, Transition
-from spot_training.domain.moves import SIMPLE_POLICIES, Mode, MovePolicy, Spells, View, Workload
-from spot_training.policies import POLICIES
 
 T0 = datetime(2026, 3, 1, tzinfo=UTC)
 HOUR = 3600
@@ -106,26 +104,33 @@ def test_no_slack_is_left_at_the_last_moment_itself() -> None:
     assert str(before).startswith("1 min of slack left")
 
 
-def test_a_policy_sees_the_deadline_without_the_reserve_and_the_mean_of_the_work() -> None:
-    """In the reserve is also what the work may take beyond its mean."""
-    seen: list[View] = []
-
-    class Watching:
-        name = "watching"
-
-        def begin(self, workload: Workload, history: Spells = ()) -> Watching:  # noqa: ARG002
-            return self
-
-        def decide(self, view: View) -> Mode:
-            seen.append(view)
-            return Mode.WAIT
-
+@pytest.mark.parametrize("kept", [0, 600, 1.5 * HOUR, 2.5 * HOUR, 4 * HOUR])
+@pytest.mark.parametrize("waits", [True, False], ids=["a job that waits", "no job"])
+def test_on_demand_is_due_a_tick_before_the_last_moment(kept: float, waits: bool) -> None:
+    """Also where the work kept is more than the mean of the work, or more than anybody expected of it."""
     deadline = deadline_in(10 * HOUR)
-    DeadlineGuard(deadline=deadline, policy=Watching()).outlook(at(HOUR), job((STARTING, 0)))
-    reserve = deadline.reserve.besides_launch_seconds + HOUR
-    assert seen[0].seconds_left == 9 * HOUR - reserve
-    assert seen[0].total_seconds == 10 * HOUR - reserve
-    assert (seen[0].work_seconds, seen[0].total_work_seconds) == (2 * HOUR, 2 * HOUR)
+    guard = DeadlineGuard(deadline=deadline, kept_seconds=kept)
+    outlook = guard.outlook(at(HOUR), job((STARTING, 0)) if waits else None)
+    left = max(0.0, 3 * HOUR - kept)
+    reserve = deadline.reserve
+    last = 10 * HOUR - left - reserve.launch_high_seconds - reserve.besides_launch_seconds
+    assert outlook.slack_seconds == last - HOUR
+    assert outlook.on_demand_in_seconds == last - HOUR - 60
+    assert outlook.reason.startswith("the last moment for the deadline: ")
+
+
+def test_the_same_moment_is_named_whenever_it_is_asked_for() -> None:
+    guard = DeadlineGuard(deadline=deadline_in(10 * HOUR))
+    moments = {guard.outlook(at(now), job((STARTING, 0))).on_demand_at for now in (0, 1, 1234, 4 * HOUR)}
+    assert len(moments) == 1
+
+
+@pytest.mark.parametrize("late", [0, 1, HOUR])
+def test_after_the_last_moment_on_demand_is_due_now(late: float) -> None:
+    deadline = deadline_in(10 * HOUR)
+    now = deadline.latest_on_demand_start(0) + timedelta(seconds=late)
+    outlook = DeadlineGuard(deadline=deadline).outlook(now, job((STARTING, 0)))
+    assert (outlook.on_demand_in_seconds, outlook.is_time_for_on_demand) == (0, True)
 
 
 def test_training_with_checkpoints_goes_on_as_long_as_there_is_slack() -> None:
@@ -162,32 +167,25 @@ def test_work_kept_by_earlier_attempts_moves_the_latest_start() -> None:
     assert later - earlier == timedelta(hours=1)
 
 
-def test_a_policy_may_want_on_demand_before_the_guard_must() -> None:
+@pytest.mark.parametrize(
+    ("begins_before_the_last_moment", "waited", "due_in"),
+    [(320, 10, 290), (320, 200, 100), (320, 310, 0), (100, 10, 90), (5000, 10, 4930)],
+)
+def test_an_ordinary_start_is_not_taken_for_want_of_capacity(
+    begins_before_the_last_moment: float, waited: float, due_in: float
+) -> None:
+    """A start takes 300 s: until then the job is given the last tick, too, but never more than there is."""
     deadline = deadline_in(10 * HOUR)
-    waiting = job((STARTING, 0))
-    moments = {
-        name: DeadlineGuard(deadline=deadline, policy=SIMPLE_POLICIES[name]())
-        .outlook(at(60), waiting)
-        .on_demand_in_seconds
-        for name in ("greedy", "uniform_progress")
-    }
-    assert moments["uniform_progress"] < moments["greedy"]
+    began = (deadline.latest_on_demand_start(0) - T0).total_seconds() - begins_before_the_last_moment
+    outlook = DeadlineGuard(deadline=deadline).outlook(at(began + waited), job((STARTING, began)))
+    assert outlook.on_demand_in_seconds == pytest.approx(due_in)
 
 
-def test_where_on_demand_is_never_left_waiting_to_the_last_moment_is_all_a_policy_can_do() -> None:
+def test_a_job_that_had_started_before_gets_no_benefit_of_the_doubt() -> None:
     deadline = deadline_in(10 * HOUR)
-    waiting = job((STARTING, 0))
-    moments = {
-        DeadlineGuard(deadline=deadline, policy=POLICIES[name]()).outlook(at(60), waiting).on_demand_at
-        for name in ("greedy", "rule", "planner")
-    }
-    assert moments == {deadline.latest_on_demand_start(0) - timedelta(minutes=1)}  # a tick before
-
-
-def test_an_ordinary_start_is_not_taken_for_want_of_capacity() -> None:
-    deadline = deadline_in(10 * HOUR)
-    guard = DeadlineGuard(deadline=deadline, policy=SIMPLE_POLICIES["uniform_progress"]())
-    assert guard.outlook(at(10), job((STARTING, 0))).on_demand_in_seconds == pytest.approx(290, abs=1)
+    last = (deadline.latest_on_demand_start(0) - T0).total_seconds()
+    interrupted = job((STARTING, 0), (DOWNLOADING, last - 600), (INTERRUPTED, last - 50))
+    assert DeadlineGuard(deadline=deadline).outlook(at(last - 40), interrupted).on_demand_in_seconds == 0
 
 
 def test_a_deadline_that_is_late_from_the_start_means_on_demand_now() -> None:
@@ -213,7 +211,6 @@ STEP = 30
     room=st.integers(0, 12 * HOUR),
     checkpoint_every=st.integers(30, 600),
     has_checkpoints=st.booleans(),
-    policy=st.sampled_from([SIMPLE_POLICIES[n]() for n in ("greedy", "rule", "widen")]),
 )
 def test_on_demand_always_finishes_in_time_even_if_everything_goes_wrong(
     spells: list[int],
@@ -222,13 +219,12 @@ def test_on_demand_always_finishes_in_time_even_if_everything_goes_wrong(
     room: int,
     checkpoint_every: int,
     has_checkpoints: bool,
-    policy: MovePolicy,
 ) -> None:
     """Capacity comes and goes; stopping, noticing, a refusal and the launch take all they may."""
     reserve = Reserve()
     need = work + reserve.launch_high_seconds + reserve.besides_launch_seconds
     deadline = deadline_in(need + room + STEP, mean=work * 0.8, high=work, reserve=reserve)
-    guard = DeadlineGuard(deadline=deadline, has_checkpoints=has_checkpoints, policy=policy)
+    guard = DeadlineGuard(deadline=deadline, has_checkpoints=has_checkpoints)
     finish = _walk(guard, spells, starts_with_spot, work, checkpoint_every)
     assert finish <= deadline.at
 

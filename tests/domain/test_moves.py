@@ -1,32 +1,22 @@
-"""Move policies decide; the guard keeps the deadline; the walk ahead says when on-demand would start."""
+"""Move policies decide; the guard keeps the deadline."""
 
 from __future__ import annotations
 
-import copy
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from spot_training.domain.errors import InvalidInput, UnknownPolicy
+from spot_training.domain.errors import InvalidInput
 from spot_training.domain.moves import (
-    SIMPLE_POLICIES,
     BackToSpot,
-    Foresight,
-    Greedy,
     Guard,
     Mode,
     OnDemand,
-    Rule,
-    UniformProgress,
+    UntilDeadline,
     View,
     Widen,
     Workload,
-    make_policy,
     must_go_on_demand,
-    seconds_until_on_demand,
-    spells_of,
 )
 
 HOUR = 3600.0
@@ -51,54 +41,75 @@ def _view(**overrides: object) -> View:
     return View(**{**values, **overrides})  # type: ignore[arg-type]
 
 
-def _foresee(policy: object, view: View, guard: Guard | None = None) -> Foresight:
-    return seconds_until_on_demand(policy.begin(_workload()), view, guard)  # type: ignore[attr-defined]
+def test_on_demand_runs_from_the_start() -> None:
+    assert OnDemand().begin(_workload()).decide(_view(has_spot=True)) is Mode.ON_DEMAND
 
 
-def test_greedy_takes_spot_while_it_lasts_and_waits_without_it() -> None:
-    decider = Greedy().begin(_workload())
+@pytest.mark.parametrize("seconds_left", [20 * HOUR, 12 * HOUR, 10 * HOUR + 700])
+def test_without_a_way_back_spot_is_waited_for_until_the_guard_says_no(seconds_left: float) -> None:
+    decider = UntilDeadline().begin(_workload(back_to_spot=BackToSpot.NEVER))
+    view = _view(seconds_left=seconds_left)
+    assert decider.decide(view) is Mode.WAIT
+    assert decider.decide(replace(view, has_spot=True)) is Mode.SPOT
+    assert decider.decide(replace(view, mode=Mode.SPOT, has_spot=True)) is Mode.SPOT
+    assert decider.decide(replace(view, mode=Mode.ON_DEMAND, has_spot=None)) is Mode.ON_DEMAND
+    assert decider.decide(replace(view, mode=Mode.ON_DEMAND, has_spot=True)) is Mode.ON_DEMAND
+
+
+#: What is kept as slack for ten hours of work: a fifth, less one and a half hand-overs.
+KEPT = 10 * HOUR / 5 - 1.5 * (1 + 0.9731 / 3.06) * 600
+
+
+def test_with_a_way_back_on_demand_starts_before_the_last_moment() -> None:
+    decider = UntilDeadline().begin(_workload())
     assert decider.decide(_view(has_spot=True)) is Mode.SPOT
-    assert decider.decide(_view()) is Mode.WAIT
+    assert decider.decide(_view(seconds_left=10 * HOUR + KEPT + 1)) is Mode.WAIT
+    assert decider.decide(_view(seconds_left=10 * HOUR + KEPT - 1)) is Mode.ON_DEMAND
 
 
-def test_uniform_progress_pays_for_on_demand_only_behind_the_line() -> None:
-    decider = UniformProgress().begin(_workload())
-    assert decider.decide(_view(work_seconds=8 * HOUR, seconds_left=17 * HOUR)) is Mode.WAIT
-    assert decider.decide(_view(work_seconds=9.5 * HOUR, seconds_left=17 * HOUR)) is Mode.ON_DEMAND
+def test_what_a_launch_that_was_lost_still_owed_is_no_reason_to_stop_waiting() -> None:
+    decider = UntilDeadline().begin(_workload())
+    lost = _view(mode=Mode.SPOT, owed_seconds=600.0, seconds_left=10 * HOUR + KEPT + 1)
+    assert decider.decide(lost) is Mode.WAIT
 
 
-def test_uniform_progress_stays_on_demand_until_it_is_two_overheads_ahead() -> None:
-    decider = UniformProgress().begin(_workload())
-    at_the_line = _view(mode=Mode.ON_DEMAND, has_spot=True, work_seconds=9 * HOUR, seconds_left=18 * HOUR)
-    assert decider.decide(at_the_line) is Mode.ON_DEMAND
-    assert decider.decide(replace(at_the_line, work_seconds=9 * HOUR - 600)) is Mode.SPOT
+@pytest.mark.parametrize(
+    ("work_hours", "overhead", "decision"),
+    [
+        (10, 600.0, Mode.ON_DEMAND),
+        # A launch would leave 2 h - 1.5 x 0.66 h - 0.5 h: less than two launches.
+        (10, 1800.0, Mode.WAIT),
+        # ... and here less than a twelfth of the work left.
+        (1.5, 240.0, Mode.WAIT),
+        (4, 240.0, Mode.ON_DEMAND),
+    ],
+)
+def test_on_demand_starts_early_only_where_enough_is_left_for_a_way_back(
+    work_hours: float, overhead: float, decision: Mode
+) -> None:
+    """Otherwise it would run to its end anyhow, and spot may come until the last moment."""
+    decider = UntilDeadline().begin(_workload(overhead_seconds=overhead))
+    work = work_hours * HOUR
+    view = _view(work_seconds=work, overhead_seconds=overhead, seconds_left=work + 2 * overhead + 1)
+    assert decider.decide(view) is decision
 
 
-def test_the_rule_waits_while_its_share_of_slack_is_there() -> None:
-    decider = Rule().begin(_workload())
-    keep = 0.20 * 10 * HOUR + 1.6 * 600 + 2 * 60
-    assert decider.decide(_view(seconds_left=10 * HOUR + keep + 1)) is Mode.WAIT
-    assert decider.decide(_view(seconds_left=10 * HOUR + keep)) is Mode.ON_DEMAND
-
-
-def test_the_rule_orders_spot_blind_while_on_demand_runs() -> None:
-    decider = Rule().begin(_workload())
+def test_spot_is_ordered_blind_while_on_demand_runs_and_slack_is_left() -> None:
+    decider = UntilDeadline().begin(_workload())
     unseen = _view(mode=Mode.ON_DEMAND, has_spot=None)
     assert decider.decide(unseen) is Mode.SPOT
-    keep = 0.057 * 10 * HOUR + 0.18 * 600
-    assert decider.decide(replace(unseen, seconds_left=10 * HOUR + keep)) is Mode.ON_DEMAND
+    least = 10 * HOUR + 10 * HOUR / 12
+    assert decider.decide(replace(unseen, seconds_left=least + 1)) is Mode.SPOT
+    assert decider.decide(replace(unseen, seconds_left=least - 1)) is Mode.ON_DEMAND
+    assert decider.decide(replace(unseen, seconds_left=least + 1, owed_seconds=5.0)) is Mode.ON_DEMAND
+    assert decider.decide(replace(unseen, has_spot=False)) is Mode.ON_DEMAND
 
 
-def test_the_rule_looks_for_spot_now_and_then_where_on_demand_must_be_stopped_first() -> None:
-    decider = Rule().begin(_workload(back_to_spot=BackToSpot.STOP_FIRST))
+def test_where_on_demand_must_be_stopped_first_spot_is_looked_for_now_and_then() -> None:
+    decider = UntilDeadline().begin(_workload(back_to_spot=BackToSpot.STOP_FIRST))
     unseen = _view(mode=Mode.ON_DEMAND, has_spot=None, spell_seconds=3540)
     assert decider.decide(unseen) is Mode.ON_DEMAND
     assert decider.decide(replace(unseen, spell_seconds=3600)) is Mode.SPOT
-
-
-def test_the_rule_waits_to_the_last_moment_where_there_is_no_way_back() -> None:
-    decider = Rule().begin(_workload(back_to_spot=BackToSpot.NEVER))
-    assert decider.decide(_view(seconds_left=10 * HOUR + 700)) is Mode.WAIT
 
 
 def test_widened_waits_end_a_spot_job_and_then_go_on_demand() -> None:
@@ -134,81 +145,8 @@ def test_reserves_bring_the_last_moment_forward() -> None:
     assert Guard(work_factor=1.1).must_go_on_demand(view)
 
 
-def test_the_walk_ahead_finds_the_guards_last_moment() -> None:
-    foresight = _foresee(Greedy(), _view(), Guard(reserve_seconds=300))
-    assert foresight.seconds == 10 * HOUR - 600 - 300 - 60
-    assert "last moment" in foresight.reason
-
-
-def test_the_walk_ahead_finds_when_the_rule_has_waited_enough() -> None:
-    keep = 0.20 * 10 * HOUR + 1.6 * 600 + 2 * 60
-    foresight = _foresee(Rule(), _view())
-    assert foresight.seconds == pytest.approx(10 * HOUR - keep, abs=1)
-    assert "slack" in foresight.reason
-
-
-def test_the_walk_ahead_names_the_same_moment_whenever_it_is_asked() -> None:
-    first = _foresee(Rule(), _view()).seconds
-    later = _foresee(Rule(), _view(seconds_left=20 * HOUR - 1234)).seconds
-    assert first is not None
-    assert later == pytest.approx(first - 1234, abs=2)
-
-
-def test_a_spot_run_that_lasts_never_goes_on_demand() -> None:
-    assert _foresee(Rule(), _view(mode=Mode.SPOT, has_spot=True)).seconds is None
-
-
-def test_on_demand_that_runs_is_said_to_run() -> None:
-    assert _foresee(Greedy(), _view(mode=Mode.ON_DEMAND, has_spot=None)).seconds == 0
-    assert _foresee(OnDemand(), _view()).seconds == 0
-
-
-def test_the_walk_ahead_changes_no_decider() -> None:
-    class Counts:
-        def __init__(self) -> None:
-            self.seen = 0
-
-        def decide(self, view: View) -> Mode:  # noqa: ARG002
-            self.seen += 1
-            return Mode.WAIT
-
-    decider = Counts()
-    seconds_until_on_demand(decider, _view())
-    assert decider.seen == 0
-    assert copy.copy(decider).seen == 0
-
-
-@given(
-    left=st.floats(0, 30 * HOUR),
-    work=st.floats(1, 20 * HOUR),
-    name=st.sampled_from(sorted(SIMPLE_POLICIES)),
-)
-def test_on_demand_is_never_foreseen_after_the_last_moment(left: float, work: float, name: str) -> None:
-    view = _view(seconds_left=left, work_seconds=work)
-    foresight = _foresee(SIMPLE_POLICIES[name](), view)
-    assert foresight.seconds is not None
-    assert 0 <= foresight.seconds <= max(0.0, Guard().seconds_to_spare(view))
-    assert foresight.reason
-
-
-def test_a_policy_is_made_by_name_with_its_options() -> None:
-    assert make_policy("rule", SIMPLE_POLICIES, wait_work=0.1) == Rule(wait_work=0.1)
-    with pytest.raises(UnknownPolicy, match="choose one of"):
-        make_policy("lucky", SIMPLE_POLICIES)
-    with pytest.raises(
-        InvalidInput, match=r"policy\.luck is 1: rule takes wait_work, .*look_every_seconds\."
-    ):
-        make_policy("rule", SIMPLE_POLICIES, luck=1)
-    with pytest.raises(InvalidInput, match=r"policy\.luck is 1: greedy takes no options\."):
-        make_policy("greedy", SIMPLE_POLICIES, luck=1)
-
-
 @pytest.mark.parametrize("field", ["work_seconds", "deadline_seconds", "overhead_seconds", "spot_price"])
 @pytest.mark.parametrize("value", [-1, float("nan"), "soon", True])
 def test_a_workload_of_strange_numbers_is_refused(field: str, value: object) -> None:
     with pytest.raises(InvalidInput, match=field):
         _workload(**{field: value})
-
-
-def test_spells_are_runs_of_equal_ticks() -> None:
-    assert spells_of([1, 1, 0, 1], 60) == [(True, 120), (False, 60), (True, 60)]

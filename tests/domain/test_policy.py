@@ -11,8 +11,23 @@ from hypothesis import strategies as st
 
 from spot_training.domain.errors import InvalidInput, MaxWaitBelowMaxRuntime, UnknownPolicy
 from spot_training.domain.lifecycle import CAPACITY_CAUSES, Ending
-from spot_training.domain.policy import Action, Ladder, Rung, Situation, widened_waits
-from spot_training.domain.policy_specs import DEADLINE_POLICIES, LADDERS, Defaults, policy_from
+from spot_training.domain.moves import Decider, MovePolicy, Spells, Workload
+from spot_training.domain.policy import (
+    Action,
+    Decision,
+    Ladder,
+    Rung,
+    Situation,
+    SpotWhileTimeAllows,
+    widened_waits,
+)
+from spot_training.domain.policy_specs import (
+    DEADLINE_POLICIES,
+    DEFAULT_WITH_DEADLINE,
+    LADDERS,
+    Defaults,
+    policy_from,
+)
 from spot_training.domain.savings import Attempt, PurchaseOption
 
 HOUR = 3600
@@ -285,21 +300,94 @@ def test_nobody_says_that_capacity_would_not_help_a_job_that_was_interrupted(
 
 
 @pytest.mark.parametrize(
-    ("spec", "said"),
+    ("spec", "alias", "ignored"),
     [
-        ("rule", ()),
-        ({"name": "rule", "on_demand": ["ml.m5.2xlarge"]}, ()),
-        ("planner", ("policy planner decides as rule does",)),
-        ("greedy", ("policy greedy decides as rule does",)),
-        ("uniform_progress", ("policy uniform_progress buys on-demand earlier than rule does",)),
-        ({"name": "rule", "wait_work": 0.5}, ("policy rule: the option wait_work changes nothing",)),
+        ("rule", "rule", ""),
+        ("planner", "planner", ""),
+        ("greedy", "greedy", ""),
+        ("uniform_progress", "uniform_progress", ""),
+        ({"name": "rule", "on_demand": "ml.m5.2xlarge"}, "rule", ""),
+        ({"name": "rule", "wait_work": 0.5}, "rule", ", and the option wait_work is ignored"),
         (
-            {"name": "planner", "prior": "1", "factor": 2},
-            ("policy planner decides as rule does", "policy planner: the option prior changes nothing"),
+            {"name": "rule", "return_work": "0.1", "wait_work": 0.5, "factor": 2},
+            "rule",
+            ", and the options wait_work, return_work are ignored",
+        ),
+        ({"name": "planner", "prior": "1"}, "planner", ", and the option prior is ignored"),
+        (
+            {"name": "uniform_progress", "hysteresis": False},
+            "uniform_progress",
+            ", and the option hysteresis is ignored",
         ),
     ],
 )
-def test_a_policy_for_deadlines_says_what_makes_no_difference(spec: object, said: tuple[str, ...]) -> None:
+def test_an_alias_of_the_policy_for_deadlines_says_in_one_line_that_it_is_one(
+    spec: object, alias: str, ignored: str
+) -> None:
     policy = policy_from(spec, Defaults(deadline_in_seconds=10 * HOUR))
-    notes: tuple[str, ...] = policy.notes  # type: ignore[attr-defined]
-    assert [note.startswith(start) for note, start in zip(notes, said, strict=True)] == [True] * len(said)
+    assert isinstance(policy, SpotWhileTimeAllows)
+    assert policy.notes == (f"policy {alias} is deprecated: it is now a name for deadline{ignored}.",)
+
+
+@pytest.mark.parametrize(
+    "spec", ["deadline", {"name": "deadline", "on_demand": ["ml.m5.2xlarge"], "first_wait": "2h"}]
+)
+def test_the_policy_for_deadlines_says_nothing_by_its_own_name(spec: object) -> None:
+    policy = policy_from(spec, Defaults(deadline_in_seconds=10 * HOUR))
+    assert isinstance(policy, SpotWhileTimeAllows)
+    assert policy.notes == ()
+
+
+@pytest.mark.parametrize("name", DEADLINE_POLICIES)
+def test_all_names_of_the_policy_for_deadlines_are_one_policy(name: str) -> None:
+    defaults = Defaults(deadline_in_seconds=10 * HOUR)
+    options = {"name": name, "on_demand": ["ml.m5.2xlarge"]}
+    policies = [policy_from({**options, "name": each}, defaults) for each in (name, DEFAULT_WITH_DEADLINE)]
+    assert policies[0].rungs == policies[1].rungs
+    assert policies[0].rungs[1].instance_types == ("ml.m5.2xlarge",)
+
+
+@pytest.mark.parametrize(
+    ("spec", "said"),
+    [
+        ({"name": "deadline", "wait_work": 0.5}, r"policy\.wait_work is 0\.5: deadline takes on_demand\."),
+        ({"name": "greedy", "hysteresis": 1}, r"policy\.hysteresis is 1: greedy takes on_demand\."),
+        ({"name": "rule", "luck": 1}, r"policy\.luck is 1: rule takes on_demand, wait_work, .*look_every_se"),
+        ({"name": "planner", "piror": 1}, r"policy\.piror is 1: planner takes on_demand, prior\."),
+        ({"name": "rule", "wait_work": "much"}, r"policy\.wait_work is 'much': give a number"),
+    ],
+)
+def test_a_misspelt_option_of_the_policy_for_deadlines_is_refused(spec: object, said: str) -> None:
+    with pytest.raises(InvalidInput, match=f"^{said}"):
+        policy_from(spec, Defaults(deadline_in_seconds=10 * HOUR))
+
+
+def test_a_policy_files_own_deadline_keeps_its_meaning() -> None:
+    """The file may be older than the policy of that name."""
+    named = {"deadline": {"name": "widen", "first_wait": "8h"}}
+    defaults = Defaults(max_runtime_seconds=HOUR, deadline_in_seconds=24 * HOUR, named=named)
+    assert policy_from("deadline", defaults).rungs[0].max_wait_seconds == 8 * HOUR
+    assert isinstance(policy_from("rule", defaults), SpotWhileTimeAllows)
+
+
+def test_an_object_that_decides_on_attempts_is_a_policy_as_it_is() -> None:
+    class Mine:
+        rungs = (Rung(purchase=PurchaseOption.ON_DEMAND),)
+
+        def decide(self, situation: Situation) -> Decision:
+            raise NotImplementedError
+
+    mine = Mine()
+    assert policy_from(mine, Defaults()) is mine
+
+
+def test_a_policy_that_decides_tick_by_tick_is_for_simulate_and_refused_here() -> None:
+    class Patient:
+        name = "patient"
+
+        def begin(self, workload: Workload, history: Spells = ()) -> Decider:
+            raise NotImplementedError
+
+    assert isinstance(Patient(), MovePolicy)
+    with pytest.raises(UnknownPolicy, match="give a name, a mapping or a list of rungs"):
+        policy_from(Patient(), Defaults(deadline_in_seconds=10 * HOUR))

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spot_training.domain.deadline import Outlook
+from spot_training.domain.decide import is_on_demand, keep_budget
 from spot_training.domain.errors import InvalidInput
 from spot_training.domain.lifecycle import CAPACITY_CAUSES, Ending
 from spot_training.domain.policy import Action, Ladder, Situation, on_demand_only, widened_waits
@@ -22,8 +23,6 @@ from spot_training.domain.spending import (
     Purse,
     budget_from,
     dollars,
-    is_on_demand,
-    keep_budget,
     month_of,
 )
 

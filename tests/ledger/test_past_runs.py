@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
+from spot_training.advise.history import recent_spells as spells_of
 from spot_training.domain.lifecycle import Ending, Transition
 from spot_training.domain.lifecycle import SecondaryStatus as S
 from spot_training.domain.savings import PurchaseOption
 from spot_training.ledger import Ledger
 from spot_training.past_runs import Learned, Teachers, learn
-from spot_training.past_runs import recent_spells as spells_of
 
 from .conftest import T0, make_attempt, make_record
 

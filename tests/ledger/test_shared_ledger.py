@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from spot_training.advise.history import recent_spells
 from spot_training.aws.identity import RunIdentity
 from spot_training.aws.request import TrainingPlan, cast_request
 from spot_training.budget_terms import month_spending, on_demand_cost, open_purse
@@ -21,7 +22,7 @@ from spot_training.domain.records import CurrentJob, RecordState
 from spot_training.domain.savings import PurchaseOption
 from spot_training.domain.spending import Budget, MonthSpending
 from spot_training.ledger import Ledger
-from spot_training.past_runs import Teachers, learn, recent_spells
+from spot_training.past_runs import Teachers, learn
 from spot_training.report import report_of
 from tests.aws.test_driver import _config
 

@@ -18,6 +18,15 @@ from itertools import count
 from typing import Any
 
 from spot_training.domain.deadline import Deadline, DeadlineGuard, Outlook, kept_by_attempts
+from spot_training.domain.decide import (
+    check_keeps_deadline,
+    decide,
+    end_watching,
+    finish_if_complete,
+    give_up_at_limit,
+    is_complete,
+    pause_before,
+)
 from spot_training.domain.durations import in_words
 from spot_training.domain.errors import (
     AlgorithmFailed,
@@ -48,14 +57,8 @@ from spot_training.domain.policy import (
     Policy,
     Rung,
     Situation,
-    check_keeps_deadline,
-    keep_deadline,
-    on_demand_only,
-    pause_before,
-    what_happened,
 )
 from spot_training.domain.savings import Attempt, PurchaseOption, SavingsStatement, attempt_of, statement_of
-from spot_training.domain.spending import is_on_demand, keep_budget
 from spot_training.domain.stops import StopNote, StopReason, ending_of_stop
 from spot_training.domain.wording import attempt_line, counted, deadline_line
 
@@ -213,7 +216,7 @@ class TrainingDriver:
         is_cleared = _is_cleared(state, max_tries=max_tries, clear_number=clear_number)
         if state.is_over and is_cleared:
             state = self._begin_generation()
-        elif state.is_over and not (_is_complete(state) or _was_stopped_by_a_person(state)):
+        elif state.is_over and not (is_complete(state.attempts) or _was_stopped_by_a_person(state)):
             state = _climb_again(state)
         self._starts_anew_once_over = is_cleared and state.is_handed_over
         if state.current is None and adopt and not state.attempts:
@@ -718,17 +721,16 @@ class TrainingDriver:
     # The whole -------------------------------------------------------------------------------------
 
     def _decide(self) -> Decision:
-        if self.state.giving_up and not _is_complete(self.state):
-            return Decision(action=Action.GIVE_UP, reason=self.state.giving_up)
+        """What comes next, by the rules of `domain.decide` in their order."""
+        if decision := give_up_at_limit(self.state.attempts, self.state.giving_up):
+            return decision
         if self._was_stopped_with_earlier_try:
             self._save(_climb_again(self.state))
-        if _is_complete(self.state):
-            # Asks for no policy and no plan: a Dag that was changed meanwhile spoils no finished training.
-            return Decision(action=Action.FINISH, reason=what_happened(self.state.attempts[-1]))
-        if not self._host.only_watches:
-            return self._ask_policy()
-        last = self.state.attempts[-1]
-        return Decision(action=Action.GIVE_UP, reason=f"{last.job_name}: {last.ending}")
+        if decision := finish_if_complete(self.state.attempts):
+            return decision
+        if self._host.only_watches:
+            return end_watching(self.state.attempts)
+        return self._ask_policy()
 
     @property
     def _was_stopped_with_earlier_try(self) -> bool:
@@ -747,9 +749,11 @@ class TrainingDriver:
         if not self.state.attempts:
             for note in getattr(policy, "notes", ()):
                 self._host.say(note)
-        situation = self._situation(policy)
-        decision = keep_deadline(policy.decide(situation), policy.rungs, situation)
-        return self._keep_budget(decision, policy.rungs, situation)
+        decision = decide(policy, self._situation(), self._host.purse)
+        if decision.budget_usd is not None and not self.state.attempts:
+            way_out = f"{decision.reason}. Raise it, choose a policy with spot, or train next month."
+            raise BudgetSpent("budget", decision.budget_usd, way_out)
+        return decision
 
     def _warn_of_spot_without_checkpoints(self) -> None:
         """The first thing said of a training that an interruption throws back to its start."""
@@ -764,31 +768,21 @@ class TrainingDriver:
             f"{longest} (MaxRuntimeInSeconds) each time."
         )
 
-    def _situation(self, policy: Policy) -> Situation:
+    def _situation(self) -> Situation:
         climbed = self.state.attempts[self.state.ladder_from :]
-        return Situation(attempts=climbed, outlook=self._outlook(policy))
+        return Situation(attempts=climbed, outlook=self._outlook())
 
     def _pause_after_refusal(self, decision: Decision) -> bool:
         """Let time pass before a refused rung is asked for again. Whether any passed: decide anew then."""
         attempts = self.state.attempts
         if decision.action is not Action.START or not attempts or not attempts[-1].was_refused:
             return False
-        seconds = pause_before(decision, self._situation(self._policy()))
+        seconds = pause_before(decision, self._situation())
         if not seconds:
             return False
         self._host.say(f"Asking again in {in_words(seconds)}.")
         self._rest(seconds, is_over=self._host.out_of_time)
         return True
-
-    def _keep_budget(self, decision: Decision, rungs: tuple[Rung, ...], situation: Situation) -> Decision:
-        if not is_on_demand(decision) or decision.rung is None:
-            return decision
-        purse = self._host.purse(decision.rung)
-        kept = keep_budget(decision, rungs, situation, purse)
-        if purse is not None and kept.action is Action.GIVE_UP and not self.state.attempts:
-            way_out = f"{kept.reason}. Raise it, choose a policy with spot, or train next month."
-            raise BudgetSpent("budget", purse.budget.usd, way_out)
-        return kept
 
     # The deadline ----------------------------------------------------------------------------------
 
@@ -803,42 +797,34 @@ class TrainingDriver:
         self._save(replace(self.state, deadline=deadline))
         self._host.say(deadline_line(deadline))
 
-    def _outlook(self, policy: Policy) -> Outlook | None:
+    def _outlook(self) -> Outlook | None:
         if self.state.deadline is None:
             return None
-        guard = self._guard(policy, has_checkpoints=self.plan().checkpoint_uri is not None)
-        return None if guard is None else guard.outlook(self.jobs.now())
+        guard = self._guard(self.state.deadline, has_checkpoints=self.plan().checkpoint_uri is not None)
+        return guard.outlook(self.jobs.now())
 
     def _guard_of(self, job: JobSnapshot, intent: Intent) -> DeadlineGuard | None:
         """What watches over a spot job of our own while it is alive."""
         if self.state.deadline is None or not job.is_spot or intent.is_foreign or self._host.only_watches:
             return None
-        has_checkpoints = job.checkpoint_uri is not None
-        try:
-            policy = self._policy()
-            if self._waits_for_budget(policy.rungs):
+        # A Dag that was changed meanwhile is refused once there is something to decide: no job is alive.
+        with contextlib.suppress(InvalidInput):
+            if self._waits_for_budget(self._policy().rungs):
                 return None
-            return self._guard(policy, has_checkpoints=has_checkpoints)
-        except InvalidInput:
-            # A Dag that was changed meanwhile is refused once there is something to decide: no job is alive.
-            return self._guard(on_demand_only(), has_checkpoints=has_checkpoints)
+        return self._guard(self.state.deadline, has_checkpoints=job.checkpoint_uri is not None)
 
     def _waits_for_budget(self, rungs: tuple[Rung, ...]) -> bool:
         """Whether nothing is to stop the spot job: the on-demand job it would make room for is not paid."""
         purse = self._host.purse(next(r for r in rungs if r.purchase is PurchaseOption.ON_DEMAND))
         return purse is not None and not purse.budget.deadline_wins and purse.objection is not None
 
-    def _guard(self, policy: Policy, *, has_checkpoints: bool) -> DeadlineGuard | None:
-        deadline = self.state.deadline
-        if deadline is None:
-            return None
+    def _guard(self, deadline: Deadline, *, has_checkpoints: bool) -> DeadlineGuard:
         lost = deadline.runtime.checkpoint_every_seconds
-        guard = DeadlineGuard(
+        return DeadlineGuard(
             deadline=deadline,
             kept_seconds=kept_by_attempts(self.state.attempts, lost),
             has_checkpoints=has_checkpoints,
         )
-        return self._host.guard(guard, policy)
 
     def _complete(self) -> Completed:
         name = self.state.attempts[-1].job_name
@@ -952,10 +938,6 @@ def _is_cleared(state: TrainingState, *, max_tries: int, clear_number: int | Non
 
 def _was_stopped_by_a_person(state: TrainingState) -> bool:
     return bool(state.attempts) and state.attempts[-1].ending is Ending.STOPPED_BY_USER
-
-
-def _is_complete(state: TrainingState) -> bool:
-    return bool(state.attempts) and state.attempts[-1].ending is Ending.COMPLETED
 
 
 def _climb_again(state: TrainingState) -> TrainingState:

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from spot_training.domain.deadline import Deadline, DeadlineGuard
+    from spot_training.domain.deadline import Deadline
     from spot_training.domain.lifecycle import JobSnapshot
     from spot_training.domain.policy import Policy, Rung
     from spot_training.domain.savings import Attempt
@@ -39,9 +39,6 @@ class Host(Protocol):
 
     def deadline(self, now: Callable[[], datetime]) -> Deadline | None:
         """Until when, settled at the first submission; None without one. `now` asks AWS for its time."""
-
-    def guard(self, guard: DeadlineGuard, policy: Policy) -> DeadlineGuard:
-        """The guard with the policy's view of waiting."""
 
     def purse(self, rung: Rung) -> Purse | None:
         """How the month's budget stands before on-demand is bought; None without a budget."""

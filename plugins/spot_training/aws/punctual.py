@@ -9,15 +9,13 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from spot_training.domain.deadline import Deadline, DeadlineGuard, Outlook
 from spot_training.domain.errors import SpotTrainingError
 from spot_training.domain.lifecycle import JobSnapshot
-from spot_training.domain.moves import SIMPLE_POLICIES, MovePolicy, make_policy
 
 from .watcher import Report, TimeIsUp, follow
 
@@ -66,7 +64,7 @@ class Punctual:
         return clock.real_seconds((moment - clock.now()).total_seconds())
 
     def hear(self, job: JobSnapshot) -> Outlook:
-        """Take in what AWS says of the job now. May compute for a second (the planner's tables)."""
+        """Take in what AWS says of the job now."""
         self._job = job
         self.outlook = self.guard.outlook(self.clock().now(), job)
         return self.outlook
@@ -145,45 +143,25 @@ def follow_punctually(
                 time.sleep(STOP_AGAIN_SECONDS)
 
 
-@lru_cache(maxsize=16)
-def _move_policy(name: str, options: tuple[tuple[str, float], ...]) -> MovePolicy:
-    if name in SIMPLE_POLICIES:
-        return make_policy(name, SIMPLE_POLICIES, **dict(options))
-    from spot_training.policies import POLICIES  # the planner needs numpy: loaded only when asked for
-
-    return make_policy(name, POLICIES, **dict(options))
-
-
-def move_policy(name: str, options: Mapping[str, float] | None = None) -> MovePolicy:
-    """A policy for deadlines by name. The planner is loaded only when it is asked for (it needs numpy)."""
-    return _move_policy(name, tuple(sorted((options or {}).items())))
-
-
 def guard_to_json(
     guard: DeadlineGuard, job: JobSnapshot | None = None, now: datetime | None = None
 ) -> dict[str, Any]:
     """As plain JSON, for a trigger's arguments; with when on-demand is due, as `job` stands `now`."""
-    policy: Any = guard.policy
     foreseen_at = None if job is None or now is None else guard.outlook(now, job).on_demand_at
     return {
         "foreseen_at": None if foreseen_at is None else foreseen_at.isoformat(),
         "deadline": guard.deadline.to_json(),
         "kept_seconds": guard.kept_seconds,
         "has_checkpoints": guard.has_checkpoints,
-        "policy": policy.name,
-        "options": asdict(policy) if policy.name in SIMPLE_POLICIES else {},
-        "history": [list(spell) for spell in guard.history],
         "tick_seconds": guard.tick_seconds,
     }
 
 
 def guard_from_json(data: Mapping[str, Any]) -> DeadlineGuard:
-    """Undo `guard_to_json`."""
+    """Undo `guard_to_json`. What an earlier version wrote of a policy and its market is not read."""
     return DeadlineGuard(
         deadline=Deadline.from_json(data["deadline"]),
         kept_seconds=data["kept_seconds"],
         has_checkpoints=data["has_checkpoints"],
-        policy=move_policy(data["policy"], data["options"]),
-        history=[(bool(has_spot), float(seconds)) for has_spot, seconds in data["history"]],
         tick_seconds=data["tick_seconds"],
     )

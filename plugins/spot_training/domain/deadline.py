@@ -1,14 +1,14 @@
 """A training's deadline: what must be kept free for on-demand, and when a spot job has waited long enough.
 
-Joins a move policy (`moves`) and its guard with what is known of a real training: work kept in checkpoints,
-the job's transitions, launch times. It knows neither AWS nor a clock: every moment is handed in.
+Everything is computed from what is known of a real training: work kept in checkpoints, the job's transitions,
+launch times. It knows neither AWS nor a clock: every moment is handed in.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -17,18 +17,6 @@ from .casting import is_left_out
 from .durations import LONGEST_SECONDS, in_words, parse_seconds, refuse_long_text
 from .errors import InvalidInput
 from .lifecycle import JobSnapshot, SecondaryStatus, TrainingStatus, Transition
-from .moves import (
-    BackToSpot,
-    Foresight,
-    Greedy,
-    Guard,
-    Mode,
-    MovePolicy,
-    Spells,
-    View,
-    Workload,
-    seconds_until_on_demand,
-)
 
 if TYPE_CHECKING:
     from .savings import Attempt
@@ -130,16 +118,6 @@ class Deadline:
         kept = kept_by_attempts(attempts, self.runtime.checkpoint_every_seconds)
         return self.latest_on_demand_start(kept)
 
-    @property
-    def workload(self) -> Workload:
-        """What a policy plans for: on-demand, once it runs, is never left again."""
-        return Workload(
-            work_seconds=self.runtime.mean_seconds,
-            deadline_seconds=max(1.0, (self.at - self.submitted_at).total_seconds()),
-            overhead_seconds=self.reserve.launch_seconds,
-            back_to_spot=BackToSpot.NEVER,
-        )
-
     def to_json(self) -> dict[str, Any]:
         return {
             **asdict(self),
@@ -202,63 +180,59 @@ class Outlook:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class _Due:
+    """When on-demand has to start if nothing changes: in `seconds` (None: it does not), and why."""
+
+    seconds: float | None
+    reason: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeadlineGuard:
-    """Says when a training's spot job has to make room for on-demand.
+    """Says when a training's spot job has to make room for on-demand: as late as the deadline allows.
+
+    On-demand that runs, runs to its end. So waiting for spot until the last moment is never dearer than to
+    start on-demand earlier, and the same guard serves every policy (docs/policies.md).
 
     `kept_seconds` is the work that earlier attempts left in checkpoints; without `has_checkpoints` every
-    launch starts from zero. `policy` may want on-demand earlier than the guard must. `history` are spells
-    seen before in this market, for policies that learn from them.
+    launch starts from zero. A job without instances is given up `tick_seconds` before the last moment.
     """
 
     deadline: Deadline
     kept_seconds: float = 0.0
     has_checkpoints: bool = True
-    policy: MovePolicy = field(default_factory=Greedy)
-    history: Spells = ()
     tick_seconds: float = 60.0
 
     def outlook(self, now: datetime, job: JobSnapshot | None = None) -> Outlook:
         """How things stand at `now`, with `job` (spot) alive, or with none."""
         kept = self._kept_with(job, now)
-        foresight = self._foresight(now, job, kept)
+        slack = (self.deadline.latest_on_demand_start(kept) - now).total_seconds()
+        due = self._due(now, job, kept, slack)
         return Outlook(
             now=now,
             deadline=self.deadline.at,
-            slack_seconds=self._slack(now, kept),
-            on_demand_in_seconds=foresight.seconds,
-            reason=foresight.reason,
+            slack_seconds=slack,
+            on_demand_in_seconds=due.seconds,
+            reason=due.reason,
         )
 
-    def _foresight(self, now: datetime, job: JobSnapshot | None, kept: float) -> Foresight:
+    def _due(self, now: datetime, job: JobSnapshot | None, kept: float, slack: float) -> _Due:
         if self.deadline.is_late:
-            return Foresight(seconds=0.0, reason="the deadline cannot be kept any more: as early as possible")
-        if job is None:
-            # Nobody knows whether there is capacity: only a job that waits can tell the policy.
-            return self._while_waiting(now, None, kept, Greedy())
-        if _is_without_instances(job):
-            return self._while_waiting(now, job, kept, self.policy)
+            return _Due(0.0, "the deadline cannot be kept any more: as early as possible")
+        if job is None or _is_without_instances(job):
+            return self._while_waiting(now, job, kept, slack)
         if job.status is TrainingStatus.STOPPING or job.secondary_status is SecondaryStatus.UPLOADING:
-            return Foresight(seconds=None, reason="the job is ending")
+            return _Due(None, "the job is ending")
         if not self.has_checkpoints or job.secondary_status is not SecondaryStatus.TRAINING:
-            # The instances are there, but what is done would be lost with them: only the guard counts.
-            return self._while_waiting(now, job, kept, Greedy())
-        return self._while_training(now, job, kept)
+            # The instances are there, but what is done would be lost with them: as if it waited.
+            return self._while_waiting(now, job, kept, slack)
+        return self._while_training(now, job, kept, slack)
 
-    def _while_waiting(
-        self, now: datetime, job: JobSnapshot | None, kept: float, policy: MovePolicy
-    ) -> Foresight:
-        view = self._view(now, kept, waits_for=_seconds_in_status(job, now))
-        guard = self._guard
-        if guard.seconds_to_spare(view) <= 0:
-            return Foresight(seconds=0.0, reason=self._last_moment(kept))
-        foresight = seconds_until_on_demand(self._begin(policy), view, guard)
-        spare = guard.seconds_to_spare(view)
-        if foresight.seconds is None:
-            return replace(foresight, seconds=spare)
-        return replace(
-            foresight, seconds=min(spare, max(foresight.seconds, self._benefit_of_doubt(job, now)))
-        )
+    def _while_waiting(self, now: datetime, job: JobSnapshot | None, kept: float, slack: float) -> _Due:
+        """A tick before the last moment, or later if the wait may still be an ordinary start."""
+        wait = max(slack - self.tick_seconds, self._benefit_of_doubt(job, now))
+        return _Due(max(0.0, min(slack, wait)), self._last_moment(kept))
 
     def _benefit_of_doubt(self, job: JobSnapshot | None, now: datetime) -> float:
         """How long a wait may still be an ordinary start and no want of capacity (seconds)."""
@@ -266,52 +240,21 @@ class DeadlineGuard:
             return 0.0
         return max(0.0, self.deadline.reserve.launch_seconds - _seconds_in_status(job, now))
 
-    def _while_training(self, now: datetime, job: JobSnapshot, kept: float) -> Foresight:
+    def _while_training(self, now: datetime, job: JobSnapshot, kept: float, slack: float) -> _Due:
         """The work left shrinks as fast as the time left, once the first checkpoint can be counted on."""
         runtime = self.deadline.runtime
         until_checkpoint = max(0.0, runtime.checkpoint_every_seconds - _seconds_in_status(job, now))
-        slack = self._slack(now, kept)
         # A run that takes longer than anybody said is best left alone: on-demand would only add a launch.
         has_overrun = kept >= runtime.high_seconds
         if slack > until_checkpoint or has_overrun:
-            return Foresight(seconds=None, reason="spot runs, and finishes in time if it lasts")
-        return Foresight(seconds=max(0.0, slack), reason=self._last_moment(kept))
+            return _Due(None, "spot runs, and finishes in time if it lasts")
+        return _Due(max(0.0, slack), self._last_moment(kept))
 
     def _last_moment(self, kept: float) -> str:
         left = max(0.0, self.deadline.runtime.high_seconds - kept)
         reserve = self.deadline.reserve
         start = in_words(reserve.launch_high_seconds + reserve.besides_launch_seconds)
         return f"the last moment for the deadline: {in_words(left)} of work are left, and {start} to start it"
-
-    def _begin(self, policy: MovePolicy) -> Any:
-        return policy.begin(self.deadline.workload, self.history)
-
-    def _slack(self, now: datetime, kept: float) -> float:
-        return self._guard.seconds_to_spare(self._view(now, kept))
-
-    @property
-    def _guard(self) -> Guard:
-        return Guard(overhead_seconds=self.deadline.reserve.launch_high_seconds)
-
-    def _view(self, now: datetime, kept: float, waits_for: float = 0.0) -> View:
-        """What a policy sees: the mean of the work left, and a deadline that leaves the reserve free.
-
-        In the reserve is also what the work may take beyond its mean: the guard is for the high quantile.
-        """
-        workload, runtime = self.deadline.workload, self.deadline.runtime
-        beyond = max(0.0, runtime.high_seconds - kept) - max(0.0, runtime.mean_seconds - kept)
-        reserve = self.deadline.reserve.besides_launch_seconds + beyond
-        return View(
-            seconds_left=(self.deadline.at - now).total_seconds() - reserve,
-            work_seconds=max(0.0, workload.work_seconds - kept),
-            overhead_seconds=workload.overhead_seconds,
-            mode=Mode.WAIT,
-            has_spot=False,
-            total_work_seconds=workload.work_seconds,
-            total_seconds=max(1.0, workload.deadline_seconds - reserve),
-            tick_seconds=self.tick_seconds,
-            spell_seconds=waits_for,
-        )
 
     def _kept_with(self, job: JobSnapshot | None, now: datetime) -> float:
         if job is None or not self.has_checkpoints:

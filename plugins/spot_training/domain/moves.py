@@ -2,21 +2,19 @@
 
 A move policy sees a `View` and answers with a `Mode`. The guard stands outside every policy: whatever a
 policy says, it keeps enough time to finish on demand. Nothing here knows a clock, a trace or AWS: the
-simulator walks a policy over recorded capacity, and the live trigger asks the same policy about a real job.
+simulator walks a policy over recorded capacity. Of a real training `domain.deadline` takes care.
 """
 
 from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from enum import StrEnum
-from inspect import signature
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
-from .durations import in_words
-from .errors import InvalidInput, UnknownPolicy
+from .errors import InvalidInput
 
 #: Past spells of one market, oldest first: was there spot capacity, and for how many seconds?
 Spells = Sequence[tuple[bool, float]]
@@ -112,10 +110,7 @@ class View:
 
 
 class Decider(Protocol):
-    """A policy at work on one training. It may remember what it saw; `copy.copy` gives an independent one.
-
-    It may also have `explain(view) -> str`: why it would go on demand, as a clause a person understands.
-    """
+    """A policy at work on one training. It may remember what it saw; `copy.copy` gives an independent one."""
 
     def decide(self, view: View) -> Mode: ...
 
@@ -202,103 +197,6 @@ def guarded(decider: Decider, guard: Guard | None = None) -> Decider:
     return _Guarded(decider, guard or Guard())
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Foresight:
-    """When on-demand would be started if nothing changed: in `seconds` (None: never), and why."""
-
-    seconds: float | None
-    reason: str
-
-
-#: Moments looked at before the exact one is searched between two of them.
-_PROBES = 24
-_PRECISION_SECONDS = 1.0
-
-
-def seconds_until_on_demand(decider: Decider, view: View, guard: Guard | None = None) -> Foresight:
-    """Walk a decider forward, assuming that nothing changes, until it (or the guard) goes on demand.
-
-    Waiting goes on with no spot; a spot run goes on and does its work. The answer is exact to a second for a
-    policy that, once it wants on-demand, goes on wanting it. The decider is not changed.
-    """
-    guard = guard or Guard()
-    if view.mode is Mode.ON_DEMAND:
-        return Foresight(seconds=0.0, reason="on-demand runs already")
-    if guard.must_go_on_demand(view):
-        return _by_the_guard(view, guard, 0.0)
-    runs = view.mode is Mode.SPOT and view.has_spot is True
-    horizon = view.work_seconds + view.owed_seconds
-    if not runs:
-        horizon = guard.seconds_to_spare(view) - view.tick_seconds
-
-    def wants_on_demand(seconds: float) -> bool:
-        later = _look_ahead(view, seconds)
-        return guard.allow(copy.copy(decider).decide(later), later) is Mode.ON_DEMAND
-
-    wanted = _find_first(wants_on_demand, horizon)
-    if wanted is not None:
-        return _by_the_policy(decider, _look_ahead(view, wanted), guard, wanted)
-    if runs:
-        return Foresight(seconds=None, reason="spot runs, and finishes in time if it lasts")
-    return _by_the_guard(view, guard, horizon)
-
-
-def _find_first(holds: Callable[[float], bool], horizon: float) -> float | None:
-    """The first moment in [0, horizon] at which it holds, to a second; None if it holds at no probe."""
-    if holds(0.0):
-        return 0.0
-    before = 0.0
-    for probe in range(1, _PROBES + 1):
-        after = horizon * probe / _PROBES
-        if holds(after):
-            while after - before > _PRECISION_SECONDS:
-                middle = (before + after) / 2
-                before, after = (before, middle) if holds(middle) else (middle, after)
-            return after
-        before = after
-    return None
-
-
-def _look_ahead(view: View, seconds: float) -> View:
-    """The view `seconds` from now, if what is there now stays."""
-    if view.mode is Mode.SPOT and view.has_spot:
-        paid = min(seconds, view.owed_seconds)
-        return replace(
-            view,
-            seconds_left=view.seconds_left - seconds,
-            owed_seconds=view.owed_seconds - paid,
-            work_seconds=max(0.0, view.work_seconds - (seconds - paid)),
-            spell_seconds=view.spell_seconds + seconds,
-        )
-    return replace(
-        view,
-        mode=view.mode if seconds == 0 else Mode.WAIT,
-        owed_seconds=0.0,
-        has_spot=view.has_spot and seconds == 0,
-        seconds_left=view.seconds_left - seconds,
-        spell_seconds=view.spell_seconds + seconds,
-    )
-
-
-def _by_the_policy(decider: Decider, then: View, guard: Guard, seconds: float) -> Foresight:
-    if guard.must_go_on_demand(then):
-        return _by_the_guard(then, guard, seconds)
-    explain = getattr(decider, "explain", None)
-    slack = in_words(max(0.0, guard.seconds_to_spare(then)))
-    reason = explain(then) if explain else f"{slack} before the last moment the policy prefers on-demand"
-    return Foresight(seconds=seconds, reason=reason)
-
-
-def _by_the_guard(view: View, guard: Guard, seconds: float) -> Foresight:
-    launch = view.overhead_seconds if guard.overhead_seconds is None else guard.overhead_seconds
-    needed = in_words(view.work_seconds * guard.work_factor)
-    start_up = in_words(launch + guard.reserve_seconds)
-    return Foresight(
-        seconds=seconds,
-        reason=f"the last moment for the deadline: {needed} of work are left, and {start_up} to start it",
-    )
-
-
 # --- the policies ----------------------------------------------------------------------------------------
 
 
@@ -314,107 +212,84 @@ class OnDemand:
     def decide(self, view: View) -> Mode:  # noqa: ARG002
         return Mode.ON_DEMAND
 
-    def explain(self, view: View) -> str:  # noqa: ARG002
-        return "the policy runs on demand from the start"
+
+@dataclass(frozen=True, slots=True)
+class UntilDeadline:
+    """The policy `deadline`: spot while it lasts, waiting for it while the deadline allows, then on-demand.
+
+    Where on-demand is never left again (`BackToSpot.NEVER`, which is what a real training does), waiting to
+    the last moment is never dearer, and the guard says when that is. Where it may be left, see `_GoesBack`.
+    """
+
+    name = "deadline"
+
+    def begin(self, workload: Workload, history: Spells = ()) -> Decider:  # noqa: ARG002
+        match workload.back_to_spot:
+            case BackToSpot.NEVER:
+                return _WaitsToTheEnd()
+            case BackToSpot.BESIDE:
+                return _GoesBack.for_workload(workload)
+            case BackToSpot.STOP_FIRST:
+                return _GoesBack.for_workload(workload, look_every_seconds=LOOK_EVERY_SECONDS)
 
 
 @dataclass(frozen=True, slots=True)
-class Greedy:
-    """Spot while it lasts, waiting while there is none, on-demand when the guard says so."""
-
-    name = "greedy"
-
-    def begin(self, workload: Workload, history: Spells = ()) -> Decider:  # noqa: ARG002
-        return self
-
+class _WaitsToTheEnd:
     def decide(self, view: View) -> Mode:
         if view.mode is Mode.ON_DEMAND:
             return Mode.ON_DEMAND
         return Mode.SPOT if view.has_spot else Mode.WAIT
 
 
-@dataclass(frozen=True, slots=True)
-class UniformProgress:
-    """Uniform Progress (NSDI '24): keep the work done above the straight line to the deadline.
-
-    Behind the line and no spot: on-demand, which is never stopped to wait. It is left for spot only while the
-    work done is ahead of where the line will be two overheads later; without `hysteresis`, always.
-    """
-
-    hysteresis: bool = True
-    name = "uniform_progress"
-
-    def begin(self, workload: Workload, history: Spells = ()) -> Decider:  # noqa: ARG002
-        return self
-
-    def decide(self, view: View) -> Mode:
-        if view.mode is Mode.ON_DEMAND:
-            is_ahead = not self.hysteresis or self._lead(view, 2 * view.overhead_seconds) >= 0
-            return Mode.SPOT if is_ahead and view.has_spot is not False else Mode.ON_DEMAND
-        if view.has_spot:
-            return Mode.SPOT
-        return Mode.ON_DEMAND if self._lead(view, 0.0) < 0 else Mode.WAIT
-
-    def explain(self, view: View) -> str:
-        behind = max(0.0, -self._lead(view, 0.0))
-        return f"the work done is {in_words(behind)} behind an even pace to the deadline"
-
-    def _lead(self, view: View, ahead: float) -> float:
-        done = view.total_work_seconds - view.work_seconds
-        return done - (view.elapsed_seconds + ahead) * view.total_work_seconds / view.total_seconds
+#: How much of the work left is kept as slack before on-demand is started without spot, and while it is left
+#: for spot again. Fitted on recorded markets (docs/policies.md).
+KEEP_WHILE_WAITING = 1 / 5
+KEEP_WHILE_ON_DEMAND = 1 / 12
+#: Where on-demand must be stopped to look for spot, it runs for so long between two looks.
+LOOK_EVERY_SECONDS = 3600.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Rule:
-    """Four constants: how much slack to keep, in proportion to the work left and the overhead.
+class _GoesBack:
+    """With a way back to spot, on-demand may start before the last moment: spot may still come.
 
-    No spot: wait while the slack is above `wait_work` x work left + `wait_overhead` x overhead + two ticks,
-    then on-demand, which is never stopped to wait. While the slack is above `return_work` x work left +
-    `return_overhead` x overhead, on-demand is left for spot; where it must be stopped to look for spot, after
-    `look_every_seconds` of it. Where there is no way back, waiting to the last moment costs nothing: the rule
-    then waits until the guard says no.
+    No spot: wait while the slack is above a fifth of the work left, less one and a half hand-overs. Then
+    start on-demand, but only if the slack that a launch leaves is enough for a way back; otherwise wait to
+    the last moment. While on-demand runs, take spot as long as the slack is above a twelfth of the work left.
+
+    `hand_over_seconds` is what going back and forth costs, in on-demand time. In this model a stop takes no
+    time and no checkpoint is waited for, so it is the launches: one on demand and one on spot.
     """
 
-    wait_work: float = 0.20
-    wait_overhead: float = 1.6
-    return_work: float = 0.057
-    return_overhead: float = 0.18
-    look_every_seconds: float = 3600.0
-    name = "rule"
+    hand_over_seconds: float
+    look_every_seconds: float = 0.0
 
-    def __post_init__(self) -> None:
-        for field in fields(self):
-            _check_number(f"rule.{field.name}", getattr(self, field.name), above_zero=False)
-
-    def begin(self, workload: Workload, history: Spells = ()) -> Decider:  # noqa: ARG002
-        match workload.back_to_spot:
-            case BackToSpot.BESIDE:
-                return replace(self, look_every_seconds=0.0)
-            case BackToSpot.STOP_FIRST:
-                return self
-            case BackToSpot.NEVER:
-                return Greedy()
+    @classmethod
+    def for_workload(cls, workload: Workload, *, look_every_seconds: float = 0.0) -> _GoesBack:
+        price_ratio = workload.spot_price / workload.on_demand_price
+        return cls(
+            hand_over_seconds=(1 + price_ratio) * workload.overhead_seconds,
+            look_every_seconds=look_every_seconds,
+        )
 
     def decide(self, view: View) -> Mode:
         if view.mode is Mode.ON_DEMAND:
             return Mode.SPOT if self._wants_back(view) else Mode.ON_DEMAND
         if view.has_spot:
             return Mode.SPOT
-        return Mode.WAIT if view.seconds_left - view.work_seconds > self._keep(view) else Mode.ON_DEMAND
+        return Mode.WAIT if self._waits(view) else Mode.ON_DEMAND
+
+    def _waits(self, view: View) -> bool:
+        keep = KEEP_WHILE_WAITING * view.work_seconds - 1.5 * self.hand_over_seconds
+        if view.seconds_left - view.work_seconds > keep:
+            return True
+        least = max(KEEP_WHILE_ON_DEMAND * view.work_seconds, 2 * view.overhead_seconds)
+        return keep - view.overhead_seconds <= least
 
     def _wants_back(self, view: View) -> bool:
         if view.has_spot is False or (view.has_spot is None and view.spell_seconds < self.look_every_seconds):
             return False
-        keep = self.return_work * view.work_seconds + self.return_overhead * view.overhead_seconds
-        return view.slack_seconds > keep
-
-    def explain(self, view: View) -> str:
-        slack, work = max(0.0, view.seconds_left - view.work_seconds), view.work_seconds
-        return f"{in_words(slack)} of slack are left for {in_words(work)} of work: too little to wait longer"
-
-    def _keep(self, view: View) -> float:
-        overhead = self.wait_overhead * view.overhead_seconds
-        return self.wait_work * view.work_seconds + overhead + 2 * view.tick_seconds
+        return view.slack_seconds > KEEP_WHILE_ON_DEMAND * view.work_seconds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -459,42 +334,8 @@ class _Waits:
         has_ended = any(last_tick_at < end - TOLERANCE <= view.elapsed_seconds for end in self.ends)
         return Mode.WAIT if has_ended and view.mode is Mode.SPOT else Mode.SPOT
 
-    def explain(self, view: View) -> str:  # noqa: ARG002
-        return f"the last of {len(self.ends)} waits is over"
-
-
-#: Policies that need nothing but the standard library, by name; each takes its options as keywords.
-SIMPLE_POLICIES: dict[str, Callable[..., MovePolicy]] = {
-    policy.name: policy for policy in (OnDemand, Greedy, UniformProgress, Rule, Widen)
-}
-
-
-def make_policy(name: str, makers: dict[str, Callable[..., MovePolicy]], **options: Any) -> MovePolicy:
-    """A policy from its name and options; raises `UnknownPolicy` or `InvalidInput`."""
-    maker = makers.get(name)
-    if maker is None:
-        raise UnknownPolicy("policy", name, f"choose one of {', '.join(sorted(makers))}.")
-    known = tuple(signature(maker).parameters)
-    for option, value in options.items():
-        if option not in known:
-            way_out = f"{name} takes {', '.join(known) or 'no options'}."
-            raise InvalidInput(f"policy.{option}", value, way_out)
-    return maker(**options)
-
 
 def _check_number(field: str, value: object, *, above_zero: bool) -> None:
     is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
     if not is_number or value < 0 or (above_zero and value == 0):  # type: ignore[operator]
         raise InvalidInput(field, value, f"give a number {'above' if above_zero else 'of at least'} zero.")
-
-
-def spells_of(ticks: Iterable[object], tick_seconds: float) -> list[tuple[bool, float]]:
-    """Runs of equal ticks as (has_spot, seconds), oldest first."""
-    spells: list[tuple[bool, float]] = []
-    for tick in ticks:
-        value = bool(tick)
-        if spells and spells[-1][0] is value:
-            spells[-1] = (value, spells[-1][1] + tick_seconds)
-        else:
-            spells.append((value, tick_seconds))
-    return spells

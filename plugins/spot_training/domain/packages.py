@@ -12,7 +12,6 @@ _BROUGHT_BY = {
     "duckdb": ("duckdb", "ledger"),
     "jinja2": ("jinja2", "page"),
     "matplotlib": ("matplotlib", "advise"),
-    "numpy": ("numpy", "advise"),
     "vl_convert": ("vl-convert-python", "report"),
 }
 

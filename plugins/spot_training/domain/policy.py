@@ -1,8 +1,7 @@
-"""What to do next with a training: a pure function of its situation.
+"""Policies: given the attempts so far, start another one (on which rung), finish, or give up?
 
-A policy answers one question: given the attempts so far, start another one (on which rung), finish, or give
-up? Rules are ordered and every decision carries a reason a person can read. Policies know no AWS call and
-no clock; the driver turns a decision into an action.
+Rules are ordered and every decision carries a reason a person can read. Policies know no AWS call, no clock,
+no deadline and no budget: what follows from these is in `decide`.
 """
 
 from __future__ import annotations
@@ -75,12 +74,16 @@ class Action(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """What to do next and why. `rung` and `rung_index` are set for `START` only."""
+    """What to do next and why. `rung` and `rung_index` are set for `START` only.
+
+    `budget_usd` is the month's budget where that is what gives the training up.
+    """
 
     action: Action
     reason: str
     rung: Rung | None = None
     rung_index: int = -1
+    budget_usd: float | None = None
 
 
 class Policy(Protocol):
@@ -112,7 +115,7 @@ class Ladder:
         following = self._rung_after(last)
         if following is None:
             return Decision(action=Action.GIVE_UP, reason=f"{what_happened(last)}; no rung is left")
-        return start(self.rungs, following, f"{_because(situation)}: next is {self.rungs[following]}")
+        return start(self.rungs, following, f"{because(situation)}: next is {self.rungs[following]}")
 
     def _rung_after(self, last: Attempt) -> int | None:
         """The next rung; after a refused quota, the next that draws on another quota (type and purchase)."""
@@ -130,16 +133,15 @@ class Ladder:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SpotWhileTimeAllows:
-    """One spot job for as long as the deadline allows, then on-demand.
+    """One spot job for as long as the deadline allows, then on-demand: the policy `deadline`.
 
-    `moves` names the policy that weighs waiting against the deadline (`domain.moves`), with its `options`.
-    The spot job's max wait is a dead man's switch only: what ends the wait is the guard.
+    What ends the wait is the guard; the spot job's max wait only ends a job that nobody stopped. `notes` are
+    said once, before the first attempt.
     """
 
-    moves: str
     max_wait_seconds: int
     on_demand_types: tuple[str, ...] = ()
-    options: tuple[tuple[str, float], ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def rungs(self) -> tuple[Rung, ...]:
@@ -147,24 +149,6 @@ class SpotWhileTimeAllows:
             Rung(purchase=PurchaseOption.SPOT, max_wait_seconds=self.max_wait_seconds),
             Rung(purchase=PurchaseOption.ON_DEMAND, instance_types=self.on_demand_types),
         )
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """What a person who chose this policy should know: no choice here changes when on-demand is bought.
-
-        A running on-demand job is never left for spot, and then waiting to the last moment is never dearer.
-        """
-        notes: list[str] = []
-        why = "once on-demand runs, the task does not go back to spot"
-        if self.moves == "uniform_progress":
-            notes.append(f"policy {self.moves} buys on-demand earlier than rule does, and costs more: {why}.")
-        elif self.moves != "rule":
-            notes.append(f"policy {self.moves} decides as rule does: {why}.")
-        if self.options:
-            names = ", ".join(name for name, _ in self.options)
-            change = "the option {} changes" if len(self.options) == 1 else "the options {} change"
-            notes.append(f"policy {self.moves}: {change.format(names)} nothing: {why}.")
-        return tuple(notes)
 
     def decide(self, situation: Situation) -> Decision:
         spot, _ = self.rungs
@@ -178,101 +162,7 @@ class SpotWhileTimeAllows:
             return Decision(action=Action.GIVE_UP, reason=f"{what_happened(last)}; no rung is left")
         if last.ending in {Ending.QUOTA, Ending.STOPPED_FOR_DEADLINE}:
             return start(self.rungs, 1, f"{what_happened(last)}: on-demand now")
-        return start(self.rungs, 0, f"{_because(situation)}: spot again")
-
-
-#: How often in a row on-demand is asked for before a deadline, where SageMaker refuses or fails.
-ON_DEMAND_LAUNCHES = 5
-#: How often in a row SageMaker may fail a spot job before on-demand is bought instead.
-SPOT_FAILURES = 3
-#: What SageMaker, and not the training, is to blame for: asked again, it may do better.
-_REFUSALS = frozenset({Ending.CAPACITY_ERROR, Ending.QUOTA, Ending.INTERNAL_ERROR})
-
-
-def keep_deadline(decision: Decision, rungs: Sequence[Rung], situation: Situation) -> Decision:
-    """The guard outside every policy: on-demand where more waiting, or giving up, would cost the deadline.
-
-    What SageMaker refused or failed is asked for again, the deadline being more than any one refusal.
-    """
-    outlook, attempts = situation.outlook, situation.attempts
-    if outlook is None:
-        return decision
-    on_demand = _on_demand_rung(rungs)
-    if decision.action is Action.START and decision.rung is not None:
-        was_stopped = bool(attempts) and attempts[-1].ending is Ending.STOPPED_FOR_DEADLINE
-        is_due = was_stopped or outlook.is_time_for_on_demand
-        if decision.rung.purchase is PurchaseOption.ON_DEMAND or not is_due:
-            return decision
-        why = f"{what_happened(attempts[-1])}; {outlook.reason}" if attempts else outlook.reason
-        return start(rungs, on_demand, f"{why}: on-demand now")
-    if decision.action is Action.GIVE_UP and attempts:
-        return _go_on(decision, rungs, situation, outlook)
-    return decision
-
-
-def _go_on(decision: Decision, rungs: Sequence[Rung], situation: Situation, outlook: Outlook) -> Decision:
-    """Instead of giving up while on-demand could still keep the deadline."""
-    attempts = situation.attempts
-    last, on_demand = attempts[-1], _on_demand_rung(rungs)
-    failures = _refused_in_a_row(attempts)
-    if last.purchase is PurchaseOption.ON_DEMAND:
-        if 0 < failures < ON_DEMAND_LAUNCHES:
-            return start(rungs, on_demand, f"{_because(situation)}: on-demand again")
-        return decision
-    if last.ending is Ending.INTERNAL_ERROR:
-        if failures < SPOT_FAILURES and not outlook.is_time_for_on_demand:
-            return start(rungs, last.rung, f"{_because(situation)}: spot again")
-        return start(rungs, on_demand, f"{what_happened(last)}: on-demand now")
-    if last.ending in CAPACITY_CAUSES:
-        return start(rungs, on_demand, f"{what_happened(last)}, and no rung is left: on-demand now")
-    return decision
-
-
-def check_keeps_deadline(policy: Policy) -> None:
-    """Refuse a policy that could not keep a deadline: one without an on-demand rung."""
-    if all(rung.purchase is PurchaseOption.SPOT for rung in policy.rungs):
-        raise InvalidInput(
-            "policy",
-            [str(rung) for rung in policy.rungs],
-            "only on-demand can keep a deadline: add an on-demand rung, or leave the deadline out.",
-        )
-
-
-def _on_demand_rung(rungs: Sequence[Rung]) -> int:
-    return next(i for i, rung in enumerate(rungs) if rung.purchase is PurchaseOption.ON_DEMAND)
-
-
-def _refused_in_a_row(attempts: Sequence[Attempt]) -> int:
-    """How many attempts in a row, up to the last and of its purchase, SageMaker refused or failed."""
-    count = 0
-    for attempt in reversed(attempts):
-        if attempt.purchase is not attempts[-1].purchase or attempt.ending not in _REFUSALS:
-            break
-        count += 1
-    return count
-
-
-#: Between asking for what SageMaker refused at once: together what a deadline keeps free for refusals.
-FIRST_PAUSE_SECONDS = 60
-LONGEST_PAUSE_SECONDS = 900
-
-
-def pause_before(decision: Decision, situation: Situation) -> float:
-    """Seconds (AWS's) to let pass before asking again for what was refused just now, rungs further on aside.
-
-    They double with each refusal; before a deadline they end when on-demand is due.
-    """
-    attempts, outlook = situation.attempts, situation.outlook
-    if decision.rung is None or not attempts or not attempts[-1].was_refused:
-        return 0.0
-    last = attempts[-1]
-    if decision.rung.purchase is not last.purchase or decision.rung_index > last.rung:
-        return 0.0
-    pause = min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2.0 ** (_refused_in_a_row(attempts) - 1))
-    is_spot = decision.rung.purchase is PurchaseOption.SPOT
-    if is_spot and outlook is not None and outlook.on_demand_in_seconds is not None:
-        return min(pause, max(0.0, outlook.on_demand_in_seconds))
-    return pause
+        return start(self.rungs, 0, f"{because(situation)}: spot again")
 
 
 def start(rungs: Sequence[Rung], index: int, reason: str) -> Decision:
@@ -312,7 +202,8 @@ def why_no_other(last: Attempt) -> str:
             return "more capacity would not help"
 
 
-def _because(situation: Situation) -> str:
+def because(situation: Situation) -> str:
+    """How the last attempt ended and what time is left, as the first half of a reason."""
     happened = what_happened(situation.attempts[-1])
     return f"{happened}; {situation.outlook}" if situation.outlook else happened
 

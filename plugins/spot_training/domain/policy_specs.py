@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -128,6 +128,30 @@ def _check_covers_running(wait: int, defaults: Defaults, field: str) -> None:
     check_covers_running(wait, max_runtime_seconds=defaults.max_runtime_seconds, field=field)
 
 
+#: The policy for deadlines.
+DEADLINE = "deadline"
+#: Names that it had while there were several, each with the options that it took. They change nothing.
+DEADLINE_ALIASES: dict[str, tuple[str, ...]] = {
+    "greedy": (),
+    "uniform_progress": ("hysteresis",),
+    "rule": ("wait_work", "wait_overhead", "return_work", "return_overhead", "look_every_seconds"),
+    "planner": ("prior",),
+}
+
+
+def deprecation_of(alias: str, options: Iterable[str] = ()) -> str:
+    """What to say once where a policy is given by an alias, and of the options that are ignored with it."""
+    ignored = list(options)
+    said = f"policy {alias} is deprecated: it is now a name for {DEADLINE}"
+    match ignored:
+        case []:
+            return f"{said}."
+        case [only]:
+            return f"{said}, and the option {only} is ignored."
+        case _:
+            return f"{said}, and the options {', '.join(ignored)} are ignored."
+
+
 def _until_deadline(name: str) -> Callable[[dict[str, Any], Defaults], Policy]:
     def make(options: dict[str, Any], defaults: Defaults) -> Policy:
         left = defaults.deadline_in_seconds
@@ -140,12 +164,13 @@ def _until_deadline(name: str) -> Callable[[dict[str, Any], Defaults], Policy]:
         for key in _WIDENING:
             options.pop(key, None)
         types = _take_types(options, "on_demand")
-        numbers = tuple((key, _as_number(options.pop(key), key)) for key in sorted(options))
+        ignored = [option for option in DEADLINE_ALIASES.get(name, ()) if option in options]
+        for option in ignored:
+            _as_number(options.pop(option), option)
         return SpotWhileTimeAllows(
-            moves=name,
-            options=numbers,
             on_demand_types=types,
             max_wait_seconds=_dead_mans_switch(left, defaults),
+            notes=(deprecation_of(name, ignored),) if name in DEADLINE_ALIASES else (),
         )
 
     return make
@@ -157,9 +182,9 @@ def _dead_mans_switch(seconds_left: float, defaults: Defaults) -> int:
     return max(defaults.max_runtime_seconds, min(longest, wanted))
 
 
-#: The policies that need a deadline: `domain.moves` (and the planner) decide how long spot is waited for.
-DEADLINE_POLICIES = ("greedy", "uniform_progress", "rule", "planner")
-DEFAULT_WITH_DEADLINE = "rule"
+#: The names that need a deadline.
+DEADLINE_POLICIES = (DEADLINE, *DEADLINE_ALIASES)
+DEFAULT_WITH_DEADLINE = DEADLINE
 
 #: Policies by the name a Param, a file or an operator argument gives.
 LADDERS: dict[str, Callable[[dict[str, Any], Defaults], Policy]] = {
@@ -171,12 +196,13 @@ LADDERS: dict[str, Callable[[dict[str, Any], Defaults], Policy]] = {
 }
 
 
-#: What the policies take besides their name; those for deadlines also take numbers of their own.
+#: What the policies take besides their name.
 OPTIONS: dict[str, tuple[str, ...]] = {
     "widen": _WIDENING,
     "spot_only": _WIDENING,
     "on_demand": ("instance_types",),
     "ladder": ("rungs",),
+    **{name: ("on_demand", *DEADLINE_ALIASES.get(name, ())) for name in DEADLINE_POLICIES},
 }
 
 
@@ -185,15 +211,14 @@ def policy_from(spec: object, defaults: Defaults) -> Policy:
 
     A name; a mapping `{"name": ..., option: ...}`; a list of rungs; JSON text of one of these; a name of the
     policy file. Options of `widen` and `spot_only`: `first_wait` and `cap` (seconds, or text like "2h"),
-    `factor`, `spot_attempts`; of `on_demand`: `instance_types`; of the policies for deadlines: `on_demand`
-    (types) and the policy's own numbers. They may be strings, as templates and UI params give them. Raises
-    `UnknownPolicy` or `InvalidInput`.
+    `factor`, `spot_attempts`; of `on_demand`: `instance_types`; of `deadline`: `on_demand` (types). They may
+    be strings, as templates and UI params give them. Raises `UnknownPolicy` or `InvalidInput`.
     """
     if hasattr(spec, "decide"):
         return spec  # type: ignore[return-value]
     options = _spec_as_mapping(spec, defaults)
     name = options.pop("name", "ladder" if "rungs" in options else None)
-    if isinstance(name, str) and name in defaults.named and name not in LADDERS:
+    if isinstance(name, str) and name in defaults.named and name not in set(LADDERS) - {DEADLINE}:
         return policy_from(_named(name, defaults), _without_names(defaults))
     maker = LADDERS.get(name) if isinstance(name, str) else None
     if maker is None:

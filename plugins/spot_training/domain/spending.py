@@ -1,14 +1,13 @@
 """What a Dag may pay in a calendar month, and whether one more on-demand attempt fits into it.
 
-The rule stands outside every policy, as the deadline's guard does: an on-demand attempt that would take the
-month above its budget becomes a spot attempt. Spot itself is never held back. What is not known (a price, the
-ledger) is not spent: it has to be within the budget for on-demand to be bought.
+What is not known (a price, the ledger) is not spent: it has to be within the budget for on-demand to be
+bought. What follows from that is in `decide`.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -16,16 +15,12 @@ from typing import Any
 from .casting import as_bool, is_left_out
 from .durations import in_words
 from .errors import InvalidInput
-from .lifecycle import Ending
-from .policy import Action, Decision, Rung, Situation, start, what_happened
-from .savings import Attempt, PurchaseOption, cost_usd
+from .savings import cost_usd
 
 #: A budget that holds nothing back, where the installation has one.
 UNLIMITED = "unlimited"
 #: More is a slip.
 MOST_USD = 1e9
-#: Endings without a wait: asking again at once would go round in circles.
-_REFUSED_AT_ONCE = frozenset({Ending.QUOTA, Ending.CAPACITY_ERROR})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,53 +127,6 @@ def _account(spending: MonthSpending) -> str:
         records = "1 record" if spending.unread == 1 else f"{spending.unread} records"
         parts.append(f"{records} that cannot be read not counted")
     return ", ".join(parts)
-
-
-def keep_budget(
-    decision: Decision, rungs: Sequence[Rung], situation: Situation, purse: Purse | None
-) -> Decision:
-    """Wait for spot rather than buy on-demand above the month's budget.
-
-    Where there is no spot to wait for, or it was refused at once, the training is given up.
-    """
-    if purse is None or not is_on_demand(decision) or (objection := purse.objection) is None:
-        return decision
-    if purse.budget.deadline_wins and _is_for_deadline(situation):
-        return start(
-            rungs, decision.rung_index, f"{decision.reason}, although {objection}: the deadline wins"
-        )
-    attempts = situation.attempts
-    said = f"{what_happened(attempts[-1])}; {objection}" if attempts else objection
-    spot = _longest_wait(rungs)
-    if spot is None:
-        return Decision(action=Action.GIVE_UP, reason=f"{said}, and the policy has no spot to wait for")
-    if attempts and _was_refused_spot(attempts[-1]):
-        return Decision(action=Action.GIVE_UP, reason=f"{said}, and spot cannot be had at the moment either")
-    late = ", even if the deadline is missed" if _is_for_deadline(situation) else ""
-    return start(rungs, spot, f"{said}: waiting for spot{late}")
-
-
-def is_on_demand(decision: Decision) -> bool:
-    """Whether the decision is to start an on-demand attempt."""
-    rung = decision.rung
-    return decision.action is Action.START and rung is not None and rung.purchase is PurchaseOption.ON_DEMAND
-
-
-def _is_for_deadline(situation: Situation) -> bool:
-    if situation.outlook is None:
-        return False
-    attempts = situation.attempts
-    was_stopped = bool(attempts) and attempts[-1].ending is Ending.STOPPED_FOR_DEADLINE
-    return was_stopped or situation.outlook.is_time_for_on_demand
-
-
-def _was_refused_spot(last: Attempt) -> bool:
-    return last.purchase is PurchaseOption.SPOT and last.ending in _REFUSED_AT_ONCE
-
-
-def _longest_wait(rungs: Sequence[Rung]) -> int | None:
-    spot = [i for i, rung in enumerate(rungs) if rung.purchase is PurchaseOption.SPOT]
-    return max(spot, key=lambda i: rungs[i].max_wait_seconds or 0, default=None)
 
 
 def month_of(moment: datetime) -> datetime:

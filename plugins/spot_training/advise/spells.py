@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from itertools import groupby, pairwise
 
-from .lifecycle import HOLDING_STATUSES, WAITING_STATUSES, SecondaryStatus, Transition
+from spot_training.domain.lifecycle import HOLDING_STATUSES, WAITING_STATUSES, SecondaryStatus, Transition
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from spot_training.advise.spells import Stretch, spells_seen, stretches_of
 from spot_training.domain.lifecycle import SecondaryStatus, Transition
-from spot_training.domain.spells import Stretch, spells_seen, stretches_of
 
 S = SecondaryStatus
 T0 = datetime(2026, 3, 2, tzinfo=UTC)

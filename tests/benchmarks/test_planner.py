@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,27 +13,25 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks.policies.baselines import BASELINES, Greedy, Rule, UniformProgress
+from benchmarks.policies.batch import optimum_many, walk_many
+from benchmarks.policies.built_in import BUILT_IN_PRIOR
+from benchmarks.policies.market import fit_prior, market_types
+from benchmarks.policies.planning import Planner, Planning, planned_tables
+from spot_training.advise.simulator import walk
 from spot_training.domain.errors import InvalidInput
 from spot_training.domain.moves import (
     BackToSpot,
-    Greedy,
     Guard,
     Mode,
+    MovePolicy,
     OnDemand,
-    Rule,
-    UniformProgress,
+    UntilDeadline,
     View,
     Widen,
     Workload,
-    seconds_until_on_demand,
 )
-from spot_training.domain.simulator import walk
 from spot_training.domain.traces import Trace, make_trace, parse_trace
-from spot_training.planner.batch import optimum_many, walk_many
-from spot_training.planner.built_in import BUILT_IN_PRIOR
-from spot_training.planner.market import fit_prior, market_types
-from spot_training.planner.planning import Planner, Planning, planned_tables
-from spot_training.policies import POLICIES
 
 HOUR = 3600.0
 POLICIES_UNDER_TEST = [
@@ -43,7 +42,10 @@ POLICIES_UNDER_TEST = [
     Rule(),
     Widen(first_wait_seconds=9 * HOUR),
     Planner(),
+    UntilDeadline(),
 ]
+#: All there are, by name.
+EVERY: dict[str, Callable[[], MovePolicy]] = {**BASELINES, "planner": Planner, "deadline": UntilDeadline}
 
 
 def _workload(**overrides: object) -> Workload:
@@ -143,38 +145,20 @@ def test_the_planner_gives_up_sooner_in_a_market_it_saw_without_capacity() -> No
     moments = {}
     for name, history in (("bad", bad), ("good", good)):
         decider = Planner().begin(workload, history)
-        view = View(
-            seconds_left=36 * HOUR,
-            work_seconds=24 * HOUR,
-            overhead_seconds=360,
-            mode=Mode.WAIT,
-            has_spot=False,
-            total_work_seconds=24 * HOUR,
-            total_seconds=36 * HOUR,
-            tick_seconds=60,
-        )
-        moments[name] = seconds_until_on_demand(decider, view)
-    assert moments["bad"].seconds < moments["good"].seconds  # type: ignore[operator]
-    assert "spot is there" in moments["bad"].reason
+        assert isinstance(decider, Planning)
+        moments[name] = _views(decider, workload, [0] * 72, 600).index(Mode.ON_DEMAND)
+    assert moments["bad"] < moments["good"]
 
 
-def test_looking_ahead_does_not_change_what_the_planner_believes() -> None:
+def test_a_copy_of_a_planner_learns_by_itself() -> None:
     workload = _workload()
     decider = Planner().begin(workload)
     assert isinstance(decider, Planning)
     _views(decider, workload, [0, 0, 1, 1], 600)
     belief, age = decider.belief.copy(), decider.age_hours
-    view = View(
-        seconds_left=35 * HOUR,
-        work_seconds=24 * HOUR,
-        overhead_seconds=360,
-        mode=Mode.WAIT,
-        has_spot=False,
-        total_work_seconds=24 * HOUR,
-        total_seconds=36 * HOUR,
-        tick_seconds=600,
-    )
-    seconds_until_on_demand(decider, view)
+    twin = copy.copy(decider)
+    _views(twin, workload, [0] * 12, 600)
+    assert not np.array_equal(twin.belief, belief)
     assert np.array_equal(decider.belief, belief)
     assert decider.age_hours == age
 
@@ -209,15 +193,15 @@ def test_the_planner_misses_no_deadline(
     assert not walk(Planner(), work, ticks, tick_seconds=600, sees_capacity=sees).missed
 
 
-@pytest.mark.parametrize("name", sorted(POLICIES))
+@pytest.mark.parametrize("name", sorted(EVERY))
 @pytest.mark.parametrize("overhead", [0.0, 72.0, 720.0, 1500.0])
 def test_capacity_that_vanishes_at_the_worst_moment_makes_nobody_late(name: str, overhead: float) -> None:
     """The market sees what the policy is about to do, and takes the capacity away under it."""
     workload = _workload(work_seconds=8 * HOUR, deadline_seconds=11 * HOUR, overhead_seconds=overhead)
     ticks: list[int] = []
     for _ in range(math.ceil(11 * HOUR / 600)):
-        with_spot = walk(POLICIES[name](), workload, [*ticks, 1], tick_seconds=600)
-        without = walk(POLICIES[name](), workload, [*ticks, 0], tick_seconds=600)
+        with_spot = walk(EVERY[name](), workload, [*ticks, 1], tick_seconds=600)
+        without = walk(EVERY[name](), workload, [*ticks, 0], tick_seconds=600)
         ticks.append(int(with_spot.finish_seconds > without.finish_seconds))
         assert not with_spot.missed
         assert not without.missed
@@ -259,7 +243,7 @@ def test_policies_rank_on_recorded_traces_as_published() -> None:
             least = optimum_many(workload, windows, trace.tick_seconds)
             count += len(windows)
             for name in names:
-                walks = walk_many(POLICIES[name](), workload, windows, trace.tick_seconds)
+                walks = walk_many(EVERY[name](), workload, windows, trace.tick_seconds)
                 assert walks.missed == 0
                 assert (walks.cost_on_demand_hours >= least - 1e-9).all()
                 costs[name] += float((walks.cost_on_demand_hours / least).sum())

@@ -1,6 +1,6 @@
 """Every policy over recorded capacity, beside the exact optimum: cost, misses, worst run; speed of all of it.
 
-    python benchmarks/policies.py --traces DIR [--windows 30] [--out FILE]
+    python benchmarks/policies --traces DIR [--windows 30] [--out FILE]
 
 DIR holds capacity traces as JSON, `{"metadata": {"gap_seconds": 300}, "data": [1, 0, ...]}`, in folders or
 not. Each is cut into evenly spread windows of 92.3 hours; in each, 48 hours of work are due after 52, 60, 70
@@ -22,21 +22,24 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from spot_training.domain.moves import BackToSpot, MovePolicy, View, Workload
+from spot_training.domain.moves import BackToSpot, MovePolicy, UntilDeadline, View, Workload
 from spot_training.domain.traces import Trace, parse_trace
-from spot_training.planner.batch import Walks, optimum_many, walk_many
-from spot_training.planner.compiled import IS_COMPILED
-from spot_training.planner.market import fit_prior
-from spot_training.planner.planning import PLANNED_REDRAW_HOURS, Planner
-from spot_training.planner.tables import make_tables
-from spot_training.policies import POLICIES, simulate
+from spot_training.policies import simulate
 
-ROOT = Path(__file__).resolve().parents[1]
+from .baselines import BASELINES, Greedy, Rule, UniformProgress
+from .batch import Walks, optimum_many, walk_many
+from .compiled import IS_COMPILED
+from .market import fit_prior
+from .planning import PLANNED_REDRAW_HOURS, Planner
+from .tables import make_tables
+
+ROOT = Path(__file__).resolve().parents[2]
 HOUR = 3600.0
 WORK_HOURS = 48.0
 DEADLINE_HOURS = (52.0, 60.0, 70.0, 92.0)
@@ -109,17 +112,18 @@ def read_traces(folder: Path) -> list[Trace]:
 
 def contestants(traces: list[Trace]) -> list[Contestant]:
     plain = [
-        Contestant(label=name, policy_for=lambda _series, name=name: POLICIES[name]())
+        Contestant(label=name, policy_for=_always(BASELINES[name]()))
         for name in ("on_demand", "widen", "greedy", "uniform_progress")
     ]
     rows = [
         *plain,
         Contestant(
             label="uniform_progress, hysteresis=False",
-            policy_for=lambda _: POLICIES["uniform_progress"](hysteresis=False),
+            policy_for=_always(UniformProgress(hysteresis=False)),
         ),
-        Contestant(label="rule", policy_for=lambda _: POLICIES["rule"]()),
-        Contestant(label="planner, built-in prior", policy_for=lambda _: Planner()),
+        Contestant(label="rule", policy_for=_always(Rule())),
+        Contestant(label="deadline", policy_for=_always(UntilDeadline())),
+        Contestant(label="planner, built-in prior", policy_for=_always(Planner())),
     ]
     rows += [
         Contestant(label=label, policy_for=planners.__getitem__)
@@ -130,10 +134,15 @@ def contestants(traces: list[Trace]) -> list[Contestant]:
         if planners
     ]
     rows += [
-        Contestant(label=f"rule, {back}", policy_for=lambda _: POLICIES["rule"](), back_to_spot=back)
+        Contestant(label=f"{policy.name}, {back}", policy_for=_always(policy), back_to_spot=back)
+        for policy in (Rule(), UntilDeadline())
         for back in (STOP_FIRST, NEVER)
     ]
     return rows
+
+
+def _always(policy: MovePolicy) -> Callable[[str], MovePolicy]:
+    return lambda _series: policy
 
 
 def _fit_without(traces: list[Trace], part_of: Callable[[Trace], str]) -> dict[str, Planner]:
@@ -189,7 +198,7 @@ def tell_costs(scores: dict[str, Score], traces: list[Trace], count: int) -> Ite
         cells = [label, f"**{score.mean():.4f}**", str(score.misses), f"{score.worst:.2f}"]
         yield "| " + " | ".join([*cells, *by_overhead, *by_deadline]) + " |"
     yield ""
-    ours = [label for label in scores if label == "rule" or label.startswith("planner")]
+    ours = [label for label in scores if label in ("rule", "deadline") or label.startswith("planner")]
     yield "| series | spot is there | " + " | ".join(ours) + " |"
     yield "| --- |" + " ---: |" * (len(ours) + 1)
     for trace in traces:
@@ -216,8 +225,9 @@ def tell_speed(traces: list[Trace]) -> Iterator[str]:
     yield ""
     yield "| what | measured |"
     yield "| --- | ---: |"
-    for name in ("greedy", "uniform_progress", "rule"):
-        yield f"| {name}, trace-hours a second, one core | {_trace_hours_per_second(name, traces):,.0f} |"
+    for policy in (Greedy(), UniformProgress(), Rule(), UntilDeadline()):
+        speed = _trace_hours_per_second(policy, traces)
+        yield f"| {policy.name}, trace-hours a second, one core | {speed:,.0f} |"
     pair = (92.0, 0.2)
     workload = workload_of(pair)
     seconds, tables = _time(
@@ -226,11 +236,11 @@ def tell_speed(traces: list[Trace]) -> Iterator[str]:
     yield f"| planner's tables for 92 h, seconds | {seconds:.2f} |"
     yield f"| planner's tables for 92 h, MB | {tables.megabytes:.0f} |"
     yield f"| a decision of the planner, microseconds | {_decision_microseconds(workload):.0f} |"
-    yield f"| ... without numba, as `requirements.txt` installs it | {_decision_without_numba(pair):.0f} |"
+    yield f"| ... without numba | {_decision_without_numba(pair):.0f} |"
     trace = traces[0]
     window = next(trace.windows(WINDOW_HOURS * HOUR, 1))
-    seconds, _ = _time(lambda: simulate("rule", workload, window))
-    yield f"| rule by `simulate()`, plain Python, trace-hours a second | {WINDOW_HOURS / seconds:,.0f} |"
+    seconds, _ = _time(lambda: simulate("deadline", workload, window))
+    yield f"| deadline by `simulate()`, plain Python, trace-hours a second | {WINDOW_HOURS / seconds:,.0f} |"
 
 
 def _time(call: Callable[[], Any], rounds: int = 3) -> tuple[float, Any]:
@@ -243,15 +253,13 @@ def _time(call: Callable[[], Any], rounds: int = 3) -> tuple[float, Any]:
     return best, result
 
 
-def _trace_hours_per_second(name: str, traces: list[Trace]) -> float:
+def _trace_hours_per_second(policy: MovePolicy, traces: list[Trace]) -> float:
     """Hours a walk went through until it was done, not those of the window it was given."""
     workload = workload_of((70.0, 0.1))
     hours = seconds = 0.0
     for trace in traces:
         ticks = np.array([list(window.ticks) for window in trace.windows(WINDOW_HOURS * HOUR, 30)], np.uint8)
-        took, walks = _time(
-            lambda ticks=ticks, trace=trace: walk_many(POLICIES[name](), workload, ticks, trace.tick_seconds)
-        )
+        took, walks = _time(partial(walk_many, policy, workload, ticks, trace.tick_seconds))
         hours += float(walks.finish_seconds.sum()) / HOUR
         seconds += took
     return hours / seconds
@@ -269,8 +277,8 @@ def _decision_microseconds(workload: Workload) -> float:
 def _decision_without_numba(pair: Pair) -> float:
     """The same in a process that has no numba."""
     code = (
-        "import sys; sys.modules['numba'] = None; sys.path.insert(0, 'benchmarks'); import policies;"
-        f"print(policies._decision_microseconds(policies.workload_of({pair})))"
+        "import sys; sys.modules['numba'] = None; from benchmarks.policies import compare;"
+        f"print(compare._decision_microseconds(compare.workload_of({pair})))"
     )
     return float(subprocess.check_output([sys.executable, "-c", code], text=True, cwd=ROOT))
 

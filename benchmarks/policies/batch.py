@@ -1,7 +1,7 @@
-"""Many walks at once, compiled: the simulator's own model, for the benchmark and the advisor.
+"""Many walks at once, compiled: the simulator's own model.
 
 Each function walks every row of an array of traces, nobody seeing capacity while on-demand runs. A test holds
-them against the plain walk of `domain.simulator`.
+them against the plain walk of `spot_training.advise.simulator`.
 """
 
 from __future__ import annotations
@@ -11,22 +11,23 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from spot_training.advise.simulator import DEFAULT_GUARD
 from spot_training.domain.errors import InvalidInput
 from spot_training.domain.moves import (
+    KEEP_WHILE_ON_DEMAND,
+    KEEP_WHILE_WAITING,
     TOLERANCE,
     BackToSpot,
-    Greedy,
     Guard,
     MovePolicy,
     OnDemand,
-    Rule,
-    UniformProgress,
+    UntilDeadline,
     Widen,
     Workload,
 )
-from spot_training.domain.simulator import DEFAULT_GUARD
 
 from . import kernels
+from .baselines import Greedy, Rule, UniformProgress
 from .market import market_types
 from .optimum import find_optimum
 from .planning import FIRST_AGE_HOURS, LEARNED_REDRAW_HOURS, Planner, planned_tables
@@ -118,6 +119,13 @@ def _constants(policy: object, workload: Workload) -> tuple[int, NDArray[np.floa
                 return kernels.GREEDY, np.zeros(1)
             constants = (rule.wait_work, rule.wait_overhead, rule.return_work, rule.return_overhead)  # type: ignore[attr-defined]
             return kernels.RULE, np.array([*constants, rule.look_every_seconds])  # type: ignore[attr-defined]
+        case UntilDeadline():
+            decider = policy.begin(workload)
+            if workload.back_to_spot is BackToSpot.NEVER:
+                return kernels.GREEDY, np.zeros(1)
+            waits = (KEEP_WHILE_WAITING, decider.hand_over_seconds)  # type: ignore[attr-defined]
+            back = (KEEP_WHILE_ON_DEMAND, decider.look_every_seconds)  # type: ignore[attr-defined]
+            return kernels.UNTIL_DEADLINE, np.array([*waits, *back])
         case Widen():
             return kernels.WIDEN, np.array(policy.begin(workload).ends)  # type: ignore[attr-defined]
     raise InvalidInput("policy", policy, "only the built-in policies are compiled: use simulate().")

@@ -6,7 +6,7 @@ expectation-maximisation over stretches of recorded series; online, a Bayes filt
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -14,11 +14,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from spot_training.domain.moves import Spells, spells_of
-
 from .kernels import AGE_HOURS
 
 if TYPE_CHECKING:
+    from spot_training.domain.moves import Spells
     from spot_training.domain.traces import Trace
 
 Floats = NDArray[np.float64]
@@ -95,6 +94,18 @@ def _pool_hazards(traces: Sequence[Trace]) -> Floats:
                 ends[kind, np.searchsorted(edges, length, side="right") - 1] += weight
     raw = np.maximum(ends / np.maximum(hours, 1e-9), 0.02)
     return np.asarray((ends + 1) / (hours + 1 / raw), dtype=np.float64)
+
+
+def spells_of(ticks: Iterable[object], tick_seconds: float) -> list[tuple[bool, float]]:
+    """Runs of equal ticks as (has_spot, seconds), oldest first."""
+    spells: list[tuple[bool, float]] = []
+    for tick in ticks:
+        value = bool(tick)
+        if spells and spells[-1][0] is value:
+            spells[-1] = (value, spells[-1][1] + tick_seconds)
+        else:
+            spells.append((value, tick_seconds))
+    return spells
 
 
 def _stretch_likelihoods(series: Sequence[tuple[float, Any]], hazards: Floats) -> Floats:

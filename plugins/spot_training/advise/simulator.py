@@ -11,8 +11,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .moves import TOLERANCE, BackToSpot, Decider, Guard, Mode, MovePolicy, Spells, View, Workload
-from .traces import Trace, make_trace
+from spot_training.domain.moves import (
+    TOLERANCE,
+    BackToSpot,
+    Decider,
+    Guard,
+    Mode,
+    MovePolicy,
+    Spells,
+    View,
+    Workload,
+)
+from spot_training.domain.traces import Trace, make_trace
 
 DEFAULT_GUARD = Guard()
 

@@ -1,46 +1,42 @@
-"""Which policy, how long to wait, what it will cost and when it will be done: every policy, walked.
+"""Which policy, how long to wait, what it will cost and when it will be done.
 
-All are walked with what the operator keeps free before the deadline, so that advice and operator agree. In a
-walk checkpointed work is never lost.
+Compared are on-demand at once, the ladder `widen` and `deadline`. All are walked with what the operator keeps
+free before the deadline, so that advice and operator agree. In a walk checkpointed work is never lost.
 """
 
 from __future__ import annotations
 
+import math
+import statistics
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import numpy as np
-
 from spot_training.domain.deadline import Deadline, DeadlineGuard, Reserve, Runtime
 from spot_training.domain.errors import InvalidInput
 from spot_training.domain.lifecycle import JobSnapshot, SecondaryStatus, TrainingStatus, Transition
 from spot_training.domain.moves import (
-    SIMPLE_POLICIES,
     TOLERANCE,
     BackToSpot,
-    Decider,
     Guard,
     MovePolicy,
     OnDemand,
-    Spells,
+    UntilDeadline,
     Widen,
     Workload,
 )
 from spot_training.domain.policy import DEFAULT_ROOM_TO_WAIT_SECONDS
 from spot_training.domain.stopping import DEFAULT_MAX_RUNTIME_SECONDS, MAX_RUNTIME_SECONDS, StoppingLimits
-from spot_training.domain.traces import Trace, make_trace
+from spot_training.domain.traces import Trace
 
-from .batch import walk_many
-from .planning import Planner, learned_prior
+from .markets import RUNS
+from .simulator import Walk, walk
 
-#: Of policies that cost the same, the first is advised: on-demand is done soonest, `rule` is the operator's.
-PREFERRED = ("on_demand", "rule", "greedy", "planner", "uniform_progress", "widen")
+#: Of policies that cost the same, the first is advised: on-demand is done soonest.
+PREFERRED = (OnDemand.name, UntilDeadline.name, Widen.name)
 #: Costs this close are the same (a share).
 CLOSE = 0.001
-RUNS = 60
-_TICK = 300.0
 #: Only differences count.
 _SUBMITTED_AT = datetime(2000, 1, 1, tzinfo=UTC)
 #: A spot job at its submission.
@@ -177,14 +173,11 @@ class Advice:
         return {**values, "outcomes": list(values["outcomes"]), "curve": list(values["curve"])}
 
 
-def advise(question: Question, traces: Sequence[Trace], *, history: Spells = ()) -> Advice:
-    """Walk every policy over stretches of `traces`, for this deadline and for others around it.
-
-    `history`: spells of this market, for the planner's prior.
-    """
-    outcomes = tuple(_walk_all(question, traces, history))
+def advise(question: Question, traces: Sequence[Trace]) -> Advice:
+    """Walk every policy over stretches of `traces`, for this deadline and for others around it."""
+    outcomes = tuple(_walk_all(question, traces))
     best = _choose(outcomes)
-    wait = _longest_wait(question, _policies(question, history)[best.policy])
+    wait = 0.0 if best.policy == OnDemand.name else _longest_wait(question)
     return Advice(
         policy=best.policy,
         wait_for_spot_seconds=wait,
@@ -195,7 +188,7 @@ def advise(question: Question, traces: Sequence[Trace], *, history: Spells = ())
         curve=tuple(
             outcome
             for seconds in _deadlines_around(question)
-            for outcome in _walk_all(replace(question, deadline_seconds=seconds), traces, history)
+            for outcome in _walk_all(replace(question, deadline_seconds=seconds), traces)
         ),
     )
 
@@ -203,84 +196,64 @@ def advise(question: Question, traces: Sequence[Trace], *, history: Spells = ())
 def _deadlines_around(question: Question) -> list[float]:
     earliest = question.earliest_seconds
     latest = max(2 * earliest + question.kept_free_seconds, 1.25 * question.deadline_seconds)
-    return sorted({*map(float, np.linspace(1.02 * earliest, latest, 8)), question.deadline_seconds})
+    step = (latest - 1.02 * earliest) / 7
+    return sorted({*(1.02 * earliest + n * step for n in range(8)), question.deadline_seconds})
 
 
-def traces_like(spells: Spells, *, seconds: float, count: int = RUNS, seed: int = 1) -> list[Trace]:
-    """Traces drawn from the lengths of past spells, those with capacity and those without in turns."""
-    lengths = {
-        kind: [length for has_spot, length in spells if has_spot is kind and length > 0]
-        for kind in (True, False)
-    }
-    if not lengths[True] and not lengths[False]:
-        raise InvalidInput("history", list(spells), "give spells as [has_spot, seconds], at least one.")
-    rng = np.random.default_rng(seed)
-    return [_draw(lengths, seconds, rng, f"history {n + 1}") for n in range(count)]
+def _policies(question: Question) -> tuple[MovePolicy, ...]:
+    return OnDemand(), UntilDeadline(), Widen(first_wait_seconds=question.first_wait_seconds)
 
 
-def traces_of_scenario(
-    up_seconds: float, down_seconds: float, *, seconds: float, count: int = RUNS, seed: int = 1
-) -> list[Trace]:
-    """Traces with memoryless spells of these mean lengths."""
-    rng = np.random.default_rng(seed)
-    lengths = {True: list(rng.exponential(up_seconds, 400)), False: list(rng.exponential(down_seconds, 400))}
-    return [_draw(lengths, seconds, rng, f"scenario {n + 1}") for n in range(count)]
-
-
-def _draw(lengths: dict[bool, list[float]], seconds: float, rng: Any, name: str) -> Trace:
-    up, down = (float(np.sum(lengths[kind])) for kind in (True, False))
-    has_spot = bool(rng.random() < up / (up + down))
-    ticks: list[int] = []
-    while len(ticks) * _TICK < seconds:
-        kind = has_spot if lengths[has_spot] else not has_spot
-        ticks += [int(kind)] * max(1, round(float(rng.choice(lengths[kind])) / _TICK))
-        has_spot = not has_spot
-    return make_trace(ticks[: int(np.ceil(seconds / _TICK))], _TICK, name=name)
-
-
-def _policies(question: Question, history: Spells) -> dict[str, MovePolicy]:
-    planner = Planner()
-    if history:
-        planner = Planner(prior=learned_prior(planner.prior, tuple(history)))
-    widen = Widen(first_wait_seconds=question.first_wait_seconds)
-    return {**{name: make() for name, make in SIMPLE_POLICIES.items()}, "widen": widen, "planner": planner}
-
-
-def _walk_all(question: Question, traces: Sequence[Trace], history: Spells) -> list[Outcome]:
-    stretches = [_stretches(trace, question.deadline_seconds, len(traces)) for trace in traces]
-    by_tick: dict[float, list[Any]] = {}
-    for trace, rows in zip(traces, stretches, strict=True):
-        by_tick.setdefault(trace.tick_seconds, []).append(rows)
-    return [_walk(policy, question, by_tick) for policy in _policies(question, history).values()]
-
-
-def _stretches(trace: Trace, seconds: float, traces: int) -> Any:
-    """Evenly spread starts; a trace that ends too soon goes on from its beginning."""
-    ticks = np.frombuffer(trace.ticks, np.uint8)
-    length = int(np.ceil(seconds / trace.tick_seconds))
-    count = min(len(ticks), max(1, RUNS // traces))
-    starts = np.linspace(0, len(ticks), count, endpoint=False).astype(int)
-    return np.array([np.take(ticks, np.arange(start, start + length), mode="wrap") for start in starts])
-
-
-def _walk(policy: MovePolicy, question: Question, by_tick: dict[float, list[Any]]) -> Outcome:
-    walked = [
-        walk_many(policy, question.workload, np.concatenate(rows), tick, guard=question.guard)
-        for tick, rows in by_tick.items()
+def _walk_all(question: Question, traces: Sequence[Trace]) -> list[Outcome]:
+    stretches = [
+        stretch
+        for trace in traces
+        for stretch in _stretches(trace, question.deadline_seconds, max(1, RUNS // len(traces)))
     ]
-    dollars = np.concatenate([walks.cost_on_demand_hours for walks in walked]) * question.on_demand_price
-    finishes = np.concatenate([walks.finish_seconds for walks in walked])
+    return [
+        _outcome(policy, question, [_walk(policy, question, stretch) for stretch in stretches])
+        for policy in _policies(question)
+    ]
+
+
+def _stretches(trace: Trace, seconds: float, count: int) -> list[Trace]:
+    """Evenly spread starts; a trace that ends too soon goes on from its beginning."""
+    length, count = math.ceil(seconds / trace.tick_seconds), min(len(trace), count)
+    endless = trace.ticks * (2 + length // len(trace))
+    starts = [len(trace) * n // count for n in range(count)]
+    return [
+        Trace(ticks=endless[start : start + length], tick_seconds=trace.tick_seconds, name=trace.name)
+        for start in starts
+    ]
+
+
+def _walk(policy: MovePolicy, question: Question, stretch: Trace) -> Walk:
+    return walk(policy, question.workload, stretch, guard=question.guard)
+
+
+def _outcome(policy: MovePolicy, question: Question, walks: Sequence[Walk]) -> Outcome:
+    dollars = [each.cost_dollars for each in walks]
+    finishes = [each.finish_seconds for each in walks]
     return Outcome(
         policy=policy.name,
         deadline_seconds=question.deadline_seconds,
-        runs=len(dollars),
-        mean_dollars=float(dollars.mean()),
-        high_dollars=float(np.quantile(dollars, 0.95)),
-        typical_finish_seconds=float(np.median(finishes)),
-        high_finish_seconds=float(np.quantile(finishes, 0.95)),
-        mean_launches=float(np.concatenate([walks.launches for walks in walked]).mean()),
-        missed=int((finishes > question.deadline_seconds + TOLERANCE).sum()),
+        runs=len(walks),
+        mean_dollars=statistics.fmean(dollars),
+        high_dollars=_quantile(dollars, 0.95),
+        typical_finish_seconds=statistics.median(finishes),
+        high_finish_seconds=_quantile(finishes, 0.95),
+        mean_launches=statistics.fmean(each.launches for each in walks),
+        missed=sum(finish > question.deadline_seconds + TOLERANCE for finish in finishes),
     )
+
+
+def _quantile(values: Sequence[float], share: float) -> float:
+    """The quantile of `values`, on the straight line between the two nearest of them."""
+    ordered = sorted(values)
+    place = share * (len(ordered) - 1)
+    below = math.floor(place)
+    above = min(below + 1, len(ordered) - 1)
+    return ordered[below] + (place - below) * (ordered[above] - ordered[below])
 
 
 def _choose(outcomes: Sequence[Outcome]) -> Outcome:
@@ -290,22 +263,10 @@ def _choose(outcomes: Sequence[Outcome]) -> Outcome:
     return min(close, key=lambda outcome: PREFERRED.index(outcome.policy))
 
 
-@dataclass(frozen=True, slots=True)
-class _Begun:
-    """A policy as it was walked, for a guard that would begin it for the operator's own way back to spot."""
-
-    name: str
-    decider: Decider
-
-    def begin(self, workload: Workload, history: Spells = ()) -> Decider:  # noqa: ARG002
-        return self.decider
-
-
-def _longest_wait(question: Question, policy: MovePolicy) -> float:
+def _longest_wait(question: Question) -> float:
     """How long the operator lets the first spot job wait for capacity (seconds); 0: none is made."""
-    decider = policy.begin(question.workload)
-    guard = DeadlineGuard(deadline=question.deadline, policy=_Begun(policy.name, decider))
-    if isinstance(policy, OnDemand) or guard.outlook(_SUBMITTED_AT).is_time_for_on_demand:
+    guard = DeadlineGuard(deadline=question.deadline)
+    if guard.outlook(_SUBMITTED_AT).is_time_for_on_demand:
         return 0.0
     return guard.outlook(_SUBMITTED_AT, _QUEUED).on_demand_in_seconds or 0.0
 
@@ -318,6 +279,3 @@ def _max_wait(question: Question, policy: str, wait_for_spot: float) -> int | No
         return question.first_wait_seconds
     needed = wait_for_spot + question.reserve.launch_high_seconds + question.runtime.high_seconds
     return min(MAX_RUNTIME_SECONDS, max(question.max_runtime_seconds, round(needed)))
-
-
-__all__ = ["Advice", "Outcome", "Question", "advise", "traces_like", "traces_of_scenario"]

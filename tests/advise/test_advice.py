@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,7 +13,18 @@ from typing import Any
 import pytest
 from botocore.exceptions import NoCredentialsError
 
+from spot_training import advise as advise_package
 from spot_training.advise import advise_on, main
+from spot_training.advise.advice import (
+    PREFERRED,
+    Advice,
+    Outcome,
+    Question,
+    _quantile,
+    _stretches,
+    advise,
+)
+from spot_training.advise.markets import traces_like, traces_of_scenario
 from spot_training.aws.identity import RunIdentity
 from spot_training.deadline_terms import DeadlineTerms
 from spot_training.domain.deadline import DeadlineGuard, Runtime
@@ -20,14 +33,13 @@ from spot_training.domain.errors import InvalidInput
 from spot_training.domain.lifecycle import JobSnapshot, SecondaryStatus, TrainingStatus, Transition
 from spot_training.domain.policy_specs import Defaults, policy_from
 from spot_training.domain.stopping import StoppingLimits
+from spot_training.domain.traces import make_trace
 from spot_training.ledger.prices import PriceBook
-from spot_training.planner.advice import Advice, Outcome, Question, advise, traces_like, traces_of_scenario
-from spot_training.policies import POLICIES, policy_named
 
 HOUR = 3600.0
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 GOOD = [(True, 10 * HOUR), (False, 0.5 * HOUR)] * 5
-#: `wait_for_spot_seconds` is exact to a second (`domain.moves`).
+#: On the guard's own clock.
 A_SECOND = 1.5
 
 
@@ -47,7 +59,7 @@ def _ask(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]
     return status, told.out + told.err
 
 
-def _live_wait(*, policy: str = "rule", check_interval: float = 30, **terms: Any) -> float:
+def _live_wait(*, check_interval: float = 30, **terms: Any) -> float:
     """How long the operator's guard lets a spot job wait that never gets capacity."""
     plan: Any = SimpleNamespace(
         request={"StoppingCondition": {"MaxRuntimeInSeconds": 86400}},
@@ -59,7 +71,7 @@ def _live_wait(*, policy: str = "rule", check_interval: float = 30, **terms: Any
     deadline = DeadlineTerms(**terms).settle(
         plan, now=NOW, run_began_at=NOW, check_interval=check_interval, learned=lambda **_: None
     )
-    guard = DeadlineGuard(deadline=deadline, policy=policy_named(policy))
+    guard = DeadlineGuard(deadline=deadline)
     queued = JobSnapshot(
         name="model-1",
         arn="",
@@ -79,10 +91,10 @@ def _live_wait(*, policy: str = "rule", check_interval: float = 30, **terms: Any
 
 def test_every_policy_is_walked_and_none_is_late() -> None:
     advice = advise(_question(), traces_like(GOOD, seconds=35 * HOUR))
-    assert {outcome.policy for outcome in advice.outcomes} == set(POLICIES)
+    assert [outcome.policy for outcome in advice.outcomes] == ["on_demand", "deadline", "widen"]
     assert sum(outcome.missed for outcome in (*advice.outcomes, *advice.curve)) == 0
     assert advice.chosen.mean_dollars == min(outcome.mean_dollars for outcome in advice.outcomes)
-    assert advice.policy == "rule"
+    assert advice.policy == "deadline"
     assert 0 < advice.wait_for_spot_seconds < 8 * HOUR
 
 
@@ -91,7 +103,7 @@ def test_every_policy_is_walked_and_none_is_late() -> None:
 )
 def test_on_demand_must_start_when_the_operator_starts_it(work: str, deadline: str) -> None:
     told = _advice(work=work, deadline=deadline)
-    assert told["policy"] == ("on_demand" if deadline == "90m" else "rule")
+    assert told["policy"] == ("on_demand" if deadline == "90m" else "deadline")
     live = _live_wait(deadline=deadline, expected_runtime=work)
     assert told["wait_for_spot_seconds"] == pytest.approx(live, abs=A_SECOND)
 
@@ -148,9 +160,9 @@ def test_a_market_without_spot_is_told_to_wait_for_nothing_cheaper() -> None:
     assert advice.wait_for_spot_seconds == 0
 
 
-def test_a_later_deadline_is_not_dearer_for_the_rule() -> None:
+def test_a_later_deadline_is_not_dearer() -> None:
     advice = advise(_question(), traces_of_scenario(3 * HOUR, 2 * HOUR, seconds=35 * HOUR))
-    costs = [outcome.mean_dollars for outcome in advice.curve if outcome.policy == "rule"]
+    costs = [outcome.mean_dollars for outcome in advice.curve if outcome.policy == "deadline"]
     assert costs[-1] < costs[0]
 
 
@@ -162,16 +174,17 @@ def test_a_deadline_nobody_can_keep_is_refused_with_the_earliest() -> None:
 def test_a_run_time_that_sagemaker_would_cut_short_is_refused() -> None:
     with pytest.raises(InvalidInput, match="max_runtime"):
         _advice(work="30h", deadline="3d")
-    assert _advice(work="30h", deadline="3d", max_runtime="2d")["policy"] == "rule"
+    assert _advice(work="30h", deadline="3d", max_runtime="2d")["policy"] == "deadline"
 
 
 def test_advice_for_a_task_is_plain_values(tmp_path: Path) -> None:
     plot = tmp_path / "cost.svg"
     told = _advice(spells=[list(spell) for spell in GOOD], plot=f"file://{plot}")
     assert json.loads(json.dumps(told)) == told
-    assert told["policy"] == "rule"
+    assert told["policy"] == "deadline"
     assert told["basis"] == "given"
-    assert "Take rule" in told["text"]
+    assert "Take deadline" in told["text"]
+    assert "outlook" not in told["text"]
     assert "<svg" in plot.read_text()
 
 
@@ -212,8 +225,8 @@ def test_the_command_tells_a_table_and_draws_a_plot(
     plot = tmp_path / "cost.svg"
     status, told = _ask(capsys, "--scenario", "3h/2h", "--plot", str(plot))
     assert status == 0
-    assert all(name in told for name in POLICIES)
-    assert "Take rule" in told
+    assert all(name in told for name in PREFERRED)
+    assert "Take deadline" in told
     assert "<svg" in plot.read_text()
 
 
@@ -246,7 +259,65 @@ def test_what_cannot_be_understood_is_said(
     assert said in told
 
 
-def test_a_prior_is_an_object_and_no_number() -> None:
-    """Where a policy is written as JSON it cannot be given."""
-    with pytest.raises(InvalidInput, match=r"^policy\.prior is 5: give what .*fit_prior returns"):
-        policy_named("planner", prior=5)
+def test_a_way_back_to_spot_is_an_outlook_and_said_to_be_one() -> None:
+    """What may be done with it is in the figures; the max wait is still what the operator does."""
+    bumpy = {"spells": [(True, 2 * HOUR), (False, 2 * HOUR)] * 5, "work": "24h", "deadline": "30h"}
+    never, beside = (_advice(**bumpy, max_runtime="2d", back_to_spot=back) for back in ("never", "beside"))
+    costs = [
+        next(o["mean_dollars"] for o in told["outcomes"] if o["policy"] == "deadline")
+        for told in (never, beside)
+    ]
+    assert costs[1] < costs[0]
+    assert beside["wait_for_spot_seconds"] == never["wait_for_spot_seconds"]
+    assert "This is an outlook" in beside["text"]
+    assert "outlook" not in never["text"]
+
+
+def test_quantiles_are_between_the_two_nearest_values() -> None:
+    values = [4.0, 1.0, 3.0, 2.0]
+    assert [_quantile(values, share) for share in (0, 0.5, 1)] == [1.0, 2.5, 4.0]
+    assert _quantile(values, 0.95) == pytest.approx(3.85)
+    assert _quantile([7.0], 0.95) == 7.0
+
+
+def test_an_outcome_sums_up_all_runs() -> None:
+    advice = advise(_question(), traces_of_scenario(3 * HOUR, 2 * HOUR, seconds=35 * HOUR))
+    spot = _outcome(advice, "deadline")
+    assert spot.runs == 60
+    assert spot.mean_dollars < spot.high_dollars <= 1.05 * advice.on_demand_dollars
+    assert 6 * HOUR < spot.typical_finish_seconds < spot.high_finish_seconds <= 14 * HOUR
+    assert spot.mean_launches > 1
+
+
+def test_a_trace_that_ends_too_soon_goes_on_from_its_beginning() -> None:
+    stretches = _stretches(make_trace([1, 0, 0], 3600), 5 * HOUR, 60)
+    assert [stretch.ticks for stretch in stretches] == [b"\1\0\0\1\0", b"\0\0\1\0\0", b"\0\1\0\0\1"]
+
+
+def test_drawn_markets_have_the_lengths_that_were_given() -> None:
+    traces = traces_of_scenario(3 * HOUR, 1 * HOUR, seconds=500 * HOUR)
+    assert traces == traces_of_scenario(3 * HOUR, 1 * HOUR, seconds=500 * HOUR)
+    assert sum(trace.availability for trace in traces) / len(traces) == pytest.approx(0.75, abs=0.05)
+    seen = traces_like([(True, 2 * HOUR), (False, HOUR)], seconds=500 * HOUR)
+    assert {trace.seconds for trace in seen} == {500 * HOUR}
+    assert sum(trace.availability for trace in seen) / len(seen) == pytest.approx(2 / 3, abs=0.02)
+
+
+def test_the_advisor_is_a_module_to_run_and_loads_with_its_first_use() -> None:
+    """The simulator in the same package needs neither Airflow nor botocore."""
+    asked = [sys.executable, "-m", "spot_training.advise", "--scenario", "3h/2h", "--on-demand-price", "3"]
+    done = subprocess.run([*asked, "--work", "1h", "--deadline", "3h"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "Take deadline" in done.stdout
+    script = (
+        "import sys; from spot_training.policies import simulate;"
+        "simulate('deadline', {'work_seconds': 1, 'deadline_seconds': 2}, [1]);"
+        "print([m for m in ('airflow', 'boto3', 'botocore', 'numpy', 'numba') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_what_the_advisor_has_not_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match=r"'spot_training\.advise' has no attribute 'advice_on'"):
+        _ = advise_package.advice_on

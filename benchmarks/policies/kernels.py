@@ -22,7 +22,7 @@ RUN, WAIT_DOWN, WAIT_UP, STAY_DOWN, STAY_UP = 0, AGES, 2 * AGES, 3 * AGES, 4 * A
 ENTRIES = 4 * AGES + 1
 
 #: What `walk_rows` knows.
-ON_DEMAND, GREEDY, UNIFORM_PROGRESS, RULE, WIDEN = range(5)
+ON_DEMAND, GREEDY, UNIFORM_PROGRESS, RULE, WIDEN, UNTIL_DEADLINE = range(6)
 
 
 @jit
@@ -106,7 +106,7 @@ def choose(costs, slacks, step, belief, edges, mode, is_up, age, left, work, owe
 
 @jit
 def _decide(code, constants, left, work, owed, overhead, mode, is_up, unseen, all_work, deadline, tick):
-    """What a policy wants: 0 wait, 1 spot, 2 on demand (`domain.moves` in other words)."""
+    """What a policy wants: 0 wait, 1 spot, 2 on demand (`domain.moves`, `baselines` in other words)."""
     if code == 0:
         return 2
     if code == 1:
@@ -126,6 +126,14 @@ def _decide(code, constants, left, work, owed, overhead, mode, is_up, unseen, al
         if is_up == 1:
             return 1
         return 0 if left - work > constants[0] * work + constants[1] * overhead + 2 * tick else 2
+    if code == 5:
+        if mode == 2:
+            return 1 if unseen >= constants[3] and left - work - owed > constants[2] * work else 2
+        if is_up == 1:
+            return 1
+        keep = constants[0] * work - 1.5 * constants[1]
+        waits = left - work > keep or keep - overhead <= max(constants[2] * work, 2 * overhead)
+        return 0 if waits else 2
     elapsed = deadline - left
     if mode == 2 or elapsed >= constants[-1] - TOLERANCE:
         return 2

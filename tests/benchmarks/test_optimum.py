@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spot_training.domain.moves import SIMPLE_POLICIES, BackToSpot, Mode, Workload
-from spot_training.domain.simulator import walk
-from spot_training.planner.optimum import find_optimum
-from spot_training.planner.planning import Planner
+from benchmarks.policies.baselines import BASELINES
+from benchmarks.policies.optimum import find_optimum
+from benchmarks.policies.planning import Planner
+from spot_training.advise.simulator import walk
+from spot_training.domain.moves import BackToSpot, Mode, UntilDeadline, Workload
 
 TICK = 600.0
 HOUR_OF_TICKS = TICK / 3600
@@ -97,7 +98,7 @@ def test_no_policy_is_below_the_optimum_and_none_is_late(
 ) -> None:
     workload = _workload(work, work + overhead + slack, overhead, back_to_spot=back)
     least = find_optimum(workload, ticks, TICK)
-    for make in [*SIMPLE_POLICIES.values(), Planner]:
+    for make in [*BASELINES.values(), Planner, UntilDeadline]:
         result = walk(make(), workload, ticks, tick_seconds=TICK)
         assert not result.missed
         assert result.cost_on_demand_hours >= least - 1e-9

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 
-from spot_training.domain.moves import BackToSpot, Decider, Greedy, Mode, Rule, Spells, View, Workload
+from spot_training.domain.moves import BackToSpot, Decider, Mode, Spells, View, Workload
 
+from .baselines import Greedy, Rule
 from .built_in import BUILT_IN_PRIOR
 from .kernels import AGE_HOURS, choose, forget, observe
 from .market import Prior, market_types
@@ -106,13 +106,6 @@ class Planning:
         self.has_order = view.mode is Mode.ON_DEMAND and view.has_spot is None and code == CODES[Mode.SPOT]
         return MODES[code]
 
-    def explain(self, view: View) -> str:  # noqa: ARG002
-        availability = float(self.belief @ _expected_availability(self.prior))
-        return (
-            "more waiting is expected to cost more than on-demand; in a market like the one seen so far, "
-            f"spot is there {availability:.0%} of the time"
-        )
-
     def _learn(self, view: View) -> None:
         left = view.seconds_left / 3600
         hours, self.left_hours = max(0.0, self.left_hours - left), left
@@ -153,14 +146,3 @@ class Planning:
     def _lose_sight(self) -> None:
         if self.is_up:
             self.is_up, self.age_hours = False, 0.0
-
-
-@lru_cache(maxsize=8)
-def _expected_availability(prior: Prior) -> Any:
-    """For each type, the share of time with capacity: mean spells, taken from the hazards by age."""
-    widths = np.append(np.diff(AGE_HOURS), np.inf)
-    rates = prior.hazard_table[:, :, None] * _TYPES.T[:, None, :]
-    lasting = np.exp(-rates * widths[None, :, None])
-    reached = np.concatenate([np.ones_like(lasting[:, :1]), np.cumprod(lasting, axis=1)[:, :-1]], axis=1)
-    mean = (reached * (1 - lasting) / rates).sum(axis=1)
-    return mean[1] / mean.sum(axis=0)

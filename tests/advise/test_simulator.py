@@ -8,20 +8,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from spot_training.advise.simulator import Walk, walk
 from spot_training.domain.errors import InvalidInput, InvalidTrace
 from spot_training.domain.moves import (
-    SIMPLE_POLICIES,
     BackToSpot,
     Decider,
-    Greedy,
     Mode,
     OnDemand,
-    Rule,
     Spells,
+    UntilDeadline,
     View,
+    Widen,
     Workload,
 )
-from spot_training.domain.simulator import Walk, walk
 from spot_training.domain.traces import make_trace, parse_trace
 from spot_training.policies import simulate
 
@@ -37,6 +36,11 @@ def _workload(**overrides: object) -> Workload:
         "on_demand_price": 3.0,
     }
     return Workload(**{**values, **overrides})  # type: ignore[arg-type]
+
+
+def _without_a_way_back(**overrides: object) -> Workload:
+    """What a real training is: once on-demand runs, it runs to its end."""
+    return _workload(back_to_spot=BackToSpot.NEVER, **overrides)
 
 
 class Script:
@@ -70,7 +74,7 @@ def test_on_demand_pays_for_work_and_one_launch_in_whole_ticks() -> None:
 
 
 def test_waiting_is_free_and_each_launch_owes_its_overhead() -> None:
-    result = _walk(Greedy(), [0, 0, 1, 1, 1, 0, 1, 1, 1, 1, 1])
+    result = _walk(UntilDeadline(), [0, 0, 1, 1, 1, 0, 1, 1, 1, 1, 1], _without_a_way_back())
     assert result.finish_seconds == 10 * TICK
     assert (result.launches, result.interruptions) == (2, 1)
     assert (result.wait_seconds, result.spot_seconds) == (3 * TICK, 7 * TICK)
@@ -78,14 +82,14 @@ def test_waiting_is_free_and_each_launch_owes_its_overhead() -> None:
 
 
 def test_overheads_do_not_stack() -> None:
-    slow = _workload(overhead_seconds=2.5 * TICK, deadline_seconds=40 * TICK)
+    slow = _without_a_way_back(overhead_seconds=2.5 * TICK, deadline_seconds=40 * TICK)
     # The first launch is lost before it is paid: the second owes one overhead, not what was left as well.
-    result = _walk(Greedy(), [1, 0] + [1] * 30, slow)
+    result = _walk(UntilDeadline(), [1, 0] + [1] * 30, slow)
     assert result.finish_seconds == 2 * TICK + 2.5 * TICK + 6 * TICK
 
 
-def test_without_capacity_greedy_starts_on_demand_at_the_last_moment() -> None:
-    result = _walk(Greedy(), [0] * 20)
+def test_without_capacity_on_demand_starts_at_the_last_moment() -> None:
+    result = _walk(UntilDeadline(), [0] * 20, _without_a_way_back())
     assert not result.missed
     assert result.finish_seconds > 19 * TICK
 
@@ -115,13 +119,13 @@ def test_an_order_for_spot_while_on_demand_runs_is_blind(back: BackToSpot, modes
 
 
 def test_a_deadline_that_cannot_be_kept_is_a_miss_that_is_counted() -> None:
-    result = _walk(Greedy(), [0] * 4, _workload(deadline_seconds=5 * TICK))
+    result = _walk(UntilDeadline(), [0] * 4, _without_a_way_back(deadline_seconds=5 * TICK))
     assert result.missed
     assert result.finish_seconds == 6 * TICK + 300
 
 
 def test_without_a_guard_the_policy_alone_must_keep_the_deadline() -> None:
-    result = _walk(Greedy(), [0] * 20, guard=None)
+    result = _walk(UntilDeadline(), [0] * 20, _without_a_way_back(), guard=None)
     assert result.missed
     assert result.finish_seconds == 20 * TICK + 6 * TICK + 300
 
@@ -143,14 +147,17 @@ def test_no_policy_whatever_it_wants_misses_a_deadline_that_could_be_kept(
     )
     result = _walk(Script(*wanted), ticks, work, sees_capacity=sees)
     assert not result.missed
-    for policy in SIMPLE_POLICIES.values():
-        assert not _walk(policy(), ticks, work, sees_capacity=sees).missed
+    for policy in (OnDemand(), UntilDeadline(), Widen()):
+        assert not _walk(policy, ticks, work, sees_capacity=sees).missed
 
 
 def test_plain_values_are_enough_to_simulate() -> None:
-    result = simulate("rule", {"work_seconds": 3600, "deadline_seconds": 7200}, [1] * 24, tick_seconds=300)
+    result = simulate(
+        "deadline", {"work_seconds": 3600, "deadline_seconds": 7200}, [1] * 24, tick_seconds=300
+    )
     assert result.cost_on_demand_hours == pytest.approx(0.9731 / 3.06)
-    assert result == simulate(Rule(), Workload(work_seconds=3600, deadline_seconds=7200), bytes([1] * 24))
+    workload = Workload(work_seconds=3600, deadline_seconds=7200)
+    assert result == simulate(UntilDeadline(), workload, bytes([1] * 24))
 
 
 @pytest.mark.parametrize(
@@ -163,7 +170,7 @@ def test_plain_values_are_enough_to_simulate() -> None:
 )
 def test_a_strange_workload_names_the_field(values: dict[str, object], field: str) -> None:
     with pytest.raises(InvalidInput, match=field):
-        simulate("greedy", values, [1])
+        simulate("deadline", values, [1])
 
 
 def test_a_trace_is_read_from_its_json() -> None:

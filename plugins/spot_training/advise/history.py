@@ -1,0 +1,60 @@
+"""How spot capacity of a type came and went of late, as this Airflow's own jobs saw it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
+
+from spot_training.domain.deadline import LAUNCH_SECONDS
+from spot_training.domain.lifecycle import SecondaryStatus, Transition
+from spot_training.past_runs import ask_ledger
+
+from .spells import Stretch, spells_seen, stretches_of
+
+if TYPE_CHECKING:
+    from spot_training.domain.moves import Spells
+
+#: Older capacity is another market.
+CAPACITY_WITHIN = timedelta(days=7)
+MAX_SPELLS = 200
+MOST_ATTEMPTS = 500
+
+#: The newest spot attempts of a type, and each visit of their jobs to a status.
+_CAPACITY = """
+WITH lately AS (
+    SELECT key, number, ended_at FROM attempts
+    WHERE list_contains($installations::VARCHAR[], installation)
+      AND purchase = 'spot' AND instance_type = $instance_type AND region = $region AND ended_at >= $since
+    ORDER BY ended_at DESC LIMIT $most
+)
+SELECT l.key, l.number, l.ended_at AS over_at, t.status, t.started_at
+FROM lately l JOIN transitions t ON t.key = l.key AND t.attempt = l.number
+ORDER BY l.key, l.number, t.started_at, t.ended_at NULLS LAST
+"""
+
+
+def recent_spells(
+    *, region: str, instance_type: str, installations: Sequence[str], now: datetime | None = None
+) -> Spells:
+    """Spells of capacity and of none, oldest first.
+
+    A market is the same for all Dags, and each may have an account of its own for every Airflow.
+    """
+    since = (now or datetime.now(UTC)) - CAPACITY_WITHIN
+    parameters = {
+        "installations": list(installations),
+        "region": region,
+        "instance_type": instance_type,
+        "since": since,
+        "most": MOST_ATTEMPTS,
+    }
+    rows = [row for row in ask_ledger(_CAPACITY, parameters) if row["status"] in set(SecondaryStatus)]
+    jobs = groupby(rows, key=lambda row: (row["key"], row["number"]))
+    return spells_seen([_stretches(list(visits)) for _, visits in jobs])[-MAX_SPELLS:]
+
+
+def _stretches(rows: Sequence[Mapping[str, Any]]) -> list[Stretch]:
+    visits = [Transition(status=SecondaryStatus(row["status"]), started_at=row["started_at"]) for row in rows]
+    return stretches_of(visits, over_at=rows[0]["over_at"], launch_seconds=LAUNCH_SECONDS)

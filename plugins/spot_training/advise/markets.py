@@ -1,0 +1,108 @@
+"""The spot market that policies are walked over: recorded traces, or drawn from spells or a scenario."""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from spot_training.domain.durations import parse_seconds
+from spot_training.domain.errors import InvalidInput
+from spot_training.domain.traces import Trace, make_trace, parse_trace
+
+if TYPE_CHECKING:
+    from spot_training.domain.moves import Spells
+
+#: Runs over which policies are compared.
+RUNS = 60
+TICK_SECONDS = 300.0
+
+
+def market_of(
+    spells: Spells | None,
+    scenario: str | None,
+    trace: str | Path | Sequence[str | Path] | None,
+    *,
+    seconds: float,
+) -> Sequence[Trace]:
+    """The traces of the one market that is given. Raises `InvalidInput`, and `InvalidTrace`."""
+    given = {"history": spells is not None, "scenario": bool(scenario), "trace": bool(trace)}
+    if sum(given.values()) != 1:
+        way_out = "give one of spells (or own_history), scenario and trace."
+        raise InvalidInput("market", [name for name, is_given in given.items() if is_given], way_out)
+    if trace:
+        files = [file_at(place) for place in ([trace] if isinstance(trace, str | Path) else trace)]
+        return [parse_trace(file.read_text(), source=str(file)) for file in files]
+    if scenario:
+        up, slash, down = scenario.partition("/")
+        if not slash:
+            raise InvalidInput("scenario", scenario, "give two durations, like 3h/40m.")
+        lengths = (parse_seconds(part, field="scenario") for part in (up, down))
+        return traces_of_scenario(*lengths, seconds=seconds)
+    return traces_like(spells or (), seconds=seconds)
+
+
+def file_at(place: str | Path) -> Any:
+    """A path, or a file of any object storage by its URL."""
+    if "://" not in str(place):
+        return Path(place)
+    from airflow.sdk import ObjectStoragePath
+
+    return ObjectStoragePath(str(place))
+
+
+def read_spells(text: str, *, source: str) -> Spells:
+    """Spells from JSON, `[[has_spot, seconds], ...]`. Raises `InvalidInput`."""
+    try:
+        return spells_from(json.loads(text), source=source)
+    except json.JSONDecodeError as exc:
+        raise InvalidInput(source, text[:60], _SPELLS) from exc
+
+
+_SPELLS = "give spells, oldest first: [[true, 7200], [false, 1800], ...]."
+
+
+def spells_from(values: Any, *, source: str) -> Spells:
+    """Spells from plain values. Raises `InvalidInput`."""
+    try:
+        return tuple((bool(has_spot), float(seconds)) for has_spot, seconds in values)
+    except (ValueError, TypeError) as exc:
+        raise InvalidInput(source, str(values)[:60], _SPELLS) from exc
+
+
+def traces_like(spells: Spells, *, seconds: float, count: int = RUNS, seed: int = 1) -> list[Trace]:
+    """Traces drawn from the lengths of past spells, those with capacity and those without in turns."""
+    lengths = {
+        kind: [length for has_spot, length in spells if has_spot is kind and length > 0]
+        for kind in (True, False)
+    }
+    if not lengths[True] and not lengths[False]:
+        raise InvalidInput("history", list(spells), "give spells as [has_spot, seconds], at least one.")
+    chance = random.Random(seed)  # noqa: S311 - drawn again alike, not kept secret
+    return [_draw(lengths, seconds, chance, f"history {n + 1}") for n in range(count)]
+
+
+def traces_of_scenario(
+    up_seconds: float, down_seconds: float, *, seconds: float, count: int = RUNS, seed: int = 1
+) -> list[Trace]:
+    """Traces with memoryless spells of these mean lengths."""
+    chance = random.Random(seed)  # noqa: S311 - drawn again alike, not kept secret
+    lengths = {
+        kind: [chance.expovariate(1 / mean) if mean else 0.0 for _ in range(400)]
+        for kind, mean in ((True, up_seconds), (False, down_seconds))
+    }
+    return [_draw(lengths, seconds, chance, f"scenario {n + 1}") for n in range(count)]
+
+
+def _draw(lengths: dict[bool, list[float]], seconds: float, chance: random.Random, name: str) -> Trace:
+    up, down = (sum(lengths[kind]) for kind in (True, False))
+    has_spot = chance.random() < up / (up + down)
+    ticks: list[int] = []
+    while len(ticks) * TICK_SECONDS < seconds:
+        kind = has_spot if lengths[has_spot] else not has_spot
+        ticks += [int(kind)] * max(1, round(chance.choice(lengths[kind]) / TICK_SECONDS))
+        has_spot = not has_spot
+    return make_trace(ticks[: math.ceil(seconds / TICK_SECONDS)], TICK_SECONDS, name=name)

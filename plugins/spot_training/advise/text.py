@@ -1,0 +1,73 @@
+"""Advice as a table and sentences, for a terminal and a task log."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from spot_training.domain.durations import in_words
+from spot_training.domain.moves import BackToSpot
+
+if TYPE_CHECKING:
+    from .advice import Advice, Outcome, Question
+
+
+def as_text(advice: Advice, question: Question) -> str:
+    """The table for a terminal, and the advice in sentences."""
+    head = _cells("policy", "cost", "19 of 20", "saved", "done after", "19 of 20", "missed")
+    rows = (_row(outcome, advice) for outcome in advice.outcomes)
+    return "\n".join([head, *rows, "", *_sentences(advice, question)])
+
+
+_OUTLOOK = "This is an outlook: once on-demand runs, the operator does not go back to spot."
+
+
+def _sentences(advice: Advice, question: Question) -> list[str]:
+    chosen, reserve = advice.chosen, question.reserve
+    beyond_mean = question.runtime.high_seconds - question.runtime.mean_seconds
+    parts = {
+        "a slow launch on demand": reserve.launch_high_seconds,
+        "stopping the spot job": reserve.stop_seconds,
+        "noticing": reserve.notice_seconds,
+        "a refused launch": reserve.refusal_seconds,
+        "a slow run": beyond_mean,
+        "your own reserve": reserve.extra_seconds,
+    }
+    reasons = ", ".join(f"{in_words(seconds)} for {what}" for what, seconds in parts.items() if seconds)
+    cost, done = _dollars(chosen.mean_dollars), in_words(chosen.typical_finish_seconds)
+    return [
+        f"Take {advice.policy}: about {cost} an instance, typically done after {done}.",
+        *([] if question.back_to_spot is BackToSpot.NEVER else [_OUTLOOK]),
+        _about_waiting(advice),
+        f"The operator keeps {in_words(advice.kept_free_seconds)} free before the deadline: {reasons}.",
+    ]
+
+
+def _about_waiting(advice: Advice) -> str:
+    if advice.max_wait_seconds is None:
+        return "Max wait: none. On-demand starts at once: spot would save nothing, or come too late."
+    return (
+        f"Max wait: {in_words(advice.wait_for_spot_seconds)}. If the first spot job has no capacity by then, "
+        "the operator goes on demand. A request written by hand (`widen`, `spot_only`) takes "
+        f"MaxWaitTimeInSeconds {advice.max_wait_seconds}, which covers waiting and running."
+    )
+
+
+def _cells(policy: str, *others: str) -> str:
+    widths = (10, 10, 8, 13, 13, 10)
+    return f"{policy:<18}" + "".join(f"{cell:>{width}}" for cell, width in zip(others, widths, strict=True))
+
+
+def _row(outcome: Outcome, advice: Advice) -> str:
+    return _cells(
+        outcome.policy,
+        _dollars(outcome.mean_dollars),
+        _dollars(outcome.high_dollars),
+        f"{1 - outcome.mean_dollars / advice.on_demand_dollars:.0%}",
+        in_words(outcome.typical_finish_seconds),
+        in_words(outcome.high_finish_seconds),
+        f"{outcome.missed} of {outcome.runs}",
+    )
+
+
+def _dollars(value: float) -> str:
+    return f"${value:,.2f}" if value < 1000 else f"${value:,.0f}"
