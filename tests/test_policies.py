@@ -107,3 +107,20 @@ def test_a_policy_of_ones_own_is_walked_under_the_guard_with_its_history() -> No
     assert mine.seen == [(Workload(work_seconds=3600, deadline_seconds=7200), history)]
     assert (walked.missed, walked.on_demand_seconds) == (False, 3600)
     assert simulate(Patient(), WORKLOAD, [0] * 24, tick_seconds=300, guard=None).missed
+
+
+def test_a_policy_of_ones_own_sees_capacity_while_on_demand_runs_only_if_asked() -> None:
+    class Watching(Patient):
+        def __init__(self) -> None:
+            super().__init__()
+            self.views: list[View] = []
+
+        def decide(self, view: View) -> Mode:
+            self.views.append(view)
+            return Mode.ON_DEMAND
+
+    blind, seeing = Watching(), Watching()
+    simulate(blind, WORKLOAD, [1] * 24)
+    simulate(seeing, WORKLOAD, [1] * 24, sees_capacity=True)
+    assert {view.has_spot for view in blind.views[1:]} == {None}
+    assert {view.has_spot for view in seeing.views[1:]} == {True}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -145,6 +146,45 @@ def test_training_just_begun_with_little_slack_may_not_outlast_it_before_its_fir
     running = job((STARTING, 0), (DOWNLOADING, began - 60), (TRAINING, began))
     outlook = DeadlineGuard(deadline=deadline).outlook(at(began), running)
     assert outlook.on_demand_in_seconds == pytest.approx(300, abs=1)
+
+
+@pytest.mark.parametrize(("trained", "slack", "due_in"), [(400, 201, None), (400, 200, 200), (0, -5, 0)])
+def test_training_is_left_only_if_its_first_checkpoint_comes_too_late(
+    trained: float, slack: float, due_in: float | None
+) -> None:
+    """Checkpoints are expected every 600 s."""
+    deadline = deadline_in(10 * HOUR)
+    now = (deadline.latest_on_demand_start(0) - T0).total_seconds() - slack
+    running = job((STARTING, 0), (DOWNLOADING, now - trained - 60), (TRAINING, now - trained))
+    outlook = DeadlineGuard(deadline=deadline).outlook(at(now), running)
+    assert outlook.on_demand_in_seconds == (None if due_in is None else pytest.approx(due_in))
+
+
+def test_a_run_that_overran_by_nothing_is_left_alone_already() -> None:
+    guard = DeadlineGuard(deadline=deadline_in(4 * HOUR), kept_seconds=3 * HOUR)
+    running = job((STARTING, 0), (DOWNLOADING, 300), (TRAINING, 4 * HOUR))
+    assert guard.outlook(at(4 * HOUR), running).on_demand_in_seconds is None
+
+
+@pytest.mark.parametrize(
+    ("status", "secondary"),
+    [
+        (TrainingStatus.STOPPING, SecondaryStatus.STOPPING),
+        (TrainingStatus.IN_PROGRESS, SecondaryStatus.UPLOADING),
+    ],
+)
+def test_a_job_that_is_ending_makes_no_room(status: TrainingStatus, secondary: SecondaryStatus) -> None:
+    deadline = deadline_in(10 * HOUR)
+    ending = replace(job((STARTING, 0), (TRAINING, 600), (secondary, HOUR)), status=status)
+    outlook = DeadlineGuard(deadline=deadline).outlook(deadline.at, ending)
+    assert (outlook.on_demand_in_seconds, outlook.reason) == (None, "the job is ending")
+
+
+def test_the_last_moment_says_what_is_left_and_what_is_kept_free() -> None:
+    guard = DeadlineGuard(deadline=deadline_in(10 * HOUR), kept_seconds=HOUR)
+    assert guard.outlook(T0).reason == (
+        "the last moment for the deadline: 2 h of work are left, and 32 min to start it"
+    )
 
 
 def test_training_without_checkpoints_has_to_be_left_in_time() -> None:

@@ -85,6 +85,31 @@ def test_the_deadline_comes_before_the_policy_and_the_budget_is_asked_for_what_i
     assert budget.asked == [ON_DEMAND]
 
 
+def test_the_reason_for_on_demand_is_how_the_last_attempt_ended_and_the_deadline() -> None:
+    attempts = (_attempt(Ending.QUOTA), _attempt(Ending.NO_CAPACITY, number=2))
+    decision = decide(POLICY, Situation(attempts=attempts, outlook=_outlook(0)), Counter(None))
+    assert decision.reason == (
+        "no spot capacity for ml.m5.xlarge in 1 h; the last moment for the deadline: on-demand now"
+    )
+
+
+def test_a_training_that_is_done_is_done_whatever_the_deadline() -> None:
+    done = Situation(attempts=(_attempt(Ending.COMPLETED),), outlook=_outlook(0))
+    assert decide(POLICY, done, Counter(None)).action is Action.FINISH
+
+
+def test_a_policy_that_gives_up_before_its_first_attempt_is_respected() -> None:
+    given_up = Decision(action=Action.GIVE_UP, reason="not today")
+
+    class Never:
+        rungs = POLICY.rungs
+
+        def decide(self, situation: Situation) -> Decision:  # noqa: ARG002
+            return given_up
+
+    assert decide(Never(), Situation(outlook=_outlook(0)), Counter(None)) == given_up
+
+
 @pytest.mark.parametrize(("deadline_wins", "rung"), [(False, SPOT), (True, ON_DEMAND)])
 def test_the_budget_comes_before_the_deadline_unless_the_deadline_wins(
     deadline_wins: bool, rung: Rung
@@ -120,8 +145,7 @@ def test_a_training_that_was_given_up_ends_unless_it_completed_all_the_same() ->
 def test_a_training_is_done_when_its_last_attempt_completed() -> None:
     no_capacity, done = _attempt(Ending.NO_CAPACITY), _attempt(Ending.COMPLETED)
     decision = finish_if_complete((no_capacity, done))
-    assert decision is not None
-    assert decision.action is Action.FINISH
+    assert decision == Decision(action=Action.FINISH, reason="attempt 1: completed")
     assert finish_if_complete((no_capacity,)) is None
     assert finish_if_complete(()) is None
 

@@ -94,10 +94,20 @@ def test_on_demand_starts_early_only_where_enough_is_left_for_a_way_back(
     assert decider.decide(view) is decision
 
 
+def test_on_demand_starts_early_only_where_two_launches_are_left() -> None:
+    """Cheap spot makes a hand-over cheap: then this, and no share of the work, is what counts."""
+    decider = UntilDeadline().begin(_workload(spot_price=0.0))
+    view = _view(work_seconds=22 * 600.0, seconds_left=22 * 600.0 + 1300)
+    assert decider.decide(view) is Mode.WAIT
+    longer = _view(work_seconds=23 * 600.0, seconds_left=23 * 600.0 + 1300)
+    assert decider.decide(longer) is Mode.ON_DEMAND
+
+
 def test_spot_is_ordered_blind_while_on_demand_runs_and_slack_is_left() -> None:
     decider = UntilDeadline().begin(_workload())
     unseen = _view(mode=Mode.ON_DEMAND, has_spot=None)
     assert decider.decide(unseen) is Mode.SPOT
+    assert decider.decide(replace(unseen, has_spot=True)) is Mode.SPOT
     least = 10 * HOUR + 10 * HOUR / 12
     assert decider.decide(replace(unseen, seconds_left=least + 1)) is Mode.SPOT
     assert decider.decide(replace(unseen, seconds_left=least - 1)) is Mode.ON_DEMAND

@@ -175,7 +175,11 @@ class Advice:
 
 def advise(question: Question, traces: Sequence[Trace]) -> Advice:
     """Walk every policy over stretches of `traces`, for this deadline and for others around it."""
-    outcomes = tuple(_walk_all(question, traces))
+    by_deadline = {
+        seconds: _walk_all(replace(question, deadline_seconds=seconds), traces)
+        for seconds in _deadlines_around(question)
+    }
+    outcomes = by_deadline[question.deadline_seconds]
     best = _choose(outcomes)
     wait = 0.0 if best.policy == OnDemand.name else _longest_wait(question)
     return Advice(
@@ -184,12 +188,8 @@ def advise(question: Question, traces: Sequence[Trace]) -> Advice:
         max_wait_seconds=_max_wait(question, best.policy, wait),
         kept_free_seconds=question.kept_free_seconds,
         on_demand_dollars=next(o.mean_dollars for o in outcomes if o.policy == OnDemand.name),
-        outcomes=outcomes,
-        curve=tuple(
-            outcome
-            for seconds in _deadlines_around(question)
-            for outcome in _walk_all(replace(question, deadline_seconds=seconds), traces)
-        ),
+        outcomes=tuple(outcomes),
+        curve=tuple(outcome for each in by_deadline.values() for outcome in each),
     )
 
 
