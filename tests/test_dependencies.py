@@ -7,6 +7,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[1]
 GROUPS = tomllib.loads((ROOT / "pyproject.toml").read_text())["dependency-groups"]
@@ -85,6 +86,31 @@ def test_the_demo_runs_the_versions_of_the_images_and_of_the_tools(lock: str) ->
     everything = _read_locked("locks/dev.lock")
     for package, versions in _read_locked(lock).items():
         assert everything[package] == versions, package
+
+
+@pytest.mark.parametrize(
+    ("folder", "lock"),
+    [(".", "requirements.lock"), ("packages/local-sagemaker", "locks/local.lock")],
+    ids=["the Airflow image", "the local SageMaker's image"],
+)
+def test_an_image_has_what_the_package_in_it_depends_on(folder: str, lock: str) -> None:
+    project = tomllib.loads((ROOT / folder / "pyproject.toml").read_text())["project"]
+    locked = _read_locked(lock)
+    assert project["dependencies"]
+    for requirement in map(Requirement, project["dependencies"]):
+        versions = locked[_normalise(requirement.name)]
+        assert all(version in requirement.specifier for version in versions), requirement
+
+
+@pytest.mark.parametrize("folder", [".", "packages/local-sagemaker"])
+def test_the_tests_run_with_every_extra(folder: str) -> None:
+    project = tomllib.loads((ROOT / folder / "pyproject.toml").read_text())["project"]
+    extras = [Requirement(each) for extra in project["optional-dependencies"].values() for each in extra]
+    locked = _read_locked("locks/dev.lock")
+    for requirement in extras:
+        if requirement.name != project["name"]:
+            versions = locked[_normalise(requirement.name)]
+            assert all(version in requirement.specifier for version in versions), requirement
 
 
 def test_training_and_evaluation_use_the_same_xgboost() -> None:
