@@ -403,7 +403,7 @@ def test_a_job_started_elsewhere_is_watched_to_its_end(cloud: Cloud) -> None:
     task = Task(cloud)
     task.adopt = "elsewhere"
     (attempt,) = task.finish().attempts
-    assert (attempt.job_name, attempt.ending) == ("elsewhere", Ending.COMPLETED)
+    assert (attempt.job_name, attempt.ending, attempt.rung) == ("elsewhere", Ending.COMPLETED, 0)
 
 
 def test_a_job_that_is_not_there_is_said_so(cloud: Cloud) -> None:

@@ -10,6 +10,7 @@ import pytest
 from spot_training.aws.budget import SLOWEST_CALLS_PER_SECOND, CallBudget
 from spot_training.aws.pace import QUICK_FOR_SECONDS, QUICK_SECONDS, STEADY_SECONDS, Pace
 from spot_training.aws.watched import BEFORE_A_LIMIT_SECONDS, Limits, Watched
+from spot_training.aws.watcher import JobWatcher
 from spot_training.aws.windows import FLOOD_OVERLAP, LONG_OVERLAP, OVERLAP, Windows
 from spot_training.domain.errors import InvalidInput
 
@@ -35,6 +36,13 @@ def _pace(jobs: int, interval_seconds: float = 30) -> Pace:
 
 def test_one_job_in_a_drought_is_looked_at_as_often_as_it_was_asked_for() -> None:
     assert _pace(1).seconds(0) == 30
+
+
+def test_a_look_comes_when_a_limit_of_a_job_passes(monkeypatch: pytest.MonkeyPatch) -> None:
+    watcher = JobWatcher(lambda: pytest.fail("nothing is asked"))
+    monkeypatch.setattr(Limits, "next_at", lambda _self: 100.25)
+    assert watcher._look_seconds(100.0) == 0.25
+    assert watcher._look_seconds(101.0) == 0
 
 
 def test_many_jobs_share_looks_up_to_the_steady_pace() -> None:

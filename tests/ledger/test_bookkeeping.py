@@ -10,7 +10,7 @@ import pytest
 
 from include.local_stack import wait_until
 from spot_training.aws.driver import Completed, Waiting
-from spot_training.aws.state import STATE_KEY, MemoryStore
+from spot_training.aws.state import STATE_KEY, MemoryStore, TrainingState
 from spot_training.domain.errors import OutOfRungs
 from spot_training.domain.lifecycle import Ending, JobSnapshot, SecondaryStatus
 from spot_training.domain.records import RecordState
@@ -424,6 +424,21 @@ def test_a_generation_that_never_had_a_job_hides_no_seconds_of_the_next(cloud: C
     training.try_number, training.max_tries = 3, 2
     training.finish()
     assert _seconds_on_record(training) == _seconds_billed(cloud)
+
+
+def test_a_task_that_ends_before_it_began_has_no_record(cloud: Cloud, ledger: Ledger) -> None:
+    training = Training(cloud, ledger)
+    _, books = training.process()
+    books.end(TrainingState(), "bad input")
+    assert training.record() is None
+    assert training.warned == []
+
+
+def test_a_memory_of_nothing_begins_with_the_first_version(cloud: Cloud, ledger: Ledger) -> None:
+    training = Training(cloud, ledger)
+    training.store.set(bookkeeping.MEMORY_KEY, {"about": None})
+    _, books = training.process()
+    assert books._recall().version == 0
 
 
 def test_a_record_goes_on_with_what_the_ledger_has_where_state_and_memory_are_lost(
