@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -12,6 +13,8 @@ from spot_training.aws.clock import ServiceClock
 from spot_training.aws.punctual import Punctual, guard_from_json, guard_to_json
 from spot_training.domain.deadline import Deadline, DeadlineGuard, Runtime
 from spot_training.domain.lifecycle import JobSnapshot, SecondaryStatus, Transition
+from spot_training.domain.wording import Narrator
+from spot_training.triggers import TrainingJobTrigger
 
 from .test_watcher_trouble import _snapshot
 
@@ -53,6 +56,15 @@ def test_a_triggerer_that_starts_anew_knows_when_on_demand_is_due() -> None:
     restored = _through_json(guard, job, NOW)
     assert restored.guard.deadline == guard.deadline
     assert restored.first_look_in_seconds == pytest.approx(foreseen / 10)
+
+
+def test_the_trigger_lets_its_guard_hear_of_each_change_of_the_job() -> None:
+    """A job that trains is due later than one that waits."""
+    trigger = TrainingJobTrigger(training_job_name="one")
+    trigger._punctual = punctual = _through_json(_guard(), _job(SecondaryStatus.STARTING), NOW)
+    training = _job(SecondaryStatus.TRAINING)
+    assert asyncio.run(trigger._hear(training, Narrator())) is None
+    assert punctual.outlook == punctual.guard.outlook(NOW, training)
 
 
 def test_a_job_that_trained_is_due_when_on_demand_must_start_at_the_latest() -> None:

@@ -18,11 +18,13 @@ from spot_training.domain.deadline import (
     Reserve,
     Runtime,
     deadline_from,
+    kept_by_attempts,
     kept_by_visits,
     runtime_from,
 )
 from spot_training.domain.errors import InvalidInput
-from spot_training.domain.lifecycle import JobSnapshot, SecondaryStatus, TrainingStatus, Transition
+from spot_training.domain.lifecycle import Ending, JobSnapshot, SecondaryStatus, TrainingStatus, Transition
+from spot_training.domain.savings import Attempt, PurchaseOption
 
 T0 = datetime(2026, 3, 1, tzinfo=UTC)
 HOUR = 3600
@@ -74,6 +76,18 @@ def test_waiting_ends_when_the_reserve_would_be_touched() -> None:
     assert outlook.latest_on_demand_start == latest
     assert (latest - outlook.on_demand_at).total_seconds() == 60
     assert "of slack left, on-demand must start by" in str(outlook)
+
+
+def test_each_launch_of_an_attempt_that_is_over_has_lost_what_came_after_its_last_checkpoint() -> None:
+    def attempt(**facts: Any) -> Attempt:
+        values = {"number": 1, "rung": 0, "job_name": "job", "purchase": PurchaseOption.SPOT, "reason": ""}
+        return Attempt(**{**values, "ending": Ending.OUT_OF_WAIT, "has_checkpoints": True, **facts})
+
+    assert kept_by_attempts([attempt(work_seconds=1000)], 600) == 400
+    assert kept_by_attempts([attempt(work_seconds=2000, interruptions=2)], 600) == 200
+    assert kept_by_attempts([attempt(work_seconds=500)], 600) == 0
+    assert kept_by_attempts([attempt(work_seconds=1000, has_checkpoints=False)], 600) == 0
+    assert kept_by_attempts([attempt(work_seconds=1000)] * 2, 600) == 800
 
 
 def test_a_run_time_may_be_a_fraction_of_a_second_and_not_nothing() -> None:

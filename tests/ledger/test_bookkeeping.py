@@ -434,6 +434,24 @@ def test_a_task_that_ends_before_it_began_has_no_record(cloud: Cloud, ledger: Le
     assert training.warned == []
 
 
+@pytest.mark.parametrize(("policy", "is_written"), [("on_demand", True), ("spot_only", False)])
+def test_that_on_demand_runs_is_written_down_and_not_only_noted(
+    cloud: Cloud, ledger: Ledger, policy: str, *, is_written: bool
+) -> None:
+    """Budgets go by records."""
+    training = Training(cloud, ledger, policy=policy, price_of=lambda _region, _type: None)
+    cloud.set_capacity(available=False)
+    driver, books = training.process()
+    step = driver.proceed(try_number=1, max_tries=3)
+    assert isinstance(step, Waiting)
+    before = books._recall().version
+    books.saw(step.job)
+    assert (books._recall().version > before) is is_written
+    after = books._recall().version
+    books.saw(step.job)
+    assert books._recall().version == after
+
+
 def test_a_memory_of_nothing_begins_with_the_first_version(cloud: Cloud, ledger: Ledger) -> None:
     training = Training(cloud, ledger)
     training.store.set(bookkeeping.MEMORY_KEY, {"about": None})
