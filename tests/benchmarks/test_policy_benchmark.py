@@ -42,6 +42,9 @@ def test_the_benchmark_tells_every_policy_and_no_miss(tmp_path: Path) -> None:
     [
         ("rule", 1.044, 0, []),
         ("rule", 1.046, 0, ["rule cost 1.0460 optima on the mean, above 1.045"]),
+        ("deadline", 1.044, 0, []),
+        ("deadline", 1.046, 0, ["deadline cost 1.0460 optima on the mean, above 1.045"]),
+        ("deadline, never", 1.2, 0, []),
         ("planner, fitted on the other series", 1.034, 0, []),
         (
             "planner, fitted on the other series",
