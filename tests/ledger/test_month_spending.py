@@ -285,6 +285,17 @@ def test_nothing_stops_spot_for_a_deadline_that_the_budget_wins_over(
     assert (step.guard is not None) is deadline_wins
 
 
+@pytest.mark.parametrize(("on_demand", "is_guarded"), [("ml.m5.xlarge", True), ("ml.p3.2xlarge", False)])
+def test_what_counts_is_the_price_of_the_instances_that_on_demand_would_have(
+    cloud: Cloud, on_demand: str, *, is_guarded: bool
+) -> None:
+    cloud.set_capacity(available=False)
+    policy = [{"spot": "ml.m5.xlarge", "max_wait": "20h"}, {"on_demand": on_demand}]
+    step = Task(cloud, budget=Budget(usd=1), policy=policy, deadline=True).step()
+    assert isinstance(step, Waiting)
+    assert (step.guard is not None) is is_guarded
+
+
 def test_on_demand_alone_above_the_budget_creates_no_job(cloud: Cloud) -> None:
     with pytest.raises(BudgetSpent, match=r"budget is 0\.1: on-demand would take .* no spot to wait for"):
         Task(cloud, budget=Budget(usd=0.1), policy="on_demand").step()
