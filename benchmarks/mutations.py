@@ -54,7 +54,10 @@ TESTS: dict[str, tuple[str, ...]] = {
     "aws/state.py": (f"{_AWS}test_old_state.py", *_DRIVER),
     "aws/certainty.py": (f"{_AWS}test_certainty.py", *_DRIVER),
     "task_state.py": (f"{_AWS}test_on_kill.py",),
-    "triggers.py": (f"{_AWS}test_on_kill.py", f"{_AWS}test_old_state.py", *_WATCHER),
+    "triggers.py": (
+        *(f"{_AWS}test_on_kill.py", f"{_AWS}test_punctual.py", f"{_AWS}test_old_state.py"),
+        *_WATCHER,
+    ),
     "aws/watcher.py": _WATCHER,
     "aws/windows.py": _WATCHER,
     "aws/sweeper.py": (
