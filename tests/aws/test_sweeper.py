@@ -110,7 +110,7 @@ def test_a_dry_run_stops_nothing_and_says_how_to(patient: Cloud) -> None:
     sweep(patient.jobs(), installation="prod", task_state_of=lambda _i: "failed", stop=False, say=said.append)
     assert list(patient.jobs().live()) == [name]
     assert f"aws sagemaker stop-training-job --training-job-name {name}" in "\n".join(said)
-    assert said[-1] == f"1 live training job(s) of installation {SHARED_NAME!r}, orphans: 1."
+    assert said[-1] == "1 live training job(s) of installation 'prod', orphans: 1."
 
 
 def test_only_orphans_are_stopped(patient: Cloud) -> None:
