@@ -39,7 +39,7 @@ from .observe import Run, RunKind, Stretch, find_checkpoint_kinds, tell_story
 from .watch import Watch, watch_folder
 
 if TYPE_CHECKING:
-    from .plan import Plan
+    from .plan import Moment, Plan
 
 #: Simulated seconds per real second. Waits are zero here, so it shows in the limits of the jobs only.
 SPEED = 60
@@ -68,21 +68,10 @@ def carry_out(plan: Plan, tell: Progress) -> tuple[Run, ...]:
             return tuple(runs)
         lab.limit_seconds = min(plan.timeout_seconds, 4 * whole + 60)
 
-        grace = plan.grace_seconds(whole)
-        for moment in plan.interrupt_at:
-            at = moment.of(whole)
-            tell(f"interrupted at {moment} ({at:.1f} s), SIGKILL {grace:.1f} s after SIGTERM")
-            blow = Blow(at_seconds=at, notice_seconds=grace)
-            runs.append(lab.run(RunKind.INTERRUPTED, f"interrupted at {moment}", blow=blow))
-            tell(_sum_up(runs[-1]))
-
-        at = _KILL_SHARE * whole
-        tell(f"killed by SIGKILL without a warning, at {at:.1f} s")
-        enough = find_enough(first, find_checkpoint_kinds(runs))
-        blow = Blow(at_seconds=at, after=enough, patient_until_seconds=_LAST_KILL_SHARE * whole)
-        killed = lab.run(RunKind.KILLED, "killed without a warning", blow=blow)
+        pace = Pace(whole)
+        runs += [_interrupt(lab, plan, moment, pace, tell) for moment in plan.interrupt_at]
+        killed = _kill(lab, find_enough(first, find_checkpoint_kinds(runs)), pace, tell)
         runs.append(killed)
-        tell(_sum_up(killed))
 
         torn = lab.tear(killed, find_checkpoint_kinds(runs))
         if torn:
@@ -111,6 +100,61 @@ def _run_undisturbed(lab: Lab, plan: Plan, tell: Progress) -> Run:
         tell("once more, because a first start is often slower")
         run = lab.run(RunKind.UNINTERRUPTED, "uninterrupted, second start")
         tell(_sum_up(run))
+    return run
+
+
+@dataclass(slots=True)
+class Pace:
+    """How long the script takes undisturbed, as far as was seen.
+
+    A busy machine makes one run slower than the next. A moment that is a share of a slow run comes after the
+    end of a quick one.
+    """
+
+    whole_seconds: float
+
+    def was_too_slow(self, run: Run) -> bool:
+        """Whether the run was over before its interruption, and quicker than all before: it sets the pace."""
+        if run.was_interrupted or not run.is_completed or run.training_seconds >= self.whole_seconds:
+            return False
+        self.whole_seconds = run.training_seconds
+        return True
+
+
+def _interrupt(lab: Lab, plan: Plan, moment: Moment, pace: Pace, tell: Progress) -> Run:
+    """The run that is interrupted at a moment; once more where it was over before its share of the time."""
+    run = _interrupt_once(lab, plan, moment, pace, tell)
+    if moment.share is not None and pace.was_too_slow(run):
+        tell("  quicker than the run before, so the interruption came too late: once more")
+        run = _interrupt_once(lab, plan, moment, pace, tell)
+    return run
+
+
+def _interrupt_once(lab: Lab, plan: Plan, moment: Moment, pace: Pace, tell: Progress) -> Run:
+    at, grace = moment.of(pace.whole_seconds), plan.grace_seconds(pace.whole_seconds)
+    tell(f"interrupted at {moment} ({at:.1f} s), SIGKILL {grace:.1f} s after SIGTERM")
+    blow = Blow(at_seconds=at, notice_seconds=grace)
+    run = lab.run(RunKind.INTERRUPTED, f"interrupted at {moment}", blow=blow)
+    tell(_sum_up(run))
+    return run
+
+
+def _kill(lab: Lab, enough: Enough, pace: Pace, tell: Progress) -> Run:
+    """The run that is killed; once more where it was over before."""
+    run = _kill_once(lab, enough, pace, tell)
+    if pace.was_too_slow(run):
+        tell("  quicker than the runs before, so SIGKILL came too late: once more")
+        run = _kill_once(lab, enough, pace, tell)
+    return run
+
+
+def _kill_once(lab: Lab, enough: Enough, pace: Pace, tell: Progress) -> Run:
+    at = _KILL_SHARE * pace.whole_seconds
+    tell(f"killed by SIGKILL without a warning, at {at:.1f} s")
+    patience = _LAST_KILL_SHARE * pace.whole_seconds
+    blow = Blow(at_seconds=at, after=enough, patient_until_seconds=patience)
+    run = lab.run(RunKind.KILLED, "killed without a warning", blow=blow)
+    tell(_sum_up(run))
     return run
 
 
@@ -362,6 +406,7 @@ class Lab:
     def _model_of(self, name: str, label: str) -> Path:
         """The job's model in a folder of its own."""
         folder = self._folder / f"model of the run {label}"
+        shutil.rmtree(folder, ignore_errors=True)  # of a run that was made once more
         folder.mkdir()
         with contextlib.suppress(self._s3.exceptions.ClientError):  # a job that failed has none
             body = self._s3.get_object(Bucket=_BUCKET, Key=f"models/{name}/output/model.tar.gz")[
