@@ -452,6 +452,23 @@ def test_that_on_demand_runs_is_written_down_and_not_only_noted(
     assert books._recall().version == after
 
 
+def test_a_ledger_that_was_late_once_is_not_waited_for_as_long_again(
+    cloud: Cloud, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waited: list[float] = []
+
+    def be_late(seconds: float, work: object) -> None:
+        waited.append(seconds)
+        raise TimeoutError
+
+    monkeypatch.setattr(bookkeeping, "within", be_late)
+    _, books = Training(cloud, ledger).process()
+    for _ in range(2):
+        with pytest.raises(TimeoutError):
+            books._within(bookkeeping.WRITE_SECONDS, lambda: None)
+    assert waited == [bookkeeping.WRITE_SECONDS, bookkeeping.SHORT_SECONDS]
+
+
 def test_a_memory_of_nothing_begins_with_the_first_version(cloud: Cloud, ledger: Ledger) -> None:
     training = Training(cloud, ledger)
     training.store.set(bookkeeping.MEMORY_KEY, {"about": None})
