@@ -34,7 +34,7 @@ from local_sagemaker import (
     make_client,
 )
 
-from .evidence import Enough, find_enough
+from .evidence import SHOWS_NOTHING, Enough, find_enough, weigh
 from .observe import Run, RunKind, Stretch, find_checkpoint_kinds, tell_story
 from .watch import Watch, watch_folder
 
@@ -49,6 +49,8 @@ _TERMINAL = ("Completed", "Failed", "Stopped")
 _KEPT_LINES = 20_000
 #: An undisturbed run of up to so long is repeated.
 _SHORT_SECONDS = 30.0
+#: How often a short run that shows nothing is made again.
+_MORE_TRIES = 2
 #: SIGKILL comes in the middle of the run, or later, if not half of the checkpoints are there by then.
 _KILL_SHARE, _LAST_KILL_SHARE = 0.5, 1.5
 
@@ -68,9 +70,9 @@ def carry_out(plan: Plan, tell: Progress) -> tuple[Run, ...]:
             return tuple(runs)
         lab.limit_seconds = min(plan.timeout_seconds, 4 * whole + 60)
 
-        pace = Pace(whole)
-        runs += [_interrupt(lab, plan, moment, pace, tell) for moment in plan.interrupt_at]
-        killed = _kill(lab, find_enough(first, find_checkpoint_kinds(runs)), pace, tell)
+        tries = Tries(first, whole)
+        runs += [_interrupt(lab, plan, moment, tries, tell) for moment in plan.interrupt_at]
+        killed = _kill(lab, find_enough(first, find_checkpoint_kinds(runs)), tries, tell)
         runs.append(killed)
 
         torn = lab.tear(killed, find_checkpoint_kinds(runs))
@@ -104,58 +106,56 @@ def _run_undisturbed(lab: Lab, plan: Plan, tell: Progress) -> Run:
 
 
 @dataclass(slots=True)
-class Pace:
-    """How long the script takes undisturbed, as far as was seen.
+class Tries:
+    """Makes an interrupted run again where it shows nothing by chance.
 
     A busy machine makes one run slower than the next. A moment that is a share of a slow run comes after the
-    end of a quick one.
+    end of a quick one, and in a run that starts slowly before its first checkpoint. In a long run neither
+    matters, and another one would take long.
     """
 
+    first: Run
     whole_seconds: float
 
-    def was_too_slow(self, run: Run) -> bool:
-        """Whether the run was over before its interruption, and quicker than all before: it sets the pace."""
-        if run.was_interrupted or not run.is_completed or run.training_seconds >= self.whole_seconds:
-            return False
-        self.whole_seconds = run.training_seconds
-        return True
+    def make(self, run_once: Callable[[], Run], tell: Progress) -> Run:
+        """The first run of up to three that shows something; the last one where none does."""
+        run = run_once()
+        for _ in range(_MORE_TRIES):
+            if self.first.training_seconds > _SHORT_SECONDS or not self._shows_nothing(run):
+                break
+            if not run.was_interrupted:
+                self.whole_seconds = min(self.whole_seconds, run.training_seconds)
+            tell("  which shows nothing, as may happen on a busy machine: once more")
+            run = run_once()
+        return run
+
+    def _shows_nothing(self, run: Run) -> bool:
+        return weigh(run, self.first, find_checkpoint_kinds([self.first, run])) in SHOWS_NOTHING
 
 
-def _interrupt(lab: Lab, plan: Plan, moment: Moment, pace: Pace, tell: Progress) -> Run:
-    """The run that is interrupted at a moment; once more where it was over before its share of the time."""
-    run = _interrupt_once(lab, plan, moment, pace, tell)
-    if moment.share is not None and pace.was_too_slow(run):
-        tell("  quicker than the run before, so the interruption came too late: once more")
-        run = _interrupt_once(lab, plan, moment, pace, tell)
-    return run
+def _interrupt(lab: Lab, plan: Plan, moment: Moment, tries: Tries, tell: Progress) -> Run:
+    def run_once() -> Run:
+        at, grace = moment.of(tries.whole_seconds), plan.grace_seconds(tries.whole_seconds)
+        tell(f"interrupted at {moment} ({at:.1f} s), SIGKILL {grace:.1f} s after SIGTERM")
+        blow = Blow(at_seconds=at, notice_seconds=grace)
+        run = lab.run(RunKind.INTERRUPTED, f"interrupted at {moment}", blow=blow)
+        tell(_sum_up(run))
+        return run
+
+    return tries.make(run_once, tell) if moment.share is not None else run_once()
 
 
-def _interrupt_once(lab: Lab, plan: Plan, moment: Moment, pace: Pace, tell: Progress) -> Run:
-    at, grace = moment.of(pace.whole_seconds), plan.grace_seconds(pace.whole_seconds)
-    tell(f"interrupted at {moment} ({at:.1f} s), SIGKILL {grace:.1f} s after SIGTERM")
-    blow = Blow(at_seconds=at, notice_seconds=grace)
-    run = lab.run(RunKind.INTERRUPTED, f"interrupted at {moment}", blow=blow)
-    tell(_sum_up(run))
-    return run
+def _kill(lab: Lab, enough: Enough, tries: Tries, tell: Progress) -> Run:
+    def run_once() -> Run:
+        at = _KILL_SHARE * tries.whole_seconds
+        tell(f"killed by SIGKILL without a warning, at {at:.1f} s")
+        patience = _LAST_KILL_SHARE * tries.whole_seconds
+        blow = Blow(at_seconds=at, after=enough, patient_until_seconds=patience)
+        run = lab.run(RunKind.KILLED, "killed without a warning", blow=blow)
+        tell(_sum_up(run))
+        return run
 
-
-def _kill(lab: Lab, enough: Enough, pace: Pace, tell: Progress) -> Run:
-    """The run that is killed; once more where it was over before."""
-    run = _kill_once(lab, enough, pace, tell)
-    if pace.was_too_slow(run):
-        tell("  quicker than the runs before, so SIGKILL came too late: once more")
-        run = _kill_once(lab, enough, pace, tell)
-    return run
-
-
-def _kill_once(lab: Lab, enough: Enough, pace: Pace, tell: Progress) -> Run:
-    at = _KILL_SHARE * pace.whole_seconds
-    tell(f"killed by SIGKILL without a warning, at {at:.1f} s")
-    patience = _LAST_KILL_SHARE * pace.whole_seconds
-    blow = Blow(at_seconds=at, after=enough, patient_until_seconds=patience)
-    run = lab.run(RunKind.KILLED, "killed without a warning", blow=blow)
-    tell(_sum_up(run))
-    return run
+    return tries.make(run_once, tell)
 
 
 def _sum_up(run: Run) -> str:
