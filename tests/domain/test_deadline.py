@@ -90,6 +90,15 @@ def test_each_launch_of_an_attempt_that_is_over_has_lost_what_came_after_its_las
     assert kept_by_attempts([attempt(work_seconds=1000)] * 2, 600) == 800
 
 
+@pytest.mark.parametrize(
+    "text", ["1h " * 5000, "2026-11-23T06:00:00Z" + " " * 5000], ids=["duration", "time"]
+)
+def test_a_deadline_of_pages_is_refused_and_not_repeated(text: str) -> None:
+    with pytest.raises(InvalidInput, match="^deadline is .*characters") as refused:
+        deadline_from(text, run_started_at=T0)
+    assert len(str(refused.value)) < 400
+
+
 def test_a_run_time_may_be_a_fraction_of_a_second_and_not_nothing() -> None:
     assert Runtime(mean_seconds=0.5, high_seconds=0.5).mean_seconds == 0.5
     with pytest.raises(InvalidInput):
