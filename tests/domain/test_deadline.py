@@ -94,7 +94,7 @@ def test_each_launch_of_an_attempt_that_is_over_has_lost_what_came_after_its_las
     "text", ["1h " * 5000, "2026-11-23T06:00:00Z" + " " * 5000], ids=["duration", "time"]
 )
 def test_a_deadline_of_pages_is_refused_and_not_repeated(text: str) -> None:
-    with pytest.raises(InvalidInput, match="^deadline is .*characters") as refused:
+    with pytest.raises(InvalidInput, match=r"^deadline is .*characters") as refused:
         deadline_from(text, run_started_at=T0)
     assert len(str(refused.value)) < 400
 
