@@ -45,14 +45,14 @@ sys.path.insert(0, str(ROOT))
 from include.local_stack import LocalStack, best_database  # noqa: E402
 from include.local_stack.api import FINISHED_RUN  # noqa: E402
 from local_sagemaker.validation import instance_types  # noqa: E402
-from spot_training.aws.descriptions import snapshot_of  # noqa: E402
-from spot_training.deadline_terms import RESUME_SECONDS  # noqa: E402
+from spot_training.advise.moves import BackToSpot, Guard, Workload  # noqa: E402
+from spot_training.advise.traces import Trace, parse_trace  # noqa: E402
 from spot_training.domain.deadline import Deadline, Reserve, Runtime  # noqa: E402
 from spot_training.domain.lifecycle import SecondaryStatus  # noqa: E402
-from spot_training.domain.moves import BackToSpot, Guard, Workload  # noqa: E402
 from spot_training.domain.savings import Attempt, PurchaseOption  # noqa: E402
-from spot_training.domain.traces import Trace, parse_trace  # noqa: E402
 from spot_training.policies import simulate  # noqa: E402
+from spot_training.sagemaker.descriptions import snapshot_of  # noqa: E402
+from spot_training.task.deadline import RESUME_SECONDS  # noqa: E402
 
 if TYPE_CHECKING:
     from spot_training.advise.simulator import Walk

@@ -47,25 +47,25 @@ _DRIVER = (
 _WATCHER = tuple(f"{_AWS}test_watcher{part}.py" for part in ("", "_pace", "_trouble", "_events", "_trigger"))
 #: The modules that carry the promise, and the tests that are asked of each, the quick ones first.
 TESTS: dict[str, tuple[str, ...]] = {
-    "aws/driver.py": _DRIVER,
-    "aws/jobs.py": (f"{_AWS}test_jobs.py", *_DRIVER),
-    "aws/calls.py": (f"{_AWS}test_jobs.py", *_DRIVER),
-    "aws/descriptions.py": (f"{_AWS}test_jobs.py", *_DRIVER),
-    "aws/state.py": (f"{_AWS}test_old_state.py", *_DRIVER),
-    "aws/certainty.py": (f"{_AWS}test_certainty.py", *_DRIVER),
-    "task_state.py": (f"{_AWS}test_on_kill.py",),
+    "training/driver.py": _DRIVER,
+    "sagemaker/jobs.py": (f"{_AWS}test_jobs.py", *_DRIVER),
+    "sagemaker/calls.py": (f"{_AWS}test_jobs.py", *_DRIVER),
+    "sagemaker/descriptions.py": (f"{_AWS}test_jobs.py", *_DRIVER),
+    "training/state.py": (f"{_AWS}test_old_state.py", *_DRIVER),
+    "sagemaker/certainty.py": (f"{_AWS}test_certainty.py", *_DRIVER),
+    "task/task_state.py": (f"{_AWS}test_on_kill.py",),
     "triggers.py": (
         *(f"{_AWS}test_on_kill.py", f"{_AWS}test_punctual.py", f"{_AWS}test_old_state.py"),
         *_WATCHER,
     ),
-    "aws/watcher.py": _WATCHER,
-    "aws/windows.py": _WATCHER,
-    "aws/sweeper.py": (
+    "watching/watcher.py": _WATCHER,
+    "watching/windows.py": _WATCHER,
+    "sweep/orphans.py": (
         f"{_AWS}test_sweeper.py",
         f"{_AWS}test_sweep_places.py",
         f"{_AWS}test_sweep_command.py",
     ),
-    "ledger/bookkeeping.py": ("tests/ledger",),
+    "training/recorder.py": ("tests/ledger",),
     "domain/decide.py": (
         *("tests/domain/test_decide.py", "tests/domain/test_keep_deadline.py"),
         *("tests/domain/test_spending.py", f"{_AWS}test_deadlines.py", "tests/ledger/test_month_spending.py"),

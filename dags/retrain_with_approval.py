@@ -8,7 +8,7 @@ from typing import Any
 import pendulum
 from airflow.sdk import Param, dag, get_current_context, task
 
-from spot_training.asking import ask_before_on_demand
+from spot_training.approval import ask_before_on_demand
 from spot_training.operators import SpotTrainingOperator
 
 BUCKET = "{{ var.value.get('flight_delays_bucket', 'flight-delays') }}"

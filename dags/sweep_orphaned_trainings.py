@@ -46,10 +46,10 @@ def sweep_orphaned_trainings() -> None:
     @task
     def look() -> list[str]:
         """Report the findings, and stop the orphans where that is allowed."""
-        from spot_training.aws.sweeper import Verdict
         from spot_training.ledger import Ledger
         from spot_training.sweep import sweep_this_airflow
-        from spot_training.training_task import task_states
+        from spot_training.sweep.orphans import Verdict
+        from spot_training.task.training import task_states
 
         context: Any = get_current_context()
         findings = sweep_this_airflow(
@@ -63,11 +63,11 @@ def sweep_orphaned_trainings() -> None:
     @task(trigger_rule="all_done")
     def settle() -> int:
         """Write down what tasks that are gone could not. Returns how many records changed."""
-        from spot_training.hooks import AwsAccess
+        from spot_training.connections import AwsAccess
         from spot_training.ledger import Ledger
         from spot_training.ledger.prices import configured_prices
         from spot_training.sweep import settle_this_airflow
-        from spot_training.training_task import task_states
+        from spot_training.task.training import task_states
 
         context: Any = get_current_context()
         settled = settle_this_airflow(

@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from include.local_stack import LocalStack, LocalStackError, wait_until
-from spot_training.aws.descriptions import snapshot_of
 from spot_training.domain.lifecycle import Ending
-from spot_training.domain.wording import Narrator, transition_line
+from spot_training.domain.messages import Narrator, transition_line
 from spot_training.ledger import Ledger, Selection
 from spot_training.report import TrainingRecord, to_text
+from spot_training.sagemaker.descriptions import snapshot_of
 
 ROOT = Path(__file__).resolve().parent.parent
 DAG, TASK, REPORT_DAG = "retrain_flight_delays", "train.train", "spot_savings_report"

@@ -1,4 +1,4 @@
-"""Who may import whom: domain <- aws <- the Airflow shapes <- dags, and the local SageMaker by itself."""
+"""Who may import whom: domain <- sagemaker <- training, watching <- task <- Airflow's classes <- dags."""
 
 from __future__ import annotations
 
@@ -18,12 +18,18 @@ SOURCE_FOLDERS = {
     "include": ROOT,
     "dags": ROOT / "dags",
 }
-DOMAIN, AWS = "spot_training.domain", "spot_training.aws"
-#: Airflow's classes, and what carries a training to its end.
-_TRAINING = tuple(
-    f"spot_training.{name}"
-    for name in ("operators", "sensors", "triggers", "training_task", "base", "links", "aws.driver")
-)
+_SPOT = "spot_training"
+
+
+def _product(*names: str) -> tuple[str, ...]:
+    return tuple(f"{_SPOT}.{name}" for name in names)
+
+
+_BOTO = ("boto3", "botocore")
+#: Airflow's classes: nothing of the product imports them, except what makes tasks of them.
+_AIRFLOW_CLASSES = _product("operators", "sensors", "triggers", "links", "approval", "plugin")
+#: What carries and follows a training.
+_TRAINING = (*_AIRFLOW_CLASSES, *_product("task.training", "task.base", "training.driver", "watching"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,9 +46,23 @@ class Wall:
 
 
 WALLS = [
-    Wall(room="plugins/spot_training/domain", allowed=(DOMAIN,)),
-    Wall(room="plugins/spot_training/aws", allowed=(DOMAIN, AWS, "boto3", "botocore")),
+    Wall(room="plugins/spot_training/domain", allowed=_product("domain")),
+    Wall(
+        room="plugins/spot_training/sagemaker", allowed=(*_product("domain", "sagemaker", "process"), *_BOTO)
+    ),
+    Wall(
+        room="plugins/spot_training/watching",
+        allowed=(*_product("domain", "sagemaker", "watching", "process"), *_BOTO),
+    ),
+    Wall(
+        room="plugins/spot_training/training",
+        allowed=(*_product("domain", "sagemaker", "training", "ledger", "process"), *_BOTO),
+    ),
+    Wall(room="plugins/spot_training/task", forbidden=_product("operators", "sensors", "links", "approval")),
+    Wall(room="plugins/spot_training/sweep", forbidden=_TRAINING),
     Wall(room="plugins/spot_training/advise", forbidden=_TRAINING),
+    Wall(room="plugins/spot_training/dashboard", forbidden=_TRAINING),
+    Wall(room="plugins/spot_training/report", forbidden=(*_TRAINING, *_product("dashboard"))),
     Wall(
         room="plugins/spot_training",
         forbidden=(
@@ -92,7 +112,7 @@ def _list_imports(path: Path) -> Iterator[str]:
                 package = _name_package(path).split(".")
                 kept = package[: len(package) - node.level + 1]
                 base = ".".join([*kept, base]) if base else ".".join(kept)
-            # `from spot_training import aws` imports spot_training.aws
+            # `from spot_training import sagemaker` imports spot_training.sagemaker
             yield from (f"{base}.{alias.name}" for alias in node.names)
 
 
@@ -145,14 +165,21 @@ def test_the_drill_uses_only_what_the_local_sagemaker_exports() -> None:
     [
         ("plugins/spot_training/domain", "dataclasses", True),
         ("plugins/spot_training/domain", "spot_training.domain.errors", True),
-        ("plugins/spot_training/domain", "spot_training.aws.request", False),
+        ("plugins/spot_training/domain", "spot_training.sagemaker.request", False),
         ("plugins/spot_training/domain", "yaml", False),
-        ("plugins/spot_training/aws", "botocore.exceptions", True),
-        ("plugins/spot_training/aws", "airflow.sdk", False),
-        ("plugins/spot_training/aws", "spot_training.policies", False),
-        ("plugins/spot_training/advise", "spot_training.past_runs", True),
-        ("plugins/spot_training/advise", "spot_training.aws.driver", False),
-        ("plugins/spot_training/advise", "spot_training.training_task", False),
+        ("plugins/spot_training/sagemaker", "botocore.exceptions", True),
+        ("plugins/spot_training/sagemaker", "airflow.sdk", False),
+        ("plugins/spot_training/sagemaker", "spot_training.watching.watcher", False),
+        ("plugins/spot_training/watching", "spot_training.sagemaker.jobs", True),
+        ("plugins/spot_training/watching", "spot_training.training.driver", False),
+        ("plugins/spot_training/training", "airflow.sdk", False),
+        ("plugins/spot_training/training", "spot_training.task.training", False),
+        ("plugins/spot_training/task", "spot_training.operators", False),
+        ("plugins/spot_training/advise", "spot_training.task.past_runs", True),
+        ("plugins/spot_training/advise", "spot_training.training.driver", False),
+        ("plugins/spot_training/advise", "spot_training.task.training", False),
+        ("plugins/spot_training/dashboard", "spot_training.training.driver", False),
+        ("plugins/spot_training/report", "spot_training.dashboard.app", False),
         ("plugins/spot_training", "numpy.typing", False),
         ("plugins/spot_training", "benchmarks.policies", False),
         (f"{PACKAGE}/local_sagemaker", "moto.core.responses", True),
@@ -175,7 +202,10 @@ def test_a_wall_tells_what_may_pass(room: str, module: str, expected: bool) -> N
 def test_relative_imports_are_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "plugins" / "spot_training" / "domain"
     folder.mkdir(parents=True)
-    (folder / "x.py").write_text("from ..aws import jobs\nfrom . import errors\n")
+    (folder / "x.py").write_text("from ..sagemaker import jobs\nfrom . import errors\n")
     monkeypatch.setattr(sys.modules[__name__], "ROOT", tmp_path)
     monkeypatch.setattr(sys.modules[__name__], "SOURCE_FOLDERS", {"plugins": tmp_path / "plugins"})
-    assert sorted(_list_imports(folder / "x.py")) == ["spot_training.aws.jobs", "spot_training.domain.errors"]
+    assert sorted(_list_imports(folder / "x.py")) == [
+        "spot_training.domain.errors",
+        "spot_training.sagemaker.jobs",
+    ]

@@ -10,8 +10,6 @@ from typing import Any, NoReturn
 import pytest
 
 from spot_training import installation as module
-from spot_training.aws.identity import RunIdentity
-from spot_training.aws.state import Intent, TrainingState
 from spot_training.domain.errors import InstallationUnknown, InvalidInput
 from spot_training.installation import (
     SHARED_NAME,
@@ -24,6 +22,8 @@ from spot_training.installation import (
     names_of_own_records,
     this_installation,
 )
+from spot_training.sagemaker.identity import RunIdentity
+from spot_training.training.state import Intent, TrainingState
 
 NOON = datetime(2026, 11, 28, 12, tzinfo=UTC)
 TASK = RunIdentity(dag_id="retrain", run_id="run 1", task_id="train", installation="")

@@ -56,7 +56,7 @@ def test_importing_them_loads_neither_boto_nor_the_provider() -> None:
         "new = set(sys.modules) - before;"
         "heavy = {m.split('.')[0] for m in new} & {'boto3', 'botocore', 'pandas', 'matplotlib', 'jinja2'};"
         "provider = [m for m in new if m.startswith('airflow.providers.amazon')"
-        " or m in ('spot_training.training_task', *('spot_training.domain.' + name for name in"
+        " or m in ('spot_training.task.training', *('spot_training.domain.' + name for name in"
         " ('deadline', 'records', 'savings', 'lifecycle', 'policy')))];"
         "sys.exit(f'{heavy} {provider}' if heavy or provider else 0)"
     )

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from spot_training.advise.moves import Decider, Mode, OnDemand, Spells, UntilDeadline, View, Widen, Workload
 from spot_training.domain.errors import InvalidInput, UnknownPolicy
-from spot_training.domain.moves import Decider, Mode, OnDemand, Spells, UntilDeadline, View, Widen, Workload
 from spot_training.policies import POLICIES, policy_named, simulate
 
 WORKLOAD = {"work_seconds": 3600, "deadline_seconds": 7200}

@@ -8,7 +8,7 @@ import pytest
 
 from spot_training.domain.errors import InvalidInput
 from spot_training.domain.policy_specs import Defaults, policy_from
-from spot_training.policy_file import named_policies, read_policies
+from spot_training.task.policy_file import named_policies, read_policies
 
 FILE = """
 patient:

@@ -1,6 +1,6 @@
 """Policies that the product is measured against: greedy, Uniform Progress, the four-constant rule.
 
-Tick by tick, as `spot_training.domain.moves` has them. The planner, another one, is in `planning`.
+Tick by tick, as `spot_training.advise.moves` has them. The planner, another one, is in `planning`.
 """
 
 from __future__ import annotations
@@ -8,8 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 
-from spot_training.domain.errors import InvalidInput
-from spot_training.domain.moves import (
+from spot_training.advise.moves import (
     BackToSpot,
     Decider,
     Mode,
@@ -20,6 +19,7 @@ from spot_training.domain.moves import (
     Widen,
     Workload,
 )
+from spot_training.domain.errors import InvalidInput
 
 
 @dataclass(frozen=True, slots=True)

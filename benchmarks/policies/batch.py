@@ -11,9 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from spot_training.advise.simulator import DEFAULT_GUARD
-from spot_training.domain.errors import InvalidInput
-from spot_training.domain.moves import (
+from spot_training.advise.moves import (
     KEEP_WHILE_ON_DEMAND,
     KEEP_WHILE_WAITING,
     TOLERANCE,
@@ -25,6 +23,8 @@ from spot_training.domain.moves import (
     Widen,
     Workload,
 )
+from spot_training.advise.simulator import DEFAULT_GUARD
+from spot_training.domain.errors import InvalidInput
 
 from . import kernels
 from .baselines import Greedy, Rule, UniformProgress

@@ -28,8 +28,8 @@ from typing import Any
 
 import numpy as np
 
-from spot_training.domain.moves import BackToSpot, MovePolicy, UntilDeadline, View, Workload
-from spot_training.domain.traces import Trace, parse_trace
+from spot_training.advise.moves import BackToSpot, MovePolicy, UntilDeadline, View, Workload
+from spot_training.advise.traces import Trace, parse_trace
 from spot_training.policies import simulate
 
 from .baselines import BASELINES, Greedy, Rule, UniformProgress

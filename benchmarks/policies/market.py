@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from .kernels import AGE_HOURS
 
 if TYPE_CHECKING:
-    from spot_training.domain.moves import Spells
-    from spot_training.domain.traces import Trace
+    from spot_training.advise.moves import Spells
+    from spot_training.advise.traces import Trace
 
 Floats = NDArray[np.float64]
 

@@ -15,7 +15,7 @@ import numpy as np
 from .compiled import jit
 
 if TYPE_CHECKING:
-    from spot_training.domain.moves import Workload
+    from spot_training.advise.moves import Workload
 
 _EPSILON = 1e-9
 _SECOND_FRACTION = 1e-6

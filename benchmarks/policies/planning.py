@@ -11,7 +11,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from spot_training.domain.moves import BackToSpot, Decider, Mode, Spells, View, Workload
+from spot_training.advise.moves import BackToSpot, Decider, Mode, Spells, View, Workload
 
 from .baselines import Greedy, Rule
 from .built_in import BUILT_IN_PRIOR

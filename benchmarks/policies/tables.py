@@ -18,7 +18,7 @@ from .kernels import AGE_HOURS, AGES, ENTRIES
 from .market import Prior, market_types
 
 if TYPE_CHECKING:
-    from spot_training.domain.moves import Workload
+    from spot_training.advise.moves import Workload
 
 Table = NDArray[np.float32]
 

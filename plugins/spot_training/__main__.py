@@ -13,7 +13,7 @@ from .provider_info import PACKAGE
 COMMANDS = {
     "advise": ("spot_training.advise", "compare policies and waits by cost and time for a training"),
     "installation": ("spot_training.installation", "print which Airflow this is, and how that is known"),
-    "sweep": ("spot_training.sweep", "find training jobs that no task will look at again"),
+    "sweep": ("spot_training.sweep.command", "find training jobs that no task will look at again"),
 }
 
 

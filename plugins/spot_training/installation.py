@@ -34,8 +34,8 @@ from .domain.errors import InstallationUnknown, InvalidInput, SpotTrainingError
 from .domain.record_keys import SHARED_NAME
 
 if TYPE_CHECKING:
-    from .aws.identity import RunIdentity
-    from .aws.state import TrainingState
+    from .sagemaker.identity import RunIdentity
+    from .training.state import TrainingState
 
 log = logging.getLogger(__name__)
 
@@ -270,7 +270,7 @@ def _has_run_under_shared_name(session: Any) -> bool:
     """Whether trainings of 0.1.0 are in this database: their states do not say whose they are."""
     from sqlalchemy import select
 
-    from .aws.state import STATE_KEY
+    from .training.state import STATE_KEY
 
     try:
         from airflow.models.task_state_store import TaskStateStoreModel as Rows

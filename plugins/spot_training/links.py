@@ -13,11 +13,11 @@ from urllib.parse import quote, urlencode, urlsplit
 from airflow.sdk import BaseOperatorLink
 from airflow.sdk.configuration import conf
 
-from .aws.logs import LOG_GROUP
+from .sagemaker.logs import LOG_GROUP
 
 if TYPE_CHECKING:
-    from .aws.jobs import TrainingJobs
-    from .training_task import TrainingTask
+    from .sagemaker.jobs import TrainingJobs
+    from .task.training import TrainingTask
 
 #: The console's address by AWS partition; the isolated ones are not in the Amazon provider, nor here.
 CONSOLES = {

@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.sdk.configuration import conf
 
-from .base import TrainingOperatorBase
 from .domain.caps import Caps
-from .domain.casting import as_bool, is_left_out
 from .domain.errors import InvalidInput
+from .domain.parsing import as_bool, is_left_out
 from .links import LINKS
+from .task.base import TrainingOperatorBase
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from .aws.identity import RunIdentity
-    from .aws.request import TrainingPlan
-    from .domain.policy import Policy
-    from .training_task import Options, TrainingTask
+    from .domain.ladder import Policy
+    from .sagemaker.identity import RunIdentity
+    from .sagemaker.request import TrainingPlan
+    from .task.training import Options, TrainingTask
 
 #: The Amazon provider's choices for a job name that is taken, its default first.
 ACTIONS_IF_JOB_EXISTS = ("timestamp", "fail")
@@ -187,8 +187,8 @@ class SpotTrainingOperator(TrainingOperatorBase):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Drive the training one step further; also where a deferred task resumes."""
-        from .aws.driver import Completed, Waiting
-        from .training_task import Options, has_begun
+        from .task.training import Options, has_begun
+        from .training.driver import Completed, Waiting
 
         with self._leaving_no_job(context):
             options = Options.of(self)
@@ -214,7 +214,7 @@ class SpotTrainingOperator(TrainingOperatorBase):
             self.log.info("%s", line)
 
     def _training_of(self, context: Context, options: Options) -> TrainingTask:
-        from .training_task import TrainingTask
+        from .task.training import TrainingTask
 
         return TrainingTask(
             context=context,
@@ -226,7 +226,7 @@ class SpotTrainingOperator(TrainingOperatorBase):
         )
 
     def _plan(self, identity: RunIdentity) -> TrainingPlan:
-        from .aws.request import TrainingPlan, cast_request
+        from .sagemaker.request import TrainingPlan, cast_request
 
         request = cast_request(self.config)
         name_prefix = request.get("TrainingJobName") or f"{identity.dag_id}-{identity.task_id}"
@@ -256,9 +256,9 @@ class SpotTrainingOperator(TrainingOperatorBase):
             )
 
     def _policy(self, seconds_left: float | None) -> Policy:
-        from .aws.request import cast_request, defaults_of
         from .domain.policy_specs import DEFAULT_WITH_DEADLINE, policy_from
-        from .policy_file import named_policies
+        from .sagemaker.request import cast_request, defaults_of
+        from .task.policy_file import named_policies
 
         self._check_is_guarded()
         request = cast_request(self.config)

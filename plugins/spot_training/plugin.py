@@ -7,7 +7,7 @@ from typing import Any
 
 from airflow.plugins_manager import AirflowPlugin
 
-from spot_training.installation import InstallationListener
+from .installation import InstallationListener
 
 
 class SpotTrainingPlugin(AirflowPlugin):
@@ -42,6 +42,6 @@ class SpotTrainingPlugin(AirflowPlugin):
     @cached_property
     def fastapi_apps(self) -> list[dict[str, Any]]:  # type: ignore[override]
         """Made when the API server asks: no other component needs the page."""
-        from spot_training.dashboard.app import NAME, URL_PREFIX, create_app
+        from .dashboard.app import NAME, URL_PREFIX, create_app
 
         return [{"app": create_app(), "url_prefix": URL_PREFIX, "name": NAME}]

@@ -14,13 +14,13 @@ from dataclasses import fields
 from inspect import Parameter, Signature, currentframe, signature
 from typing import TYPE_CHECKING, Any
 
+from .advise.moves import BackToSpot, Guard, MovePolicy, OnDemand, Spells, UntilDeadline, Widen, Workload
 from .advise.simulator import DEFAULT_GUARD, Walk, walk
 from .domain.errors import InvalidInput, UnknownPolicy
-from .domain.moves import BackToSpot, Guard, MovePolicy, OnDemand, Spells, UntilDeadline, Widen, Workload
 from .domain.policy_specs import DEADLINE_ALIASES, deprecation_of
 
 if TYPE_CHECKING:
-    from .domain.traces import Trace
+    from .advise.traces import Trace
 
 __all__ = ["POLICIES", "policy_named", "simulate", "workload_from"]
 

@@ -11,22 +11,22 @@ from airflow.sdk import BaseSensorOperator, PokeReturnValue
 from airflow.sdk.configuration import conf
 from airflow.sdk.exceptions import AirflowFailException, AirflowSensorTimeout
 
-from .aws.identity import is_job_name
-from .base import TrainingOperatorBase
 from .domain.caps import Caps
-from .domain.casting import is_left_out
 from .domain.errors import EmptyValue, InvalidInput, RequestRefused, TimedOutWaiting
+from .domain.parsing import is_left_out
 from .links import LINKS
+from .sagemaker.identity import is_job_name
+from .task.base import TrainingOperatorBase
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from .aws.driver import Step
-    from .aws.identity import RunIdentity
-    from .aws.jobs import TrainingJobs
-    from .aws.request import TrainingPlan
-    from .domain.policy import Policy
-    from .training_task import Options, TrainingTask
+    from .domain.ladder import Policy
+    from .sagemaker.identity import RunIdentity
+    from .sagemaker.jobs import TrainingJobs
+    from .sagemaker.request import TrainingPlan
+    from .task.training import Options, TrainingTask
+    from .training.driver import Step
 
 
 class SpotTrainingSensor(BaseSensorOperator, TrainingOperatorBase):
@@ -98,7 +98,7 @@ class SpotTrainingSensor(BaseSensorOperator, TrainingOperatorBase):
         self.events_queue_url = events_queue_url
 
     def execute(self, context: Context) -> Any:
-        from .training_task import Options, has_begun
+        from .task.training import Options, has_begun
 
         with self._leaving_no_job(context):
             options = Options.of(self)
@@ -107,15 +107,15 @@ class SpotTrainingSensor(BaseSensorOperator, TrainingOperatorBase):
             return self._follow(context, options) if options.deferrable else super().execute(context)
 
     def resume(self, context: Context, event: dict[str, Any] | None = None) -> Any:  # noqa: ARG002
-        from .training_task import Options
+        from .task.training import Options
 
         with self._leaving_no_job(context):
             return self._follow(context, Options.of(self))
 
     def poke(self, context: Context) -> PokeReturnValue:
         """One look. The state between looks is in the task state store, so `reschedule` works too."""
-        from .aws.driver import Completed
-        from .training_task import Options
+        from .task.training import Options
+        from .training.driver import Completed
 
         with self._refusing_bad_input(context):
             training = self._training or self._begin(self._training_of(context, Options.of(self)))
@@ -126,7 +126,7 @@ class SpotTrainingSensor(BaseSensorOperator, TrainingOperatorBase):
         return PokeReturnValue(is_done=False)
 
     def _follow(self, context: Context, options: Options) -> dict[str, Any]:
-        from .aws.driver import Completed
+        from .training.driver import Completed
 
         training = self._begin(self._training_of(context, options))
         while not isinstance(step := _proceed(training), Completed):
@@ -138,7 +138,7 @@ class SpotTrainingSensor(BaseSensorOperator, TrainingOperatorBase):
         return training.outcome(step)
 
     def _training_of(self, context: Context, options: Options) -> TrainingTask:
-        from .training_task import TrainingTask
+        from .task.training import TrainingTask
 
         _check_job_name(self.training_job_name)
         jobs = options.access.jobs()
@@ -178,7 +178,7 @@ def _check_terms(policy: object, caps: Mapping[str, Any] | None) -> None:
     What a policy leaves out the watched job says, which is not known yet: the loosest stands for it.
     """
     from .domain.policy_specs import Defaults, policy_from
-    from .policy_file import named_policies
+    from .task.policy_file import named_policies
 
     Caps.of(caps)
     if policy is not None:
@@ -215,7 +215,7 @@ class WatchedJob:
 
     def plan(self, identity: RunIdentity) -> TrainingPlan:
         """Attempts like the job itself, on its own checkpoint prefix: it holds the work done so far."""
-        from .aws.request import TrainingPlan
+        from .sagemaker.request import TrainingPlan
 
         request = self._request()
         return TrainingPlan(
@@ -228,15 +228,15 @@ class WatchedJob:
         )
 
     def policy(self, spec: object) -> Policy:
-        from .aws.request import defaults_of
         from .domain.policy_specs import policy_from
-        from .policy_file import named_policies
+        from .sagemaker.request import defaults_of
+        from .task.policy_file import named_policies
 
         return policy_from(spec, replace(defaults_of(self._request()), named=named_policies()))
 
     def _describe_as_request(self) -> dict[str, Any]:
-        from .aws.identity import is_our_tag
-        from .aws.request import request_from_description
+        from .sagemaker.identity import is_our_tag
+        from .sagemaker.request import request_from_description
 
         description = self._jobs.describe(self._name)
         if description is None:

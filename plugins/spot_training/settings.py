@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import os
 
-from .domain.casting import as_bool, is_left_out
 from .domain.errors import InvalidInput
+from .domain.parsing import as_bool, is_left_out
 from .provider_info import OPTIONS
 
 SECTION = "spot_training"

@@ -28,18 +28,18 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from airflow.sdk.configuration import conf
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-from .aws.jobs import TAG_SECONDS
-from .aws.punctual import STOP_AGAIN_SECONDS, Punctual
-from .aws.watcher import Follower, LogLines, Missing, Over, Report, TimeIsUp, Trouble
-from .domain.stops import StopReason
-from .domain.wording import COULD_NOT_STOP, Narrator, stop_command, transition_line
-from .hooks import AwsAccess
+from .connections import AwsAccess
+from .domain.messages import COULD_NOT_STOP, Narrator, stop_command, transition_line
+from .domain.stop_reasons import StopReason
 from .ledger import take_note
-from .task_state import Fate, fate_of, warm_up
+from .sagemaker.jobs import TAG_SECONDS
+from .task.task_state import Fate, fate_of, warm_up
+from .watching.deadline_stop import STOP_AGAIN_SECONDS, Punctual
+from .watching.watcher import Follower, LogLines, Missing, Over, Report, TimeIsUp, Trouble
 
 if TYPE_CHECKING:
-    from .aws.jobs import TrainingJobs
     from .domain.lifecycle import JobSnapshot, Transition
+    from .sagemaker.jobs import TrainingJobs
 
 Result = TypeVar("Result")
 
@@ -295,7 +295,7 @@ class TrainingJobTrigger(BaseTrigger):
                 is_told = True
 
     def _stop(self, why: StopReason, tag_within: float) -> bool:
-        from .ledger.stops import LedgerStops
+        from .ledger.stop_reasons import LedgerStops
 
         self._jobs = self.access.jobs()
         name = self.training_job_name

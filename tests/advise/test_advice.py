@@ -25,16 +25,16 @@ from spot_training.advise.advice import (
     advise,
 )
 from spot_training.advise.markets import traces_like, traces_of_scenario
-from spot_training.aws.identity import RunIdentity
-from spot_training.deadline_terms import DeadlineTerms
+from spot_training.advise.traces import make_trace
 from spot_training.domain.deadline import DeadlineGuard, Runtime
-from spot_training.domain.durations import parse_seconds
 from spot_training.domain.errors import InvalidInput
 from spot_training.domain.lifecycle import JobSnapshot, SecondaryStatus, TrainingStatus, Transition
+from spot_training.domain.parsing import parse_seconds
 from spot_training.domain.policy_specs import Defaults, policy_from
 from spot_training.domain.stopping import StoppingLimits
-from spot_training.domain.traces import make_trace
 from spot_training.ledger.prices import PriceBook
+from spot_training.sagemaker.identity import RunIdentity
+from spot_training.task.deadline import DeadlineTerms
 
 HOUR = 3600.0
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)

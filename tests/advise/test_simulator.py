@@ -8,9 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spot_training.advise.simulator import Walk, walk
-from spot_training.domain.errors import InvalidInput, InvalidTrace
-from spot_training.domain.moves import (
+from spot_training.advise.moves import (
     BackToSpot,
     Decider,
     Mode,
@@ -21,7 +19,9 @@ from spot_training.domain.moves import (
     Widen,
     Workload,
 )
-from spot_training.domain.traces import make_trace, parse_trace
+from spot_training.advise.simulator import Walk, walk
+from spot_training.advise.traces import make_trace, parse_trace
+from spot_training.domain.errors import InvalidInput, InvalidTrace
 from spot_training.policies import simulate
 
 TICK = 600.0

@@ -9,7 +9,7 @@ from urllib.parse import quote
 import pytest
 
 from include.local_stack import LocalStack, wait_until
-from spot_training.asking import BUY, WAIT
+from spot_training.approval import BUY, WAIT
 
 from .conftest import set_capacity
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from include.local_stack import AirflowApiError, LocalStack, wait_until
-from spot_training.aws.identity import RunIdentity
+from spot_training.sagemaker.identity import RunIdentity
 
 from .conftest import job_names, live_jobs, set_capacity
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from include.local_stack import LocalStack, best_database, wait_until
-from spot_training.aws.identity import TAG_STOPPED_FOR
+from spot_training.sagemaker.identity import TAG_STOPPED_FOR
 
 from .conftest import ROOT, job_names, set_capacity
 

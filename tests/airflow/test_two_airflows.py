@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from include.local_stack import LocalStack, wait_until
-from spot_training.aws.identity import TAG_INSTALLATION, RunIdentity
+from spot_training.sagemaker.identity import TAG_INSTALLATION, RunIdentity
 
 from .conftest import live_jobs, set_capacity
 

@@ -17,17 +17,17 @@ import pytest
 from botocore.awsrequest import AWSResponse
 from botocore.config import Config
 
-from spot_training.aws.host import NoRecorder, OnRecord
-from spot_training.aws.identity import RunIdentity
-from spot_training.aws.jobs import TrainingJobs
-from spot_training.aws.request import TrainingPlan
+from spot_training.connections import DEFAULT_BOTOCORE_CONFIG
+from spot_training.domain.budget import Purse
 from spot_training.domain.deadline import Deadline
+from spot_training.domain.ladder import Policy, Rung
 from spot_training.domain.lifecycle import JobSnapshot
-from spot_training.domain.policy import Policy, Rung
 from spot_training.domain.savings import Attempt
-from spot_training.domain.spending import Purse
-from spot_training.domain.stops import StopNote, StopReason
-from spot_training.hooks import DEFAULT_BOTOCORE_CONFIG
+from spot_training.domain.stop_reasons import StopNote, StopReason
+from spot_training.sagemaker.identity import RunIdentity
+from spot_training.sagemaker.jobs import TrainingJobs
+from spot_training.sagemaker.request import TrainingPlan
+from spot_training.training.host import NoRecorder, OnRecord
 
 ROOT = Path(__file__).resolve().parents[2]
 #: An hour a second: a wait of an hour is over in a moment.

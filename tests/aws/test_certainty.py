@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from spot_training.aws.certainty import ASK_AGAIN_AFTER_SECONDS, until_sure
-from spot_training.aws.jobs import NoTagsYet
+from spot_training.sagemaker.certainty import ASK_AGAIN_AFTER_SECONDS, until_sure
+from spot_training.sagemaker.jobs import NoTagsYet
 
 
 def test_it_is_asked_again_at_each_moment_and_the_last_answer_counts() -> None:

@@ -7,15 +7,15 @@ from typing import Any
 
 import pytest
 
-from spot_training import policy_file
-from spot_training.aws.identity import RunIdentity
-from spot_training.aws.request import TrainingPlan, cast_request
-from spot_training.deadline_terms import RESUME_SECONDS, DeadlineTerms, longest_retry_delay
 from spot_training.domain.deadline import runtime_from
 from spot_training.domain.errors import InvalidInput
-from spot_training.domain.policy import Ladder, SpotWhileTimeAllows
+from spot_training.domain.ladder import Ladder, SpotWhileTimeAllows
 from spot_training.operators import SpotTrainingOperator
-from spot_training.past_runs import Learned, Teachers
+from spot_training.sagemaker.identity import RunIdentity
+from spot_training.sagemaker.request import TrainingPlan, cast_request
+from spot_training.task import policy_file
+from spot_training.task.deadline import RESUME_SECONDS, DeadlineTerms, longest_retry_delay
+from spot_training.task.past_runs import Learned, Teachers
 
 from .test_driver import _config
 

@@ -8,16 +8,6 @@ from typing import Any
 
 import pytest
 
-from spot_training.aws import punctual
-from spot_training.aws.clock import ServiceClock
-from spot_training.aws.driver import Completed, TrainingDriver, Waiting
-from spot_training.aws.host import NoRecorder, Recorder
-from spot_training.aws.identity import RunIdentity
-from spot_training.aws.punctual import Punctual, follow_punctually, guard_from_json, guard_to_json
-from spot_training.aws.request import TrainingPlan, cast_request, defaults_of
-from spot_training.aws.state import MemoryStore, load_state
-from spot_training.aws.watcher import JobWatcher, follow
-from spot_training.deadline_terms import DeadlineTerms
 from spot_training.domain.errors import (
     DeadlineCannotBeKept,
     InvalidInput,
@@ -28,7 +18,17 @@ from spot_training.domain.errors import (
 )
 from spot_training.domain.lifecycle import Ending, JobSnapshot
 from spot_training.domain.policy_specs import DEADLINE_POLICIES, policy_from
-from spot_training.domain.stops import StopReason
+from spot_training.domain.stop_reasons import StopReason
+from spot_training.sagemaker.clock import ServiceClock
+from spot_training.sagemaker.identity import RunIdentity
+from spot_training.sagemaker.request import TrainingPlan, cast_request, defaults_of
+from spot_training.task.deadline import DeadlineTerms
+from spot_training.training.driver import Completed, TrainingDriver, Waiting
+from spot_training.training.host import NoRecorder, Recorder
+from spot_training.training.state import MemoryStore, load_state
+from spot_training.watching import deadline_stop as punctual
+from spot_training.watching.deadline_stop import Punctual, follow_punctually, guard_from_json, guard_to_json
+from spot_training.watching.watcher import JobWatcher, follow
 
 from .conftest import Cloud, FakeHost, MemoryRecorder, answer_with, live_jobs
 

@@ -9,12 +9,6 @@ from typing import Any
 import pytest
 
 from include.local_stack import wait_until
-from spot_training.aws.driver import Completed, TrainingDriver, Waiting
-from spot_training.aws.identity import TAG_KEY, RunIdentity
-from spot_training.aws.jobs import TrainingJobs
-from spot_training.aws.request import TrainingPlan, cast_request, defaults_of
-from spot_training.aws.state import STATE_KEY, MemoryStore
-from spot_training.aws.watcher import JobWatcher, follow
 from spot_training.domain.caps import Caps
 from spot_training.domain.errors import (
     AboveCap,
@@ -31,7 +25,13 @@ from spot_training.domain.errors import (
 from spot_training.domain.lifecycle import Ending
 from spot_training.domain.policy_specs import policy_from
 from spot_training.domain.savings import PurchaseOption
-from spot_training.domain.stops import StopReason
+from spot_training.domain.stop_reasons import StopReason
+from spot_training.sagemaker.identity import TAG_KEY, RunIdentity
+from spot_training.sagemaker.jobs import TrainingJobs
+from spot_training.sagemaker.request import TrainingPlan, cast_request, defaults_of
+from spot_training.training.driver import Completed, TrainingDriver, Waiting
+from spot_training.training.state import STATE_KEY, MemoryStore
+from spot_training.watching.watcher import JobWatcher, follow
 
 from .conftest import Cloud, FakeHost, MemoryRecorder, live_jobs
 

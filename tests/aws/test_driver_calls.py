@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from spot_training.aws import request
-from spot_training.aws.driver import Waiting
-from spot_training.aws.jobs import TrainingJobs
-from spot_training.aws.state import STATE_KEY, MemoryStore
+from spot_training.sagemaker import request
+from spot_training.sagemaker.jobs import TrainingJobs
+from spot_training.training.driver import Waiting
+from spot_training.training.state import STATE_KEY, MemoryStore
 
 from .conftest import Cloud
 from .test_driver import Task, _config

@@ -7,15 +7,15 @@ from typing import Any
 
 import pytest
 
-from spot_training.aws.driver import Completed, TrainingDriver, Waiting
-from spot_training.aws.identity import TAG_INTENT, TAG_KEY, RunIdentity
-from spot_training.aws.request import TrainingPlan, cast_request
-from spot_training.aws.state import STATE_KEY, MemoryStore, load_state
-from spot_training.aws.watcher import JobWatcher, follow
 from spot_training.domain.errors import NotOurJob, OutOfRungs, TaskKilled
 from spot_training.domain.lifecycle import Ending, SecondaryStatus, TrainingStatus
 from spot_training.domain.savings import PurchaseOption
-from spot_training.domain.stops import StopReason
+from spot_training.domain.stop_reasons import StopReason
+from spot_training.sagemaker.identity import TAG_INTENT, TAG_KEY, RunIdentity
+from spot_training.sagemaker.request import TrainingPlan, cast_request
+from spot_training.training.driver import Completed, TrainingDriver, Waiting
+from spot_training.training.state import STATE_KEY, MemoryStore, load_state
+from spot_training.watching.watcher import JobWatcher, follow
 
 from .conftest import Cloud, answer_with, live_jobs
 from .test_driver import HOUR, IDENTITY, Task, _config, _Died, _Dying

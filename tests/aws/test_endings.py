@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from spot_training.aws.driver import _ERRORS, _WHAT_TO_DO
 from spot_training.domain.lifecycle import Ending
+from spot_training.training.driver import _ERRORS, _WHAT_TO_DO
 
 
 def test_every_ending_but_completed_has_an_error_and_a_way_out() -> None:

@@ -21,15 +21,15 @@ from airflow.sdk.exceptions import (
 from airflow.sdk.execution_time.comms import ErrorResponse
 
 from include.local_stack import wait_until
-from spot_training.aws.budget import CallBudget
-from spot_training.aws.identity import TAG_WITHOUT_TASK
-from spot_training.aws.jobs import TrainingJobs
-from spot_training.aws.state import STATE_KEY, MemoryStore
+from spot_training.connections import WATCHING_BOTOCORE_CONFIG, AwsAccess
 from spot_training.domain.errors import ServiceFailed, TaskKilled, TimedOutWaiting
-from spot_training.hooks import WATCHING_BOTOCORE_CONFIG, AwsAccess
 from spot_training.operators import SpotTrainingOperator
+from spot_training.sagemaker.identity import TAG_WITHOUT_TASK
+from spot_training.sagemaker.jobs import TrainingJobs
 from spot_training.sensors import SpotTrainingSensor
-from spot_training.training_task import TrainingTask
+from spot_training.task.training import TrainingTask
+from spot_training.training.state import STATE_KEY, MemoryStore
+from spot_training.watching.rate_limit import CallBudget
 
 from .conftest import Cloud
 from .test_driver import _config

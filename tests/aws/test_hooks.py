@@ -10,7 +10,7 @@ import boto3
 import pytest
 from botocore.exceptions import ConnectTimeoutError, EndpointConnectionError
 
-from spot_training.hooks import DEFAULT_BOTOCORE_CONFIG, AwsAccess
+from spot_training.connections import DEFAULT_BOTOCORE_CONFIG, AwsAccess
 
 
 @pytest.fixture

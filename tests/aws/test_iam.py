@@ -13,17 +13,17 @@ from botocore import xform_name
 from botocore.loaders import Loader
 
 ROOT = Path(__file__).resolve().parents[2]
-AWS = ROOT / "plugins" / "spot_training" / "aws"
+PRODUCT = ROOT / "plugins" / "spot_training"
 #: boto3 client -> the module that holds the calls, and IAM's prefix.
 SERVICES = {
-    "sagemaker": AWS / "jobs.py",
-    "logs": AWS / "logs.py",
-    "pricing": AWS / "prices.py",
-    "sqs": AWS / "events.py",
+    "sagemaker": PRODUCT / "sagemaker" / "jobs.py",
+    "logs": PRODUCT / "sagemaker" / "logs.py",
+    "pricing": PRODUCT / "sagemaker" / "prices.py",
+    "sqs": PRODUCT / "watching" / "events.py",
 }
 #: SQS's batches are allowed with the single call.
 BATCHES = re.compile(r"^(sqs:\w+)Batch$")
-LEDGER = ROOT / "plugins" / "spot_training" / "ledger" / "s3.py"
+LEDGER = PRODUCT / "ledger" / "s3.py"
 #: S3's calls whose permission has another name.
 S3_NAMES = {"s3:ListObjectsV2": "s3:ListBucket", "s3:HeadObject": "s3:GetObject"}
 #: What IAM asks for beside the call itself.

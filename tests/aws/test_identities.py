@@ -10,14 +10,14 @@ import pytest
 from airflow.sdk.exceptions import AirflowFailException
 
 from spot_training import installation as identities
-from spot_training.aws.identity import TAG_INSTALLATION
-from spot_training.aws.state import STATE_KEY
 from spot_training.domain.errors import InstallationUnknown
 from spot_training.domain.record_keys import record_key
 from spot_training.domain.records import RecordState, TrainingRecord
 from spot_training.ledger import Ledger
-from spot_training.ledger.bookkeeping import MEMORY_KEY
-from spot_training.training_task import TrainingTask
+from spot_training.sagemaker.identity import TAG_INSTALLATION
+from spot_training.task.training import TrainingTask
+from spot_training.training.recorder import MEMORY_KEY
+from spot_training.training.state import STATE_KEY
 
 from .conftest import Cloud
 from .test_failing_tasks import Run, _going_on, _operator, drought

@@ -10,7 +10,7 @@ import hcl2
 import pytest
 import yaml
 
-from spot_training.aws.events import DETAIL_TYPE, SOURCE
+from spot_training.watching.events import DETAIL_TYPE, SOURCE
 
 from .conftest import Cloud
 from .test_watcher_events import INFRA, queue_url

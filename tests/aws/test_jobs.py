@@ -7,15 +7,15 @@ from typing import Any
 import pytest
 from botocore.exceptions import EndpointConnectionError
 
-from spot_training.aws.calls import unreachable
-from spot_training.aws.request import cast_request
 from spot_training.domain.errors import (
     CredentialsExpired,
     RequestRefused,
     ServiceFailed,
     TrainingNotCompleted,
 )
-from spot_training.domain.stops import StopReason
+from spot_training.domain.stop_reasons import StopReason
+from spot_training.sagemaker.calls import unreachable
+from spot_training.sagemaker.request import cast_request
 
 from .conftest import Cloud, answer_with
 from .test_driver import _config

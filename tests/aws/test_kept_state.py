@@ -10,8 +10,8 @@ from airflow.sdk.execution_time import task_runner
 from airflow.sdk.execution_time.comms import SetTaskStateStore, TaskStateStoreResult
 from airflow.sdk.execution_time.context import TaskStateStoreAccessor
 
-from spot_training.aws.state import TrainingState, load_state, save_state
-from spot_training.kept_state import KeptState
+from spot_training.task.kept_state import KeptState
+from spot_training.training.state import TrainingState, load_state, save_state
 
 
 class _Supervisor:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from spot_training.aws.logs import LINES_A_CALL, LOG_GROUP, MORE_LINES, LogTail, TrainingLogs
+from spot_training.sagemaker.logs import LINES_A_CALL, LOG_GROUP, MORE_LINES, LogTail, TrainingLogs
 
 from .conftest import Cloud
 

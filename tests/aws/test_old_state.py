@@ -13,10 +13,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spot_training.aws.driver import Completed, Waiting
-from spot_training.aws.identity import TAG_INTENT, RunIdentity
-from spot_training.aws.punctual import guard_from_json
-from spot_training.aws.state import (
+from spot_training.domain.errors import InvalidInput, OutOfRungs, TimedOutWaiting
+from spot_training.domain.lifecycle import Ending
+from spot_training.domain.stop_reasons import StopReason
+from spot_training.sagemaker.identity import TAG_INTENT, RunIdentity
+from spot_training.training.driver import Completed, Waiting
+from spot_training.training.recorder import MEMORY_KEY
+from spot_training.training.state import (
     STATE_KEY,
     STATE_VERSION,
     MemoryStore,
@@ -24,11 +27,8 @@ from spot_training.aws.state import (
     job_on_record,
     load_state,
 )
-from spot_training.domain.errors import InvalidInput, OutOfRungs, TimedOutWaiting
-from spot_training.domain.lifecycle import Ending
-from spot_training.domain.stops import StopReason
-from spot_training.ledger.bookkeeping import MEMORY_KEY
 from spot_training.triggers import TrainingJobTrigger
+from spot_training.watching.deadline_stop import guard_from_json
 
 from . import test_driver
 from .conftest import Cloud
@@ -176,7 +176,7 @@ def test_a_stop_that_0_1_0_had_announced_is_no_persons(cloud: Cloud, upgraded: A
 
 @pytest.mark.parametrize("path", ALL, ids=_named)
 def test_what_the_ledger_remembers_beside_a_state_is_read(path: Path) -> None:
-    from spot_training.ledger.bookkeeping import _Memory
+    from spot_training.training.recorder import _Memory
 
     stored = _read(path)["store"].get(MEMORY_KEY)
     if stored is not None:

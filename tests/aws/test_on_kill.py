@@ -14,11 +14,12 @@ import pytest
 from airflow.sdk.execution_time import task_runner
 from airflow.sdk.execution_time.comms import ErrorResponse, GetTaskStates, TaskStatesResult
 
-from spot_training import task_state, triggers
-from spot_training.aws.jobs import TrainingJobs
+from spot_training import triggers
+from spot_training.connections import AwsAccess
 from spot_training.domain.errors import ServiceFailed
-from spot_training.domain.stops import StopReason
-from spot_training.hooks import AwsAccess
+from spot_training.domain.stop_reasons import StopReason
+from spot_training.sagemaker.jobs import TrainingJobs
+from spot_training.task import task_state
 from spot_training.triggers import TrainingJobTrigger
 
 NAME = "model-1"

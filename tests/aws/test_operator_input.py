@@ -14,14 +14,14 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowNotFoundExceptio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from spot_training import policy_file
-from spot_training.access_terms import access_of, botocore_config_from
-from spot_training.aws.state import MemoryStore
+from spot_training.connections import DEFAULT_BOTOCORE_CONFIG, AwsAccess
 from spot_training.domain.errors import AlgorithmFailed, InvalidInput, SpotTrainingError
-from spot_training.hooks import DEFAULT_BOTOCORE_CONFIG, AwsAccess
 from spot_training.operators import SpotTrainingOperator
 from spot_training.sensors import SpotTrainingSensor, WatchedJob
-from spot_training.training_task import Options
+from spot_training.task import policy_file
+from spot_training.task.access import access_of, botocore_config_from
+from spot_training.task.training import Options
+from spot_training.training.state import MemoryStore
 
 from .conftest import Cloud
 from .test_driver import _config

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from spot_training.aws.clock import ServiceClock
-from spot_training.aws.punctual import Punctual, guard_from_json, guard_to_json
 from spot_training.domain.deadline import Deadline, DeadlineGuard, Runtime
 from spot_training.domain.lifecycle import JobSnapshot, SecondaryStatus, Transition
-from spot_training.domain.wording import Narrator
+from spot_training.domain.messages import Narrator
+from spot_training.sagemaker.clock import ServiceClock
 from spot_training.triggers import TrainingJobTrigger
+from spot_training.watching.deadline_stop import Punctual, guard_from_json, guard_to_json
 
 from .test_watcher_trouble import _snapshot
 

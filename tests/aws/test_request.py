@@ -12,15 +12,6 @@ from botocore.exceptions import ClientError
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spot_training.aws.identity import MAX_JOB_NAME_LENGTH, RunIdentity
-from spot_training.aws.jobs import TrainingJobs
-from spot_training.aws.request import (
-    TrainingPlan,
-    cast_request,
-    defaults_of,
-    request_from_description,
-    without_secrets,
-)
 from spot_training.domain.caps import Caps
 from spot_training.domain.errors import (
     AboveCap,
@@ -30,9 +21,18 @@ from spot_training.domain.errors import (
     RequestRefused,
     WaitTooLongForAlgorithm,
 )
-from spot_training.domain.policy import Rung, on_demand_only, widened_waits
+from spot_training.domain.ladder import Rung, on_demand_only, widened_waits
 from spot_training.domain.policy_specs import policy_from
 from spot_training.domain.savings import PurchaseOption
+from spot_training.sagemaker.identity import MAX_JOB_NAME_LENGTH, RunIdentity
+from spot_training.sagemaker.jobs import TrainingJobs
+from spot_training.sagemaker.request import (
+    TrainingPlan,
+    cast_request,
+    defaults_of,
+    request_from_description,
+    without_secrets,
+)
 
 KMEANS = "382416733822.dkr.ecr.us-east-1.amazonaws.com/kmeans:1"
 

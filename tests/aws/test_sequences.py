@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from spot_training.aws.driver import Completed, Waiting
-from spot_training.aws.host import OnRecord
-from spot_training.aws.identity import TAG_STOPPED_AT
-from spot_training.aws.state import MemoryStore
 from spot_training.domain.errors import StoppedBySomeone, TrainingNotCompleted
-from spot_training.domain.stops import StopReason
+from spot_training.domain.stop_reasons import StopReason
+from spot_training.sagemaker.identity import TAG_STOPPED_AT
+from spot_training.training.driver import Completed, Waiting
+from spot_training.training.host import OnRecord
+from spot_training.training.state import MemoryStore
 
 from .conftest import SPEED, Cloud, MemoryRecorder, answer_with, live_jobs
 from .test_driver import Task

@@ -10,9 +10,9 @@ from collections.abc import Iterator
 import pytest
 
 from include.local_stack import wait_until
-from spot_training.aws import watcher as watchers
-from spot_training.aws.watcher import JobWatcher, Report, shared_watcher
-from spot_training.hooks import AwsAccess
+from spot_training.connections import AwsAccess
+from spot_training.watching import watcher as watchers
+from spot_training.watching.watcher import JobWatcher, Report, shared_watcher
 
 from .conftest import Cloud
 

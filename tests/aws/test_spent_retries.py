@@ -27,7 +27,7 @@ def test_on_demand_that_was_refused_is_left_to_retries(
 ) -> None:
     jobs = drought.jobs()
     answer_with(jobs, "CreateTrainingJob", 400, code, "No more of this instance.")
-    monkeypatch.setattr("spot_training.hooks.AwsAccess.jobs", lambda _self: jobs)
+    monkeypatch.setattr("spot_training.connections.AwsAccess.jobs", lambda _self: jobs)
     task = _operator(config=_config(), policy="on_demand", deferrable=False)
     with pytest.raises(OnDemandRefused, match="No more of this instance"):
         task.execute(Run(max_tries=3).context())

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from spot_training.sweep import main
+from spot_training.sweep.command import main
 
 from .conftest import Cloud
 from .test_sweeper import _start

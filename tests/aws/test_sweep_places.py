@@ -8,14 +8,13 @@ from typing import Any, NoReturn
 
 import pytest
 
-from spot_training.aws.sweeper import NO_SUCH_TASK
+from spot_training.connections import AwsAccess
 from spot_training.domain.errors import InvalidInput, ServiceFailed, SweepRefused
 from spot_training.domain.records import TrainingRecord
-from spot_training.domain.stops import StopReason
-from spot_training.hooks import AwsAccess
+from spot_training.domain.stop_reasons import StopReason
 from spot_training.ledger import Ledger
-from spot_training.ledger.stops import LedgerStops
-from spot_training.sweep import (
+from spot_training.ledger.stop_reasons import LedgerStops
+from spot_training.sweep.command import (
     accesses_from,
     configured_places,
     settle_all,
@@ -23,6 +22,7 @@ from spot_training.sweep import (
     sweep_all,
     sweep_this_airflow,
 )
+from spot_training.sweep.orphans import NO_SUCH_TASK
 
 from .conftest import Cloud, answer_with
 from .test_sweeper import _start, patient

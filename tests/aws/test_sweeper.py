@@ -6,18 +6,12 @@ from typing import Any
 
 import pytest
 
-from spot_training.aws.identity import RunIdentity, identity_of
-from spot_training.aws.jobs import TrainingJobs
-from spot_training.aws.sweeper import (
-    NO_SUCH_TASK,
-    Finding,
-    Verdict,
-    survey,
-    sweep,
-)
 from spot_training.domain.errors import ServiceFailed, SweepRefused
 from spot_training.domain.record_keys import SHARED_NAME
 from spot_training.domain.records import CurrentJob, TrainingRecord
+from spot_training.sagemaker.identity import RunIdentity, identity_of
+from spot_training.sagemaker.jobs import TrainingJobs
+from spot_training.sweep.orphans import NO_SUCH_TASK, Finding, Verdict, survey, sweep
 
 from .conftest import Cloud
 from .test_driver import _config

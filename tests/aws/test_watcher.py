@@ -13,14 +13,15 @@ import boto3
 import pytest
 from botocore.config import Config
 
-from spot_training.aws import duty as duty_module
-from spot_training.aws.budget import CallBudget
-from spot_training.aws.descriptions import Summary
-from spot_training.aws.duty import LONGEST_REST_SECONDS
-from spot_training.aws.jobs import TrainingJobs
-from spot_training.aws.live_logs import LiveLogs
-from spot_training.aws.logs import TrainingLogs
-from spot_training.aws.watcher import (
+from spot_training.domain.lifecycle import JobSnapshot, SecondaryStatus, TrainingStatus
+from spot_training.sagemaker.descriptions import Summary
+from spot_training.sagemaker.jobs import TrainingJobs
+from spot_training.sagemaker.logs import TrainingLogs
+from spot_training.watching import periodic as duty_module
+from spot_training.watching.live_logs import LiveLogs
+from spot_training.watching.periodic import LONGEST_REST_SECONDS
+from spot_training.watching.rate_limit import CallBudget
+from spot_training.watching.watcher import (
     Follower,
     JobWatcher,
     LogLines,
@@ -32,7 +33,6 @@ from spot_training.aws.watcher import (
     follow,
     is_last,
 )
-from spot_training.domain.lifecycle import JobSnapshot, SecondaryStatus, TrainingStatus
 
 from .conftest import Cloud
 from .test_driver import _config

@@ -11,10 +11,9 @@ from typing import Any
 
 import pytest
 
-from spot_training.aws.budget import CallBudget
-from spot_training.aws.descriptions import Summary
-from spot_training.aws.duty import Renewed
-from spot_training.aws.events import (
+from spot_training.domain.lifecycle import SecondaryStatus, TrainingStatus
+from spot_training.sagemaker.descriptions import Summary
+from spot_training.watching.events import (
     BATCH,
     DETAIL_TYPE,
     DROP_AFTER_RECEIVES,
@@ -28,8 +27,9 @@ from spot_training.aws.events import (
     change_of,
     region_of_queue,
 )
-from spot_training.aws.watcher import JobWatcher, Over, follow
-from spot_training.domain.lifecycle import SecondaryStatus, TrainingStatus
+from spot_training.watching.periodic import Renewed
+from spot_training.watching.rate_limit import CallBudget
+from spot_training.watching.watcher import JobWatcher, Over, follow
 
 from .conftest import Cloud
 from .test_watcher import _create, _wait_until_over

@@ -7,12 +7,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from spot_training.aws.budget import SLOWEST_CALLS_PER_SECOND, CallBudget
-from spot_training.aws.pace import QUICK_FOR_SECONDS, QUICK_SECONDS, STEADY_SECONDS, Pace
-from spot_training.aws.watched import BEFORE_A_LIMIT_SECONDS, Limits, Watched
-from spot_training.aws.watcher import JobWatcher
-from spot_training.aws.windows import FLOOD_OVERLAP, LONG_OVERLAP, OVERLAP, Windows
 from spot_training.domain.errors import InvalidInput
+from spot_training.watching.pace import QUICK_FOR_SECONDS, QUICK_SECONDS, STEADY_SECONDS, Pace
+from spot_training.watching.rate_limit import SLOWEST_CALLS_PER_SECOND, CallBudget
+from spot_training.watching.watched import BEFORE_A_LIMIT_SECONDS, Limits, Watched
+from spot_training.watching.watcher import JobWatcher
+from spot_training.watching.windows import FLOOD_OVERLAP, LONG_OVERLAP, OVERLAP, Windows
 
 BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
 

@@ -13,13 +13,13 @@ import pytest
 
 from include.local_stack import wait_until
 from spot_training import triggers
-from spot_training.aws import budget as budget_module
-from spot_training.aws.budget import CallBudget
-from spot_training.aws.events import LONG_POLL_SECONDS
-from spot_training.aws.watcher import JobWatcher
-from spot_training.hooks import AwsAccess
+from spot_training.connections import AwsAccess
 from spot_training.ledger.store import _note_taker
 from spot_training.triggers import TrainingJobTrigger, seconds_to_settle
+from spot_training.watching import rate_limit as budget_module
+from spot_training.watching.events import LONG_POLL_SECONDS
+from spot_training.watching.rate_limit import CallBudget
+from spot_training.watching.watcher import JobWatcher
 
 from .conftest import Cloud
 from .test_watcher import _create

@@ -16,19 +16,19 @@ from botocore.awsrequest import AWSResponse
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from spot_training.aws import budget as budget_module
-from spot_training.aws import events as events_module
-from spot_training.aws import watcher as watcher_module
-from spot_training.aws.budget import CallBudget, shared_budget
-from spot_training.aws.descriptions import Summary
-from spot_training.aws.duty import LONGEST_REST_SECONDS, TROUBLE_AFTER_SECONDS
-from spot_training.aws.events import StateChanges
-from spot_training.aws.live_logs import LIVE_LOGS_UP_TO, REMEMBER_SECONDS, LiveLogs
-from spot_training.aws.logs import TrainingLogs
-from spot_training.aws.pace import STEADY_SECONDS
-from spot_training.aws.post import PostOffice
-from spot_training.aws.watcher import JobWatcher, LogLines, Over, Report, Trouble, Watch, shared_watcher
 from spot_training.domain.lifecycle import JobSnapshot, SecondaryStatus, TrainingStatus
+from spot_training.sagemaker.descriptions import Summary
+from spot_training.sagemaker.logs import TrainingLogs
+from spot_training.watching import events as events_module
+from spot_training.watching import rate_limit as budget_module
+from spot_training.watching import watcher as watcher_module
+from spot_training.watching.delivery import PostOffice
+from spot_training.watching.events import StateChanges
+from spot_training.watching.live_logs import LIVE_LOGS_UP_TO, REMEMBER_SECONDS, LiveLogs
+from spot_training.watching.pace import STEADY_SECONDS
+from spot_training.watching.periodic import LONGEST_REST_SECONDS, TROUBLE_AFTER_SECONDS
+from spot_training.watching.rate_limit import CallBudget, shared_budget
+from spot_training.watching.watcher import JobWatcher, LogLines, Over, Report, Trouble, Watch, shared_watcher
 
 HOUR = 3600.0
 BEGAN = datetime(2026, 1, 1, tzinfo=UTC)

@@ -8,13 +8,6 @@ from datetime import timedelta
 
 import pytest
 
-from spot_training.aws import driver as driver_module
-from spot_training.aws.descriptions import summary_of
-from spot_training.aws.driver import Waiting
-from spot_training.aws.host import OnRecord
-from spot_training.aws.identity import TAG_STOPPED_FOR
-from spot_training.aws.jobs import TrainingJobs
-from spot_training.aws.state import STATE_KEY, MemoryStore
 from spot_training.domain.errors import (
     ConnectionChanged,
     NotOurJob,
@@ -22,7 +15,14 @@ from spot_training.domain.errors import (
     StoppedBySomeone,
 )
 from spot_training.domain.lifecycle import TERMINAL_STATUSES, Ending, TrainingStatus, ending_of
-from spot_training.domain.stops import StopReason
+from spot_training.domain.stop_reasons import StopReason
+from spot_training.sagemaker.descriptions import summary_of
+from spot_training.sagemaker.identity import TAG_STOPPED_FOR
+from spot_training.sagemaker.jobs import TrainingJobs
+from spot_training.training import driver as driver_module
+from spot_training.training.driver import Waiting
+from spot_training.training.host import OnRecord
+from spot_training.training.state import STATE_KEY, MemoryStore
 
 from .conftest import Cloud, MemoryRecorder, answer_with, live_jobs
 from .test_driver import HOUR, Task, _config

@@ -8,8 +8,8 @@ import pytest
 
 from benchmarks.policies.baselines import Greedy, Rule, UniformProgress
 from benchmarks.policies.market import spells_of
+from spot_training.advise.moves import BackToSpot, Mode, View, Workload
 from spot_training.domain.errors import InvalidInput
-from spot_training.domain.moves import BackToSpot, Mode, View, Workload
 
 HOUR = 3600.0
 

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from benchmarks.policies.baselines import BASELINES
 from benchmarks.policies.optimum import find_optimum
 from benchmarks.policies.planning import Planner
+from spot_training.advise.moves import BackToSpot, Mode, UntilDeadline, Workload
 from spot_training.advise.simulator import walk
-from spot_training.domain.moves import BackToSpot, Mode, UntilDeadline, Workload
 
 TICK = 600.0
 HOUR_OF_TICKS = TICK / 3600

@@ -18,9 +18,7 @@ from benchmarks.policies.batch import optimum_many, walk_many
 from benchmarks.policies.built_in import BUILT_IN_PRIOR
 from benchmarks.policies.market import fit_prior, market_types
 from benchmarks.policies.planning import Planner, Planning, planned_tables
-from spot_training.advise.simulator import walk
-from spot_training.domain.errors import InvalidInput
-from spot_training.domain.moves import (
+from spot_training.advise.moves import (
     BackToSpot,
     Guard,
     Mode,
@@ -31,7 +29,9 @@ from spot_training.domain.moves import (
     Widen,
     Workload,
 )
-from spot_training.domain.traces import Trace, make_trace, parse_trace
+from spot_training.advise.simulator import walk
+from spot_training.advise.traces import Trace, make_trace, parse_trace
+from spot_training.domain.errors import InvalidInput
 
 HOUR = 3600.0
 POLICIES_UNDER_TEST = [

@@ -46,11 +46,11 @@ from include.local_stack import (
     describe_missing_programs,
     wait_until,
 )
-from spot_training.aws.descriptions import snapshot_of
-from spot_training.aws.identity import TAG_RUN, TAG_STOPPED_FOR, slug
-from spot_training.aws.state import STATE_KEY
 from spot_training.domain.lifecycle import Ending, ending_of
 from spot_training.ledger import Ledger
+from spot_training.sagemaker.descriptions import snapshot_of
+from spot_training.sagemaker.identity import TAG_RUN, TAG_STOPPED_FOR, slug
+from spot_training.training.state import STATE_KEY
 
 ROOT = Path(__file__).resolve().parents[2]
 DAG, TASK, POOL = "chaos", "train", "chaos"

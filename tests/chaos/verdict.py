@@ -15,7 +15,7 @@ from botocore.exceptions import ClientError
 
 from include.local_stack import AirflowApiError, StackTimeoutError
 from spot_training.domain.lifecycle import Ending
-from spot_training.domain.stops import StopReason
+from spot_training.domain.stop_reasons import StopReason
 from spot_training.ledger import Ledger
 
 from .actions import Action

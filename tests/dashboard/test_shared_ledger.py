@@ -16,10 +16,10 @@ import httpx
 import pytest
 
 from spot_training import installation as identities
-from spot_training.aws.identity import RunIdentity
-from spot_training.aws.state import Intent, TrainingState
 from spot_training.domain.records import TrainingRecord
 from spot_training.ledger import Ledger
+from spot_training.sagemaker.identity import RunIdentity
+from spot_training.training.state import Intent, TrainingState
 
 from .trainings import training, under_way
 

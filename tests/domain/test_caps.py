@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spot_training.domain.caps import NO_CAPS, Caps
-from spot_training.domain.casting import as_region
 from spot_training.domain.errors import AboveCap, InvalidInput
+from spot_training.domain.parsing import as_region
 
 
 def _check(caps: Caps, **overrides: Any) -> None:

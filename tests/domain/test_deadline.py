@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spot_training.domain import durations
+from spot_training.domain import parsing as durations
 from spot_training.domain.deadline import (
     Deadline,
     DeadlineGuard,

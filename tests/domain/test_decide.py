@@ -7,19 +7,12 @@ from typing import Any
 
 import pytest
 
+from spot_training.domain.budget import Budget, MonthSpending, OnDemandCost, Purse
 from spot_training.domain.deadline import Outlook
 from spot_training.domain.decide import decide, end_watching, finish_if_complete, give_up_at_limit
+from spot_training.domain.ladder import Action, Decision, Rung, Situation, SpotWhileTimeAllows, on_demand_only
 from spot_training.domain.lifecycle import Ending
-from spot_training.domain.policy import (
-    Action,
-    Decision,
-    Rung,
-    Situation,
-    SpotWhileTimeAllows,
-    on_demand_only,
-)
 from spot_training.domain.savings import Attempt, PurchaseOption
-from spot_training.domain.spending import Budget, MonthSpending, OnDemandCost, Purse
 
 HOUR = 3600
 NOW = datetime(2026, 11, 22, tzinfo=UTC)

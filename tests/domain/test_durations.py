@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spot_training.domain import durations
-from spot_training.domain.durations import in_words, parse_seconds
+from spot_training.domain import parsing as durations
 from spot_training.domain.errors import InvalidInput
+from spot_training.domain.parsing import in_words, parse_seconds
 
 
 @pytest.mark.parametrize(

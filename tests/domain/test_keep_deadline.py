@@ -9,16 +9,8 @@ import pytest
 
 from spot_training.domain.deadline import Outlook
 from spot_training.domain.decide import ON_DEMAND_LAUNCHES, keep_deadline, pause_before
+from spot_training.domain.ladder import Action, Decision, Ladder, Policy, Rung, Situation, SpotWhileTimeAllows
 from spot_training.domain.lifecycle import Ending
-from spot_training.domain.policy import (
-    Action,
-    Decision,
-    Ladder,
-    Policy,
-    Rung,
-    Situation,
-    SpotWhileTimeAllows,
-)
 from spot_training.domain.savings import Attempt, PurchaseOption
 
 HOUR = 3600

@@ -6,8 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from spot_training.domain.errors import InvalidInput
-from spot_training.domain.moves import (
+from spot_training.advise.moves import (
     BackToSpot,
     Guard,
     Mode,
@@ -18,6 +17,7 @@ from spot_training.domain.moves import (
     Workload,
     must_go_on_demand,
 )
+from spot_training.domain.errors import InvalidInput
 
 HOUR = 3600.0
 

@@ -9,10 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from spot_training.advise.moves import Decider, MovePolicy, Spells, Workload
 from spot_training.domain.errors import InvalidInput, MaxWaitBelowMaxRuntime, UnknownPolicy
-from spot_training.domain.lifecycle import CAPACITY_CAUSES, Ending
-from spot_training.domain.moves import Decider, MovePolicy, Spells, Workload
-from spot_training.domain.policy import (
+from spot_training.domain.ladder import (
     Action,
     Decision,
     Ladder,
@@ -21,6 +20,7 @@ from spot_training.domain.policy import (
     SpotWhileTimeAllows,
     widened_waits,
 )
+from spot_training.domain.lifecycle import CAPACITY_CAUSES, Ending
 from spot_training.domain.policy_specs import (
     DEADLINE_POLICIES,
     DEFAULT_WITH_DEADLINE,

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spot_training.domain.lifecycle import Ending, JobSnapshot, SecondaryStatus, TrainingStatus, Transition
+from spot_training.domain.messages import attempt_line, statement_line
 from spot_training.domain.savings import (
     MOST_TRANSITIONS,
     Attempt,
@@ -21,7 +22,6 @@ from spot_training.domain.savings import (
     billed_usd,
     statement_of,
 )
-from spot_training.domain.wording import attempt_line, statement_line
 
 T0 = datetime(2026, 3, 2, 6, tzinfo=UTC)
 

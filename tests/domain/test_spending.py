@@ -10,13 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spot_training.domain.deadline import Outlook
-from spot_training.domain.decide import is_on_demand, keep_budget
-from spot_training.domain.errors import InvalidInput
-from spot_training.domain.lifecycle import CAPACITY_CAUSES, Ending
-from spot_training.domain.policy import Action, Ladder, Situation, on_demand_only, widened_waits
-from spot_training.domain.savings import Attempt, PurchaseOption
-from spot_training.domain.spending import (
+from spot_training.domain.budget import (
     Budget,
     MonthSpending,
     OnDemandCost,
@@ -25,6 +19,12 @@ from spot_training.domain.spending import (
     dollars,
     month_of,
 )
+from spot_training.domain.deadline import Outlook
+from spot_training.domain.decide import is_on_demand, keep_budget
+from spot_training.domain.errors import InvalidInput
+from spot_training.domain.ladder import Action, Ladder, Situation, on_demand_only, widened_waits
+from spot_training.domain.lifecycle import CAPACITY_CAUSES, Ending
+from spot_training.domain.savings import Attempt, PurchaseOption
 
 NOVEMBER = datetime(2026, 11, 1, tzinfo=UTC)
 HOUR = 3600

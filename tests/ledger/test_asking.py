@@ -9,14 +9,14 @@ import pytest
 from airflow.sdk import DAG
 from airflow.sdk.exceptions import AirflowFailException
 
-from spot_training.asking import _attempts, _question, _Terms, ask_before_on_demand
-from spot_training.aws.identity import RunIdentity
-from spot_training.aws.watcher import JobWatcher, follow
+from spot_training.approval import _attempts, _question, _Terms, ask_before_on_demand
+from spot_training.domain.budget import OnDemandCost
 from spot_training.domain.errors import InvalidInput
 from spot_training.domain.lifecycle import Ending
-from spot_training.domain.spending import OnDemandCost
 from spot_training.operators import SpotTrainingOperator
+from spot_training.sagemaker.identity import RunIdentity
 from spot_training.sensors import WatchedJob
+from spot_training.watching.watcher import JobWatcher, follow
 from tests.aws.conftest import Cloud
 from tests.aws.test_driver import _config
 

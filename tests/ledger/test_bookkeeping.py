@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 
 from include.local_stack import wait_until
-from spot_training.aws.driver import Completed, Waiting
-from spot_training.aws.state import STATE_KEY, MemoryStore, TrainingState
 from spot_training.domain.errors import OutOfRungs
 from spot_training.domain.lifecycle import Ending, JobSnapshot, SecondaryStatus
 from spot_training.domain.records import RecordState
-from spot_training.ledger import Ledger, bookkeeping
+from spot_training.ledger import Ledger
+from spot_training.training import recorder as bookkeeping
+from spot_training.training.driver import Completed, Waiting
+from spot_training.training.state import STATE_KEY, MemoryStore, TrainingState
 from tests.aws.conftest import Cloud, answer_with
 from tests.aws.test_driver import HOUR
 

@@ -15,16 +15,17 @@ from typing import Any
 import duckdb
 import pytest
 
-from spot_training.aws.sweeper import NO_SUCH_TASK
 from spot_training.dashboard.overview import lay_tables, overview_of
 from spot_training.dashboard.source import Source
 from spot_training.domain.errors import NewerFormat
 from spot_training.domain.records import RECORD_FORMAT, RecordState, Totals, TrainingRecord
 from spot_training.domain.savings import Attempt
-from spot_training.ledger import Ledger, Selection, bookkeeping
+from spot_training.ledger import Ledger, Selection
 from spot_training.ledger.compaction import compact
 from spot_training.ledger.manifest import Manifest
-from spot_training.ledger.settling import Settling
+from spot_training.sweep.orphans import NO_SUCH_TASK
+from spot_training.sweep.settling import Settling
+from spot_training.training import recorder as bookkeeping
 from tests.aws.conftest import Cloud
 
 from .conftest import T0, Training, make_attempt, make_record

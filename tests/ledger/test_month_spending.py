@@ -9,22 +9,22 @@ from typing import Any
 
 import pytest
 
-from spot_training import budget_terms
-from spot_training.aws.driver import Completed, TrainingDriver, Waiting
-from spot_training.aws.identity import RunIdentity
-from spot_training.aws.request import TrainingPlan, cast_request, defaults_of
-from spot_training.aws.state import MemoryStore
-from spot_training.aws.watcher import JobWatcher, follow
-from spot_training.budget_terms import month_spending, on_demand_cost, open_purse
+from spot_training.domain.budget import Budget, MonthSpending, Purse
 from spot_training.domain.deadline import Deadline, Runtime
 from spot_training.domain.errors import BudgetSpent
+from spot_training.domain.ladder import Rung
 from spot_training.domain.lifecycle import Ending
-from spot_training.domain.policy import Rung
 from spot_training.domain.policy_specs import policy_from
 from spot_training.domain.records import CurrentJob, RecordState
 from spot_training.domain.savings import Attempt, PurchaseOption
-from spot_training.domain.spending import Budget, MonthSpending, Purse
 from spot_training.ledger import Ledger
+from spot_training.sagemaker.identity import RunIdentity
+from spot_training.sagemaker.request import TrainingPlan, cast_request, defaults_of
+from spot_training.task import budget as budget_terms
+from spot_training.task.budget import month_spending, on_demand_cost, open_purse
+from spot_training.training.driver import Completed, TrainingDriver, Waiting
+from spot_training.training.state import MemoryStore
+from spot_training.watching.watcher import JobWatcher, follow
 from tests.aws.conftest import Cloud, FakeHost
 from tests.aws.test_driver import _config
 

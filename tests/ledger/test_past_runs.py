@@ -14,7 +14,7 @@ from spot_training.domain.lifecycle import Ending, Transition
 from spot_training.domain.lifecycle import SecondaryStatus as S
 from spot_training.domain.savings import PurchaseOption
 from spot_training.ledger import Ledger
-from spot_training.past_runs import Learned, Teachers, learn
+from spot_training.task.past_runs import Learned, Teachers, learn
 
 from .conftest import T0, make_attempt, make_record
 

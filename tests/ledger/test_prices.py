@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from spot_training.aws.prices import PriceList, home_of
 from spot_training.ledger import Ledger
 from spot_training.ledger.prices import GOOD_FOR, UNKNOWN_FOR, PriceBook, PricesFileError
+from spot_training.sagemaker.prices import PriceList, home_of
 from tests.aws.conftest import Cloud
 
 from .conftest import T0

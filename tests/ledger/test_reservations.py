@@ -17,13 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spot_training import budget_terms
-from spot_training.aws.driver import Waiting
-from spot_training.aws.identity import RunIdentity
-from spot_training.aws.jobs import TrainingJobs
-from spot_training.aws.request import TrainingPlan, cast_request
-from spot_training.aws.state import STATE_KEY
-from spot_training.budget_terms import UNSEEN_FOR, month_spending, open_purse
+from spot_training.domain.budget import Budget, MonthSpending, Purse
 from spot_training.domain.deadline import Runtime
 from spot_training.domain.errors import (
     CredentialsExpired,
@@ -33,13 +27,19 @@ from spot_training.domain.errors import (
     ServiceFailed,
     SpotTrainingError,
 )
-from spot_training.domain.policy import Rung
+from spot_training.domain.ladder import Rung
 from spot_training.domain.records import Price, RecordState
 from spot_training.domain.savings import PurchaseOption
-from spot_training.domain.spending import Budget, MonthSpending, Purse
 from spot_training.ledger import Ledger
 from spot_training.ledger.compaction import compact
 from spot_training.ledger.reservations import HELD_FOR, RESERVATIONS, Reservation, reservations, reserve
+from spot_training.sagemaker.identity import RunIdentity
+from spot_training.sagemaker.jobs import TrainingJobs
+from spot_training.sagemaker.request import TrainingPlan, cast_request
+from spot_training.task import budget as budget_terms
+from spot_training.task.budget import UNSEEN_FOR, month_spending, open_purse
+from spot_training.training.driver import Waiting
+from spot_training.training.state import STATE_KEY
 from tests.aws.conftest import Cloud, answer_with
 from tests.aws.test_driver import _config
 

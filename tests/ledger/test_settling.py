@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from spot_training.aws.driver import Waiting
-from spot_training.aws.sweeper import NO_SUCH_TASK
 from spot_training.domain.lifecycle import Ending
 from spot_training.domain.records import RecordState, TrainingRecord
-from spot_training.domain.stops import StopReason
+from spot_training.domain.stop_reasons import StopReason
 from spot_training.ledger import Ledger
 from spot_training.ledger.compaction import compact
-from spot_training.ledger.settling import Settling
+from spot_training.sweep.orphans import NO_SUCH_TASK
+from spot_training.sweep.settling import Settling
+from spot_training.training.driver import Waiting
 from tests.aws.conftest import Cloud, answer_with
 from tests.aws.test_driver import HOUR, _config
 

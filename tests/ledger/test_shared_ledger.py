@@ -12,18 +12,18 @@ from typing import Any
 import pytest
 
 from spot_training.advise.history import recent_spells
-from spot_training.aws.identity import RunIdentity
-from spot_training.aws.request import TrainingPlan, cast_request
-from spot_training.budget_terms import month_spending, on_demand_cost, open_purse
-from spot_training.deadline_terms import DeadlineTerms
+from spot_training.domain.budget import Budget, MonthSpending
 from spot_training.domain.deadline import Deadline
-from spot_training.domain.policy import Rung
+from spot_training.domain.ladder import Rung
 from spot_training.domain.records import CurrentJob, RecordState
 from spot_training.domain.savings import PurchaseOption
-from spot_training.domain.spending import Budget, MonthSpending
 from spot_training.ledger import Ledger
-from spot_training.past_runs import Teachers, learn
 from spot_training.report import report_of
+from spot_training.sagemaker.identity import RunIdentity
+from spot_training.sagemaker.request import TrainingPlan, cast_request
+from spot_training.task.budget import month_spending, on_demand_cost, open_purse
+from spot_training.task.deadline import DeadlineTerms
+from spot_training.task.past_runs import Teachers, learn
 from tests.aws.test_driver import _config
 
 from .conftest import T0, make_attempt, make_record
@@ -80,7 +80,7 @@ def test_short_runs_of_another_installation_teach_a_deadlines_guard_nothing(
     shared: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """They had the same Dag, task and model, and a guard that waits for too long misses its deadline."""
-    monkeypatch.setattr("spot_training.past_runs.datetime", SimpleNamespace(now=lambda _zone: NOW))
+    monkeypatch.setattr("spot_training.task.past_runs.datetime", SimpleNamespace(now=lambda _zone: NOW))
     _train(shared, MINE, runs=3, hours=11)
     alone = _deadline()
     _train(shared, THEIRS, runs=100, hours=0.5)
@@ -92,7 +92,7 @@ def test_short_runs_of_another_installation_teach_a_deadlines_guard_nothing(
 def test_another_dag_with_a_model_of_the_same_name_teaches_only_if_the_author_says_so(
     shared: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("spot_training.past_runs.datetime", SimpleNamespace(now=lambda _zone: NOW))
+    monkeypatch.setattr("spot_training.task.past_runs.datetime", SimpleNamespace(now=lambda _zone: NOW))
     _train(shared, MINE, hours=11)
     _train(shared, MINE, hours=1, dag_id="try_out")
     _train(shared, THEIRS, hours=1, dag_id="try_out", run_id="another")

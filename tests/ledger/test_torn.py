@@ -16,7 +16,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from spot_training.aws.sweeper import NO_SUCH_TASK
 from spot_training.dashboard.overview import lay_tables, overview_of
 from spot_training.dashboard.source import Source
 from spot_training.domain.errors import LedgerBusy
@@ -26,8 +25,9 @@ from spot_training.ledger.compaction import compact
 from spot_training.ledger.manifest import Manifest
 from spot_training.ledger.reader import newest_record
 from spot_training.ledger.set_aside import CannotRead
-from spot_training.ledger.settling import Settling
 from spot_training.report import report_of, to_html, to_log, to_mail
+from spot_training.sweep.orphans import NO_SUCH_TASK
+from spot_training.sweep.settling import Settling
 from tests.aws.conftest import Cloud
 
 from .conftest import T0, make_attempt, make_record

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from local_sagemaker import lifecycle, stopping, traces
+from spot_training.advise import traces as domain_traces
 from spot_training.domain import lifecycle as domain_lifecycle
 from spot_training.domain import stopping as domain_stopping
-from spot_training.domain import traces as domain_traces
 
 #: Constants of the domain that describe the product's decisions, not SageMaker.
 ONLY_IN_DOMAIN = {"CAPACITY_CAUSES", "WAITING_STATUSES"}

@@ -13,10 +13,7 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from spot_training.domain.deadline import Deadline, DeadlineGuard, Reserve, Runtime
-from spot_training.domain.errors import InvalidInput
-from spot_training.domain.lifecycle import JobSnapshot, SecondaryStatus, TrainingStatus, Transition
-from spot_training.domain.moves import (
+from spot_training.advise.moves import (
     TOLERANCE,
     BackToSpot,
     Guard,
@@ -26,9 +23,12 @@ from spot_training.domain.moves import (
     Widen,
     Workload,
 )
-from spot_training.domain.policy import DEFAULT_ROOM_TO_WAIT_SECONDS
+from spot_training.advise.traces import Trace
+from spot_training.domain.deadline import Deadline, DeadlineGuard, Reserve, Runtime
+from spot_training.domain.errors import InvalidInput
+from spot_training.domain.ladder import DEFAULT_ROOM_TO_WAIT_SECONDS
+from spot_training.domain.lifecycle import JobSnapshot, SecondaryStatus, TrainingStatus, Transition
 from spot_training.domain.stopping import DEFAULT_MAX_RUNTIME_SECONDS, MAX_RUNTIME_SECONDS, StoppingLimits
-from spot_training.domain.traces import Trace
 
 from .markets import RUNS
 from .simulator import Walk, walk

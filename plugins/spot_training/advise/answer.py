@@ -6,15 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from spot_training.deadline_terms import RESUME_SECONDS
-from spot_training.domain.casting import is_left_out
+from spot_training.advise.moves import BackToSpot, Spells
 from spot_training.domain.deadline import LAUNCH_HIGH_SECONDS, LAUNCH_SECONDS, Reserve, runtime_from
-from spot_training.domain.durations import parse_seconds
 from spot_training.domain.errors import InvalidInput
-from spot_training.domain.moves import BackToSpot, Spells
+from spot_training.domain.parsing import is_left_out, parse_seconds
 from spot_training.domain.stopping import DEFAULT_MAX_RUNTIME_SECONDS
 from spot_training.installation import this_installation
-from spot_training.past_runs import Learned, Teachers, learn
+from spot_training.task.deadline import RESUME_SECONDS
+from spot_training.task.past_runs import Learned, Teachers, learn
 
 from .advice import Question, advise
 from .history import recent_spells
@@ -23,7 +22,7 @@ from .plot import draw
 from .text import as_text
 
 if TYPE_CHECKING:
-    from spot_training.hooks import AwsAccess
+    from spot_training.connections import AwsAccess
 
 #: Spot : on-demand, where nobody gives prices: what p3.2xlarge cost in the published comparisons.
 PRICE_RATIO = 0.318
@@ -171,7 +170,7 @@ class _Place:
 
     @property
     def _access(self) -> AwsAccess:
-        from spot_training.hooks import AwsAccess
+        from spot_training.connections import AwsAccess
 
         return AwsAccess(aws_conn_id=self._aws_conn_id, region_name=self._given_region)
 

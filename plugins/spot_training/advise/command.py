@@ -20,8 +20,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from spot_training.advise.moves import BackToSpot
 from spot_training.domain.errors import SpotTrainingError
-from spot_training.domain.moves import BackToSpot
 
 from .answer import CHECK_INTERVAL_SECONDS, PRICE_RATIO, advise_on
 from .markets import read_spells

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from spot_training.domain.deadline import LAUNCH_SECONDS
 from spot_training.domain.lifecycle import SecondaryStatus, Transition
-from spot_training.past_runs import ask_ledger
+from spot_training.task.past_runs import ask_ledger
 
 from .spells import Stretch, spells_seen, stretches_of
 
 if TYPE_CHECKING:
-    from spot_training.domain.moves import Spells
+    from spot_training.advise.moves import Spells
 
 #: Older capacity is another market.
 CAPACITY_WITHIN = timedelta(days=7)

@@ -9,12 +9,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from spot_training.domain.durations import parse_seconds
+from spot_training.advise.traces import Trace, make_trace, parse_trace
 from spot_training.domain.errors import InvalidInput
-from spot_training.domain.traces import Trace, make_trace, parse_trace
+from spot_training.domain.parsing import parse_seconds
 
 if TYPE_CHECKING:
-    from spot_training.domain.moves import Spells
+    from spot_training.advise.moves import Spells
 
 #: Runs over which policies are compared.
 RUNS = 60

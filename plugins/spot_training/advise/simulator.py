@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from spot_training.domain.moves import (
+from spot_training.advise.moves import (
     TOLERANCE,
     BackToSpot,
     Decider,
@@ -22,7 +22,7 @@ from spot_training.domain.moves import (
     View,
     Workload,
 )
-from spot_training.domain.traces import Trace, make_trace
+from spot_training.advise.traces import Trace, make_trace
 
 DEFAULT_GUARD = Guard()
 

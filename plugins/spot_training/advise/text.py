@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from spot_training.domain.durations import in_words
-from spot_training.domain.moves import BackToSpot
+from spot_training.advise.moves import BackToSpot
+from spot_training.domain.parsing import in_words
 
 if TYPE_CHECKING:
     from .advice import Advice, Outcome, Question

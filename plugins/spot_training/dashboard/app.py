@@ -251,7 +251,7 @@ def get_training(
 @api.get("/installation", operation_id="get_installation")
 def get_installation() -> ThisAirflow:
     """Which Airflow this is: whose jobs its sweeper may judge, and whether it may stop them."""
-    from spot_training.sweep import stops_orphans
+    from spot_training.sweep.command import stops_orphans
 
     this = this_airflow()
     return ThisAirflow(

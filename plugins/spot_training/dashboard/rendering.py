@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
-from spot_training.domain.durations import in_words
+from spot_training.domain.messages import counted, times
 from spot_training.domain.packages import needed_by
-from spot_training.domain.wording import counted, times
+from spot_training.domain.parsing import in_words
 
 from . import assets
 

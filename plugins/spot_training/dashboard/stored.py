@@ -13,13 +13,13 @@ from airflow.models.task_state_store import TaskStateStoreModel
 from airflow.utils.session import create_session
 from sqlalchemy import select
 
-from spot_training.aws.identity import RunIdentity
-from spot_training.aws.state import STATE_KEY, TrainingState
 from spot_training.domain.errors import InvalidInput
 from spot_training.domain.lifecycle import Ending
 from spot_training.domain.records import CurrentJob, DecisionMade, RecordState, TrainingRecord, model_of
 from spot_training.domain.text import with_whole_text
 from spot_training.installation import Installation, installation_of_training
+from spot_training.sagemaker.identity import RunIdentity
+from spot_training.training.state import STATE_KEY, TrainingState
 
 
 def with_state(record: TrainingRecord | None, task: TrainingRecord) -> TrainingRecord | None:

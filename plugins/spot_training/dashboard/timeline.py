@@ -15,8 +15,8 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from spot_training.domain.lifecycle import HOLDING_STATUSES, SecondaryStatus, Transition
+from spot_training.domain.messages import statement_line
 from spot_training.domain.records import CurrentJob, DecisionMade, RecordState, TrainingRecord
-from spot_training.domain.wording import statement_line
 
 if TYPE_CHECKING:
     from spot_training.domain.savings import Attempt

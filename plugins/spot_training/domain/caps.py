@@ -8,9 +8,8 @@ from fnmatch import fnmatchcase
 from types import MappingProxyType
 from typing import Any
 
-from .casting import as_whole_number
-from .durations import in_words, parse_seconds
 from .errors import AboveCap, InvalidInput
+from .parsing import as_whole_number, in_words, parse_seconds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,10 +13,9 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from .casting import is_left_out
-from .durations import LONGEST_SECONDS, in_words, parse_seconds, refuse_long_text
 from .errors import InvalidInput
 from .lifecycle import JobSnapshot, SecondaryStatus, TrainingStatus, Transition
+from .parsing import LONGEST_SECONDS, in_words, is_left_out, parse_seconds, refuse_long_text
 
 if TYPE_CHECKING:
     from .savings import Attempt

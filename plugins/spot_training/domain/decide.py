@@ -17,14 +17,14 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from .errors import InvalidInput
+from .ladder import Action, Decision, Policy, Rung, Situation, because, start, what_happened
 from .lifecycle import CAPACITY_CAUSES, Ending
-from .policy import Action, Decision, Policy, Rung, Situation, because, start, what_happened
 from .savings import PurchaseOption
 
 if TYPE_CHECKING:
+    from .budget import Purse
     from .deadline import Outlook
     from .savings import Attempt
-    from .spending import Purse
 
 
 # --- without a policy ------------------------------------------------------------------------------------

@@ -8,10 +8,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from .casting import as_instance_type, as_whole_number, is_left_out
-from .durations import parse_seconds
 from .errors import InvalidInput, UnknownPolicy
-from .policy import (
+from .ladder import (
     DEFAULT_SPOT_ATTEMPTS,
     DEFAULT_WAIT_FACTOR,
     Ladder,
@@ -21,6 +19,7 @@ from .policy import (
     on_demand_only,
     widened_waits,
 )
+from .parsing import as_instance_type, as_whole_number, is_left_out, parse_seconds
 from .savings import PurchaseOption
 from .stopping import (
     DEFAULT_MAX_RUNTIME_SECONDS,

@@ -19,8 +19,8 @@ from spot_training import settings
 from spot_training.domain.records import Price
 
 if TYPE_CHECKING:
-    from spot_training.aws.prices import PriceList
-    from spot_training.hooks import AwsAccess
+    from spot_training.connections import AwsAccess
+    from spot_training.sagemaker.prices import PriceList
 
     from .store import Ledger
 

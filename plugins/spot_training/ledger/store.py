@@ -330,7 +330,7 @@ def _configured(url: str) -> Ledger:
 def _s3_client(connection: str | None) -> Any:
     """By an Airflow connection, or by boto3's own chain, which needs no Airflow."""
     if connection:
-        from spot_training.hooks import AwsAccess
+        from spot_training.connections import AwsAccess
 
         return AwsAccess(aws_conn_id=connection).s3()
     import boto3

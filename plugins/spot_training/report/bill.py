@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from spot_training.domain.durations import in_words
-from spot_training.domain.spending import dollars
-from spot_training.domain.wording import counted, times
+from spot_training.domain.budget import dollars
+from spot_training.domain.messages import counted, times
+from spot_training.domain.parsing import in_words
 
 if TYPE_CHECKING:
     from spot_training.domain.records import Totals

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from typing import TYPE_CHECKING
 
-from spot_training.domain.casting import is_left_out
 from spot_training.domain.errors import InvalidInput
+from spot_training.domain.parsing import is_left_out
 from spot_training.ledger.periods import Period, Step, periods_of, step_of
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from spot_training.domain.casting import is_left_out
+from spot_training.domain.parsing import is_left_out
 from spot_training.domain.records import Totals
 
 from .bill import sentences

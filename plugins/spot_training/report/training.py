@@ -18,10 +18,10 @@ from dataclasses import dataclass, fields
 from html import escape
 from typing import Any
 
+from spot_training.domain.budget import dollars
 from spot_training.domain.errors import InvalidInput
+from spot_training.domain.messages import attempt_line, statement_line
 from spot_training.domain.savings import Attempt, CleanRunBasis, SavingsStatement
-from spot_training.domain.spending import dollars
-from spot_training.domain.wording import attempt_line, statement_line
 
 NO_FIGURES = (
     "The training task left no figures: it failed before its first attempt, or a person or a lost worker "

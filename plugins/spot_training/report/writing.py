@@ -8,8 +8,8 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from spot_training.domain.durations import in_words
 from spot_training.domain.packages import needed_by
+from spot_training.domain.parsing import in_words
 from spot_training.domain.records import RecordState, Totals, TrainingRecord, totals_of
 
 from .bill import bill, has_dollars, in_money, money, remarks, sentences

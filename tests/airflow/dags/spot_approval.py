@@ -8,7 +8,7 @@ from typing import Any
 import pendulum
 from airflow.sdk import Param, dag
 
-from spot_training.asking import ask_before_on_demand
+from spot_training.approval import ask_before_on_demand
 from spot_training.operators import SpotTrainingOperator
 
 #: Long enough for a test to answer, short enough to wait for.

@@ -20,10 +20,10 @@ from typing import Any
 import pendulum
 from airflow.sdk import Param, dag, task
 
-from spot_training.aws.state import STATE_KEY
-from spot_training.base import TrainingOperatorBase
 from spot_training.operators import SpotTrainingOperator
 from spot_training.sensors import SpotTrainingSensor
+from spot_training.task.base import TrainingOperatorBase
+from spot_training.training.state import STATE_KEY
 from tests.chaos.triggers import MortalTrigger
 
 Checkpoint = Callable[[str], None]
@@ -122,8 +122,9 @@ def _is_first_time(graves: Path, point: str) -> bool:
 
 def arm(pass_point: Checkpoint) -> None:
     """Put the points into this process's copy of the code."""
-    from spot_training import training_task
-    from spot_training.aws import driver, jobs
+    from spot_training.sagemaker import jobs
+    from spot_training.task import training as training_task
+    from spot_training.training import driver
 
     save = driver.save_state
 

@@ -1,1 +1,0 @@
-"""Managed spot training spoken to AWS: the domain and botocore, no Airflow."""

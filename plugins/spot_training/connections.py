@@ -1,0 +1,190 @@
+"""SageMaker, CloudWatch Logs and the price list by way of an Airflow connection."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from . import settings
+from .domain.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from botocore.client import BaseClient
+
+    from .sagemaker.jobs import TrainingJobs
+    from .sagemaker.logs import TrainingLogs
+    from .sagemaker.prices import PriceList
+    from .watching.events import EventQueue, StateChanges
+    from .watching.rate_limit import CallBudget
+    from .watching.watcher import JobWatcher
+
+#: botocore's own retries (with jitter), more patient than its three: twenty attempts last through about two
+#: minutes of internal failures, whose backoff begins at 50 ms, and longer through throttling.
+DEFAULT_BOTOCORE_CONFIG: dict[str, Any] = {
+    "retries": {"mode": "standard", "total_max_attempts": 20},
+    "connect_timeout": 10,
+    "read_timeout": 60,
+    "user_agent_extra": "spot-training",
+}
+
+#: A watcher looks again anyway: it is to notice soon that AWS does not answer. More than SQS's long poll.
+WATCHING_BOTOCORE_CONFIG: dict[str, Any] = {
+    "retries": {"mode": "standard", "total_max_attempts": 3},
+    "read_timeout": 30,
+}
+
+
+#: Logs that are shown live are read by the watcher's own thread, every ten seconds: one that does not answer
+#: delays the news of all jobs by so long.
+LIVE_LOGS_BOTOCORE_CONFIG: dict[str, Any] = {
+    "retries": {"mode": "standard", "total_max_attempts": 1},
+    "connect_timeout": 3,
+    "read_timeout": 5,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AwsAccess:
+    """How to reach AWS: what operator, sensor and trigger take and hand on to each other. Holds no secret."""
+
+    aws_conn_id: str | None = "aws_default"
+    region_name: str | None = None
+    verify: bool | str | None = None
+    botocore_config: dict[str, Any] | None = None
+    events_queue_url: str | None = None
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        """What tells one access from another: the key of the shared watcher."""
+        return tuple(str(value) for value in asdict(self).values())
+
+    def jobs(self) -> TrainingJobs:
+        from .sagemaker.jobs import TrainingJobs
+
+        return TrainingJobs(self._client("sagemaker"))
+
+    def logs(self) -> TrainingLogs:
+        from .sagemaker.logs import TrainingLogs
+
+        return TrainingLogs(self._client("logs"))
+
+    def watching(self) -> AwsAccess:
+        """The same access for whoever looks again anyway: its clients give up soon."""
+        return replace(self, botocore_config={**WATCHING_BOTOCORE_CONFIG, **(self.botocore_config or {})})
+
+    def watcher(self) -> JobWatcher:
+        """The process's one watcher for this access; it makes its clients with the first call it needs."""
+        from .watching.watcher import shared_watcher
+
+        return shared_watcher(
+            self.key,
+            self._jobs_to_watch,
+            make_logs=self._live_logs,
+            make_events=self._state_changes,
+            budget=self.budget(),
+        )
+
+    def budget(self) -> CallBudget:
+        """The process's one budget of calls for waiting, at the configured rate. Raises `InvalidInput`."""
+        from .watching.rate_limit import shared_budget
+
+        return shared_budget(settings.number("calls_per_second"))
+
+    def _jobs_to_watch(self) -> TrainingJobs:
+        return self.watching().jobs()
+
+    def _live_logs(self) -> TrainingLogs:
+        config = {**LIVE_LOGS_BOTOCORE_CONFIG, **(self.botocore_config or {})}
+        return replace(self, botocore_config=config).logs()
+
+    def _state_changes(self) -> StateChanges | None:
+        from .watching.events import shared_state_changes
+
+        url = self.events_queue_url or settings.text("events_queue_url")
+        if not url:
+            return None
+        is_shared = settings.flag("events_queue_is_shared")
+        return shared_state_changes(url, lambda: self.watching().queue(url), is_shared=is_shared)
+
+    def queue(self, url: str) -> EventQueue:
+        from .watching.events import LONG_POLL_SECONDS, EventQueue, region_of_queue
+
+        # Whatever patience was asked for: an empty queue answers after the long poll.
+        asked_for = (self.botocore_config or {}).get("read_timeout", math.inf)
+        patience = {"read_timeout": max(asked_for, LONG_POLL_SECONDS + 10)} if asked_for < math.inf else {}
+        return EventQueue(self._client("sqs", region_name=region_of_queue(url), **patience), url)
+
+    def prices(self, region: str) -> PriceList:
+        """The Price List API that knows the prices of `region`: it is in few regions."""
+        from .sagemaker.prices import PriceList, home_of
+
+        return PriceList(self._client("pricing", region_name=home_of(region)))
+
+    def s3(self) -> BaseClient:
+        """For the ledger's files on S3."""
+        return self._client("s3")
+
+    def account(self) -> str:
+        """The account of the credentials, by STS, which networks with VPC endpoints may lack."""
+        client: Any = self._client("sts")
+        return str(client.get_caller_identity()["Account"])
+
+    def _client(self, service: str, *, region_name: str | None = None, **config: Any) -> BaseClient:
+        from airflow.providers.amazon.aws.hooks.base_aws import AwsBaseHook
+
+        hook = AwsBaseHook(
+            aws_conn_id=self.aws_conn_id,
+            region_name=region_name or self.region_name,
+            verify=self.verify,
+            client_type=service,
+        )
+        with _refusing_bad_settings(self.aws_conn_id):
+            return _client_of(hook, {**(self.botocore_config or {}), **config})
+
+
+def _client_of(hook: Any, own_config: dict[str, Any]) -> BaseClient:
+    """The client that `hook.get_conn()` makes; its own config goes before the connection's `config_kwargs`.
+
+    Without `get_conn`, which looks through the source of the whole call stack for the name of a caller to put
+    into the user agent.
+    """
+    from botocore.config import Config
+
+    connection = hook.conn_config
+    connection.botocore_config = (
+        Config(**DEFAULT_BOTOCORE_CONFIG).merge(hook.config).merge(Config(**own_config))
+    )
+    client: BaseClient = hook.get_session(region_name=hook.region_name).client(
+        hook.service_name,
+        endpoint_url=connection.get_service_endpoint_url(hook.service_name),
+        config=hook.config,
+        verify=hook.verify,
+    )
+    return client
+
+
+@contextlib.contextmanager
+def _refusing_bad_settings(aws_conn_id: str | None) -> Iterator[None]:
+    """A client that cannot be made as asked is bad input; credentials that cannot be had just now are not."""
+    from botocore import exceptions as botocore
+
+    try:
+        yield
+    except (
+        botocore.HTTPClientError,
+        botocore.ConnectionError,
+        botocore.NoCredentialsError,
+        botocore.SSOError,
+        botocore.CredentialRetrievalError,
+        botocore.MetadataRetrievalError,
+        botocore.TokenRetrievalError,
+    ):
+        raise
+    except (botocore.BotoCoreError, TypeError, ValueError, AttributeError) as error:
+        way_out = (
+            f"no client can be made with it ({error}). Check its extras, region_name and botocore_config."
+        )
+        raise InvalidInput("aws_conn_id", aws_conn_id, way_out) from error

@@ -1,0 +1,284 @@
+"""Policies: given the attempts so far, start another one (on which rung), finish, or give up?
+
+Rules are ordered and every decision carries a reason a person can read. Policies know no AWS call, no clock,
+no deadline and no budget: what follows from these is in `decide`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Protocol
+
+from .errors import InvalidInput
+from .lifecycle import CAPACITY_CAUSES, Ending
+from .messages import times
+from .parsing import in_words
+from .savings import Attempt, PurchaseOption
+from .stopping import DEFAULT_MAX_RUNTIME_SECONDS, MAX_RUNTIME_SECONDS, StoppingLimits
+
+if TYPE_CHECKING:
+    from .deadline import Outlook
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rung:
+    """One step of a fallback ladder: what the next attempt asks SageMaker for.
+
+    `max_wait_seconds` is `MaxWaitTimeInSeconds` (waiting and running together), None on demand.
+    `instance_types` replaces the request's own type; several are allowed on demand only.
+    """
+
+    purchase: PurchaseOption
+    max_wait_seconds: int | None = None
+    instance_types: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.purchase is PurchaseOption.SPOT:
+            if self.max_wait_seconds is None:
+                raise InvalidInput("rung.max_wait_seconds", None, "a spot rung needs a max wait.")
+            if len(self.instance_types) > 1:
+                raise InvalidInput(
+                    "rung.instance_types",
+                    self.instance_types,
+                    "SageMaker takes one type for a spot job: make a rung for each.",
+                )
+        elif self.max_wait_seconds is not None:
+            raise InvalidInput(
+                "rung.max_wait_seconds",
+                self.max_wait_seconds,
+                "SageMaker takes a max wait for spot jobs only.",
+            )
+
+    def __str__(self) -> str:
+        types = " or ".join(self.instance_types)
+        if self.purchase is PurchaseOption.ON_DEMAND:
+            return f"on-demand {types}".strip()
+        return f"spot {types}".strip() + f", max wait {in_words(self.max_wait_seconds or 0)}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Situation:
+    """What a policy may know: this ladder's attempts so far, in order, and how the deadline stands."""
+
+    attempts: tuple[Attempt, ...] = ()
+    outlook: Outlook | None = None
+
+
+class Action(StrEnum):
+    START = "start"
+    FINISH = "finish"
+    GIVE_UP = "give up"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """What to do next and why. `rung` and `rung_index` are set for `START` only.
+
+    `budget_usd` is the month's budget where that is what gives the training up.
+    """
+
+    action: Action
+    reason: str
+    rung: Rung | None = None
+    rung_index: int = -1
+    budget_usd: float | None = None
+
+
+class Policy(Protocol):
+    """Anything that decides. `rungs` lists what it may ask for: every request is checked before the first."""
+
+    @property
+    def rungs(self) -> tuple[Rung, ...]: ...
+
+    def decide(self, situation: Situation) -> Decision: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Ladder:
+    """Rungs tried in order; only capacity causes climb."""
+
+    rungs: tuple[Rung, ...]
+
+    def __post_init__(self) -> None:
+        if not self.rungs:
+            raise InvalidInput("policy.rungs", [], "a ladder needs at least one rung.")
+
+    def decide(self, situation: Situation) -> Decision:
+        if not situation.attempts:
+            about = f" ({situation.outlook})" if situation.outlook else ""
+            return start(self.rungs, 0, f"first of {len(self.rungs)} rungs: {self.rungs[0]}{about}")
+        last = situation.attempts[-1]
+        if (end := _end_of(last)) is not None:
+            return end
+        following = self._rung_after(last)
+        if following is None:
+            return Decision(action=Action.GIVE_UP, reason=f"{what_happened(last)}; no rung is left")
+        return start(self.rungs, following, f"{because(situation)}: next is {self.rungs[following]}")
+
+    def _rung_after(self, last: Attempt) -> int | None:
+        """The next rung; after a refused quota, the next that draws on another quota (type and purchase)."""
+        spent = self.rungs[last.rung] if last.rung < len(self.rungs) else None
+        for index in range(last.rung + 1, len(self.rungs)):
+            rung = self.rungs[index]
+            same_quota = spent and (rung.purchase, rung.instance_types) == (
+                spent.purchase,
+                spent.instance_types,
+            )
+            if not (last.ending is Ending.QUOTA and same_quota):
+                return index
+        return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpotWhileTimeAllows:
+    """One spot job for as long as the deadline allows, then on-demand: the policy `deadline`.
+
+    What ends the wait is the guard; the spot job's max wait only ends a job that nobody stopped. `notes` are
+    said once, before the first attempt.
+    """
+
+    max_wait_seconds: int
+    on_demand_types: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def rungs(self) -> tuple[Rung, ...]:
+        return (
+            Rung(purchase=PurchaseOption.SPOT, max_wait_seconds=self.max_wait_seconds),
+            Rung(purchase=PurchaseOption.ON_DEMAND, instance_types=self.on_demand_types),
+        )
+
+    def decide(self, situation: Situation) -> Decision:
+        spot, _ = self.rungs
+        if not situation.attempts:
+            about = f" ({situation.outlook})" if situation.outlook else ""
+            return start(self.rungs, 0, f"{spot.purchase} first{about}")
+        last = situation.attempts[-1]
+        if (end := _end_of(last)) is not None:
+            return end
+        if last.purchase is PurchaseOption.ON_DEMAND:
+            return Decision(action=Action.GIVE_UP, reason=f"{what_happened(last)}; no rung is left")
+        if last.ending in {Ending.QUOTA, Ending.STOPPED_FOR_DEADLINE}:
+            return start(self.rungs, 1, f"{what_happened(last)}: on-demand now")
+        return start(self.rungs, 0, f"{because(situation)}: spot again")
+
+
+def start(rungs: Sequence[Rung], index: int, reason: str) -> Decision:
+    """The decision to start the rung of that index."""
+    return Decision(action=Action.START, reason=reason, rung=rungs[index], rung_index=index)
+
+
+def _end_of(last: Attempt) -> Decision | None:
+    """The end of the training, if this attempt was it: done, or no other attempt is made."""
+    if last.ending is Ending.COMPLETED:
+        return Decision(action=Action.FINISH, reason=what_happened(last))
+    if last.ending not in CAPACITY_CAUSES:
+        return Decision(action=Action.GIVE_UP, reason=f"{what_happened(last)}; {why_no_other(last)}")
+    return None
+
+
+def why_no_other(last: Attempt) -> str:
+    """Why no other attempt follows one whose ending is no capacity cause, as the second half of a reason."""
+    match last.ending:
+        case Ending.STOPPED_BY_USER:
+            return "a person's stop is respected"
+        case Ending.STOPPED_AT_TIME_LIMIT:
+            return "no time is left"
+        case Ending.STOPPED_WITH_TASK:
+            return "its task was ended"
+        case Ending.INTERNAL_ERROR:
+            return "SageMaker failed, so a policy has nothing to choose: Airflow's retries start it again"
+        case Ending.MAX_RUNTIME if last.interruptions:
+            kept = "from its last checkpoint" if last.has_checkpoints else "from zero"
+            return (
+                f"spot capacity was taken away {times(last.interruptions)} and the job started again {kept}: "
+                "without interruptions it may have finished"
+            )
+        case Ending.MAX_RUNTIME:
+            return "it needs more run time, not more capacity"
+        case _:
+            return "more capacity would not help"
+
+
+def because(situation: Situation) -> str:
+    """How the last attempt ended and what time is left, as the first half of a reason."""
+    happened = what_happened(situation.attempts[-1])
+    return f"{happened}; {situation.outlook}" if situation.outlook else happened
+
+
+def what_happened(last: Attempt) -> str:
+    """How an attempt ended, as the first half of a reason."""
+    match last.ending:
+        case Ending.NO_CAPACITY:
+            return f"no {last.purchase} capacity for {last.instance_type} in {in_words(last.wait_seconds)}"
+        case Ending.OUT_OF_WAIT:
+            return (
+                f"max wait of {in_words(last.max_wait_seconds or 0)} passed, interruptions: "
+                f"{last.interruptions}, with {in_words(last.training_seconds or 0)} of training done"
+            )
+        case Ending.STOPPED_FOR_DEADLINE:
+            done = f"{in_words(last.work_seconds or 0)} of training done"
+            return f"{last.purchase} {last.instance_type} was stopped for the deadline, {done}"
+        case Ending.QUOTA:
+            return f"the account's quota refused {last.instance_type} ({last.purchase})"
+        case Ending.CAPACITY_ERROR:
+            return f"SageMaker could not provide {last.purchase} {last.instance_type}"
+        case _:
+            return f"attempt {last.number}: {last.ending}"
+
+
+#: Room to wait on top of the run time, when nobody says how long the first wait may be.
+DEFAULT_ROOM_TO_WAIT_SECONDS = 3600
+DEFAULT_WAIT_FACTOR = 2.0
+DEFAULT_SPOT_ATTEMPTS = 2
+MAX_SPOT_ATTEMPTS = 20
+
+
+def widened_waits(
+    *,
+    max_runtime_seconds: int = DEFAULT_MAX_RUNTIME_SECONDS,
+    first_wait_seconds: int | None = None,
+    factor: float = DEFAULT_WAIT_FACTOR,
+    cap_seconds: int | None = None,
+    spot_attempts: int = DEFAULT_SPOT_ATTEMPTS,
+    then_on_demand: bool = True,
+) -> Ladder:
+    """Spot attempts whose max wait widens, then on-demand (or nothing).
+
+    `first_wait_seconds` is the first attempt's `MaxWaitTimeInSeconds`: it covers waiting and running, so it
+    cannot be below `max_runtime_seconds`; by default the run time plus an hour. Each further attempt waits
+    `factor` times as long, at most `cap_seconds` (by default 28 days, SageMaker's longest).
+    """
+    first = (
+        max_runtime_seconds + DEFAULT_ROOM_TO_WAIT_SECONDS
+        if first_wait_seconds is None
+        else first_wait_seconds
+    )
+    cap = MAX_RUNTIME_SECONDS if cap_seconds is None else cap_seconds
+    StoppingLimits(max_runtime_seconds=max_runtime_seconds, max_wait_seconds=first)
+    _check_widening(first, factor, cap, spot_attempts)
+    waits = [min(cap, round(first * factor**n)) for n in range(spot_attempts)]
+    rungs = [Rung(purchase=PurchaseOption.SPOT, max_wait_seconds=wait) for wait in waits]
+    if then_on_demand:
+        rungs.append(Rung(purchase=PurchaseOption.ON_DEMAND))
+    return Ladder(tuple(rungs))
+
+
+def _check_widening(first: int, factor: float, cap: int, spot_attempts: int) -> None:
+    if not 1 <= factor <= 100:
+        raise InvalidInput("policy.factor", factor, "give 1 (the same wait again) to 100.")
+    if not 1 <= spot_attempts <= MAX_SPOT_ATTEMPTS:
+        raise InvalidInput("policy.spot_attempts", spot_attempts, f"give 1 to {MAX_SPOT_ATTEMPTS}.")
+    if not first <= cap <= MAX_RUNTIME_SECONDS:
+        raise InvalidInput(
+            "policy.cap",
+            cap,
+            f"give the first wait ({first} s) or more, at most {MAX_RUNTIME_SECONDS} s (28 days).",
+        )
+
+
+def on_demand_only() -> Ladder:
+    """One on-demand attempt, no spot."""
+    return Ladder((Rung(purchase=PurchaseOption.ON_DEMAND),))

@@ -1,0 +1,128 @@
+"""What a job and an attempt look like in a task log, in words a person likes to read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from .deadline import Deadline, clock_time
+from .lifecycle import JobSnapshot, SecondaryStatus, Transition
+from .parsing import in_words
+from .savings import Attempt, CleanRunBasis, SavingsStatement, wait_seconds_of
+
+#: With the job's name, why, and `stop_command`: what it costs is still running.
+COULD_NOT_STOP = "Training job %s could NOT be stopped and is still billed: %s Stop it by hand: %s"
+
+
+def stop_command(job_name: str, region: str | None) -> str:
+    """What a person types to stop a job by hand; without a region, where the command line's own is."""
+    where = f" --region {region}" if region else ""
+    return f"aws sagemaker stop-training-job --training-job-name {job_name}{where}"
+
+
+def attempt_line(attempt: Attempt) -> str:
+    """An attempt that is over: how it ended, what it waited, trained, was billed and saved."""
+    subject = " ".join(filter(None, (str(attempt.purchase), attempt.instance_type)))
+    return f"Attempt {attempt.number} ({subject}) is over: {attempt.ending}. {_account(attempt)}."
+
+
+def _account(attempt: Attempt) -> str:
+    waited = f"Waited {in_words(attempt.wait_seconds)}"
+    if not attempt.has_started:
+        return f"{waited}, never started, nothing billed"
+    parts = [waited, f"trained {in_words(attempt.training_seconds or 0)}"]
+    if attempt.interruptions:
+        parts.append(f"interrupted {times(attempt.interruptions)}")
+    if attempt.billable_seconds is not None:
+        parts.append(f"billed {in_words(attempt.billable_seconds)}")
+    saved = attempt.shown_savings_percent
+    return ", ".join(parts) + (f" ({saved:g} % below on-demand)" if saved is not None else "")
+
+
+def counted(count: int, thing: str) -> str:
+    """`1 attempt`, `2 attempts`."""
+    return f"{count} {thing}" if count == 1 else f"{count} {thing}s"
+
+
+def times(count: int) -> str:
+    """`once`, `twice`, `3 times`."""
+    return {1: "once", 2: "twice"}.get(count, f"{count} times")
+
+
+@dataclass(slots=True)
+class Narrator:
+    """Tells each transition of a job once."""
+
+    _told: set[tuple[SecondaryStatus, datetime, str]] = field(default_factory=set)
+
+    def news(self, job: JobSnapshot) -> list[Transition]:
+        """The transitions that are new since the last call."""
+        fresh = [t for t in job.transitions if (t.status, t.started_at, t.message) not in self._told]
+        self._told.update((t.status, t.started_at, t.message) for t in fresh)
+        return fresh
+
+    def lines(self, job: JobSnapshot) -> list[str]:
+        """Lines for what is new since the last call, in AWS's time (UTC)."""
+        return [
+            f"{visit.started_at:%Y-%m-%d %H:%M:%S} {job.name} {transition_line(job, visit)}"
+            for visit in self.news(job)
+        ]
+
+
+def transition_line(job: JobSnapshot, visit: Transition) -> str:
+    """A transition: AWS's words, and what they mean for this training."""
+    message = f": {visit.message}" if visit.message else ""
+    remark = _remark(job, visit)
+    return f"{visit.status}{message}" + (f" [{remark}]" if remark else "")
+
+
+def _remark(job: JobSnapshot, visit: Transition) -> str:
+    match visit.status:
+        case SecondaryStatus.STARTING if visit is job.transitions[0] and job.max_wait_seconds:
+            return f"waits and runs for {in_words(job.max_wait_seconds)} at most"
+        case SecondaryStatus.DOWNLOADING:
+            return f"waited {in_words(wait_seconds_of(job))} so far"
+        case SecondaryStatus.INTERRUPTED:
+            where = "from its last checkpoint" if job.checkpoint_uri else "from zero, it keeps no checkpoints"
+            return f"spot capacity was taken away; it will start again {where}"
+        case _:
+            return ""
+
+
+def deadline_line(deadline: Deadline) -> str:
+    """What the deadline is and whether it can be kept, at submission."""
+    runtime = deadline.runtime
+    expected = in_words(runtime.mean_seconds)
+    if runtime.high_seconds > runtime.mean_seconds:
+        expected += f", {in_words(runtime.high_seconds)} at worst"
+    finish = clock_time(deadline.earliest_finish, deadline.submitted_at)
+    line = (
+        f"Deadline: {clock_time(deadline.at, deadline.submitted_at)}, in "
+        f"{in_words((deadline.at - deadline.submitted_at).total_seconds())}. "
+        f"Expected training: {expected} ({runtime.basis})."
+    )
+    if deadline.is_late:
+        return f"{line} It CANNOT be kept: the earliest possible finish is {finish}. Late, as chosen."
+    return f"{line} The earliest possible finish is {finish}, on demand at once."
+
+
+def statement_line(statement: SavingsStatement) -> str:
+    """A training in one line: attempts, wait, seconds, savings."""
+    billed = statement.billable_instance_seconds
+    parts = [
+        counted(statement.attempts, "attempt"),
+        f"waited {in_words(statement.wait_seconds)}",
+        f"interrupted {times(statement.interruptions)}" if statement.interruptions else "never interrupted",
+        f"billed {'unknown' if billed is None else in_words(billed)}",
+    ]
+    done = "Training completed" if statement.completed else "Training not completed"
+    return f"{done}: {', '.join(parts)}{_saved(statement)}."
+
+
+def _saved(statement: SavingsStatement) -> str:
+    if statement.savings_percent is None:
+        return "; savings unknown" if statement.completed else ""
+    about = "about " if statement.clean_run_basis is CleanRunBasis.ESTIMATED else ""
+    if statement.savings_percent < 0:
+        return f"; spot cost {about}{-statement.savings_percent:g} % more than one clean on-demand run"
+    return f"; saved {about}{statement.savings_percent:g} % of one clean on-demand run"

@@ -1,0 +1,1 @@
+"""SageMaker by botocore: requests, calls, answers and errors. No Airflow, no waiting."""

@@ -1,0 +1,126 @@
+"""What a training asks of others: of the task that runs it, and of whoever keeps its record."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from spot_training.domain.budget import Purse
+    from spot_training.domain.deadline import Deadline
+    from spot_training.domain.ladder import Policy, Rung
+    from spot_training.domain.lifecycle import JobSnapshot
+    from spot_training.domain.savings import Attempt
+    from spot_training.domain.stop_reasons import StopNote
+    from spot_training.sagemaker.identity import RunIdentity
+    from spot_training.sagemaker.request import TrainingPlan
+
+    from .state import TrainingState
+
+
+class Host(Protocol):
+    """The task that runs a training.
+
+    `plan`, `policy` and `deadline` are asked only when there is something to decide or to create, that is
+    when no job of the training is alive. Bad input (`InvalidInput`) is then refused without leaving a job.
+    """
+
+    @property
+    def only_watches(self) -> bool:
+        """Whether the training is a job that was started elsewhere, without a policy for what follows it."""
+
+    def plan(self, identity: RunIdentity) -> TrainingPlan:
+        """What to train, under the names of this identity."""
+
+    def policy(self, seconds_left: float | None) -> Policy:
+        """What to try next. `seconds_left` until the deadline; None without one."""
+
+    def deadline(self, now: Callable[[], datetime]) -> Deadline | None:
+        """Until when, settled at the first submission; None without one. `now` asks AWS for its time."""
+
+    def purse(self, rung: Rung) -> Purse | None:
+        """How the month's budget stands before on-demand is bought; None without a budget."""
+
+    def out_of_time(self) -> str | None:
+        """Why no other job is to be started any more, if there is a reason."""
+
+    def say(self, text: str) -> None:
+        """Tell people what happens, in plain words."""
+
+    def job_over(self, job: JobSnapshot, attempt: Attempt) -> None:
+        """Each job of this training, once, when it is over."""
+
+    def account(self) -> str | None:
+        """The AWS account of the connection. Asked only where a job is gone."""
+
+    def installation(self) -> str:
+        """Under which Airflow a new generation begins. Raises `InstallationUnknown`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OnRecord:
+    """What the ledger knows of a task: its generation, the attempts that are over, and the job under way."""
+
+    generation: int = 0
+    attempts: tuple[Attempt, ...] = ()
+    current_job: str = ""
+
+    @property
+    def job_names(self) -> tuple[str, ...]:
+        names = (*(attempt.job_name for attempt in self.attempts), self.current_job)
+        return tuple(name for name in names if name)
+
+
+class Recorder(Protocol):
+    """Keeps a training's record, and what has to outlive its state. Only `why_stopped` raises anything.
+
+    The order of the calls carries the promise: `saved` with an intent comes before its job is created.
+    """
+
+    def restored(self, state: TrainingState) -> None:
+        """What earlier processes of the task left."""
+
+    def planned(self, plan: TrainingPlan) -> None:
+        """What is being trained."""
+
+    def saving(self, state: TrainingState) -> None:
+        """A change of the state, before it is written."""
+
+    def saved(self, state: TrainingState) -> None:
+        """The same change, after it was written."""
+
+    def state_lost(self, attempts: tuple[Attempt, ...]) -> None:
+        """Attempts of a generation that nobody remembers."""
+
+    def known_jobs(self) -> OnRecord:
+        """What the record says of this task. Asked only where its state is empty."""
+
+    def keep_stop(self, job_name: str, note: StopNote) -> None:
+        """Why we stop a job, where that cannot be written into its tags. Within a second."""
+
+    def why_stopped(self, job_name: str) -> StopNote | None:
+        """What `keep_stop` kept. Raises `ServiceFailed` where nobody can tell yet."""
+
+
+class NoRecorder:
+    """A `Recorder` that keeps nothing: state and tags are all there is."""
+
+    def restored(self, state: TrainingState) -> None: ...
+
+    def planned(self, plan: TrainingPlan) -> None: ...
+
+    def saving(self, state: TrainingState) -> None: ...
+
+    def saved(self, state: TrainingState) -> None: ...
+
+    def state_lost(self, attempts: tuple[Attempt, ...]) -> None: ...
+
+    def known_jobs(self) -> OnRecord:
+        return OnRecord()
+
+    def keep_stop(self, job_name: str, note: StopNote) -> None: ...
+
+    def why_stopped(self, job_name: str) -> StopNote | None:  # noqa: ARG002
+        return None

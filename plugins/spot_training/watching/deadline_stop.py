@@ -1,0 +1,168 @@
+"""Watches over one spot job for its training's deadline: when to look again, and stopping it in time.
+
+The guard decides (`domain.deadline`); this joins it with AWS's clock and with the call that stops. Operator
+and trigger use it in the same way: `hear` each report, wait until `look_again_at`, then ask `is_due`.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from spot_training.domain.deadline import Deadline, DeadlineGuard, Outlook
+from spot_training.domain.errors import SpotTrainingError
+from spot_training.domain.lifecycle import JobSnapshot
+
+from .watcher import Report, TimeIsUp, follow
+
+if TYPE_CHECKING:
+    from spot_training.sagemaker.clock import ServiceClock
+
+    from .watcher import JobWatcher
+
+log = logging.getLogger(__name__)
+
+#: A stop for the deadline that failed, botocore's retries and all, is tried again after so long.
+STOP_AGAIN_SECONDS = 5
+#: Waking a little late rather than early saves a second look.
+_SLACK_SECONDS = 0.2
+
+
+@dataclass(slots=True)
+class Punctual:
+    """One job and its guard. `outlook` is how things stood at the last look, on AWS's `clock`.
+
+    `foreseen_at` is when on-demand was due as the task deferred: for a triggerer that has not looked yet.
+    """
+
+    guard: DeadlineGuard
+    clock: Callable[[], ServiceClock]
+    outlook: Outlook | None = None
+    foreseen_at: datetime | None = None
+    is_stopped: bool = False
+    _job: JobSnapshot | None = field(default=None, repr=False)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any], clock: Callable[[], ServiceClock]) -> Punctual:
+        """From what `guard_to_json` made."""
+        foreseen_at = data.get("foreseen_at")
+        return cls(
+            guard_from_json(data),
+            clock,
+            foreseen_at=None if foreseen_at is None else datetime.fromisoformat(foreseen_at),
+        )
+
+    @property
+    def first_look_in_seconds(self) -> float:
+        """How soon the job has to be looked at: the sooner, the earlier among many (real seconds)."""
+        deadline, kept = self.guard.deadline, self.guard.kept_seconds
+        moment = self.foreseen_at or deadline.latest_on_demand_start(kept)
+        clock = self.clock()
+        return clock.real_seconds((moment - clock.now()).total_seconds())
+
+    def hear(self, job: JobSnapshot) -> Outlook:
+        """Take in what AWS says of the job now."""
+        self._job = job
+        self.outlook = self.guard.outlook(self.clock().now(), job)
+        return self.outlook
+
+    @property
+    def look_again_at(self) -> datetime | None:
+        """When on-demand will be due if nothing changes, on this machine's clock; None while it is not."""
+        if self.outlook is None or self.is_stopped:
+            return None
+        if (due_in := self.outlook.on_demand_in_seconds) is None:
+            return None
+        left = due_in - (self.clock().now() - self.outlook.now).total_seconds()
+        here = max(0.0, self.clock().real_seconds(left)) + _SLACK_SECONDS
+        return datetime.now(UTC) + timedelta(seconds=here)
+
+    def is_due(self) -> bool:
+        """Whether it is time to stop the job now."""
+        if self._job is None or self.is_stopped:
+            return False
+        return self.hear(self._job).is_time_for_on_demand
+
+    def stop(self, stop: Callable[[JobSnapshot], bool]) -> str:
+        """Stop the job with `stop`, for the deadline; returns a sentence for the task log."""
+        assert self._job is not None  # noqa: S101 - `is_due` said so
+        assert self.outlook is not None  # noqa: S101
+        is_stopped = stop(self._job)
+        self.is_stopped = True
+        if not is_stopped:
+            return f"Spot job {self._job.name} is being stopped, or over, already."
+        return (
+            f"Stopping spot job {self._job.name} to make room for on-demand: {self.outlook.reason}. "
+            f"Deadline: {self.outlook.deadline:%Y-%m-%d %H:%M} UTC."
+        )
+
+
+def follow_punctually(
+    watcher: JobWatcher,
+    name: str,
+    *,
+    interval_seconds: float,
+    punctual: Punctual | None,
+    stop: Callable[[JobSnapshot], bool],
+    until: Callable[[], datetime | None] = lambda: None,
+    say: Callable[[str], None] = log.info,
+    shows_log: bool = False,
+) -> Iterator[Report]:
+    """`follow`, and a spot job that would cost the deadline is stopped on the way, and waited for.
+
+    `until` is the caller's own limit: only that one ends it with `TimeIsUp`.
+    """
+
+    def next_moment() -> datetime | None:
+        moments = (until(), punctual.look_again_at if punctual else None)
+        return min((moment for moment in moments if moment), default=None)
+
+    while True:
+        reports = follow(
+            watcher, name, interval_seconds=interval_seconds, until=next_moment, shows_log=shows_log
+        )
+        for report in reports:
+            if isinstance(report, TimeIsUp) and punctual is not None:
+                limit = until()
+                if limit is None or limit > datetime.now(UTC):
+                    break
+            elif isinstance(report, JobSnapshot) and punctual is not None:
+                punctual.hear(report)
+            yield report
+        else:
+            return
+        if punctual.is_due():
+            try:
+                say(punctual.stop(stop))
+            except SpotTrainingError as error:
+                # Tried again until it works: the deadline is at stake.
+                log.error("Spot job %s could not be stopped for the deadline, trying on: %s", name, error)  # noqa: TRY400
+                time.sleep(STOP_AGAIN_SECONDS)
+
+
+def guard_to_json(
+    guard: DeadlineGuard, job: JobSnapshot | None = None, now: datetime | None = None
+) -> dict[str, Any]:
+    """As plain JSON, for a trigger's arguments; with when on-demand is due, as `job` stands `now`."""
+    foreseen_at = None if job is None or now is None else guard.outlook(now, job).on_demand_at
+    return {
+        "foreseen_at": None if foreseen_at is None else foreseen_at.isoformat(),
+        "deadline": guard.deadline.to_json(),
+        "kept_seconds": guard.kept_seconds,
+        "has_checkpoints": guard.has_checkpoints,
+        "tick_seconds": guard.tick_seconds,
+    }
+
+
+def guard_from_json(data: Mapping[str, Any]) -> DeadlineGuard:
+    """Undo `guard_to_json`. What an earlier version wrote of a policy and its market is not read."""
+    return DeadlineGuard(
+        deadline=Deadline.from_json(data["deadline"]),
+        kept_seconds=data["kept_seconds"],
+        has_checkpoints=data["has_checkpoints"],
+        tick_seconds=data["tick_seconds"],
+    )

@@ -1,0 +1,130 @@
+"""Following one job, in an event loop or without: what a watcher tells of it until the end, or time is up."""
+
+from __future__ import annotations
+
+import queue
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Self, TypeAlias
+
+from .delivery import Letterbox
+from .reports import Report, TimeIsUp, is_last
+
+if TYPE_CHECKING:
+    from .watcher import JobWatcher
+
+#: Until when a caller waits: a moment, or what tells it; that is asked anew before each wait.
+Until: TypeAlias = datetime | Callable[[], datetime | None] | None
+
+
+def follow(
+    watcher: JobWatcher,
+    name: str,
+    *,
+    interval_seconds: float,
+    until: Until = None,
+    shows_log: bool = False,
+) -> Iterator[Report]:
+    """Reports on a job until it is over or missing, or time is up; for code without a running event loop."""
+    reports: queue.SimpleQueue[Report] = queue.SimpleQueue()
+    watch = watcher.watch(name, reports.put, interval_seconds=interval_seconds, shows_log=shows_log)
+    patience = _Patience(watcher, name, until)
+    try:
+        while True:
+            try:
+                report = reports.get(timeout=patience.seconds_left())
+            except queue.Empty:
+                report = patience.is_over()
+            yield report
+            if is_last(report):
+                return
+    finally:
+        watcher.unwatch(watch)
+
+
+class Follower(Letterbox[Report]):
+    """Reports on a job until it is over or missing, or time is up, without blocking the event loop.
+
+        with Follower(watcher, name, interval_seconds=30) as reports:
+            async for report in reports:
+
+    `must_describe`, `due_in_seconds` and `shows_log`: see `JobWatcher.add`.
+    """
+
+    __slots__ = (
+        "_due_in_seconds",
+        "_has_ended",
+        "_must_describe",
+        "_patience",
+        "_watcher",
+        "interval_seconds",
+        "name",
+        "shows_log",
+    )
+
+    def __init__(
+        self,
+        watcher: JobWatcher,
+        name: str,
+        *,
+        interval_seconds: float,
+        until: Until = None,
+        must_describe: bool = True,
+        due_in_seconds: float | None = None,
+        shows_log: bool = False,
+    ) -> None:
+        super().__init__()
+        self.name = name
+        self.interval_seconds = interval_seconds
+        self.shows_log = shows_log
+        self._watcher = watcher
+        self._must_describe = must_describe
+        self._due_in_seconds = due_in_seconds
+        self._patience = None if until is None else _Patience(watcher, name, until)
+        self._has_ended = False
+
+    def __enter__(self) -> Self:
+        self._watcher.add(self, must_describe=self._must_describe, due_in_seconds=self._due_in_seconds)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._watcher.unwatch(self)
+
+    def tell(self, report: Report, /) -> None:
+        self.send(report)
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Report:
+        if self._has_ended:
+            raise StopAsyncIteration
+        try:
+            report = await self.take(self._patience.seconds_left() if self._patience else None)
+        except TimeoutError:
+            report = TimeIsUp(until=datetime.now(UTC)) if self._patience is None else self._patience.is_over()
+        self._has_ended = is_last(report)
+        return report
+
+
+class _Patience:
+    """Until when somebody waits. The watcher is told of each new moment."""
+
+    __slots__ = ("_moment", "_name", "_until", "_watcher")
+
+    def __init__(self, watcher: JobWatcher, name: str, until: Until) -> None:
+        self._watcher = watcher
+        self._name = name
+        self._until = until
+        self._moment: datetime | None = None
+
+    def seconds_left(self) -> float | None:
+        moment = self._until() if callable(self._until) else self._until
+        left = None if moment is None else max(0.0, (moment - datetime.now(UTC)).total_seconds())
+        if left is not None and moment != self._moment:
+            self._watcher.expect(self._name, left)
+        self._moment = moment
+        return left
+
+    def is_over(self) -> TimeIsUp:
+        return TimeIsUp(until=self._moment or datetime.now(UTC))

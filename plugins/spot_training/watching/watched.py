@@ -1,0 +1,175 @@
+"""The jobs a watcher waits for: what is known of each, who is to be described next, which limits are ahead.
+
+No clock and no calls: every moment is handed in (seconds of the watcher's monotonic clock).
+"""
+
+from __future__ import annotations
+
+import heapq
+from dataclasses import dataclass, field
+from itertools import count
+from typing import TYPE_CHECKING, Protocol, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from spot_training.domain.lifecycle import JobSnapshot, SecondaryStatus
+    from spot_training.sagemaker.descriptions import Summary
+
+    from .periodic import Failing
+    from .reports import Report
+
+#: It is quick from so long before a limit on.
+BEFORE_A_LIMIT_SECONDS = 15.0
+_NEVER = float("inf")
+#: AWS's time comes in whole seconds: limits that differ by less are one.
+_SAME_SECONDS = 2.0
+
+
+class Listener(Protocol):
+    """Who waits for a job. `tell` is called from the watcher's thread, and must be quick."""
+
+    name: str
+    interval_seconds: float
+    shows_log: bool
+
+    def tell(self, report: Report, /) -> None: ...
+
+
+#: What tells one state of a job from another: its LastModifiedTime in milliseconds, and its secondary status.
+State: TypeAlias = "tuple[int, SecondaryStatus]"
+
+
+def state_of(job: JobSnapshot | Summary) -> State:
+    return round(job.last_modified_at.timestamp() * 1000), job.secondary_status
+
+
+@dataclass(eq=False, slots=True)
+class Watched:
+    """One job, who waits for it, and what is known of it."""
+
+    name: str
+    listeners: tuple[Listener, ...] = ()
+    state: State | None = None
+    #: What was last told of it; None when its listeners, or a new one, have not heard of it.
+    told: int | None = None
+    is_asked_for: bool = False
+    #: Somebody needs every change described, and as soon as may be.
+    must_describe: bool = False
+    is_over: bool = False
+    #: When its next own limit is, and when its listeners expect something.
+    limit_at: float = _NEVER
+    expected_at: float = _NEVER
+    failing: Failing | None = None
+
+    @property
+    def is_awaited(self) -> bool:
+        return bool(self.listeners) and not self.is_over
+
+
+@dataclass(slots=True)
+class DescribeQueue:
+    """Who is to be described: who must be first, of these the one whose moment comes first."""
+
+    _ready: list[tuple[bool, float, int, Watched]] = field(default_factory=list)
+    _resting: list[tuple[float, int, Watched]] = field(default_factory=list)
+    _numbers: count[int] = field(default_factory=count)
+
+    def ask(self, watched: Watched, now: float) -> None:
+        """One place for each job; one that could not be described rests first."""
+        if watched.is_asked_for or not watched.is_awaited:
+            return
+        watched.is_asked_for = True
+        if watched.failing is not None and watched.failing.again_at > now:
+            heapq.heappush(self._resting, (watched.failing.again_at, next(self._numbers), watched))
+        else:
+            self._push(watched)
+
+    def hurry(self, watched: Watched) -> None:
+        """Its moment has become another."""
+        if watched.is_asked_for and (watched.failing is None):
+            self._push(watched)
+
+    def pop(self, now: float, *, only_musts: bool = False) -> Watched | None:
+        """The next one, or None when nobody is due."""
+        while self._resting and self._resting[0][0] <= now:
+            self._push(heapq.heappop(self._resting)[2])
+        while self._ready:
+            if only_musts and self._ready[0][0]:
+                return None
+            watched = heapq.heappop(self._ready)[3]
+            was_asked_for, watched.is_asked_for = watched.is_asked_for, False
+            if was_asked_for and watched.is_awaited:
+                return watched
+        return None
+
+    def due_at(self, *, only_musts: bool = False) -> float:
+        """When `pop` has somebody: minus infinity for now, infinity for nobody."""
+        if self._ready and not (only_musts and self._ready[0][0]):
+            return -_NEVER
+        return self._resting[0][0] if self._resting else _NEVER
+
+    def __iter__(self) -> Iterator[Watched]:
+        """All who are asked for, in no order; some may be there twice."""
+        yield from (entry[-1] for entry in self._ready)
+        yield from (entry[-1] for entry in self._resting)
+
+    def _push(self, watched: Watched) -> None:
+        # Who has heard nothing yet may wait for a job that was over before it was asked about.
+        is_optional = not watched.must_describe and watched.state is not None
+        heapq.heappush(self._ready, (is_optional, watched.expected_at, next(self._numbers), watched))
+
+
+@dataclass(slots=True)
+class Limits:
+    """Moments around which jobs may change: their own limits, and what their listeners wait for."""
+
+    _heap: list[tuple[float, int, Watched]] = field(default_factory=list)
+    _numbers: count[int] = field(default_factory=count)
+
+    def __len__(self) -> int:
+        return len(self._heap)
+
+    def set_limit(self, watched: Watched, at: float) -> None:
+        """The job's next limit; the one before does not count any more."""
+        at -= BEFORE_A_LIMIT_SECONDS
+        if abs(at - watched.limit_at) > _SAME_SECONDS:
+            watched.limit_at = at
+            self._push(at, watched)
+
+    def expect(self, watched: Watched, at: float, now: float) -> None:
+        """A listener waits for this moment; the earliest that is ahead counts."""
+        at -= BEFORE_A_LIMIT_SECONDS
+        if at < watched.expected_at or watched.expected_at <= now:
+            watched.expected_at = at
+            self._push(at, watched)
+
+    def pass_due(self, now: float) -> bool:
+        """Whether one has come since the last time."""
+        has_come = False
+        while self._heap and (self._heap[0][0] <= now or not self._counts(self._heap[0])):
+            entry = heapq.heappop(self._heap)
+            if self._counts(entry):
+                has_come = True
+                at, _, watched = entry
+                if watched.limit_at == at:
+                    watched.limit_at = _NEVER
+        return has_come
+
+    def next_at(self) -> float:
+        """The next one, infinity for none. After `pass_due`."""
+        return self._heap[0][0] if self._heap else _NEVER
+
+    def _push(self, at: float, watched: Watched) -> None:
+        heapq.heappush(self._heap, (at, next(self._numbers), watched))
+
+    def keep_few(self, jobs: int) -> None:
+        """Drop the entries of jobs that are over, once most of them are: a limit may be a month ahead."""
+        if len(self._heap) > 4 * jobs + 64:
+            self._heap = [entry for entry in self._heap if self._counts(entry)]
+            heapq.heapify(self._heap)
+
+    @staticmethod
+    def _counts(entry: tuple[float, int, Watched]) -> bool:
+        at, _, watched = entry
+        return watched.is_awaited and at in (watched.limit_at, watched.expected_at)
