@@ -106,10 +106,10 @@ def _attempt(
     ending = Ending.COMPLETED if is_last and chance.random() < 0.95 else Ending.OUT_OF_WAIT
     return Attempt(
         number=number,
-        rung=number - 1,
+        step=number - 1,
         job_name=f"model-{zlib.crc32(run_id.encode()):012x}-{number}",
         purchase=PurchaseOption.SPOT if number < 3 else PurchaseOption.ON_DEMAND,
-        reason="first of 3 rungs" if number == 1 else "no spot capacity for 1 h; waiting twice as long",
+        reason="first of 3 steps" if number == 1 else "no spot capacity for 1 h; waiting twice as long",
         ending=ending,
         created_at=at,
         started_at=at + timedelta(seconds=wait),

@@ -176,7 +176,7 @@ def _refuse() -> NoReturn:
 def _state(name: str, *, generation: int = 0, **facts: Any) -> TrainingState:
     """A state as 0.1.0 wrote it: only the names of its jobs say under which installation it began."""
     who = replace(TASK, installation=name, generation=generation)
-    job = Intent(job_name=who.job_name("model", 1), number=1, rung=0, reason="first")
+    job = Intent(job_name=who.job_name("model", 1), number=1, step=0, reason="first")
     return TrainingState(**{"generation": generation, "current": job, **facts})
 
 

@@ -26,8 +26,8 @@ def test_a_name_of_the_file_is_a_policy(tmp_path: Path, monkeypatch: pytest.Monk
     path.write_text(FILE)
     monkeypatch.setenv("AIRFLOW__SPOT_TRAINING__POLICY_FILE", str(path))
     defaults = Defaults(max_runtime_seconds=3600, named=named_policies())
-    assert [r.max_wait_seconds for r in policy_from("patient", defaults).rungs] == [28800, 57600, None]
-    assert [r.instance_types for r in policy_from("two-types", defaults).rungs] == [
+    assert [r.max_wait_seconds for r in policy_from("patient", defaults).steps] == [28800, 57600, None]
+    assert [r.instance_types for r in policy_from("two-types", defaults).steps] == [
         ("ml.m5.xlarge",),
         ("ml.c5.2xlarge",),
         ("ml.m5.xlarge", "ml.m5.2xlarge"),
@@ -38,7 +38,7 @@ def test_a_file_may_be_older_than_the_policy_deadline_and_have_its_own(tmp_path:
     path = tmp_path / "policies.yaml"
     path.write_text("deadline: {name: widen, first_wait: 8h}")
     defaults = Defaults(max_runtime_seconds=3600, deadline_in_seconds=90000, named=read_policies(path))
-    assert policy_from("deadline", defaults).rungs[0].max_wait_seconds == 28800
+    assert policy_from("deadline", defaults).steps[0].max_wait_seconds == 28800
 
 
 def test_without_the_setting_there_are_none(monkeypatch: pytest.MonkeyPatch) -> None:

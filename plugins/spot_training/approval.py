@@ -180,7 +180,7 @@ def _go_on(train: SpotTrainingOperator, *, answer: str, more_waits: int) -> Spot
         task_id="go_on",
         trigger_rule="none_failed_min_one_success",
         training_job_name=f"{{{{ ti.xcom_pull(task_ids='{train.task_id}', key='training_job_name') }}}}",
-        # The job that is over is the first rung.
+        # The job that is over is the first step.
         policy={
             "name": f"{{{{ 'spot_only' if {waits} else 'widen' }}}}",
             "spot_attempts": f"{{{{ {1 + more_waits} if {waits} else 1 }}}}",

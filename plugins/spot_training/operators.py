@@ -45,7 +45,7 @@ class SpotTrainingOperator(TrainingOperatorBase):
     :param policy: what to try, in which order (templated): a name (`widen`, `spot_only`, `on_demand`; with a
         deadline also `deadline`; any of the policy file's), a mapping
         with a name and options (`{"name": "widen", "first_wait": "2h", "factor": 2, "cap": "12h",
-        "spot_attempts": 3}`), a list of rungs (`[{"spot": "ml.m5.xlarge", "max_wait": "2h"}, {"on_demand":
+        "spot_attempts": 3}`), a list of steps (`[{"spot": "ml.m5.xlarge", "max_wait": "2h"}, {"on_demand":
         ["ml.m5.xlarge", "ml.m5.2xlarge"]}]`), JSON text of one, or a `Ladder`. None: `widen` (`deadline`
         with a deadline), or `on_demand` if the config says `EnableManagedSpotTraining: False`. `first_wait`
         is the first attempt's `MaxWaitTimeInSeconds`.

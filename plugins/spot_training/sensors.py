@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from .sagemaker.jobs import TrainingJobs
     from .sagemaker.request import TrainingPlan
     from .task.training import Options, TrainingTask
-    from .training.driver import Step
+    from .training.driver import Progress
 
 
 class SpotTrainingSensor(BaseSensorOperator, TrainingOperatorBase):
@@ -37,7 +37,7 @@ class SpotTrainingSensor(BaseSensorOperator, TrainingOperatorBase):
     the next attempt's request is rebuilt from DescribeTrainingJob, on the job's own checkpoint prefix.
 
     :param training_job_name: the job to wait for (templated).
-    :param policy: as for the operator (templated); the job's own wait is the first rung. None: only watch.
+    :param policy: as for the operator (templated); the job's own wait is the first step. None: only watch.
     :param deferrable: wait in the triggerer. Default: `[operators] default_deferrable`. Otherwise the
         sensor's `mode` (poke or reschedule), `poke_interval` and `timeout` apply.
     :param check_interval: seconds between looks at SageMaker while deferred.
@@ -185,7 +185,7 @@ def _check_terms(policy: object, caps: Mapping[str, Any] | None) -> None:
         policy_from(policy, Defaults(max_runtime_seconds=1, max_wait_seconds=1, named=named_policies()))
 
 
-def _proceed(training: TrainingTask) -> Step:
+def _proceed(training: TrainingTask) -> Progress:
     try:
         return training.proceed()
     except TimedOutWaiting as error:

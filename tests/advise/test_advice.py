@@ -141,10 +141,10 @@ def test_the_max_wait_for_a_request_by_hand_is_legal(max_runtime: str, deadline:
 def test_widen_waits_as_long_as_the_ladder_of_that_name(max_runtime: int) -> None:
     ladder = policy_from("widen", Defaults(max_runtime_seconds=max_runtime))
     question = _question(max_runtime_seconds=max_runtime)
-    assert question.first_wait_seconds == ladder.rungs[0].max_wait_seconds
+    assert question.first_wait_seconds == ladder.steps[0].max_wait_seconds
     never = traces_like([(False, 4 * HOUR)], seconds=100 * HOUR)
     advice = advise(_question(deadline_seconds=90 * HOUR, max_runtime_seconds=max_runtime), never)
-    all_waits = sum(rung.max_wait_seconds or 0 for rung in ladder.rungs)
+    all_waits = sum(step.max_wait_seconds or 0 for step in ladder.steps)
     assert _outcome(advice, "widen").typical_finish_seconds == pytest.approx(
         all_waits + 6 * HOUR + 300, abs=300
     )

@@ -213,7 +213,7 @@ def test_spot_that_never_comes_fails_the_task_and_still_pushes_the_books(stack: 
         assert _states(stack, "variant_operator", run_id)[mode] == "failed"
         savings = stack.api.xcom("variant_operator", run_id, mode, "savings")
         assert (savings["completed"], savings["attempts"], savings["billable_seconds"]) == (False, 1, 0)
-        assert "OutOfRungs" in stack.api.task_log("variant_operator", run_id, mode)
+        assert "OutOfSteps" in stack.api.task_log("variant_operator", run_id, mode)
 
 
 def test_a_spot_job_makes_room_for_on_demand_before_the_deadline_in_both_modes(stack: LocalStack) -> None:

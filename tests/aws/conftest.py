@@ -18,9 +18,9 @@ from botocore.awsrequest import AWSResponse
 from botocore.config import Config
 
 from spot_training.connections import DEFAULT_BOTOCORE_CONFIG
-from spot_training.domain.budget import Purse
+from spot_training.domain.budget import BudgetCheck
 from spot_training.domain.deadline import Deadline
-from spot_training.domain.ladder import Policy, Rung
+from spot_training.domain.ladder import Policy, Step
 from spot_training.domain.lifecycle import JobSnapshot
 from spot_training.domain.savings import Attempt
 from spot_training.domain.stop_reasons import StopNote, StopReason
@@ -95,7 +95,7 @@ class FakeHost:
     make_plan: Callable[[RunIdentity], TrainingPlan]
     make_policy: Callable[[float | None], Policy] | None
     make_deadline: Callable[[datetime], Deadline] | None = None
-    make_purse: Callable[[Rung], Purse | None] = lambda _rung: None
+    make_check: Callable[[Step], BudgetCheck | None] = lambda _step: None
     is_out_of_time: Callable[[], str | None] = lambda: None
     said: list[str] = field(default_factory=list)
 
@@ -113,8 +113,8 @@ class FakeHost:
     def deadline(self, now: Callable[[], datetime]) -> Deadline | None:
         return self.make_deadline(now()) if self.make_deadline else None
 
-    def purse(self, rung: Rung) -> Purse | None:
-        return self.make_purse(rung)
+    def check_budget(self, step: Step) -> BudgetCheck | None:
+        return self.make_check(step)
 
     def out_of_time(self) -> str | None:
         return self.is_out_of_time()

@@ -15,7 +15,7 @@ from spot_training.domain.errors import (
     InvalidInput,
     MaxRuntimeReached,
     NotOurJob,
-    OutOfRungs,
+    OutOfSteps,
     RequestRefused,
     ServiceFailed,
     StoppedBySomeone,
@@ -172,7 +172,7 @@ def test_no_capacity_widens_the_wait_and_then_buys_on_demand(cloud: Cloud) -> No
 def test_spot_only_gives_up_and_says_where_the_bill_stands(cloud: Cloud) -> None:
     cloud.set_capacity(available=False)
     task = Task(cloud, policy="spot_only")
-    with pytest.raises(OutOfRungs, match=r"never got capacity.*no rung is left.*billed over 2 attempts: 0 s"):
+    with pytest.raises(OutOfSteps, match=r"never got capacity.*no step is left.*billed over 2 attempts: 0 s"):
         task.finish()
 
 
@@ -250,7 +250,7 @@ def test_somebody_elses_job_of_our_name_is_left_alone(cloud: Cloud) -> None:
 def test_a_retry_climbs_again_and_keeps_the_books(cloud: Cloud) -> None:
     cloud.set_capacity(available=False)
     task = Task(cloud, policy={"name": "spot_only", "spot_attempts": 1})
-    with pytest.raises(OutOfRungs):
+    with pytest.raises(OutOfSteps):
         task.finish()
     cloud.set_capacity(available=True)
     task.try_number = 2
@@ -371,7 +371,7 @@ def test_a_sensor_without_a_policy_says_on_every_try_how_the_job_ended(cloud: Cl
     cloud.set_capacity(available=False)
     task = _watching(cloud, policy=None)
     for task.try_number in (1, 2):
-        with pytest.raises(OutOfRungs, match="never got capacity"):
+        with pytest.raises(OutOfSteps, match="never got capacity"):
             task.finish()
     assert len(task.driver().attempts) == 1
 
@@ -403,7 +403,7 @@ def test_a_job_started_elsewhere_is_watched_to_its_end(cloud: Cloud) -> None:
     task = Task(cloud)
     task.adopt = "elsewhere"
     (attempt,) = task.finish().attempts
-    assert (attempt.job_name, attempt.ending, attempt.rung) == ("elsewhere", Ending.COMPLETED, 0)
+    assert (attempt.job_name, attempt.ending, attempt.step) == ("elsewhere", Ending.COMPLETED, 0)
 
 
 def test_a_job_that_is_not_there_is_said_so(cloud: Cloud) -> None:

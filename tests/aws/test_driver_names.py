@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from spot_training.domain.errors import NotOurJob, OutOfRungs, TaskKilled
+from spot_training.domain.errors import NotOurJob, OutOfSteps, TaskKilled
 from spot_training.domain.lifecycle import Ending, SecondaryStatus, TrainingStatus
 from spot_training.domain.savings import PurchaseOption
 from spot_training.domain.stop_reasons import StopReason
@@ -213,7 +213,7 @@ def test_a_live_job_is_found_behind_a_generation_that_never_had_one(cloud: Cloud
     """All of it was refused, and a person cleared the task: the names were free all the time."""
     task = Task(cloud, config=LONG, policy="spot_only")
     answer_with(task.jobs, "CreateTrainingJob", 400, "ResourceLimitExceeded", "No more of it.", times=2)
-    with pytest.raises(OutOfRungs):
+    with pytest.raises(OutOfSteps):
         task.step()
     task.jobs = cloud.jobs()
     task.clear()

@@ -302,7 +302,7 @@ def test_a_resumed_task_killed_before_it_knows_its_training_stops_its_job(
 def test_a_killed_task_whose_job_goes_on_starts_no_other(
     drought: Cloud, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its job ends for want of capacity just then; the next rung would be another job."""
+    """Its job ends for want of capacity just then; the next step would be another job."""
     brief = {"MaxRuntimeInSeconds": 3600, "MaxWaitTimeInSeconds": 3600}
     task = _operator(stop_job_on_kill=False, config=_config(StoppingCondition=brief))
     wait = TrainingTask.wait
@@ -457,7 +457,7 @@ def test_a_policy_that_went_bad_stops_no_job_of_a_sensor(drought: Cloud) -> None
         "TrainingJobName": "watched",
     }
     drought.client("sagemaker").create_training_job(**request, EnableManagedSpotTraining=True)
-    rungs = [{"spot": "ml.m5.xlarge", "max_wait": wait} for wait in ("1h", "28d")]
+    steps = [{"spot": "ml.m5.xlarge", "max_wait": wait} for wait in ("1h", "28d")]
 
     def sensor(policy: object, timeout: float) -> SpotTrainingSensor:
         return SpotTrainingSensor(
@@ -471,7 +471,7 @@ def test_a_policy_that_went_bad_stops_no_job_of_a_sensor(drought: Cloud) -> None
             stop_job_on_kill=False,
         )
 
-    run, looking = Run(max_tries=1), sensor(rungs, 600)
+    run, looking = Run(max_tries=1), sensor(steps, 600)
 
     def own_jobs() -> set[str]:
         looking.poke(run.context())

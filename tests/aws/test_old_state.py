@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spot_training.domain.errors import InvalidInput, OutOfRungs, TimedOutWaiting
+from spot_training.domain.errors import InvalidInput, OutOfSteps, TimedOutWaiting
 from spot_training.domain.lifecycle import Ending
 from spot_training.domain.stop_reasons import StopReason
 from spot_training.sagemaker.identity import TAG_INTENT, RunIdentity
@@ -148,7 +148,7 @@ def test_a_training_that_had_given_up_climbs_again_at_a_retry(upgraded: Any) -> 
     task = upgraded("given_up", policy={"name": "spot_only", "spot_attempts": 1})
     task.cloud.set_capacity(available=False)
     task.try_number = 2
-    with pytest.raises(OutOfRungs, match="2 attempts"):
+    with pytest.raises(OutOfSteps, match="2 attempts"):
         task.finish()
 
 

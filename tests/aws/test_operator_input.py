@@ -394,7 +394,7 @@ def test_the_sensor_goes_on_with_nothing_above_its_caps(waiting_cloud: Cloud) ->
         ({"policy": "patiently"}, "choose one of"),
         ({"policy": "rule"}, "give `deadline`"),
         ({"policy": {"name": "widen", "firstwait": "2h"}}, r"policy\.firstwait"),
-        ({"policy": [{"on_demand": "m5.xlarge"}]}, r"policy\.rungs\[0\]\.on_demand"),
+        ({"policy": [{"on_demand": "m5.xlarge"}]}, r"policy\.steps\[0\]\.on_demand"),
         ({"caps": {"instance_type": ["ml.m5.*"]}}, r"caps\.instance_type"),
     ],
 )
@@ -421,7 +421,7 @@ def test_the_sensor_knows_the_policies_of_the_policy_file(
     with pytest.raises(TaskDeferred):
         sensor.execute(_context())
     watched = WatchedJob(AwsAccess().jobs(), name)
-    assert watched.policy("patient").rungs[0].max_wait_seconds == 8 * 3600
+    assert watched.policy("patient").steps[0].max_wait_seconds == 8 * 3600
 
 
 def test_what_may_be_a_password_is_not_returned(waiting_cloud: Cloud) -> None:

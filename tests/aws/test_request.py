@@ -21,7 +21,7 @@ from spot_training.domain.errors import (
     RequestRefused,
     WaitTooLongForAlgorithm,
 )
-from spot_training.domain.ladder import Rung, on_demand_only, widened_waits
+from spot_training.domain.ladder import Step, on_demand_only, widened_waits
 from spot_training.domain.policy_specs import policy_from
 from spot_training.domain.savings import PurchaseOption
 from spot_training.sagemaker.identity import MAX_JOB_NAME_LENGTH, RunIdentity
@@ -63,8 +63,8 @@ def _plan(config: dict[str, Any], **identity: Any) -> TrainingPlan:
     )
 
 
-SPOT = Rung(purchase=PurchaseOption.SPOT, max_wait_seconds=7200)
-ON_DEMAND = Rung(purchase=PurchaseOption.ON_DEMAND)
+SPOT = Step(purchase=PurchaseOption.SPOT, max_wait_seconds=7200)
+ON_DEMAND = Step(purchase=PurchaseOption.ON_DEMAND)
 
 
 def test_values_that_came_out_of_a_template_are_cast_to_what_sagemaker_takes() -> None:
@@ -181,8 +181,8 @@ def test_on_demand_strips_the_wait_and_keeps_the_checkpoints() -> None:
 
 
 def test_several_types_on_demand_become_instance_preferences() -> None:
-    rung = Rung(purchase=PurchaseOption.ON_DEMAND, instance_types=("ml.m5.xlarge", "ml.c5.xlarge"))
-    resources = _plan(_config()).attempt_request(rung, number=1)["ResourceConfig"]
+    step = Step(purchase=PurchaseOption.ON_DEMAND, instance_types=("ml.m5.xlarge", "ml.c5.xlarge"))
+    resources = _plan(_config()).attempt_request(step, number=1)["ResourceConfig"]
     assert resources == {
         "VolumeSizeInGB": 10,
         "InstancePreferences": [
@@ -216,7 +216,7 @@ def test_several_types_on_demand_become_instance_preferences() -> None:
         ),
     ],
 )
-def test_what_sagemaker_would_refuse_on_any_rung_is_refused_before_the_first(
+def test_what_sagemaker_would_refuse_on_any_step_is_refused_before_the_first(
     config: dict[str, Any], error: type[InvalidInput]
 ) -> None:
     with pytest.raises(error):
@@ -281,7 +281,7 @@ def test_a_description_makes_the_request_again() -> None:
 
 
 def test_the_default_policy_waits_an_hour_longer_than_the_run_time() -> None:
-    assert widened_waits(max_runtime_seconds=3600).rungs[0].max_wait_seconds == 7200
+    assert widened_waits(max_runtime_seconds=3600).steps[0].max_wait_seconds == 7200
 
 
 PASSWORD = "hunter2"  # noqa: S105 - what must not be told

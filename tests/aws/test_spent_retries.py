@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from airflow.sdk.exceptions import AirflowFailException
 
-from spot_training.domain.errors import OnDemandRefused, OutOfRungs
+from spot_training.domain.errors import OnDemandRefused, OutOfSteps
 
 from .conftest import Cloud, answer_with
 from .test_driver import _config
@@ -14,9 +14,9 @@ from .test_failing_tasks import Run, _operator, drought  # noqa: F401 - a fixtur
 
 def test_spot_that_never_came_spends_no_retry(drought: Cloud) -> None:  # noqa: F811
     task = _operator(config=_config(), policy="spot_only", deferrable=False)
-    with pytest.raises(AirflowFailException, match="no rung is left") as raised:
+    with pytest.raises(AirflowFailException, match="no step is left") as raised:
         task.execute(Run(max_tries=3).context())
-    assert type(raised.value.__cause__) is OutOfRungs
+    assert type(raised.value.__cause__) is OutOfSteps
 
 
 @pytest.mark.parametrize("code", ["ResourceLimitExceeded", "CapacityError"])

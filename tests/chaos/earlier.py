@@ -35,7 +35,7 @@ def start_as_0_1_0(lab: Lab, case: Case, run_id: str) -> Run:
             "job_name": name,
             "number": 1,
             "rung": 0,
-            "reason": "first of 3 rungs: spot",
+            "reason": "first of 3 steps: spot",
             "is_foreign": False,
             "is_created": True,
             "nonce": nonce,

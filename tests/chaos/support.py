@@ -706,7 +706,7 @@ class Lab:
 class _PatientClient:
     """A SageMaker client that can look on while faults are injected for others: longer than any outage.
 
-    botocore's own retries share one purse among all threads, and do not last.
+    botocore's own retries share one check among all threads, and do not last.
     """
 
     def __init__(self, url: str, region: str) -> None:

@@ -15,8 +15,8 @@ from include.local_stack import wait_until
 from spot_training.dashboard.overview import (
     PAGE_ROWS,
     Filters,
+    Grain,
     Order,
-    Step,
     Window,
     choices,
     overview_of,
@@ -150,8 +150,8 @@ def test_live_trainings_show_whenever_they_began(source: Source) -> None:
     assert overview.totals.running == 0
 
 
-@pytest.mark.parametrize(("days", "step"), [(10, Step.DAY), (200, Step.WEEK), (900, Step.MONTH)])
-def test_the_longer_the_window_the_longer_a_period(tmp_path: Path, days: int, step: Step) -> None:
+@pytest.mark.parametrize(("days", "step"), [(10, Grain.DAY), (200, Grain.WEEK), (900, Grain.MONTH)])
+def test_the_longer_the_window_the_longer_a_period(tmp_path: Path, days: int, step: Grain) -> None:
     ledger = Ledger(fsspec.filesystem("file"), str(tmp_path))
     for number, began in enumerate((BEGAN, BEGAN + timedelta(days=days))):
         ledger.write(training(run_id=str(number), began_at=began))

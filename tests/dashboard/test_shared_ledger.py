@@ -132,7 +132,7 @@ def test_a_training_of_0_1_0_that_goes_on_is_found_by_its_state(page: Page) -> N
     """Also where its record would not be looked for: this metadata database holds its state."""
     run_id = f"live of {EARLIER}"
     who = RunIdentity(dag_id=DAG, run_id=run_id, task_id="train", installation=EARLIER)
-    job = Intent(job_name=who.job_name("churn", 2), number=2, rung=1, reason="no spot capacity")
+    job = Intent(job_name=who.job_name("churn", 2), number=2, step=1, reason="no spot capacity")
     page.states[run_id] = TrainingState(current=job)
     found = page.training(run_id).json()
     assert found["team"] == "from the ledger"

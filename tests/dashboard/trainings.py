@@ -13,7 +13,7 @@ from spot_training.domain.savings import Attempt, PurchaseOption
 
 S = SecondaryStatus
 BEGAN = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
-FIRST, NEXT = "first of 3 rungs: spot, max wait 2 h", "max wait of 2 h passed: next is on-demand"
+FIRST, NEXT = "first of 3 steps: spot, max wait 2 h", "max wait of 2 h passed: next is on-demand"
 USD_PER_HOUR = {"ml.m5.xlarge": 0.23, "ml.c5.2xlarge": 0.408, "ml.g5.xlarge": 1.41, "ml.p3.2xlarge": 3.825}
 
 
@@ -42,7 +42,7 @@ def attempt(
     has_started = held > 0
     facts: dict[str, Any] = {
         "number": number,
-        "rung": number - 1,
+        "step": number - 1,
         "job_name": f"model-0123456789ab-{number}",
         "purchase": PurchaseOption.SPOT,
         "reason": FIRST if number == 1 else NEXT,

@@ -80,7 +80,7 @@ def test_waiting_ends_when_the_reserve_would_be_touched() -> None:
 
 def test_each_launch_of_an_attempt_that_is_over_has_lost_what_came_after_its_last_checkpoint() -> None:
     def attempt(**facts: Any) -> Attempt:
-        values = {"number": 1, "rung": 0, "job_name": "job", "purchase": PurchaseOption.SPOT, "reason": ""}
+        values = {"number": 1, "step": 0, "job_name": "job", "purchase": PurchaseOption.SPOT, "reason": ""}
         return Attempt(**{**values, "ending": Ending.OUT_OF_WAIT, "has_checkpoints": True, **facts})
 
     assert kept_by_attempts([attempt(work_seconds=1000)], 600) == 400

@@ -7,23 +7,23 @@ from typing import Any
 
 import pytest
 
-from spot_training.domain.budget import Budget, MonthSpending, OnDemandCost, Purse
+from spot_training.domain.budget import Budget, BudgetCheck, MonthSpending, OnDemandCost
 from spot_training.domain.deadline import Outlook
 from spot_training.domain.decide import decide, end_watching, finish_if_complete, give_up_at_limit
-from spot_training.domain.ladder import Action, Decision, Rung, Situation, SpotWhileTimeAllows, on_demand_only
+from spot_training.domain.ladder import Action, Decision, Situation, SpotWhileTimeAllows, Step, on_demand_only
 from spot_training.domain.lifecycle import Ending
 from spot_training.domain.savings import Attempt, PurchaseOption
 
 HOUR = 3600
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
 POLICY = SpotWhileTimeAllows(max_wait_seconds=20 * HOUR)
-SPOT, ON_DEMAND = POLICY.rungs
+SPOT, ON_DEMAND = POLICY.steps
 
 
 def _attempt(ending: Ending, **overrides: Any) -> Attempt:
     facts: dict[str, Any] = {
         "number": 1,
-        "rung": 0,
+        "step": 0,
         "job_name": "model-1",
         "purchase": PurchaseOption.SPOT,
         "reason": "",
@@ -43,8 +43,8 @@ def _outlook(due_in: float) -> Outlook:
     )
 
 
-def _purse(*, billed: float, deadline_wins: bool = False) -> Purse:
-    return Purse(
+def _check(*, billed: float, deadline_wins: bool = False) -> BudgetCheck:
+    return BudgetCheck(
         budget=Budget(usd=200, deadline_wins=deadline_wins),
         spending=MonthSpending(began_at=NOW.replace(day=1), billed_usd=billed),
         cost=OnDemandCost(instances="1 x ml.m5.xlarge", seconds=HOUR, basis="given", usd_per_hour=10.0),
@@ -52,28 +52,28 @@ def _purse(*, billed: float, deadline_wins: bool = False) -> Purse:
 
 
 class Counter:
-    """The month's budget, and the rungs for which it was asked."""
+    """The month's budget, and the steps for which it was asked."""
 
-    def __init__(self, purse: Purse | None) -> None:
-        self.purse = purse
-        self.asked: list[Rung] = []
+    def __init__(self, check: BudgetCheck | None) -> None:
+        self.check_budget = check
+        self.asked: list[Step] = []
 
-    def __call__(self, rung: Rung) -> Purse | None:
-        self.asked.append(rung)
-        return self.purse
+    def __call__(self, step: Step) -> BudgetCheck | None:
+        self.asked.append(step)
+        return self.check_budget
 
 
 def test_the_policy_decides_and_the_budget_is_not_asked_for_spot() -> None:
-    budget = Counter(_purse(billed=500))
+    budget = Counter(_check(billed=500))
     decision = decide(POLICY, Situation(outlook=_outlook(6 * HOUR)), budget)
-    assert (decision.action, decision.rung) == (Action.START, SPOT)
+    assert (decision.action, decision.step) == (Action.START, SPOT)
     assert budget.asked == []
 
 
 def test_the_deadline_comes_before_the_policy_and_the_budget_is_asked_for_what_it_wants() -> None:
-    budget = Counter(_purse(billed=5))
+    budget = Counter(_check(billed=5))
     decision = decide(POLICY, Situation(outlook=_outlook(0)), budget)
-    assert decision.rung == ON_DEMAND
+    assert decision.step == ON_DEMAND
     assert decision.reason == "the last moment for the deadline: on-demand now"
     assert budget.asked == [ON_DEMAND]
 
@@ -95,7 +95,7 @@ def test_a_policy_that_gives_up_before_its_first_attempt_is_respected() -> None:
     given_up = Decision(action=Action.GIVE_UP, reason="not today")
 
     class Never:
-        rungs = POLICY.rungs
+        steps = POLICY.steps
 
         def decide(self, situation: Situation) -> Decision:  # noqa: ARG002
             return given_up
@@ -103,26 +103,26 @@ def test_a_policy_that_gives_up_before_its_first_attempt_is_respected() -> None:
     assert decide(Never(), Situation(outlook=_outlook(0)), Counter(None)) == given_up
 
 
-@pytest.mark.parametrize(("deadline_wins", "rung"), [(False, SPOT), (True, ON_DEMAND)])
+@pytest.mark.parametrize(("deadline_wins", "step"), [(False, SPOT), (True, ON_DEMAND)])
 def test_the_budget_comes_before_the_deadline_unless_the_deadline_wins(
-    deadline_wins: bool, rung: Rung
+    deadline_wins: bool, step: Step
 ) -> None:
     stopped = _attempt(Ending.STOPPED_FOR_DEADLINE)
     situation = Situation(attempts=(stopped,), outlook=_outlook(0))
-    decision = decide(POLICY, situation, Counter(_purse(billed=500, deadline_wins=deadline_wins)))
-    assert decision.rung == rung
+    decision = decide(POLICY, situation, Counter(_check(billed=500, deadline_wins=deadline_wins)))
+    assert decision.step == step
     assert "November's budget of $200 is spent" in decision.reason
 
 
 def test_without_a_budget_nothing_holds_on_demand_back() -> None:
-    assert decide(on_demand_only(), Situation(), Counter(None)).rung == ON_DEMAND
+    assert decide(on_demand_only(), Situation(), Counter(None)).step == ON_DEMAND
 
 
 def test_a_training_that_only_the_budget_gives_up_says_which_budget() -> None:
-    decision = decide(on_demand_only(), Situation(), Counter(_purse(billed=500)))
+    decision = decide(on_demand_only(), Situation(), Counter(_check(billed=500)))
     assert (decision.action, decision.budget_usd) == (Action.GIVE_UP, 200)
     failed = Situation(attempts=(_attempt(Ending.ALGORITHM_ERROR),))
-    decision = decide(POLICY, failed, Counter(_purse(billed=500)))
+    decision = decide(POLICY, failed, Counter(_check(billed=500)))
     assert (decision.action, decision.budget_usd) == (Action.GIVE_UP, None)
 
 

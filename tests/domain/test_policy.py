@@ -1,4 +1,4 @@
-"""Which rung comes next, and in which words."""
+"""Which step comes next, and in which words."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from spot_training.domain.ladder import (
     Action,
     Decision,
     Ladder,
-    Rung,
     Situation,
     SpotWhileTimeAllows,
+    Step,
     widened_waits,
 )
 from spot_training.domain.lifecycle import CAPACITY_CAUSES, Ending
@@ -33,50 +33,50 @@ from spot_training.domain.savings import Attempt, PurchaseOption
 HOUR = 3600
 
 
-def _attempt(ending: Ending, *, rung: int = 0, **overrides: Any) -> Attempt:
+def _attempt(ending: Ending, *, step: int = 0, **overrides: Any) -> Attempt:
     defaults: dict[str, Any] = {
-        "number": rung + 1,
-        "job_name": f"job-{rung + 1}",
+        "number": step + 1,
+        "job_name": f"job-{step + 1}",
         "purchase": PurchaseOption.SPOT,
         "reason": "",
         "instance_type": "ml.m5.xlarge",
         "wait_seconds": 2 * HOUR,
     }
-    return Attempt(**{**defaults, **overrides, "ending": ending, "rung": rung})
+    return Attempt(**{**defaults, **overrides, "ending": ending, "step": step})
 
 
-def _climb(policy: Ladder, ending: Ending) -> list[Rung]:
-    """The rungs a training goes through whose attempts all end alike."""
-    rungs: list[Rung] = []
+def _climb(policy: Ladder, ending: Ending) -> list[Step]:
+    """The steps a training goes through whose attempts all end alike."""
+    steps: list[Step] = []
     attempts: tuple[Attempt, ...] = ()
     while (decision := policy.decide(Situation(attempts=attempts))).action is Action.START:
-        assert decision.rung is not None
-        rungs.append(decision.rung)
-        attempt = _attempt(ending, rung=decision.rung_index, purchase=decision.rung.purchase)
+        assert decision.step is not None
+        steps.append(decision.step)
+        attempt = _attempt(ending, step=decision.step_index, purchase=decision.step.purchase)
         attempts = (*attempts, attempt)
-    return rungs
+    return steps
 
 
 def test_the_default_waits_twice_with_a_wider_wait_and_then_buys_on_demand() -> None:
     policy = widened_waits(max_runtime_seconds=HOUR)
-    rungs = _climb(policy, Ending.NO_CAPACITY)
-    assert [r.max_wait_seconds for r in rungs] == [2 * HOUR, 4 * HOUR, None]
-    assert [r.purchase for r in rungs] == [PurchaseOption.SPOT, PurchaseOption.SPOT, PurchaseOption.ON_DEMAND]
+    steps = _climb(policy, Ending.NO_CAPACITY)
+    assert [r.max_wait_seconds for r in steps] == [2 * HOUR, 4 * HOUR, None]
+    assert [r.purchase for r in steps] == [PurchaseOption.SPOT, PurchaseOption.SPOT, PurchaseOption.ON_DEMAND]
 
 
 def test_waits_widen_up_to_the_cap() -> None:
     policy = widened_waits(
         max_runtime_seconds=HOUR, first_wait_seconds=HOUR, factor=3, cap_seconds=5 * HOUR, spot_attempts=4
     )
-    assert [r.max_wait_seconds for r in policy.rungs] == [HOUR, 3 * HOUR, 5 * HOUR, 5 * HOUR, None]
+    assert [r.max_wait_seconds for r in policy.steps] == [HOUR, 3 * HOUR, 5 * HOUR, 5 * HOUR, None]
 
 
 def test_without_on_demand_the_training_gives_up_after_the_last_wait() -> None:
     policy = widened_waits(max_runtime_seconds=HOUR, spot_attempts=2, then_on_demand=False)
-    attempts = (_attempt(Ending.NO_CAPACITY), _attempt(Ending.NO_CAPACITY, rung=1))
+    attempts = (_attempt(Ending.NO_CAPACITY), _attempt(Ending.NO_CAPACITY, step=1))
     decision = policy.decide(Situation(attempts=attempts))
     assert decision.action is Action.GIVE_UP
-    assert decision.reason == "no spot capacity for ml.m5.xlarge in 2 h; no rung is left"
+    assert decision.reason == "no spot capacity for ml.m5.xlarge in 2 h; no step is left"
 
 
 @given(st.sampled_from(Ending))
@@ -90,7 +90,7 @@ def test_a_refused_quota_is_not_asked_for_again_with_a_wider_wait() -> None:
     decision = widened_waits(max_runtime_seconds=HOUR, spot_attempts=3).decide(
         Situation(attempts=(_attempt(Ending.QUOTA),))
     )
-    assert decision.rung == Rung(purchase=PurchaseOption.ON_DEMAND)
+    assert decision.step == Step(purchase=PurchaseOption.ON_DEMAND)
 
 
 @given(
@@ -109,9 +109,9 @@ def test_every_climb_ends_and_no_wait_is_below_the_run_time(
         spot_attempts=spot_attempts,
         then_on_demand=on_demand,
     )
-    rungs = _climb(policy, Ending.NO_CAPACITY)
-    waits = [r.max_wait_seconds for r in rungs if r.max_wait_seconds is not None]
-    assert len(rungs) == spot_attempts + on_demand
+    steps = _climb(policy, Ending.NO_CAPACITY)
+    waits = [r.max_wait_seconds for r in steps if r.max_wait_seconds is not None]
+    assert len(steps) == spot_attempts + on_demand
     assert waits == sorted(waits)
     assert all(wait >= HOUR for wait in waits)
 
@@ -125,12 +125,12 @@ def test_every_climb_ends_and_no_wait_is_below_the_run_time(
 )
 def test_options_may_be_text(spec: object) -> None:
     policy = policy_from(spec, Defaults(max_runtime_seconds=HOUR))
-    assert [r.max_wait_seconds for r in policy.rungs] == [2 * HOUR, 6 * HOUR, 12 * HOUR, None]
+    assert [r.max_wait_seconds for r in policy.steps] == [2 * HOUR, 6 * HOUR, 12 * HOUR, None]
 
 
 @pytest.mark.parametrize("name", sorted(set(LADDERS) - {"ladder"}))
 def test_every_named_policy_needs_no_options(name: str) -> None:
-    assert policy_from(name, Defaults(max_runtime_seconds=HOUR, deadline_in_seconds=5 * HOUR)).rungs
+    assert policy_from(name, Defaults(max_runtime_seconds=HOUR, deadline_in_seconds=5 * HOUR)).steps
 
 
 @pytest.mark.parametrize("name", DEADLINE_POLICIES)
@@ -160,9 +160,9 @@ def test_a_policy_for_deadlines_needs_one(name: str) -> None:
         ),
     ],
 )
-def test_a_ladder_may_be_a_list_of_rungs(spec: object) -> None:
+def test_a_ladder_may_be_a_list_of_steps(spec: object) -> None:
     policy = policy_from(spec, Defaults(max_runtime_seconds=HOUR))
-    assert [(str(r.purchase), r.instance_types, r.max_wait_seconds) for r in policy.rungs] == [
+    assert [(str(r.purchase), r.instance_types, r.max_wait_seconds) for r in policy.steps] == [
         ("spot", ("ml.m5.xlarge",), 2 * HOUR),
         ("spot", ("ml.m5.2xlarge",), 2 * HOUR),
         ("on-demand", (), None),
@@ -171,35 +171,35 @@ def test_a_ladder_may_be_a_list_of_rungs(spec: object) -> None:
 
 def test_on_demand_takes_several_types() -> None:
     policy = policy_from([{"on_demand": "ml.m5.xlarge, ml.m5.2xlarge"}], Defaults())
-    assert policy.rungs[0].instance_types == ("ml.m5.xlarge", "ml.m5.2xlarge")
+    assert policy.steps[0].instance_types == ("ml.m5.xlarge", "ml.m5.2xlarge")
 
 
 @pytest.mark.parametrize(
-    ("rung", "field"),
+    ("step", "field"),
     [
-        ({"spot": "ml.m5.xlarge"}, r"policy\.rungs\[0\]\.max_wait"),
+        ({"spot": "ml.m5.xlarge"}, r"policy\.steps\[0\]\.max_wait"),
         ({"spot": ["ml.a", "ml.b"], "max_wait": "2h"}, "one type"),
-        ({"spot": "ml.a", "on_demand": "ml.b"}, r"policy\.rungs\[0\]"),
-        ({"on_demand": [], "max_wait": "2h"}, r"rungs\[0\]\.max_wait is 7200: .*max wait for spot jobs only"),
-        ({"spot": "ml.a", "max_wait": "10m"}, r"policy\.rungs\[0\]\.max_wait is 600: .*\(3600\)"),
+        ({"spot": "ml.a", "on_demand": "ml.b"}, r"policy\.steps\[0\]"),
+        ({"on_demand": [], "max_wait": "2h"}, r"steps\[0\]\.max_wait is 7200: .*max wait for spot jobs only"),
+        ({"spot": "ml.a", "max_wait": "10m"}, r"policy\.steps\[0\]\.max_wait is 600: .*\(3600\)"),
         (
             {"on_demand": ["ml.a", "m5.xlarge"]},
-            r"policy\.rungs\[0\]\.on_demand is 'm5\.xlarge': .*ml\.m5\.xlarge",
+            r"policy\.steps\[0\]\.on_demand is 'm5\.xlarge': .*ml\.m5\.xlarge",
         ),
-        ({"on_demand": [3]}, r"policy\.rungs\[0\]\.on_demand"),
-        ({"spot": "ml.a", "max_wait": "2h", "colour": "red"}, r"policy\.rungs\[0\]\.colour"),
-        ("spot_on", r"policy\.rungs\[0\]"),
-        (7, r"policy\.rungs\[0\]"),
+        ({"on_demand": [3]}, r"policy\.steps\[0\]\.on_demand"),
+        ({"spot": "ml.a", "max_wait": "2h", "colour": "red"}, r"policy\.steps\[0\]\.colour"),
+        ("spot_on", r"policy\.steps\[0\]"),
+        (7, r"policy\.steps\[0\]"),
     ],
 )
-def test_a_bad_rung_is_named(rung: object, field: str) -> None:
+def test_a_bad_step_is_named(step: object, field: str) -> None:
     with pytest.raises(InvalidInput, match=field):
-        policy_from([rung], Defaults(max_runtime_seconds=HOUR))
+        policy_from([step], Defaults(max_runtime_seconds=HOUR))
 
 
 def test_the_policy_file_names_policies_of_its_own() -> None:
     defaults = Defaults(max_runtime_seconds=HOUR, named={"patient": {"name": "widen", "first_wait": "8h"}})
-    assert policy_from("patient", defaults).rungs[0].max_wait_seconds == 8 * HOUR
+    assert policy_from("patient", defaults).steps[0].max_wait_seconds == 8 * HOUR
     with pytest.raises(UnknownPolicy, match="patient"):
         policy_from("impatient", defaults)
     with pytest.raises(UnknownPolicy):
@@ -208,7 +208,7 @@ def test_the_policy_file_names_policies_of_its_own() -> None:
 
 def test_the_requests_own_wait_is_the_first_wait() -> None:
     policy = policy_from("spot_only", Defaults(max_runtime_seconds=HOUR, max_wait_seconds=5 * HOUR))
-    assert [r.max_wait_seconds for r in policy.rungs] == [5 * HOUR, 10 * HOUR]
+    assert [r.max_wait_seconds for r in policy.steps] == [5 * HOUR, 10 * HOUR]
 
 
 @pytest.mark.parametrize("spec", ["yolo", "", None, "None", 3, {}, {"name": 7}, "{not json", "[]{"])
@@ -250,11 +250,11 @@ def test_a_bad_option_is_named(option: str, value: object) -> None:
         policy_from({"name": "widen", option: value}, Defaults(max_runtime_seconds=HOUR))
 
 
-def test_a_spot_rung_takes_one_type_and_a_wait() -> None:
+def test_a_spot_step_takes_one_type_and_a_wait() -> None:
     with pytest.raises(InvalidInput, match="max wait"):
-        Rung(purchase=PurchaseOption.SPOT)
+        Step(purchase=PurchaseOption.SPOT)
     with pytest.raises(InvalidInput, match="one type"):
-        Rung(purchase=PurchaseOption.SPOT, max_wait_seconds=60, instance_types=("ml.a", "ml.b"))
+        Step(purchase=PurchaseOption.SPOT, max_wait_seconds=60, instance_types=("ml.a", "ml.b"))
 
 
 TAKEN_AWAY = (
@@ -343,8 +343,8 @@ def test_all_names_of_the_policy_for_deadlines_are_one_policy(name: str) -> None
     defaults = Defaults(deadline_in_seconds=10 * HOUR)
     options = {"name": name, "on_demand": ["ml.m5.2xlarge"]}
     policies = [policy_from({**options, "name": each}, defaults) for each in (name, DEFAULT_WITH_DEADLINE)]
-    assert policies[0].rungs == policies[1].rungs
-    assert policies[0].rungs[1].instance_types == ("ml.m5.2xlarge",)
+    assert policies[0].steps == policies[1].steps
+    assert policies[0].steps[1].instance_types == ("ml.m5.2xlarge",)
 
 
 @pytest.mark.parametrize(
@@ -366,13 +366,13 @@ def test_a_policy_files_own_deadline_keeps_its_meaning() -> None:
     """The file may be older than the policy of that name."""
     named = {"deadline": {"name": "widen", "first_wait": "8h"}}
     defaults = Defaults(max_runtime_seconds=HOUR, deadline_in_seconds=24 * HOUR, named=named)
-    assert policy_from("deadline", defaults).rungs[0].max_wait_seconds == 8 * HOUR
+    assert policy_from("deadline", defaults).steps[0].max_wait_seconds == 8 * HOUR
     assert isinstance(policy_from("rule", defaults), SpotWhileTimeAllows)
 
 
 def test_an_object_that_decides_on_attempts_is_a_policy_as_it_is() -> None:
     class Mine:
-        rungs = (Rung(purchase=PurchaseOption.ON_DEMAND),)
+        steps = (Step(purchase=PurchaseOption.ON_DEMAND),)
 
         def decide(self, situation: Situation) -> Decision:
             raise NotImplementedError
@@ -389,5 +389,5 @@ def test_a_policy_that_decides_tick_by_tick_is_for_simulate_and_refused_here() -
             raise NotImplementedError
 
     assert isinstance(Patient(), MovePolicy)
-    with pytest.raises(UnknownPolicy, match="give a name, a mapping or a list of rungs"):
+    with pytest.raises(UnknownPolicy, match="give a name, a mapping or a list of steps"):
         policy_from(Patient(), Defaults(deadline_in_seconds=10 * HOUR))

@@ -55,7 +55,7 @@ def _job(*visits: tuple[str, int], **overrides: Any) -> JobSnapshot:
 
 
 def _attempt(job: JobSnapshot, *, number: int = 1, ending: Ending = Ending.COMPLETED) -> Attempt:
-    return attempt_of(job, number=number, rung=number - 1, reason="why", ending=ending)
+    return attempt_of(job, number=number, step=number - 1, reason="why", ending=ending)
 
 
 NEVER_STARTED = _attempt(_job(("Starting", 3600), ("Stopping", 120)), ending=Ending.NO_CAPACITY)
@@ -153,7 +153,7 @@ attempts_strategy = st.lists(
     st.builds(
         Attempt,
         number=st.integers(1, 9),
-        rung=st.integers(0, 3),
+        step=st.integers(0, 3),
         job_name=st.text(min_size=1, max_size=5),
         purchase=st.sampled_from(PurchaseOption),
         reason=st.text(max_size=5),

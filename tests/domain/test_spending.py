@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from spot_training.domain.budget import (
     Budget,
+    BudgetCheck,
     MonthSpending,
     OnDemandCost,
-    Purse,
     budget_from,
     dollars,
     month_of,
@@ -32,16 +32,16 @@ LADDER = widened_waits(max_runtime_seconds=HOUR)
 COST = OnDemandCost(instances="1 x ml.p3.2xlarge", seconds=8 * HOUR, basis="given", usd_per_hour=3.875)
 
 
-def _purse(*, usd: float = 200, billed: float = 195, running: float = 5, **overrides: Any) -> Purse:
+def _check(*, usd: float = 200, billed: float = 195, running: float = 5, **overrides: Any) -> BudgetCheck:
     spending = MonthSpending(began_at=NOVEMBER, billed_usd=billed, running_usd=running)
-    made = Purse(budget=Budget(usd=usd), spending=spending, cost=COST)
+    made = BudgetCheck(budget=Budget(usd=usd), spending=spending, cost=COST)
     return replace(made, **overrides)
 
 
 def _attempt(ending: Ending = Ending.NO_CAPACITY, **overrides: Any) -> Attempt:
     defaults: dict[str, Any] = {
         "number": 1,
-        "rung": 1,
+        "step": 1,
         "job_name": "model-1",
         "purchase": PurchaseOption.SPOT,
         "reason": "",
@@ -63,16 +63,16 @@ def _outlook(on_demand_in: float | None) -> Outlook:
 
 
 def _kept(
-    purse: Purse | None, *attempts: Attempt, ladder: Ladder = LADDER, outlook: Outlook | None = None
+    check: BudgetCheck | None, *attempts: Attempt, ladder: Ladder = LADDER, outlook: Outlook | None = None
 ) -> Any:
     situation = Situation(attempts=attempts, outlook=outlook)
-    return keep_budget(ladder.decide(situation), ladder.rungs, situation, purse)
+    return keep_budget(ladder.decide(situation), ladder.steps, situation, check)
 
 
 def test_on_demand_above_the_budget_waits_for_spot_and_says_why() -> None:
-    decision = _kept(_purse(usd=200, billed=190, running=5), _attempt())
+    decision = _kept(_check(usd=200, billed=190, running=5), _attempt())
     assert decision.action is Action.START
-    assert decision.rung == LADDER.rungs[1]
+    assert decision.step == LADDER.steps[1]
     assert decision.reason == (
         "no spot capacity for ml.p3.2xlarge in 2 h; on-demand would take November to $226, its budget is "
         "$200 ($190 billed, $5.00 for what runs now, $31.00 for this training): waiting for spot"
@@ -80,18 +80,18 @@ def test_on_demand_above_the_budget_waits_for_spot_and_says_why() -> None:
 
 
 def test_on_demand_within_the_budget_is_bought() -> None:
-    assert is_on_demand(_kept(_purse(usd=231, billed=195, running=5), _attempt()))
-    assert not is_on_demand(_kept(_purse(usd=230.99, billed=195, running=5), _attempt()))
+    assert is_on_demand(_kept(_check(usd=231, billed=195, running=5), _attempt()))
+    assert not is_on_demand(_kept(_check(usd=230.99, billed=195, running=5), _attempt()))
 
 
 def test_a_budget_that_is_spent_says_so() -> None:
-    reason = _kept(_purse(usd=200, billed=204, running=0), _attempt()).reason
+    reason = _kept(_check(usd=200, billed=204, running=0), _attempt()).reason
     assert "November's budget of $200 is spent ($204 billed): waiting for spot" in reason
 
 
 def test_spot_is_never_held_back() -> None:
-    purse = _purse(usd=0, billed=10_000)
-    assert _kept(purse) == LADDER.decide(Situation())
+    check = _check(usd=0, billed=10_000)
+    assert _kept(check) == LADDER.decide(Situation())
 
 
 def test_without_a_budget_nothing_changes() -> None:
@@ -106,28 +106,28 @@ def test_without_a_budget_nothing_changes() -> None:
     ],
 )
 def test_what_is_not_known_is_not_spent(overrides: dict[str, Any], said: str) -> None:
-    decision = _kept(_purse(usd=10_000, **overrides), _attempt())
-    assert decision.rung == LADDER.rungs[1]
+    decision = _kept(_check(usd=10_000, **overrides), _attempt())
+    assert decision.step == LADDER.steps[1]
     assert said in decision.reason
 
 
 def test_jobs_of_unknown_price_are_told_of() -> None:
     spending = MonthSpending(began_at=NOVEMBER, billed_usd=190, unpriced=2)
-    assert "2 jobs of unknown price not counted" in _kept(_purse(spending=spending), _attempt()).reason
+    assert "2 jobs of unknown price not counted" in _kept(_check(spending=spending), _attempt()).reason
 
 
 def test_the_budget_wins_over_the_deadline_unless_the_user_says_otherwise() -> None:
-    decision = _kept(_purse(), _attempt(), outlook=_outlook(0))
-    assert decision.rung == LADDER.rungs[1]
+    decision = _kept(_check(), _attempt(), outlook=_outlook(0))
+    assert decision.step == LADDER.steps[1]
     assert decision.reason.endswith("waiting for spot, even if the deadline is missed")
-    wins = _purse(budget=Budget(usd=200, deadline_wins=True))
+    wins = _check(budget=Budget(usd=200, deadline_wins=True))
     decision = _kept(wins, _attempt(), outlook=_outlook(0))
     assert is_on_demand(decision)
     assert decision.reason.endswith("the deadline wins")
 
 
 def test_a_deadline_that_wins_waits_for_spot_as_long_as_it_can() -> None:
-    wins = _purse(budget=Budget(usd=200, deadline_wins=True))
+    wins = _check(budget=Budget(usd=200, deadline_wins=True))
     assert not is_on_demand(_kept(wins, _attempt(), outlook=_outlook(HOUR)))
     stopped = _attempt(Ending.STOPPED_FOR_DEADLINE)
     assert is_on_demand(_kept(wins, stopped, outlook=_outlook(HOUR)))
@@ -135,13 +135,13 @@ def test_a_deadline_that_wins_waits_for_spot_as_long_as_it_can() -> None:
 
 @pytest.mark.parametrize("ending", [Ending.QUOTA, Ending.CAPACITY_ERROR])
 def test_spot_that_is_refused_at_once_is_not_asked_for_in_circles(ending: Ending) -> None:
-    decision = _kept(_purse(), _attempt(ending))
+    decision = _kept(_check(), _attempt(ending))
     assert decision.action is Action.GIVE_UP
     assert "spot cannot be had at the moment either" in decision.reason
 
 
 def test_a_policy_without_spot_gives_up() -> None:
-    decision = _kept(_purse(), ladder=on_demand_only())
+    decision = _kept(_check(), ladder=on_demand_only())
     assert decision.action is Action.GIVE_UP
     assert decision.reason.endswith("and the policy has no spot to wait for")
 
@@ -157,12 +157,12 @@ def test_a_policy_without_spot_gives_up() -> None:
 def test_on_demand_is_only_bought_where_the_month_stays_within_its_budget(
     usd: float, billed: float, running: float, price: float | None, ending: Ending | None, due: float | None
 ) -> None:
-    purse = _purse(usd=usd, billed=billed, running=running, cost=replace(COST, usd_per_hour=price))
+    check = _check(usd=usd, billed=billed, running=running, cost=replace(COST, usd_per_hour=price))
     attempts = () if ending is None else (_attempt(ending),)
-    decision = _kept(purse, *attempts, outlook=None if due is None else _outlook(due))
+    decision = _kept(check, *attempts, outlook=None if due is None else _outlook(due))
     if is_on_demand(decision):
-        assert purse.cost.usd is not None
-        assert billed + running + purse.cost.usd <= usd + 1e-6
+        assert check.cost.usd is not None
+        assert billed + running + check.cost.usd <= usd + 1e-6
     if ending is not None and ending not in CAPACITY_CAUSES:
         assert decision.action is not Action.START
 

@@ -51,7 +51,7 @@ def test_a_training_killed_again_and_again_gives_the_model_of_an_undisturbed_one
 
 
 def test_the_number_of_threads_does_not_change_the_model(training_factory: Callable[..., Training]) -> None:
-    """So a rung on a bigger instance may go on where a smaller one stopped."""
+    """So a step on a bigger instance may go on where a smaller one stopped."""
     models = []
     for threads in (1, 2):
         training = training_factory(f"{threads}-threads")

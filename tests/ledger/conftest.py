@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from spot_training.domain.budget import Budget, Purse
+from spot_training.domain.budget import Budget, BudgetCheck
 from spot_training.domain.deadline import Runtime
 from spot_training.domain.errors import SpotTrainingError
-from spot_training.domain.ladder import Rung
+from spot_training.domain.ladder import Step
 from spot_training.domain.lifecycle import Ending, JobSnapshot, SecondaryStatus, Transition
 from spot_training.domain.policy_specs import policy_from
 from spot_training.domain.records import DecisionMade, Price, RecordState, TrainingRecord
@@ -20,7 +20,7 @@ from spot_training.domain.savings import Attempt, PurchaseOption
 from spot_training.ledger import Ledger
 from spot_training.sagemaker.identity import RunIdentity
 from spot_training.sagemaker.request import TrainingPlan, cast_request, defaults_of
-from spot_training.task.budget import open_purse
+from spot_training.task.budget import check_budget
 from spot_training.training.driver import Completed, TrainingDriver, Waiting
 from spot_training.training.recorder import Bookkeeper, PriceOf
 from spot_training.training.state import MemoryStore
@@ -47,10 +47,10 @@ def ledger(tmp_path: Path) -> Ledger:
 def make_attempt(**overrides: Any) -> Attempt:
     defaults: dict[str, Any] = {
         "number": 1,
-        "rung": 0,
+        "step": 0,
         "job_name": "model-0123456789ab-1",
         "purchase": PurchaseOption.SPOT,
-        "reason": "first of 3 rungs",
+        "reason": "first of 3 steps",
         "ending": Ending.COMPLETED,
         "created_at": T0,
         "started_at": T0 + timedelta(hours=1),
@@ -89,7 +89,7 @@ def make_record(**overrides: Any) -> TrainingRecord:
         "began_at": T0,
         "ended_at": T0 + timedelta(hours=3),
         "attempts": (make_attempt(),),
-        "decisions": (DecisionMade(decided_at=T0, action="start", reason="first of 3 rungs", attempt=1),),
+        "decisions": (DecisionMade(decided_at=T0, action="start", reason="first of 3 steps", attempt=1),),
         "prices": (PRICE,),
         "written_at": T0 + timedelta(hours=3),
     }
@@ -158,21 +158,21 @@ class Training:
                     keep_checkpoints=self.keep_checkpoints,
                 ),
                 make_policy=lambda *_left: policy_from(self.policy, defaults_of(request)),
-                make_purse=lambda rung: self._open_purse(driver, rung),
+                make_check=lambda step: self._check_budget(driver, step),
             ),
             recorder=books,
         )
         return driver, books
 
-    def _open_purse(self, driver: TrainingDriver, rung: Rung) -> Purse | None:
+    def _check_budget(self, driver: TrainingDriver, step: Step) -> BudgetCheck | None:
         """As `TrainingTask` does."""
         if self.budget is None:
             return None
         self.on_deciding()
-        return open_purse(
+        return check_budget(
             self.budget,
             driver.plan(),
-            rung,
+            step,
             attempts=driver.attempts,
             runtime=self.runtime,
             price_of=lambda kind: price.usd_per_hour if (price := self.price_of("us-east-1", kind)) else None,

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from include.local_stack import wait_until
-from spot_training.domain.errors import OutOfRungs
+from spot_training.domain.errors import OutOfSteps
 from spot_training.domain.lifecycle import Ending, JobSnapshot, SecondaryStatus
 from spot_training.domain.records import RecordState
 from spot_training.ledger import Ledger
@@ -88,7 +88,7 @@ def test_what_is_noted_of_the_job_under_way_is_shown_until_it_is_recorded(
 def test_a_training_that_fails_is_on_record_with_every_attempt_and_why(cloud: Cloud, ledger: Ledger) -> None:
     cloud.set_capacity(available=False)
     training = Training(cloud, ledger, policy={"name": "spot_only", "spot_attempts": 2, "first_wait": HOUR})
-    with pytest.raises(OutOfRungs):
+    with pytest.raises(OutOfSteps):
         training.finish()
     record = training.record()
     assert record is not None
@@ -104,7 +104,7 @@ def test_a_retry_goes_on_with_its_record_and_a_clear_starts_its_story_anew(
 ) -> None:
     cloud.set_capacity(available=False)
     training = Training(cloud, ledger, policy={"name": "spot_only", "spot_attempts": 1, "first_wait": HOUR})
-    with pytest.raises(OutOfRungs):
+    with pytest.raises(OutOfSteps):
         training.finish()
     cloud.set_capacity(available=True)
     training.try_number = 2
@@ -416,7 +416,7 @@ def test_a_hand_that_deletes_the_state_alone_has_nothing_counted_twice(cloud: Cl
 def test_a_generation_that_never_had_a_job_hides_no_seconds_of_the_next(cloud: Cloud, ledger: Ledger) -> None:
     training = Training(cloud, ledger, policy="spot_only")
     answer_with(training.jobs, "CreateTrainingJob", 400, "ResourceLimitExceeded", "No more.", times=2)
-    with pytest.raises(OutOfRungs):
+    with pytest.raises(OutOfSteps):
         training.finish()
     training.jobs = cloud.jobs()
     training.try_number, training.max_tries = 2, 1  # cleared

@@ -395,4 +395,4 @@ def test_a_record_of_attempts_without_what_later_versions_need_is_read() -> None
     data = make_attempt().to_json()
     for name in ("rung", "reason", "job_name"):
         del data[name]
-    assert Attempt.from_json(data) == make_attempt(rung=0, reason="", job_name="")
+    assert Attempt.from_json(data) == make_attempt(step=0, reason="", job_name="")

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from spot_training.domain.budget import Budget, MonthSpending, Purse
+from spot_training.domain.budget import Budget, BudgetCheck, MonthSpending
 from spot_training.domain.deadline import Deadline, Runtime
 from spot_training.domain.errors import BudgetSpent
-from spot_training.domain.ladder import Rung
+from spot_training.domain.ladder import Step
 from spot_training.domain.lifecycle import Ending
 from spot_training.domain.policy_specs import policy_from
 from spot_training.domain.records import CurrentJob, RecordState
@@ -21,7 +21,7 @@ from spot_training.ledger import Ledger
 from spot_training.sagemaker.identity import RunIdentity
 from spot_training.sagemaker.request import TrainingPlan, cast_request, defaults_of
 from spot_training.task import budget as budget_terms
-from spot_training.task.budget import month_spending, on_demand_cost, open_purse
+from spot_training.task.budget import check_budget, month_spending, on_demand_cost
 from spot_training.training.driver import Completed, TrainingDriver, Waiting
 from spot_training.training.state import MemoryStore
 from spot_training.watching.watcher import JobWatcher, follow
@@ -146,9 +146,9 @@ def test_jobs_without_a_price_are_told_of(configured: Ledger) -> None:
 
 def test_a_ledger_that_cannot_be_read_is_not_known(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AIRFLOW__SPOT_TRAINING__LEDGER", "nonsense://nowhere")
-    purse = _purse(Budget(usd=5))
-    assert purse.spending is None
-    assert "the ledger could not be read" in str(purse.objection)
+    check = _check(Budget(usd=5))
+    assert check.spending is None
+    assert "the ledger could not be read" in str(check.objection)
 
 
 # What on-demand would cost -----------------------------------------------------------------------------
@@ -158,9 +158,9 @@ def _plan(**config: Any) -> TrainingPlan:
     return TrainingPlan.of(cast_request(_config(**config)), identity=ME, name_prefix="model")
 
 
-def _purse(budget: Budget) -> Purse:
-    rung = Rung(purchase=PurchaseOption.ON_DEMAND)
-    return open_purse(budget, _plan(), rung, attempts=(), runtime=None, price_of=PRICES.get, now=NOW)
+def _check(budget: Budget) -> BudgetCheck:
+    step = Step(purchase=PurchaseOption.ON_DEMAND)
+    return check_budget(budget, _plan(), step, attempts=(), runtime=None, price_of=PRICES.get, now=NOW)
 
 
 def _cost(
@@ -231,10 +231,10 @@ class Task:
                 make_plan=lambda _who: plan,
                 make_policy=lambda _left: policy_from(self.policy, defaults_of(request)),
                 make_deadline=in_thirty_hours if self.deadline else None,
-                make_purse=lambda rung: open_purse(
+                make_check=lambda step: check_budget(
                     self.budget,
                     plan,
-                    rung,
+                    step,
                     attempts=driver.attempts,
                     runtime=None,
                     price_of=PRICES.get,

@@ -17,17 +17,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spot_training.domain.budget import Budget, MonthSpending, Purse
+from spot_training.domain.budget import Budget, BudgetCheck, MonthSpending
 from spot_training.domain.deadline import Runtime
 from spot_training.domain.errors import (
     CredentialsExpired,
     InvalidInput,
-    OutOfRungs,
+    OutOfSteps,
     RequestRefused,
     ServiceFailed,
     SpotTrainingError,
 )
-from spot_training.domain.ladder import Rung
+from spot_training.domain.ladder import Step
 from spot_training.domain.records import Price, RecordState
 from spot_training.domain.savings import PurchaseOption
 from spot_training.ledger import Ledger
@@ -37,7 +37,7 @@ from spot_training.sagemaker.identity import RunIdentity
 from spot_training.sagemaker.jobs import TrainingJobs
 from spot_training.sagemaker.request import TrainingPlan, cast_request
 from spot_training.task import budget as budget_terms
-from spot_training.task.budget import UNSEEN_FOR, month_spending, open_purse
+from spot_training.task.budget import UNSEEN_FOR, check_budget, month_spending
 from spot_training.training.driver import Waiting
 from spot_training.training.state import STATE_KEY
 from tests.aws.conftest import Cloud, answer_with
@@ -50,7 +50,7 @@ HOUR = 3600
 RUNTIME = Runtime(mean_seconds=4 * HOUR - 300, high_seconds=4 * HOUR)
 TEN = Price(instance_type="ml.m5.xlarge", usd_per_hour=10.0, as_of=T0, source="a test")
 ON_DEMAND_FIRST = [{"on_demand": "ml.m5.xlarge"}, {"spot": "ml.m5.xlarge", "max_wait": "20d"}]
-ON_DEMAND = Rung(purchase=PurchaseOption.ON_DEMAND)
+ON_DEMAND = Step(purchase=PurchaseOption.ON_DEMAND)
 
 
 @pytest.fixture(autouse=True)
@@ -59,11 +59,11 @@ def configured(ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     return ledger
 
 
-def _decide(run_id: str, budget: float, *, usd: float = 40.0, now: datetime = T0, **more: Any) -> Purse:
+def _decide(run_id: str, budget: float, *, usd: float = 40.0, now: datetime = T0, **more: Any) -> BudgetCheck:
     """What a training is told that is about to buy for so much."""
     identity = RunIdentity(dag_id="retrain", run_id=run_id, task_id="train", installation="mine")
     plan = TrainingPlan.of(cast_request(_config()), identity=identity, name_prefix="model")
-    return open_purse(
+    return check_budget(
         Budget(usd=budget),
         plan,
         ON_DEMAND,
@@ -75,10 +75,10 @@ def _decide(run_id: str, budget: float, *, usd: float = 40.0, now: datetime = T0
     )
 
 
-def _at_once(count: int, decide: Callable[[int], Purse]) -> list[Purse]:
+def _at_once(count: int, decide: Callable[[int], BudgetCheck]) -> list[BudgetCheck]:
     barrier = threading.Barrier(count)
 
-    def together(number: int) -> Purse:
+    def together(number: int) -> BudgetCheck:
         barrier.wait(60)
         return decide(number)
 
@@ -86,14 +86,14 @@ def _at_once(count: int, decide: Callable[[int], Purse]) -> list[Purse]:
         return list(pool.map(together, range(count)))
 
 
-def _bought(purses: list[Purse]) -> float:
-    return sum(purse.cost.usd or 0.0 for purse in purses if purse.objection is None)
+def _bought(checks: list[BudgetCheck]) -> float:
+    return sum(check.cost.usd or 0.0 for check in checks if check.objection is None)
 
 
 @pytest.mark.parametrize(("budget", "fit"), [(39, 0), (60, 1), (80, 2), (130, 3), (240, 6)])
 def test_of_six_that_decide_at_once_as_many_buy_as_fit(budget: float, fit: int) -> None:
-    purses = _at_once(6, lambda number: _decide(f"run {number}", budget))
-    assert sum(purse.objection is None for purse in purses) == fit
+    checks = _at_once(6, lambda number: _decide(f"run {number}", budget))
+    assert sum(check.objection is None for check in checks) == fit
     assert len(Ledger.configured().list_names(RESERVATIONS)) == fit, "the others hold nothing"
 
 
@@ -108,8 +108,8 @@ def test_of_six_on_object_storage_as_many_buy_as_fit(
         "AIRFLOW__SPOT_TRAINING__LEDGER": f"s3://bucket/{tmp_path.name}",
     }.items():
         monkeypatch.setenv(name, value)
-    purses = _at_once(6, lambda number: _decide(f"run {number}", 100))
-    assert sum(purse.objection is None for purse in purses) == 2
+    checks = _at_once(6, lambda number: _decide(f"run {number}", 100))
+    assert sum(check.objection is None for check in checks) == 2
 
 
 def _decide_in_process(folder: str, number: int, barrier: Any, told: Any) -> None:
@@ -137,8 +137,8 @@ def test_of_six_processes_as_many_buy_as_fit(configured: Ledger) -> None:
 @pytest.mark.parametrize("seed", range(3))
 def test_whatever_they_cost_those_that_buy_stay_within_the_budget(seed: int) -> None:
     costs = [10 + 17 * ((seed * 7 + number * number) % 5) for number in range(6)]
-    purses = _at_once(6, lambda number: _decide(f"run {number}", 100, usd=costs[number]))
-    assert 100 - max(costs) < _bought(purses) <= 100
+    checks = _at_once(6, lambda number: _decide(f"run {number}", 100, usd=costs[number]))
+    assert 100 - max(costs) < _bought(checks) <= 100
 
 
 def test_who_only_asks_reserves_nothing(configured: Ledger) -> None:
@@ -327,8 +327,8 @@ def test_a_task_that_ends_before_it_is_on_record_holds_nothing(cloud: Cloud, led
     """Bad input may be found after the decision, and before there is an intent."""
     training = _buyer(cloud, ledger, "first")
     driver, books = training.process()
-    rung = Rung(purchase=PurchaseOption.ON_DEMAND)
-    assert training._open_purse(driver, rung) is not None
+    step = Step(purchase=PurchaseOption.ON_DEMAND)
+    assert training._check_budget(driver, step) is not None
     assert len(reservations(ledger)) == 1
     books.end(driver.state, "what it asks for is above the Dag's caps")
     assert ledger.fresh_names() == []
@@ -481,11 +481,11 @@ def test_a_month_that_cannot_be_read_holds_on_demand_back_while_it_matters(
         assert f"the ledger's {path.relative_to(configured.root)} cannot be read" in str(objection)
 
 
-def test_out_of_rungs_leaves_no_reservation(cloud: Cloud, ledger: Ledger) -> None:
+def test_out_of_steps_leaves_no_reservation(cloud: Cloud, ledger: Ledger) -> None:
     cloud.set_capacity(available=False)
     training = _buyer(cloud, ledger, "run", budget=1000)
     training.policy = [{"spot": "ml.m5.xlarge", "max_wait": "1h"}, {"on_demand": "ml.m5.xlarge"}]
     answer_with(training.jobs, "CreateTrainingJob", 400, "ResourceLimitExceeded", "no quota", after=1)
-    with pytest.raises(OutOfRungs):
+    with pytest.raises(OutOfSteps):
         training.finish()
     assert ledger.list_names(RESERVATIONS) == []

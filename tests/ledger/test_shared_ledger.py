@@ -14,14 +14,14 @@ import pytest
 from spot_training.advise.history import recent_spells
 from spot_training.domain.budget import Budget, MonthSpending
 from spot_training.domain.deadline import Deadline
-from spot_training.domain.ladder import Rung
+from spot_training.domain.ladder import Step
 from spot_training.domain.records import CurrentJob, RecordState
 from spot_training.domain.savings import PurchaseOption
 from spot_training.ledger import Ledger
 from spot_training.report import report_of
 from spot_training.sagemaker.identity import RunIdentity
 from spot_training.sagemaker.request import TrainingPlan, cast_request
-from spot_training.task.budget import month_spending, on_demand_cost, open_purse
+from spot_training.task.budget import check_budget, month_spending, on_demand_cost
 from spot_training.task.deadline import DeadlineTerms
 from spot_training.task.past_runs import Teachers, learn
 from tests.aws.test_driver import _config
@@ -130,17 +130,17 @@ def test_the_months_budget_counts_this_airflows_dag_alone(shared: Ledger) -> Non
     assert _spending(shared).usd == 0
     _train(shared, MINE, billable_seconds=HOUR)
     assert _spending(shared).usd == pytest.approx(0.23)
-    purse = open_purse(
+    check = check_budget(
         Budget(usd=5),
         _plan(),
-        Rung(purchase=PurchaseOption.ON_DEMAND),
+        Step(purchase=PurchaseOption.ON_DEMAND),
         attempts=(),
         runtime=None,
         price_of=PRICES.get,
         now=NOW,
     )
-    assert purse.spending is not None
-    assert purse.spending.usd == pytest.approx(0.23)
+    assert check.spending is not None
+    assert check.spending.usd == pytest.approx(0.23)
 
 
 def test_the_month_in_which_an_airflow_got_its_own_name_is_counted_whole(
@@ -151,17 +151,17 @@ def test_the_month_in_which_an_airflow_got_its_own_name_is_counted_whole(
     _train(shared, "airflow", billable_seconds=HOUR)
     _train(shared, MINE, billable_seconds=HOUR)
     for identity in (ME, replace(ME, installation="airflow")):
-        purse = open_purse(
+        check = check_budget(
             Budget(usd=5),
             _plan(identity),
-            Rung(purchase=PurchaseOption.ON_DEMAND),
+            Step(purchase=PurchaseOption.ON_DEMAND),
             attempts=(),
             runtime=None,
             price_of=PRICES.get,
             now=NOW,
         )
-        assert purse.spending is not None
-        assert purse.spending.usd == pytest.approx(2 * 0.23)
+        assert check.spending is not None
+        assert check.spending.usd == pytest.approx(2 * 0.23)
 
 
 def _under_way(installation: str, purchase: PurchaseOption) -> Any:

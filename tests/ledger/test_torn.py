@@ -63,7 +63,7 @@ def _whole(ledger: Ledger, count: int = 5) -> list[TrainingRecord]:
     compact(ledger, settled_after=NOW)
     for number in range(count):
         ledger.write(make_record(run_id=f"fresh {number}"))
-    job = CurrentJob(job_name="live", reason="first of 3 rungs")
+    job = CurrentJob(job_name="live", reason="first of 3 steps")
     running = make_record(run_id="under way", state=RecordState.RUNNING, attempts=(), current_job=job)
     ledger.write(running)
     ledger.put(ledger.path("notes", f"{running.key}.json"), json.dumps(job.to_json()).encode())

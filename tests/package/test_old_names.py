@@ -46,7 +46,7 @@ def test_what_never_was_is_not_found() -> None:
         "from spot_training.hooks import AwsAccess",
         "from spot_training.aws.jobs import TrainingJobs",
         "from spot_training.domain.moves import Mode",
-        "from spot_training.domain.errors import OutOfRungs",
+        "from spot_training.domain.errors import OutOfSteps",
         "from spot_training.sweep import main, settle_this_airflow, sweep_this_airflow",
     ],
 )
@@ -55,3 +55,24 @@ def test_a_line_of_a_dag_file_still_works(line: str) -> None:
         [sys.executable, "-c", line], capture_output=True, text=True, timeout=60, check=False
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_the_error_for_an_exhausted_ladder_has_its_old_name_too() -> None:
+    from spot_training.domain import errors
+
+    with pytest.warns(DeprecationWarning, match="OutOfSteps"):
+        old = errors.OutOfRungs
+    assert old is errors.OutOfSteps
+    with pytest.raises(AttributeError):
+        _ = errors.OutOfNothing
+
+
+def test_a_ladder_may_still_list_its_rungs() -> None:
+    from spot_training.domain.ladder import Rung, Step
+    from spot_training.domain.policy_specs import Defaults, policy_from
+
+    steps = [{"spot": "ml.m5.xlarge", "max_wait": "2h"}, "on_demand"]
+    defaults = Defaults(max_runtime_seconds=3600)
+    old, new = policy_from({"rungs": steps}, defaults), policy_from({"steps": steps}, defaults)
+    assert old == new == policy_from({"name": "ladder", "rungs": steps}, defaults)
+    assert Rung is Step

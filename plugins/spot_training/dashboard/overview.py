@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from spot_training.domain.records import Totals  # noqa: TC001 - FastAPI reads the annotations
-from spot_training.ledger.periods import Period, Step, periods_of, saved_percent, step_of
+from spot_training.ledger.periods import Grain, Period, periods_of, saved_percent, step_of
 
 if TYPE_CHECKING:
     from spot_training.ledger import LedgerReader, Selection
@@ -165,7 +165,7 @@ class Overview:
     """Everything the page shows of a selection."""
 
     totals: Totals
-    step: Step
+    step: Grain
     periods: tuple[Period, ...]
     hours: tuple[HourOfDay, ...]
     instance_types: tuple[InstanceTypeRow, ...]

@@ -79,7 +79,7 @@ class OnDemandCost:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Purse:
+class BudgetCheck:
     """The month's budget, and what one on-demand attempt would cost now.
 
     `spending` is None where it is not known; `trouble` says why.

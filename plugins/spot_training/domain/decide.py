@@ -17,12 +17,12 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from .errors import InvalidInput
-from .ladder import Action, Decision, Policy, Rung, Situation, because, start, what_happened
+from .ladder import Action, Decision, Policy, Situation, Step, because, start, what_happened
 from .lifecycle import CAPACITY_CAUSES, Ending
 from .savings import PurchaseOption
 
 if TYPE_CHECKING:
-    from .budget import Purse
+    from .budget import BudgetCheck
     from .deadline import Outlook
     from .savings import Attempt
 
@@ -58,21 +58,23 @@ def is_complete(attempts: Sequence[Attempt]) -> bool:
 # --- policy, deadline, budget ----------------------------------------------------------------------------
 
 
-def decide(policy: Policy, situation: Situation, purse_for: Callable[[Rung], Purse | None]) -> Decision:
+def decide(
+    policy: Policy, situation: Situation, check_budget: Callable[[Step], BudgetCheck | None]
+) -> Decision:
     """The policy's decision, then what the deadline and the budget make of it.
 
-    `purse_for` is asked for the month's budget and spending, but only where on-demand is about to be bought.
+    `check_budget` reads the month's budget and spending. It is called only before on-demand is bought.
     """
-    rungs = policy.rungs
-    decision = keep_deadline(policy.decide(situation), rungs, situation)
-    purse = purse_for(decision.rung) if decision.rung is not None and is_on_demand(decision) else None
-    return keep_budget(decision, rungs, situation, purse)
+    steps = policy.steps
+    decision = keep_deadline(policy.decide(situation), steps, situation)
+    check = check_budget(decision.step) if decision.step is not None and is_on_demand(decision) else None
+    return keep_budget(decision, steps, situation, check)
 
 
 def is_on_demand(decision: Decision) -> bool:
     """Whether the decision is to start an on-demand attempt."""
-    rung = decision.rung
-    return decision.action is Action.START and rung is not None and rung.purchase is PurchaseOption.ON_DEMAND
+    step = decision.step
+    return decision.action is Action.START and step is not None and step.purchase is PurchaseOption.ON_DEMAND
 
 
 # --- the deadline ----------------------------------------------------------------------------------------
@@ -85,7 +87,7 @@ SPOT_FAILURES = 3
 _REFUSALS = frozenset({Ending.CAPACITY_ERROR, Ending.QUOTA, Ending.INTERNAL_ERROR})
 
 
-def keep_deadline(decision: Decision, rungs: Sequence[Rung], situation: Situation) -> Decision:
+def keep_deadline(decision: Decision, steps: Sequence[Step], situation: Situation) -> Decision:
     """The guard outside every policy: on-demand where more waiting, or giving up, would cost the deadline.
 
     What SageMaker refused or failed is asked for again, the deadline being more than any one refusal.
@@ -93,49 +95,49 @@ def keep_deadline(decision: Decision, rungs: Sequence[Rung], situation: Situatio
     outlook, attempts = situation.outlook, situation.attempts
     if outlook is None:
         return decision
-    on_demand = _on_demand_rung(rungs)
-    if decision.action is Action.START and decision.rung is not None:
+    on_demand = _on_demand_step(steps)
+    if decision.action is Action.START and decision.step is not None:
         was_stopped = bool(attempts) and attempts[-1].ending is Ending.STOPPED_FOR_DEADLINE
         is_due = was_stopped or outlook.is_time_for_on_demand
-        if decision.rung.purchase is PurchaseOption.ON_DEMAND or not is_due:
+        if decision.step.purchase is PurchaseOption.ON_DEMAND or not is_due:
             return decision
         why = f"{what_happened(attempts[-1])}; {outlook.reason}" if attempts else outlook.reason
-        return start(rungs, on_demand, f"{why}: on-demand now")
+        return start(steps, on_demand, f"{why}: on-demand now")
     if decision.action is Action.GIVE_UP and attempts:
-        return _go_on(decision, rungs, situation, outlook)
+        return _go_on(decision, steps, situation, outlook)
     return decision
 
 
-def _go_on(decision: Decision, rungs: Sequence[Rung], situation: Situation, outlook: Outlook) -> Decision:
+def _go_on(decision: Decision, steps: Sequence[Step], situation: Situation, outlook: Outlook) -> Decision:
     """Instead of giving up while on-demand could still keep the deadline."""
     attempts = situation.attempts
-    last, on_demand = attempts[-1], _on_demand_rung(rungs)
+    last, on_demand = attempts[-1], _on_demand_step(steps)
     failures = _refused_in_a_row(attempts)
     if last.purchase is PurchaseOption.ON_DEMAND:
         if 0 < failures < ON_DEMAND_LAUNCHES:
-            return start(rungs, on_demand, f"{because(situation)}: on-demand again")
+            return start(steps, on_demand, f"{because(situation)}: on-demand again")
         return decision
     if last.ending is Ending.INTERNAL_ERROR:
         if failures < SPOT_FAILURES and not outlook.is_time_for_on_demand:
-            return start(rungs, last.rung, f"{because(situation)}: spot again")
-        return start(rungs, on_demand, f"{what_happened(last)}: on-demand now")
+            return start(steps, last.step, f"{because(situation)}: spot again")
+        return start(steps, on_demand, f"{what_happened(last)}: on-demand now")
     if last.ending in CAPACITY_CAUSES:
-        return start(rungs, on_demand, f"{what_happened(last)}, and no rung is left: on-demand now")
+        return start(steps, on_demand, f"{what_happened(last)}, and no step is left: on-demand now")
     return decision
 
 
 def check_keeps_deadline(policy: Policy) -> None:
-    """Refuse a policy that could not keep a deadline: one without an on-demand rung."""
-    if all(rung.purchase is PurchaseOption.SPOT for rung in policy.rungs):
+    """Refuse a policy that could not keep a deadline: one without an on-demand step."""
+    if all(step.purchase is PurchaseOption.SPOT for step in policy.steps):
         raise InvalidInput(
             "policy",
-            [str(rung) for rung in policy.rungs],
-            "only on-demand can keep a deadline: add an on-demand rung, or leave the deadline out.",
+            [str(step) for step in policy.steps],
+            "only on-demand can keep a deadline: add an on-demand step, or leave the deadline out.",
         )
 
 
-def _on_demand_rung(rungs: Sequence[Rung]) -> int:
-    return next(i for i, rung in enumerate(rungs) if rung.purchase is PurchaseOption.ON_DEMAND)
+def _on_demand_step(steps: Sequence[Step]) -> int:
+    return next(i for i, step in enumerate(steps) if step.purchase is PurchaseOption.ON_DEMAND)
 
 
 def _refused_in_a_row(attempts: Sequence[Attempt]) -> int:
@@ -154,18 +156,18 @@ LONGEST_PAUSE_SECONDS = 900
 
 
 def pause_before(decision: Decision, situation: Situation) -> float:
-    """Seconds (AWS's) to let pass before asking again for what was refused just now, rungs further on aside.
+    """Seconds (AWS's) to let pass before asking again for what was refused just now, steps further on aside.
 
     They double with each refusal; before a deadline they end when on-demand is due.
     """
     attempts, outlook = situation.attempts, situation.outlook
-    if decision.rung is None or not attempts or not attempts[-1].was_refused:
+    if decision.step is None or not attempts or not attempts[-1].was_refused:
         return 0.0
     last = attempts[-1]
-    if decision.rung.purchase is not last.purchase or decision.rung_index > last.rung:
+    if decision.step.purchase is not last.purchase or decision.step_index > last.step:
         return 0.0
     pause = min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2.0 ** (_refused_in_a_row(attempts) - 1))
-    is_spot = decision.rung.purchase is PurchaseOption.SPOT
+    is_spot = decision.step.purchase is PurchaseOption.SPOT
     if is_spot and outlook is not None and outlook.on_demand_in_seconds is not None:
         return min(pause, max(0.0, outlook.on_demand_in_seconds))
     return pause
@@ -178,31 +180,31 @@ _REFUSED_AT_ONCE = frozenset({Ending.QUOTA, Ending.CAPACITY_ERROR})
 
 
 def keep_budget(
-    decision: Decision, rungs: Sequence[Rung], situation: Situation, purse: Purse | None
+    decision: Decision, steps: Sequence[Step], situation: Situation, check: BudgetCheck | None
 ) -> Decision:
     """The month's budget outside every policy: wait for spot rather than buy on-demand above it.
 
     Where there is no spot to wait for, or it was refused at once, the training is given up.
     """
-    if purse is None or not is_on_demand(decision) or (objection := purse.objection) is None:
+    if check is None or not is_on_demand(decision) or (objection := check.objection) is None:
         return decision
-    if purse.budget.deadline_wins and _is_for_deadline(situation):
+    if check.budget.deadline_wins and _is_for_deadline(situation):
         return start(
-            rungs, decision.rung_index, f"{decision.reason}, although {objection}: the deadline wins"
+            steps, decision.step_index, f"{decision.reason}, although {objection}: the deadline wins"
         )
     attempts = situation.attempts
     said = f"{what_happened(attempts[-1])}; {objection}" if attempts else objection
-    spot = _longest_wait(rungs)
+    spot = _longest_wait(steps)
     if spot is None:
-        return _give_up_for(purse, f"{said}, and the policy has no spot to wait for")
+        return _give_up_for(check, f"{said}, and the policy has no spot to wait for")
     if attempts and _was_refused_spot(attempts[-1]):
-        return _give_up_for(purse, f"{said}, and spot cannot be had at the moment either")
+        return _give_up_for(check, f"{said}, and spot cannot be had at the moment either")
     late = ", even if the deadline is missed" if _is_for_deadline(situation) else ""
-    return start(rungs, spot, f"{said}: waiting for spot{late}")
+    return start(steps, spot, f"{said}: waiting for spot{late}")
 
 
-def _give_up_for(purse: Purse, reason: str) -> Decision:
-    return Decision(action=Action.GIVE_UP, reason=reason, budget_usd=purse.budget.usd)
+def _give_up_for(check: BudgetCheck, reason: str) -> Decision:
+    return Decision(action=Action.GIVE_UP, reason=reason, budget_usd=check.budget.usd)
 
 
 def _is_for_deadline(situation: Situation) -> bool:
@@ -217,6 +219,6 @@ def _was_refused_spot(last: Attempt) -> bool:
     return last.purchase is PurchaseOption.SPOT and last.ending in _REFUSED_AT_ONCE
 
 
-def _longest_wait(rungs: Sequence[Rung]) -> int | None:
-    spot = [i for i, rung in enumerate(rungs) if rung.purchase is PurchaseOption.SPOT]
-    return max(spot, key=lambda i: rungs[i].max_wait_seconds or 0, default=None)
+def _longest_wait(steps: Sequence[Step]) -> int | None:
+    spot = [i for i, step in enumerate(steps) if step.purchase is PurchaseOption.SPOT]
+    return max(spot, key=lambda i: steps[i].max_wait_seconds or 0, default=None)

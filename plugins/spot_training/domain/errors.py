@@ -16,7 +16,7 @@
     ├── LedgerBusy (RuntimeError)              a record that changes faster than it can be read
     ├── SweepRefused (RuntimeError)            whose the live jobs are is not certain enough to stop them
     └── TrainingNotCompleted (RuntimeError)    what happened to a job
-        ├── OutOfRungs                         spot causes only, and the policy has nothing left to try
+        ├── OutOfSteps                         spot causes only, and the policy has nothing left to try
         │   └── OnDemandRefused                not even on-demand was to be had
         ├── AlgorithmFailed                    the script failed
         ├── RequestRefused                     the job or the call was refused for what it asks
@@ -35,7 +35,8 @@ one question: could the same request succeed if it were made again?
 
 from __future__ import annotations
 
-from typing import ClassVar
+import warnings
+from typing import Any, ClassVar
 
 
 class SpotTrainingError(Exception):
@@ -149,14 +150,14 @@ class TrainingNotCompleted(SpotTrainingError, RuntimeError):
     """A training that did not complete."""
 
 
-class OutOfRungs(TrainingNotCompleted):
+class OutOfSteps(TrainingNotCompleted):
     """Every attempt ended for want of capacity, and the policy has nothing left to try.
 
     Not retryable: how often and how long to wait for spot is the policy's to say.
     """
 
 
-class OnDemandRefused(OutOfRungs):
+class OnDemandRefused(OutOfSteps):
     """On-demand was asked for, and a quota or SageMaker's own capacity refused it: no spot cause."""
 
     is_retryable = True
@@ -211,3 +212,11 @@ class TimedOutWaiting(TrainingNotCompleted):
     """The caller's own limit passed before the job was over."""
 
     is_retryable = True
+
+
+def __getattr__(name: str) -> Any:
+    """Names of 0.1.0."""
+    if name == "OutOfRungs":
+        warnings.warn("OutOfRungs is called OutOfSteps now.", DeprecationWarning, stacklevel=2)
+        return OutOfSteps
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,4 +1,4 @@
-"""Policies: given the attempts so far, start another one (on which rung), finish, or give up?
+"""Policies: given the attempts so far, start another one (on which step), finish, or give up?
 
 Rules are ordered and every decision carries a reason a person can read. Policies know no AWS call, no clock,
 no deadline and no budget: what follows from these is in `decide`.
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Rung:
+class Step:
     """One step of a fallback ladder: what the next attempt asks SageMaker for.
 
     `max_wait_seconds` is `MaxWaitTimeInSeconds` (waiting and running together), None on demand.
@@ -37,16 +37,16 @@ class Rung:
     def __post_init__(self) -> None:
         if self.purchase is PurchaseOption.SPOT:
             if self.max_wait_seconds is None:
-                raise InvalidInput("rung.max_wait_seconds", None, "a spot rung needs a max wait.")
+                raise InvalidInput("step.max_wait_seconds", None, "a spot step needs a max wait.")
             if len(self.instance_types) > 1:
                 raise InvalidInput(
-                    "rung.instance_types",
+                    "step.instance_types",
                     self.instance_types,
-                    "SageMaker takes one type for a spot job: make a rung for each.",
+                    "SageMaker takes one type for a spot job: make a step for each.",
                 )
         elif self.max_wait_seconds is not None:
             raise InvalidInput(
-                "rung.max_wait_seconds",
+                "step.max_wait_seconds",
                 self.max_wait_seconds,
                 "SageMaker takes a max wait for spot jobs only.",
             )
@@ -74,55 +74,55 @@ class Action(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """What to do next and why. `rung` and `rung_index` are set for `START` only.
+    """What to do next and why. `step` and `step_index` are set for `START` only.
 
     `budget_usd` is the month's budget where that is what gives the training up.
     """
 
     action: Action
     reason: str
-    rung: Rung | None = None
-    rung_index: int = -1
+    step: Step | None = None
+    step_index: int = -1
     budget_usd: float | None = None
 
 
 class Policy(Protocol):
-    """Anything that decides. `rungs` lists what it may ask for: every request is checked before the first."""
+    """Anything that decides. `steps` lists what it may ask for: every request is checked before the first."""
 
     @property
-    def rungs(self) -> tuple[Rung, ...]: ...
+    def steps(self) -> tuple[Step, ...]: ...
 
     def decide(self, situation: Situation) -> Decision: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Ladder:
-    """Rungs tried in order; only capacity causes climb."""
+    """Steps tried in order; only capacity causes climb."""
 
-    rungs: tuple[Rung, ...]
+    steps: tuple[Step, ...]
 
     def __post_init__(self) -> None:
-        if not self.rungs:
-            raise InvalidInput("policy.rungs", [], "a ladder needs at least one rung.")
+        if not self.steps:
+            raise InvalidInput("policy.steps", [], "a ladder needs at least one step.")
 
     def decide(self, situation: Situation) -> Decision:
         if not situation.attempts:
             about = f" ({situation.outlook})" if situation.outlook else ""
-            return start(self.rungs, 0, f"first of {len(self.rungs)} rungs: {self.rungs[0]}{about}")
+            return start(self.steps, 0, f"first of {len(self.steps)} steps: {self.steps[0]}{about}")
         last = situation.attempts[-1]
         if (end := _end_of(last)) is not None:
             return end
-        following = self._rung_after(last)
+        following = self._step_after(last)
         if following is None:
-            return Decision(action=Action.GIVE_UP, reason=f"{what_happened(last)}; no rung is left")
-        return start(self.rungs, following, f"{because(situation)}: next is {self.rungs[following]}")
+            return Decision(action=Action.GIVE_UP, reason=f"{what_happened(last)}; no step is left")
+        return start(self.steps, following, f"{because(situation)}: next is {self.steps[following]}")
 
-    def _rung_after(self, last: Attempt) -> int | None:
-        """The next rung; after a refused quota, the next that draws on another quota (type and purchase)."""
-        spent = self.rungs[last.rung] if last.rung < len(self.rungs) else None
-        for index in range(last.rung + 1, len(self.rungs)):
-            rung = self.rungs[index]
-            same_quota = spent and (rung.purchase, rung.instance_types) == (
+    def _step_after(self, last: Attempt) -> int | None:
+        """The next step; after a refused quota, the next that draws on another quota (type and purchase)."""
+        spent = self.steps[last.step] if last.step < len(self.steps) else None
+        for index in range(last.step + 1, len(self.steps)):
+            step = self.steps[index]
+            same_quota = spent and (step.purchase, step.instance_types) == (
                 spent.purchase,
                 spent.instance_types,
             )
@@ -144,30 +144,30 @@ class SpotWhileTimeAllows:
     notes: tuple[str, ...] = ()
 
     @property
-    def rungs(self) -> tuple[Rung, ...]:
+    def steps(self) -> tuple[Step, ...]:
         return (
-            Rung(purchase=PurchaseOption.SPOT, max_wait_seconds=self.max_wait_seconds),
-            Rung(purchase=PurchaseOption.ON_DEMAND, instance_types=self.on_demand_types),
+            Step(purchase=PurchaseOption.SPOT, max_wait_seconds=self.max_wait_seconds),
+            Step(purchase=PurchaseOption.ON_DEMAND, instance_types=self.on_demand_types),
         )
 
     def decide(self, situation: Situation) -> Decision:
-        spot, _ = self.rungs
+        spot, _ = self.steps
         if not situation.attempts:
             about = f" ({situation.outlook})" if situation.outlook else ""
-            return start(self.rungs, 0, f"{spot.purchase} first{about}")
+            return start(self.steps, 0, f"{spot.purchase} first{about}")
         last = situation.attempts[-1]
         if (end := _end_of(last)) is not None:
             return end
         if last.purchase is PurchaseOption.ON_DEMAND:
-            return Decision(action=Action.GIVE_UP, reason=f"{what_happened(last)}; no rung is left")
+            return Decision(action=Action.GIVE_UP, reason=f"{what_happened(last)}; no step is left")
         if last.ending in {Ending.QUOTA, Ending.STOPPED_FOR_DEADLINE}:
-            return start(self.rungs, 1, f"{what_happened(last)}: on-demand now")
-        return start(self.rungs, 0, f"{because(situation)}: spot again")
+            return start(self.steps, 1, f"{what_happened(last)}: on-demand now")
+        return start(self.steps, 0, f"{because(situation)}: spot again")
 
 
-def start(rungs: Sequence[Rung], index: int, reason: str) -> Decision:
-    """The decision to start the rung of that index."""
-    return Decision(action=Action.START, reason=reason, rung=rungs[index], rung_index=index)
+def start(steps: Sequence[Step], index: int, reason: str) -> Decision:
+    """The decision to start the step of that index."""
+    return Decision(action=Action.START, reason=reason, step=steps[index], step_index=index)
 
 
 def _end_of(last: Attempt) -> Decision | None:
@@ -260,10 +260,10 @@ def widened_waits(
     StoppingLimits(max_runtime_seconds=max_runtime_seconds, max_wait_seconds=first)
     _check_widening(first, factor, cap, spot_attempts)
     waits = [min(cap, round(first * factor**n)) for n in range(spot_attempts)]
-    rungs = [Rung(purchase=PurchaseOption.SPOT, max_wait_seconds=wait) for wait in waits]
+    steps = [Step(purchase=PurchaseOption.SPOT, max_wait_seconds=wait) for wait in waits]
     if then_on_demand:
-        rungs.append(Rung(purchase=PurchaseOption.ON_DEMAND))
-    return Ladder(tuple(rungs))
+        steps.append(Step(purchase=PurchaseOption.ON_DEMAND))
+    return Ladder(tuple(steps))
 
 
 def _check_widening(first: int, factor: float, cap: int, spot_attempts: int) -> None:
@@ -281,4 +281,8 @@ def _check_widening(first: int, factor: float, cap: int, spot_attempts: int) -> 
 
 def on_demand_only() -> Ladder:
     """One on-demand attempt, no spot."""
-    return Ladder((Rung(purchase=PurchaseOption.ON_DEMAND),))
+    return Ladder((Step(purchase=PurchaseOption.ON_DEMAND),))
+
+
+#: The name of 0.1.0.
+Rung = Step

@@ -1,4 +1,4 @@
-"""Policies as people write them: a name, a mapping, a list of rungs, JSON text, a policy file's entry."""
+"""Policies as people write them: a name, a mapping, a list of steps, JSON text, a policy file's entry."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from .ladder import (
     DEFAULT_WAIT_FACTOR,
     Ladder,
     Policy,
-    Rung,
     SpotWhileTimeAllows,
+    Step,
     on_demand_only,
     widened_waits,
 )
@@ -78,29 +78,29 @@ def _on_demand(options: dict[str, Any], _defaults: Defaults) -> Policy:
         options.pop(key, None)
     types = _take_types(options, "instance_types")
     return (
-        Ladder((Rung(purchase=PurchaseOption.ON_DEMAND, instance_types=types),))
+        Ladder((Step(purchase=PurchaseOption.ON_DEMAND, instance_types=types),))
         if types
         else on_demand_only()
     )
 
 
 def _ladder(options: dict[str, Any], defaults: Defaults) -> Policy:
-    rungs = options.pop("rungs", None)
-    if not isinstance(rungs, Sequence) or isinstance(rungs, str) or not rungs:
+    steps = options.pop("steps", None)
+    if not isinstance(steps, Sequence) or isinstance(steps, str) or not steps:
         raise InvalidInput(
-            "policy.rungs",
-            rungs,
+            "policy.steps",
+            steps,
             'give a list: [{"spot": "ml.m5.xlarge", "max_wait": "2h"}, {"on_demand": []}].',
         )
-    return Ladder(tuple(_rung(rung, f"policy.rungs[{i}]", defaults) for i, rung in enumerate(rungs)))
+    return Ladder(tuple(_step(step, f"policy.steps[{i}]", defaults) for i, step in enumerate(steps)))
 
 
 _FOR_SPOT_ONLY = "SageMaker takes a max wait for spot jobs only: leave it out."
 
 
-def _rung(value: Any, where: str, defaults: Defaults) -> Rung:
+def _step(value: Any, where: str, defaults: Defaults) -> Step:
     """`"on_demand"`, `{"on_demand": [types]}` or `{"spot": type, "max_wait": "2h"}`; types are optional."""
-    if isinstance(value, Rung):
+    if isinstance(value, Step):
         return value
     options = {value: None} if isinstance(value, str) else dict(value) if isinstance(value, Mapping) else {}
     kinds = {"spot", "on_demand"} & set(options)
@@ -111,16 +111,16 @@ def _rung(value: Any, where: str, defaults: Defaults) -> Rung:
     wait = _take_seconds(options, "max_wait", where=where)
     if options:
         key = next(iter(options))
-        raise InvalidInput(f"{where}.{key}", options[key], "a rung takes spot or on_demand, and max_wait.")
+        raise InvalidInput(f"{where}.{key}", options[key], "a step takes spot or on_demand, and max_wait.")
     if kind == "on_demand":
         if wait is not None:
             raise InvalidInput(f"{where}.max_wait", wait, _FOR_SPOT_ONLY)
-        return Rung(purchase=PurchaseOption.ON_DEMAND, instance_types=types)
+        return Step(purchase=PurchaseOption.ON_DEMAND, instance_types=types)
     wait = wait or defaults.max_wait_seconds
     if wait is None:
         raise InvalidInput(f"{where}.max_wait", None, 'say how long it may wait and run: "2h".')
     _check_covers_running(wait, defaults, f"{where}.max_wait")
-    return Rung(purchase=PurchaseOption.SPOT, instance_types=types, max_wait_seconds=wait)
+    return Step(purchase=PurchaseOption.SPOT, instance_types=types, max_wait_seconds=wait)
 
 
 def _check_covers_running(wait: int, defaults: Defaults, field: str) -> None:
@@ -200,7 +200,7 @@ OPTIONS: dict[str, tuple[str, ...]] = {
     "widen": _WIDENING,
     "spot_only": _WIDENING,
     "on_demand": ("instance_types",),
-    "ladder": ("rungs",),
+    "ladder": ("steps",),
     **{name: ("on_demand", *DEADLINE_ALIASES.get(name, ())) for name in DEADLINE_POLICIES},
 }
 
@@ -208,7 +208,7 @@ OPTIONS: dict[str, tuple[str, ...]] = {
 def policy_from(spec: object, defaults: Defaults) -> Policy:
     """A policy from what people write, or a policy as it is.
 
-    A name; a mapping `{"name": ..., option: ...}`; a list of rungs; JSON text of one of these; a name of the
+    A name; a mapping `{"name": ..., option: ...}`; a list of steps; JSON text of one of these; a name of the
     policy file. Options of `widen` and `spot_only`: `first_wait` and `cap` (seconds, or text like "2h"),
     `factor`, `spot_attempts`; of `on_demand`: `instance_types`; of `deadline`: `on_demand` (types). They may
     be strings, as templates and UI params give them. Raises `UnknownPolicy` or `InvalidInput`.
@@ -216,7 +216,9 @@ def policy_from(spec: object, defaults: Defaults) -> Policy:
     if hasattr(spec, "decide"):
         return spec  # type: ignore[return-value]
     options = _spec_as_mapping(spec, defaults)
-    name = options.pop("name", "ladder" if "rungs" in options else None)
+    if "rungs" in options and "steps" not in options:  # the option's name in 0.1.0
+        options["steps"] = options.pop("rungs")
+    name = options.pop("name", "ladder" if "steps" in options else None)
     if isinstance(name, str) and name in defaults.named and name not in set(LADDERS) - {DEADLINE}:
         return policy_from(_named(name, defaults), _without_names(defaults))
     maker = LADDERS.get(name) if isinstance(name, str) else None
@@ -252,9 +254,9 @@ def _spec_as_mapping(spec: object, defaults: Defaults) -> dict[str, Any]:
     if isinstance(spec, Mapping):
         return dict(spec)
     if isinstance(spec, list | tuple):
-        return {"name": "ladder", "rungs": list(spec)}
+        return {"name": "ladder", "steps": list(spec)}
     if not isinstance(spec, str) or is_left_out(spec):
-        raise UnknownPolicy("policy", spec, f"give a name, a mapping or a list of rungs; {_choose(defaults)}")
+        raise UnknownPolicy("policy", spec, f"give a name, a mapping or a list of steps; {_choose(defaults)}")
     if spec.lstrip().startswith(("{", "[")):
         try:
             return _spec_as_mapping(json.loads(spec), defaults)

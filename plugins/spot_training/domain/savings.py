@@ -48,7 +48,7 @@ class CleanRunBasis(StrEnum):
 class Attempt:
     """One training job of a task, over.
 
-    `rung` is the index of the policy's rung it was made for, `reason` why it was made. `work_seconds` is the
+    `step` is the index of the policy's step it was made for, `reason` why it was made. `work_seconds` is the
     time in `Training`, over all its launches, and `launch_seconds` what the last launch spent around it
     (downloading, uploading). Both None when the job never started. `transitions` are the visits to secondary
     statuses without their messages, the newest `MOST_TRANSITIONS` of them. `unknown` are the members that a
@@ -56,7 +56,7 @@ class Attempt:
     """
 
     number: int
-    rung: int
+    step: int
     job_name: str
     purchase: PurchaseOption
     reason: str
@@ -111,7 +111,7 @@ class Attempt:
 
     def to_json(self, *, with_transitions: bool = True) -> dict[str, Any]:
         """As plain JSON: numbers, strings, ISO 8601 times."""
-        plain = {name: _plain(getattr(self, name)) for name in _ATTEMPT_FIELDS}
+        plain = {stored_as(name): _plain(getattr(self, name)) for name in _ATTEMPT_FIELDS}
         plain |= {**self.unknown, "savings_percent": self.savings_percent}
         if not with_transitions:
             return plain
@@ -123,7 +123,7 @@ class Attempt:
 
         Raises KeyError, TypeError or ValueError for what is no attempt.
         """
-        known = {name: data[name] for name in _ATTEMPT_FIELDS if name in data}
+        known = {name: data[stored_as(name)] for name in _ATTEMPT_FIELDS if stored_as(name) in data}
         for name in ("created_at", "started_at", "ended_at"):
             if known.get(name):
                 known[name] = datetime.fromisoformat(known[name])
@@ -131,12 +131,19 @@ class Attempt:
         known["ending"] = Ending(known["ending"])
         known["transitions"] = tuple(transition_from_json(t) for t in data.get("transitions") or ())
         known["unknown"] = unknown_of(data, _ATTEMPT_MEMBERS)
-        return cls(**{"rung": 0, "job_name": "", "reason": "", **known})
+        return cls(**{"step": 0, "job_name": "", "reason": "", **known})
+
+
+def stored_as(field: str) -> str:
+    """The key of a field in states, records and XComs: 0.1.0 called a step a rung, and its data stays."""
+    return "rung" if field == "step" else field
 
 
 _ATTEMPT_FIELDS = tuple(each.name for each in fields(Attempt) if each.name not in {"transitions", "unknown"})
 #: What an attempt consists of in states, records and XComs: what is worked out from it, too.
-_ATTEMPT_MEMBERS = frozenset({*_ATTEMPT_FIELDS, "transitions", "savings_percent", "billed_usd"})
+_ATTEMPT_MEMBERS = frozenset(
+    {*map(stored_as, _ATTEMPT_FIELDS), "transitions", "savings_percent", "billed_usd"}
+)
 
 
 def unknown_of(data: Mapping[str, Any], known: Collection[str]) -> dict[str, Any]:
@@ -196,13 +203,13 @@ def _plain(value: Any) -> Any:
 
 
 def attempt_of(
-    job: JobSnapshot, *, number: int, rung: int, reason: str, ending: Ending, message: str = ""
+    job: JobSnapshot, *, number: int, step: int, reason: str, ending: Ending, message: str = ""
 ) -> Attempt:
     """The record of a job that is over."""
     started = job.has_started
     return Attempt(
         number=number,
-        rung=rung,
+        step=step,
         job_name=job.name,
         purchase=PurchaseOption.SPOT if job.is_spot else PurchaseOption.ON_DEMAND,
         reason=reason,

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from .reader import LedgerReader, Selection
 
 
-class Step(StrEnum):
+class Grain(StrEnum):
     """How long a period of a chart is."""
 
     DAY = "day"
@@ -37,7 +37,7 @@ class Period:
     savings_percent: float | None
 
 
-def step_of(reader: LedgerReader, selection: Selection, *, table: str = "trainings") -> Step:
+def step_of(reader: LedgerReader, selection: Selection, *, table: str = "trainings") -> Grain:
     """The finest step that leaves bars wide enough to see. `table` may be a narrower one of the same rows."""
     where, parameters = selection.where()
     (row,) = reader.query(
@@ -45,11 +45,11 @@ def step_of(reader: LedgerReader, selection: Selection, *, table: str = "trainin
         parameters,
     )
     days = row["days"] or 0
-    return Step.DAY if days <= 45 else Step.WEEK if days <= 400 else Step.MONTH
+    return Grain.DAY if days <= 45 else Grain.WEEK if days <= 400 else Grain.MONTH
 
 
 def periods_of(
-    reader: LedgerReader, selection: Selection, step: Step, *, table: str = "trainings"
+    reader: LedgerReader, selection: Selection, step: Grain, *, table: str = "trainings"
 ) -> tuple[Period, ...]:
     """The periods in which trainings began, oldest first.
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from spot_training.domain.packages import needed_by
-from spot_training.ledger.periods import Step
+from spot_training.ledger.periods import Grain
 
 from .bill import has_dollars, in_money, money
 
@@ -64,7 +64,7 @@ def savings_svg(report: Report) -> str:
         )
         rows += _stack(period.starts_on.isoformat(), billed, clean, in_dollars=in_dollars)
     step = report.step
-    units = {Step.DAY: "utcyearmonthdate", Step.WEEK: "utcyearweek", Step.MONTH: "utcyearmonth"}
+    units = {Grain.DAY: "utcyearmonthdate", Grain.WEEK: "utcyearweek", Grain.MONTH: "utcyearmonth"}
     return _svg(
         rows,
         {
@@ -79,7 +79,7 @@ def savings_svg(report: Report) -> str:
                     "title": None,
                     "axis": {
                         "grid": False,
-                        "format": "%b %Y" if step is Step.MONTH else "%-d %b",
+                        "format": "%b %Y" if step is Grain.MONTH else "%-d %b",
                         "tickCount": 8,
                         "labelOverlap": True,
                     },

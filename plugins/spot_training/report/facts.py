@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from spot_training.domain.errors import InvalidInput
 from spot_training.domain.parsing import is_left_out
-from spot_training.ledger.periods import Period, Step, periods_of, step_of
+from spot_training.ledger.periods import Grain, Period, periods_of, step_of
 
 if TYPE_CHECKING:
     from spot_training.domain.records import Totals, TrainingRecord
@@ -107,7 +107,7 @@ class Report:
     window: Window
     made_at: datetime
     totals: Totals
-    step: Step
+    step: Grain
     periods: tuple[Period, ...]
     waits: tuple[Wait, ...]
     groups: Mapping[str, Mapping[str | None, Totals]]

@@ -31,7 +31,7 @@ from spot_training.domain.stopping import (
 if TYPE_CHECKING:
     from botocore.model import ServiceModel, Shape, StructureShape
 
-    from spot_training.domain.ladder import Policy, Rung
+    from spot_training.domain.ladder import Policy, Step
 
     from .identity import RunIdentity
 
@@ -374,23 +374,23 @@ class TrainingPlan:
         return next((str(t) for t in types if t), "")
 
     def check(self, policy: Policy) -> None:
-        """Raise the `InvalidInput` that SageMaker would answer with on any of the policy's rungs.
+        """Raise the `InvalidInput` that SageMaker would answer with on any of the policy's steps.
 
-        And `AboveCap` where a rung asks for more than the Dag's author allows.
+        And `AboveCap` where a step asks for more than the Dag's author allows.
         """
-        for rung in policy.rungs:
-            _check_caps(self.attempt_request(rung, number=1), self.caps)
+        for step in policy.steps:
+            _check_caps(self.attempt_request(step, number=1), self.caps)
 
     def job_name(self, number: int) -> str:
         return self.identity.job_name(self.name_prefix, number)
 
-    def attempt_request(self, rung: Rung, *, number: int) -> dict[str, Any]:
-        """The CreateTrainingJob request of attempt `number` on `rung`."""
+    def attempt_request(self, step: Step, *, number: int) -> dict[str, Any]:
+        """The CreateTrainingJob request of attempt `number` on `step`."""
         request = copy.deepcopy(self.request)
         request["TrainingJobName"] = self.job_name(number)
-        request["EnableManagedSpotTraining"] = rung.purchase is PurchaseOption.SPOT
-        request["StoppingCondition"] = self._stopping_condition(rung)
-        request["ResourceConfig"] = _resources(request["ResourceConfig"], rung)
+        request["EnableManagedSpotTraining"] = step.purchase is PurchaseOption.SPOT
+        request["StoppingCondition"] = self._stopping_condition(step)
+        request["ResourceConfig"] = _resources(request["ResourceConfig"], step)
         if self.checkpoint_uri:
             request["CheckpointConfig"]["S3Uri"] = self.checkpoint_uri
         request["Tags"] = [
@@ -399,9 +399,9 @@ class TrainingPlan:
         ]
         return request
 
-    def _stopping_condition(self, rung: Rung) -> dict[str, Any]:
+    def _stopping_condition(self, step: Step) -> dict[str, Any]:
         limits = StoppingLimits(
-            max_runtime_seconds=max_runtime_of(self.request), max_wait_seconds=rung.max_wait_seconds
+            max_runtime_seconds=max_runtime_of(self.request), max_wait_seconds=step.max_wait_seconds
         )
         algorithm = self.request["AlgorithmSpecification"]
         check_wait_for_algorithm(
@@ -446,9 +446,9 @@ def _rule_types(request: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
-def _resources(resources: dict[str, Any], rung: Rung) -> dict[str, Any]:
+def _resources(resources: dict[str, Any], step: Step) -> dict[str, Any]:
     changed = dict(resources)
-    if rung.purchase is PurchaseOption.SPOT:
+    if step.purchase is PurchaseOption.SPOT:
         for field in ("KeepAlivePeriodInSeconds", "InstancePreferences"):
             if changed.get(field):
                 raise InvalidInput(
@@ -457,7 +457,7 @@ def _resources(resources: dict[str, Any], rung: Rung) -> dict[str, Any]:
                     "SageMaker does not take it together with managed spot training: leave it out, or use "
                     "the policy on_demand.",
                 )
-    match rung.instance_types:
+    match step.instance_types:
         case ():
             pass
         case (only,):

@@ -122,7 +122,7 @@ class Settling:
             return self._close(record, "the task ended before its job was created")
         deleted = Attempt(
             number=current.number,
-            rung=0,
+            step=0,
             job_name=current.job_name,
             purchase=current.purchase or PurchaseOption.SPOT,
             reason=current.reason,
@@ -202,7 +202,7 @@ class Settling:
         assert ending is not None  # noqa: S101 - it is over
         if ending is Ending.STOPPED_BY_USER:
             ending = self._who_stopped(job)
-        return attempt_of(job, number=number, rung=0, reason=reason, ending=ending)
+        return attempt_of(job, number=number, step=0, reason=reason, ending=ending)
 
     def _who_stopped(self, job: JobSnapshot) -> Ending:
         """As the driver tells it: by the job's tags, or what the ledger kept where they were not written."""

@@ -1,4 +1,4 @@
-"""What a task says of its month's budget, made into the `Purse` that on-demand has to fit into.
+"""What a task says of its month's budget, made into the `BudgetCheck` that on-demand has to fit into.
 
 Reads the ledger and the prices. Nothing here may fail a training: what cannot be read is not known, and the
 rule (`domain.decide`) says what follows from that.
@@ -20,7 +20,14 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from spot_training import settings
-from spot_training.domain.budget import Budget, MonthSpending, OnDemandCost, Purse, budget_from, month_of
+from spot_training.domain.budget import (
+    Budget,
+    BudgetCheck,
+    MonthSpending,
+    OnDemandCost,
+    budget_from,
+    month_of,
+)
 from spot_training.domain.deadline import CHECKPOINT_EVERY_SECONDS, LAUNCH_SECONDS, Runtime, kept_by_attempts
 from spot_training.domain.parsing import is_left_out
 from spot_training.domain.records import CurrentJob, TrainingRecord, model_of
@@ -31,7 +38,7 @@ from .past_runs import Teachers, learn
 
 if TYPE_CHECKING:
     from spot_training.connections import AwsAccess
-    from spot_training.domain.ladder import Rung
+    from spot_training.domain.ladder import Step
     from spot_training.ledger import Ledger, LedgerReader
     from spot_training.ledger.reservations import Reservation
     from spot_training.ledger.set_aside import SetAside
@@ -64,10 +71,10 @@ def budget_of(task: Any) -> Budget | None:
     return budget_from(settings.text("budget"), field=settings.field("budget"))
 
 
-def open_purse(
+def check_budget(
     budget: Budget,
     plan: TrainingPlan,
-    rung: Rung,
+    step: Step,
     *,
     attempts: Sequence[Attempt],
     runtime: Runtime | None,
@@ -75,15 +82,15 @@ def open_purse(
     now: datetime,
     like: Sequence[str] = (),
     is_to_reserve: bool = False,
-) -> Purse:
-    """How the budget stands if the training now went on demand on `rung`. `now` is AWS's time.
+) -> BudgetCheck:
+    """How the budget stands if the training now went on demand on `step`. `now` is AWS's time.
 
     `like` are Dags whose runs teach, too, how long the training takes. With `is_to_reserve` the training is
     about to buy: where the budget has no objection, its cost is reserved from then on.
     """
     cost = on_demand_cost(
         plan,
-        rung.instance_types,
+        step.instance_types,
         attempts=attempts,
         runtime=runtime,
         now=now,
@@ -97,11 +104,11 @@ def open_purse(
         price_of=price_of,
         installations=names_of_own_records(plan.identity.installation),
     )
-    blank = Purse(budget=budget, spending=None, cost=cost)
+    blank = BudgetCheck(budget=budget, spending=None, cost=cost)
     return _ask_ledger(blank, lambda ledger: _filled(ledger, blank, month, is_to_reserve=is_to_reserve))
 
 
-def _ask_ledger(blank: Purse, ask: Callable[[Ledger], Purse]) -> Purse:
+def _ask_ledger(blank: BudgetCheck, ask: Callable[[Ledger], BudgetCheck]) -> BudgetCheck:
     from spot_training.ledger import Ledger
     from spot_training.process import within
 
@@ -115,7 +122,7 @@ def _ask_ledger(blank: Purse, ask: Callable[[Ledger], Purse]) -> Purse:
 
 
 class _NotKnown(Exception):
-    """Why what the month has cost is not known, as the purse says it."""
+    """Why what the month has cost is not known, as the check says it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,18 +186,18 @@ def _hides_spending(trouble: SetAside, now: datetime) -> bool:
     return trouble.has_many and (folder != "months" or month >= f"{month_of(now - LONGEST_RUN):%Y-%m}")
 
 
-def _filled(ledger: Ledger, blank: Purse, month: _Month, *, is_to_reserve: bool) -> Purse:
-    purse = replace(blank, spending=month.look(ledger, only_decided=True)[0])
-    usd = purse.cost.usd
-    if not is_to_reserve or usd is None or purse.spending is None:
-        return purse
-    if purse.spending.usd - purse.spending.reserved_usd + usd > purse.budget.usd:
-        return purse  # whatever the others do
+def _filled(ledger: Ledger, blank: BudgetCheck, month: _Month, *, is_to_reserve: bool) -> BudgetCheck:
+    check = replace(blank, spending=month.look(ledger, only_decided=True)[0])
+    usd = check.cost.usd
+    if not is_to_reserve or usd is None or check.spending is None:
+        return check
+    if check.spending.usd - check.spending.reserved_usd + usd > check.budget.usd:
+        return check  # whatever the others do
     return _reserved(ledger, blank, month, month.reservation(usd))
 
 
-def _reserved(ledger: Ledger, blank: Purse, month: _Month, mine: Reservation) -> Purse:
-    """The purse with the cost reserved, or without, where it does not fit."""
+def _reserved(ledger: Ledger, blank: BudgetCheck, month: _Month, mine: Reservation) -> BudgetCheck:
+    """The check with the cost reserved, or without, where it does not fit."""
     from spot_training.ledger.reservations import release, reserve
 
     until = time.monotonic() + GIVE_WAY_SECONDS
@@ -198,14 +205,14 @@ def _reserved(ledger: Ledger, blank: Purse, month: _Month, mine: Reservation) ->
         reserve(ledger, mine)
         while True:
             spending, others = month.look(ledger)
-            purse = replace(blank, spending=spending)
-            if purse.objection is None:
+            check = replace(blank, spending=spending)
+            if check.objection is None:
                 reserve(ledger, replace(mine, is_decided=True))
-                return purse
+                return check
             left = blank.budget.usd - (spending.usd - spending.reserved_usd)
             if not _has_its_turn(mine, others, left_usd=left) or time.monotonic() > until:
                 release(ledger, mine.key)
-                return purse
+                return check
             time.sleep(LOOK_AGAIN_SECONDS)  # the others are about to give theirs up
 
 
@@ -274,7 +281,7 @@ def on_demand_cost(
 ) -> OnDemandCost:
     """What going on demand from the checkpoints of `attempts` would cost.
 
-    `instance_types` are the rung's (the dearest counts, for SageMaker may choose any), `runtime` what the
+    `instance_types` are the step's (the dearest counts, for SageMaker may choose any), `runtime` what the
     task says of itself; None: learned from past runs, or else the request's longest.
     """
     from spot_training.sagemaker.request import max_runtime_of

@@ -37,7 +37,7 @@ from spot_training.training.state import STATE_KEY, TrainingState, job_on_record
 
 from .access import access_of
 from .base import is_last_try
-from .budget import AskedPrices, budget_of, open_purse
+from .budget import AskedPrices, budget_of, check_budget
 from .deadline import DeadlineTerms, run_began_at
 from .kept_state import KeptState, knows_this_try
 
@@ -45,13 +45,13 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from spot_training.connections import AwsAccess
-    from spot_training.domain.budget import Budget, Purse
+    from spot_training.domain.budget import Budget, BudgetCheck
     from spot_training.domain.deadline import Deadline
-    from spot_training.domain.ladder import Policy, Rung
+    from spot_training.domain.ladder import Policy, Step
     from spot_training.sagemaker.identity import RunIdentity
     from spot_training.sagemaker.jobs import TrainingJobs
     from spot_training.sagemaker.request import TrainingPlan
-    from spot_training.training.driver import Completed, Step, Waiting
+    from spot_training.training.driver import Completed, Progress, Waiting
     from spot_training.training.recorder import Bookkeeper
     from spot_training.training.state import StateStore
     from spot_training.triggers import TrainingJobTrigger
@@ -283,15 +283,15 @@ class TrainingTask:
             self._plan(), now=aws_now, run_began_at=began, check_interval=self.options.check_interval
         )
 
-    def purse(self, rung: Rung) -> Purse | None:
+    def check_budget(self, step: Step) -> BudgetCheck | None:
         budget, driver = self.options.budget, self.driver
         if budget is None:
             return None
         deadline = driver.state.deadline
-        return open_purse(
+        return check_budget(
             budget,
             self._plan(),
-            rung,
+            step,
             attempts=driver.attempts,
             runtime=deadline.runtime if deadline else self.options.runtime,
             price_of=AskedPrices(self.options.access, driver.jobs.region),
@@ -327,7 +327,7 @@ class TrainingTask:
 
     # The task's steps --------------------------------------------------------------------------------
 
-    def proceed(self) -> Step:
+    def proceed(self) -> Progress:
         """The next step. On failure `savings` and `attempts` are pushed before the error goes to Airflow.
 
         Failures that would repeat become `AirflowFailException` (no retry); bad input, and what a retry may

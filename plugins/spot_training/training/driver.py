@@ -1,6 +1,6 @@
 """Carries one training to its end: stored state in, next step out.
 
-The operator and the sensor both drive with it. It decides nothing about rungs (the policy does), waits for
+The operator and the sensor both drive with it. It decides nothing about steps (the policy does), waits for
 no job (the watcher does; here only a refusal is let rest) and knows no Airflow; it makes sure that what the
 policy decided happens exactly once, whoever dies in between.
 """
@@ -35,7 +35,7 @@ from spot_training.domain.errors import (
     MaxRuntimeReached,
     NotOurJob,
     OnDemandRefused,
-    OutOfRungs,
+    OutOfSteps,
     RequestRefused,
     ServiceFailed,
     SpotTrainingError,
@@ -44,7 +44,7 @@ from spot_training.domain.errors import (
     TimedOutWaiting,
     TrainingNotCompleted,
 )
-from spot_training.domain.ladder import Action, Decision, Policy, Rung, Situation
+from spot_training.domain.ladder import Action, Decision, Policy, Situation, Step
 from spot_training.domain.lifecycle import (
     Ending,
     JobSnapshot,
@@ -106,18 +106,18 @@ class Completed:
         return statement_of(self.attempts)
 
 
-Step = Waiting | Completed
+Progress = Waiting | Completed
 
 
 #: Which error tells the story of which ending, once the policy has given up.
 _ERRORS: dict[Ending, type[TrainingNotCompleted]] = {
-    Ending.NO_CAPACITY: OutOfRungs,
-    Ending.OUT_OF_WAIT: OutOfRungs,
-    Ending.CAPACITY_ERROR: OutOfRungs,
-    Ending.QUOTA: OutOfRungs,
+    Ending.NO_CAPACITY: OutOfSteps,
+    Ending.OUT_OF_WAIT: OutOfSteps,
+    Ending.CAPACITY_ERROR: OutOfSteps,
+    Ending.QUOTA: OutOfSteps,
     Ending.MAX_RUNTIME: MaxRuntimeReached,
     Ending.STOPPED_BY_USER: StoppedBySomeone,
-    Ending.STOPPED_FOR_DEADLINE: OutOfRungs,
+    Ending.STOPPED_FOR_DEADLINE: OutOfSteps,
     Ending.STOPPED_AT_TIME_LIMIT: TimedOutWaiting,
     Ending.STOPPED_WITH_TASK: StoppedBySomeone,
     Ending.ALGORITHM_ERROR: AlgorithmFailed,
@@ -192,7 +192,7 @@ class TrainingDriver:
 
     def proceed(
         self, *, try_number: int, max_tries: int, clear_number: int | None = None, adopt: str | None = None
-    ) -> Step:
+    ) -> Progress:
         """Start the training, or pick it up where it stands: after a deferral, a crash, a retry or a clear.
 
         `try_number` and `max_tries` are the task instance's, `clear_number` its Dag run's (None: not known).
@@ -244,7 +244,7 @@ class TrainingDriver:
             first_installation=self._who.first.installation if generation else "",
         )
 
-    def advance(self) -> Step:
+    def advance(self) -> Progress:
         """Do what is to be done now, until there is something to wait for or the training is over.
 
         Raises the `TrainingNotCompleted` that tells why it ended otherwise; the attempts are on record then.
@@ -335,7 +335,7 @@ class TrainingDriver:
 
     # One attempt -----------------------------------------------------------------------------------
 
-    def _look_after(self, intent: Intent) -> Step | None:
+    def _look_after(self, intent: Intent) -> Progress | None:
         """Wait for the job of the intent, or record it when it is over; create it if it never was."""
         if self.leaves_job:
             self._leave_if_killed()
@@ -356,7 +356,7 @@ class TrainingDriver:
         attempt = attempt_of(
             job,
             number=intent.number,
-            rung=intent.rung,
+            step=intent.step,
             reason=intent.reason,
             ending=ending,
             message=message,
@@ -489,10 +489,10 @@ class TrainingDriver:
             return
         policy = self._policy()
         self.plan().check(policy)
-        self._create(intent, policy.rungs[min(intent.rung, len(policy.rungs) - 1)])
+        self._create(intent, policy.steps[min(intent.step, len(policy.steps) - 1)])
 
     def _start(self, decision: Decision) -> None:
-        assert decision.rung is not None  # noqa: S101 - what `START` means
+        assert decision.step is not None  # noqa: S101 - what `START` means
         on_record = OnRecord() if self.state.attempts else self._recorder.known_jobs()
         if on_record.generation < self.state.generation:
             on_record = OnRecord()  # a person's clear replaced that story
@@ -502,10 +502,10 @@ class TrainingDriver:
         intent = Intent(
             job_name=plan.job_name(self._next_name()),
             number=self.state.next_number,
-            rung=decision.rung_index,
+            step=decision.step_index,
             reason=decision.reason,
             nonce=uuid.uuid4().hex,
-            purchase=decision.rung.purchase,
+            purchase=decision.step.purchase,
             partition=self.jobs.partition,
             region=self.jobs.region,
         )
@@ -513,7 +513,7 @@ class TrainingDriver:
             return
         self._save(replace(self.state, current=intent))
         try:
-            self._create(intent, decision.rung)
+            self._create(intent, decision.step)
         except SpotTrainingError as error:
             if error.nothing_was_created:  # no job to look after, and none to hold money for
                 self._save(replace(self.state, current=None))
@@ -543,9 +543,9 @@ class TrainingDriver:
         taken = (a for a in self.state.attempts if not a.was_refused)
         return max((number_of(a.job_name) if is_own(a.job_name) else a.number for a in taken), default=0) + 1
 
-    def _create(self, intent: Intent, rung: Rung) -> None:
+    def _create(self, intent: Intent, step: Step) -> None:
         plan = self.plan()
-        request = {**plan.attempt_request(rung, number=intent.number), "TrainingJobName": intent.job_name}
+        request = {**plan.attempt_request(step, number=intent.number), "TrainingJobName": intent.job_name}
         request["Tags"] = [*request["Tags"], {"Key": TAG_INTENT, "Value": intent.nonce}]
         self._leave_if_killed()
         self._host.say(f"Attempt {intent.number}: {intent.reason}")
@@ -555,7 +555,7 @@ class TrainingDriver:
                 lambda: self.jobs.create_or_adopt(request, key=plan.identity.key, nonce=intent.nonce),
             )
         except CapacityRefused as refused:
-            attempt = _refused_attempt(intent, rung, plan, refused)
+            attempt = _refused_attempt(intent, step, plan, refused)
             self._save(self.state.with_attempt(attempt))
             self._host.say(f"{attempt_line(attempt)} {refused.text}")
             return
@@ -565,7 +565,7 @@ class TrainingDriver:
             self._stop_created(intent)
             self._leave_if_killed()
         how = "Created" if created.is_new else "Found and adopted our own"
-        self._host.say(f"{how} training job {intent.job_name} ({rung}).")
+        self._host.say(f"{how} training job {intent.job_name} ({step}).")
 
     def _stop_created(self, intent: Intent) -> None:
         """Stop the job that came to be while this process was being killed, for which no state is written."""
@@ -629,7 +629,7 @@ class TrainingDriver:
         kept = on_record.attempts if on_record.generation == self.state.generation else ()
         known = {attempt.job_name for attempt in kept}
         seen = tuple(
-            attempt_of(job, number=number_of(job.name), rung=0, reason="found", ending=ending)
+            attempt_of(job, number=number_of(job.name), step=0, reason="found", ending=ending)
             for job in found
             if job.name not in known and (ending := ending_of(job)) is not None
         )
@@ -637,7 +637,7 @@ class TrainingDriver:
         # What is over on record is over, also where SageMaker answers with a status that nobody knows.
         alive = next((job for job in found if not (job.is_terminal or job.name in known)), None)
         if alive is not None:
-            self._take_over(alive, earlier, rung=intent.rung)
+            self._take_over(alive, earlier, step=intent.step)
             return
         generation = self.state.generation + 1
         last = found[-1].name if found else intent.job_name
@@ -648,14 +648,14 @@ class TrainingDriver:
         self._recorder.state_lost(earlier)
         self._save(replace(self.state, current=None, generation=generation))
 
-    def _take_over(self, alive: JobSnapshot, earlier: tuple[Attempt, ...], *, rung: int) -> None:
+    def _take_over(self, alive: JobSnapshot, earlier: tuple[Attempt, ...], *, step: int) -> None:
         self._host.say(
             f"Nothing is remembered of training job {alive.name}, which is alive: going on with it."
         )
         taken = Intent(
             job_name=alive.name,
             number=number_of(alive.name),
-            rung=rung,
+            step=step,
             reason="found alive",
             is_created=True,
             purchase=PurchaseOption.SPOT if alive.is_spot else PurchaseOption.ON_DEMAND,
@@ -743,7 +743,7 @@ class TrainingDriver:
         if not self.state.attempts:
             for note in getattr(policy, "notes", ()):
                 self._host.say(note)
-        decision = decide(policy, self._situation(), self._host.purse)
+        decision = decide(policy, self._situation(), self._host.check_budget)
         if decision.budget_usd is not None and not self.state.attempts:
             way_out = f"{decision.reason}. Raise it, choose a policy with spot, or train next month."
             raise BudgetSpent("budget", decision.budget_usd, way_out)
@@ -753,7 +753,7 @@ class TrainingDriver:
         """The first thing said of a training that an interruption throws back to its start."""
         if self.state.attempts or self.plan().checkpoint_uri is not None:
             return
-        if all(rung.purchase is PurchaseOption.ON_DEMAND for rung in self._policy().rungs):
+        if all(step.purchase is PurchaseOption.ON_DEMAND for step in self._policy().steps):
             return
         longest = in_words(max_runtime_of(self.plan().request))
         self._host.say(
@@ -767,7 +767,7 @@ class TrainingDriver:
         return Situation(attempts=climbed, outlook=self._outlook())
 
     def _pause_after_refusal(self, decision: Decision) -> bool:
-        """Let time pass before a refused rung is asked for again. Whether any passed: decide anew then."""
+        """Let time pass before a refused step is asked for again. Whether any passed: decide anew then."""
         attempts = self.state.attempts
         if decision.action is not Action.START or not attempts or not attempts[-1].was_refused:
             return False
@@ -803,14 +803,14 @@ class TrainingDriver:
             return None
         # A Dag that was changed meanwhile is refused once there is something to decide: no job is alive.
         with contextlib.suppress(InvalidInput):
-            if self._waits_for_budget(self._policy().rungs):
+            if self._waits_for_budget(self._policy().steps):
                 return None
         return self._guard(self.state.deadline, has_checkpoints=job.checkpoint_uri is not None)
 
-    def _waits_for_budget(self, rungs: tuple[Rung, ...]) -> bool:
+    def _waits_for_budget(self, steps: tuple[Step, ...]) -> bool:
         """Whether nothing is to stop the spot job: the on-demand job it would make room for is not paid."""
-        purse = self._host.purse(next(r for r in rungs if r.purchase is PurchaseOption.ON_DEMAND))
-        return purse is not None and not purse.budget.deadline_wins and purse.objection is not None
+        check = self._host.check_budget(next(r for r in steps if r.purchase is PurchaseOption.ON_DEMAND))
+        return check is not None and not check.budget.deadline_wins and check.objection is not None
 
     def _guard(self, deadline: Deadline, *, has_checkpoints: bool) -> DeadlineGuard:
         lost = deadline.runtime.checkpoint_every_seconds
@@ -909,7 +909,7 @@ def _error_of(last: Attempt) -> type[TrainingNotCompleted]:
 
 
 def _foreign_intent(name: str) -> Intent:
-    return Intent(job_name=name, number=1, rung=0, reason="started outside this task", is_foreign=True)
+    return Intent(job_name=name, number=1, step=0, reason="started outside this task", is_foreign=True)
 
 
 def _is_cleared(state: TrainingState, *, max_tries: int, clear_number: int | None) -> bool:
@@ -935,14 +935,14 @@ def _was_stopped_by_a_person(state: TrainingState) -> bool:
 
 
 def _climb_again(state: TrainingState) -> TrainingState:
-    """Airflow retries a training that failed: the ladder from its first rung, the attempts kept."""
+    """Airflow retries a training that failed: the ladder from its first step, the attempts kept."""
     return replace(state, ladder_from=len(state.attempts), is_over=False, is_final=False, giving_up=None)
 
 
 def _deleted_attempt(intent: Intent) -> Attempt:
     return Attempt(
         number=intent.number,
-        rung=intent.rung,
+        step=intent.step,
         job_name=intent.job_name,
         purchase=intent.purchase,
         reason=intent.reason,
@@ -951,19 +951,19 @@ def _deleted_attempt(intent: Intent) -> Attempt:
     )
 
 
-def _refused_attempt(intent: Intent, rung: Rung, plan: TrainingPlan, refused: CapacityRefused) -> Attempt:
+def _refused_attempt(intent: Intent, step: Step, plan: TrainingPlan, refused: CapacityRefused) -> Attempt:
     resources = plan.request["ResourceConfig"]
     return Attempt(
         number=intent.number,
-        rung=intent.rung,
+        step=intent.step,
         job_name="",  # it leaves the name to the next attempt
-        purchase=rung.purchase,
+        purchase=step.purchase,
         reason=intent.reason,
         ending=Ending.QUOTA if refused.refusal is Refusal.QUOTA else Ending.CAPACITY_ERROR,
-        instance_type=rung.instance_types[0] if rung.instance_types else resources.get("InstanceType"),
+        instance_type=step.instance_types[0] if step.instance_types else resources.get("InstanceType"),
         instance_count=int(resources.get("InstanceCount", 1)),
         max_runtime_seconds=max_runtime_of(plan.request),
-        max_wait_seconds=rung.max_wait_seconds,
+        max_wait_seconds=step.max_wait_seconds,
         training_seconds=0,
         billable_seconds=0,
         message=refused.text,

@@ -8,9 +8,9 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from spot_training.domain.budget import Purse
+    from spot_training.domain.budget import BudgetCheck
     from spot_training.domain.deadline import Deadline
-    from spot_training.domain.ladder import Policy, Rung
+    from spot_training.domain.ladder import Policy, Step
     from spot_training.domain.lifecycle import JobSnapshot
     from spot_training.domain.savings import Attempt
     from spot_training.domain.stop_reasons import StopNote
@@ -40,7 +40,7 @@ class Host(Protocol):
     def deadline(self, now: Callable[[], datetime]) -> Deadline | None:
         """Until when, settled at the first submission; None without one. `now` asks AWS for its time."""
 
-    def purse(self, rung: Rung) -> Purse | None:
+    def check_budget(self, step: Step) -> BudgetCheck | None:
         """How the month's budget stands before on-demand is bought; None without a budget."""
 
     def out_of_time(self) -> str | None:

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from spot_training.domain.deadline import Deadline
 from spot_training.domain.errors import InvalidInput
 from spot_training.domain.lifecycle import Ending
-from spot_training.domain.savings import Attempt, PurchaseOption
+from spot_training.domain.savings import Attempt, PurchaseOption, stored_as
 from spot_training.domain.stop_reasons import StopNote, StopReason, note_of
 from spot_training.domain.text import with_whole_text
 
@@ -46,7 +46,7 @@ class Intent:
 
     job_name: str
     number: int
-    rung: int
+    step: int
     reason: str
     is_foreign: bool = False
     is_created: bool = False
@@ -74,17 +74,18 @@ class Intent:
         return replace(self, stopped_for=note.why, stopped_at=note.at.isoformat() if note.at else "")
 
     def to_json(self) -> dict[str, Any]:
-        known = {each.name: getattr(self, each.name) for each in fields(self) if each.name != "unknown"}
+        known = {stored_as(each.name): getattr(self, each.name) for each in fields(self)}
+        del known["unknown"]
         return {**self.unknown, **known}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Intent:
         """Undo `to_json`: fields that are missing take their defaults, those not known are kept."""
-        names = {each.name for each in fields(cls)} - {"unknown"}
-        known = {name: value for name, value in data.items() if name in names}
+        names = {stored_as(each.name): each.name for each in fields(cls) if each.name != "unknown"}
+        known = {names[key]: value for key, value in data.items() if key in names}
         return cls(
             **{
-                "rung": 0,
+                "step": 0,
                 "reason": "",
                 "number": 1,
                 **known,
