@@ -5,13 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from random import Random
-from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spot_training.domain.lifecycle import Ending, JobSnapshot, SecondaryStatus, TrainingStatus, Transition
+from spot_training.domain.lifecycle import Ending, JobSnapshot
 from spot_training.domain.messages import attempt_line, statement_line
 from spot_training.domain.savings import (
     MOST_TRANSITIONS,
@@ -22,36 +21,9 @@ from spot_training.domain.savings import (
     billed_usd,
     statement_of,
 )
+from tests.records import make_job as _job
 
 T0 = datetime(2026, 3, 2, 6, tzinfo=UTC)
-
-
-def _job(*visits: tuple[str, int], **overrides: Any) -> JobSnapshot:
-    """A finished spot job that spent so many seconds in each status."""
-    transitions, now = [], T0
-    for word, seconds in visits:
-        ended = now + timedelta(seconds=seconds)
-        transitions.append(Transition(status=SecondaryStatus(word), started_at=now, ended_at=ended))
-        now = ended
-    started = next((t.started_at for t in transitions if t.status is SecondaryStatus.DOWNLOADING), None)
-    held = sum(s for word, s in visits if word in {"Downloading", "Training", "Uploading"})
-    defaults: dict[str, Any] = {
-        "name": "job-1",
-        "arn": "arn",
-        "status": TrainingStatus.COMPLETED,
-        "secondary_status": SecondaryStatus.COMPLETED,
-        "created_at": T0,
-        "last_modified_at": now,
-        "training_started_at": started,
-        "training_ended_at": now,
-        "training_seconds": held if started else None,
-        "billable_seconds": round(held * 0.3) if started else None,
-        "is_spot": True,
-        "instance_type": "ml.m5.xlarge",
-        "checkpoint_uri": "s3://bucket/checkpoints/run",
-        "transitions": tuple(transitions),
-    }
-    return JobSnapshot(**{**defaults, **overrides})
 
 
 def _attempt(job: JobSnapshot, *, number: int = 1, ending: Ending = Ending.COMPLETED) -> Attempt:

@@ -26,9 +26,9 @@ from spot_training.ledger.manifest import Manifest
 from spot_training.sweep.orphans import NO_SUCH_TASK
 from spot_training.sweep.settling import Settling
 from spot_training.training import recorder as bookkeeping
-from tests.aws.conftest import Cloud
-
-from .conftest import T0, Training, make_attempt, make_record
+from tests.cloud import Cloud
+from tests.records import T0, make_attempt, make_record
+from tests.training.support import Training
 
 NOW = timedelta(0)
 OLD = Path(__file__).parent / "fixtures" / "0.1.0"

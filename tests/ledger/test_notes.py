@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from spot_training.domain.lifecycle import JobSnapshot
 from spot_training.ledger.notes import NoteTaker
-from tests.domain.test_savings import _job
+from tests.records import make_job as _job
 
 
 class _SlowLedger:

@@ -40,10 +40,10 @@ from spot_training.task import budget as budget_terms
 from spot_training.task.budget import UNSEEN_FOR, check_budget, month_spending
 from spot_training.training.driver import Waiting
 from spot_training.training.state import STATE_KEY
-from tests.aws.conftest import Cloud, answer_with
-from tests.aws.test_driver import _config
-
-from .conftest import T0, Training, make_record
+from tests.cloud import Cloud, answer_with
+from tests.cloud import make_config as _config
+from tests.records import T0, make_record
+from tests.training.support import Training
 
 HOUR = 3600
 #: Four hours with the launch, at $10 an hour: $40.

@@ -24,9 +24,8 @@ from spot_training.sagemaker.request import TrainingPlan, cast_request
 from spot_training.task.budget import check_budget, month_spending, on_demand_cost
 from spot_training.task.deadline import DeadlineTerms
 from spot_training.task.past_runs import Teachers, learn
-from tests.aws.test_driver import _config
-
-from .conftest import T0, make_attempt, make_record
+from tests.cloud import make_config as _config
+from tests.records import T0, make_attempt, make_record
 
 ROOT = Path(__file__).resolve().parents[2]
 NOW = T0 + timedelta(days=1)

@@ -15,8 +15,7 @@ from spot_training.domain.record_keys import record_key
 from spot_training.domain.records import RecordState, TrainingRecord, model_of, totals_of
 from spot_training.ledger import Ledger, Selection, note_live
 from spot_training.ledger.reader import GROUPS
-
-from .conftest import PRICE, T0, make_attempt, make_record
+from tests.records import PRICE, T0, make_attempt, make_record
 
 HOSTILE = [
     "<script>alert(1)</script>",
@@ -90,7 +89,7 @@ def test_no_name_leaves_the_folder_or_changes_on_the_way(ledger: Ledger, tmp_pat
 
 @pytest.mark.parametrize("key", ["../x", "", "0" * 31, "0" * 33, "A" * 32, "0" * 31 + "\n"])
 def test_a_note_takes_no_name_but_a_key(ledger: Ledger, key: str) -> None:
-    from tests.domain.test_savings import _job
+    from tests.records import make_job as _job
 
     with pytest.raises(ValueError, match="key is"):
         ledger.note(key, _job(("Starting", 60)))

@@ -17,9 +17,9 @@ from spot_training.ledger import Ledger, store
 from spot_training.ledger.compaction import compact
 from spot_training.ledger.manifest import Manifest
 from spot_training.ledger.s3 import RENEW_WHEN_DENIED_SECONDS, S3Files
-from tests.aws.conftest import Cloud
+from tests.cloud import Cloud
+from tests.records import make_record
 
-from .conftest import make_record
 from .stores import Store, store_before
 
 NOW = timedelta(0)

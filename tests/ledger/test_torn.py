@@ -28,9 +28,8 @@ from spot_training.ledger.set_aside import CannotRead
 from spot_training.report import report_of, to_html, to_log, to_mail
 from spot_training.sweep.orphans import NO_SUCH_TASK
 from spot_training.sweep.settling import Settling
-from tests.aws.conftest import Cloud
-
-from .conftest import T0, make_attempt, make_record
+from tests.cloud import Cloud
+from tests.records import T0, make_attempt, make_record
 
 pytestmark = pytest.mark.slow
 
