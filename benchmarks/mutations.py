@@ -121,18 +121,18 @@ def _change(node: ast.AST) -> tuple[str, ast.AST] | None:
     match node:
         case ast.Compare(ops=[operator]) if type(operator) in _COMPARISONS:
             other = _COMPARISONS[type(operator)]
-            changed = ast.Compare(left=node.left, ops=[other()], comparators=node.comparators)
-            return f"{type(operator).__name__} becomes {other.__name__}", changed
+            compared = ast.Compare(left=node.left, ops=[other()], comparators=node.comparators)
+            return f"{type(operator).__name__} becomes {other.__name__}", compared
         case ast.BoolOp(op=operator):
             other_op = ast.Or() if isinstance(operator, ast.And) else ast.And()
-            changed = ast.BoolOp(op=other_op, values=node.values)
-            return f"{type(operator).__name__} becomes {type(other_op).__name__}", changed
+            joined = ast.BoolOp(op=other_op, values=node.values)
+            return f"{type(operator).__name__} becomes {type(other_op).__name__}", joined
         case ast.UnaryOp(op=ast.Not()):
             return "not is left out", node.operand
         case ast.BinOp(op=operator) if type(operator) in _ARITHMETIC and not _has_text(node):
-            other = _ARITHMETIC[type(operator)]
-            changed = ast.BinOp(left=node.left, op=other(), right=node.right)
-            return f"{type(operator).__name__} becomes {other.__name__}", changed
+            other_arithmetic = _ARITHMETIC[type(operator)]
+            computed = ast.BinOp(left=node.left, op=other_arithmetic(), right=node.right)
+            return f"{type(operator).__name__} becomes {other_arithmetic.__name__}", computed
         case ast.Constant(value=bool(value)):
             return f"{value} becomes {not value}", ast.Constant(value=not value)
         case ast.Constant(value=int(value) | float(value)):

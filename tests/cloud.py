@@ -6,14 +6,16 @@ import json
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import boto3
 import pytest
 from botocore.awsrequest import AWSResponse
+from botocore.compat import HTTPHeaders
 from botocore.config import Config
 
 from spot_training.connections import DEFAULT_BOTOCORE_CONFIG
@@ -32,7 +34,8 @@ class Cloud:
     url: str
 
     def client(self, service: str, **config: Any) -> Any:
-        return boto3.client(
+        make: Any = boto3.client  # typed by the services' names, which are literal there
+        return make(
             service,
             endpoint_url=self.url,
             region_name="us-east-1",
@@ -74,6 +77,19 @@ def make_config(**overrides: Any) -> dict[str, Any]:
     }
 
 
+def refusal(status: int, code: str, text: str = "") -> AWSResponse:
+    """An error as AWS answers it."""
+    headers, body = HTTPHeaders(), json.dumps({"__type": code, "message": text}).encode()
+    headers["x-amzn-errortype"] = code
+    raw = SimpleNamespace(stream=lambda *_, **__: iter([body]))
+    return AWSResponse("http://sagemaker", status, headers, raw)
+
+
+def answer_before_sending(client: Any, calls: str, answer: Callable[..., AWSResponse | None]) -> None:
+    """Let `answer` answer calls (`sagemaker`, `logs.GetLogEvents`) instead of AWS, unless it gives None."""
+    client.meta.events.register(f"before-send.{calls}", answer)
+
+
 def answer_with(
     jobs: TrainingJobs, operation: str, status: int, code: str, text: str, *, times: int = 99, after: int = 0
 ) -> list[int]:
@@ -89,15 +105,9 @@ def answer_with(
         if not after < len(calls) <= after + times:
             return None
         answered.append(len(answered) + 1)
-        body = json.dumps({"__type": code, "message": text}).encode()
+        return refusal(status, code, text)
 
-        class Raw:
-            def stream(self, *_: Any, **__: Any) -> Any:
-                yield body
-
-        return AWSResponse("http://sagemaker", status, {"x-amzn-errortype": code}, Raw())
-
-    jobs.listen(lambda client: client.meta.events.register(f"before-send.sagemaker.{operation}", answer))
+    jobs.listen(lambda client: answer_before_sending(client, f"sagemaker.{operation}", answer))
     return answered
 
 

@@ -176,6 +176,7 @@ def test_dollars_add_up_and_unknown_prices_stay_unknown(
         )
         assert statement.billed_usd == pytest.approx(expected, abs=1e-5)
         assert statement.billed_usd == pytest.approx(sum(cost or 0 for cost in costs), abs=1e-5)
+        assert statement.billed_usd is not None
         assert statement.billed_usd >= 0
     else:
         assert statement.billed_usd is None

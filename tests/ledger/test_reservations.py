@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 from hypothesis import given
@@ -161,8 +161,8 @@ def test_a_reservation_is_told_of_and_holds_for_its_dag_only(configured: Ledger)
     assert _decide("a", 60).objection is None
     assert "$40.00 for what is about to start" in str(_decide("b", 60).objection)
     (held,) = reservations(configured)
-    for other in ({"dag_id": "another"}, {"installation": "staging"}):
-        reserve(configured, replace(held, **other))
+    for other in (replace(held, dag_id="another"), replace(held, installation="staging")):
+        reserve(configured, other)
         assert _decide("b", 60, is_to_reserve=False).objection is None
 
 
@@ -435,7 +435,7 @@ def test_a_refusal_after_a_lost_reply_closes_nothing(cloud: Cloud, ledger: Ledge
 def test_a_spot_job_that_was_not_seen_yet_counts_for_nothing(cloud: Cloud, ledger: Ledger) -> None:
     training = Training(cloud, ledger, price_of=lambda _region, _type: TEN)
 
-    def die(*_arguments: Any, **_named: Any) -> None:
+    def die(*_arguments: Any, **_named: Any) -> NoReturn:
         raise KeyboardInterrupt
 
     training.jobs.create_or_adopt = die  # type: ignore[method-assign]

@@ -113,7 +113,7 @@ def test_records_of_before_this_airflow_had_its_own_name_teach_on(
 
 
 def test_the_market_is_what_this_airflows_jobs_saw(shared: Ledger) -> None:
-    where = {"region": "us-east-1", "instance_type": "ml.m5.xlarge", "now": NOW}
+    where: dict[str, Any] = {"region": "us-east-1", "instance_type": "ml.m5.xlarge", "now": NOW}
     _train(shared, THEIRS)
     assert not recent_spells(**where, installations=[MINE])
     _train(shared, MINE)

@@ -61,8 +61,10 @@ def test_a_record_replaces_its_own_and_nothing_else(ledger: Ledger, name: str) -
 
 @given(st.tuples(*[st.text(max_size=5)] * 4), st.tuples(*[st.text(max_size=5)] * 4))
 def test_no_two_tasks_share_a_key(one: tuple[str, ...], other: tuple[str, ...]) -> None:
-    names = ("installation", "dag_id", "run_id", "task_id")
-    first, second = (record_key(**dict(zip(names, parts, strict=True))) for parts in (one, other))
+    first, second = (
+        record_key(installation=installation, dag_id=dag_id, run_id=run_id, task_id=task_id)
+        for installation, dag_id, run_id, task_id in (one, other)
+    )
     assert (first == second) == (one == other)
 
 
@@ -177,7 +179,7 @@ def test_the_readers_sums_are_those_of_the_records(many: list[Any], data: st.Dat
     dollars = dict.fromkeys(("billed_usd", "clean_run_usd", "saved_usd", "failed_usd", "abandoned_usd"))
     for name in dollars:
         assert getattr(totals, name) == pytest.approx(getattr(expected, name), abs=1e-4)
-    blank = dict.fromkeys(dollars, 0.0)
+    blank: dict[str, Any] = dict.fromkeys(dollars, 0.0)
     assert replace(totals, **blank) == replace(expected, **blank)
 
 

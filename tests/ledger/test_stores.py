@@ -141,7 +141,7 @@ def test_other_file_systems_are_asked_too() -> None:
 
     assert Ledger(fsspec.filesystem("memory"), "/books").has_conditional_writes()
     for kind in (Careless, Unknowing):
-        assert not Ledger(kind(), f"/{kind.__name__}").has_conditional_writes()  # type: ignore[arg-type]
+        assert not Ledger(kind(), f"/{kind.__name__}").has_conditional_writes()
 
 
 # A key that changes -----------------------------------------------------------------------------------

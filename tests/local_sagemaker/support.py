@@ -150,7 +150,7 @@ def statuses_of(job: TrainingJob) -> list[str]:
 
 @cache
 def _session() -> boto3.Session:
-    keys = {"aws_access_key_id": "any", "aws_secret_access_key": "any"}
+    keys: dict[str, Any] = {"aws_access_key_id": "any", "aws_secret_access_key": "any"}
     return boto3.Session(region_name="us-east-1", **keys)
 
 
@@ -162,7 +162,8 @@ class Server:
     pid: int
 
     def client(self, service: str, **config: Any) -> Any:
-        return _session().client(service, endpoint_url=self.url, config=Config(**config))
+        session: Any = _session()  # typed by the services' names, which are literal there
+        return session.client(service, endpoint_url=self.url, config=Config(**config))
 
     def control(self, method: str, path: str, body: object = None) -> tuple[int, Any]:
         """Status and content of a `/_local/` call."""

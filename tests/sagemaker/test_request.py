@@ -318,7 +318,7 @@ def test_a_config_that_is_text_is_not_told_in_an_error() -> None:
 
 
 def test_a_description_is_kept_without_the_values_of_its_environment() -> None:
-    description = {"TrainingJobName": "x", "Environment": {"TOKEN": PASSWORD, "MODE": "fast"}}
+    description: dict[str, Any] = {"TrainingJobName": "x", "Environment": {"TOKEN": PASSWORD, "MODE": "fast"}}
     assert without_secrets(description) == {
         "TrainingJobName": "x",
         "Environment": {"TOKEN": "***", "MODE": "***"},

@@ -152,12 +152,12 @@ def test_a_job_of_another_account_in_the_region_is_not_taken_for_deleted(
 ) -> None:
     """A record does not say through which connection its job is reached."""
     name = _start(patient)
-    current = {"job_name": name, "number": 1, "reason": "", "seen_at": NOW}
+    current: dict[str, Any] = {"job_name": name, "number": 1, "reason": "", "seen_at": NOW}
     from spot_training.domain.records import CurrentJob
 
     ledger.write(_running("us-east-1", run_id="run 1", current_job=CurrentJob(**current)))
     empty = patient.jobs()
-    empty.describe = lambda _name: None  # type: ignore[method-assign]
+    empty.describe = lambda name: None  # type: ignore[method-assign]  # noqa: ARG005
     settled = settle_all(
         {"research": lambda: empty, "aws_default": patient.jobs},
         ledger=ledger,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
@@ -121,7 +121,7 @@ def test_a_worker_that_died_before_the_job_was_created_leaves_an_empty_record(
     assert "before its job was created" in record.reason
 
 
-def _die(*_arguments: Any, **_named: Any) -> None:
+def _die(*_arguments: Any, **_named: Any) -> NoReturn:
     raise KeyboardInterrupt
 
 

@@ -326,7 +326,8 @@ def test_a_sensor_that_ignores_failures_goes_on_with_its_own_job(
         "Environment": {"LOCAL_TRAINING_SECONDS": "14400"},
     }
     drought.client("sagemaker").create_training_job(**request, EnableManagedSpotTraining=True)
-    describe, failed = TrainingJobs.describe, []
+    describe = TrainingJobs.describe
+    failed: list[str] = []
 
     def describe_or_fail(jobs: TrainingJobs, name: str) -> Any:
         found = describe(jobs, name)

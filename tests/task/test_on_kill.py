@@ -91,7 +91,8 @@ def make(monkeypatch: pytest.MonkeyPatch, airflow: _Airflow, reasons: list[StopR
         monkeypatch.setattr(AwsAccess, "jobs", lambda _self: _Jobs(stop, reasons))
         monkeypatch.setattr(TrainingJobTrigger, "log", logging.getLogger(__name__))
         made = TrainingJobTrigger(training_job_name=NAME)
-        made.task_instance = SimpleNamespace(dag_id="dag", run_id=RUN, task_id=TASK, map_index=map_index)
+        known: Any = SimpleNamespace(dag_id="dag", run_id=RUN, task_id=TASK, map_index=map_index)
+        made.task_instance = known
         return made
 
     return trigger

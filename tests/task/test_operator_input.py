@@ -55,7 +55,7 @@ hostile = st.one_of(
 _runs = itertools.count()
 
 
-def _context() -> dict[str, Any]:
+def _context() -> Any:
     ti = SimpleNamespace(
         dag_id="fuzz",
         run_id=f"run {next(_runs)}",
@@ -140,7 +140,7 @@ DEADLINE_ARGUMENTS = ("deadline", "expected_runtime", "deadline_reserve", "on_mi
 @FUZZ
 @given(name=st.sampled_from(ARGUMENTS), value=hostile)
 def test_whatever_is_in_the_operators_arguments(waiting_cloud: Cloud, name: str, value: Any) -> None:
-    arguments = {"wait_for_completion": False, name: value}
+    arguments: dict[str, Any] = {"wait_for_completion": False, name: value}
     if name == "wait_for_completion":
         arguments["deferrable"] = True
     _attempt(waiting_cloud, lambda: SpotTrainingOperator(task_id="t", config=_config(), **arguments))
@@ -250,14 +250,14 @@ botocore_options = st.dictionaries(
 @FUZZ
 @given(name=st.sampled_from(ACCESS_ARGUMENTS), value=hostile)
 def test_whatever_is_said_of_reaching_aws(reached_cloud: Cloud, name: str, value: Any) -> None:
-    arguments = {"wait_for_completion": False, name: value}
+    arguments: dict[str, Any] = {"wait_for_completion": False, name: value}
     _attempt(reached_cloud, lambda: SpotTrainingOperator(task_id="t", config=_config(), **arguments))
 
 
 @FUZZ
 @given(options=botocore_options)
 def test_whatever_is_in_botocores_options(reached_cloud: Cloud, options: dict[str, Any]) -> None:
-    arguments = {"wait_for_completion": False, "botocore_config": options}
+    arguments: dict[str, Any] = {"wait_for_completion": False, "botocore_config": options}
     _attempt(reached_cloud, lambda: SpotTrainingOperator(task_id="t", config=_config(), **arguments))
 
 
@@ -313,7 +313,7 @@ def test_whatever_the_sensors_timeout(waiting_cloud: Cloud, timeout: Any) -> Non
 def test_what_cannot_reach_aws_is_refused_by_its_name(
     reached_cloud: Cloud, argument: str, value: Any, field: str, is_sensor: bool
 ) -> None:
-    arguments = {"training_job_name": "nowhere"} if is_sensor else {"config": _config()}
+    arguments: dict[str, Any] = {"training_job_name": "nowhere"} if is_sensor else {"config": _config()}
     task = (SpotTrainingSensor if is_sensor else SpotTrainingOperator)(
         task_id="t", **arguments, **{argument: value}
     )

@@ -198,6 +198,8 @@ def test_work_kept_in_checkpoints_lets_on_demand_start_later(cloud: Cloud) -> No
     done = task.finish()
     assert endings(done) == [("spot", Ending.STOPPED_FOR_DEADLINE), ("on-demand", Ending.COMPLETED)]
     spot, on_demand = done.attempts
+    assert spot.work_seconds is not None
+    assert on_demand.work_seconds is not None
     assert spot.work_seconds >= HOUR
     assert on_demand.work_seconds < 2 * HOUR
     assert on_demand.ended_at <= task.deadline.at

@@ -419,7 +419,7 @@ def test_a_process_that_died_between_giving_up_and_the_stop_is_followed_by_one_t
     task = Task(cloud, config=_config(Environment={"LOCAL_TRAINING_SECONDS": "3000"}))
     task.step()
     driver = task.driver()
-    driver.stop = lambda _why: False  # type: ignore[method-assign,assignment]
+    driver.stop = lambda *_: False  # type: ignore[method-assign]
     driver.give_up("the task's time limit of 1 h passed")
     task.try_number = 2
     with pytest.raises(TimedOutWaiting):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
@@ -63,7 +63,12 @@ def test_a_dag_that_was_changed_meanwhile_spoils_no_finished_training(cloud: Clo
     task = Task(cloud)
     task.wait(task.step())
     driver = task.driver()
-    task.host.make_policy = task.host.make_plan = lambda *_: pytest.fail("there is nothing to decide")
+
+    def nothing_to_decide(*_: object) -> NoReturn:
+        pytest.fail("there is nothing to decide")
+
+    task.host.make_policy = nothing_to_decide
+    task.host.make_plan = nothing_to_decide
     done = driver.proceed(try_number=1, max_tries=0)
     assert not isinstance(done, Waiting)
     assert done.statement.completed

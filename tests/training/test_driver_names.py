@@ -372,6 +372,6 @@ def test_a_deleted_job_is_booked_as_what_it_was_bought_as(cloud: Cloud) -> None:
 
 
 def test_the_key_tells_installations_apart() -> None:
-    names = {"dag_id": "d", "run_id": "r", "task_id": "t"}
+    names: dict[str, Any] = {"dag_id": "d", "run_id": "r", "task_id": "t"}
     keys = {RunIdentity(**names, installation=name).key for name in ("production", "staging")}
     assert len(keys) == 2

@@ -48,6 +48,12 @@ def _named(path: Path) -> str:
     return f"{path.parent.name}-{path.stem}"
 
 
+def _stored(task: Task) -> TrainingState:
+    state = load_state(task.store)
+    assert state is not None
+    return state
+
+
 @pytest.fixture
 def upgraded(cloud: Cloud) -> Any:
     """A task of 0.1.0 whose next process has this code: its state, and its jobs as they were."""
@@ -58,8 +64,7 @@ def upgraded(cloud: Cloud) -> Any:
         task.store.values.update(fixture["store"])
         task.try_number, task.max_tries = fixture["task"]["try_number"], fixture["task"]["max_tries"]
         task.clear_number = 0
-        state = load_state(task.store)
-        assert state is not None
+        state = _stored(task)
         if state.current is not None and state.current.is_created:
             _make_job(task, state.current.job_name, state.current.nonce)
         return task
@@ -105,7 +110,8 @@ def test_a_payload_of_a_later_version_is_a_trigger_too_and_keeps_what_it_does_no
 @pytest.mark.parametrize("name", ["waiting_for_spot", "adopted_by_a_retry", "waiting_again"])
 def test_a_training_that_waits_is_continued_with_its_job(upgraded: Any, name: str) -> None:
     task = upgraded(name)
-    before = load_state(task.store)
+    before = _stored(task)
+    assert before.current is not None
     done = task.finish()
     assert isinstance(done, Completed)
     assert done.attempts[-1].job_name == before.current.job_name
@@ -124,7 +130,8 @@ def test_a_training_with_a_deadline_is_continued_with_its_job_and_its_guard(upgr
 
 def test_a_job_that_was_meant_to_be_created_is_created_once(upgraded: Any) -> None:
     task = upgraded("about_to_create")
-    meant = load_state(task.store).current
+    meant = _stored(task).current
+    assert meant is not None
     done = task.finish()
     assert task.created() == [meant.job_name]
     assert [attempt.job_name for attempt in done.attempts] == [meant.job_name]
@@ -132,7 +139,7 @@ def test_a_job_that_was_meant_to_be_created_is_created_once(upgraded: Any) -> No
 
 def test_a_training_that_was_over_is_not_trained_again_by_a_retry_and_anew_by_a_clear(upgraded: Any) -> None:
     task = upgraded("completed")
-    before = load_state(task.store)
+    before = _stored(task)
     _make_job(task, before.attempts[-1].job_name, "")
     task.try_number = 2
     assert task.finish().attempts == before.attempts
@@ -215,7 +222,8 @@ def test_neither_a_foreign_job_nor_one_that_was_never_confirmed_is_one_to_stop()
     for name in ("watching", "about_to_create", "completed"):
         stored = _read(FIXTURES / "0.1.0" / f"{name}.json")["store"][STATE_KEY]
         assert job_on_record(stored) == ""
-    for nonsense in (None, "", 7, [], {"current": 3}, {"current": {"is_created": True}}):
+    nonsenses: list[Any] = [None, "", 7, [], {"current": 3}, {"current": {"is_created": True}}]
+    for nonsense in nonsenses:
         assert job_on_record(nonsense) == ""
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import replace
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
@@ -56,7 +56,7 @@ def test_the_intent_is_in_the_ledger_before_the_job_is_created(cloud: Cloud, led
     class Died(BaseException):
         pass
 
-    def die(*_args: Any, **_kwargs: Any) -> None:
+    def die(*_args: Any, **_kwargs: Any) -> NoReturn:
         raise Died
 
     training.jobs.create_or_adopt = die  # type: ignore[method-assign]

@@ -61,7 +61,7 @@ def test_a_reason_that_was_followed_by_no_stop_does_not_explain_a_persons_stop_l
     task = Task(drought, config=PATIENT)
     step = _waiting(task.step())
     driver = task.driver()
-    task.jobs._stop = _die  # type: ignore[method-assign] - SIGKILL between AddTags and StopTrainingJob
+    task.jobs._stop = _die  # type: ignore[method-assign]  # SIGKILL between AddTags and StopTrainingJob
     with pytest.raises(Killed):
         driver.kill()
     task.jobs = drought.jobs()

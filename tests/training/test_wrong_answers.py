@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
+from typing import Any
 
 import pytest
 
@@ -13,13 +16,14 @@ from spot_training.domain.errors import (
     NotOurJob,
     ServiceFailed,
     StoppedBySomeone,
+    TaskKilled,
+    TrainingNotCompleted,
 )
 from spot_training.domain.lifecycle import TERMINAL_STATUSES, Ending, TrainingStatus, ending_of
 from spot_training.domain.stop_reasons import StopReason
 from spot_training.sagemaker.descriptions import summary_of
 from spot_training.sagemaker.identity import TAG_STOPPED_FOR
 from spot_training.sagemaker.jobs import TrainingJobs
-from spot_training.training import driver as driver_module
 from spot_training.training.driver import Waiting
 from spot_training.training.host import OnRecord
 from spot_training.training.state import STATE_KEY, MemoryStore
@@ -99,7 +103,7 @@ def test_a_process_that_is_told_to_end_waits_for_no_certainty(drought: Cloud) ->
     answer_with(task.jobs, "DescribeTrainingJob", 400, *NOT_FOUND)
     driver = task.driver()
     driver.start_nothing_more()
-    with pytest.raises(driver_module.TaskKilled):
+    with pytest.raises(TaskKilled):
         driver.advance()
     assert task.driver().live_job is not None
 
@@ -178,6 +182,10 @@ def test_tags_that_cannot_be_read_just_now_are_read_by_the_next_try(drought: Clo
 # The reason of a stop --------------------------------------------------------------------------------
 
 
+def _note_calls(client: Any, *, operation: str, calls: list[str]) -> None:
+    client.meta.events.register(f"before-send.sagemaker.{operation}", lambda **_: calls.append(operation))
+
+
 @pytest.mark.parametrize("why", list(StopReason))
 def test_every_stop_writes_its_reason_into_a_tag_before_it_stops(drought: Cloud, why: StopReason) -> None:
     task = Task(drought, config=PATIENT)
@@ -185,11 +193,7 @@ def test_every_stop_writes_its_reason_into_a_tag_before_it_stops(drought: Cloud,
     assert isinstance(step, Waiting)
     calls: list[str] = []
     for operation in ("AddTags", "StopTrainingJob"):
-        task.jobs.listen(
-            lambda client, operation=operation: client.meta.events.register(
-                f"before-send.sagemaker.{operation}", lambda **_: calls.append(operation)
-            )
-        )
+        task.jobs.listen(partial(_note_calls, operation=operation, calls=calls))
     assert task.jobs.stop(step.job.name, why)
     assert calls == ["AddTags", "StopTrainingJob"]
     assert task.jobs.tags(step.job.arn)[TAG_STOPPED_FOR] == why
@@ -210,16 +214,21 @@ def test_a_tag_that_takes_long_does_not_hold_the_stop_back(drought: Cloud) -> No
     task = Task(drought, config=PATIENT)
     step = task.step()
     assert isinstance(step, Waiting)
-    task.jobs._tag_stop = lambda *_args: driver_module.time.sleep(5)  # type: ignore[method-assign]
+
+    def tag_slowly(*_: object) -> bool:
+        time.sleep(5)
+        return True
+
+    task.jobs._tag_stop = tag_slowly  # type: ignore[method-assign,assignment]
     stops = MemoryRecorder()
-    began = driver_module.time.monotonic()
+    began = time.monotonic()
     assert task.jobs.stop(
         step.job.name,
         StopReason.TASK_KILLED,
         tag_within=0.2,
         keep_reason=lambda note: stops.keep_stop(step.job.name, note),
     )
-    assert driver_module.time.monotonic() - began < 4
+    assert time.monotonic() - began < 4
     assert stops.reasons == {step.job.name: StopReason.TASK_KILLED}
 
 
@@ -360,7 +369,7 @@ def test_a_retry_after_a_failure_climbs_again_also_where_another_task_of_the_run
 ) -> None:
     task = Task(cloud, policy="on_demand")
     _refuse_once(task)
-    with pytest.raises(driver_module.TrainingNotCompleted):
+    with pytest.raises(TrainingNotCompleted):
         task.finish()
     task.clear_number = (task.clear_number or 0) + others_cleared
     task.retry()
@@ -373,7 +382,7 @@ def test_a_clear_after_the_last_try_is_a_clear_where_retries_stay(cloud: Cloud) 
     task = Task(cloud, policy="on_demand")
     task.try_number, task.max_tries = 2, 1
     _refuse_once(task)
-    with pytest.raises(driver_module.TrainingNotCompleted):
+    with pytest.raises(TrainingNotCompleted):
         task.finish()
     task.max_tries = 2
     task.clear(retries=0)  # max_tries = 2 + 0: as before
@@ -387,7 +396,7 @@ def test_a_failure_that_airflow_does_not_retry_is_followed_by_a_clear_only(cloud
     task.max_tries = 1
     _refuse_once(task)
     driver = task.driver()
-    with pytest.raises(driver_module.TrainingNotCompleted):
+    with pytest.raises(TrainingNotCompleted):
         driver.proceed(try_number=1, max_tries=1, clear_number=0)
     driver.end_for_good()
     task.clear(retries=0)  # max_tries = 1 + 0: as before
@@ -412,7 +421,7 @@ def test_a_status_of_tomorrow_breaks_no_list_and_is_not_the_end(cloud: Cloud) ->
     assert TrainingStatus("Hibernating") not in TERMINAL_STATUSES
     assert TrainingStatus("Completed") is TrainingStatus.COMPLETED
     with pytest.raises(ValueError, match="7 is not a valid"):
-        TrainingStatus(7)
+        TrainingStatus(7)  # type: ignore[arg-type]
 
 
 def test_a_job_of_an_unknown_status_is_waited_for(drought: Cloud) -> None:
@@ -457,7 +466,7 @@ def test_a_record_of_an_earlier_generation_is_no_lost_story(cloud: Cloud) -> Non
 def test_attempts_that_were_refused_are_no_lost_story(cloud: Cloud) -> None:
     task = Task(cloud, policy="on_demand")
     _refuse_once(task)
-    with pytest.raises(driver_module.TrainingNotCompleted):
+    with pytest.raises(TrainingNotCompleted):
         task.finish()
     task.recorder.on_record = OnRecord(attempts=task.driver().attempts)
     task.clear()

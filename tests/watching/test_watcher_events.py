@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Sequence
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -43,6 +44,11 @@ def _hand_over(changes: StateChanges, hear: Hear) -> None:
     """Subscribe without a thread: the test receives."""
     changes._thread = threading.current_thread()
     changes.subscribe(hear)
+
+
+def _hear(names: list[str], change: Summary) -> bool:
+    names.append(change.name)
+    return True
 
 
 def _put(cloud: Cloud, url: str, body: Any) -> None:
@@ -182,15 +188,15 @@ def test_a_flood_of_events_is_listed(cloud: Cloud, queue_url: str) -> None:
 def test_a_message_about_somebody_elses_job_is_given_back_and_dropped_in_the_end(
     cloud: Cloud, queue_url: str
 ) -> None:
-    theirs: list[Summary] = []
+    theirs: list[str] = []
     ours = StateChanges(lambda: _queue(cloud, queue_url), is_shared=True)
     _hand_over(ours, lambda _: False)
     other = StateChanges(lambda: _queue(cloud, queue_url), is_shared=True)
-    _hand_over(other, lambda change: not theirs.append(change))
+    _hand_over(other, partial(_hear, theirs))
     _put(cloud, queue_url, _event(TrainingJobName="theirs"))
     ours.receive_once()
     other.receive_once()
-    assert [change.name for change in theirs] == ["theirs"]
+    assert theirs == ["theirs"]
     _put(cloud, queue_url, _event(TrainingJobName="nobodys"))
     for _ in range(DROP_AFTER_RECEIVES):
         ours.receive_once()
@@ -263,7 +269,7 @@ def test_an_event_goes_to_those_who_wait_in_its_region(cloud: Cloud, queue_url: 
     changes = StateChanges(lambda: _queue(cloud, queue_url))
     changes._thread = threading.current_thread()
     for region, names in heard.items():
-        changes.subscribe(lambda change, names=names: not names.append(change.name), region=region)
+        changes.subscribe(partial(_hear, names), region=region)
     _put(cloud, queue_url, _event(TrainingJobName="here") | {"region": "us-east-1"})
     _put(cloud, queue_url, _event(TrainingJobName="anywhere"))
     while not heard["eu-west-1"]:

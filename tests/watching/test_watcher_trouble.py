@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
-from types import SimpleNamespace
 from typing import Any
 
 import boto3
 import pytest
-from botocore.awsrequest import AWSResponse
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
@@ -29,6 +28,7 @@ from spot_training.watching.pace import STEADY_SECONDS
 from spot_training.watching.periodic import LONGEST_REST_SECONDS, TROUBLE_AFTER_SECONDS
 from spot_training.watching.rate_limit import CallBudget, shared_budget
 from spot_training.watching.watcher import JobWatcher, LogLines, Over, Report, Trouble, Watch, shared_watcher
+from tests.cloud import answer_before_sending, refusal
 
 from .support import BEGAN
 from .support import make_snapshot as _snapshot
@@ -381,7 +381,7 @@ def test_many_that_keep_coming_are_looked_up_together(monkeypatch: pytest.Monkey
             hand.watch(*to_come.pop(), must_describe=False)
 
     with monkeypatch.context() as patch:
-        patch.setattr(watcher_module.time, "sleep", more_come_meanwhile)
+        patch.setattr(time, "sleep", more_come_meanwhile)
         hand.watcher._gather()
     hand.watcher.look()
     assert hand.watcher.is_settled
@@ -463,9 +463,7 @@ def test_throttled_logs_do_not_slow_sagemakers_calls_down() -> None:
     )
     calls = budget.calls
     TrainingLogs(client).listen(budget.ration)
-    body = b'{"__type": "ThrottlingException"}'
-    answer = AWSResponse("", 400, {}, SimpleNamespace(stream=lambda *_, **__: iter([body])))
-    client.meta.events.register("before-send", lambda **_: answer)
+    answer_before_sending(client, "logs", lambda **_: refusal(400, "ThrottlingException"))
     with pytest.raises(ClientError, match="Throttling"):
         TrainingLogs(client).since("one", 0)
     assert budget.calls == calls + 1
