@@ -17,8 +17,7 @@ from spot_training.operators import SpotTrainingOperator
 from spot_training.sagemaker.identity import RunIdentity
 from spot_training.sensors import WatchedJob
 from spot_training.watching.watcher import JobWatcher, follow
-from tests.cloud import Cloud
-from tests.cloud import make_config as _config
+from tests.cloud import Cloud, make_config
 from tests.records import make_attempt
 
 TERMS = _Terms(answer_within=timedelta(hours=4), more_waits=2)
@@ -58,7 +57,7 @@ def test_nobody_is_asked_where_more_capacity_would_not_help() -> None:
 def test_the_tasks_run_only_behind_a_training_that_failed() -> None:
     with DAG("asking", schedule=None) as dag:
         train = SpotTrainingOperator(
-            task_id="train", config=_config(), deferrable=True, region_name="eu-west-1"
+            task_id="train", config=make_config(), deferrable=True, region_name="eu-west-1"
         )
         went_on = ask_before_on_demand(train, limit_usd=25, answer_within=timedelta(hours=1))
     price, ask = dag.get_task("on_demand.price"), dag.get_task("on_demand.ask")
@@ -83,7 +82,7 @@ def test_the_tasks_run_only_behind_a_training_that_failed() -> None:
 def test_what_cannot_be_asked_is_told_when_the_dag_is_read(name: str, value: Any) -> None:
     terms: dict[str, Any] = {"limit_usd": 25, "answer_within": timedelta(hours=1), name: value}
     with DAG("asking", schedule=None):
-        train = SpotTrainingOperator(task_id="train", config=_config())
+        train = SpotTrainingOperator(task_id="train", config=make_config())
         with pytest.raises(InvalidInput, match=name):
             ask_before_on_demand(train, **terms)
 
@@ -91,7 +90,7 @@ def test_what_cannot_be_asked_is_told_when_the_dag_is_read(name: str, value: Any
 @pytest.mark.parametrize("limit", ["{{ params.limit_usd }}", "$25", 0, 2.5])
 def test_the_limit_may_be_a_number_its_text_or_a_template(limit: Any) -> None:
     with DAG("asking", schedule=None):
-        train = SpotTrainingOperator(task_id="train", config=_config())
+        train = SpotTrainingOperator(task_id="train", config=make_config())
         ask_before_on_demand(train, limit_usd=limit, answer_within=timedelta(hours=1))
 
 
@@ -101,7 +100,7 @@ def test_a_job_that_is_carried_on_keeps_its_own_tags_and_its_checkpoints(cloud: 
     own = [{"Key": "team", "Value": "ads"}]
     jobs.create_or_adopt(
         {
-            **_config(),
+            **make_config(),
             "TrainingJobName": "mine",
             "EnableManagedSpotTraining": True,
             "Tags": [*own, *who.tags(1)],

@@ -40,8 +40,7 @@ from spot_training.task import budget as budget_terms
 from spot_training.task.budget import UNSEEN_FOR, check_budget, month_spending
 from spot_training.training.driver import Waiting
 from spot_training.training.state import STATE_KEY
-from tests.cloud import Cloud, answer_with
-from tests.cloud import make_config as _config
+from tests.cloud import Cloud, answer_with, make_config
 from tests.records import T0, make_record
 from tests.training.support import Training
 
@@ -62,7 +61,7 @@ def configured(ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 def _decide(run_id: str, budget: float, *, usd: float = 40.0, now: datetime = T0, **more: Any) -> BudgetCheck:
     """What a training is told that is about to buy for so much."""
     identity = RunIdentity(dag_id="retrain", run_id=run_id, task_id="train", installation="mine")
-    plan = TrainingPlan.of(cast_request(_config()), identity=identity, name_prefix="model")
+    plan = TrainingPlan.of(cast_request(make_config()), identity=identity, name_prefix="model")
     return check_budget(
         Budget(usd=budget),
         plan,

@@ -24,7 +24,7 @@ from spot_training.sagemaker.request import TrainingPlan, cast_request
 from spot_training.task.budget import check_budget, month_spending, on_demand_cost
 from spot_training.task.deadline import DeadlineTerms
 from spot_training.task.past_runs import Teachers, learn
-from tests.cloud import make_config as _config
+from tests.cloud import make_config
 from tests.records import T0, make_attempt, make_record
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -58,7 +58,7 @@ def _train(ledger: Ledger, installation: str, *, runs: int = 1, hours: float = 2
 
 
 def _plan(identity: RunIdentity = ME) -> TrainingPlan:
-    return TrainingPlan.of(cast_request(_config()), identity=identity, name_prefix="model")
+    return TrainingPlan.of(cast_request(make_config()), identity=identity, name_prefix="model")
 
 
 def _deadline(**terms: Any) -> Deadline:

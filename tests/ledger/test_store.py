@@ -91,11 +91,11 @@ def test_no_name_leaves_the_folder_or_changes_on_the_way(ledger: Ledger, tmp_pat
 
 @pytest.mark.parametrize("key", ["../x", "", "0" * 31, "0" * 33, "A" * 32, "0" * 31 + "\n"])
 def test_a_note_takes_no_name_but_a_key(ledger: Ledger, key: str) -> None:
-    from tests.records import make_job as _job
+    from tests.records import make_job
 
     with pytest.raises(ValueError, match="key is"):
-        ledger.note(key, _job(("Starting", 60)))
-    note_live(key, _job(("Starting", 60)))
+        ledger.note(key, make_job(("Starting", 60)))
+    note_live(key, make_job(("Starting", 60)))
     assert ledger.list_names("notes") == []
 
 

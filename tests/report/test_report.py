@@ -36,8 +36,7 @@ from spot_training.report.charts import groups_svg, savings_svg, waits_svg
 from tests.dashboard.trainings import history, under_way
 from tests.records import make_attempt
 
-from .support import DONE, FAILED, LOST, NOW, T0
-from .support import record_of as _record
+from .support import DONE, FAILED, LOST, NOW, T0, record_of
 
 
 def _ledger(folder: Path, *records: TrainingRecord) -> Ledger:
@@ -71,12 +70,12 @@ def test_sums_keep_failed_and_abandoned_costs_apart() -> None:
 
 
 def test_instances_multiply() -> None:
-    summary = totals_of([_record(make_attempt(instance_count=4))])
+    summary = totals_of([record_of(make_attempt(instance_count=4))])
     assert (summary.billable_seconds, summary.clean_run_seconds) == (4 * 2160, 4 * 7200)
 
 
 def test_unknown_stays_unknown() -> None:
-    summary = totals_of([_record(make_attempt(billable_seconds=None))])
+    summary = totals_of([record_of(make_attempt(billable_seconds=None))])
     assert (summary.unknown, summary.savings_percent, summary.clean_run_seconds) == (1, None, 0)
     assert "For 1 training AWS did not say enough to know the savings" in remarks(summary)[0]
 
@@ -247,7 +246,7 @@ class _Tags(HTMLParser):
 @pytest.mark.parametrize("name", HOSTILE)
 def test_no_name_becomes_markup_or_a_formula(tmp_path: Path, name: str) -> None:
     facts = {"run_id": name, "task_id": name, "model": name, "team": name, "instance_type": name}
-    hostile = _record(make_attempt(job_name=name, reason=name, instance_type=name), dag_id=name, **facts)
+    hostile = record_of(make_attempt(job_name=name, reason=name, instance_type=name), dag_id=name, **facts)
     page = to_html(_report(tmp_path, hostile, DONE, title=name))
     mail = to_mail(totals_of([hostile]), title=name, window=name, where=name)
     for markup in (page, mail):

@@ -16,12 +16,11 @@ from spot_training.domain.errors import (
 from spot_training.domain.stop_reasons import StopReason
 from spot_training.sagemaker.calls import unreachable
 from spot_training.sagemaker.request import cast_request
-from tests.cloud import Cloud, answer_with
-from tests.cloud import make_config as _config
+from tests.cloud import Cloud, answer_with, make_config
 
 
 def _create(jobs: Any) -> None:
-    request = {**cast_request(_config()), "TrainingJobName": "model-1"}
+    request = {**cast_request(make_config()), "TrainingJobName": "model-1"}
     jobs.create_or_adopt(request, key="key", nonce="nonce")
 
 
@@ -63,7 +62,7 @@ def test_a_job_that_is_gone_has_no_tags(cloud: Cloud) -> None:
 def test_a_long_list_of_what_is_allowed_is_cut_short(cloud: Cloud) -> None:
     """AWS answers an instance type it does not know with all it knows, some thousand characters."""
     jobs = cloud.jobs()
-    config = _config()
+    config = make_config()
     config["ResourceConfig"]["InstanceType"] = "ml.m5.huge"
     request = {**cast_request(config), "TrainingJobName": "model-1"}
     with pytest.raises(

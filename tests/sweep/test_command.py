@@ -13,7 +13,7 @@ import pytest
 from spot_training.sweep.command import main
 from tests.cloud import Cloud
 
-from .support import start_job as _start
+from .support import start_job
 
 Answer = tuple[int, Any]
 _VERSION = "/api/v2/version"
@@ -79,7 +79,7 @@ def job(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> str:
     }.items():
         monkeypatch.setenv(name, value)
     cloud.set_capacity(available=False)
-    return _start(cloud)
+    return start_job(cloud)
 
 
 def _stop(server: Server, *more: str) -> int:
@@ -118,7 +118,7 @@ def test_the_airflow_at_the_address_says_whose_jobs_are_swept(
 ) -> None:
     """A name has to be given only to be sure that it is the Airflow one means."""
     monkeypatch.delenv("AIRFLOW__SPOT_TRAINING__INSTALLATION")
-    theirs = _start(cloud, installation="staging")
+    theirs = start_job(cloud, installation="staging")
     server.answers[_WHO] = (200, _PROD)
     assert _stop(server) == 0
     assert list(cloud.jobs().live()) == [theirs]

@@ -12,10 +12,9 @@ from spot_training.domain.records import CurrentJob, TrainingRecord
 from spot_training.sagemaker.identity import RunIdentity, identity_of
 from spot_training.sagemaker.jobs import TrainingJobs
 from spot_training.sweep.orphans import NO_SUCH_TASK, Finding, Verdict, survey, sweep
-from tests.cloud import Cloud
-from tests.cloud import make_config as _config
+from tests.cloud import Cloud, make_config
 
-from .support import start_job as _start
+from .support import start_job
 
 
 def _verdicts(findings: list[Finding]) -> dict[str, Verdict]:
@@ -38,29 +37,29 @@ def _verdicts(findings: list[Finding]) -> dict[str, Verdict]:
     ],
 )
 def test_a_job_is_judged_by_its_tasks_state(patient: Cloud, state: str | None, verdict: Verdict) -> None:
-    name = _start(patient)
+    name = start_job(patient)
     found = survey(patient.jobs(), installation="prod", task_state_of=lambda _identity: state)
     assert _verdicts(list(found)) == {name: verdict}
 
 
 def test_a_job_meant_to_outlive_its_task_is_kept(patient: Cloud) -> None:
-    name = _start(patient, keep=True)
+    name = start_job(patient, keep=True)
     found = survey(patient.jobs(), installation="prod", task_state_of=lambda _identity: "success")
     assert _verdicts(list(found)) == {name: Verdict.KEPT}
 
 
 def test_jobs_of_others_are_not_even_reported(patient: Cloud) -> None:
-    _start(patient, installation="another team's")
-    _start(patient, tags=[], run_id="untagged")
+    start_job(patient, installation="another team's")
+    start_job(patient, tags=[], run_id="untagged")
     client = patient.client("sagemaker")
-    client.create_training_job(**_config(), TrainingJobName="by-hand", EnableManagedSpotTraining=True)
+    client.create_training_job(**make_config(), TrainingJobName="by-hand", EnableManagedSpotTraining=True)
     found = survey(patient.jobs(), installation="prod", task_state_of=lambda _identity: "failed")
     assert list(found) == []
 
 
 def test_a_job_whose_tags_were_changed_is_left_alone(patient: Cloud) -> None:
     tags = RunIdentity(dag_id="retrain", run_id="r" * 300, task_id="train", installation="prod").tags(1)
-    name = _start(patient, tags=tags)
+    name = start_job(patient, tags=tags)
     findings = sweep(
         patient.jobs(),
         installation="prod",
@@ -73,7 +72,7 @@ def test_a_job_whose_tags_were_changed_is_left_alone(patient: Cloud) -> None:
 
 
 def test_a_dry_run_stops_nothing_and_says_how_to(patient: Cloud) -> None:
-    name = _start(patient)
+    name = start_job(patient)
     said: list[str] = []
     sweep(patient.jobs(), installation="prod", task_state_of=lambda _i: "failed", stop=False, say=said.append)
     assert list(patient.jobs().live()) == [name]
@@ -83,7 +82,7 @@ def test_a_dry_run_stops_nothing_and_says_how_to(patient: Cloud) -> None:
 
 def test_only_orphans_are_stopped(patient: Cloud) -> None:
     states = {"orphan": "failed", "alive": "deferred"}
-    names = {run: _start(patient, run_id=run) for run in states}
+    names = {run: start_job(patient, run_id=run) for run in states}
     sweep(
         patient.jobs(),
         installation="prod",
@@ -95,7 +94,7 @@ def test_only_orphans_are_stopped(patient: Cloud) -> None:
 
 
 def test_an_orphan_that_cannot_be_stopped_keeps_no_other_alive(patient: Cloud) -> None:
-    names = [_start(patient, run_id=run) for run in ("first", "second")]
+    names = [start_job(patient, run_id=run) for run in ("first", "second")]
     patient.fail("StopTrainingJob", "InternalFailure")
     jobs = TrainingJobs(patient.client("sagemaker", retries={"total_max_attempts": 1}))
     said: list[str] = []
@@ -107,7 +106,7 @@ def test_an_orphan_that_cannot_be_stopped_keeps_no_other_alive(patient: Cloud) -
 
 @pytest.mark.parametrize("operation", ["DescribeTrainingJob", "ListTags"])
 def test_a_job_that_cannot_be_judged_keeps_no_orphan_alive(patient: Cloud, operation: str) -> None:
-    names = [_start(patient, run_id=run) for run in ("first", "second")]
+    names = [start_job(patient, run_id=run) for run in ("first", "second")]
     patient.fail(operation, "InternalFailure")
     jobs = TrainingJobs(patient.client("sagemaker", retries={"total_max_attempts": 1}))
     said: list[str] = []
@@ -117,7 +116,7 @@ def test_a_job_that_cannot_be_judged_keeps_no_orphan_alive(patient: Cloud, opera
 
 
 def test_a_job_of_whose_task_airflow_does_not_answer_is_left_alone(patient: Cloud) -> None:
-    names = {run: _start(patient, run_id=run) for run in ("forbidden", "orphan")}
+    names = {run: start_job(patient, run_id=run) for run in ("forbidden", "orphan")}
 
     def state_of(identity: RunIdentity) -> str:
         if identity.run_id == "forbidden":
@@ -131,7 +130,7 @@ def test_a_job_of_whose_task_airflow_does_not_answer_is_left_alone(patient: Clou
 
 def test_an_airflow_without_a_name_of_its_own_stops_nothing(patient: Cloud) -> None:
     """Every Airflow of an account that was given no name would take the others' jobs for its own."""
-    name = _start(patient, installation=SHARED_NAME)
+    name = start_job(patient, installation=SHARED_NAME)
     said: list[str] = []
     with pytest.raises(SweepRefused, match="give this Airflow a name of its own"):
         sweep(
@@ -153,7 +152,7 @@ def test_a_job_of_before_each_airflow_had_a_name_is_reported_and_never_stopped(
     patient: Cloud, state: str, verdict: Verdict
 ) -> None:
     """It may be this Airflow's, from before the upgrade, or that of another one that is not upgraded yet."""
-    name = _start(patient, installation=SHARED_NAME)
+    name = start_job(patient, installation=SHARED_NAME)
     said: list[str] = []
     findings = sweep(
         patient.jobs(),
@@ -169,7 +168,7 @@ def test_a_job_of_before_each_airflow_had_a_name_is_reported_and_never_stopped(
 
 
 def test_an_orphan_of_a_name_that_was_this_airflows_alone_is_stopped(patient: Cloud) -> None:
-    _start(patient, installation="old-prod")
+    start_job(patient, installation="old-prod")
     sweep(
         patient.jobs(),
         installation="prod",
@@ -203,7 +202,7 @@ def _current(name: str, number: int) -> CurrentJob:
 def test_a_job_that_a_living_task_has_left_behind_is_an_orphan(
     patient: Cloud, record: TrainingRecord | None, verdict: Verdict
 ) -> None:
-    name = _start(patient, generation=1)
+    name = start_job(patient, generation=1)
     found = survey(
         patient.jobs(),
         installation="prod",
@@ -214,7 +213,7 @@ def test_a_job_that_a_living_task_has_left_behind_is_an_orphan(
 
 
 def test_the_current_job_of_a_living_task_is_in_use(patient: Cloud) -> None:
-    name = _start(patient)
+    name = start_job(patient)
     found = survey(
         patient.jobs(),
         installation="prod",
@@ -250,7 +249,7 @@ def test_tags_lead_back_to_the_run_and_only_unchanged() -> None:
 )
 def test_tags_lead_back_to_a_run_whatever_it_is_called(patient: Cloud, run_id: str) -> None:
     """Airflow takes `~` in a run's id, and AWS takes none in a tag."""
-    name = _start(patient, run_id=run_id)
+    name = start_job(patient, run_id=run_id)
     job = patient.jobs().snapshot(name)
     assert job is not None
     identity = identity_of(patient.jobs().tags(job.arn))
@@ -261,6 +260,6 @@ def test_tags_lead_back_to_a_run_whatever_it_is_called(patient: Cloud, run_id: s
 
 
 def test_an_installation_may_have_any_name(patient: Cloud) -> None:
-    name = _start(patient, installation="team B's (prod)")
+    name = start_job(patient, installation="team B's (prod)")
     found = survey(patient.jobs(), installation="team B's (prod)", task_state_of=lambda _i: "failed")
     assert _verdicts(list(found)) == {name: Verdict.ORPHAN}

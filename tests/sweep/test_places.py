@@ -25,7 +25,7 @@ from spot_training.sweep.command import (
 from spot_training.sweep.orphans import NO_SUCH_TASK
 from tests.cloud import Cloud, answer_with
 
-from .support import start_job as _start
+from .support import start_job
 
 NOW = datetime.now(UTC)
 
@@ -65,7 +65,7 @@ def _running(region: str, **overrides: Any) -> TrainingRecord:
 
 
 def test_a_place_that_cannot_be_reached_keeps_no_orphan_elsewhere_alive(patient: Cloud) -> None:
-    _start(patient)
+    start_job(patient)
     with pytest.raises(ServiceFailed, match="research: there is no such connection"):
         _sweep({"research": _unreachable, "aws_default": patient.jobs})
     assert list(patient.jobs().live()) == []
@@ -73,7 +73,7 @@ def test_a_place_that_cannot_be_reached_keeps_no_orphan_elsewhere_alive(patient:
 
 def test_the_reason_of_a_stop_that_cannot_be_a_tag_is_in_the_ledger(patient: Cloud, ledger: Ledger) -> None:
     """Without it a task that comes back would respect the stop as a person's."""
-    name, jobs = _start(patient), patient.jobs()
+    name, jobs = start_job(patient), patient.jobs()
     answer_with(jobs, "AddTags", 400, "AccessDeniedException", "not authorized")
     _sweep({"aws_default": lambda: jobs}, ledger=ledger)
     note = LedgerStops(lambda: ledger).note_of(name)
@@ -83,7 +83,7 @@ def test_the_reason_of_a_stop_that_cannot_be_a_tag_is_in_the_ledger(patient: Clo
 
 
 def test_a_job_left_behind_is_told_from_the_ledger(patient: Cloud, ledger: Ledger) -> None:
-    left = _start(patient)
+    left = start_job(patient)
     ledger.write(_running("us-east-1", run_id="run 1", generation=1))
     _sweep({"aws_default": patient.jobs}, ledger=ledger, task_state_of=lambda _i: "deferred")
     assert left not in list(patient.jobs().live())
@@ -94,7 +94,7 @@ def test_a_ledger_that_cannot_be_read_keeps_no_orphan_alive(patient: Cloud) -> N
         def read(self) -> NoReturn:
             raise OSError("no such bucket")
 
-    _start(patient)
+    start_job(patient)
     said: list[str] = []
     _sweep({"aws_default": patient.jobs}, ledger=Broken(), say=said.append)
     assert list(patient.jobs().live()) == []
@@ -107,7 +107,7 @@ def test_a_sweep_that_is_refused_everywhere_is_refused(patient: Cloud) -> None:
 
 
 def test_a_job_that_two_connections_lead_to_is_told_once(patient: Cloud) -> None:
-    name = _start(patient)
+    name = start_job(patient)
     findings = _sweep({"one": patient.jobs, "the other": patient.jobs})
     assert [finding.name for finding in findings] == [name]
 
@@ -151,7 +151,7 @@ def test_a_job_of_another_account_in_the_region_is_not_taken_for_deleted(
     ledger: Ledger,
 ) -> None:
     """A record does not say through which connection its job is reached."""
-    name = _start(patient)
+    name = start_job(patient)
     current: dict[str, Any] = {"job_name": name, "number": 1, "reason": "", "seen_at": NOW}
     from spot_training.domain.records import CurrentJob
 
@@ -178,7 +178,7 @@ def test_a_sweep_stops_orphans_only_where_the_setting_says_so(
     monkeypatch.setattr(AwsAccess, "jobs", lambda _self: patient.jobs())
     if setting is not None:
         monkeypatch.setenv("AIRFLOW__SPOT_TRAINING__SWEEPER_STOPS", setting)
-    name = _start(patient)
+    name = start_job(patient)
     said: list[str] = []
 
     def look(*, stop: bool) -> Any:

@@ -16,8 +16,7 @@ from spot_training.ledger.compaction import compact
 from spot_training.sweep.orphans import NO_SUCH_TASK
 from spot_training.sweep.settling import Settling
 from spot_training.training.driver import Waiting
-from tests.cloud import HOUR, Cloud, answer_with
-from tests.cloud import make_config as _config
+from tests.cloud import HOUR, Cloud, answer_with, make_config
 from tests.records import PRICE
 from tests.training.support import Training
 
@@ -142,7 +141,7 @@ def test_trainings_whose_ledger_could_not_be_written_are_found_by_their_tags(
     cloud: Cloud, ledger: Ledger
 ) -> None:
     cloud.set_capacity(available=False)
-    config = _config(Tags=[{"Key": "team", "Value": "ads"}])
+    config = make_config(Tags=[{"Key": "team", "Value": "ads"}])
     training = Training(
         cloud,
         ledger,

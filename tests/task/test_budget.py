@@ -25,8 +25,7 @@ from spot_training.task.budget import check_budget, month_spending, on_demand_co
 from spot_training.training.driver import Completed, TrainingDriver, Waiting
 from spot_training.training.state import MemoryStore
 from spot_training.watching.watcher import JobWatcher, follow
-from tests.cloud import Cloud
-from tests.cloud import make_config as _config
+from tests.cloud import Cloud, make_config
 from tests.records import T0, make_attempt, make_record
 from tests.training.support import FakeHost
 
@@ -155,7 +154,7 @@ def test_a_ledger_that_cannot_be_read_is_not_known(monkeypatch: pytest.MonkeyPat
 
 
 def _plan(**config: Any) -> TrainingPlan:
-    return TrainingPlan.of(cast_request(_config(**config)), identity=ME, name_prefix="model")
+    return TrainingPlan.of(cast_request(make_config(**config)), identity=ME, name_prefix="model")
 
 
 def _check(budget: Budget) -> BudgetCheck:
@@ -217,7 +216,7 @@ class Task:
         self.deadline = deadline
 
     def step(self) -> Waiting | Completed:
-        request = cast_request(_config())
+        request = cast_request(make_config())
         plan = TrainingPlan.of(request, identity=ME, name_prefix="model")
 
         def in_thirty_hours(now: datetime) -> Deadline:

@@ -16,7 +16,7 @@ from spot_training.sagemaker.request import TrainingPlan, cast_request
 from spot_training.task import policy_file
 from spot_training.task.deadline import RESUME_SECONDS, DeadlineTerms, longest_retry_delay
 from spot_training.task.past_runs import Learned, Teachers
-from tests.cloud import make_config as _config
+from tests.cloud import make_config
 
 T0 = datetime(2026, 3, 2, tzinfo=UTC)
 MINUTE = 60
@@ -25,13 +25,13 @@ DAY = 86400
 
 def _task(**arguments: Any) -> SpotTrainingOperator:
     return SpotTrainingOperator(
-        task_id="train", config=_config(), deadline="2d", expected_runtime="1h", **arguments
+        task_id="train", config=make_config(), deadline="2d", expected_runtime="1h", **arguments
     )
 
 
 def _plan(**config: Any) -> TrainingPlan:
     identity = RunIdentity(dag_id="retrain", run_id="one", task_id="train")
-    return TrainingPlan.of(cast_request(_config(**config)), identity=identity, name_prefix="model")
+    return TrainingPlan.of(cast_request(make_config(**config)), identity=identity, name_prefix="model")
 
 
 @pytest.mark.parametrize(

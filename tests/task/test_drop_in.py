@@ -12,8 +12,7 @@ from airflow.sdk.exceptions import AirflowFailException, TaskDeferred
 from spot_training.operators import SpotTrainingOperator
 from tests.cloud import Cloud, live_jobs
 
-from .support import PATIENT, Run
-from .support import make_operator as _operator
+from .support import PATIENT, Run, make_operator
 
 
 def _arguments(cls: type) -> set[str]:
@@ -30,7 +29,7 @@ def _arguments(cls: type) -> set[str]:
 def _say_at_start(cloud: Cloud, capsys: pytest.CaptureFixture[str], **arguments: Any) -> str:
     """The task log of a task that starts a training and defers."""
     with pytest.raises(TaskDeferred):
-        _operator(deferrable=True, **arguments).execute(Run().context())
+        make_operator(deferrable=True, **arguments).execute(Run().context())
     assert len(live_jobs(cloud)) == 1
     return capsys.readouterr().out
 
@@ -76,7 +75,7 @@ def test_it_is_not_said_again_when_the_task_resumes(
     drought: Cloud, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = Run()
-    task = run.deferred(lambda: _operator(deferrable=True, max_attempts=5))
+    task = run.deferred(lambda: make_operator(deferrable=True, max_attempts=5))
     with pytest.raises(TaskDeferred):
         task.resume(run.context())
     assert capsys.readouterr().out.count("max_attempts=5 is not used") == 1
@@ -84,23 +83,23 @@ def test_it_is_not_said_again_when_the_task_resumes(
 
 def test_the_job_is_stopped_when_max_ingestion_time_has_passed(drought: Cloud) -> None:
     with pytest.raises(AirflowFailException, match="time limit of 1 s passed"):
-        _operator(max_ingestion_time=1).execute(Run().context())
+        make_operator(max_ingestion_time=1).execute(Run().context())
     assert live_jobs(drought) == []
 
 
 def test_another_action_than_the_providers_is_refused_before_there_is_a_job(drought: Cloud) -> None:
     with pytest.raises(AirflowFailException, match=r"action_if_job_exists.*give \"timestamp\" or \"fail\""):
-        _operator(action_if_job_exists="overwrite").execute(Run().context())
+        make_operator(action_if_job_exists="overwrite").execute(Run().context())
     assert live_jobs(drought) == []
 
 
 def test_a_task_with_the_providers_arguments_trains(cloud: Cloud, drought: Cloud) -> None:
     cloud.set_capacity(available=True)
-    done = _operator(
+    done = make_operator(
         max_ingestion_time="7d",
         max_attempts=480,
         check_if_job_exists=True,
         action_if_job_exists="fail",
-        config={**_operator().config, "StoppingCondition": PATIENT},
+        config={**make_operator().config, "StoppingCondition": PATIENT},
     ).execute(Run().context())
     assert done["Training"]["TrainingJobStatus"] == "Completed"

@@ -24,14 +24,9 @@ from spot_training.sensors import SpotTrainingSensor
 from spot_training.task.training import TrainingTask
 from spot_training.training.state import STATE_KEY
 from spot_training.watching.rate_limit import CallBudget
-from tests.cloud import Cloud
-from tests.cloud import make_config as _config
+from tests.cloud import Cloud, make_config
 
-from .support import PATIENT, Run
-from .support import fail as _fail
-from .support import going_on as _going_on
-from .support import make_operator as _operator
-from .support import start_elsewhere as _start_elsewhere
+from .support import PATIENT, Run, fail, going_on, make_operator, start_elsewhere
 
 #: What Airflow hands to a task whose trigger failed.
 TRIGGER_FAILED: tuple[str, dict[str, Any]] = ("__fail__", {"error": "Trigger failure", "traceback": ["..."]})
@@ -44,7 +39,7 @@ def test_a_trigger_that_fails_does_not_fail_the_training(
     drought: Cloud, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = Run()
-    task = run.deferred(lambda: _operator(deferrable=True))
+    task = run.deferred(lambda: make_operator(deferrable=True))
     drought.set_capacity(available=True)
     done = task.resume_execution(*TRIGGER_FAILED, run.context())
     assert done["Training"]["TrainingJobStatus"] == "Completed"
@@ -53,7 +48,7 @@ def test_a_trigger_that_fails_does_not_fail_the_training(
 
 
 def test_a_sensor_whose_trigger_fails_waits_on(drought: Cloud) -> None:
-    run, name = Run(), _start_elsewhere(drought)
+    run, name = Run(), start_elsewhere(drought)
     sensor = run.deferred(lambda: SpotTrainingSensor(task_id="task", training_job_name=name, deferrable=True))
     drought.set_capacity(available=True)
     done = sensor.resume_execution(*TRIGGER_FAILED, run.context())
@@ -71,23 +66,23 @@ def test_the_last_try_leaves_no_job_wherever_it_fails(
     """Before the last try the job goes on: the next one adopts it."""
     run = Run(max_tries=0 if is_last else 1)
     if place == "xcom":
-        run.push = _fail
+        run.push = fail
     else:
-        monkeypatch.setattr(TrainingTask, place, _fail)
+        monkeypatch.setattr(TrainingTask, place, fail)
     with pytest.raises(ConnectionError):
-        _operator(deferrable=place == "trigger", wait_for_completion=place != "started").execute(
+        make_operator(deferrable=place == "trigger", wait_for_completion=place != "started").execute(
             run.context()
         )
-    assert len(_going_on(drought)) == (0 if is_last else 1)
+    assert len(going_on(drought)) == (0 if is_last else 1)
 
 
 def test_an_argument_that_went_bad_while_the_task_was_deferred_leaves_no_job(drought: Cloud) -> None:
     """It is a final failure, so on any try."""
     run = Run(max_tries=3)
-    run.deferred(lambda: _operator(deferrable=True))
+    run.deferred(lambda: make_operator(deferrable=True))
     with pytest.raises(AirflowFailException, match="print_log"):
-        _operator(deferrable=True, print_log="perhaps").resume(run.context())
-    assert _going_on(drought) == []
+        make_operator(deferrable=True, print_log="perhaps").resume(run.context())
+    assert going_on(drought) == []
 
 
 @pytest.mark.parametrize(
@@ -104,19 +99,19 @@ def test_bad_input_says_where_the_job_of_the_task_stands(
     with pytest.raises(
         AirflowFailException, match=r"print_log is 'perhaps'.* No training job was created\.$"
     ):
-        _operator(print_log="perhaps").execute(run.context())
-    run.deferred(lambda: _operator(deferrable=True))
+        make_operator(print_log="perhaps").execute(run.context())
+    run.deferred(lambda: make_operator(deferrable=True))
     with pytest.raises(AirflowFailException, match=re.escape(said)) as failed:
-        _operator(print_log="perhaps", **arguments).resume(run.context())
+        make_operator(print_log="perhaps", **arguments).resume(run.context())
     assert "was created" not in str(failed.value)
 
 
 def test_bad_input_after_attempts_does_not_say_that_there_were_none(drought: Cloud) -> None:
     """The policy was changed to nonsense while the first job waited."""
     run = Run()
-    brief = _config(StoppingCondition={"MaxRuntimeInSeconds": 3600, "MaxWaitTimeInSeconds": 3600})
-    run.deferred(lambda: _operator(deferrable=True, config=brief))
-    changed = _operator(config=brief, policy="nonsense")
+    brief = make_config(StoppingCondition={"MaxRuntimeInSeconds": 3600, "MaxWaitTimeInSeconds": 3600})
+    run.deferred(lambda: make_operator(deferrable=True, config=brief))
+    changed = make_operator(config=brief, policy="nonsense")
     with pytest.raises(
         AirflowFailException, match="No training job was created after 1 attempt, and none is"
     ):
@@ -127,17 +122,17 @@ def test_state_of_other_code_is_not_taken_for_no_job(drought: Cloud) -> None:
     run = Run()
     run.store.set(STATE_KEY, {"version": 99})
     with pytest.raises(AirflowFailException, match=r"A training job of this task may be alive and billed\.$"):
-        _operator().execute(run.context())
+        make_operator().execute(run.context())
 
 
 def test_a_job_that_cannot_be_stopped_then_is_said_to_be_alive(
     drought: Cloud, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = Run()
-    run.deferred(lambda: _operator(deferrable=True))
-    monkeypatch.setattr(TrainingJobs, "stop", _fail)
+    run.deferred(lambda: make_operator(deferrable=True))
+    monkeypatch.setattr(TrainingJobs, "stop", fail)
     with pytest.raises(AirflowFailException):
-        _operator(deferrable=True, print_log="perhaps").resume(run.context())
+        make_operator(deferrable=True, print_log="perhaps").resume(run.context())
     said = capsys.readouterr().out
     assert "could NOT be stopped and is still billed: the API server" in said
     assert "aws sagemaker stop-training-job" in said
@@ -148,21 +143,21 @@ def test_a_retry_policy_that_wants_no_other_try_leaves_no_job(
     drought: Cloud, monkeypatch: pytest.MonkeyPatch, action: RetryAction, left: int
 ) -> None:
     run = Run(max_tries=3)
-    monkeypatch.setattr(TrainingTask, "wait", _fail)
+    monkeypatch.setattr(TrainingTask, "wait", fail)
     policy = ExceptionRetryPolicy(rules=[RetryRule(exception=ConnectionError, action=action)])
     with pytest.raises(ConnectionError if left else AirflowFailException):
-        _operator(retries=3, retry_policy=policy).execute(run.context())
-    assert len(_going_on(drought)) == left
+        make_operator(retries=3, retry_policy=policy).execute(run.context())
+    assert len(going_on(drought)) == left
 
 
 def test_a_job_that_is_to_outlive_its_task_survives_the_last_try(
     drought: Cloud, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = Run()
-    monkeypatch.setattr(TrainingTask, "wait", _fail)
+    monkeypatch.setattr(TrainingTask, "wait", fail)
     with pytest.raises(ConnectionError):
-        _operator(stop_job_on_kill="False").execute(run.context())
-    assert len(_going_on(drought)) == 1
+        make_operator(stop_job_on_kill="False").execute(run.context())
+    assert len(going_on(drought)) == 1
 
 
 # Told to end ----------------------------------------------------------------------------------------
@@ -171,7 +166,7 @@ def test_a_job_that_is_to_outlive_its_task_survives_the_last_try(
 def test_a_task_killed_before_it_knows_its_training_creates_no_job(
     drought: Cloud, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    task = _operator()
+    task = make_operator()
 
     def jobs(_access: AwsAccess) -> TrainingJobs:
         task.on_kill()  # as the handler of SIGTERM, while the client is made
@@ -180,14 +175,14 @@ def test_a_task_killed_before_it_knows_its_training_creates_no_job(
     monkeypatch.setattr(AwsAccess, "jobs", jobs)
     with pytest.raises(Exception, match="told to end"):
         task.execute(Run().context())
-    assert _going_on(drought) == []
+    assert going_on(drought) == []
 
 
 def test_a_resumed_task_killed_before_it_knows_its_training_stops_its_job(
     drought: Cloud, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = Run()
-    task = run.deferred(lambda: _operator(deferrable=True))
+    task = run.deferred(lambda: make_operator(deferrable=True))
 
     def jobs(_access: AwsAccess) -> TrainingJobs:
         task.on_kill()
@@ -196,7 +191,7 @@ def test_a_resumed_task_killed_before_it_knows_its_training_stops_its_job(
     monkeypatch.setattr(AwsAccess, "jobs", jobs)
     with pytest.raises((Exception, TaskDeferred)):
         task.resume(run.context())
-    assert _going_on(drought) == []
+    assert going_on(drought) == []
 
 
 def test_a_killed_task_whose_job_goes_on_starts_no_other(
@@ -204,7 +199,7 @@ def test_a_killed_task_whose_job_goes_on_starts_no_other(
 ) -> None:
     """Its job ends for want of capacity just then; the next step would be another job."""
     brief = {"MaxRuntimeInSeconds": 3600, "MaxWaitTimeInSeconds": 3600}
-    task = _operator(stop_job_on_kill=False, config=_config(StoppingCondition=brief))
+    task = make_operator(stop_job_on_kill=False, config=make_config(StoppingCondition=brief))
     wait = TrainingTask.wait
 
     def wait_and_be_killed(self: TrainingTask, step: Any) -> None:
@@ -230,7 +225,7 @@ def test_a_process_that_a_later_try_has_replaced_leaves_it_the_job_and_pushes_no
     drought: Cloud, monkeypatch: pytest.MonkeyPatch, state: str | None, goes_on: bool, is_waiting: bool
 ) -> None:
     """It stood still for long: Airflow knows its try no more, and of its task the state of the later one."""
-    run, task, pushed = Run(max_tries=1), _operator(), list[str]()
+    run, task, pushed = Run(max_tries=1), make_operator(), list[str]()
     run.push = lambda **what: pushed.append(what["key"])
     place, name = (TrainingTask, "wait") if is_waiting else (TrainingJobs, "create_or_adopt")
     original = getattr(place, name)
@@ -246,7 +241,7 @@ def test_a_process_that_a_later_try_has_replaced_leaves_it_the_job_and_pushes_no
     with pytest.raises((TaskKilled, AirflowRuntimeError)):
         task.execute(run.context())
     assert pushed == []
-    assert len(_going_on(drought)) == goes_on
+    assert len(going_on(drought)) == goes_on
 
 
 # Waiting on the worker ------------------------------------------------------------------------------
@@ -264,7 +259,7 @@ def test_a_stop_on_the_worker_waits_for_no_call_budget(
         return drought.jobs()
 
     monkeypatch.setattr(AwsAccess, "jobs", jobs)
-    task = _operator(training_timeout=1)
+    task = make_operator(training_timeout=1)
     with pytest.raises(AirflowFailException, match="time limit of 1 s passed"):
         task.execute(Run().context())
     assert taken
@@ -283,16 +278,16 @@ def test_a_stop_on_the_worker_waits_for_no_call_budget(
 
 def test_a_training_out_of_time_goes_on_where_it_is_not_stopped_with_its_task(drought: Cloud) -> None:
     with pytest.raises(AirflowFailException, match="It goes on: stop_job_on_kill is False") as failed:
-        _operator(stop_job_on_kill=False, training_timeout=1).execute(Run().context())
+        make_operator(stop_job_on_kill=False, training_timeout=1).execute(Run().context())
     assert isinstance(failed.value.__cause__, TimedOutWaiting)
-    assert len(_going_on(drought)) == 1
+    assert len(going_on(drought)) == 1
 
 
 @pytest.mark.parametrize("is_stopped", [True, False])
 def test_a_sensor_stops_its_own_job_or_not_as_it_is_told(drought: Cloud, is_stopped: bool) -> None:
     """The watched job ends for want of capacity; the sensor's own waits on demand until its time is up."""
     request = {
-        **_config(StoppingCondition={"MaxRuntimeInSeconds": 3600, "MaxWaitTimeInSeconds": 3600}),
+        **make_config(StoppingCondition={"MaxRuntimeInSeconds": 3600, "MaxWaitTimeInSeconds": 3600}),
         "TrainingJobName": "watched",
         "Environment": {"LOCAL_TRAINING_SECONDS": "3000000"},
     }
@@ -310,7 +305,7 @@ def test_a_sensor_stops_its_own_job_or_not_as_it_is_told(drought: Cloud, is_stop
     )
     with pytest.raises(AirflowSensorTimeout):
         sensor.execute(Run().context())
-    assert len(_going_on(drought)) == (0 if is_stopped else 1)
+    assert len(going_on(drought)) == (0 if is_stopped else 1)
     own = client.list_training_jobs(NameContains="watched-")["TrainingJobSummaries"][0]
     tags = {tag["Key"]: tag["Value"] for tag in client.list_tags(ResourceArn=own["TrainingJobArn"])["Tags"]}
     assert tags[TAG_WITHOUT_TASK] == ("stop" if is_stopped else "keep")
@@ -321,7 +316,7 @@ def test_a_sensor_that_ignores_failures_goes_on_with_its_own_job(
 ) -> None:
     """Airflow's `silent_fail` pokes on after a failure, also on the last try."""
     request = {
-        **_config(StoppingCondition={"MaxRuntimeInSeconds": 28800, "MaxWaitTimeInSeconds": 28800}),
+        **make_config(StoppingCondition={"MaxRuntimeInSeconds": 28800, "MaxWaitTimeInSeconds": 28800}),
         "TrainingJobName": "watched",
         "Environment": {"LOCAL_TRAINING_SECONDS": "14400"},
     }
@@ -354,7 +349,7 @@ def test_a_sensor_that_ignores_failures_goes_on_with_its_own_job(
 def test_a_policy_that_went_bad_stops_no_job_of_a_sensor(drought: Cloud) -> None:
     """With `mode="reschedule"` each look is a process of its own."""
     request = {
-        **_config(StoppingCondition={"MaxRuntimeInSeconds": 3600, "MaxWaitTimeInSeconds": 3600}),
+        **make_config(StoppingCondition={"MaxRuntimeInSeconds": 3600, "MaxWaitTimeInSeconds": 3600}),
         "TrainingJobName": "watched",
     }
     drought.client("sagemaker").create_training_job(**request, EnableManagedSpotTraining=True)
@@ -376,12 +371,12 @@ def test_a_policy_that_went_bad_stops_no_job_of_a_sensor(drought: Cloud) -> None
 
     def own_jobs() -> set[str]:
         looking.poke(run.context())
-        return set(_going_on(drought)) - {"watched"}
+        return set(going_on(drought)) - {"watched"}
 
     own = wait_until(own_jobs, "a job of its own", timeout_seconds=30)
     with pytest.raises(AirflowSensorTimeout):
         sensor("typo", 1).execute(run.context())
-    assert set(_going_on(drought)) == own
+    assert set(going_on(drought)) == own
 
 
 def test_a_subclass_that_overrides_execute_has_its_say_where_the_task_resumes(drought: Cloud) -> None:
@@ -393,7 +388,7 @@ def test_a_subclass_that_overrides_execute_has_its_say_where_the_task_resumes(dr
             return super().execute(context)
 
     def make() -> Telling:
-        return Telling(task_id="task", config=_config(StoppingCondition=PATIENT), deferrable=True)
+        return Telling(task_id="task", config=make_config(StoppingCondition=PATIENT), deferrable=True)
 
     run = Run()
     task = run.deferred(make)
@@ -407,25 +402,25 @@ def test_a_task_told_to_end_that_fails_before_it_knows_its_training_leaves_no_jo
 ) -> None:
     """Marked by a person, so no other try follows, whichever this is."""
     run = Run(max_tries=3)
-    task = run.deferred(lambda: _operator(deferrable=True))
+    task = run.deferred(lambda: make_operator(deferrable=True))
     make = SpotTrainingOperator._training_of
 
     def told_to_end(self: Any, *_args: Any) -> None:
         self.on_kill()
-        _fail()
+        fail()
 
     monkeypatch.setattr(SpotTrainingOperator, "_training_of", told_to_end)
     with pytest.raises(ConnectionError):
         task.resume(run.context())
     monkeypatch.setattr(SpotTrainingOperator, "_training_of", make)
-    assert _going_on(drought) == []
+    assert going_on(drought) == []
 
 
 def test_a_stop_that_found_nothing_to_stop_is_not_taken_for_one(
     drought: Cloud, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The signal comes before SageMaker knows the job, and the stop after its creation fails at first."""
-    run, task = Run(), _operator()
+    run, task = Run(), make_operator()
     create, stop = TrainingJobs.create_or_adopt, TrainingJobs.stop
     stops: list[str] = []
 
@@ -443,7 +438,7 @@ def test_a_stop_that_found_nothing_to_stop_is_not_taken_for_one(
     monkeypatch.setattr(TrainingJobs, "stop", fail_once)
     with pytest.raises(ServiceFailed):
         task.execute(run.context())
-    assert _going_on(drought) == []
+    assert going_on(drought) == []
 
 
 def test_a_dag_that_went_bad_stops_no_spot_job_that_a_deadline_watches(drought: Cloud) -> None:
@@ -452,9 +447,9 @@ def test_a_dag_that_went_bad_stops_no_spot_job_that_a_deadline_watches(drought: 
     terms: dict[str, Any] = {"deadline": "20d", "expected_runtime": "1h", "budget": {"usd": 100}}
 
     def make(**bad: Any) -> SpotTrainingOperator:
-        return _operator(deferrable=True, **terms, **bad)
+        return make_operator(deferrable=True, **terms, **bad)
 
     run.deferred(make)
     with pytest.raises(TaskDeferred):
-        make(config={**_config(StoppingCondition=PATIENT), "RoleArn": "nobody"}).resume(run.context())
-    assert len(_going_on(drought)) == 1
+        make(config={**make_config(StoppingCondition=PATIENT), "RoleArn": "nobody"}).resume(run.context())
+    assert len(going_on(drought)) == 1

@@ -20,9 +20,7 @@ from spot_training.training.recorder import MEMORY_KEY
 from spot_training.training.state import STATE_KEY
 from tests.cloud import Cloud
 
-from .support import Run
-from .support import going_on as _going_on
-from .support import make_operator as _operator
+from .support import Run, going_on, make_operator
 
 SETTING = "AIRFLOW__SPOT_TRAINING__INSTALLATION"
 
@@ -60,12 +58,12 @@ def test_an_upgrade_in_the_middle_of_a_training_goes_on_with_its_job_and_its_rec
     drought: Cloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = Run()
-    run.deferred(lambda: _operator(deferrable=True))
+    run.deferred(lambda: make_operator(deferrable=True))
     _as_0_1_0_wrote_it(run)
-    (job,) = _going_on(drought)
+    (job,) = going_on(drought)
     monkeypatch.setenv(SETTING, "airflow-0123456789ab")
     drought.set_capacity(available=True)
-    done = _operator().execute(run.context())
+    done = make_operator().execute(run.context())
     assert done["Training"]["TrainingJobName"] == job
     record = _records(tmp_path)["airflow"]
     assert (record.state, [a.job_name for a in record.attempts]) == (RecordState.COMPLETED, [job])
@@ -76,19 +74,19 @@ def test_a_next_try_after_the_upgrade_adopts_the_job_and_stops_it_when_it_is_kil
     drought: Cloud, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = Run(max_tries=1)
-    run.deferred(lambda: _operator(deferrable=True))
+    run.deferred(lambda: make_operator(deferrable=True))
     _as_0_1_0_wrote_it(run)
-    (job,) = _going_on(drought)
+    (job,) = going_on(drought)
     monkeypatch.setenv(SETTING, "airflow-0123456789ab")
     run.try_number = 2
-    task = run.deferred(lambda: _operator(deferrable=True))
+    task = run.deferred(lambda: make_operator(deferrable=True))
     task.deferrable = False
-    assert _going_on(drought) == [job]
+    assert going_on(drought) == [job]
     assert run.store.get(STATE_KEY)["installation"] == "airflow"
     monkeypatch.setattr(TrainingTask, "wait", lambda *_: task.on_kill())
     with pytest.raises(Exception, match="told to end"):
         task.execute(run.context())
-    assert _going_on(drought) == []
+    assert going_on(drought) == []
 
 
 def test_a_clear_after_the_upgrade_begins_under_the_new_identity_and_keeps_both_records(
@@ -96,11 +94,11 @@ def test_a_clear_after_the_upgrade_begins_under_the_new_identity_and_keeps_both_
 ) -> None:
     drought.set_capacity(available=True)
     run = Run()
-    first = _operator().execute(run.context())["Training"]
+    first = make_operator().execute(run.context())["Training"]
     _as_0_1_0_wrote_it(run)
     monkeypatch.setenv(SETTING, "airflow-0123456789ab")
     run.try_number, run.max_tries = 2, 1
-    second = _operator(keep_checkpoints=True).execute(run.context())["Training"]
+    second = make_operator(keep_checkpoints=True).execute(run.context())["Training"]
     assert _tag(drought, first["TrainingJobName"]) == "airflow"
     assert _tag(drought, second["TrainingJobName"]) == "airflow-0123456789ab"
     assert second["CheckpointConfig"] == first["CheckpointConfig"], "it goes on from the first one's"
@@ -116,9 +114,9 @@ def test_a_clear_after_the_upgrade_begins_under_the_new_identity_and_keeps_both_
 def test_a_clear_without_an_upgrade_keeps_one_record(drought: Cloud, tmp_path: Path) -> None:
     drought.set_capacity(available=True)
     run = Run()
-    _operator().execute(run.context())
+    make_operator().execute(run.context())
     run.try_number, run.max_tries = 2, 1
-    _operator().execute(run.context())
+    make_operator().execute(run.context())
     (record,) = _records(tmp_path).values()
     assert record.generation == 1
     assert record.replaced_instance_seconds
@@ -130,18 +128,18 @@ def test_a_job_whose_state_was_lost_in_the_upgrade_is_found_by_runs_that_began_b
 ) -> None:
     """A run that began after it never trained under the first name: what has it is another Airflow's job."""
     run = Run()
-    run.deferred(lambda: _operator(deferrable=True))
-    (job,) = _going_on(drought)
+    run.deferred(lambda: make_operator(deferrable=True))
+    (job,) = going_on(drought)
     upgraded_at = datetime.now(UTC)
     monkeypatch.setenv(SETTING, f"mine, airflow until {upgraded_at.isoformat()}")
     again = Run()
     again.began_at = upgraded_at + timedelta(hours=began)
-    again.deferred(lambda: _operator(deferrable=True))
+    again.deferred(lambda: make_operator(deferrable=True))
     if began < 0:
-        assert _going_on(drought) == [job]
+        assert going_on(drought) == [job]
         assert again.store.get(STATE_KEY)["current"]["job_name"] == job
     else:
-        assert {_tag(drought, name) for name in _going_on(drought)} == {"airflow", "mine"}
+        assert {_tag(drought, name) for name in going_on(drought)} == {"airflow", "mine"}
 
 
 def test_without_an_identity_no_job_is_created_and_a_retry_may_follow(
@@ -149,7 +147,7 @@ def test_without_an_identity_no_job_is_created_and_a_retry_may_follow(
 ) -> None:
     _no_identity(monkeypatch)
     with pytest.raises(InstallationUnknown, match="no training job is created") as failed:
-        _operator().execute(Run(max_tries=2).context())
+        make_operator().execute(Run(max_tries=2).context())
     assert not isinstance(failed.value, AirflowFailException)
     assert drought.client("sagemaker").list_training_jobs()["TrainingJobSummaries"] == []
 
@@ -158,10 +156,10 @@ def test_a_job_that_is_alive_is_looked_after_while_the_identity_cannot_be_read(
     drought: Cloud, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = Run()
-    run.deferred(lambda: _operator(deferrable=True))
+    run.deferred(lambda: make_operator(deferrable=True))
     _no_identity(monkeypatch)
     drought.set_capacity(available=True)
-    done = _operator().execute(run.context())
+    done = make_operator().execute(run.context())
     assert done["Training"]["TrainingJobStatus"] == "Completed"
 
 
@@ -170,17 +168,17 @@ def test_a_clear_while_the_identity_cannot_be_read_starts_nothing_and_changes_no
 ) -> None:
     drought.set_capacity(available=True)
     run = Run()
-    _operator().execute(run.context())
+    make_operator().execute(run.context())
     before, records = dict(run.store.values[STATE_KEY]), _records(tmp_path)
     _no_identity(monkeypatch)
     run.try_number, run.max_tries = 2, 3
     with pytest.raises(InstallationUnknown):
-        _operator().execute(run.context())
+        make_operator().execute(run.context())
     assert run.store.values[STATE_KEY] == before
     assert _records(tmp_path) == records
     monkeypatch.setenv(SETTING, "airflow")
     run.try_number = 3
-    done = _operator().execute(run.context())
+    done = make_operator().execute(run.context())
     assert run.store.values[STATE_KEY]["generation"] == 1
     assert len(done["attempts"]) == 1
 
@@ -189,7 +187,7 @@ def test_the_trigger_notes_in_the_record_of_the_name_the_training_began_under(
     drought: Cloud, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = Run(max_tries=1)
-    run.deferred(lambda: _operator(deferrable=True))
+    run.deferred(lambda: make_operator(deferrable=True))
     _as_0_1_0_wrote_it(run)
     monkeypatch.setenv(SETTING, "mine")
     keys: list[Any] = []
@@ -197,7 +195,7 @@ def test_the_trigger_notes_in_the_record_of_the_name_the_training_began_under(
         "spot_training.triggers.TrainingJobTrigger.__init__",
         lambda _self, **arguments: keys.append(arguments["record_key"]),
     )
-    task = _operator(deferrable=True)
+    task = make_operator(deferrable=True)
     monkeypatch.setattr(task, "defer", lambda **_: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         task.execute(run.context())

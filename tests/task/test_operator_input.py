@@ -22,8 +22,7 @@ from spot_training.task import policy_file
 from spot_training.task.access import access_of, botocore_config_from
 from spot_training.task.training import Options
 from spot_training.training.state import MemoryStore
-from tests.cloud import Cloud
-from tests.cloud import make_config as _config
+from tests.cloud import Cloud, make_config
 
 FUZZ = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
@@ -117,7 +116,7 @@ FIELDS = (
 @FUZZ
 @given(field=st.sampled_from(FIELDS), value=hostile)
 def test_whatever_is_in_the_config(waiting_cloud: Cloud, field: str, value: Any) -> None:
-    config = _config(**{field: value})
+    config = make_config(**{field: value})
     _attempt(
         waiting_cloud, lambda: SpotTrainingOperator(task_id="t", config=config, wait_for_completion=False)
     )
@@ -143,7 +142,7 @@ def test_whatever_is_in_the_operators_arguments(waiting_cloud: Cloud, name: str,
     arguments: dict[str, Any] = {"wait_for_completion": False, name: value}
     if name == "wait_for_completion":
         arguments["deferrable"] = True
-    _attempt(waiting_cloud, lambda: SpotTrainingOperator(task_id="t", config=_config(), **arguments))
+    _attempt(waiting_cloud, lambda: SpotTrainingOperator(task_id="t", config=make_config(), **arguments))
 
 
 @FUZZ
@@ -156,13 +155,13 @@ def test_whatever_is_said_of_a_deadline(waiting_cloud: Cloud, name: str, value: 
         "deferrable": True,
         name: value,
     }
-    _attempt(waiting_cloud, lambda: SpotTrainingOperator(task_id="t", config=_config(), **arguments))
+    _attempt(waiting_cloud, lambda: SpotTrainingOperator(task_id="t", config=make_config(), **arguments))
 
 
 @pytest.mark.parametrize("waits", [False, "False", "no"])
 def test_a_deadline_that_nobody_would_guard_is_refused(waiting_cloud: Cloud, waits: Any) -> None:
     task = SpotTrainingOperator(
-        task_id="t", config=_config(), deadline="2d", expected_runtime="1h", wait_for_completion=waits
+        task_id="t", config=make_config(), deadline="2d", expected_runtime="1h", wait_for_completion=waits
     )
     before = _names(waiting_cloud)
     with pytest.raises(AirflowFailException, match=r"wait_for_completion is .*nobody would hold .* \(2d\)"):
@@ -177,7 +176,10 @@ def test_a_failed_script_is_left_to_airflows_retries_only_by_choice(
     waiting_cloud.set_capacity(available=True)
     environment = {"LOCAL_TRAINING_SECONDS": "60", "LOCAL_TRAINING_FAILURE": "no label column"}
     task = SpotTrainingOperator(
-        task_id="t", config=_config(Environment=environment), retry_failed_script=retries_it, check_interval=1
+        task_id="t",
+        config=make_config(Environment=environment),
+        retry_failed_script=retries_it,
+        check_interval=1,
     )
     with pytest.raises(error, match="no label column"):
         task.execute(_context())
@@ -251,14 +253,14 @@ botocore_options = st.dictionaries(
 @given(name=st.sampled_from(ACCESS_ARGUMENTS), value=hostile)
 def test_whatever_is_said_of_reaching_aws(reached_cloud: Cloud, name: str, value: Any) -> None:
     arguments: dict[str, Any] = {"wait_for_completion": False, name: value}
-    _attempt(reached_cloud, lambda: SpotTrainingOperator(task_id="t", config=_config(), **arguments))
+    _attempt(reached_cloud, lambda: SpotTrainingOperator(task_id="t", config=make_config(), **arguments))
 
 
 @FUZZ
 @given(options=botocore_options)
 def test_whatever_is_in_botocores_options(reached_cloud: Cloud, options: dict[str, Any]) -> None:
     arguments: dict[str, Any] = {"wait_for_completion": False, "botocore_config": options}
-    _attempt(reached_cloud, lambda: SpotTrainingOperator(task_id="t", config=_config(), **arguments))
+    _attempt(reached_cloud, lambda: SpotTrainingOperator(task_id="t", config=make_config(), **arguments))
 
 
 @FUZZ
@@ -266,7 +268,9 @@ def test_whatever_is_in_botocores_options(reached_cloud: Cloud, options: dict[st
 def test_whatever_is_said_of_a_budget(waiting_cloud: Cloud, value: Any) -> None:
     _attempt(
         waiting_cloud,
-        lambda: SpotTrainingOperator(task_id="t", config=_config(), budget=value, wait_for_completion=False),
+        lambda: SpotTrainingOperator(
+            task_id="t", config=make_config(), budget=value, wait_for_completion=False
+        ),
     )
 
 
@@ -283,7 +287,7 @@ def test_whatever_the_sensors_timeout(waiting_cloud: Cloud, timeout: Any) -> Non
     """What Airflow itself refuses when the Dag is parsed is not ours to refuse."""
     name = f"watched-{next(_runs)}"
     waiting_cloud.client("sagemaker").create_training_job(
-        **{**_config(), "TrainingJobName": name, "EnableManagedSpotTraining": True}
+        **{**make_config(), "TrainingJobName": name, "EnableManagedSpotTraining": True}
     )
     _attempt(
         waiting_cloud,
@@ -313,7 +317,7 @@ def test_whatever_the_sensors_timeout(waiting_cloud: Cloud, timeout: Any) -> Non
 def test_what_cannot_reach_aws_is_refused_by_its_name(
     reached_cloud: Cloud, argument: str, value: Any, field: str, is_sensor: bool
 ) -> None:
-    arguments: dict[str, Any] = {"training_job_name": "nowhere"} if is_sensor else {"config": _config()}
+    arguments: dict[str, Any] = {"training_job_name": "nowhere"} if is_sensor else {"config": make_config()}
     task = (SpotTrainingSensor if is_sensor else SpotTrainingOperator)(
         task_id="t", **arguments, **{argument: value}
     )
@@ -325,7 +329,7 @@ def test_what_cannot_reach_aws_is_refused_by_its_name(
 
 def test_a_budget_that_is_none_is_refused_by_its_name(reached_cloud: Cloud) -> None:
     with pytest.raises(AirflowFailException, match=r"^budget is 'plenty'"):
-        SpotTrainingOperator(task_id="t", config=_config(), budget="plenty").execute(_context())
+        SpotTrainingOperator(task_id="t", config=make_config(), budget="plenty").execute(_context())
     assert _names(reached_cloud) == set()
 
 
@@ -335,7 +339,7 @@ def test_a_connection_without_a_region_is_refused_and_not_retried(
     monkeypatch.delenv("AWS_DEFAULT_REGION")
     monkeypatch.setenv("AWS_CONFIG_FILE", "/nowhere")
     with pytest.raises(AirflowFailException, match="region"):
-        SpotTrainingOperator(task_id="t", config=_config()).execute(_context())
+        SpotTrainingOperator(task_id="t", config=make_config()).execute(_context())
 
 
 @pytest.mark.parametrize(
@@ -367,7 +371,7 @@ def test_the_sensor_goes_on_with_nothing_above_its_caps(waiting_cloud: Cloud) ->
     name = f"watched-{next(_runs)}"
     waiting_cloud.client("sagemaker").create_training_job(
         **{
-            **_config(StoppingCondition={"MaxRuntimeInSeconds": 3600, "MaxWaitTimeInSeconds": 3600}),
+            **make_config(StoppingCondition={"MaxRuntimeInSeconds": 3600, "MaxWaitTimeInSeconds": 3600}),
             "TrainingJobName": name,
             "EnableManagedSpotTraining": True,
         }
@@ -414,7 +418,7 @@ def test_the_sensor_knows_the_policies_of_the_policy_file(
     )
     name = f"watched-{next(_runs)}"
     waiting_cloud.client("sagemaker").create_training_job(
-        **_config(), TrainingJobName=name, EnableManagedSpotTraining=True
+        **make_config(), TrainingJobName=name, EnableManagedSpotTraining=True
     )
     sensor = SpotTrainingSensor(task_id="t", training_job_name=name, policy="patient", deferrable=True)
     with pytest.raises(TaskDeferred):
@@ -430,7 +434,7 @@ def test_what_may_be_a_password_is_not_returned(waiting_cloud: Cloud) -> None:
     for waits in (True, False):
         task = SpotTrainingOperator(
             task_id="t",
-            config=_config(Environment=environment),
+            config=make_config(Environment=environment),
             wait_for_completion=waits,
             check_interval=1,
             deferrable=False,
@@ -454,12 +458,12 @@ def test_what_may_be_a_password_is_not_returned(waiting_cloud: Cloud) -> None:
 def test_whatever_is_in_the_caps(waiting_cloud: Cloud, caps: dict[str, Any]) -> None:
     _attempt(
         waiting_cloud,
-        lambda: SpotTrainingOperator(task_id="t", config=_config(), caps=caps, wait_for_completion=False),
+        lambda: SpotTrainingOperator(task_id="t", config=make_config(), caps=caps, wait_for_completion=False),
     )
 
 
 @pytest.mark.parametrize("value", ["liv", "", 3, []])
 def test_what_print_log_takes_is_said(value: object) -> None:
-    task = SpotTrainingOperator(task_id="train", config=_config(), print_log=value)  # type: ignore[arg-type]
+    task = SpotTrainingOperator(task_id="train", config=make_config(), print_log=value)  # type: ignore[arg-type]
     with pytest.raises(InvalidInput, match=r'^print_log .*give true, false or "live"'):
         Options.of(task)

@@ -13,8 +13,7 @@ from spot_training.operators import SpotTrainingOperator
 from spot_training.task.training import private_ledger_warning
 from tests.cloud import Cloud
 
-from .support import Run
-from .support import make_operator as _operator
+from .support import Run, make_operator
 
 LOCAL = ["LocalExecutor", "", "airflow.executors.local_executor.LocalExecutor", "mine:LocalExecutor"]
 REMOTE = [
@@ -76,7 +75,7 @@ def test_it_is_said_once_of_a_training(
     monkeypatch.setenv("AIRFLOW__CORE__EXECUTOR", "CeleryExecutor")
 
     def make() -> SpotTrainingOperator:
-        return _operator(deferrable=True)
+        return make_operator(deferrable=True)
 
     run = Run()
     task: Any = run.deferred(make)

@@ -6,15 +6,13 @@ import pytest
 from airflow.sdk.exceptions import AirflowFailException
 
 from spot_training.domain.errors import OnDemandRefused, OutOfSteps
-from tests.cloud import Cloud, answer_with
-from tests.cloud import make_config as _config
+from tests.cloud import Cloud, answer_with, make_config
 
-from .support import Run
-from .support import make_operator as _operator
+from .support import Run, make_operator
 
 
 def test_spot_that_never_came_spends_no_retry(drought: Cloud) -> None:
-    task = _operator(config=_config(), policy="spot_only", deferrable=False)
+    task = make_operator(config=make_config(), policy="spot_only", deferrable=False)
     with pytest.raises(AirflowFailException, match="no step is left") as raised:
         task.execute(Run(max_tries=3).context())
     assert type(raised.value.__cause__) is OutOfSteps
@@ -29,6 +27,6 @@ def test_on_demand_that_was_refused_is_left_to_retries(
     jobs = drought.jobs()
     answer_with(jobs, "CreateTrainingJob", 400, code, "No more of this instance.")
     monkeypatch.setattr("spot_training.connections.AwsAccess.jobs", lambda _self: jobs)
-    task = _operator(config=_config(), policy="on_demand", deferrable=False)
+    task = make_operator(config=make_config(), policy="on_demand", deferrable=False)
     with pytest.raises(OnDemandRefused, match="No more of this instance"):
         task.execute(Run(max_tries=3).context())

@@ -30,8 +30,7 @@ from spot_training.sagemaker.request import TrainingPlan, cast_request
 from spot_training.training.driver import Waiting
 from spot_training.training.state import STATE_KEY
 from spot_training.watching.watcher import JobWatcher, follow
-from tests.cloud import HOUR, Cloud, live_jobs
-from tests.cloud import make_config as _config
+from tests.cloud import HOUR, Cloud, live_jobs, make_config
 
 from .support import IDENTITY, PATIENT, Died, Dying, Task
 
@@ -69,7 +68,7 @@ def test_spot_only_gives_up_and_says_where_the_bill_stands(cloud: Cloud) -> None
 def test_an_interrupted_job_goes_on_and_is_counted(cloud: Cloud) -> None:
     task = Task(
         cloud,
-        config=_config(
+        config=make_config(
             Environment={"LOCAL_TRAINING_SECONDS": "14400"},
             StoppingCondition={"MaxRuntimeInSeconds": 12 * HOUR, "MaxWaitTimeInSeconds": 24 * HOUR},
         ),
@@ -88,7 +87,7 @@ def test_an_interrupted_job_goes_on_and_is_counted(cloud: Cloud) -> None:
 def test_a_person_who_stops_the_job_ends_the_training(cloud: Cloud) -> None:
     hours = {"MaxRuntimeInSeconds": 20 * HOUR, "MaxWaitTimeInSeconds": 20 * HOUR}
     long = {"LOCAL_TRAINING_SECONDS": str(16 * HOUR)}
-    task = Task(cloud, config=_config(StoppingCondition=hours, Environment=long))
+    task = Task(cloud, config=make_config(StoppingCondition=hours, Environment=long))
     step = task.step()
     assert isinstance(step, Waiting)
     cloud.client("sagemaker").stop_training_job(TrainingJobName=step.job.name)
@@ -128,7 +127,7 @@ def test_a_process_that_dies_while_it_waits_is_followed_by_one_that_waits_for_th
 
 
 def test_somebody_elses_job_of_our_name_is_left_alone(cloud: Cloud) -> None:
-    request = cast_request(_config())
+    request = cast_request(make_config())
     plan = TrainingPlan.of(request, identity=IDENTITY, name_prefix="model")
     cloud.client("sagemaker").create_training_job(
         **{**request, "TrainingJobName": plan.job_name(1), "EnableManagedSpotTraining": True}
@@ -273,7 +272,7 @@ def _described(cloud: Cloud, name: str) -> dict[str, Any]:
 
 def _watching(cloud: Cloud, *, policy: object = "widen", config: dict[str, Any] | None = None) -> Task:
     """A sensor of a job that was started elsewhere."""
-    request = {**(config or _config()), "TrainingJobName": "elsewhere", "EnableManagedSpotTraining": True}
+    request = {**(config or make_config()), "TrainingJobName": "elsewhere", "EnableManagedSpotTraining": True}
     cloud.client("sagemaker").create_training_job(**request)
     task = Task(cloud, policy=policy)
     task.adopt = "elsewhere"
@@ -288,7 +287,7 @@ def test_an_adopted_job_that_completes_is_not_trained_again(cloud: Cloud) -> Non
 
 
 def test_a_job_started_elsewhere_is_watched_to_its_end(cloud: Cloud) -> None:
-    request = {**_config(), "TrainingJobName": "elsewhere", "EnableManagedSpotTraining": True}
+    request = {**make_config(), "TrainingJobName": "elsewhere", "EnableManagedSpotTraining": True}
     cloud.client("sagemaker").create_training_job(**request)
     task = Task(cloud)
     task.adopt = "elsewhere"
@@ -416,7 +415,7 @@ def test_a_process_that_was_told_to_end_between_two_attempts_starts_no_other(clo
 def test_a_process_that_died_between_giving_up_and_the_stop_is_followed_by_one_that_stops(
     cloud: Cloud,
 ) -> None:
-    task = Task(cloud, config=_config(Environment={"LOCAL_TRAINING_SECONDS": "3000"}))
+    task = Task(cloud, config=make_config(Environment={"LOCAL_TRAINING_SECONDS": "3000"}))
     task.step()
     driver = task.driver()
     driver.stop = lambda *_: False  # type: ignore[method-assign]
@@ -481,9 +480,9 @@ def test_a_dag_that_changed_before_its_job_was_created_is_held_to_its_caps(cloud
 @pytest.mark.parametrize(
     ("policy", "config"),
     [
-        ("yolo", _config()),
-        ("widen", _config(RoleArn="arn")),
-        ({"name": "widen", "first_wait": 60}, _config()),
+        ("yolo", make_config()),
+        ("widen", make_config(RoleArn="arn")),
+        ({"name": "widen", "first_wait": 60}, make_config()),
     ],
 )
 def test_bad_input_leaves_no_job_and_no_state_of_one(
@@ -534,7 +533,7 @@ def test_state_of_a_later_version_is_refused_and_not_misread(cloud: Cloud) -> No
 
 
 def _without_checkpoints(**overrides: Any) -> dict[str, Any]:
-    config = _config(**overrides)
+    config = make_config(**overrides)
     del config["CheckpointConfig"]
     return config
 
@@ -547,7 +546,9 @@ def test_spot_without_checkpoints_says_first_what_an_interruption_costs(cloud: C
     assert sum("without checkpoints" in line for line in task.said) == 1
 
 
-@pytest.mark.parametrize(("policy", "config"), [("widen", _config()), ("on_demand", _without_checkpoints())])
+@pytest.mark.parametrize(
+    ("policy", "config"), [("widen", make_config()), ("on_demand", _without_checkpoints())]
+)
 def test_a_training_that_an_interruption_costs_little_or_nothing_says_none_of_it(
     cloud: Cloud, policy: str, config: dict[str, Any]
 ) -> None:
@@ -564,7 +565,7 @@ def test_checkpoints_are_said_to_be_kept_only_where_there_are_any(
         "StoppingCondition": {"MaxRuntimeInSeconds": HOUR},
         "Environment": {"LOCAL_TRAINING_SECONDS": str(4 * HOUR)},
     }
-    config = _config(**too_long) if has_checkpoints else _without_checkpoints(**too_long)
+    config = make_config(**too_long) if has_checkpoints else _without_checkpoints(**too_long)
     with pytest.raises(MaxRuntimeReached) as failed:
         Task(cloud, config=config).finish()
     assert ("checkpoints are kept" in str(failed.value)) is has_checkpoints

@@ -11,8 +11,7 @@ from spot_training.sagemaker import request
 from spot_training.sagemaker.jobs import TrainingJobs
 from spot_training.training.driver import Waiting
 from spot_training.training.state import STATE_KEY, MemoryStore
-from tests.cloud import Cloud
-from tests.cloud import make_config as _config
+from tests.cloud import Cloud, make_config
 
 from .support import Task
 
@@ -83,4 +82,4 @@ def test_a_request_is_checked_against_the_model_that_the_client_has_parsed(cloud
 
 def test_a_request_is_checked_without_any_client_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(request, "_shared_model", None)
-    assert request.cast_request(_config())["ResourceConfig"]["InstanceCount"] == 1
+    assert request.cast_request(make_config())["ResourceConfig"]["InstanceCount"] == 1

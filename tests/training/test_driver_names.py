@@ -16,12 +16,11 @@ from spot_training.sagemaker.request import TrainingPlan, cast_request
 from spot_training.training.driver import Completed, TrainingDriver, Waiting
 from spot_training.training.state import STATE_KEY, MemoryStore, load_state
 from spot_training.watching.watcher import JobWatcher, follow
-from tests.cloud import HOUR, Cloud, answer_with, live_jobs
-from tests.cloud import make_config as _config
+from tests.cloud import HOUR, Cloud, answer_with, live_jobs, make_config
 
 from .support import IDENTITY, Died, Dying, Task
 
-LONG = _config(
+LONG = make_config(
     Environment={"LOCAL_TRAINING_SECONDS": "14400"},
     StoppingCondition={"MaxRuntimeInSeconds": 12 * HOUR, "MaxWaitTimeInSeconds": 24 * HOUR},
 )
@@ -42,7 +41,7 @@ class _OfInstallation(Task):
 
 def _plan(**identity: Any) -> TrainingPlan:
     who = replace(IDENTITY, **identity)
-    return TrainingPlan.of(cast_request(_config()), identity=who, name_prefix="model")
+    return TrainingPlan.of(cast_request(make_config()), identity=who, name_prefix="model")
 
 
 def _make_somebody_elses(cloud: Cloud, name: str) -> None:
@@ -286,7 +285,7 @@ def test_the_finished_second_attempt_of_a_lost_state_is_no_result_of_the_run_mad
 
 def test_a_sensor_whose_state_was_lost_trains_anew_after_the_job_it_watches(cloud: Cloud) -> None:
     cloud.set_capacity(available=False)
-    request = {**_config(), "TrainingJobName": "elsewhere", "EnableManagedSpotTraining": True}
+    request = {**make_config(), "TrainingJobName": "elsewhere", "EnableManagedSpotTraining": True}
     cloud.client("sagemaker").create_training_job(**request)
     task = Task(cloud, policy="widen")
     task.adopt = "elsewhere"

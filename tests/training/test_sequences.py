@@ -15,8 +15,7 @@ from spot_training.training.host import OnRecord
 from spot_training.training.state import MemoryStore
 from tests.cloud import SPEED, Cloud, answer_with, live_jobs
 
-from .support import NOT_FOUND, PATIENT, MemoryRecorder, Task
-from .support import lose_state_with_second_attempt_alive as _lose_state_with_second_attempt_alive
+from .support import NOT_FOUND, PATIENT, MemoryRecorder, Task, lose_state_with_second_attempt_alive
 
 
 class Killed(BaseException):
@@ -111,7 +110,7 @@ def test_one_not_found_after_a_lost_state_makes_no_second_job(drought: Cloud) ->
 def test_one_not_found_makes_no_second_job_where_the_ledger_knows_the_job_and_the_first_one_was_deleted(
     cloud: Cloud,
 ) -> None:
-    task, alive = _lose_state_with_second_attempt_alive(cloud, remembers=True)
+    task, alive = lose_state_with_second_attempt_alive(cloud, remembers=True)
     answer_with(task.jobs, "DescribeTrainingJob", 400, *NOT_FOUND, times=1, after=1)
     task.step()
     assert live_jobs(cloud) == [alive]

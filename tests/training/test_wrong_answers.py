@@ -27,15 +27,12 @@ from spot_training.sagemaker.jobs import TrainingJobs
 from spot_training.training.driver import Waiting
 from spot_training.training.host import OnRecord
 from spot_training.training.state import STATE_KEY, MemoryStore
-from tests.cloud import HOUR, Cloud, answer_with, live_jobs
-from tests.cloud import make_config as _config
+from tests.cloud import HOUR, Cloud, answer_with, live_jobs, make_config
 
-from .support import NOT_FOUND, MemoryRecorder, Task
-from .support import lose_state_with_second_attempt_alive as _lose_state_with_second_attempt_alive
-from .support import spot_step as _spot
+from .support import NOT_FOUND, MemoryRecorder, Task, lose_state_with_second_attempt_alive, spot_step
 
 #: Waits for as long as a test takes.
-PATIENT = _config(
+PATIENT = make_config(
     StoppingCondition={"MaxRuntimeInSeconds": HOUR, "MaxWaitTimeInSeconds": 20 * 24 * HOUR},
 )
 
@@ -306,7 +303,7 @@ def test_credentials_of_another_account_are_refused_by_name_and_the_job_is_not_f
 
 
 def test_a_later_job_is_found_where_the_state_is_lost_and_the_first_one_was_deleted(cloud: Cloud) -> None:
-    task, alive = _lose_state_with_second_attempt_alive(cloud, remembers=True)
+    task, alive = lose_state_with_second_attempt_alive(cloud, remembers=True)
     step = task.step()
     assert isinstance(step, Waiting)
     assert step.job.name == alive
@@ -317,7 +314,7 @@ def test_a_later_job_is_found_where_the_state_is_lost_and_the_first_one_was_dele
 
 def test_jobs_after_a_gap_are_found(cloud: Cloud) -> None:
     cloud.set_capacity(available=False)
-    task = Task(cloud, config=_config(), policy=[_spot("1h"), _spot("1h"), _spot("20d")])
+    task = Task(cloud, config=make_config(), policy=[spot_step("1h"), spot_step("1h"), spot_step("20d")])
     for _ in range(2):
         task.wait(task.step())
     third = task.step()

@@ -16,7 +16,7 @@ from spot_training.sagemaker.clock import ServiceClock
 from spot_training.triggers import TrainingJobTrigger
 from spot_training.watching.deadline_stop import Punctual, guard_from_json, guard_to_json
 
-from .support import make_snapshot as _snapshot
+from .support import make_snapshot
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
@@ -42,7 +42,7 @@ def _guard(**facts: Any) -> DeadlineGuard:
 
 def _job(secondary: SecondaryStatus) -> JobSnapshot:
     visit = Transition(status=secondary, started_at=NOW - timedelta(minutes=30), ended_at=None, message="")
-    return _snapshot("one", secondary_status=secondary, created_at=visit.started_at, transitions=(visit,))
+    return make_snapshot("one", secondary_status=secondary, created_at=visit.started_at, transitions=(visit,))
 
 
 def _through_json(guard: DeadlineGuard, *how: Any) -> Punctual:

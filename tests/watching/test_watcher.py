@@ -33,11 +33,9 @@ from spot_training.watching.watcher import (
     follow,
     is_last,
 )
-from tests.cloud import Cloud
-from tests.cloud import make_config as _config
+from tests.cloud import Cloud, make_config
 
-from .support import create_jobs as _create
-from .support import wait_until_over as _wait_until_over
+from .support import create_jobs, wait_until_over
 
 
 def _watcher(cloud: Cloud, **how: Any) -> JobWatcher:
@@ -116,7 +114,7 @@ def hand(cloud: Cloud) -> Hand:
 
 
 def test_a_job_is_followed_to_its_end_without_an_event_loop(cloud: Cloud) -> None:
-    _create(cloud, "one")
+    create_jobs(cloud, "one")
     *_, last = follow(_watcher(cloud), "one", interval_seconds=0.05)
     assert isinstance(last, JobSnapshot)
     assert last.is_terminal
@@ -124,7 +122,7 @@ def test_a_job_is_followed_to_its_end_without_an_event_loop(cloud: Cloud) -> Non
 
 def test_many_jobs_are_followed_by_one_thread(cloud: Cloud) -> None:
     names = [f"job-{n}" for n in range(20)]
-    _create(cloud, *names)
+    create_jobs(cloud, *names)
     watcher = _watcher(cloud)
 
     async def last_report(name: str) -> Report:
@@ -144,7 +142,7 @@ def test_many_jobs_are_followed_by_one_thread(cloud: Cloud) -> None:
 
 def test_jobs_that_do_not_change_are_not_described_again(cloud: Cloud, hand: Hand) -> None:
     names = [f"job-{n}" for n in range(10)]
-    _create(cloud, *names)
+    create_jobs(cloud, *names)
     hand.watch(*names)
     assert hand.look().count("describe") == 10
     assert all(isinstance(reports[0], JobSnapshot) for reports in hand.reports.values())
@@ -155,7 +153,7 @@ def test_jobs_that_do_not_change_are_not_described_again(cloud: Cloud, hand: Han
 
 def test_nothing_is_asked_before_it_is_due(cloud: Cloud, hand: Hand) -> None:
     names = [f"job-{n}" for n in range(5)]
-    _create(cloud, *names)
+    create_jobs(cloud, *names)
     hand.watch(*names)
     hand.look()
     assert hand.look(seconds_later=0.5) == []
@@ -163,7 +161,7 @@ def test_nothing_is_asked_before_it_is_due(cloud: Cloud, hand: Hand) -> None:
 
 def test_many_that_come_together_are_looked_up_in_the_list(cloud: Cloud, hand: Hand) -> None:
     names = [f"job-{n}" for n in range(150)]
-    _create(cloud, *names)
+    create_jobs(cloud, *names)
     cloud.client("sagemaker").stop_training_job(TrainingJobName="job-7")
     hand.watch(*names, "nowhere", must_describe=False)
     calls = hand.look()
@@ -175,7 +173,7 @@ def test_many_that_come_together_are_looked_up_in_the_list(cloud: Cloud, hand: H
 
 def test_who_must_have_a_description_gets_it_however_many_come(cloud: Cloud, hand: Hand) -> None:
     names = [f"job-{n}" for n in range(30)]
-    _create(cloud, *names)
+    create_jobs(cloud, *names)
     hand.watch(*names[1:], must_describe=False)
     hand.watch(names[0], must_describe=True)
     hand.look()
@@ -184,11 +182,11 @@ def test_who_must_have_a_description_gets_it_however_many_come(cloud: Cloud, han
 
 def test_a_job_that_is_over_is_told_without_describing_it(cloud: Cloud, hand: Hand) -> None:
     names = [f"job-{n}" for n in range(5)]
-    _create(cloud, *names)
+    create_jobs(cloud, *names)
     hand.watch(*names)
     hand.look()
     cloud.client("sagemaker").stop_training_job(TrainingJobName="job-2")
-    stopped = _wait_until_over(cloud, "job-2")
+    stopped = wait_until_over(cloud, "job-2")
     assert hand.look(seconds_later=10) == ["list"]
     assert hand.reports["job-2"][-1] == Over(
         name="job-2", status=TrainingStatus.STOPPED, secondary_status=stopped
@@ -199,10 +197,10 @@ def test_a_job_that_is_over_is_told_without_describing_it(cloud: Cloud, hand: Ha
 
 def test_a_change_is_described_once_and_told_to_the_one_concerned(cloud: Cloud, hand: Hand) -> None:
     names = [f"job-{n}" for n in range(5)]
-    _create(cloud, *names[:-1])
+    create_jobs(cloud, *names[:-1])
     client = cloud.client("sagemaker")
     cloud.set_capacity(available=True, instance_type="ml.m5.2xlarge")
-    config = _config(Environment={"LOCAL_TRAINING_SECONDS": "864000"})
+    config = make_config(Environment={"LOCAL_TRAINING_SECONDS": "864000"})
     config["ResourceConfig"] = {"InstanceType": "ml.m5.2xlarge", "InstanceCount": 1, "VolumeSizeInGB": 1}
     config["StoppingCondition"] = {"MaxRuntimeInSeconds": 864000, "MaxWaitTimeInSeconds": 864000}
     client.create_training_job(**config | {"TrainingJobName": names[-1], "EnableManagedSpotTraining": True})
@@ -219,12 +217,12 @@ def test_a_change_is_described_once_and_told_to_the_one_concerned(cloud: Cloud, 
 
 def test_the_round_finds_a_job_that_is_not_there_any_more(cloud: Cloud, hand: Hand) -> None:
     names = [f"job-{n}" for n in range(5)]
-    _create(cloud, *names)
+    create_jobs(cloud, *names)
     hand.watch(*names)
     hand.look()
     client = cloud.client("sagemaker")
     client.stop_training_job(TrainingJobName="job-3")
-    _wait_until_over(cloud, "job-3")
+    wait_until_over(cloud, "job-3")
     client.delete_training_job(TrainingJobName="job-3")
     for _ in range(100):
         hand.look(seconds_later=21)
@@ -235,7 +233,7 @@ def test_the_round_finds_a_job_that_is_not_there_any_more(cloud: Cloud, hand: Ha
 
 def test_nothing_happening_costs_less_than_twelve_calls_a_minute(cloud: Cloud, hand: Hand) -> None:
     names = [f"job-{n}" for n in range(250)]
-    _create(cloud, *names)
+    create_jobs(cloud, *names)
     hand.watch(*names, must_describe=False)
     hand.look()
     calls, minutes = 0, 60
@@ -251,7 +249,7 @@ def test_a_job_that_is_not_there_is_reported_missing(cloud: Cloud) -> None:
 
 def test_polling_that_fails_is_survived_and_told(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(duty_module, "TROUBLE_AFTER_SECONDS", 0)
-    _create(cloud, "one", seconds=7200)
+    create_jobs(cloud, "one", seconds=7200)
     cloud.fail("DescribeTrainingJob", "InternalFailure", count=2)
     watcher = JobWatcher(lambda: _impatient_jobs(cloud), budget=CallBudget(10_000))
     reports = list(follow(watcher, "one", interval_seconds=0.05))
@@ -264,14 +262,14 @@ def test_trouble_with_one_of_two_calls_is_trouble(
 ) -> None:
     """Listing may be allowed where describing is not."""
     names = [f"job-{n}" for n in range(5)]
-    _create(cloud, *names)
+    create_jobs(cloud, *names)
     monkeypatch.setattr(hand.jobs, "snapshot", _refuse)
     hand.watch(*names)
     for _ in range(20):
         hand.look(seconds_later=5)
     assert any(isinstance(report, Trouble) for report in hand.reports["job-0"])
     cloud.client("sagemaker").stop_training_job(TrainingJobName="job-4")
-    _wait_until_over(cloud, "job-4")
+    wait_until_over(cloud, "job-4")
     hand.look(seconds_later=10)
     assert isinstance(hand.reports["job-4"][-1], Over)
     monkeypatch.undo()
@@ -285,7 +283,7 @@ def _refuse(_: str) -> None:
 
 def test_throttling_slows_the_watcher_and_never_ends_it(cloud: Cloud) -> None:
     names = [f"job-{n}" for n in range(6)]
-    _create(cloud, *names)
+    create_jobs(cloud, *names)
     budget = CallBudget(2000)
     watcher = JobWatcher(lambda: _impatient_jobs(cloud), budget=budget)
     cloud.fail("ListTrainingJobs", "ThrottlingException", count=2)
@@ -303,7 +301,7 @@ def test_throttling_slows_the_watcher_and_never_ends_it(cloud: Cloud) -> None:
 
 def test_time_is_up_at_a_moment_that_moves(cloud: Cloud) -> None:
     cloud.set_capacity(available=False)
-    _create(cloud, "one")
+    create_jobs(cloud, "one")
     asked: list[datetime] = []
 
     def until() -> datetime:
@@ -320,7 +318,7 @@ def test_the_log_is_shown_live_to_who_asks(cloud: Cloud, hand: Hand) -> None:
         lambda: TrainingLogs(cloud.client("logs")), CallBudget(10_000), monotonic=lambda: hand.now
     )
     names = ("shown", "quiet")
-    _create(cloud, *names)
+    create_jobs(cloud, *names)
     logs = cloud.client("logs")
     logs.create_log_group(logGroupName="/aws/sagemaker/TrainingJobs")
     for name in names:
@@ -348,7 +346,7 @@ def test_the_log_is_shown_live_to_who_asks(cloud: Cloud, hand: Hand) -> None:
 
 
 def test_the_thread_ends_with_its_last_listener(cloud: Cloud) -> None:
-    _create(cloud, "one")
+    create_jobs(cloud, "one")
     watcher = _watcher(cloud)
     list(follow(watcher, "one", interval_seconds=0.05))
     deadline = time.monotonic() + 5

@@ -32,8 +32,7 @@ from spot_training.watching.rate_limit import CallBudget
 from spot_training.watching.watcher import JobWatcher, Over, follow
 from tests.cloud import Cloud
 
-from .support import create_jobs as _create
-from .support import wait_until_over as _wait_until_over
+from .support import create_jobs, wait_until_over
 
 
 def _queue(cloud: Cloud, url: str) -> EventQueue:
@@ -78,7 +77,7 @@ def test_every_change_arrives_in_the_queue(cloud: Cloud, queue_url: str) -> None
 
     changes = StateChanges(lambda: _queue(cloud, queue_url))
     _hand_over(changes, hear)
-    _create(cloud, "one")
+    create_jobs(cloud, "one")
     while not heard or not heard[-1].is_terminal:
         changes.receive_once()
     assert heard[-1].name == "one"
@@ -90,7 +89,7 @@ def test_every_change_arrives_in_the_queue(cloud: Cloud, queue_url: str) -> None
 
 def test_a_watcher_with_events_hears_of_the_end_without_looking(cloud: Cloud, queue_url: str) -> None:
     cloud.set_capacity(available=False)
-    _create(cloud, *(f"job-{n}" for n in range(5)))
+    create_jobs(cloud, *(f"job-{n}" for n in range(5)))
     changes = StateChanges(lambda: _queue(cloud, queue_url))
     watcher = JobWatcher(cloud.jobs, budget=CallBudget(10_000), events=changes)
     watches = [watcher.watch(f"job-{n}", lambda _: None, interval_seconds=3600) for n in range(1, 5)]
@@ -107,9 +106,9 @@ def test_a_watcher_with_events_hears_of_the_end_without_looking(cloud: Cloud, qu
 def test_duplicates_and_disorder_change_nothing(cloud: Cloud) -> None:
     cloud.set_capacity(available=True)
     names = [f"job-{n}" for n in range(4)]
-    _create(cloud, *names)
+    create_jobs(cloud, *names)
     for name in names:
-        _wait_until_over(cloud, name)
+        wait_until_over(cloud, name)
     told: list[Any] = []
     watcher = JobWatcher(cloud.jobs, budget=CallBudget(10_000))
     watcher._thread = threading.current_thread()
@@ -139,7 +138,7 @@ def test_duplicates_and_disorder_change_nothing(cloud: Cloud) -> None:
 def test_an_event_that_gets_lost_is_made_up_for_by_the_list(cloud: Cloud, queue_url: str) -> None:
     cloud.set_capacity(available=False)
     names = [f"job-{n}" for n in range(5)]
-    _create(cloud, *names)
+    create_jobs(cloud, *names)
     now = [0.0]
     changes = StateChanges(lambda: _queue(cloud, queue_url))
     changes._answered_at = float("inf")  # healthy, and silent
@@ -151,7 +150,7 @@ def test_an_event_that_gets_lost_is_made_up_for_by_the_list(cloud: Cloud, queue_
         watcher.watch(name, told.append, interval_seconds=30)
     watcher.look()
     cloud.client("sagemaker").stop_training_job(TrainingJobName="job-0")
-    _wait_until_over(cloud, "job-0")
+    wait_until_over(cloud, "job-0")
     now[0] += 59
     watcher.look()
     assert not any(isinstance(report, Over) for report in told)
@@ -164,7 +163,7 @@ def test_a_flood_of_events_is_listed(cloud: Cloud, queue_url: str) -> None:
     """A hundred jobs a call, where the queue gives ten."""
     cloud.set_capacity(available=False)
     names = [f"job-{n}" for n in range(40)]
-    _create(cloud, *names)
+    create_jobs(cloud, *names)
     now = [0.0]
     changes = StateChanges(lambda: _queue(cloud, queue_url))
     changes._answered_at = float("inf")
@@ -177,7 +176,7 @@ def test_a_flood_of_events_is_listed(cloud: Cloud, queue_url: str) -> None:
     for name in names:
         cloud.client("sagemaker").stop_training_job(TrainingJobName=name)
     for name in names:
-        _wait_until_over(cloud, name)
+        wait_until_over(cloud, name)
     while not changes.is_behind:
         changes.receive_once()
     now[0] += 4

@@ -22,7 +22,7 @@ from spot_training.watching.rate_limit import CallBudget
 from spot_training.watching.watcher import JobWatcher
 from tests.cloud import Cloud
 
-from .support import create_jobs as _create
+from .support import create_jobs
 
 #: What a trigger was serialised to before it knew of logs, events and deadlines.
 OLD_FIELDS = {
@@ -58,7 +58,7 @@ async def _events(*names: str, **fields: Any) -> list[dict[str, Any]]:
 
 def test_each_trigger_fires_once_with_its_jobs_status(cloud: Cloud, watcher: JobWatcher) -> None:
     names = [f"job-{n}" for n in range(8)]
-    _create(cloud, *names)
+    create_jobs(cloud, *names)
     events = asyncio.run(_events(*names, "nowhere"))
     assert [event["training_job_name"] for event in events] == [*names, "nowhere"]
     assert [event["status"] for event in events] == ["Completed"] * 8 + ["Missing"]
@@ -68,7 +68,7 @@ def test_a_ledger_that_does_not_answer_delays_no_end_of_a_job(
     cloud: Cloud, watcher: JobWatcher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     names = [f"job-{n}" for n in range(12)]
-    _create(cloud, *names)
+    create_jobs(cloud, *names)
     is_asked, may_answer = threading.Event(), threading.Event()
 
     def hang(_key: str, _job: object) -> None:
@@ -111,7 +111,7 @@ def test_a_trigger_whose_job_is_over_at_once_waits_until_airflow_has_heard_that_
     cloud: Cloud, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Airflow takes a task that resumes sooner for one that was killed."""
-    _create(cloud, "one")
+    create_jobs(cloud, "one")
     client = cloud.client("sagemaker")
     wait_until(
         lambda: client.describe_training_job(TrainingJobName="one")["TrainingJobStatus"] == "Completed",
@@ -132,7 +132,7 @@ def test_airflows_own_settings_say_how_long_that_takes(monkeypatch: pytest.Monke
 
 def test_a_trigger_that_is_cancelled_deregisters(cloud: Cloud, watcher: JobWatcher) -> None:
     cloud.set_capacity(available=False)
-    _create(cloud, "one")
+    create_jobs(cloud, "one")
 
     async def cancel_while_it_waits() -> None:
         waiting = asyncio.create_task(_events("one"))
@@ -164,7 +164,7 @@ def test_a_trigger_that_an_older_version_serialised_still_runs() -> None:
 def test_a_waiting_trigger_holds_no_client(cloud: Cloud, watcher: JobWatcher) -> None:
     cloud.set_capacity(available=False)
     names = [f"job-{n}" for n in range(30)]
-    _create(cloud, *names)
+    create_jobs(cloud, *names)
 
     async def count_clients() -> int:
         waiting = asyncio.create_task(_events(*names))

@@ -30,8 +30,7 @@ from spot_training.watching.rate_limit import CallBudget, shared_budget
 from spot_training.watching.watcher import JobWatcher, LogLines, Over, Report, Trouble, Watch, shared_watcher
 from tests.cloud import answer_before_sending, refusal
 
-from .support import BEGAN
-from .support import make_snapshot as _snapshot
+from .support import BEGAN, make_snapshot
 
 HOUR = 3600.0
 
@@ -64,7 +63,7 @@ class Account:
         self.described.append(name)
         if self.refuses_to_describe(name):
             raise PermissionError("sagemaker:DescribeTrainingJob is not allowed")
-        return _snapshot(name, over_at=self.over.get(name), **self.facts)
+        return make_snapshot(name, over_at=self.over.get(name), **self.facts)
 
     def pages(self, *, modified_since: datetime | None = None) -> Iterator[tuple[Summary, ...]]:
         if self.refuses_to_list():
