@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -42,7 +42,7 @@ from spot_training.training.driver import Waiting
 from spot_training.training.state import STATE_KEY
 from tests.cloud import Cloud, answer_with, make_config
 from tests.records import T0, make_record
-from tests.training.support import Training
+from tests.training.support import Died, Training, die_before_creating
 
 HOUR = 3600
 #: Four hours with the launch, at $10 an hour: $40.
@@ -433,12 +433,8 @@ def test_a_refusal_after_a_lost_reply_closes_nothing(cloud: Cloud, ledger: Ledge
 
 def test_a_spot_job_that_was_not_seen_yet_counts_for_nothing(cloud: Cloud, ledger: Ledger) -> None:
     training = Training(cloud, ledger, price_of=lambda _region, _type: TEN)
-
-    def die(*_arguments: Any, **_named: Any) -> NoReturn:
-        raise KeyboardInterrupt
-
-    training.jobs.create_or_adopt = die  # type: ignore[method-assign]
-    with pytest.raises(KeyboardInterrupt):
+    die_before_creating(training.jobs)
+    with pytest.raises(Died):
         training.step()
     record = training.record()
     assert record is not None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Any, NoReturn
+from typing import Any
 
 import pytest
 
@@ -18,7 +18,7 @@ from spot_training.sweep.settling import Settling
 from spot_training.training.driver import Waiting
 from tests.cloud import HOUR, Cloud, answer_with, make_config
 from tests.records import PRICE
-from tests.training.support import Training
+from tests.training.support import Died, Training, die_before_creating
 
 NOW = timedelta(0)
 
@@ -112,16 +112,12 @@ def test_a_worker_that_died_before_the_job_was_created_leaves_an_empty_record(
     cloud: Cloud, ledger: Ledger
 ) -> None:
     training = Training(cloud, ledger)
-    training.jobs.create_or_adopt = _die  # type: ignore[method-assign]
-    with pytest.raises(KeyboardInterrupt):
+    die_before_creating(training.jobs)
+    with pytest.raises(Died):
         training.step()
     (record,) = _settle(cloud, ledger)
     assert (record.state, record.attempts) == (RecordState.FAILED, ())
     assert "before its job was created" in record.reason
-
-
-def _die(*_arguments: Any, **_named: Any) -> NoReturn:
-    raise KeyboardInterrupt
 
 
 def test_a_job_that_was_deleted_keeps_its_place_with_seconds_unknown(cloud: Cloud, ledger: Ledger) -> None:

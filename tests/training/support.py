@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, NoReturn
 
 from spot_training.domain.budget import Budget, BudgetCheck
 from spot_training.domain.caps import Caps
@@ -203,17 +203,24 @@ class Died(BaseException):
     """The worker process is gone."""
 
 
-class Dying:
-    """TrainingJobs of a process that dies on its way to CreateTrainingJob."""
+def die(*_args: Any, **_kwargs: Any) -> NoReturn:
+    raise Died
 
-    def __init__(self, jobs: TrainingJobs) -> None:
-        self._jobs = jobs
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._jobs, name)
+def die_before_creating(jobs: TrainingJobs) -> None:
+    """The worker process is gone on its way to CreateTrainingJob."""
+    jobs.create_or_adopt = die  # type: ignore[method-assign]
 
-    def create_or_adopt(self, *_args: Any, **_kwargs: Any) -> None:
+
+def die_after_creating(jobs: TrainingJobs) -> None:
+    """The worker process is gone before it sees the answer to CreateTrainingJob."""
+    create = jobs.create_or_adopt
+
+    def create_and_die(*args: Any, **kwargs: Any) -> NoReturn:
+        create(*args, **kwargs)
         raise Died
+
+    jobs.create_or_adopt = create_and_die  # type: ignore[method-assign]
 
 
 def spot_step(max_wait: str) -> dict[str, str]:

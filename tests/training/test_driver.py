@@ -32,7 +32,7 @@ from spot_training.training.state import STATE_KEY
 from spot_training.watching.watcher import JobWatcher, follow
 from tests.cloud import HOUR, Cloud, live_jobs, make_config
 
-from .support import IDENTITY, PATIENT, Died, Dying, Task
+from .support import IDENTITY, PATIENT, Died, Task, die_before_creating
 
 
 def test_a_job_that_gets_capacity_completes_at_the_spot_price(cloud: Cloud) -> None:
@@ -97,7 +97,7 @@ def test_a_person_who_stops_the_job_ends_the_training(cloud: Cloud) -> None:
 
 def test_a_process_that_dies_before_the_call_is_followed_by_one_that_makes_it(cloud: Cloud) -> None:
     task = Task(cloud)
-    task.jobs = Dying(task.jobs)  # type: ignore[assignment]
+    die_before_creating(task.jobs)
     with pytest.raises(Died):
         task.step()
     task.jobs = cloud.jobs()
@@ -314,7 +314,7 @@ def test_no_job_is_started_after_the_time_limit(cloud: Cloud) -> None:
 
 def test_a_job_that_was_never_created_is_not_created_after_the_time_limit(cloud: Cloud) -> None:
     task = Task(cloud)
-    task.jobs = Dying(task.jobs)  # type: ignore[assignment]
+    die_before_creating(task.jobs)
     with pytest.raises(Died):
         task.step()
     task.jobs = cloud.jobs()
@@ -467,7 +467,7 @@ def test_nothing_above_the_dags_caps_is_asked_for(cloud: Cloud, caps: dict[str, 
 
 def test_a_dag_that_changed_before_its_job_was_created_is_held_to_its_caps(cloud: Cloud) -> None:
     task = Task(cloud)
-    task.jobs = Dying(task.jobs)  # type: ignore[assignment]
+    die_before_creating(task.jobs)
     with pytest.raises(Died):
         task.step()
     task.jobs = cloud.jobs()

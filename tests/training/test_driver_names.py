@@ -18,7 +18,7 @@ from spot_training.training.state import STATE_KEY, MemoryStore, load_state
 from spot_training.watching.watcher import JobWatcher, follow
 from tests.cloud import HOUR, Cloud, answer_with, live_jobs, make_config
 
-from .support import IDENTITY, Died, Dying, Task
+from .support import IDENTITY, Died, Task, die_after_creating, die_before_creating
 
 LONG = make_config(
     Environment={"LOCAL_TRAINING_SECONDS": "14400"},
@@ -77,7 +77,7 @@ def test_somebody_elses_job_of_our_name_is_not_stopped_with_the_task(cloud: Clou
 
 def test_a_name_that_somebody_took_before_the_call_is_told_by_the_next_process(cloud: Cloud) -> None:
     task = Task(cloud)
-    task.jobs = Dying(task.jobs)  # type: ignore[assignment]
+    die_before_creating(task.jobs)
     with pytest.raises(Died):
         task.step()
     task.jobs = cloud.jobs()
@@ -302,7 +302,7 @@ def test_a_sensor_whose_state_was_lost_trains_anew_after_the_job_it_watches(clou
 def test_a_job_that_an_earlier_process_meant_to_create_is_decided_once(cloud: Cloud) -> None:
     """No policy and no budget is asked about another job while that one is alive."""
     task = Task(cloud, config=LONG)
-    task.jobs = Dying(task.jobs)  # type: ignore[assignment]
+    die_before_creating(task.jobs)
     with pytest.raises(Died):
         task.step()
     meant = task.store.get(STATE_KEY)["current"]
@@ -318,7 +318,7 @@ def test_a_job_that_an_earlier_process_meant_to_create_is_decided_once(cloud: Cl
 
 def test_the_nonce_is_in_the_state_before_the_call_and_in_the_jobs_tags_after_it(cloud: Cloud) -> None:
     task = Task(cloud)
-    task.jobs = Dying(task.jobs)  # type: ignore[assignment]
+    die_before_creating(task.jobs)
     with pytest.raises(Died):
         task.step()
     nonce = task.store.get(STATE_KEY)["current"]["nonce"]
@@ -331,13 +331,7 @@ def test_the_nonce_is_in_the_state_before_the_call_and_in_the_jobs_tags_after_it
 def test_a_job_that_was_over_before_the_reply_was_seen_is_the_one_asked_for(cloud: Cloud) -> None:
     """The worker died in the call and came back late: same state, same nonce."""
     task = Task(cloud)
-    create = task.jobs.create_or_adopt
-
-    def die_after_the_call(*args: Any, **kwargs: Any) -> Any:
-        create(*args, **kwargs)
-        raise Died
-
-    task.jobs.create_or_adopt = die_after_the_call  # type: ignore[method-assign]
+    die_after_creating(task.jobs)
     with pytest.raises(Died):
         task.step()
     task.jobs = cloud.jobs()

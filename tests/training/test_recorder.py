@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import replace
-from typing import Any, NoReturn
+from typing import Any
 
 import pytest
 
@@ -19,7 +19,7 @@ from spot_training.training.state import STATE_KEY, MemoryStore, TrainingState
 from tests.cloud import HOUR, Cloud, answer_with
 from tests.records import PRICE
 
-from .support import Training, patient_config
+from .support import Died, Training, die_before_creating, patient_config
 
 
 def test_a_training_is_on_record_from_its_first_submission_to_its_end(cloud: Cloud, ledger: Ledger) -> None:
@@ -53,13 +53,7 @@ def test_the_intent_is_in_the_ledger_before_the_job_is_created(cloud: Cloud, led
     """So a worker that dies just then leaves a name to look for."""
     training = Training(cloud, ledger)
 
-    class Died(BaseException):
-        pass
-
-    def die(*_args: Any, **_kwargs: Any) -> NoReturn:
-        raise Died
-
-    training.jobs.create_or_adopt = die  # type: ignore[method-assign]
+    die_before_creating(training.jobs)
     with pytest.raises(Died):
         training.step()
     record = training.record()
@@ -386,9 +380,6 @@ def _seconds_on_record(training: Training) -> int:
 def test_a_process_that_dies_while_it_puts_a_lost_story_away_counts_nothing_twice(
     cloud: Cloud, ledger: Ledger
 ) -> None:
-    class Died(BaseException):
-        pass
-
     class Deadly(MemoryStore):
         def set(self, key: str, value: Any, **_: Any) -> None:
             if key == STATE_KEY and value["generation"] == 1:

@@ -15,15 +15,16 @@ from spot_training.training.host import OnRecord
 from spot_training.training.state import MemoryStore
 from tests.cloud import SPEED, Cloud, answer_with, live_jobs
 
-from .support import NOT_FOUND, PATIENT, MemoryRecorder, Task, lose_state_with_second_attempt_alive
-
-
-class Killed(BaseException):
-    """SIGKILL: nothing runs after it."""
-
-
-def _die(*_: Any, **__: Any) -> Any:
-    raise Killed
+from .support import (
+    NOT_FOUND,
+    PATIENT,
+    Died,
+    MemoryRecorder,
+    Task,
+    die,
+    die_after_creating,
+    lose_state_with_second_attempt_alive,
+)
 
 
 def _waiting(step: object) -> Waiting:
@@ -60,8 +61,8 @@ def test_a_reason_that_was_followed_by_no_stop_does_not_explain_a_persons_stop_l
     task = Task(drought, config=PATIENT)
     step = _waiting(task.step())
     driver = task.driver()
-    task.jobs._stop = _die  # type: ignore[method-assign]  # SIGKILL between AddTags and StopTrainingJob
-    with pytest.raises(Killed):
+    task.jobs._stop = die  # type: ignore[method-assign]  # SIGKILL between AddTags and StopTrainingJob
+    with pytest.raises(Died):
         driver.kill()
     task.jobs = drought.jobs()
     task.retry()
@@ -118,14 +119,8 @@ def test_one_not_found_makes_no_second_job_where_the_ledger_knows_the_job_and_th
 
 def test_one_not_found_forgets_no_job_whose_creation_was_not_confirmed(drought: Cloud) -> None:
     task = Task(drought, config=PATIENT)
-    real = task.jobs.create_or_adopt
-
-    def create_and_die(*args: Any, **kwargs: Any) -> Any:
-        real(*args, **kwargs)
-        raise Killed
-
-    task.jobs.create_or_adopt = create_and_die  # type: ignore[method-assign]
-    with pytest.raises(Killed):
+    die_after_creating(task.jobs)
+    with pytest.raises(Died):
         task.step()
     (name,) = live_jobs(drought)
     task.jobs = drought.jobs()
