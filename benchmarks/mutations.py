@@ -32,49 +32,53 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = Path("plugins") / "spot_training"
-_AWS = "tests/aws/"
+
+
+def _tests(folder: str, *subjects: str) -> tuple[str, ...]:
+    return tuple(f"tests/{folder}/test_{subject}.py" for subject in subjects)
+
+
 _DRIVER = (
-    *(
-        "tests/domain/test_policy.py",
-        "tests/domain/test_decide.py",
-        f"{_AWS}test_wrong_answers.py",
-        f"{_AWS}test_driver_names.py",
-    ),
-    *(f"{_AWS}test_driver.py", f"{_AWS}test_driver_calls.py", f"{_AWS}test_old_state.py"),
-    *(f"{_AWS}test_failing_tasks.py", f"{_AWS}test_spent_retries.py", f"{_AWS}test_deadlines.py"),
-    *(f"{_AWS}test_sequences.py", "tests/ledger/test_month_spending.py"),
+    *_tests("domain", "ladder", "decide"),
+    *_tests("training", "wrong_answers", "driver_names", "driver", "driver_calls", "old_state"),
+    *_tests("task", "failing_tasks", "spent_retries"),
+    *_tests("training", "deadlines", "sequences"),
+    *_tests("task", "budget"),
 )
-_WATCHER = tuple(f"{_AWS}test_watcher{part}.py" for part in ("", "_pace", "_trouble", "_events", "_trigger"))
+_WATCHER = _tests(
+    "watching", "watcher", "watcher_pace", "watcher_trouble", "watcher_events", "watcher_trigger"
+)
 #: The modules that carry the promise, and the tests that are asked of each, the quick ones first.
 TESTS: dict[str, tuple[str, ...]] = {
     "training/driver.py": _DRIVER,
-    "sagemaker/jobs.py": (f"{_AWS}test_jobs.py", *_DRIVER),
-    "sagemaker/calls.py": (f"{_AWS}test_jobs.py", *_DRIVER),
-    "sagemaker/descriptions.py": (f"{_AWS}test_jobs.py", *_DRIVER),
-    "training/state.py": (f"{_AWS}test_old_state.py", *_DRIVER),
-    "sagemaker/certainty.py": (f"{_AWS}test_certainty.py", *_DRIVER),
-    "task/task_state.py": (f"{_AWS}test_on_kill.py",),
+    "sagemaker/jobs.py": (*_tests("sagemaker", "jobs"), *_DRIVER),
+    "sagemaker/calls.py": (*_tests("sagemaker", "jobs"), *_DRIVER),
+    "sagemaker/descriptions.py": (*_tests("sagemaker", "jobs"), *_DRIVER),
+    "training/state.py": (*_tests("training", "old_state"), *_DRIVER),
+    "sagemaker/certainty.py": (*_tests("sagemaker", "certainty"), *_DRIVER),
+    "task/task_state.py": _tests("task", "on_kill"),
     "triggers.py": (
-        *(f"{_AWS}test_on_kill.py", f"{_AWS}test_punctual.py", f"{_AWS}test_old_state.py"),
+        *_tests("task", "on_kill"),
+        *_tests("watching", "deadline_stop"),
+        *_tests("training", "old_state"),
         *_WATCHER,
     ),
     "watching/watcher.py": _WATCHER,
     "watching/windows.py": _WATCHER,
-    "sweep/orphans.py": (
-        f"{_AWS}test_sweeper.py",
-        f"{_AWS}test_sweep_places.py",
-        f"{_AWS}test_sweep_command.py",
-    ),
-    "training/recorder.py": ("tests/ledger",),
+    "sweep/orphans.py": _tests("sweep", "orphans", "places", "command"),
+    "training/recorder.py": (*_tests("training", "recorder"), *_tests("sweep", "settling"), "tests/ledger"),
     "domain/decide.py": (
-        *("tests/domain/test_decide.py", "tests/domain/test_keep_deadline.py"),
-        *("tests/domain/test_spending.py", f"{_AWS}test_deadlines.py", "tests/ledger/test_month_spending.py"),
+        *_tests("domain", "decide", "keep_deadline", "budget"),
+        *_tests("training", "deadlines"),
+        *_tests("task", "budget"),
     ),
     "domain/deadline.py": (
-        *("tests/domain/test_deadline.py", "tests/domain/test_keep_deadline.py"),
-        *(f"{_AWS}test_deadline_terms.py", f"{_AWS}test_punctual.py", f"{_AWS}test_deadlines.py"),
+        *_tests("domain", "deadline", "keep_deadline"),
+        *_tests("task", "deadline"),
+        *_tests("watching", "deadline_stop"),
+        *_tests("training", "deadlines"),
     ),
-    "dashboard/access.py": ("tests/dashboard/test_api.py", "tests/dashboard/test_page.py"),
+    "dashboard/access.py": _tests("dashboard", "api", "page"),
 }
 #: A fault that makes the tests hang is noticed, too.
 MOST_SECONDS = 900
@@ -117,18 +121,18 @@ def _change(node: ast.AST) -> tuple[str, ast.AST] | None:
     match node:
         case ast.Compare(ops=[operator]) if type(operator) in _COMPARISONS:
             other = _COMPARISONS[type(operator)]
-            changed = ast.Compare(left=node.left, ops=[other()], comparators=node.comparators)
-            return f"{type(operator).__name__} becomes {other.__name__}", changed
+            compared = ast.Compare(left=node.left, ops=[other()], comparators=node.comparators)
+            return f"{type(operator).__name__} becomes {other.__name__}", compared
         case ast.BoolOp(op=operator):
             other_op = ast.Or() if isinstance(operator, ast.And) else ast.And()
-            changed = ast.BoolOp(op=other_op, values=node.values)
-            return f"{type(operator).__name__} becomes {type(other_op).__name__}", changed
+            joined = ast.BoolOp(op=other_op, values=node.values)
+            return f"{type(operator).__name__} becomes {type(other_op).__name__}", joined
         case ast.UnaryOp(op=ast.Not()):
             return "not is left out", node.operand
         case ast.BinOp(op=operator) if type(operator) in _ARITHMETIC and not _has_text(node):
-            other = _ARITHMETIC[type(operator)]
-            changed = ast.BinOp(left=node.left, op=other(), right=node.right)
-            return f"{type(operator).__name__} becomes {other.__name__}", changed
+            other_arithmetic = _ARITHMETIC[type(operator)]
+            computed = ast.BinOp(left=node.left, op=other_arithmetic(), right=node.right)
+            return f"{type(operator).__name__} becomes {other_arithmetic.__name__}", computed
         case ast.Constant(value=bool(value)):
             return f"{value} becomes {not value}", ast.Constant(value=not value)
         case ast.Constant(value=int(value) | float(value)):

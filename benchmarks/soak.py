@@ -31,8 +31,10 @@ from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 import boto3
-from local_server import CallError, Connection, Target, local_server, request_for
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks.local_server import CallError, Connection, Target, local_server, request_for
 from spot_training.domain.lifecycle import SecondaryStatus, is_legal_move
 
 MARKET = """
@@ -100,8 +102,8 @@ class Soak:
     def __post_init__(self) -> None:
         self._numbers = itertools.count()
         self._line = Connection(self.target.url)
-        keys = {"aws_access_key_id": "any", "aws_secret_access_key": "any", "region_name": "us-east-1"}
-        self._s3 = boto3.client("s3", endpoint_url=self.target.url, **keys)
+        keys: dict[str, Any] = {"aws_access_key_id": "any", "aws_secret_access_key": "any"}
+        self._s3 = boto3.client("s3", endpoint_url=self.target.url, region_name="us-east-1", **keys)
         self._s3.create_bucket(Bucket="bucket")
         self._garbage: list[str] = []
 
@@ -270,8 +272,9 @@ class Soak:
     def _sweep(self) -> None:
         while len(self._garbage) >= 500:
             keys, self._garbage = self._garbage[:500], self._garbage[500:]
-            objects = {"Objects": [{"Key": key} for key in keys], "Quiet": True}
-            self._s3.delete_objects(Bucket="bucket", Delete=objects)
+            self._s3.delete_objects(
+                Bucket="bucket", Delete={"Objects": [{"Key": key} for key in keys], "Quiet": True}
+            )
 
 
 def verdict(job: dict[str, Any], request: dict[str, Any], *, was_stopped: bool) -> dict[str, bool]:

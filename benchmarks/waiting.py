@@ -36,10 +36,9 @@ import boto3
 import psutil
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "benchmarks"))
 sys.path.insert(0, str(ROOT))
 
-from local_server import local_server, rate, request_for  # noqa: E402
+from benchmarks.local_server import local_server, rate, request_for  # noqa: E402
 
 PROCESS = ROOT / "benchmarks" / "waiting_process.py"
 TEMPLATE = ROOT / "include" / "infra" / "events.cloudformation.yaml"
@@ -157,7 +156,8 @@ class Waiting:
 
 
 def client(service: str, url: str) -> Any:
-    return boto3.client(
+    make: Any = boto3.client  # typed by the services' names, which are literal there
+    return make(
         service,
         endpoint_url=url,
         region_name="us-east-1",
@@ -385,10 +385,11 @@ def main() -> int:
     parser.add_argument("--trainings", type=int, default=1_000, help="with --live")
     parser.add_argument("--out", type=Path, help="write the report there too")
     options = parser.parse_args()
+    missed: list[str] = []
     if options.live:
         from tests.scale.live import report as report_live
 
-        text, missed = report_live(options.trainings, tell), []
+        text = report_live(options.trainings, tell)
     else:
         text, missed = report(options)
     print(text)

@@ -8,8 +8,15 @@ from __future__ import annotations
 
 import os
 import signal
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from spot_training.ledger import Ledger
+
+pytest_plugins = ["tests.cloud"]
 
 MAY_BE_ABSENT = "needs the spot traces"
 
@@ -19,6 +26,21 @@ SERVERS = frozenset(
     | {"inbox", "slack", "postgres", "pytester"}
 )
 PROCESSES = frozenset({"subprocess", "multiprocessing", "running_server", "Postgres"})
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder, with an Airflow home in it."""
+    monkeypatch.setenv("AIRFLOW_HOME", str(tmp_path / "airflow"))
+    return tmp_path
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Ledger:
+    """A ledger in a folder."""
+    from spot_training.ledger import Ledger
+
+    return Ledger.at(tmp_path / "ledger")
 
 
 def pytest_configure(config: pytest.Config) -> None:

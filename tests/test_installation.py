@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -11,8 +12,8 @@ import pytest
 
 from spot_training import installation as module
 from spot_training.domain.errors import InstallationUnknown, InvalidInput
+from spot_training.domain.record_keys import SHARED_NAME
 from spot_training.installation import (
-    SHARED_NAME,
     EarlierName,
     Installation,
     InstallationListener,
@@ -120,8 +121,8 @@ def test_the_variable_is_asked_for_once_in_a_while(variable: Any, monkeypatch: p
     assert this_installation().name == "first"
     monkeypatch.setattr(module, "_ask_api", lambda: "second")
     assert this_installation().name == "first"
-    now = module.time.monotonic() + module.KNOWN_SECONDS
-    monkeypatch.setattr(module.time, "monotonic", lambda: now)
+    now = time.monotonic() + module.KNOWN_SECONDS
+    monkeypatch.setattr(time, "monotonic", lambda: now)
     assert this_installation().name == "second"
 
 

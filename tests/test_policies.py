@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from spot_training.advise.moves import Decider, Mode, OnDemand, Spells, UntilDeadline, View, Widen, Workload
+from spot_training.advise.moves import (
+    Decider,
+    Mode,
+    MovePolicy,
+    OnDemand,
+    Spells,
+    UntilDeadline,
+    View,
+    Widen,
+    Workload,
+)
 from spot_training.domain.errors import InvalidInput, UnknownPolicy
 from spot_training.policies import POLICIES, policy_named, simulate
 
@@ -39,11 +50,12 @@ def test_a_policy_is_made_by_name_with_its_options() -> None:
 @pytest.mark.parametrize("name", ALIASES)
 def test_an_earlier_name_is_the_policy_deadline_and_warns_once_whoever_asks(name: str) -> None:
     said = rf"^policy {name} is deprecated: it is now a name for deadline"
-    for ask in (
+    questions: tuple[Callable[[], MovePolicy], ...] = (
         lambda: POLICIES[name](**ALIASES[name]),
         lambda: policy_named(name, **ALIASES[name]),
         POLICIES[name],
-    ):
+    )
+    for ask in questions:
         with pytest.warns(DeprecationWarning, match=said) as warned:
             assert ask() == UntilDeadline()
         assert [warning.filename for warning in warned] == [__file__]

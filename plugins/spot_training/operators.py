@@ -130,7 +130,7 @@ class SpotTrainingOperator(TrainingOperatorBase):
         self,
         *,
         config: Mapping[str, Any],
-        policy: str | Mapping[str, Any] | Policy | None = None,
+        policy: str | Mapping[str, Any] | Sequence[object] | Policy | None = None,
         wait_for_completion: bool | str = True,
         check_interval: float | str = 30,
         deferrable: bool | str = conf.getboolean("operators", "default_deferrable", fallback=False),

@@ -70,7 +70,7 @@ class SpotTrainingSensor(BaseSensorOperator, TrainingOperatorBase):
         self,
         *,
         training_job_name: str,
-        policy: str | Mapping[str, Any] | Policy | None = None,
+        policy: str | Mapping[str, Any] | Sequence[object] | Policy | None = None,
         deferrable: bool | str = conf.getboolean("operators", "default_deferrable", fallback=False),
         check_interval: float | str = 30,
         print_log: bool | str = True,

@@ -145,7 +145,7 @@ def test_a_cleared_task_runs_again(stack: LocalStack) -> None:
 
     def ran_twice() -> bool:
         task = api.task_instance("greet", run_id, "say_hello")
-        return task["try_number"] == 2 and task["state"] == "success"
+        return bool(task["try_number"] == 2 and task["state"] == "success")
 
     wait_until(ran_twice, "the second try", timeout_seconds=60)
 

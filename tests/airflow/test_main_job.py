@@ -37,7 +37,7 @@ def _states(stack: LocalStack, dag_id: str, run_id: str) -> dict[str, str]:
 
 
 def _is_plain_json(value: Any) -> bool:
-    return json.loads(json.dumps(value)) == value
+    return bool(json.loads(json.dumps(value)) == value)
 
 
 def test_the_dags_load(stack: LocalStack) -> None:

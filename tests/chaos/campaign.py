@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import httpx
@@ -254,7 +255,7 @@ def _move_connection(batch: Batch, run: Run, details: Mapping[str, Any]) -> None
     if run.case.kill_at:
         _wait(lambda: verdict.has_died(lab, run))
     for region in (AWAY, HOME):
-        _wait(lambda region=region: _has_laid(lab, run, region))
+        _wait(partial(_has_laid, lab, run, region))
         time.sleep(details["away_seconds"] if region == AWAY else 0)
 
 

@@ -319,12 +319,16 @@ def _draw_case(rng: random.Random, kind: Kind, regime: Regime, *, has_neighbour:
         case Kind.OLD_STATE:
             return Case(deferrable=rng.random() < 0.7, **_long(rng, _span(rng, regime)))
         case Kind.CONNECTION:
-            kill_at = ("after-create",) if regime is Regime.QUICK and rng.random() < 0.5 else ()
+            kill_at: tuple[str, ...] = (
+                ("after-create",) if regime is Regime.QUICK and rng.random() < 0.5 else ()
+            )
             return Case(kill_at=kill_at, deferrable=rng.random() < 0.7, **_long(rng, _span(rng, regime)))
         case Kind.CLEAR_RAISED:
             return Case(dag=RAISED, deferrable=rng.random() < 0.75, **_draw_length(rng, regime))
         case Kind.CLEAR_LOWERED:
-            kill_at = tuple(rng.sample(KILL_POINTS[:4], rng.choice([0, 1]))) if regime is Regime.QUICK else ()
+            kill_at = ()
+            if regime is Regime.QUICK:
+                kill_at = tuple(rng.sample(KILL_POINTS[:4], rng.choice([0, 1])))
             return Case(
                 dag=LOWERED, kill_at=kill_at, deferrable=rng.random() < 0.75, **_draw_length(rng, regime)
             )

@@ -23,7 +23,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import boto3
 import httpx
@@ -547,7 +547,7 @@ class Lab:
     def task_state(self, run: Run) -> str | None:
         """The training task's state; "gone" with its run, None also while the API server is away."""
         try:
-            return self.api.task_instance(run.dag_id, run.run_id, TASK)["state"]
+            return cast("str | None", self.api.task_instance(run.dag_id, run.run_id, TASK)["state"])
         except AirflowApiError as error:
             return "gone" if error.status_code == httpx.codes.NOT_FOUND else None
         except httpx.TransportError:

@@ -71,7 +71,7 @@ def test_an_outage_is_told_and_fails_nothing(lab: Lab) -> None:
     for run in marked:
         lab.api.set_task_state(DAG, run.run_id, TASK, "failed")
     late = lab.start(Case(), "begun-in-the-outage")
-    # The trigger's words: tests/aws/test_on_kill.py, as Airflow keeps its log open for a moment only.
+    # The trigger's words: tests/task/test_on_kill.py, as Airflow keeps its log open for a moment only.
     _wait_for_log(
         lab, marked[1], "could NOT be stopped and is still billed", "Stop it by hand: aws sagemaker"
     )

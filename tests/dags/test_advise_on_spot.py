@@ -14,7 +14,7 @@ from airflow.sdk.exceptions import AirflowFailException, ParamValidationError
 
 from spot_training.domain.lifecycle import SecondaryStatus, Transition
 from spot_training.ledger import Ledger
-from tests.ledger.conftest import make_attempt, make_record
+from tests.records import make_attempt, make_record
 
 pytestmark = pytest.mark.slow
 

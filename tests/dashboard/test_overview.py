@@ -15,7 +15,6 @@ from include.local_stack import wait_until
 from spot_training.dashboard.overview import (
     PAGE_ROWS,
     Filters,
-    Grain,
     Order,
     Window,
     choices,
@@ -25,6 +24,7 @@ from spot_training.dashboard.overview import (
 from spot_training.dashboard.source import Source
 from spot_training.domain.records import TrainingRecord, totals_of
 from spot_training.ledger import Ledger, Selection
+from spot_training.ledger.periods import Grain
 
 from .hostile import NAMES, hostile_training
 from .trainings import BEGAN, MODELS, S, attempt, history, training, under_way

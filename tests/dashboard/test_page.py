@@ -307,13 +307,13 @@ def _check_without_the_ledger(site: Site, run_id: str) -> None:
             installation="airflow", dag_id="predict_churn", run_id=run_id, task_id="train"
         ):
             site.ledger.forget(name)
-    known = wait_until(
+    known: Any = wait_until(
         lambda: (without := site.ask(run_id))["team"] is None and without,
         "the ledger's record to be gone",
         timeout_seconds=20,
     )
-    for name in ("state", "model", "bars", "attempts"):
-        assert known[name] == told[name]
+    for fact in ("state", "model", "bars", "attempts"):
+        assert known[fact] == told[fact]
     assert [mark["action"] for mark in known["marks"]] == ["start attempt 1"]
 
 

@@ -118,10 +118,9 @@ def test_nothing_in_a_page_is_inline_or_from_elsewhere(tmp_path: Path) -> None:
             assert not any(name.startswith("on") or name == "style" for name in attributes), (tag, attributes)
             assert tag != "style"
             if tag == "script":
-                assert (
-                    attributes.get("src", "").startswith("static/")
-                    or attributes["type"] == "application/json"
-                )
+                assert (attributes.get("src") or "").startswith("static/") or attributes[
+                    "type"
+                ] == "application/json"
             for name in ("href", "src", "action"):
                 address = attributes.get(name)
                 assert address is None or not address.startswith(("/", "http", "javascript")), address

@@ -69,7 +69,7 @@ def page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Page]:
         ledger.write(_record(name, "same run"))
         ledger.write(_record(name, f"run of {name}"))
         live = under_way(began_at=NOW - timedelta(hours=2))
-        task = {"dag_id": DAG, "run_id": f"live of {name}", "task_id": "train"}
+        task: dict[str, Any] = {"dag_id": DAG, "run_id": f"live of {name}", "task_id": "train"}
         ledger.write(replace(live, installation=name, team="from the ledger", **task))
     monkeypatch.setenv("AIRFLOW__SPOT_TRAINING__LEDGER", f"file://{tmp_path}")
     monkeypatch.setenv("AIRFLOW__SPOT_TRAINING__INSTALLATION", MINE)

@@ -186,7 +186,7 @@ def _past_training(
         stays += [(S.STARTING, chance.expovariate(1 / (6 * scarcity)))]
     is_failure = chance.random() < 0.02
     stays += [(S.DOWNLOADING, 3), (S.TRAINING, chance.uniform(30, 120)), (S.UPLOADING, 2)]
-    common = {"instance_type": instance_type, "job_name": f"{model}-0123456789ab-1"}
+    common: dict[str, Any] = {"instance_type": instance_type, "job_name": f"{model}-0123456789ab-1"}
     first = attempt(
         1,
         began,
@@ -195,7 +195,7 @@ def _past_training(
         billed=chance.uniform(0.24, 0.5),
         **common,
     )
-    attempts = (first,)
+    attempts: tuple[Attempt, ...] = (first,)
     if not is_failure and chance.random() < 0.08 * scarcity:
         lost = attempt(1, began, *stays[:-1], ending=Ending.OUT_OF_WAIT, billed=0.35, **common)
         last = attempt(

@@ -5,13 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from random import Random
-from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spot_training.domain.lifecycle import Ending, JobSnapshot, SecondaryStatus, TrainingStatus, Transition
+from spot_training.domain.lifecycle import Ending, JobSnapshot
 from spot_training.domain.messages import attempt_line, statement_line
 from spot_training.domain.savings import (
     MOST_TRANSITIONS,
@@ -22,44 +21,17 @@ from spot_training.domain.savings import (
     billed_usd,
     statement_of,
 )
+from tests.records import make_job
 
 T0 = datetime(2026, 3, 2, 6, tzinfo=UTC)
-
-
-def _job(*visits: tuple[str, int], **overrides: Any) -> JobSnapshot:
-    """A finished spot job that spent so many seconds in each status."""
-    transitions, now = [], T0
-    for word, seconds in visits:
-        ended = now + timedelta(seconds=seconds)
-        transitions.append(Transition(status=SecondaryStatus(word), started_at=now, ended_at=ended))
-        now = ended
-    started = next((t.started_at for t in transitions if t.status is SecondaryStatus.DOWNLOADING), None)
-    held = sum(s for word, s in visits if word in {"Downloading", "Training", "Uploading"})
-    defaults: dict[str, Any] = {
-        "name": "job-1",
-        "arn": "arn",
-        "status": TrainingStatus.COMPLETED,
-        "secondary_status": SecondaryStatus.COMPLETED,
-        "created_at": T0,
-        "last_modified_at": now,
-        "training_started_at": started,
-        "training_ended_at": now,
-        "training_seconds": held if started else None,
-        "billable_seconds": round(held * 0.3) if started else None,
-        "is_spot": True,
-        "instance_type": "ml.m5.xlarge",
-        "checkpoint_uri": "s3://bucket/checkpoints/run",
-        "transitions": tuple(transitions),
-    }
-    return JobSnapshot(**{**defaults, **overrides})
 
 
 def _attempt(job: JobSnapshot, *, number: int = 1, ending: Ending = Ending.COMPLETED) -> Attempt:
     return attempt_of(job, number=number, step=number - 1, reason="why", ending=ending)
 
 
-NEVER_STARTED = _attempt(_job(("Starting", 3600), ("Stopping", 120)), ending=Ending.NO_CAPACITY)
-CLEAN = _attempt(_job(("Starting", 600), ("Downloading", 100), ("Training", 1000), ("Uploading", 50)))
+NEVER_STARTED = _attempt(make_job(("Starting", 3600), ("Stopping", 120)), ending=Ending.NO_CAPACITY)
+CLEAN = _attempt(make_job(("Starting", 600), ("Downloading", 100), ("Training", 1000), ("Uploading", 50)))
 
 
 def test_a_job_that_never_got_capacity_costs_nothing() -> None:
@@ -80,7 +52,7 @@ def test_an_attempt_that_never_started_does_not_change_the_savings() -> None:
 
 
 def test_an_interrupted_job_is_compared_with_its_work_and_one_launch() -> None:
-    job = _job(
+    job = make_job(
         ("Starting", 60),
         ("Downloading", 100),
         ("Training", 400),
@@ -99,7 +71,7 @@ def test_an_interrupted_job_is_compared_with_its_work_and_one_launch() -> None:
 
 def test_work_of_an_abandoned_attempt_is_kept_by_its_checkpoints_and_paid_in_full() -> None:
     ran_out = _attempt(
-        _job(("Starting", 60), ("Downloading", 100), ("Training", 900), ("Stopping", 10)),
+        make_job(("Starting", 60), ("Downloading", 100), ("Training", 900), ("Stopping", 10)),
         ending=Ending.OUT_OF_WAIT,
     )
     statement = statement_of([ran_out, CLEAN])
@@ -110,7 +82,7 @@ def test_work_of_an_abandoned_attempt_is_kept_by_its_checkpoints_and_paid_in_ful
 def test_lost_work_makes_spot_dearer_than_on_demand() -> None:
     """Without checkpoints an abandoned attempt is paid for nothing."""
     lost = _attempt(
-        _job(
+        make_job(
             ("Starting", 60),
             ("Downloading", 100),
             ("Training", 9000),
@@ -133,17 +105,19 @@ def test_what_an_unfinished_training_saved_is_unknown_and_what_it_cost_is_not() 
     assert statement.billable_seconds == CLEAN_FAILED.billable_seconds
 
 
-CLEAN_FAILED = _job(("Starting", 60), ("Downloading", 100), ("Training", 30), ("Uploading", 5))
+CLEAN_FAILED = make_job(("Starting", 60), ("Downloading", 100), ("Training", 30), ("Uploading", 5))
 
 
 def test_seconds_aws_does_not_say_stay_unknown() -> None:
-    unknown = _attempt(_job(("Starting", 60), ("Downloading", 10), ("Training", 10), billable_seconds=None))
+    unknown = _attempt(
+        make_job(("Starting", 60), ("Downloading", 10), ("Training", 10), billable_seconds=None)
+    )
     assert statement_of([unknown, CLEAN]).billable_seconds is None
     assert statement_of([unknown, CLEAN]).savings_percent is None
 
 
 def test_instances_multiply_what_is_billed_but_not_the_percentage() -> None:
-    job = _job(("Starting", 600), ("Downloading", 100), ("Training", 1000), instance_count=4)
+    job = make_job(("Starting", 600), ("Downloading", 100), ("Training", 1000), instance_count=4)
     statement = statement_of([_attempt(job)])
     assert statement.billable_instance_seconds == 4 * (job.billable_seconds or 0)
     assert statement.savings_percent == statement_of([_attempt(job)]).job_savings_percent
@@ -204,6 +178,7 @@ def test_dollars_add_up_and_unknown_prices_stay_unknown(
         )
         assert statement.billed_usd == pytest.approx(expected, abs=1e-5)
         assert statement.billed_usd == pytest.approx(sum(cost or 0 for cost in costs), abs=1e-5)
+        assert statement.billed_usd is not None
         assert statement.billed_usd >= 0
     else:
         assert statement.billed_usd is None
@@ -232,7 +207,7 @@ def test_every_billed_second_is_abandoned_or_of_the_attempt_that_completed(attem
 
 @given(st.integers(0, 10**6), st.integers(1, 10**6), st.integers(1, 10**4), st.integers(1, 20))
 def test_one_clean_job_saves_what_awss_formula_says(wait: int, work: int, around: int, count: int) -> None:
-    job = _job(("Starting", wait), ("Downloading", around), ("Training", work), instance_count=count)
+    job = make_job(("Starting", wait), ("Downloading", around), ("Training", work), instance_count=count)
     attempt = _attempt(job)
     statement = statement_of([attempt], PRICES)
     training, billable = job.training_seconds or 0, job.billable_seconds or 0
@@ -247,7 +222,7 @@ def test_nothing_billed_costs_nothing_at_any_price() -> None:
 
 def test_an_attempt_keeps_its_newest_transitions_without_their_messages() -> None:
     visits = [("Starting", 1), ("Training", 1), ("Interrupted", 1)] * MOST_TRANSITIONS
-    job = _job(*visits)
+    job = make_job(*visits)
     attempt = _attempt(replace(job, transitions=tuple(replace(t, message="why") for t in job.transitions)))
     assert len(attempt.transitions) == MOST_TRANSITIONS
     assert attempt.transitions[-1] == replace(job.transitions[-1], message="")

@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from conftest import Training
-
     from include.flight_delays.data import Channels
+
+    from .conftest import Training
 
 
 METRIC = re.compile(r"^\[(\d+)\] validation-auc:([0-9.]+) .*train-auc:([0-9.]+)", re.MULTILINE)

@@ -17,8 +17,7 @@ from spot_training.domain.records import RecordState, TrainingRecord
 from spot_training.ledger import Ledger
 from spot_training.ledger.compaction import KEPT_FOR, Compaction, compact
 from spot_training.ledger.manifest import Manifest
-
-from .conftest import T0, make_record
+from tests.records import T0, make_record
 
 NOW = timedelta(0)
 

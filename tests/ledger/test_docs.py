@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 from spot_training.ledger.schema import ATTEMPT, COLUMNS
-
-from .conftest import make_record
+from tests.records import make_record
 
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "ledger.md"
 

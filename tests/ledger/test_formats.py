@@ -26,9 +26,9 @@ from spot_training.ledger.manifest import Manifest
 from spot_training.sweep.orphans import NO_SUCH_TASK
 from spot_training.sweep.settling import Settling
 from spot_training.training import recorder as bookkeeping
-from tests.aws.conftest import Cloud
-
-from .conftest import T0, Training, make_attempt, make_record
+from tests.cloud import Cloud
+from tests.records import T0, make_attempt, make_record
+from tests.training.support import Training
 
 NOW = timedelta(0)
 OLD = Path(__file__).parent / "fixtures" / "0.1.0"
@@ -44,7 +44,7 @@ def old(tmp_path: Path) -> Ledger:
 
 
 def _without_format(record: TrainingRecord) -> dict[str, Any]:
-    data = json.loads(json.dumps(record.to_json()))
+    data: dict[str, Any] = json.loads(json.dumps(record.to_json()))
     assert data.pop("format") == RECORD_FORMAT
     if data["current_job"]:
         assert data["current_job"].pop("max_runtime_seconds") is None, "0.1.0 did not note it"
@@ -128,7 +128,7 @@ def test_what_the_bookkeeper_of_0_1_0_remembered_goes_into_the_next_story(
 
 def _with_more(record: TrainingRecord) -> dict[str, Any]:
     """A record as a later version may write it: one member more in each of its parts, the format the same."""
-    data = json.loads(json.dumps(record.to_json()))
+    data: dict[str, Any] = json.loads(json.dumps(record.to_json()))
     data["colour"] = {"name": "green", "shades": [1, None, 2.5]}
     data["flag"] = False
     for name in ("attempts", "transitions", "decisions", "prices"):

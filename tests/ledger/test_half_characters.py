@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -17,10 +17,11 @@ from spot_training.domain.errors import AlgorithmFailed, RequestRefused
 from spot_training.ledger import Ledger, Selection
 from spot_training.ledger.compaction import compact
 from spot_training.report import report_of, to_csv, to_html, to_log
-from tests.aws.conftest import Cloud, answer_with
+from tests.cloud import Cloud, answer_with
+from tests.records import make_attempt, make_record
+from tests.training.support import Training, patient_config
 
-from .conftest import Training, make_attempt, make_record, patient_config
-from .test_torn import NOW
+NOW = timedelta(0)
 
 HALF = "cut \ud83d"
 WHOLE = "cut \ufffd"

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from spot_training.domain.lifecycle import JobSnapshot
 from spot_training.ledger.notes import NoteTaker
-from tests.domain.test_savings import _job
+from tests.records import make_job
 
 
 class _SlowLedger:
@@ -28,7 +28,7 @@ class _SlowLedger:
 
 
 def _named(name: str) -> JobSnapshot:
-    return replace(_job(("Starting", 60)), name=name)
+    return replace(make_job(("Starting", 60)), name=name)
 
 
 def test_of_the_notes_a_slow_ledger_is_late_with_only_the_newest_is_written() -> None:

@@ -12,9 +12,8 @@ import pytest
 from spot_training.ledger import Ledger
 from spot_training.ledger.prices import GOOD_FOR, UNKNOWN_FOR, PriceBook, PricesFileError
 from spot_training.sagemaker.prices import PriceList, home_of
-from tests.aws.conftest import Cloud
-
-from .conftest import T0
+from tests.cloud import Cloud
+from tests.records import T0
 
 REGION = "us-east-1"
 

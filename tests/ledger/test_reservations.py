@@ -40,10 +40,9 @@ from spot_training.task import budget as budget_terms
 from spot_training.task.budget import UNSEEN_FOR, check_budget, month_spending
 from spot_training.training.driver import Waiting
 from spot_training.training.state import STATE_KEY
-from tests.aws.conftest import Cloud, answer_with
-from tests.aws.test_driver import _config
-
-from .conftest import T0, Training, make_record
+from tests.cloud import Cloud, answer_with, make_config
+from tests.records import T0, make_record
+from tests.training.support import Died, Training, die_before_creating
 
 HOUR = 3600
 #: Four hours with the launch, at $10 an hour: $40.
@@ -62,7 +61,7 @@ def configured(ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 def _decide(run_id: str, budget: float, *, usd: float = 40.0, now: datetime = T0, **more: Any) -> BudgetCheck:
     """What a training is told that is about to buy for so much."""
     identity = RunIdentity(dag_id="retrain", run_id=run_id, task_id="train", installation="mine")
-    plan = TrainingPlan.of(cast_request(_config()), identity=identity, name_prefix="model")
+    plan = TrainingPlan.of(cast_request(make_config()), identity=identity, name_prefix="model")
     return check_budget(
         Budget(usd=budget),
         plan,
@@ -161,8 +160,8 @@ def test_a_reservation_is_told_of_and_holds_for_its_dag_only(configured: Ledger)
     assert _decide("a", 60).objection is None
     assert "$40.00 for what is about to start" in str(_decide("b", 60).objection)
     (held,) = reservations(configured)
-    for other in ({"dag_id": "another"}, {"installation": "staging"}):
-        reserve(configured, replace(held, **other))
+    for other in (replace(held, dag_id="another"), replace(held, installation="staging")):
+        reserve(configured, other)
         assert _decide("b", 60, is_to_reserve=False).objection is None
 
 
@@ -434,12 +433,8 @@ def test_a_refusal_after_a_lost_reply_closes_nothing(cloud: Cloud, ledger: Ledge
 
 def test_a_spot_job_that_was_not_seen_yet_counts_for_nothing(cloud: Cloud, ledger: Ledger) -> None:
     training = Training(cloud, ledger, price_of=lambda _region, _type: TEN)
-
-    def die(*_arguments: Any, **_named: Any) -> None:
-        raise KeyboardInterrupt
-
-    training.jobs.create_or_adopt = die  # type: ignore[method-assign]
-    with pytest.raises(KeyboardInterrupt):
+    die_before_creating(training.jobs)
+    with pytest.raises(Died):
         training.step()
     record = training.record()
     assert record is not None

@@ -13,9 +13,8 @@ from spot_training.domain.records import RecordState
 from spot_training.ledger import Ledger
 from spot_training.ledger.compaction import KEPT_FOR, compact
 from spot_training.ledger.manifest import Manifest
-from tests.aws.conftest import Cloud
-
-from .conftest import make_record
+from tests.cloud import Cloud
+from tests.records import make_record
 
 NOW = timedelta(0)
 

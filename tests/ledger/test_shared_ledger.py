@@ -24,9 +24,8 @@ from spot_training.sagemaker.request import TrainingPlan, cast_request
 from spot_training.task.budget import check_budget, month_spending, on_demand_cost
 from spot_training.task.deadline import DeadlineTerms
 from spot_training.task.past_runs import Teachers, learn
-from tests.aws.test_driver import _config
-
-from .conftest import T0, make_attempt, make_record
+from tests.cloud import make_config
+from tests.records import T0, make_attempt, make_record
 
 ROOT = Path(__file__).resolve().parents[2]
 NOW = T0 + timedelta(days=1)
@@ -59,7 +58,7 @@ def _train(ledger: Ledger, installation: str, *, runs: int = 1, hours: float = 2
 
 
 def _plan(identity: RunIdentity = ME) -> TrainingPlan:
-    return TrainingPlan.of(cast_request(_config()), identity=identity, name_prefix="model")
+    return TrainingPlan.of(cast_request(make_config()), identity=identity, name_prefix="model")
 
 
 def _deadline(**terms: Any) -> Deadline:
@@ -114,7 +113,7 @@ def test_records_of_before_this_airflow_had_its_own_name_teach_on(
 
 
 def test_the_market_is_what_this_airflows_jobs_saw(shared: Ledger) -> None:
-    where = {"region": "us-east-1", "instance_type": "ml.m5.xlarge", "now": NOW}
+    where: dict[str, Any] = {"region": "us-east-1", "instance_type": "ml.m5.xlarge", "now": NOW}
     _train(shared, THEIRS)
     assert not recent_spells(**where, installations=[MINE])
     _train(shared, MINE)

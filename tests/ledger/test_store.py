@@ -15,8 +15,7 @@ from spot_training.domain.record_keys import record_key
 from spot_training.domain.records import RecordState, TrainingRecord, model_of, totals_of
 from spot_training.ledger import Ledger, Selection, note_live
 from spot_training.ledger.reader import GROUPS
-
-from .conftest import PRICE, T0, make_attempt, make_record
+from tests.records import PRICE, T0, make_attempt, make_record
 
 HOSTILE = [
     "<script>alert(1)</script>",
@@ -62,8 +61,10 @@ def test_a_record_replaces_its_own_and_nothing_else(ledger: Ledger, name: str) -
 
 @given(st.tuples(*[st.text(max_size=5)] * 4), st.tuples(*[st.text(max_size=5)] * 4))
 def test_no_two_tasks_share_a_key(one: tuple[str, ...], other: tuple[str, ...]) -> None:
-    names = ("installation", "dag_id", "run_id", "task_id")
-    first, second = (record_key(**dict(zip(names, parts, strict=True))) for parts in (one, other))
+    first, second = (
+        record_key(installation=installation, dag_id=dag_id, run_id=run_id, task_id=task_id)
+        for installation, dag_id, run_id, task_id in (one, other)
+    )
     assert (first == second) == (one == other)
 
 
@@ -90,11 +91,11 @@ def test_no_name_leaves_the_folder_or_changes_on_the_way(ledger: Ledger, tmp_pat
 
 @pytest.mark.parametrize("key", ["../x", "", "0" * 31, "0" * 33, "A" * 32, "0" * 31 + "\n"])
 def test_a_note_takes_no_name_but_a_key(ledger: Ledger, key: str) -> None:
-    from tests.domain.test_savings import _job
+    from tests.records import make_job
 
     with pytest.raises(ValueError, match="key is"):
-        ledger.note(key, _job(("Starting", 60)))
-    note_live(key, _job(("Starting", 60)))
+        ledger.note(key, make_job(("Starting", 60)))
+    note_live(key, make_job(("Starting", 60)))
     assert ledger.list_names("notes") == []
 
 
@@ -178,7 +179,7 @@ def test_the_readers_sums_are_those_of_the_records(many: list[Any], data: st.Dat
     dollars = dict.fromkeys(("billed_usd", "clean_run_usd", "saved_usd", "failed_usd", "abandoned_usd"))
     for name in dollars:
         assert getattr(totals, name) == pytest.approx(getattr(expected, name), abs=1e-4)
-    blank = dict.fromkeys(dollars, 0.0)
+    blank: dict[str, Any] = dict.fromkeys(dollars, 0.0)
     assert replace(totals, **blank) == replace(expected, **blank)
 
 

@@ -17,9 +17,9 @@ from spot_training.ledger import Ledger, store
 from spot_training.ledger.compaction import compact
 from spot_training.ledger.manifest import Manifest
 from spot_training.ledger.s3 import RENEW_WHEN_DENIED_SECONDS, S3Files
-from tests.aws.conftest import Cloud
+from tests.cloud import Cloud
+from tests.records import make_record
 
-from .conftest import make_record
 from .stores import Store, store_before
 
 NOW = timedelta(0)
@@ -141,7 +141,7 @@ def test_other_file_systems_are_asked_too() -> None:
 
     assert Ledger(fsspec.filesystem("memory"), "/books").has_conditional_writes()
     for kind in (Careless, Unknowing):
-        assert not Ledger(kind(), f"/{kind.__name__}").has_conditional_writes()  # type: ignore[arg-type]
+        assert not Ledger(kind(), f"/{kind.__name__}").has_conditional_writes()
 
 
 # A key that changes -----------------------------------------------------------------------------------

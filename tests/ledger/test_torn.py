@@ -28,9 +28,8 @@ from spot_training.ledger.set_aside import CannotRead
 from spot_training.report import report_of, to_html, to_log, to_mail
 from spot_training.sweep.orphans import NO_SUCH_TASK
 from spot_training.sweep.settling import Settling
-from tests.aws.conftest import Cloud
-
-from .conftest import T0, make_attempt, make_record
+from tests.cloud import Cloud
+from tests.records import T0, make_attempt, make_record
 
 pytestmark = pytest.mark.slow
 
@@ -156,7 +155,8 @@ def test_a_single_record_is_read_as_the_whole_ledger_is(ledger: Ledger) -> None:
 
 def test_a_value_of_another_type_costs_no_other_record(ledger: Ledger) -> None:
     before = _whole(ledger)
-    for number, odd in enumerate([{"instance_count": 10**30}, {"tags": [1]}, {"began_at": "yesterday"}]):
+    odds: list[dict[str, Any]] = [{"instance_count": 10**30}, {"tags": [1]}, {"began_at": "yesterday"}]
+    for number, odd in enumerate(odds):
         data = {**make_record(run_id=f"odd {number}").to_json(), **odd}
         path = ledger.path("fresh", f"{data['key']}.{data['version']:020d}.json")
         ledger.put(path, json.dumps(data).encode())

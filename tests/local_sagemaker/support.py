@@ -29,6 +29,9 @@ from local_sagemaker.store import Store, TrainingJob
 from local_sagemaker.work import SimulatedWork
 
 ROOT = Path(__file__).resolve().parents[2]
+BROWSER = (
+    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-sync"
+)
 START = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 XGBOOST = "683313688378.dkr.ecr.us-east-1.amazonaws.com/sagemaker-xgboost:1.7-1"
 
@@ -150,7 +153,7 @@ def statuses_of(job: TrainingJob) -> list[str]:
 
 @cache
 def _session() -> boto3.Session:
-    keys = {"aws_access_key_id": "any", "aws_secret_access_key": "any"}
+    keys: dict[str, Any] = {"aws_access_key_id": "any", "aws_secret_access_key": "any"}
     return boto3.Session(region_name="us-east-1", **keys)
 
 
@@ -162,7 +165,8 @@ class Server:
     pid: int
 
     def client(self, service: str, **config: Any) -> Any:
-        return _session().client(service, endpoint_url=self.url, config=Config(**config))
+        session: Any = _session()  # typed by the services' names, which are literal there
+        return session.client(service, endpoint_url=self.url, config=Config(**config))
 
     def control(self, method: str, path: str, body: object = None) -> tuple[int, Any]:
         """Status and content of a `/_local/` call."""

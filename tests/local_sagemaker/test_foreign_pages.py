@@ -14,8 +14,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from .support import Server, request_for, source_archive
-from .test_page import BROWSER
+from .support import BROWSER, Server, request_for, source_archive
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page

@@ -226,8 +226,8 @@ def test_what_is_no_number_is_no_metric(line: str) -> None:
 def test_a_client_of_another_region_sees_the_one_region_there_is(server: Server) -> None:
     import boto3
 
-    keys = {"aws_access_key_id": "any", "aws_secret_access_key": "any"}
-    elsewhere = boto3.Session(region_name="eu-west-1", **keys)
+    keys: dict[str, Any] = {"aws_access_key_id": "any", "aws_secret_access_key": "any"}
+    elsewhere: Any = boto3.Session(region_name="eu-west-1", **keys)
 
     def client(service: str) -> Any:
         return elsewhere.client(service, endpoint_url=server.url)

@@ -8,11 +8,7 @@ import pytest
 
 from local_sagemaker.page import render_page, words
 
-from .support import START, Server, Simulation, on_demand_request_for, request_for, source_archive
-
-BROWSER = (
-    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-sync"
-)
+from .support import BROWSER, START, Server, Simulation, on_demand_request_for, request_for, source_archive
 
 
 @pytest.mark.parametrize(

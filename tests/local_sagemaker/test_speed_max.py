@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from local_sagemaker.clock import JumpingClock
 from local_sagemaker.engine import Engine
@@ -20,7 +21,9 @@ WEEK = """
 random: {seed: 11, available_for: 2h, away_for: 45m}
 interruptions: [{after: 30m, job: each, away: 10m}]
 """
-LONG = {"StoppingCondition": {"MaxRuntimeInSeconds": 20 * 86400, "MaxWaitTimeInSeconds": 28 * 86400}}
+LONG: dict[str, Any] = {
+    "StoppingCondition": {"MaxRuntimeInSeconds": 20 * 86400, "MaxWaitTimeInSeconds": 28 * 86400}
+}
 
 
 class _Program:

@@ -162,12 +162,14 @@ def _sample_string(shape: Shape) -> str:
     pattern = compile_pattern(limits.get("pattern", r"[\s\S]*"))
     length = limits.get("min", 0)
     candidates = (s + "a" * max(0, length - len(s)) for s in _STRINGS)
-    return next(c for c in candidates if pattern.fullmatch(c) and len(c) <= limits.get("max", 10**6))
+    found: str = next(c for c in candidates if pattern.fullmatch(c) and len(c) <= limits.get("max", 10**6))
+    return found
 
 
 def _breaches(shape: Shape) -> Iterator[tuple[str, Any]]:
     """(constraint, a value that breaks it) of a shape itself."""
     limits = shape.metadata
+    candidates: dict[str, Any]
     if isinstance(shape, ListShape):
         candidates = {"max": [_sample(shape.member)] * (limits.get("max", 0) + 1), "min": []}
     elif isinstance(shape, MapShape):
@@ -256,6 +258,7 @@ def test_each_constraint_of_the_model_is_checked(operation: str, path: tuple[Any
 def _edges(shape: Shape) -> Iterator[tuple[str, Any]]:
     """(constraint, a value that just keeps it) of a shape itself."""
     limits = shape.metadata
+    found: dict[str, Any]
     match shape:
         case ListShape():
             wanted = {"max": limits.get("max"), "min": limits.get("min")}

@@ -211,7 +211,8 @@ def _first_training() -> str:
 
 
 def test_the_first_training_of_the_readme_completes(project: Project) -> None:
-    command = [project.bin / "local-sagemaker", "--port", "0", "--speed", "600", "--market", "each-job-twice"]
+    program = str(project.bin / "local-sagemaker")
+    command = [program, "--port", "0", "--speed", "600", "--market", "each-job-twice"]
     with subprocess.Popen(
         command,
         cwd=project.folder,

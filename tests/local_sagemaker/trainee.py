@@ -10,6 +10,7 @@ import random
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 
 def main() -> None:
@@ -50,10 +51,10 @@ def main() -> None:
     (model / "about.txt").write_text("a counter")
 
 
-def load(folder: Path, fault: str) -> dict:
+def load(folder: Path, fault: str) -> dict[str, Any]:
     for path in sorted(folder.glob("step-*.json"), reverse=True):
         try:
-            return json.loads(path.read_text())
+            return dict(json.loads(path.read_text()))
         except ValueError:
             if fault == "trusts-checkpoints":
                 raise
@@ -63,7 +64,7 @@ def load(folder: Path, fault: str) -> dict:
     return {"step": 0, "sum": 0.0}
 
 
-def save(folder: Path, state: dict, fault: str) -> None:
+def save(folder: Path, state: dict[str, Any], fault: str) -> None:
     text = json.dumps(state)
     if fault == "overwrites":
         (folder / "step-only.json").write_text(text)

@@ -143,7 +143,9 @@ def test_nothing_is_left_when_the_owner_is_killed(tmp_path: Path, number: signal
 def test_nothing_is_left_when_the_keeper_is_killed(tmp_path: Path) -> None:
     with _kept(tmp_path, "echo started; exec sleep 1000") as process:
         wait_until(lambda: "started" in process.read_log(), "its start", timeout_seconds=10)
-        psutil.Process(process.pid).parent().kill()
+        parent = psutil.Process(process.pid).parent()
+        assert parent is not None
+        parent.kill()
         wait_until(lambda: not _list_strays(tmp_path), "all processes to end", timeout_seconds=10)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -22,7 +23,7 @@ VARIABLE = re.compile(r"AIRFLOW__(?P<section>[A-Z_]+?)__(?P<key>[A-Z0-9_]+)")
 
 
 def _build_env(**overrides: object) -> dict[str, str]:
-    arguments = {
+    arguments: dict[str, Any] = {
         "root": Path("/project"),
         "home": Path("/state/airflow"),
         "dags_folder": Path("/project/dags"),

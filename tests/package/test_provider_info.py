@@ -31,7 +31,8 @@ _READ = re.compile(r"settings\.(text|flag|number)\(\s*\"(\w+)\"")
 
 
 def test_it_has_the_form_that_airflow_asks_of_providers() -> None:
-    schema = ProvidersManager()._provider_schema_validator.schema
+    providers = ProvidersManager()  # type: ignore[no-untyped-call]
+    schema = providers._provider_schema_validator.schema
     jsonschema.validate(get_provider_info(), schema)
     assert get_provider_info()["package-name"] == PACKAGE == PROJECT["name"]
 

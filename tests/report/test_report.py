@@ -15,9 +15,7 @@ from typing import Any
 import pytest
 
 from spot_training.domain.errors import InvalidInput
-from spot_training.domain.lifecycle import Ending
-from spot_training.domain.records import Price, RecordState
-from spot_training.domain.savings import Attempt
+from spot_training.domain.records import Price
 from spot_training.ledger import Ledger, Selection
 from spot_training.report import (
     Report,
@@ -36,36 +34,9 @@ from spot_training.report import (
 from spot_training.report.bill import bill, remarks
 from spot_training.report.charts import groups_svg, savings_svg, waits_svg
 from tests.dashboard.trainings import history, under_way
-from tests.ledger.conftest import make_attempt
+from tests.records import make_attempt
 
-NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
-T0 = datetime(2026, 3, 2, 6, tzinfo=UTC)
-
-
-def _never_started(**overrides: Any) -> Attempt:
-    nothing = dict.fromkeys(("started_at", "work_seconds", "launch_seconds"))
-    return make_attempt(
-        ending=Ending.NO_CAPACITY, training_seconds=0, billable_seconds=0, **nothing, **overrides
-    )
-
-
-def _record(*attempts: Attempt, run_id: str = "scheduled__2026-03-01", **overrides: Any) -> TrainingRecord:
-    defaults: dict[str, Any] = {
-        "dag_id": "retrain",
-        "task_id": "train",
-        "state": RecordState.COMPLETED,
-        "began_at": T0,
-    }
-    return TrainingRecord(**{**defaults, **overrides}, run_id=run_id, attempts=attempts)
-
-
-DONE = _record(_never_started(), make_attempt(number=2))
-FAILED = _record(make_attempt(ending=Ending.ALGORITHM_ERROR), run_id="manual__1", state=RecordState.FAILED)
-LOST = _record(
-    make_attempt(ending=Ending.OUT_OF_WAIT, has_checkpoints=False, billable_seconds=9000),
-    make_attempt(number=2, has_checkpoints=False),
-    run_id="manual__2",
-)
+from .support import DONE, FAILED, LOST, NOW, T0, record_of
 
 
 def _ledger(folder: Path, *records: TrainingRecord) -> Ledger:
@@ -99,12 +70,12 @@ def test_sums_keep_failed_and_abandoned_costs_apart() -> None:
 
 
 def test_instances_multiply() -> None:
-    summary = totals_of([_record(make_attempt(instance_count=4))])
+    summary = totals_of([record_of(make_attempt(instance_count=4))])
     assert (summary.billable_seconds, summary.clean_run_seconds) == (4 * 2160, 4 * 7200)
 
 
 def test_unknown_stays_unknown() -> None:
-    summary = totals_of([_record(make_attempt(billable_seconds=None))])
+    summary = totals_of([record_of(make_attempt(billable_seconds=None))])
     assert (summary.unknown, summary.savings_percent, summary.clean_run_seconds) == (1, None, 0)
     assert "For 1 training AWS did not say enough to know the savings" in remarks(summary)[0]
 
@@ -275,7 +246,7 @@ class _Tags(HTMLParser):
 @pytest.mark.parametrize("name", HOSTILE)
 def test_no_name_becomes_markup_or_a_formula(tmp_path: Path, name: str) -> None:
     facts = {"run_id": name, "task_id": name, "model": name, "team": name, "instance_type": name}
-    hostile = _record(make_attempt(job_name=name, reason=name, instance_type=name), dag_id=name, **facts)
+    hostile = record_of(make_attempt(job_name=name, reason=name, instance_type=name), dag_id=name, **facts)
     page = to_html(_report(tmp_path, hostile, DONE, title=name))
     mail = to_mail(totals_of([hostile]), title=name, window=name, where=name)
     for markup in (page, mail):

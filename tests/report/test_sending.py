@@ -21,7 +21,7 @@ from spot_training.domain.savings import statement_of
 from spot_training.report import TrainingReport, sentences
 from spot_training.report.sending import Message, NotifierProblem, send
 
-from .test_report import DONE, FAILED, LOST
+from .support import DONE, FAILED, LOST
 
 TOTALS = totals_of([DONE, FAILED, LOST])
 SMTP = {"kind": "smtp", "to": ["boss@example.com", "cfo@example.com"]}

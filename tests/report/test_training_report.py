@@ -12,7 +12,7 @@ from spot_training.domain.lifecycle import Ending
 from spot_training.domain.savings import Attempt, PurchaseOption, statement_of
 from spot_training.report import TrainingReport
 from spot_training.report.training import MOST_LETTERS
-from tests.ledger.conftest import make_attempt
+from tests.records import make_attempt
 
 PRICES = {"ml.m5.xlarge": 0.5}
 TITLE = "retrain manual__1"

@@ -38,11 +38,11 @@ PARAMS = {
     "policy": Param("widen", type="string"),
     "deadline": Param("7h", type="string"),
 }
-QUICK = {"check_interval": "1"}
+QUICK: dict[str, Any] = {"check_interval": "1"}
 
 
 @task
-def read_back(trained: dict[str, Any]) -> str:
+def read_back(trained: Any) -> str:
     """A downstream task that uses the model."""
     return str(trained["Training"]["ModelArtifacts"]["S3ModelArtifacts"])
 
@@ -144,7 +144,7 @@ def failing_script() -> None:
             member = tarfile.TarInfo("train.py")
             member.size = len(script)
             tar.addfile(member, io.BytesIO(script))
-        s3 = S3Hook().get_conn()
+        s3: Any = S3Hook().get_conn()
         s3.create_bucket(Bucket="variants")
         s3.put_object(Bucket="variants", Key="failing/sourcedir.tar.gz", Body=archive.getvalue())
         return {
