@@ -257,7 +257,7 @@ def test_a_refused_on_demand_launch_is_tried_again(cloud: Cloud) -> None:
 def test_a_task_that_is_killed_while_it_pauses_asks_for_nothing_more(cloud: Cloud) -> None:
     task = Task(cloud, deadline="3h 30m")
     refusals = _refuse_launches(task, 99)
-    task.driver._sleep = lambda _seconds: task.driver.start_nothing_more()
+    task.driver.training.sleep = lambda _seconds: task.driver.start_nothing_more()
     with pytest.raises(TaskKilled):
         task.finish()
     assert refusals == [1]
@@ -268,7 +268,7 @@ def test_a_pause_between_refusals_ends_with_the_time_limit(cloud: Cloud) -> None
     refusals = _refuse_launches(task, 99)
     limit: list[str] = []
     task.host.is_out_of_time = lambda: limit[0] if limit else None
-    task.driver._sleep = lambda _seconds: limit.append("the task's time limit of 1 h passed")
+    task.driver.training.sleep = lambda _seconds: limit.append("the task's time limit of 1 h passed")
     with pytest.raises(TimedOutWaiting, match="time limit of 1 h passed"):
         task.finish()
     assert (refusals, limit) == ([1], limit[:1])

@@ -278,7 +278,7 @@ def test_a_task_killed_before_it_knows_its_training_creates_no_job(
         return drought.jobs()
 
     monkeypatch.setattr(AwsAccess, "jobs", jobs)
-    with pytest.raises(Exception, match="told to end"):
+    with pytest.raises(Exception, match="Airflow ended this task"):
         task.execute(Run().context())
     assert _going_on(drought) == []
 
@@ -312,7 +312,7 @@ def test_a_killed_task_whose_job_goes_on_starts_no_other(
         task.on_kill()
 
     monkeypatch.setattr(TrainingTask, "wait", wait_and_be_killed)
-    with pytest.raises(Exception, match="told to end"):
+    with pytest.raises(Exception, match="Airflow ended this task"):
         task.execute(Run().context())
     jobs = drought.client("sagemaker").list_training_jobs()["TrainingJobSummaries"]
     assert [job["TrainingJobStatus"] for job in jobs] == ["Stopped"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
@@ -13,13 +14,14 @@ from spot_training.domain.errors import (
     NotOurJob,
     ServiceFailed,
     StoppedBySomeone,
+    TaskKilled,
+    TrainingNotCompleted,
 )
 from spot_training.domain.lifecycle import TERMINAL_STATUSES, Ending, TrainingStatus, ending_of
 from spot_training.domain.stop_reasons import StopReason
 from spot_training.sagemaker.descriptions import summary_of
 from spot_training.sagemaker.identity import TAG_STOPPED_FOR
 from spot_training.sagemaker.jobs import TrainingJobs
-from spot_training.training import driver as driver_module
 from spot_training.training.driver import Waiting
 from spot_training.training.host import OnRecord
 from spot_training.training.state import STATE_KEY, MemoryStore
@@ -103,7 +105,7 @@ def test_a_process_that_is_told_to_end_waits_for_no_certainty(drought: Cloud) ->
     answer_with(task.jobs, "DescribeTrainingJob", 400, *NOT_FOUND)
     driver = task.driver()
     driver.start_nothing_more()
-    with pytest.raises(driver_module.TaskKilled):
+    with pytest.raises(TaskKilled):
         driver.advance()
     assert task.driver().live_job is not None
 
@@ -158,7 +160,7 @@ def test_where_nobody_can_tell_who_stopped_the_job_the_task_says_so_and_starts_n
         _no_tags(task.jobs, times=99)
     else:
         answer_with(task.jobs, "ListTags", 400, trouble, "not authorized to perform: sagemaker:ListTags")
-    with pytest.raises(StoppedBySomeone, match="nobody can tell by whom"):
+    with pytest.raises(StoppedBySomeone, match="who stopped it cannot be determined"):
         task.step()
     assert len(task.created()) == 1
 
@@ -214,16 +216,16 @@ def test_a_tag_that_takes_long_does_not_hold_the_stop_back(drought: Cloud) -> No
     task = Task(drought, config=PATIENT)
     step = task.step()
     assert isinstance(step, Waiting)
-    task.jobs._tag_stop = lambda *_args: driver_module.time.sleep(5)  # type: ignore[method-assign]
+    task.jobs._tag_stop = lambda *_args: time.sleep(5)  # type: ignore[method-assign]
     stops = MemoryRecorder()
-    began = driver_module.time.monotonic()
+    began = time.monotonic()
     assert task.jobs.stop(
         step.job.name,
         StopReason.TASK_KILLED,
         tag_within=0.2,
         keep_reason=lambda note: stops.keep_stop(step.job.name, note),
     )
-    assert driver_module.time.monotonic() - began < 4
+    assert time.monotonic() - began < 4
     assert stops.reasons == {step.job.name: StopReason.TASK_KILLED}
 
 
@@ -383,7 +385,7 @@ def test_a_retry_after_a_failure_climbs_again_also_where_another_task_of_the_run
 ) -> None:
     task = Task(cloud, policy="on_demand")
     _refuse_once(task)
-    with pytest.raises(driver_module.TrainingNotCompleted):
+    with pytest.raises(TrainingNotCompleted):
         task.finish()
     task.clear_number = (task.clear_number or 0) + others_cleared
     task.retry()
@@ -396,7 +398,7 @@ def test_a_clear_after_the_last_try_is_a_clear_where_retries_stay(cloud: Cloud) 
     task = Task(cloud, policy="on_demand")
     task.try_number, task.max_tries = 2, 1
     _refuse_once(task)
-    with pytest.raises(driver_module.TrainingNotCompleted):
+    with pytest.raises(TrainingNotCompleted):
         task.finish()
     task.max_tries = 2
     task.clear(retries=0)  # max_tries = 2 + 0: as before
@@ -410,7 +412,7 @@ def test_a_failure_that_airflow_does_not_retry_is_followed_by_a_clear_only(cloud
     task.max_tries = 1
     _refuse_once(task)
     driver = task.driver()
-    with pytest.raises(driver_module.TrainingNotCompleted):
+    with pytest.raises(TrainingNotCompleted):
         driver.proceed(try_number=1, max_tries=1, clear_number=0)
     driver.end_for_good()
     task.clear(retries=0)  # max_tries = 1 + 0: as before
@@ -465,7 +467,7 @@ def test_a_clear_that_leaves_the_run_as_it_is_is_told_by_max_tries(cloud: Cloud)
     assert second.attempts[0].job_name != first.attempts[0].job_name
 
 
-def test_a_record_of_an_earlier_generation_is_no_lost_story(cloud: Cloud) -> None:
+def test_a_record_of_an_earlier_generation_is_no_lost_state(cloud: Cloud) -> None:
     """A person's clear replaced it: the ledger still has the first one when the next begins."""
     task = Task(cloud)
     first = task.finish()
@@ -474,22 +476,22 @@ def test_a_record_of_an_earlier_generation_is_no_lost_story(cloud: Cloud) -> Non
     second = task.finish()
     assert task.driver().state.generation == 1
     assert len(second.attempts) == 1
-    assert not any("nothing is remembered" in line for line in task.said)
+    assert not any("has no state for it" in line for line in task.said)
 
 
-def test_attempts_that_were_refused_are_no_lost_story(cloud: Cloud) -> None:
+def test_attempts_that_were_refused_are_no_lost_state(cloud: Cloud) -> None:
     task = Task(cloud, policy="on_demand")
     _refuse_once(task)
-    with pytest.raises(driver_module.TrainingNotCompleted):
+    with pytest.raises(TrainingNotCompleted):
         task.finish()
     task.recorder.on_record = OnRecord(attempts=task.driver().attempts)
     task.clear()
     task.finish()
     assert task.driver().state.generation == 0
-    assert not any("nothing is remembered" in line for line in task.said)
+    assert not any("has no state for it" in line for line in task.said)
 
 
-def test_a_lost_story_whose_jobs_were_all_deleted_is_kept_as_lost_and_trains_anew(cloud: Cloud) -> None:
+def test_a_lost_state_whose_jobs_were_all_deleted_is_kept_as_lost_and_trains_anew(cloud: Cloud) -> None:
     task = Task(cloud)
     (attempt,) = task.finish().attempts
     cloud.client("sagemaker").delete_training_job(TrainingJobName=attempt.job_name)

@@ -124,9 +124,9 @@ def arm(pass_point: Checkpoint) -> None:
     """Put the points into this process's copy of the code."""
     from spot_training.sagemaker import jobs
     from spot_training.task import training as training_task
-    from spot_training.training import driver
+    from spot_training.training import active, stopping
 
-    save = driver.save_state
+    save = active.save_state
 
     def save_state(store: Any, state: Any) -> None:
         is_intent = state.current is not None and not state.current.is_created
@@ -157,14 +157,14 @@ def arm(pass_point: Checkpoint) -> None:
         pass_point("while-pushing")
         return push(self)
 
-    stop = driver.TrainingDriver.stop
+    stop = stopping.stop
 
     def stop_or_die(*args: Any, **kwargs: Any) -> bool:
         pass_point("before-stop")
         return stop(*args, **kwargs)
 
-    driver.save_state = save_state
-    driver.TrainingDriver.stop = stop_or_die  # type: ignore[method-assign]
+    active.save_state = save_state
+    stopping.stop = stop_or_die
     jobs.TrainingJobs.create_or_adopt = create_or_adopt  # type: ignore[method-assign]
     training_task.TrainingTask._push_outcome = push_outcome  # type: ignore[method-assign]
 
