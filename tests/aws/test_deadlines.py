@@ -22,7 +22,7 @@ from spot_training.domain.stop_reasons import StopReason
 from spot_training.sagemaker.clock import ServiceClock
 from spot_training.sagemaker.identity import RunIdentity
 from spot_training.sagemaker.request import TrainingPlan, cast_request, defaults_of
-from spot_training.task.deadline import DeadlineTerms
+from spot_training.task.deadline import DeadlineOptions
 from spot_training.training.driver import Completed, TrainingDriver, Waiting
 from spot_training.training.host import NoRecorder, Recorder
 from spot_training.training.state import MemoryStore, load_state
@@ -57,7 +57,7 @@ class Task:
         self.said: list[str] = []
         self.policy = policy
         self.identity = RunIdentity(dag_id="retrain", run_id=run_id, task_id="train")
-        self.terms = DeadlineTerms(
+        self.terms = DeadlineOptions(
             deadline=deadline,
             **{"expected_runtime": {"mean": work_seconds, "high": 2 * HOUR}, "reserve": RESERVE, **terms},
         )
