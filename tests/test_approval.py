@@ -15,7 +15,7 @@ from spot_training.domain.errors import InvalidInput
 from spot_training.domain.lifecycle import Ending
 from spot_training.operators import SpotTrainingOperator
 from spot_training.sagemaker.identity import RunIdentity
-from spot_training.sensors import WatchedJob
+from spot_training.task.specification import WatchedJob
 from spot_training.watching.watcher import JobWatcher, follow
 from tests.cloud import Cloud, make_config
 from tests.records import make_attempt

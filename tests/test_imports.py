@@ -29,7 +29,12 @@ _BOTO = ("boto3", "botocore")
 #: Airflow's classes: nothing of the product imports them, except what makes tasks of them.
 _AIRFLOW_CLASSES = _product("operators", "sensors", "triggers", "links", "approval", "plugin")
 #: What carries and follows a training.
-_TRAINING = (*_AIRFLOW_CLASSES, *_product("task.training", "task.base", "training.driver", "watching"))
+_TRAINING = (
+    *_AIRFLOW_CLASSES,
+    *_product(*(f"task.{name}" for name in ("base", "options", "specification", "training", "waiting"))),
+    *_product(*(f"training.{name}" for name in ("active", "creating", "deciding", "driver", "stopping"))),
+    *_product("watching"),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +63,7 @@ WALLS = [
         room="plugins/spot_training/training",
         allowed=(*_product("domain", "sagemaker", "training", "ledger", "process"), *_BOTO),
     ),
-    Wall(room="plugins/spot_training/task", forbidden=_product("operators", "sensors", "links", "approval")),
+    Wall(room="plugins/spot_training/task", forbidden=_AIRFLOW_CLASSES),
     Wall(room="plugins/spot_training/sweep", forbidden=_TRAINING),
     Wall(room="plugins/spot_training/advise", forbidden=_TRAINING),
     Wall(room="plugins/spot_training/dashboard", forbidden=_TRAINING),
@@ -175,6 +180,10 @@ def test_the_drill_uses_only_what_the_local_sagemaker_exports() -> None:
         ("plugins/spot_training/training", "airflow.sdk", False),
         ("plugins/spot_training/training", "spot_training.task.training", False),
         ("plugins/spot_training/task", "spot_training.operators", False),
+        ("plugins/spot_training/task", "spot_training.triggers", False),
+        ("plugins/spot_training/sweep", "spot_training.training.state", True),
+        ("plugins/spot_training/sweep", "spot_training.training.creating", False),
+        ("plugins/spot_training/dashboard", "spot_training.task.waiting", False),
         ("plugins/spot_training/advise", "spot_training.task.past_runs", True),
         ("plugins/spot_training/advise", "spot_training.training.driver", False),
         ("plugins/spot_training/advise", "spot_training.task.training", False),

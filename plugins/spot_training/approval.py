@@ -26,7 +26,8 @@ from .domain.lifecycle import CAPACITY_CAUSES
 from .domain.parsing import in_words
 from .domain.savings import Attempt
 from .domain.stopping import MAX_RUNTIME_SECONDS
-from .sensors import SpotTrainingSensor, WatchedJob
+from .sensors import SpotTrainingSensor
+from .task.specification import WatchedJob
 
 if TYPE_CHECKING:
     from airflow.sdk import BaseNotifier

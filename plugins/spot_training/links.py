@@ -1,6 +1,6 @@
 """Buttons on a task instance: this training on the page, its newest job in SageMaker's console, its log.
 
-Airflow asks for them in the task's own process, each time the task ends or defers, and keeps them as XCom.
+Airflow asks for them in the process of the task, each time the task ends or defers, and keeps them as XCom.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from .sagemaker.jobs import TrainingJobs
     from .task.training import TrainingTask
 
-#: The console's address by AWS partition; the isolated ones are not in the Amazon provider, nor here.
+#: The console's address by AWS partition, without the isolated ones, as in the Amazon provider.
 CONSOLES = {
     "aws": "https://console.aws.amazon.com",
     "aws-cn": "https://console.amazonaws.cn",
@@ -32,8 +32,8 @@ class PageLink(BaseOperatorLink):
 
     name: ClassVar[str] = "Training timeline"
 
-    def get_link(self, operator: Any, *, ti_key: Any) -> str:  # noqa: ARG002 - the task instance says it all
-        """Where Airflow's UI shows the page: the page's own path, base path and all, is the tail of it."""
+    def get_link(self, operator: Any, *, ti_key: Any) -> str:  # noqa: ARG002 - ti_key is enough
+        """The address in Airflow's UI. It ends with the page's own path, including Airflow's base path."""
         base = str(conf.get("api", "base_url", fallback="")).rstrip("/")
         map_index = -1 if ti_key.map_index is None else ti_key.map_index
         task = {
@@ -47,7 +47,7 @@ class PageLink(BaseOperatorLink):
 
 
 class JobLink(BaseOperatorLink):
-    """The newest training job in SageMaker's console; on a local cloud, on that cloud's own page."""
+    """The newest training job in SageMaker's console, or on the page of a local cloud."""
 
     name: ClassVar[str] = "SageMaker training job"
 
@@ -56,7 +56,7 @@ class JobLink(BaseOperatorLink):
 
 
 class LogLink(BaseOperatorLink):
-    """The newest training job's log streams in CloudWatch; on a local cloud, as text."""
+    """The newest training job's log streams in CloudWatch, or its log on a local cloud."""
 
     name: ClassVar[str] = "CloudWatch log"
 
@@ -77,7 +77,7 @@ def logs_in_console(job: str, region: str) -> str:
 
 
 def _quote_twice(text: str) -> str:
-    """The console's own way, with `$` for `%`."""
+    """As the console does it, with `$` for `%`."""
     return quote(quote(text, safe=""), safe="").replace("%", "$")
 
 
@@ -100,7 +100,7 @@ def _newest_job(training: TrainingTask) -> str | None:
 
 
 def _is_aws(endpoint_url: str) -> bool:
-    """Also AWS's interface endpoints in somebody's own network."""
+    """Including AWS's interface endpoints in a private network."""
     host = urlsplit(endpoint_url).hostname or ""
     return host.endswith((".amazonaws.com", ".amazonaws.com.cn", ".api.aws"))
 

@@ -1,10 +1,8 @@
-"""`SpotTrainingSensor`: waits for a training job started elsewhere, and can carry it on."""
+"""`SpotTrainingSensor`: waits for a training job that was started elsewhere, and can carry it on."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.sdk import BaseSensorOperator, PokeReturnValue
@@ -12,41 +10,41 @@ from airflow.sdk.configuration import conf
 from airflow.sdk.exceptions import AirflowFailException, AirflowSensorTimeout
 
 from .domain.caps import Caps
-from .domain.errors import EmptyValue, InvalidInput, RequestRefused, TimedOutWaiting
+from .domain.errors import EmptyValue, InvalidInput, TimedOutWaiting
 from .domain.parsing import is_left_out
 from .links import LINKS
 from .sagemaker.identity import is_job_name
 from .task.base import TrainingOperatorBase
+from .task.specification import WatchedJob
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from .domain.ladder import Policy
-    from .sagemaker.identity import RunIdentity
-    from .sagemaker.jobs import TrainingJobs
-    from .sagemaker.request import TrainingPlan
-    from .task.training import Options, TrainingTask
+    from .task.options import TaskOptions
+    from .task.training import TrainingTask
     from .training.driver import Progress
 
 
 class SpotTrainingSensor(BaseSensorOperator, TrainingOperatorBase):
-    """Wait for a SageMaker training job started by an operator that does not wait, the SDK or the console.
+    """Wait for a SageMaker training job that an operator without waiting, the SDK or the console started.
 
-    Endings are told apart, and XCom is pushed, exactly as by `SpotTrainingOperator`: the job is the first
-    attempt. With a `policy` the sensor carries the training on: when the job ends for want of spot capacity,
-    the next attempt's request is rebuilt from DescribeTrainingJob, on the job's own checkpoint prefix.
+    The job counts as the first attempt: its ending is reported and XCom is pushed exactly as by
+    `SpotTrainingOperator`. With a `policy` the sensor carries the training on. If the job ends because spot
+    capacity was not available, the request of the next attempt is built from DescribeTrainingJob, and it
+    trains on the job's own checkpoint prefix.
 
     :param training_job_name: the job to wait for (templated).
-    :param policy: as for the operator (templated); the job's own wait is the first step. None: only watch.
+    :param policy: as for the operator (templated). The job's own wait is the first step. None: only watch.
     :param deferrable: wait in the triggerer. Default: `[operators] default_deferrable`. Otherwise the
         sensor's `mode` (poke or reschedule), `poke_interval` and `timeout` apply.
-    :param check_interval: seconds between looks at SageMaker while deferred.
-    :param stop_job_on_kill: stop a job this sensor itself created when the task is killed, cleared or marked
-        by a person, runs out of time, or fails for the last time. The job it was given is never stopped.
-    :param caps: as for the operator (not templated): what an attempt of this sensor may ask for at most.
+    :param check_interval: seconds between two looks at SageMaker while deferred.
+    :param stop_job_on_kill: as for the operator, for the jobs that this sensor created. The watched job is
+        never stopped.
+    :param caps: as for the operator (not templated): the most that an attempt of this sensor may ask for.
 
-    `print_log`, `aws_conn_id`, `region_name`, `verify`, `botocore_config` and `events_queue_url` are the
-    operator's.
+    `print_log`, `aws_conn_id`, `region_name`, `verify`, `botocore_config` and `events_queue_url` are the same
+    as the operator's.
     """
 
     template_fields: Sequence[str] = (
@@ -98,63 +96,65 @@ class SpotTrainingSensor(BaseSensorOperator, TrainingOperatorBase):
         self.events_queue_url = events_queue_url
 
     def execute(self, context: Context) -> Any:
-        from .task.training import Options, has_begun
+        from .task.options import TaskOptions
+        from .task.recorded_job import has_begun
 
         with self._leaving_no_job(context):
-            options = Options.of(self)
+            options = TaskOptions.of_sensor(self)
             if not has_begun(context["task_state_store"]):
-                _check_terms(self.policy, self.caps)
+                _check_policy_and_caps(self.policy, self.caps)
             return self._follow(context, options) if options.deferrable else super().execute(context)
 
     def resume(self, context: Context, event: dict[str, Any] | None = None) -> Any:  # noqa: ARG002
-        from .task.training import Options
+        from .task.options import TaskOptions
 
         with self._leaving_no_job(context):
-            return self._follow(context, Options.of(self))
+            return self._follow(context, TaskOptions.of_sensor(self))
 
     def poke(self, context: Context) -> PokeReturnValue:
         """One look. The state between looks is in the task state store, so `reschedule` works too."""
-        from .task.training import Options
+        from .task.options import TaskOptions
         from .training.driver import Completed
 
         with self._refusing_bad_input(context):
-            training = self._training or self._begin(self._training_of(context, Options.of(self)))
+            training = self._training or self._begin(self._training_of(context, TaskOptions.of_sensor(self)))
             step = _proceed(training)
             if isinstance(step, Completed):
                 return PokeReturnValue(is_done=True, xcom_value=training.outcome(step))
-        training.tell(step.job, only_the_latest=self.reschedule)
+        training.show(step.job, only_the_latest=self.reschedule)
         return PokeReturnValue(is_done=False)
 
-    def _follow(self, context: Context, options: Options) -> dict[str, Any]:
+    def _follow(self, context: Context, options: TaskOptions) -> dict[str, Any]:
         from .training.driver import Completed
+        from .triggers import TrainingJobTrigger
 
         training = self._begin(self._training_of(context, options))
         while not isinstance(step := _proceed(training), Completed):
             if self._may_defer:
                 # The trigger keeps `timeout`, so that a job of our own is stopped and counted before the
                 # task fails.
-                self.defer(trigger=training.trigger(step), method_name=self.resume.__name__)
+                trigger = TrainingJobTrigger(**training.trigger_arguments(step))
+                self.defer(trigger=trigger, method_name=self.resume.__name__)
             training.wait(step)
         return training.outcome(step)
 
-    def _training_of(self, context: Context, options: Options) -> TrainingTask:
+    def _training_of(self, context: Context, options: TaskOptions) -> TrainingTask:
         from .task.training import TrainingTask
 
         _check_job_name(self.training_job_name)
         jobs = options.access.jobs()
-        watched = WatchedJob(
-            jobs,
-            self.training_job_name,
-            caps=self.caps,
-            is_stopped_with_task=options.stop_job_on_kill,
-        )
         return TrainingTask(
             context=context,
             log=self.log,
             options=options,
             jobs=jobs,
-            make_plan=watched.plan,
-            make_policy=None if self.policy is None else lambda _left: watched.policy(self.policy),
+            specification=WatchedJob(
+                jobs,
+                self.training_job_name,
+                policy_spec=self.policy,
+                caps=self.caps,
+                is_stopped_with_task=options.stop_job_on_kill,
+            ),
             adopt=self.training_job_name,
         )
 
@@ -170,12 +170,11 @@ def _check_job_name(name: object) -> None:
         raise error
 
 
-def _check_terms(policy: object, caps: Mapping[str, Any] | None) -> None:
-    """Refuse at first what no job could be carried on with, and not when there is something to decide.
+def _check_policy_and_caps(policy: object, caps: Mapping[str, Any] | None) -> None:
+    """Refuse at the first look what no job could be carried on with, not only when the watched job has ended.
 
-    Later a job of this sensor's own may be alive, or the training done: then nothing is to be decided.
-
-    What a policy leaves out the watched job says, which is not known yet: the loosest stands for it.
+    Later looks do not check it: a job of this sensor may be alive, or the training done. A policy takes what
+    it leaves out from the watched job, which is not known yet, so the widest limits take its place here.
     """
     from .domain.policy_specs import Defaults, policy_from
     from .task.policy_file import named_policies
@@ -194,56 +193,3 @@ def _proceed(training: TrainingTask) -> Progress:
         if isinstance(error.__cause__, TimedOutWaiting):
             raise AirflowSensorTimeout(str(error)) from error
         raise
-
-
-class WatchedJob:
-    """The job that was started elsewhere, and how it is carried on."""
-
-    def __init__(
-        self,
-        jobs: TrainingJobs,
-        name: str,
-        *,
-        caps: Mapping[str, Any] | None = None,
-        is_stopped_with_task: bool = True,
-    ) -> None:
-        self._jobs = jobs
-        self._name = name
-        self._caps = caps
-        self._is_stopped_with_task = is_stopped_with_task
-        self._request = lru_cache(maxsize=1)(self._describe_as_request)
-
-    def plan(self, identity: RunIdentity) -> TrainingPlan:
-        """Attempts like the job itself, on its own checkpoint prefix: it holds the work done so far."""
-        from .sagemaker.request import TrainingPlan
-
-        request = self._request()
-        return TrainingPlan(
-            request=request,
-            identity=identity,
-            name_prefix=self._name,
-            checkpoint_uri=request.get("CheckpointConfig", {}).get("S3Uri"),
-            caps=Caps.of(self._caps),
-            is_stopped_with_task=self._is_stopped_with_task,
-        )
-
-    def policy(self, spec: object) -> Policy:
-        from .domain.policy_specs import policy_from
-        from .sagemaker.request import defaults_of
-        from .task.policy_file import named_policies
-
-        return policy_from(spec, replace(defaults_of(self._request()), named=named_policies()))
-
-    def _describe_as_request(self) -> dict[str, Any]:
-        from .sagemaker.identity import is_our_tag
-        from .sagemaker.request import request_from_description
-
-        description = self._jobs.describe(self._name)
-        if description is None:
-            raise RequestRefused(
-                f"Training job {self._name} is not there any more, so it cannot be carried on. "
-                "Nothing was created."
-            )
-        tags = self._jobs.tags(description["TrainingJobArn"])
-        own = [{"Key": key, "Value": value} for key, value in tags.items() if not is_our_tag(key)]
-        return request_from_description(description) | ({"Tags": own} if own else {})

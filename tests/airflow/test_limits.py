@@ -77,7 +77,7 @@ def test_a_sensor_that_runs_out_of_time_leaves_the_job_it_did_not_start(drought:
         assert drought.api.task_instance("limit_sensor", run_id, mode)["state"] == "failed"
     assert _statuses(drought, "limit-start") == ["InProgress"]
     (name,) = job_names(drought, "limit-start")
-    assert "It goes on" in drought.api.task_log("limit_sensor", run_id, "defer")
+    assert "It continues" in drought.api.task_log("limit_sensor", run_id, "defer")
     drought.boto3_client("sagemaker").stop_training_job(TrainingJobName=name)
 
 

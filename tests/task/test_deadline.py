@@ -9,12 +9,13 @@ import pytest
 
 from spot_training.domain.deadline import runtime_from
 from spot_training.domain.errors import InvalidInput
-from spot_training.domain.ladder import Ladder, SpotWhileTimeAllows
+from spot_training.domain.ladder import Ladder, Policy, SpotWhileTimeAllows
 from spot_training.operators import SpotTrainingOperator
 from spot_training.sagemaker.identity import RunIdentity
 from spot_training.sagemaker.request import TrainingPlan, cast_request
 from spot_training.task import policy_file
-from spot_training.task.deadline import RESUME_SECONDS, DeadlineTerms, longest_retry_delay
+from spot_training.task.deadline import RESUME_SECONDS, DeadlineOptions, longest_retry_delay
+from spot_training.task.options import TaskOptions
 from spot_training.task.past_runs import Learned, Teachers
 from tests.cloud import make_config
 
@@ -27,6 +28,11 @@ def _task(**arguments: Any) -> SpotTrainingOperator:
     return SpotTrainingOperator(
         task_id="train", config=make_config(), deadline="2d", expected_runtime="1h", **arguments
     )
+
+
+def _policy(task: SpotTrainingOperator) -> Policy:
+    """What the task tries, two days before its deadline."""
+    return task._specification(TaskOptions.of_operator(task)).policy(2 * DAY)
 
 
 def _plan(**config: Any) -> TrainingPlan:
@@ -54,9 +60,9 @@ def _plan(**config: Any) -> TrainingPlan:
 def test_the_time_between_two_tries_is_kept_free(arguments: dict[str, Any], seconds: float) -> None:
     task = _task(**arguments)
     assert longest_retry_delay(task) == seconds
-    terms = DeadlineTerms.of(task)
-    assert terms is not None
-    deadline = terms.settle(_plan(), now=T0, run_began_at=T0, check_interval=30, learned=lambda **_: None)
+    options = DeadlineOptions.of(task)
+    assert options is not None
+    deadline = options.settle(_plan(), now=T0, run_began_at=T0, check_interval=30, learned=lambda **_: None)
     assert deadline.reserve.notice_seconds == 30 + RESUME_SECONDS + seconds
 
 
@@ -68,8 +74,8 @@ def test_past_runs_on_as_many_instances_are_asked_for() -> None:
         return None
 
     plan = _plan(ResourceConfig={"InstanceType": "ml.m5.xlarge", "InstanceCount": 4, "VolumeSizeInGB": 10})
-    terms = DeadlineTerms(deadline="2d")
-    terms.settle(plan, now=T0, run_began_at=T0, check_interval=30, learned=learned)
+    options = DeadlineOptions(deadline="2d")
+    options.settle(plan, now=T0, run_began_at=T0, check_interval=30, learned=learned)
     own = {"installations": ("airflow",), "dag_ids": ("retrain",)}
     about = {"model": "model", "instance_type": "ml.m5.xlarge", "instance_count": 4}
     assert asked == [{**about, "teachers": Teachers(**own)}]
@@ -81,8 +87,8 @@ def test_past_runs_on_as_many_instances_are_asked_for() -> None:
 )
 def test_the_author_may_name_other_dags_to_learn_from(like: object, dag_ids: tuple[str, ...]) -> None:
     asked: list[Any] = []
-    terms = DeadlineTerms(deadline="2d", expected_runtime={"like": like})
-    terms.settle(
+    options = DeadlineOptions(deadline="2d", expected_runtime={"like": like})
+    options.settle(
         _plan(),
         now=T0,
         run_began_at=T0,
@@ -131,10 +137,10 @@ def test_the_default_with_a_deadline_is_the_policy_of_that_name(
     policy: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A policy file's own `deadline` is taken where a Dag names it, and is nobody's default."""
-    chosen = _task(policy=policy)._policy(2 * DAY)
+    chosen = _policy(_task(policy=policy))
     assert isinstance(chosen, SpotWhileTimeAllows)
     assert chosen.notes == ()
     own = {"deadline": {"name": "widen", "first_wait": "30h"}}
     monkeypatch.setattr(policy_file, "named_policies", lambda: own)
-    is_own = isinstance(_task(policy=policy)._policy(2 * DAY), Ladder)
+    is_own = isinstance(_policy(_task(policy=policy)), Ladder)
     assert is_own is (policy is not None)

@@ -43,7 +43,7 @@ def test_every_argument_of_the_providers_operator_is_taken() -> None:
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        ({"max_ingestion_time": 86400}, "max_ingestion_time=86400 is taken as training_timeout"),
+        ({"max_ingestion_time": 86400}, "max_ingestion_time=86400 is used as training_timeout"),
         (
             {"max_ingestion_time": 60, "training_timeout": "2d"},
             "max_ingestion_time=60 is not used: training_timeout=2d is.",

@@ -58,21 +58,22 @@ def test_a_sensor_whose_trigger_fails_waits_on(drought: Cloud) -> None:
 # The last try ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("place", ["trigger", "wait", "started", "xcom"])
+@pytest.mark.parametrize("place", ["trigger_arguments", "wait", "started", "xcom"])
 @pytest.mark.parametrize("is_last", [True, False])
 def test_the_last_try_leaves_no_job_wherever_it_fails(
     drought: Cloud, monkeypatch: pytest.MonkeyPatch, place: str, is_last: bool
 ) -> None:
     """Before the last try the job goes on: the next one adopts it."""
     run = Run(max_tries=0 if is_last else 1)
+    is_deferrable = place == "trigger_arguments"
     if place == "xcom":
         run.push = fail
     else:
         monkeypatch.setattr(TrainingTask, place, fail)
     with pytest.raises(ConnectionError):
-        make_operator(deferrable=place == "trigger", wait_for_completion=place != "started").execute(
-            run.context()
-        )
+        make_operator(
+            deferrable=place == "trigger_arguments", wait_for_completion=place != "started"
+        ).execute(run.context())
     assert len(going_on(drought)) == (0 if is_last else 1)
 
 
@@ -88,8 +89,8 @@ def test_an_argument_that_went_bad_while_the_task_was_deferred_leaves_no_job(dro
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ({}, "if it is alive, is told to stop, and billed until it has."),
-        ({"stop_job_on_kill": False}, "if it is alive, goes on and is billed."),
+        ({}, "if it is alive, is being stopped and is billed until it ends."),
+        ({"stop_job_on_kill": False}, "if it is alive, continues and is billed."),
     ],
 )
 def test_bad_input_says_where_the_job_of_the_task_stands(
@@ -173,7 +174,7 @@ def test_a_task_killed_before_it_knows_its_training_creates_no_job(
         return drought.jobs()
 
     monkeypatch.setattr(AwsAccess, "jobs", jobs)
-    with pytest.raises(Exception, match="told to end"):
+    with pytest.raises(Exception, match="Airflow ended this task"):
         task.execute(Run().context())
     assert going_on(drought) == []
 
@@ -207,7 +208,7 @@ def test_a_killed_task_whose_job_goes_on_starts_no_other(
         task.on_kill()
 
     monkeypatch.setattr(TrainingTask, "wait", wait_and_be_killed)
-    with pytest.raises(Exception, match="told to end"):
+    with pytest.raises(Exception, match="Airflow ended this task"):
         task.execute(Run().context())
     jobs = drought.client("sagemaker").list_training_jobs()["TrainingJobSummaries"]
     assert [job["TrainingJobStatus"] for job in jobs] == ["Stopped"]
@@ -277,7 +278,7 @@ def test_a_stop_on_the_worker_waits_for_no_call_budget(
 
 
 def test_a_training_out_of_time_goes_on_where_it_is_not_stopped_with_its_task(drought: Cloud) -> None:
-    with pytest.raises(AirflowFailException, match="It goes on: stop_job_on_kill is False") as failed:
+    with pytest.raises(AirflowFailException, match="It continues: stop_job_on_kill is False") as failed:
         make_operator(stop_job_on_kill=False, training_timeout=1).execute(Run().context())
     assert isinstance(failed.value.__cause__, TimedOutWaiting)
     assert len(going_on(drought)) == 1

@@ -84,7 +84,7 @@ def test_a_next_try_after_the_upgrade_adopts_the_job_and_stops_it_when_it_is_kil
     assert going_on(drought) == [job]
     assert run.store.get(STATE_KEY)["installation"] == "airflow"
     monkeypatch.setattr(TrainingTask, "wait", lambda *_: task.on_kill())
-    with pytest.raises(Exception, match="told to end"):
+    with pytest.raises(Exception, match="Airflow ended this task"):
         task.execute(run.context())
     assert going_on(drought) == []
 

@@ -17,10 +17,11 @@ from hypothesis import strategies as st
 from spot_training.connections import DEFAULT_BOTOCORE_CONFIG, AwsAccess
 from spot_training.domain.errors import AlgorithmFailed, InvalidInput, SpotTrainingError
 from spot_training.operators import SpotTrainingOperator
-from spot_training.sensors import SpotTrainingSensor, WatchedJob
+from spot_training.sensors import SpotTrainingSensor
 from spot_training.task import policy_file
 from spot_training.task.access import access_of, botocore_config_from
-from spot_training.task.training import Options
+from spot_training.task.options import TaskOptions
+from spot_training.task.specification import WatchedJob
 from spot_training.training.state import MemoryStore
 from tests.cloud import Cloud, make_config
 
@@ -423,8 +424,8 @@ def test_the_sensor_knows_the_policies_of_the_policy_file(
     sensor = SpotTrainingSensor(task_id="t", training_job_name=name, policy="patient", deferrable=True)
     with pytest.raises(TaskDeferred):
         sensor.execute(_context())
-    watched = WatchedJob(AwsAccess().jobs(), name)
-    assert watched.policy("patient").steps[0].max_wait_seconds == 8 * 3600
+    watched = WatchedJob(AwsAccess().jobs(), name, policy_spec="patient")
+    assert watched.policy(None).steps[0].max_wait_seconds == 8 * 3600
 
 
 def test_what_may_be_a_password_is_not_returned(waiting_cloud: Cloud) -> None:
@@ -466,4 +467,4 @@ def test_whatever_is_in_the_caps(waiting_cloud: Cloud, caps: dict[str, Any]) -> 
 def test_what_print_log_takes_is_said(value: object) -> None:
     task = SpotTrainingOperator(task_id="train", config=make_config(), print_log=value)  # type: ignore[arg-type]
     with pytest.raises(InvalidInput, match=r'^print_log .*give true, false or "live"'):
-        Options.of(task)
+        TaskOptions.of_operator(task)

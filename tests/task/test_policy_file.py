@@ -54,7 +54,7 @@ def test_without_the_setting_there_are_none(monkeypatch: pytest.MonkeyPatch) -> 
         ("!!python/object/apply:os.system ['true']", "cannot be read"),
         ("- widen", "a mapping of names"),
         ("3: widen", "a mapping of names"),
-        ("widen: {name: on_demand}", "this name is a policy already"),
+        ("widen: {name: on_demand}", "a built-in policy has this name"),
     ],
 )
 def test_a_file_that_cannot_be_used_is_named(tmp_path: Path, content: str | None, words: str) -> None:

@@ -10,7 +10,7 @@ import pytest
 from airflow.sdk.exceptions import TaskDeferred
 
 from spot_training.operators import SpotTrainingOperator
-from spot_training.task.training import private_ledger_warning
+from spot_training.task.beginning import private_ledger_warning
 from tests.cloud import Cloud
 
 from .support import Run, make_operator

@@ -22,7 +22,7 @@ from spot_training.domain.stop_reasons import StopReason
 from spot_training.sagemaker.clock import ServiceClock
 from spot_training.sagemaker.identity import RunIdentity
 from spot_training.sagemaker.request import TrainingPlan, cast_request, defaults_of
-from spot_training.task.deadline import DeadlineTerms
+from spot_training.task.deadline import DeadlineOptions
 from spot_training.training.driver import Completed, TrainingDriver, Waiting
 from spot_training.training.host import NoRecorder, Recorder
 from spot_training.training.state import MemoryStore, load_state
@@ -58,7 +58,7 @@ class Task:
         self.said: list[str] = []
         self.policy = policy
         self.identity = RunIdentity(dag_id="retrain", run_id=run_id, task_id="train")
-        self.terms = DeadlineTerms(
+        self.terms = DeadlineOptions(
             deadline=deadline,
             **{"expected_runtime": {"mean": work_seconds, "high": 2 * HOUR}, "reserve": RESERVE, **terms},
         )
@@ -260,7 +260,7 @@ def test_a_refused_on_demand_launch_is_tried_again(cloud: Cloud) -> None:
 def test_a_task_that_is_killed_while_it_pauses_asks_for_nothing_more(cloud: Cloud) -> None:
     task = Task(cloud, deadline="3h 30m")
     refusals = _refuse_launches(task, 99)
-    task.driver._sleep = lambda _seconds: task.driver.start_nothing_more()
+    task.driver.training.sleep = lambda _seconds: task.driver.start_nothing_more()
     with pytest.raises(TaskKilled):
         task.finish()
     assert refusals == [1]
@@ -271,7 +271,7 @@ def test_a_pause_between_refusals_ends_with_the_time_limit(cloud: Cloud) -> None
     refusals = _refuse_launches(task, 99)
     limit: list[str] = []
     task.host.is_out_of_time = lambda: limit[0] if limit else None
-    task.driver._sleep = lambda _seconds: limit.append("the task's time limit of 1 h passed")
+    task.driver.training.sleep = lambda _seconds: limit.append("the task's time limit of 1 h passed")
     with pytest.raises(TimedOutWaiting, match="time limit of 1 h passed"):
         task.finish()
     assert (refusals, limit) == ([1], limit[:1])

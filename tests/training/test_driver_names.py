@@ -35,7 +35,7 @@ class _OfInstallation(Task):
 
     def driver(self) -> TrainingDriver:
         driver = super().driver()
-        driver._identity = replace(IDENTITY, installation=self.installation)
+        driver.training.identity = replace(IDENTITY, installation=self.installation)
         return driver
 
 
@@ -128,7 +128,7 @@ def test_a_run_whose_state_was_lost_trains_anew_and_hands_out_no_old_model(cloud
     (attempt,) = second.attempts
     assert attempt.job_name != first.attempts[0].job_name
     assert second.description["CheckpointConfig"] != first.description["CheckpointConfig"]
-    assert any("nothing is remembered of it" in line for line in task.said)
+    assert any("this run has no state for it" in line for line in task.said)
     state = load_state(task.store)
     assert state is not None
     assert state.generation == 1

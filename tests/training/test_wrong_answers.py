@@ -155,7 +155,7 @@ def test_where_nobody_can_tell_who_stopped_the_job_the_task_says_so_and_starts_n
         _no_tags(task.jobs, times=99)
     else:
         answer_with(task.jobs, "ListTags", 400, trouble, "not authorized to perform: sagemaker:ListTags")
-    with pytest.raises(StoppedBySomeone, match="nobody can tell by whom"):
+    with pytest.raises(StoppedBySomeone, match="who stopped it cannot be determined"):
         task.step()
     assert len(task.created()) == 1
 
@@ -448,7 +448,7 @@ def test_a_clear_that_leaves_the_run_as_it_is_is_told_by_max_tries(cloud: Cloud)
     assert second.attempts[0].job_name != first.attempts[0].job_name
 
 
-def test_a_record_of_an_earlier_generation_is_no_lost_story(cloud: Cloud) -> None:
+def test_a_record_of_an_earlier_generation_is_no_lost_state(cloud: Cloud) -> None:
     """A person's clear replaced it: the ledger still has the first one when the next begins."""
     task = Task(cloud)
     first = task.finish()
@@ -457,10 +457,10 @@ def test_a_record_of_an_earlier_generation_is_no_lost_story(cloud: Cloud) -> Non
     second = task.finish()
     assert task.driver().state.generation == 1
     assert len(second.attempts) == 1
-    assert not any("nothing is remembered" in line for line in task.said)
+    assert not any("has no state for it" in line for line in task.said)
 
 
-def test_attempts_that_were_refused_are_no_lost_story(cloud: Cloud) -> None:
+def test_attempts_that_were_refused_are_no_lost_state(cloud: Cloud) -> None:
     task = Task(cloud, policy="on_demand")
     _refuse_once(task)
     with pytest.raises(TrainingNotCompleted):
@@ -469,10 +469,10 @@ def test_attempts_that_were_refused_are_no_lost_story(cloud: Cloud) -> None:
     task.clear()
     task.finish()
     assert task.driver().state.generation == 0
-    assert not any("nothing is remembered" in line for line in task.said)
+    assert not any("has no state for it" in line for line in task.said)
 
 
-def test_a_lost_story_whose_jobs_were_all_deleted_is_kept_as_lost_and_trains_anew(cloud: Cloud) -> None:
+def test_a_lost_state_whose_jobs_were_all_deleted_is_kept_as_lost_and_trains_anew(cloud: Cloud) -> None:
     task = Task(cloud)
     (attempt,) = task.finish().attempts
     cloud.client("sagemaker").delete_training_job(TrainingJobName=attempt.job_name)

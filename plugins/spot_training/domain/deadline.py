@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from .errors import InvalidInput
-from .lifecycle import JobSnapshot, SecondaryStatus, TrainingStatus, Transition
+from .lifecycle import WAITING_STATUSES, JobSnapshot, SecondaryStatus, TrainingStatus, Transition
 from .parsing import LONGEST_SECONDS, in_words, is_left_out, parse_seconds, refuse_long_text
 
 if TYPE_CHECKING:
@@ -219,7 +219,7 @@ class DeadlineGuard:
     def _due(self, now: datetime, job: JobSnapshot | None, kept: float, slack: float) -> _Due:
         if self.deadline.is_late:
             return _Due(0.0, "the deadline cannot be kept any more: as early as possible")
-        if job is None or _is_without_instances(job):
+        if job is None or job.secondary_status in WAITING_STATUSES:
             return self._while_waiting(now, job, kept, slack)
         if job.status is TrainingStatus.STOPPING or job.secondary_status is SecondaryStatus.UPLOADING:
             return _Due(None, "the job is ending")
@@ -279,15 +279,6 @@ def kept_by_attempts(attempts: Iterable[Attempt], lost_per_launch: float) -> flo
         for attempt in attempts
         if attempt.has_checkpoints and attempt.work_seconds
     )
-
-
-def _is_without_instances(job: JobSnapshot) -> bool:
-    return job.secondary_status in {
-        SecondaryStatus.STARTING,
-        SecondaryStatus.PENDING,
-        SecondaryStatus.INTERRUPTED,
-        SecondaryStatus.RESTARTING,
-    }
 
 
 def _seconds_in_status(job: JobSnapshot | None, now: datetime) -> float:

@@ -1,7 +1,4 @@
-"""What a task says of how to reach AWS, checked before the first call.
-
-`aws_conn_id`, `region_name`, `verify`, `botocore_config`, `events_queue_url`: all may come out of templates.
-"""
+"""A task's arguments for reaching AWS, checked before the first call. All may come out of templates."""
 
 from __future__ import annotations
 
@@ -10,7 +7,7 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from spot_training.connections import AwsAccess
@@ -22,8 +19,18 @@ _CONNECTION = re.compile(r"[\w#!()\-.:/\\]{1,250}")
 _QUEUE_WAY_OUT = "give the queue's URL: https://sqs.REGION.amazonaws.com/ACCOUNT/NAME."
 
 
-def access_of(task: Any) -> AwsAccess:
-    """The rendered arguments of a task as `AwsAccess`. Raises `InvalidInput`, naming the field."""
+class AccessArguments(Protocol):
+    """The rendered arguments of an operator or a sensor."""
+
+    aws_conn_id: Any
+    region_name: Any
+    verify: Any
+    botocore_config: Any
+    events_queue_url: Any
+
+
+def access_of(task: AccessArguments) -> AwsAccess:
+    """The arguments as `AwsAccess`. Raises `InvalidInput`, naming the field."""
     return AwsAccess(
         aws_conn_id=_connection(task.aws_conn_id),
         region_name=as_region(task.region_name, field="region_name"),

@@ -1,6 +1,6 @@
-"""What the operator and the sensor share towards Airflow: being told to end, and failing with a job alive.
+"""What the operator and the sensor share towards Airflow: ending, and failing with a job alive.
 
-Imported when a Dag is parsed, so it imports nothing of a training's machinery.
+Imported when a Dag is parsed, so it imports nothing of a training's machinery at the top.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from airflow.sdk.exceptions import (
 from spot_training.domain.errors import InvalidInput
 from spot_training.domain.parsing import as_bool
 
+from .tries import is_last_try
+
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
@@ -30,45 +32,47 @@ if TYPE_CHECKING:
 _FINAL = (AirflowFailException, AirflowSensorTimeout, AirflowSkipException)
 
 
-def is_last_try(ti: Any) -> bool:
-    """Whether a task instance that fails now is not tried again."""
-    return bool(ti.try_number > ti.max_tries)
-
-
 class TrainingOperatorBase(BaseOperator):
-    """A task that carries a training: told to end at any moment, and going on where its trigger fails."""
+    """A task with a training: Airflow may end it at any moment, and it goes on if its trigger fails."""
+
+    aws_conn_id: str | None
+    region_name: str | None
+    verify: bool | str | None
+    botocore_config: dict[str, Any] | None
+    events_queue_url: str | None
+    stop_job_on_kill: bool | str
 
     _training: TrainingTask | None = None
-    _is_told_to_end = False
+    _is_ended = False
     _may_defer = True
 
     def on_kill(self) -> None:
-        """Start nothing more, and stop the job unless it is to outlive its task."""
-        self._is_told_to_end = True
+        """Start nothing more, and stop the job unless it outlives its task."""
+        self._is_ended = True
         if self._training is not None:
             self._training.end_with_process()
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
-        """Go on, also where it is the trigger that failed: that says nothing about the job."""
+        """Go on, also if the trigger failed: that says nothing about the job."""
         try:
             return super().resume_execution(next_method, next_kwargs, context)
         except TaskDeferralError as error:
             self.log.error(  # noqa: TRY400 - Airflow has written the trigger's own traceback
-                "The trigger failed (%s), not the training: this task waits for it on its worker now. See "
-                "the triggerer's log.",
+                "The trigger failed (%s), not the training. The task now waits for it on its worker. "
+                "See the triggerer's log.",
                 error,
             )
             self._may_defer = False
             return self.resume(context)
 
     def resume(self, context: Context, event: dict[str, Any] | None = None) -> Any:
-        """Go on after the trigger fired. What it said is not trusted: the job is described again."""
+        """Go on after the trigger fired. Its event is not trusted: the job is described again."""
         raise NotImplementedError
 
     def _begin(self, training: TrainingTask) -> TrainingTask:
-        """Take over a training; Airflow may have said to end before there was one."""
+        """Take over a training; Airflow may have ended this process before there was one."""
         self._training = training
-        if self._is_told_to_end:
+        if self._is_ended:
             training.end_with_process()
         return training
 
@@ -76,38 +80,38 @@ class TrainingOperatorBase(BaseOperator):
 
     @contextlib.contextmanager
     def _leaving_no_job(self, context: Context) -> Iterator[None]:
-        """Stop the training's job where the task fails in here and no other try will look after it."""
+        """Stop the training's job if the task fails in here and no other try will look after it."""
         try:
             with self._refusing_bad_input(context):
                 yield
         except AirflowRescheduleException:
             raise
         except Exception as error:
-            if self._is_told_to_end or isinstance(error, _FINAL) or is_last_try(context["ti"]):
-                self._let_go(context)
+            if self._is_ended or isinstance(error, _FINAL) or is_last_try(context["ti"]):
+                self._stop_abandoned_job(context)
             elif self._is_given_up(context, error):
-                self._let_go(context)
+                self._stop_abandoned_job(context)
                 # The retry policy is not asked a second time, so it cannot change its mind.
                 raise AirflowFailException(str(error)) from error
             raise
 
     @contextlib.contextmanager
     def _refusing_bad_input(self, context: Context) -> Iterator[None]:
-        """Bad input is a failure that Airflow does not retry; it says where the training's job stands."""
+        """Bad input is a failure that Airflow does not retry. The error says what became of the job."""
         try:
             yield
         except InvalidInput as error:
-            raise AirflowFailException(f"{error} {self._where_job_stands(context)}") from error
+            raise AirflowFailException(f"{error} {self._job_sentence(context)}") from error
 
-    def _where_job_stands(self, context: Context) -> str:
-        from .training import standing_on_record
+    def _job_sentence(self, context: Context) -> str:
+        from .recorded_job import recorded_job_sentence
 
         if self._training is not None:
-            return self._training.standing
-        return standing_on_record(context["task_state_store"], is_stopped=self._stops_job())
+            return self._training.job_sentence
+        return recorded_job_sentence(context["task_state_store"], is_stopped=self._stops_job())
 
     def _is_given_up(self, context: Context, error: Exception) -> bool:
-        """Whether the task's `retry_policy` wants no other try; asked only where there is a job to stop."""
+        """Whether the task's `retry_policy` wants no other try; asked only if there is a job to stop."""
         from airflow.sdk import RetryAction
 
         ti = context["ti"]
@@ -120,18 +124,18 @@ class TrainingOperatorBase(BaseOperator):
             return False
         return decision.action is RetryAction.FAIL
 
-    def _let_go(self, context: Context) -> None:
-        """Stop the live job if this task created it, unless it is to outlive the task. Raises nothing."""
-        with contextlib.suppress(Exception):  # said loudly already; the error that led here matters more
+    def _stop_abandoned_job(self, context: Context) -> None:
+        """Stop the live job if this task created it, unless it outlives the task. Raises nothing."""
+        with contextlib.suppress(Exception):  # logged already; the error that led here matters more
             if self._training is not None:
-                self._training.let_go()
+                self._training.stop_abandoned_job()
             elif self._stops_job():
-                from .training import stop_job_on_record
+                from .recorded_job import stop_recorded_job
 
-                stop_job_on_record(self, context["task_state_store"])
+                stop_recorded_job(self, context["task_state_store"], log=self.log)
 
     def _stops_job(self) -> bool:
         try:
-            return as_bool(getattr(self, "stop_job_on_kill", True), field="stop_job_on_kill")
+            return as_bool(self.stop_job_on_kill, field="stop_job_on_kill")
         except InvalidInput:
             return True

@@ -1,4 +1,4 @@
-"""What a task says of its deadline, made into the `Deadline` that its training is held to."""
+"""A task's arguments about its deadline, and the `Deadline` of its training that they give."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from spot_training.domain.deadline import Deadline, Reserve, Runtime, deadline_from, like_from, runtime_from
 from spot_training.domain.errors import DeadlineCannotBeKept, InvalidInput
@@ -19,14 +19,32 @@ from .past_runs import Learned, Teachers, learn
 if TYPE_CHECKING:
     from spot_training.sagemaker.request import TrainingPlan
 
-#: From the end of the spot job to the on-demand job, beside a look at SageMaker: Airflow resumes the task.
+#: Airflow resumes the task in this time, between the end of the spot job and the on-demand job.
 RESUME_SECONDS = 90
 ON_MISSED = ("fail", "late")
 
 
+class RetryArguments(Protocol):
+    """Airflow's own arguments about retries."""
+
+    retries: Any
+    retry_delay: Any
+    retry_exponential_backoff: Any
+    max_retry_delay: Any
+
+
+class DeadlineArguments(RetryArguments, Protocol):
+    """The rendered arguments of an operator about its deadline."""
+
+    deadline: Any
+    expected_runtime: Any
+    deadline_reserve: Any
+    on_missed_deadline: Any
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DeadlineTerms:
-    """A task's own words, rendered.
+class DeadlineOptions:
+    """What the arguments say; each is checked when the deadline is settled.
 
     `retry_seconds` is the longest that Airflow lets pass between two tries, in which nobody guards.
     """
@@ -38,13 +56,12 @@ class DeadlineTerms:
     retry_seconds: float = 0
 
     @classmethod
-    def of(cls, task: Any) -> DeadlineTerms | None:
-        """The terms of a task; None where it has no deadline."""
-        deadline = getattr(task, "deadline", None)
-        if is_left_out(deadline):
+    def of(cls, task: DeadlineArguments) -> DeadlineOptions | None:
+        """The options of a task; None if it has no deadline."""
+        if is_left_out(task.deadline):
             return None
         return cls(
-            deadline=deadline,
+            deadline=task.deadline,
             expected_runtime=task.expected_runtime,
             reserve=task.deadline_reserve,
             on_missed=task.on_missed_deadline,
@@ -62,7 +79,7 @@ class DeadlineTerms:
     ) -> Deadline:
         """The deadline of a training submitted `now` (AWS's clock, as `run_began_at` is).
 
-        Raises `InvalidInput`, and `DeadlineCannotBeKept` where finishing late was not chosen.
+        Raises `InvalidInput`, and `DeadlineCannotBeKept` unless finishing late was chosen.
         """
         from spot_training.sagemaker.request import max_runtime_of
 
@@ -99,11 +116,15 @@ class DeadlineTerms:
         )
 
 
-def longest_retry_delay(task: Any) -> float:
+#: The name in 0.1.0.
+DeadlineTerms = DeadlineOptions
+
+
+def longest_retry_delay(task: RetryArguments) -> float:
     """The longest that Airflow waits before another try of this task, in seconds; 0 without retries.
 
     As `TaskInstance.next_retry_datetime` has it: an exponential delay is drawn from between once and twice
-    its base. What a `retry_policy` decides is not known beforehand.
+    its base. What a `retry_policy` decides is not known in advance.
     """
     if not task.retries:
         return 0.0

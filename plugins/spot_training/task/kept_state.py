@@ -1,7 +1,7 @@
-"""Airflow's task state store, with what is put into it kept for as long as its run is.
+"""Airflow's task state store, with entries that are kept as long as the Dag run.
 
-By default Airflow forgets it after `[state_store] default_retention_days`; a training may be cleared later
-than that, and would then know nothing of the jobs it had.
+By default Airflow deletes them after `[state_store] default_retention_days`. A person may clear a training
+later than that, and it would then not know the jobs that it had.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ class KeptState:
         self.store.set(key, value, retention=NEVER_EXPIRE)
 
 
-#: Nothing is kept under this key: deleting it asks whether Airflow still knows this try, and changes nothing.
+#: No value has this key: deleting it asks whether Airflow still knows this try, and changes nothing.
 _ANY_KEY = "spot_training_try"
 _NOT_FOUND = 404
 
 
 def knows_this_try(store: TaskStateStoreAccessor) -> bool:
-    """Whether the task has no later try than this process's, and still exists.
+    """Whether the task still exists and has no later try than this process's.
 
-    Each try has a task instance id of its own, and Airflow's API knows the latest only. Asked by a deletion:
-    reading answers "not found" as well where there is a try without such a key.
+    Each try has its own task instance id, and Airflow's API knows only the latest one. The question is a
+    deletion, because reading also answers "not found" for a known try without the key.
     """
     from airflow.sdk.exceptions import AirflowRuntimeError
 

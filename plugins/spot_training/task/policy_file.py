@@ -23,7 +23,7 @@ SETTING = settings.field("policy_file")
 
 
 def named_policies() -> Mapping[str, Any]:
-    """What the file holds; nothing where none is set. Raises `InvalidInput` for one that cannot be used."""
+    """The policies of the file; empty if none is set. Raises `InvalidInput` if it cannot be used."""
     path = settings.text("policy_file")
     return read_policies(Path(path)) if path else {}
 
@@ -40,5 +40,5 @@ def read_policies(path: Path) -> Mapping[str, Any]:
         raise InvalidInput(SETTING, str(path), "give a mapping of names to policies.")
     # A file may be older than the policy `deadline` and have one of its own, which keeps its meaning.
     if taken := sorted(set(content) & set(LADDERS) - {DEADLINE}):
-        raise InvalidInput(SETTING, taken[0], "this name is a policy already: choose another.")
+        raise InvalidInput(SETTING, taken[0], "a built-in policy has this name. Choose another.")
     return content

@@ -1,4 +1,4 @@
-"""What a training asks of others: of the task that runs it, and of whoever keeps its record."""
+"""What the driver needs from others: from the task that runs a training, and from its recorder."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Host(Protocol):
 
     @property
     def only_watches(self) -> bool:
-        """Whether the training is a job that was started elsewhere, without a policy for what follows it."""
+        """Whether it is only a job that was started elsewhere, without a policy for what follows."""
 
     def plan(self, identity: RunIdentity) -> TrainingPlan:
         """What to train, under the names of this identity."""
@@ -38,30 +38,30 @@ class Host(Protocol):
         """What to try next. `seconds_left` until the deadline; None without one."""
 
     def deadline(self, now: Callable[[], datetime]) -> Deadline | None:
-        """Until when, settled at the first submission; None without one. `now` asks AWS for its time."""
+        """The deadline, settled at the first submission; None without one. `now` asks AWS for its time."""
 
     def check_budget(self, step: Step) -> BudgetCheck | None:
-        """How the month's budget stands before on-demand is bought; None without a budget."""
+        """Whether the month's budget has room for on-demand, before it is bought; None without a budget."""
 
     def out_of_time(self) -> str | None:
-        """Why no other job is to be started any more, if there is a reason."""
+        """Why no other job may be started: a time limit that has passed. None while there is time."""
 
     def say(self, text: str) -> None:
-        """Tell people what happens, in plain words."""
+        """Write a line into the task log."""
 
     def job_over(self, job: JobSnapshot, attempt: Attempt) -> None:
-        """Each job of this training, once, when it is over."""
+        """Called once for each job of this training, when it is over."""
 
     def account(self) -> str | None:
-        """The AWS account of the connection. Asked only where a job is gone."""
+        """The AWS account of the connection. Asked only if a job is gone."""
 
     def installation(self) -> str:
-        """Under which Airflow a new generation begins. Raises `InstallationUnknown`."""
+        """The installation under which a new generation begins. Raises `InstallationUnknown`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OnRecord:
-    """What the ledger knows of a task: its generation, the attempts that are over, and the job under way."""
+    """What the ledger knows of a task: its generation, the attempts that are over, and the current job."""
 
     generation: int = 0
     attempts: tuple[Attempt, ...] = ()
@@ -74,7 +74,7 @@ class OnRecord:
 
 
 class Recorder(Protocol):
-    """Keeps a training's record, and what has to outlive its state. Only `why_stopped` raises anything.
+    """Keeps a training's record, and what must outlive its state. Only `why_stopped` raises anything.
 
     The order of the calls carries the promise: `saved` with an intent comes before its job is created.
     """
@@ -92,20 +92,20 @@ class Recorder(Protocol):
         """The same change, after it was written."""
 
     def state_lost(self, attempts: tuple[Attempt, ...]) -> None:
-        """Attempts of a generation that nobody remembers."""
+        """Attempts of a generation that has lost its state."""
 
     def known_jobs(self) -> OnRecord:
-        """What the record says of this task. Asked only where its state is empty."""
+        """What the record says of this task. Asked only if its state is empty."""
 
     def keep_stop(self, job_name: str, note: StopNote) -> None:
-        """Why we stop a job, where that cannot be written into its tags. Within a second."""
+        """Keep why we stop a job, if it cannot be written into the job's tags. Takes a second at most."""
 
     def why_stopped(self, job_name: str) -> StopNote | None:
-        """What `keep_stop` kept. Raises `ServiceFailed` where nobody can tell yet."""
+        """What `keep_stop` kept. Raises `ServiceFailed` if that cannot be read now."""
 
 
 class NoRecorder:
-    """A `Recorder` that keeps nothing: state and tags are all there is."""
+    """A `Recorder` that keeps nothing."""
 
     def restored(self, state: TrainingState) -> None: ...
 

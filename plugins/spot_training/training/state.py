@@ -1,7 +1,7 @@
 """What a training remembers between crashes, deferrals, retries and clears.
 
 One JSON document under one key of Airflow's task state store. It is written before every call that creates
-something, so that whoever comes next knows what may exist.
+something, so that the next process knows what may exist.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from spot_training.domain.stop_reasons import StopNote, StopReason, note_of
 from spot_training.domain.text import with_whole_text
 
 STATE_KEY = "spot_training"
-#: The format of what is written, in its key `version`. It grows when a reader of an earlier one could
-#: misunderstand what it finds: 1 is 0.1.0's. A reader knows all of them, and refuses a later one.
+#: The format, in the key `version`. It grows when a reader of an earlier format could misunderstand what it
+#: finds: 1 is 0.1.0's. A reader knows all earlier formats, and refuses a later one.
 STATE_VERSION = 2
 
 
 class StateStore(Protocol):
-    """Airflow's `task_state_store`, as far as it is used here."""
+    """The part of Airflow's `task_state_store` that is used here."""
 
     def get(self, key: str) -> Any: ...
 
@@ -37,11 +37,11 @@ class Intent:
     """A job that is about to be created, or was: written down before CreateTrainingJob is called.
 
     A foreign job was started elsewhere: it is watched, and never created. `is_created` says that SageMaker
-    confirmed the job and that it is ours, so that one which is gone later was deleted, and is not made a
-    second time. `nonce` goes into the job's tags: a job of that name with another one is of a lost state.
-    `partition` and `region` are the connection's when it was written, `arn` the job's once it is confirmed:
-    a connection that leads elsewhere later knows nothing of the job. `stopped_for` and `stopped_at` are why
-    and when we stopped the job, where its tag could not be written. Empty: not known.
+    confirmed the job and that it is ours. If it is gone later, it was deleted, and it is not created again.
+    `nonce` goes into the job's tags: a job of that name with another nonce belongs to a state that was lost.
+    `partition` and `region` are the connection's when the intent was written, `arn` is the job's once it is
+    confirmed: a connection that leads elsewhere later does not know the job. `stopped_for` and `stopped_at`
+    are why and when we stopped the job, if its tag could not be written. Empty: not known.
     """
 
     job_name: str
@@ -67,7 +67,7 @@ class Intent:
 
     @property
     def stop_note(self) -> StopNote | None:
-        """Our own stop of the job, where its tag could not be written."""
+        """Our own stop of the job, if its tag could not be written."""
         return note_of(self.stopped_for, self.stopped_at)
 
     def with_stop(self, note: StopNote) -> Intent:
@@ -98,18 +98,18 @@ class Intent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingState:
-    """One training: what is under way, what was tried, and which generation of the task it belongs to.
+    """One training: its current job, its attempts, and which generation of the task it belongs to.
 
     `ladder_from` is how many attempts belong to earlier climbs of the ladder (an Airflow retry climbs it
-    again; its attempts still count in the savings). `is_over` says the outcome was handed to Airflow, and
-    `is_final` that Airflow tries no other time after it; `is_handed_over` that a task which does not wait
-    ended well with its job alive. With these `max_tries` and `clear_number` (the Dag run's) tell a person's
-    clear from a retry.
-    `giving_up` is why we ourselves stopped it for good: once it is over, the training is. `began_at` and
+    again; its attempts still count in the savings). `is_over` says that the outcome was handed to Airflow,
+    `is_final` that Airflow does not try again after it, and `is_handed_over` that a task which does not wait
+    succeeded with its job alive. With these, `max_tries` and `clear_number` (the Dag run's) distinguish a
+    person's clear from a retry.
+    `giving_up` is why we stopped the job for good: when the job is over, the training is. `began_at` and
     `try_began_at` anchor time limits: the training's first submission, and the current Airflow try.
-    `deadline` is fixed at the first submission, on AWS's clock. `installation` is the Airflow that the
-    training began under, which its job names and its record hold; empty: not recorded (0.1.0).
-    `first_installation` is that of the first generation, where it was another one.
+    `deadline` is fixed at the first submission, on AWS's clock. `installation` is the Airflow under which the
+    training began; its job names and its record contain it. Empty: not recorded (0.1.0).
+    `first_installation` is that of the first generation, if it was another one.
     """
 
     generation: int = 0
@@ -167,7 +167,7 @@ class TrainingState:
             raise InvalidInput(
                 f"task state {STATE_KEY!r}.version",
                 data.get("version") if isinstance(data, Mapping) else data,
-                f"it is no state of this package. {_WITHOUT_STATE}",
+                f"it is not a state of this package. {_WITHOUT_STATE}",
             )
         if data["version"] > STATE_VERSION:
             raise InvalidInput(
@@ -223,10 +223,10 @@ _FIELDS = {each.name for each in fields(TrainingState)} | {"version", "is_stop_e
 
 
 def job_on_record(data: Any) -> str:
-    """The name of the job that a stored state names, whatever its format; empty: none is known.
+    """The name of the job that a stored state contains, whatever its format. Empty: none is known.
 
-    Stopping a job needs no more than its name: a state that cannot be read otherwise still has that. A job
-    that was started elsewhere, or was not confirmed to be ours, is none to stop.
+    Stopping a job needs only its name, which a state that cannot be read otherwise still has. A job that was
+    started elsewhere, or is not confirmed to be ours, is not returned: it must not be stopped.
     """
     current = data.get("current") if isinstance(data, Mapping) else None
     if not isinstance(current, Mapping) or current.get("is_foreign") or not current.get("is_created"):

@@ -7,7 +7,6 @@ the `retries`, for whoever plays their author.
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
 import signal
@@ -125,10 +124,11 @@ def arm(pass_point: Checkpoint) -> None:
     """Put the points into this process's copy of the code."""
     from spot_training.sagemaker import jobs
     from spot_training.task import training as training_task
+    from spot_training.training import stopping
 
     # What is replaced below is what the module itself imported.
-    driver: Any = importlib.import_module("spot_training.training.driver")
-    save = driver.save_state
+    active: Any = importlib.import_module("spot_training.training.active")
+    save = active.save_state
 
     def save_state(store: Any, state: Any) -> None:
         is_intent = state.current is not None and not state.current.is_created
@@ -159,14 +159,14 @@ def arm(pass_point: Checkpoint) -> None:
         pass_point("while-pushing")
         return push(self)
 
-    stop = driver.TrainingDriver.stop
+    stop = stopping.stop
 
     def stop_or_die(*args: Any, **kwargs: Any) -> bool:
         pass_point("before-stop")
         return bool(stop(*args, **kwargs))
 
-    driver.save_state = save_state
-    driver.TrainingDriver.stop = stop_or_die
+    active.save_state = save_state
+    stopping.stop = stop_or_die
     jobs.TrainingJobs.create_or_adopt = create_or_adopt  # type: ignore[method-assign]
     training_task.TrainingTask._push_outcome = push_outcome  # type: ignore[method-assign]
 

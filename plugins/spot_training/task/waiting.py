@@ -1,0 +1,70 @@
+"""Waiting for a training's job: in the triggerer, or in this process with the same watcher."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from spot_training.domain.lifecycle import JobSnapshot
+from spot_training.domain.stop_reasons import StopReason
+from spot_training.watching.deadline_stop import Punctual, follow_punctually, guard_to_json
+from spot_training.watching.watcher import JobWatcher, LogLines, Missing, Trouble
+
+from .time_limits import next_limit
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from spot_training.training.driver import TrainingDriver, Waiting
+    from spot_training.watching.watcher import Report
+
+    from .options import TaskOptions
+
+
+def trigger_arguments(
+    waiting: Waiting, *, driver: TrainingDriver, options: TaskOptions, record_key: str
+) -> dict[str, Any]:
+    """The arguments of the `TrainingJobTrigger` that a task defers to."""
+    until = next_limit(options, driver.state)
+    clock = driver.jobs.clock
+    return {
+        "training_job_name": waiting.job.name,
+        "check_interval": options.check_interval,
+        # A job that somebody else started is not stopped with the task.
+        "stop_job_on_kill": options.stop_job_on_kill and driver.is_live_job_ours,
+        "until": until.isoformat() if until else None,
+        "guard": guard_to_json(waiting.guard, waiting.job, clock.now()) if waiting.guard else None,
+        "record_key": record_key,
+        **asdict(options.access),
+        # Where the job is: the connection's region may change while the task is deferred.
+        "region_name": driver.jobs.region,
+    }
+
+
+def reports_until_over(
+    waiting: Waiting, *, driver: TrainingDriver, options: TaskOptions, log: Any
+) -> Iterator[JobSnapshot | LogLines]:
+    """What is new of the job, in this process, until it is over or a time limit passes; logs the rest."""
+    for report in _reports(waiting, driver=driver, options=options, log=log):
+        match report:
+            case JobSnapshot() | LogLines():
+                yield report
+            case Trouble():
+                log.warning("%s", report)
+            case Missing():
+                log.warning("Training job %s does not exist any more.", report.name)
+
+
+def _reports(waiting: Waiting, *, driver: TrainingDriver, options: TaskOptions, log: Any) -> Iterator[Report]:
+    jobs, watching = driver.jobs, options.access.watching()
+    # The watcher has other clients: its calls wait for the rate limit, and fail soon. A stop does neither.
+    return follow_punctually(
+        JobWatcher(watching.jobs, make_logs=watching.logs, budget=watching.budget()),
+        waiting.job.name,
+        interval_seconds=options.check_interval,
+        until=lambda: next_limit(options, driver.state),
+        punctual=Punctual(waiting.guard, lambda: jobs.clock) if waiting.guard else None,
+        stop=lambda _job: driver.stop(StopReason.DEADLINE),
+        say=log.info,
+        shows_log=options.shows_log_live,
+    )

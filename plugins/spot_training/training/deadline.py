@@ -1,0 +1,68 @@
+"""The training's deadline: settled at its first submission, then looked at before each decision."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from spot_training.domain.deadline import Deadline, DeadlineGuard, Outlook, kept_by_attempts
+from spot_training.domain.decide import check_keeps_deadline
+from spot_training.domain.errors import InvalidInput
+from spot_training.domain.messages import deadline_line
+from spot_training.domain.savings import PurchaseOption
+
+if TYPE_CHECKING:
+    from spot_training.domain.ladder import Step
+    from spot_training.domain.lifecycle import JobSnapshot
+
+    from .active import ActiveTraining
+    from .state import Intent
+
+
+def settle_deadline(training: ActiveTraining) -> None:
+    """Fix the deadline, once for the training: at its first submission."""
+    if training.state.deadline is not None or training.state.attempts:
+        return
+    deadline = training.host.deadline(training.jobs.now)
+    if deadline is None:
+        return
+    check_keeps_deadline(training.policy_before(deadline))
+    training.save(replace(training.state, deadline=deadline))
+    training.host.say(deadline_line(deadline))
+
+
+def outlook_of(training: ActiveTraining) -> Outlook | None:
+    """How the training stands against its deadline now, with no job alive; None without a deadline."""
+    deadline = training.state.deadline
+    if deadline is None:
+        return None
+    guard = _guard(training, deadline, has_checkpoints=training.plan().checkpoint_uri is not None)
+    return guard.outlook(training.jobs.now())
+
+
+def guard_of(training: ActiveTraining, job: JobSnapshot, intent: Intent) -> DeadlineGuard | None:
+    """What watches over a spot job of our own while it is alive."""
+    deadline = training.state.deadline
+    if deadline is None or not job.is_spot or intent.is_foreign or training.host.only_watches:
+        return None
+    # A Dag that was changed meanwhile is refused once there is something to decide, when no job is alive.
+    with contextlib.suppress(InvalidInput):
+        if _waits_for_budget(training, training.policy().steps):
+            return None
+    return _guard(training, deadline, has_checkpoints=job.checkpoint_uri is not None)
+
+
+def _waits_for_budget(training: ActiveTraining, steps: tuple[Step, ...]) -> bool:
+    """Whether nothing may stop the spot job: the budget does not pay the on-demand job that would follow."""
+    check = training.host.check_budget(next(s for s in steps if s.purchase is PurchaseOption.ON_DEMAND))
+    return check is not None and not check.budget.deadline_wins and check.objection is not None
+
+
+def _guard(training: ActiveTraining, deadline: Deadline, *, has_checkpoints: bool) -> DeadlineGuard:
+    lost = deadline.runtime.checkpoint_every_seconds
+    return DeadlineGuard(
+        deadline=deadline,
+        kept_seconds=kept_by_attempts(training.state.attempts, lost),
+        has_checkpoints=has_checkpoints,
+    )

@@ -1,0 +1,39 @@
+"""What the driver answers: a job to wait for, or a training that is done."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from spot_training.domain.savings import Attempt, SavingsStatement, statement_of
+
+if TYPE_CHECKING:
+    from spot_training.domain.deadline import DeadlineGuard
+    from spot_training.domain.lifecycle import JobSnapshot
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waiting:
+    """A job of this training is alive: wait until it is over, then call `TrainingDriver.advance` again.
+
+    With a `guard` (a spot job, and a deadline) whoever waits stops the job when the guard says so
+    (`watching.deadline_stop`).
+    """
+
+    job: JobSnapshot
+    guard: DeadlineGuard | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Completed:
+    """The training is done. `description` is `DescribeTrainingJob`'s answer for the attempt that did it."""
+
+    description: dict[str, Any]
+    attempts: tuple[Attempt, ...]
+
+    @property
+    def statement(self) -> SavingsStatement:
+        return statement_of(self.attempts)
+
+
+Progress = Waiting | Completed
