@@ -66,6 +66,8 @@ TESTS: dict[str, tuple[str, ...]] = {
         f"{_AWS}test_sweep_command.py",
     ),
     "training/recorder.py": ("tests/ledger",),
+    "training/record_memory.py": ("tests/ledger",),
+    "training/record_writer.py": ("tests/ledger",),
     "domain/decide.py": (
         *("tests/domain/test_decide.py", "tests/domain/test_keep_deadline.py"),
         *("tests/domain/test_spending.py", f"{_AWS}test_deadlines.py", "tests/ledger/test_month_spending.py"),
