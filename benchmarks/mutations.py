@@ -48,9 +48,18 @@ _DRIVER = (
 _WATCHER = _tests(
     "watching", "watcher", "watcher_pace", "watcher_trouble", "watcher_events", "watcher_trigger"
 )
+_RECORDER = (*_tests("training", "recorder"), *_tests("sweep", "settling"), "tests/ledger")
 #: The modules that carry the promise, and the tests that are asked of each, the quick ones first.
 TESTS: dict[str, tuple[str, ...]] = {
+    "training/active.py": _DRIVER,
+    "training/adoption.py": _DRIVER,
+    "training/creating.py": _DRIVER,
+    "training/deciding.py": _DRIVER,
+    "training/describing.py": _DRIVER,
     "training/driver.py": _DRIVER,
+    "training/outcome.py": _DRIVER,
+    "training/stopping.py": _DRIVER,
+    "training/tries.py": _DRIVER,
     "sagemaker/jobs.py": (*_tests("sagemaker", "jobs"), *_DRIVER),
     "sagemaker/calls.py": (*_tests("sagemaker", "jobs"), *_DRIVER),
     "sagemaker/descriptions.py": (*_tests("sagemaker", "jobs"), *_DRIVER),
@@ -66,7 +75,9 @@ TESTS: dict[str, tuple[str, ...]] = {
     "watching/watcher.py": _WATCHER,
     "watching/windows.py": _WATCHER,
     "sweep/orphans.py": _tests("sweep", "orphans", "places", "command"),
-    "training/recorder.py": (*_tests("training", "recorder"), *_tests("sweep", "settling"), "tests/ledger"),
+    "training/recorder.py": _RECORDER,
+    "training/record_memory.py": _RECORDER,
+    "training/record_writer.py": _RECORDER,
     "domain/decide.py": (
         *_tests("domain", "decide", "keep_deadline", "budget"),
         *_tests("training", "deadlines"),

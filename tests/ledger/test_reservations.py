@@ -37,6 +37,7 @@ from spot_training.sagemaker.identity import RunIdentity
 from spot_training.sagemaker.jobs import TrainingJobs
 from spot_training.sagemaker.request import TrainingPlan, cast_request
 from spot_training.task import budget as budget_terms
+from spot_training.task import month_spending as month_spending_module
 from spot_training.task.budget import UNSEEN_FOR, check_budget, month_spending
 from spot_training.training.driver import Waiting
 from spot_training.training.state import STATE_KEY
@@ -172,7 +173,7 @@ def test_a_reservation_that_ended_in_no_job_expires(
     assert _decide("a", 60).objection is None
     assert _decide("b", 60).objection is not None
     later = datetime.now(UTC) + HELD_FOR + timedelta(seconds=1)
-    monkeypatch.setattr(budget_terms, "real_now", lambda: later)
+    monkeypatch.setattr(month_spending_module, "real_now", lambda: later)
     assert _decide("b", 60).objection is None
 
 
@@ -294,7 +295,7 @@ def test_what_was_reserved_is_what_its_job_counts_for_until_it_is_over(
     assert not step.job.is_spot
     later = datetime.now(UTC) + 10 * HELD_FOR
     for now in (datetime.now(UTC), later):
-        monkeypatch.setattr(budget_terms, "real_now", lambda now=now: now)
+        monkeypatch.setattr(month_spending_module, "real_now", lambda now=now: now)
         spending = _spending(ledger, training)
         assert spending.running_usd + spending.reserved_usd == pytest.approx(40, rel=0.2)
     training.wait(step)
@@ -318,7 +319,7 @@ def test_a_job_that_could_not_be_noted_counts_for_as_long_as_it_runs(
     step = training.step()
     assert isinstance(step, Waiting)
     later = datetime.now(UTC) + 10 * UNSEEN_FOR
-    monkeypatch.setattr(budget_terms, "real_now", lambda: later)
+    monkeypatch.setattr(month_spending_module, "real_now", lambda: later)
     assert _spending(ledger, training).running_usd >= 40
 
 
@@ -414,7 +415,7 @@ def test_a_call_without_an_answer_may_have_made_a_job_and_counts_until_nobody_ca
     assert record.state is RecordState.RUNNING
     assert _spending(ledger, training).usd == pytest.approx(40)
     later = datetime.now(UTC) + UNSEEN_FOR + timedelta(seconds=1)
-    monkeypatch.setattr(budget_terms, "real_now", lambda: later)
+    monkeypatch.setattr(month_spending_module, "real_now", lambda: later)
     assert _spending(ledger, training).usd == 0
 
 

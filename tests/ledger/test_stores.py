@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from spot_training.ledger import Ledger, store
+from spot_training.ledger import Ledger, files, opening
 from spot_training.ledger.compaction import compact
 from spot_training.ledger.manifest import Manifest
 from spot_training.ledger.s3 import RENEW_WHEN_DENIED_SECONDS, S3Files
@@ -32,7 +32,7 @@ def elsewhere(cloud: Cloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    monkeypatch.setattr(store, "_conditional", {})
+    monkeypatch.setattr(files, "_conditional", {})
     with store_before(cloud.url) as there:
         monkeypatch.setenv("AWS_ENDPOINT_URL", there.url)
         yield there
@@ -181,7 +181,7 @@ def test_each_kind_of_call_renews_the_client(
     _connect(monkeypatch, "1")
     days = iter(range(0, 10**6, 86400))
     # HEAD is answered with a status only, which may mean a missing permission: once a minute at most.
-    files = S3Files(lambda: store._s3_client("books"), monotonic=lambda: float(next(days)))
+    files = S3Files(lambda: opening._s3_client("books"), monotonic=lambda: float(next(days)))
     files.pipe_file("bucket/books/x", b"x")
     calls: list[Any] = [
         lambda: files.ls("bucket/books"),
@@ -233,7 +233,7 @@ def test_a_permission_that_is_missing_is_said_and_not_asked_for_again_and_again(
     def make() -> Any:
         nonlocal made
         made += 1
-        return store._s3_client(None)
+        return opening._s3_client(None)
 
     files = S3Files(make, monotonic=lambda: now)
     for _ in range(3):

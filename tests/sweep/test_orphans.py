@@ -132,7 +132,7 @@ def test_an_airflow_without_a_name_of_its_own_stops_nothing(patient: Cloud) -> N
     """Every Airflow of an account that was given no name would take the others' jobs for its own."""
     name = start_job(patient, installation=SHARED_NAME)
     said: list[str] = []
-    with pytest.raises(SweepRefused, match="give this Airflow a name of its own"):
+    with pytest.raises(SweepRefused, match="set it to a name that only this Airflow has"):
         sweep(
             patient.jobs(),
             installation=SHARED_NAME,

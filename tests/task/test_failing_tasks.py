@@ -65,7 +65,6 @@ def test_the_last_try_leaves_no_job_wherever_it_fails(
 ) -> None:
     """Before the last try the job goes on: the next one adopts it."""
     run = Run(max_tries=0 if is_last else 1)
-    is_deferrable = place == "trigger_arguments"
     if place == "xcom":
         run.push = fail
     else:

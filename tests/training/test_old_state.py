@@ -181,11 +181,11 @@ def test_a_stop_that_0_1_0_had_announced_is_no_persons(cloud: Cloud, upgraded: A
 
 @pytest.mark.parametrize("path", ALL, ids=_named)
 def test_what_the_ledger_remembers_beside_a_state_is_read(path: Path) -> None:
-    from spot_training.training.recorder import _Memory
+    from spot_training.training.record_memory import Memory
 
     stored = _read(path)["store"].get(MEMORY_KEY)
     if stored is not None:
-        assert _Memory.from_json(stored).version == stored["version"]
+        assert Memory.from_json(stored).version == stored["version"]
 
 
 # Fields more and fewer ------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from spot_training.domain.errors import OutOfSteps
 from spot_training.domain.lifecycle import Ending, JobSnapshot, SecondaryStatus
 from spot_training.domain.records import RecordState
 from spot_training.ledger import Ledger
+from spot_training.training import record_writer
 from spot_training.training import recorder as bookkeeping
 from spot_training.training.driver import Completed, Waiting
 from spot_training.training.state import STATE_KEY, MemoryStore, TrainingState
@@ -273,7 +274,7 @@ def test_a_ledger_that_does_not_answer_delays_a_training_only_so_long(
     cloud: Cloud, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for limit in ("WRITE_SECONDS", "LAST_WRITE_SECONDS", "SHORT_SECONDS"):
-        monkeypatch.setattr(bookkeeping, limit, 0.05)
+        monkeypatch.setattr(record_writer, limit, 0.05)
     answered = threading.Event()
 
     def hang() -> Ledger:
@@ -453,12 +454,13 @@ def test_a_ledger_that_was_late_once_is_not_waited_for_as_long_again(
         waited.append(seconds)
         raise TimeoutError
 
-    monkeypatch.setattr(bookkeeping, "within", be_late)
+    monkeypatch.setattr(record_writer, "within", be_late)
     _, books = Training(cloud, ledger).process()
+    record = books._record()
     for _ in range(2):
         with pytest.raises(TimeoutError):
-            books._within(bookkeeping.WRITE_SECONDS, lambda: None)
-    assert waited == [bookkeeping.WRITE_SECONDS, bookkeeping.SHORT_SECONDS]
+            books._writer.write(record, version_before=0, is_last=False)
+    assert waited == [record_writer.WRITE_SECONDS, record_writer.SHORT_SECONDS]
 
 
 def test_a_memory_of_nothing_begins_with_the_first_version(cloud: Cloud, ledger: Ledger) -> None:

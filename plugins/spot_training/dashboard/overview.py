@@ -10,8 +10,9 @@ from datetime import UTC, date, datetime, time, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from spot_training.domain.records import Totals  # noqa: TC001 - FastAPI reads the annotations
-from spot_training.ledger.periods import Grain, Period, periods_of, saved_percent, step_of
+from spot_training.domain.savings import saved_percent
+from spot_training.domain.totals import Totals  # noqa: TC001 - FastAPI reads the annotations
+from spot_training.ledger.periods import Grain, Period, periods_of, step_of
 
 if TYPE_CHECKING:
     from spot_training.ledger import LedgerReader, Selection
@@ -174,15 +175,15 @@ class Overview:
 
     @property
     def has_dollars(self) -> bool:
-        """Whether any price is known; where not, instance-hours stand for money."""
-        return self.totals.clean_run_usd > 0 or self.totals.billed_usd > 0 or self.totals.failed_usd > 0
+        """Whether any price is known. If not, the page shows instance-hours instead of money."""
+        return self.totals.has_dollars
 
 
 #: What a `Selection` asks of: every table of the page has these columns of its training.
 _CHOSEN_BY = "key, installation, dag_id, task_id, model, team, state, instance_type, began_at"
 _TABLES = {
     "page_trainings": f"""
-        SELECT {_CHOSEN_BY}, run_id, map_index, ended_at, completed, interruptions, wait_seconds,
+        SELECT {_CHOSEN_BY}, counts, run_id, map_index, ended_at, completed, interruptions, wait_seconds,
                billable_instance_seconds, clean_run_instance_seconds, savings_percent, billed_usd,
                clean_run_usd, saved_usd,
                len(attempts) + CASE WHEN current_job IS NULL THEN 0 ELSE 1 END AS attempts

@@ -1,4 +1,4 @@
-"""What Airflow's task state store knows of a training: there before the ledger, and where the ledger lags.
+"""What Airflow's task state store knows of a training: before the ledger does, and when the ledger lags.
 
 Read from the metadata database, as Airflow's own API does.
 """
@@ -14,8 +14,7 @@ from airflow.utils.session import create_session
 from sqlalchemy import select
 
 from spot_training.domain.errors import InvalidInput
-from spot_training.domain.lifecycle import Ending
-from spot_training.domain.records import CurrentJob, DecisionMade, RecordState, TrainingRecord, model_of
+from spot_training.domain.records import CurrentJob, DecisionMade, TrainingRecord, model_of, record_from
 from spot_training.domain.text import with_whole_text
 from spot_training.installation import Installation, installation_of_training
 from spot_training.sagemaker.identity import RunIdentity
@@ -23,7 +22,7 @@ from spot_training.training.state import STATE_KEY, TrainingState
 
 
 def with_state(record: TrainingRecord | None, task: TrainingRecord) -> TrainingRecord | None:
-    """The record, brought up to the task's stored state; `task` says whose it is, if there is none."""
+    """The record, updated from the task's stored state. `task` has its names."""
     state = _load(task)
     if state is None or (record is not None and not _is_ahead(state, record)):
         return record
@@ -78,17 +77,14 @@ def _first_record(task: TrainingRecord, state: TrainingState) -> TrainingRecord:
 
 def _brought_up(record: TrainingRecord, state: TrainingState) -> TrainingRecord:
     intent = state.current
-    is_complete = bool(state.attempts) and state.attempts[-1].ending is Ending.COMPLETED
-    ended = RecordState.COMPLETED if is_complete else RecordState.FAILED
-    return replace(
-        record,
-        generation=state.generation,
-        state=ended if intent is None and state.is_over else RecordState.RUNNING,
+    decisions = (*record.decisions, *_decisions_without_record(record, state))
+    return record_from(
+        replace(record, generation=state.generation, decisions=decisions),
         attempts=state.attempts,
         current_job=CurrentJob(job_name=intent.job_name, number=intent.number, reason=intent.reason)
         if intent
         else None,
-        decisions=(*record.decisions, *_decisions_without_record(record, state)),
+        is_over=intent is None and state.is_over,
     )
 
 

@@ -8,15 +8,15 @@ decided.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from functools import cache
 from typing import Any
 
 from .errors import NewerFormat
-from .lifecycle import JobSnapshot, SecondaryStatus, TrainingStatus, Transition
+from .lifecycle import Ending, JobSnapshot, SecondaryStatus, TrainingStatus, Transition
 from .record_keys import record_key
 from .savings import (
     Attempt,
@@ -29,6 +29,23 @@ from .savings import (
     transition_to_json,
     unknown_of,
 )
+from .totals import Totals, totals_of
+
+#: `Totals` and `totals_of` are in `totals` now, and keep their names here.
+__all__ = [
+    "RECORD_FORMAT",
+    "CurrentJob",
+    "DecisionMade",
+    "Price",
+    "RecordState",
+    "Totals",
+    "TrainingRecord",
+    "check_format",
+    "model_of",
+    "record_from",
+    "team_of",
+    "totals_of",
+]
 
 #: The format of what is written. It grows when a reader of an earlier one could misunderstand what it finds:
 #: 1 is 0.1.0's, which knew fewer endings. A reader knows all of them, and leaves a later one alone.
@@ -272,6 +289,36 @@ class TrainingRecord:
         return cls(**known)
 
 
+def record_from(
+    base: TrainingRecord,
+    *,
+    attempts: Sequence[Attempt],
+    current_job: CurrentJob | None,
+    is_over: bool,
+    now: datetime | None = None,
+) -> TrainingRecord:
+    """A record of a training with these attempts, and the job under way if there is one.
+
+    `base` has the facts that do not follow from the attempts. Its `began_at` and its instances count where no
+    attempt says more. `now` is the end of a training that is over without a job that ended.
+    """
+    last = attempts[-1] if attempts else None
+    submitted = [attempt.created_at for attempt in attempts if attempt.created_at]
+    ended = [attempt.ended_at for attempt in attempts if attempt.ended_at]
+    is_complete = any(attempt.ending is Ending.COMPLETED for attempt in attempts)
+    over = RecordState.COMPLETED if is_complete else RecordState.FAILED
+    return replace(
+        base,
+        state=over if is_over else RecordState.RUNNING,
+        attempts=tuple(attempts),
+        current_job=current_job,
+        began_at=min(submitted, default=base.began_at),
+        ended_at=max(ended, default=now or base.ended_at) if is_over else None,
+        instance_type=(last.instance_type if last else None) or base.instance_type,
+        instance_count=last.instance_count if last else base.instance_count,
+    )
+
+
 _NESTED = {"tags", "attempts", "decisions", "current_job", "prices"}
 #: Members of a record that are worked out from the others.
 _DERIVED = frozenset(
@@ -332,99 +379,3 @@ def _plain(value: Any) -> Any:
             return str(value)
         case _:
             return value
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Totals:
-    """Sums over trainings. Seconds are instance-seconds, except for `wait_seconds`.
-
-    The savings compare what was billed for *completed* trainings, abandoned attempts included, with the
-    clean on-demand runs they replaced; what failed trainings cost stands by itself. `unknown` counts
-    completed trainings for which AWS did not say enough: they are in no sum of savings; `unpriced` those
-    whose price is not known: they are in no sum of dollars. `replaced` is what trainings were billed that a
-    person cleared afterwards to train again. `left_out` names files of the ledger that cannot be read, of
-    whatever trainings: the sums may be incomplete.
-    """
-
-    trainings: int
-    running: int
-    completed: int
-    failed: int
-    attempts: int
-    interruptions: int
-    wait_seconds: int
-    billable_seconds: int
-    clean_run_seconds: int
-    failed_billable_seconds: int
-    abandoned_billable_seconds: int
-    replaced_billable_seconds: int
-    savings_percent: float | None
-    unknown: int
-    billed_usd: float
-    clean_run_usd: float
-    saved_usd: float
-    failed_usd: float
-    abandoned_usd: float
-    replaced_usd: float
-    unpriced: int
-    left_out: tuple[str, ...] = ()
-
-    @property
-    def percent_saved(self) -> float | None:
-        """What goes beside the sums shown: of the dollars where prices are known, else of instance time.
-
-        The two differ where dear and cheap instance types saved differently.
-        """
-        if self.clean_run_usd > 0:
-            return round(self.saved_usd / self.clean_run_usd * 100, 1)
-        return self.savings_percent
-
-    def to_json(self) -> dict[str, Any]:
-        """As plain JSON."""
-        return {**asdict(self), "left_out": list(self.left_out)}
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Totals:
-        """Undo `to_json`; other members are no matter."""
-        known = {each.name: data[each.name] for each in fields(cls) if each.name in data}
-        return cls(**{**known, "left_out": tuple(data.get("left_out") or ())})
-
-
-def totals_of(records: Iterable[TrainingRecord]) -> Totals:
-    """Sum up trainings."""
-    listed = list(records)
-    everything = [(record.state, record.statement) for record in listed]
-    statements = [statement for _, statement in everything]
-    done = [s for s in statements if s.completed]
-    compared = [s for s in done if s.savings_percent is not None]
-    priced = [s for s in compared if s.saved_usd is not None]
-    undone = [s for s in statements if not s.completed]
-    billed = sum(s.billable_instance_seconds or 0 for s in compared)
-    clean = sum(s.clean_run_instance_seconds or 0 for s in compared)
-    return Totals(
-        trainings=len(everything),
-        running=sum(state is RecordState.RUNNING for state, _ in everything),
-        completed=len(done),
-        failed=sum(state is RecordState.FAILED for state, _ in everything),
-        attempts=sum(s.attempts for s in statements),
-        interruptions=sum(s.interruptions for s in statements),
-        wait_seconds=sum(s.wait_seconds for s in statements),
-        billable_seconds=billed,
-        clean_run_seconds=clean,
-        failed_billable_seconds=sum(s.billable_instance_seconds or 0 for s in undone),
-        abandoned_billable_seconds=sum(s.abandoned_instance_seconds or 0 for s in done),
-        replaced_billable_seconds=sum(record.replaced_instance_seconds or 0 for record in listed),
-        savings_percent=round((1 - billed / clean) * 100, 1) if clean else None,
-        unknown=len(done) - len(compared),
-        billed_usd=_sum_usd(s.billed_usd for s in priced),
-        clean_run_usd=_sum_usd(s.clean_run_usd for s in priced),
-        saved_usd=_sum_usd(s.saved_usd for s in priced),
-        failed_usd=_sum_usd(s.billed_usd for s in undone),
-        abandoned_usd=_sum_usd(s.abandoned_usd for s in done),
-        replaced_usd=_sum_usd(record.replaced_usd for record in listed),
-        unpriced=sum(s.billed_usd is None for s in statements),
-    )
-
-
-def _sum_usd(values: Iterable[float | None]) -> float:
-    return round(sum(value or 0.0 for value in values), 6)

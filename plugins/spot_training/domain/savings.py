@@ -99,9 +99,7 @@ class Attempt:
     @property
     def savings_percent(self) -> float | None:
         """AWS's own figure for one job: `(1 - billable / training) * 100`."""
-        if not self.training_seconds or self.billable_seconds is None:
-            return None
-        return round((1 - self.billable_seconds / self.training_seconds) * 100, 1)
+        return saved_percent(self.billable_seconds, self.training_seconds)
 
     @property
     def shown_savings_percent(self) -> float | None:
@@ -326,8 +324,8 @@ def statement_of(attempts: Sequence[Attempt], prices: Prices = NO_PRICES) -> Sav
         clean_run_seconds=clean_run,
         clean_run_instance_seconds=clean_instances,
         clean_run_basis=basis,
-        savings_percent=_saved_percent(billed_instances, clean_instances),
-        job_savings_percent=_saved_percent(billed_instances, training_instances),
+        savings_percent=saved_percent(billed_instances, clean_instances),
+        job_savings_percent=saved_percent(billed_instances, training_instances),
         billed_usd=billed,
         clean_run_usd=clean_usd,
         saved_usd=None if clean_usd is None or billed is None else round(clean_usd - billed, 6),
@@ -367,7 +365,6 @@ def _times(seconds: int | None, count: int) -> int | None:
     return None if seconds is None else seconds * count
 
 
-def _saved_percent(paid: int | None, full: int | None) -> float | None:
-    if paid is None or not full:
-        return None
-    return round((1 - paid / full) * 100, 1)
+def saved_percent(paid: float | None, full: float | None) -> float | None:
+    """How much less than the full price was paid, in percent: negative if it was more. None if unknown."""
+    return None if paid is None or not full else round((1 - paid / full) * 100, 1)

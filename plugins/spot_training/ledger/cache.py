@@ -1,6 +1,6 @@
-"""Copies of merged files from object storage, in a folder only this user can read.
+"""Copies of merged files from object storage, in a folder that only this user can read.
 
-Merged files never change and their names are used once, so a copy is good for as long as it is there.
+Merged files never change and no name is used twice, so a copy stays valid.
 """
 
 from __future__ import annotations
@@ -11,36 +11,33 @@ import tempfile
 import time
 import uuid
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
-if TYPE_CHECKING:
-    from .store import Ledger
-
-#: Copies nobody has read for so long are removed.
+#: Copies that nobody has read for this long are removed.
 UNREAD_FOR_SECONDS = 7 * 86400
 
 
-def cached_copy(ledger: Ledger, path: str) -> Path:
-    """The copy of a file below the ledger's root; fetched when it is not here yet."""
-    folder = _folder(ledger.root)
+def cached_copy(fs: Any, root: str, path: str) -> Path:
+    """The copy of a file below the ledger's root. It is fetched if it is not here yet."""
+    folder = _folder(root)
     copy = folder / path.replace("/", "-")
     if copy.exists():
-        # When it was last read; when it was written tells whether it was checked.
+        # Set when it was last read. When it was written tells whether it was checked.
         os.utime(copy, ns=(time.time_ns(), copy.stat().st_mtime_ns))
         return copy
     _remove_unread(folder)
     unfinished = folder / f".{uuid.uuid4().hex}.tmp"
     try:
-        ledger.fs.get_file(ledger.path(path), str(unfinished))
+        fs.get_file(f"{root}/{path}", str(unfinished))
         unfinished.replace(copy)
     finally:
         unfinished.unlink(missing_ok=True)
     return copy
 
 
-def drop_copy(ledger: Ledger, path: str) -> None:
-    """Have the file fetched again: its copy here is not what was written."""
-    (_folder(ledger.root) / path.replace("/", "-")).unlink(missing_ok=True)
+def drop_copy(root: str, path: str) -> None:
+    """Remove the copy, so that the file is fetched again: the copy is not what was written."""
+    (_folder(root) / path.replace("/", "-")).unlink(missing_ok=True)
 
 
 def _folder(root: str) -> Path:

@@ -19,15 +19,15 @@ from typing import TYPE_CHECKING, Any
 
 from spot_training.domain.records import RECORD_FORMAT
 
+from .files import FRESH, NOTES, FreshName
 from .fresh import line_of, load_lines
 from .manifest import MANIFESTS, MONTHS, Manifest, MergedFile, number_of
 from .merged import all_merged, check, digest_of, loose, make_newest, parquet
 from .schema import connect, sql_text
 from .set_aside import CannotRead
-from .store import FRESH, NOTES, FreshName
 
 if TYPE_CHECKING:
-    from .store import Ledger
+    from .files import LedgerFiles
 
 # ruff: noqa: S608 - the SQL is made of column names and paths of this package
 
@@ -69,7 +69,7 @@ class _LostRace(Exception):
 
 
 def compact(
-    ledger: Ledger,
+    ledger: LedgerFiles,
     *,
     settled_after: timedelta = SETTLED_AFTER,
     now: datetime | None = None,
@@ -121,7 +121,7 @@ def _with_patience(merge: Callable[[], Compaction]) -> Compaction:
 
 
 def _merge(
-    ledger: Ledger,
+    ledger: LedgerFiles,
     names: Sequence[FreshName],
     settled_before: datetime,
     now: datetime,
@@ -151,7 +151,7 @@ def _merge(
     return Compaction(merged=len(settled), removed=len(removable))
 
 
-def _read(ledger: Ledger, names: Iterable[FreshName]) -> tuple[dict[FreshName, bytes], set[str]]:
+def _read(ledger: LedgerFiles, names: Iterable[FreshName]) -> tuple[dict[FreshName, bytes], set[str]]:
     """Records as lines, and the keys of those that cannot be read."""
     wanted = {ledger.path(FRESH, str(name)): name for name in names}
     lines: dict[FreshName, bytes] = {}
@@ -180,7 +180,7 @@ class _Merging:
     is_rebuild: bool
 
     @classmethod
-    def find(cls, ledger: Ledger) -> _Merging:
+    def find(cls, ledger: LedgerFiles) -> _Merging:
         """Raises `CannotRead` for a list that a newer version wrote, or that may be half written just now."""
         try:
             manifest = Manifest.newest(ledger)
@@ -204,7 +204,7 @@ class _Merging:
         )
 
     @classmethod
-    def _of_all(cls, ledger: Ledger, manifest: Manifest) -> _Merging:
+    def _of_all(cls, ledger: LedgerFiles, manifest: Manifest) -> _Merging:
         merged = all_merged(ledger, manifest, ())
         for trouble in merged.set_aside:
             trouble.tell(ledger.root)
@@ -223,7 +223,7 @@ class _Batch:
     are not in Parquet yet, `stale` the files with an older version of an incoming record.
     """
 
-    def __init__(self, ledger: Ledger, merging: _Merging, scratch: Path) -> None:
+    def __init__(self, ledger: LedgerFiles, merging: _Merging, scratch: Path) -> None:
         self._ledger = ledger
         self._merging = merging
         self._scratch = scratch
@@ -333,7 +333,7 @@ class _Batch:
         return rows
 
 
-def _remove_unneeded(ledger: Ledger, before: datetime) -> None:
+def _remove_unneeded(ledger: LedgerFiles, before: datetime) -> None:
     """Old manifests, merged files that none of the others names, notes of jobs long over."""
     names = sorted(ledger.list_names(MANIFESTS))
     old = [name for name in names[:-1] if ledger.is_older(ledger.path(MANIFESTS, name), before)]

@@ -20,13 +20,13 @@ from spot_training.domain.errors import LedgerBusy
 from spot_training.domain.records import CurrentJob, TrainingRecord, check_format
 from spot_training.domain.text import with_whole_text
 
+from .files import FRESH, NOTES, FreshName
 from .schema import json_columns, table_columns
 from .set_aside import CannotRead, SetAside, parse
-from .store import FRESH, NOTES, FreshName
 from .unknown import unknown_members
 
 if TYPE_CHECKING:
-    from .store import Ledger
+    from .files import LedgerFiles
 
 #: How long a record is looked for that is replaced at each look.
 LOOK_SECONDS = 10.0
@@ -44,7 +44,7 @@ class FreshRecords:
     set_aside: list[SetAside] = field(default_factory=list)
 
 
-def read_fresh(ledger: Ledger) -> FreshRecords:
+def read_fresh(ledger: LedgerFiles) -> FreshRecords:
     """All records in small files. Raises `LedgerBusy`, and what the file system raises."""
     looking = _Looking(ledger)
     newest = {name.key: name for name in sorted(ledger.fresh_names())}
@@ -62,7 +62,7 @@ def read_fresh(ledger: Ledger) -> FreshRecords:
     return found
 
 
-def read_newest(ledger: Ledger, key: str) -> FreshRecords:
+def read_newest(ledger: LedgerFiles, key: str) -> FreshRecords:
     """The record of one key, if it is in small files."""
     found = FreshRecords()
     _Looking(ledger).look_again(key, found)
@@ -72,7 +72,7 @@ def read_newest(ledger: Ledger, key: str) -> FreshRecords:
 class _Looking:
     """Looks for single records until they can be read, or it is certain that they cannot."""
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, ledger: LedgerFiles) -> None:
         self._ledger = ledger
         self._whole_until: float | None = None
 
@@ -176,7 +176,7 @@ def _insert_all(connection: Any, lines: Iterable[bytes]) -> None:
 # Notes ----------------------------------------------------------------------------------------------
 
 
-def read_notes(ledger: Ledger, keys: Iterable[str]) -> tuple[dict[str, CurrentJob], list[SetAside]]:
+def read_notes(ledger: LedgerFiles, keys: Iterable[str]) -> tuple[dict[str, CurrentJob], list[SetAside]]:
     """What was last noted of the jobs of these records; the next note replaces one that cannot be read."""
     paths = {ledger.path(NOTES, f"{key}.json"): key for key in keys}
     notes: dict[str, CurrentJob] = {}

@@ -22,10 +22,11 @@ from typing import TYPE_CHECKING, Any
 from spot_training.domain.records import RECORD_FORMAT, check_format
 from spot_training.domain.savings import unknown_of
 
+from . import fresh
 from .set_aside import CannotRead, parse
 
 if TYPE_CHECKING:
-    from .store import Ledger
+    from .files import LedgerFiles
 
 MANIFESTS, MONTHS = "manifests", "months"
 _DIGITS = 12
@@ -76,7 +77,7 @@ class Manifest:
         return f"{self.number:0{_DIGITS}}.json"
 
     @classmethod
-    def newest(cls, ledger: Ledger) -> Manifest:
+    def newest(cls, ledger: LedgerFiles) -> Manifest:
         """The list that counts now. Raises `CannotRead` for one that is torn, or of a newer version."""
         while names := sorted(name for name in ledger.list_names(MANIFESTS) if number_of(name)):
             if (manifest := cls._read_whole(ledger, names[-1])) is not None:
@@ -84,22 +85,20 @@ class Manifest:
         return cls()
 
     @classmethod
-    def _read_whole(cls, ledger: Ledger, name: str) -> Manifest | None:
+    def _read_whole(cls, ledger: LedgerFiles, name: str) -> Manifest | None:
         """`read`, and what may be half written is read again; None when it is gone."""
-        from .fresh import PAUSE_SECONDS, RECENT, WHOLE_WITHIN_SECONDS
-
-        until = time.monotonic() + WHOLE_WITHIN_SECONDS
+        until = time.monotonic() + fresh.WHOLE_WITHIN_SECONDS
         while True:
             try:
                 return cls.read(ledger, name)
             except CannotRead as error:
-                is_old = ledger.is_older(ledger.path(MANIFESTS, name), datetime.now(UTC) - RECENT)
+                is_old = ledger.is_older(ledger.path(MANIFESTS, name), datetime.now(UTC) - fresh.RECENT)
                 if error.trouble.is_newer or is_old or time.monotonic() > until:
                     raise
-            time.sleep(PAUSE_SECONDS)
+            time.sleep(fresh.PAUSE_SECONDS)
 
     @classmethod
-    def read(cls, ledger: Ledger, name: str) -> Manifest | None:
+    def read(cls, ledger: LedgerFiles, name: str) -> Manifest | None:
         """The list of that file name; None when it is gone. Raises `CannotRead`."""
         path = ledger.path(MANIFESTS, name)
         content = ledger.fetch([path]).get(path)
@@ -142,7 +141,7 @@ class Manifest:
         }
         return {**data, "digest": _digest_of(data)}
 
-    def publish(self, ledger: Ledger, *, made_at: datetime, is_only_one: bool = False) -> bool:
+    def publish(self, ledger: LedgerFiles, *, made_at: datetime, is_only_one: bool = False) -> bool:
         """Make this the list that counts. False when somebody else's of that number does.
 
         A retried request whose first answer was lost finds our own list there: then it is published. Where
@@ -160,7 +159,7 @@ class Manifest:
         ledger.put(path, content)
         return True
 
-    def _is_published(self, ledger: Ledger) -> bool:
+    def _is_published(self, ledger: LedgerFiles) -> bool:
         try:
             return self.read(ledger, self.name) == self
         except CannotRead:

@@ -20,7 +20,7 @@ from .schema import COLUMNS, connect, sql_text, table_columns
 from .set_aside import CannotRead, SetAside
 
 if TYPE_CHECKING:
-    from .store import Ledger
+    from .files import LedgerFiles
 
 # ruff: noqa: S608 - the SQL is made of column names and paths of this package
 
@@ -39,7 +39,7 @@ class Merged:
     set_aside: tuple[SetAside, ...] = ()
 
 
-def find_merged(ledger: Ledger) -> Merged:
+def find_merged(ledger: LedgerFiles) -> Merged:
     """What there is to read now."""
     try:
         manifest = Manifest.newest(ledger)
@@ -56,7 +56,7 @@ def find_merged(ledger: Ledger) -> Merged:
     return Merged(files=tuple(good), local=tuple(good.values()))
 
 
-def all_merged(ledger: Ledger, manifest: Manifest, set_aside: Sequence[SetAside]) -> Merged:
+def all_merged(ledger: LedgerFiles, manifest: Manifest, set_aside: Sequence[SetAside]) -> Merged:
     """All files that can be read, those that no list names too."""
     listed = {file.path: file for file in (*manifest.files, *manifest.unreadable)}
     there = [
@@ -79,7 +79,7 @@ def all_merged(ledger: Ledger, manifest: Manifest, set_aside: Sequence[SetAside]
     )
 
 
-def check(ledger: Ledger, files: Sequence[MergedFile]) -> tuple[dict[MergedFile, str], list[SetAside]]:
+def check(ledger: LedgerFiles, files: Sequence[MergedFile]) -> tuple[dict[MergedFile, str], list[SetAside]]:
     """Where each file that can be read is on this machine, and what is wrong with the others."""
     good: dict[MergedFile, str] = {}
     bad: list[SetAside] = []

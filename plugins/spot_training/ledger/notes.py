@@ -1,4 +1,4 @@
-"""Takes notes of live jobs without keeping anybody waiting."""
+"""Writes notes of running jobs in the background."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ if TYPE_CHECKING:
 
 
 class NoteTaker:
-    """Writes notes in a thread of its own, one after the other; of several for one record only the newest.
+    """Writes notes in one thread, one after the other. Of several for one record, only the newest.
 
-    So a ledger that is slow, or does not answer, delays notes and nothing else. What is not written when the
-    process ends is lost: notes are for the page, the task's own books are not kept here.
+    So a ledger that is slow, or does not answer, delays notes and nothing else. Notes that are not written
+    when the process ends are lost: they are for the page only, the task's record does not depend on them.
     """
 
     def __init__(self, write: Callable[[str, JobSnapshot], None]) -> None:
@@ -24,7 +24,7 @@ class NoteTaker:
         self._thread: threading.Thread | None = None
 
     def take(self, key: str, job: JobSnapshot) -> None:
-        """Have it written down soon that this is how the job of record `key` stands. Returns at once."""
+        """Write down soon what AWS says of the job of record `key`. Returns at once."""
         with self._lock:
             self._due[key] = job
             if self._thread is None:
@@ -36,7 +36,7 @@ class NoteTaker:
             self._write(*due)
 
     def _next(self) -> tuple[str, JobSnapshot] | None:
-        """Whose turn it is; None when there is nothing left to write, which ends the thread."""
+        """The next note to write. None if there is none, which ends the thread."""
         with self._lock:
             if not self._due:
                 self._thread = None

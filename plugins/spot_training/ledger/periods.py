@@ -1,20 +1,26 @@
-"""The trainings of a selection by day, week or month: one answer for the report and the page."""
+"""The trainings of a selection by day, week or month, for the report and the page."""
 
 # ruff: noqa: S608 - the SQL is made of this file's own text; all values are parameters
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from spot_training.domain.savings import saved_percent
+
+from .totals import sums_sql
 
 if TYPE_CHECKING:
-    from .reader import LedgerReader, Selection
+    from .reader import LedgerReader
+    from .selection import Selection
 
 
 class Grain(StrEnum):
-    """How long a period of a chart is."""
+    """The length of a period in a chart."""
 
     DAY = "day"
     WEEK = "week"
@@ -38,7 +44,7 @@ class Period:
 
 
 def step_of(reader: LedgerReader, selection: Selection, *, table: str = "trainings") -> Grain:
-    """The finest step that leaves bars wide enough to see. `table` may be a narrower one of the same rows."""
+    """The shortest period that leaves bars wide enough to see. `table` may have fewer columns."""
     where, parameters = selection.where()
     (row,) = reader.query(
         f"SELECT date_diff('day', min(began_at), max(began_at)) AS days FROM {table} WHERE {where}",
@@ -53,36 +59,28 @@ def periods_of(
 ) -> tuple[Period, ...]:
     """The periods in which trainings began, oldest first.
 
-    `savings_percent` is that of the dollars where prices are known, else of instance time; None where nothing
-    can be compared.
+    `savings_percent` is that of the dollars if prices are known, else of instance time. None if nothing can
+    be compared.
     """
     where, parameters = selection.where()
+    figures = sums_sql("trainings", "billable_seconds", "clean_run_seconds", "billed_usd", "clean_run_usd")
     rows = reader.query(
-        f"""
-        SELECT date_trunc('{step}', began_at)::DATE AS starts_on,
-               count(*) AS trainings,
-               coalesce(sum(billable_instance_seconds) FILTER (compared), 0) / 3600 AS billed_hours,
-               coalesce(sum(clean_run_instance_seconds) FILTER (compared), 0) / 3600 AS clean_run_hours,
-               coalesce(sum(billed_usd) FILTER (priced), 0) AS billed_usd,
-               coalesce(sum(clean_run_usd) FILTER (priced), 0) AS clean_run_usd
-        FROM (SELECT *, completed AND savings_percent IS NOT NULL AS compared,
-                     compared AND saved_usd IS NOT NULL AS priced
-              FROM {table} WHERE {where} AND began_at IS NOT NULL)
-        GROUP BY 1 ORDER BY 1
-        """,
+        f"SELECT date_trunc('{step}', began_at)::DATE AS starts_on, {figures} "
+        f"FROM {table} WHERE counts AND {where} AND began_at IS NOT NULL GROUP BY 1 ORDER BY 1",
         parameters,
     )
-    return tuple(
-        Period(
-            **row,
-            savings_percent=saved_percent(row["billed_usd"], row["clean_run_usd"])
-            if row["clean_run_usd"]
-            else saved_percent(row["billed_hours"], row["clean_run_hours"]),
-        )
-        for row in rows
+    return tuple(map(_period, rows))
+
+
+def _period(row: Mapping[str, Any]) -> Period:
+    in_dollars = saved_percent(row["billed_usd"], row["clean_run_usd"])
+    in_time = saved_percent(row["billable_seconds"], row["clean_run_seconds"])
+    return Period(
+        starts_on=row["starts_on"],
+        trainings=row["trainings"],
+        billed_hours=row["billable_seconds"] / 3600,
+        clean_run_hours=row["clean_run_seconds"] / 3600,
+        billed_usd=row["billed_usd"],
+        clean_run_usd=row["clean_run_usd"],
+        savings_percent=in_time if in_dollars is None else in_dollars,
     )
-
-
-def saved_percent(paid: float, full: float) -> float | None:
-    """How much less than the full price was paid, in percent; None where there is no full price."""
-    return round((1 - paid / full) * 100, 1) if full else None

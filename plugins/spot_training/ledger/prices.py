@@ -1,6 +1,6 @@
-"""On-demand prices with their date: from a file of one's own, or from AWS, kept beside the ledger.
+"""On-demand prices with their date: from a prices file, or from AWS, kept in the ledger.
 
-All workers share what one of them asked: `prices/<region>/<instance type>.json` below the ledger's root.
+What one worker asks, all workers share: `prices/<region>/<instance type>.json` below the ledger's root.
 """
 
 from __future__ import annotations
@@ -13,22 +13,21 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
-from spot_training import settings
 from spot_training.domain.records import Price
 
-if TYPE_CHECKING:
-    from spot_training.connections import AwsAccess
-    from spot_training.sagemaker.prices import PriceList
+from .opening import prices_file
+from .store import Ledger
 
-    from .store import Ledger
+if TYPE_CHECKING:
+    from .files import LedgerFiles
 
 log = logging.getLogger(__name__)
 
 PRICES = "prices"
 SOURCE = "AWS Price List API"
-#: AWS changes prices rarely; a price that was not to be had may come with a permission.
+#: AWS changes prices rarely. A price that was not available may become so with a permission.
 GOOD_FOR = timedelta(days=7)
 UNKNOWN_FOR = timedelta(hours=1)
 #: In a prices file: the prices of every region.
@@ -36,8 +35,21 @@ ANY_REGION = "*"
 _NAME = re.compile(r"[a-z0-9][a-z0-9.-]{0,62}")
 
 
+class PriceList(Protocol):
+    """AWS's price list, as far as it is used here: `sagemaker.prices` has one."""
+
+    def usd_per_hour(self, *, region: str, instance_type: str) -> float | None:
+        """On-demand US dollars per instance-hour; None where AWS lists no price. Raises botocore's errors."""
+
+
+class PriceAccess(Protocol):
+    """Who can reach the price list that knows the prices of a region: `connections.AwsAccess` can."""
+
+    def prices(self, region: str) -> PriceList: ...
+
+
 class PricesFileError(ValueError):
-    """A prices file that cannot be used: names the file, the entry and the way out."""
+    """A prices file that cannot be used. The message names the file, the entry and what to do."""
 
     def __init__(self, file: Path, trouble: str) -> None:
         super().__init__(f"[spot_training] prices_file {file}: {trouble}")
@@ -45,12 +57,12 @@ class PricesFileError(ValueError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PriceBook:
-    """Answers what an instance costs per hour on demand.
+    """What an instance costs per hour on demand.
 
-    With a `file` AWS is never asked. `open_price_list` makes the client for a region, when it is needed.
+    With a `file`, AWS is never asked. `open_price_list` makes the client for a region when it is needed.
     """
 
-    ledger: Ledger
+    ledger: LedgerFiles
     open_price_list: Callable[[str], PriceList]
     file: Path | None = None
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
@@ -67,7 +79,7 @@ class PriceBook:
         return self._ask(region, instance_type)
 
     def _ask(self, region: str, instance_type: str) -> Price | None:
-        """Ask AWS, and keep the answer; a failure is kept too, so that not every task asks again."""
+        """Ask AWS, and keep the answer. A failure is kept too, so that not every task asks again."""
         usd = None
         try:
             usd = self.open_price_list(region).usd_per_hour(region=region, instance_type=instance_type)
@@ -86,13 +98,13 @@ class PriceBook:
         try:
             kept = None if content is None else _Kept.from_json(json.loads(content), instance_type)
         except (ValueError, KeyError, TypeError):
-            log.warning("The price in %s cannot be read; asking again", path)
+            log.warning("The price in %s cannot be read, so AWS is asked again", path)
             return None
         return kept if kept and self.now() - kept.asked_at < kept.good_for else None
 
     def _keep(self, region: str, instance_type: str, usd: float | None) -> None:
-        fact = {"usd_per_hour": usd, "asked_at": self.now().isoformat(), "source": SOURCE}
-        self.ledger.put(self._path(region, instance_type), json.dumps(fact).encode())
+        answer = {"usd_per_hour": usd, "asked_at": self.now().isoformat(), "source": SOURCE}
+        self.ledger.put(self._path(region, instance_type), json.dumps(answer).encode())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,13 +167,6 @@ def _dollars(file: Path, region: object, instance_type: object, usd: object) -> 
     return float(usd)
 
 
-def configured_prices(access: AwsAccess) -> PriceBook:
+def configured_prices(access: PriceAccess) -> PriceBook:
     """Prices by `[spot_training] prices_file`, else from AWS by way of `access`."""
-    from .store import Ledger
-
-    file = settings.text("prices_file")
-    return PriceBook(
-        ledger=Ledger.configured(),
-        open_price_list=access.prices,
-        file=Path(file).expanduser() if file else None,
-    )
+    return PriceBook(ledger=Ledger.configured(), open_price_list=access.prices, file=prices_file())

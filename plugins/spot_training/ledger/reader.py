@@ -18,72 +18,29 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from spot_training.domain.errors import NewerFormat
-from spot_training.domain.records import RECORD_FORMAT, CurrentJob, Totals, TrainingRecord
+from spot_training.domain.records import CurrentJob, TrainingRecord
+from spot_training.domain.totals import Totals, totals_from
 
-from .fresh import load_lines, read_fresh, read_newest, read_notes
+from .fresh import read_newest
 from .manifest import MONTHS
-from .merged import Merged, columns_of, find_merged, source_of
-from .schema import ATTEMPT, connect
+from .selection import EVERYTHING, Selection
 from .set_aside import CannotRead, SetAside
+from .totals import sums_sql
 from .unknown import joined
+from .view import load_view
 
 if TYPE_CHECKING:
-    from .store import Ledger
+    from .files import LedgerFiles
 
-#: What totals can be grouped by, and records selected by.
+__all__ = ["GROUPS", "ORDERS", "LedgerReader", "Selection", "newest_record", "record_of"]
+
+#: What totals can be grouped by, and records ordered by.
 GROUPS = ("dag_id", "model", "instance_type", "team", "region")
 ORDERS = ("began_at", "ended_at", "billed_usd", "saved_usd", "wait_seconds", "interruptions", "dag_id")
-_WHOSE = ("key", "installation", "dag_id", "run_id", "task_id", "map_index", "model", "team", "region")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Selection:
-    """Which trainings: those that began in [since, until) and match every tuple given; None matches all.
-
-    An empty tuple matches none: a user who may read no Dag sees nothing.
-    """
-
-    since: datetime | None = None
-    until: datetime | None = None
-    dag_ids: tuple[str, ...] | None = None
-    task_ids: tuple[str, ...] | None = None
-    models: tuple[str, ...] | None = None
-    instance_types: tuple[str, ...] | None = None
-    teams: tuple[str, ...] | None = None
-    states: tuple[str, ...] | None = None
-    keys: tuple[str, ...] | None = None
-    installations: tuple[str, ...] | None = None
-
-    def where(self) -> tuple[str, list[Any]]:
-        """As a condition on `trainings` and its parameters."""
-        conditions = ["true"]
-        parameters: list[Any] = []
-        for column, operator, moment in (("began_at", ">=", self.since), ("began_at", "<", self.until)):
-            if moment is not None:
-                conditions.append(f"{column} {operator} ?")
-                parameters.append(moment)
-        for column, values in (
-            ("dag_id", self.dag_ids),
-            ("task_id", self.task_ids),
-            ("model", self.models),
-            ("instance_type", self.instance_types),
-            ("team", self.teams),
-            ("state", self.states),
-            ("key", self.keys),
-            ("installation", self.installations),
-        ):
-            if values is not None:
-                conditions.append(f"list_contains(?::VARCHAR[], {column})")
-                parameters.append([str(value) for value in values])
-        return " AND ".join(conditions), parameters
-
-
-EVERYTHING = Selection()
 
 
 class LedgerReader:
@@ -105,19 +62,10 @@ class LedgerReader:
             self._set_it_aside(trouble)
 
     @classmethod
-    def load(cls, ledger: Ledger) -> LedgerReader:
+    def load(cls, ledger: LedgerFiles) -> LedgerReader:
         """Read the ledger as it is now. Raises `LedgerBusy`, and what the file system raises."""
-        connection = connect()
-        fresh = read_fresh(ledger)
-        set_aside = [*fresh.set_aside, *load_lines(connection, fresh.lines)]
-        # After the small files: what was merged meanwhile is in one of the two places.
-        merged = find_merged(ledger)
-        newer = [trouble.key for trouble in set_aside if trouble.is_newer and trouble.key]
-        set_aside += [*merged.set_aside, *_unite(connection, merged, hidden=newer)]
-        _count_jobs_once(connection)
-        _create_views(connection)
-        notes, torn = read_notes(ledger, _running_keys(connection))
-        return cls(connection, notes, root=ledger.root, set_aside=[*set_aside, *torn])
+        view = load_view(ledger)
+        return cls(view.connection, view.notes, root=ledger.root, set_aside=view.set_aside)
 
     @property
     def set_aside(self) -> tuple[SetAside, ...]:
@@ -156,11 +104,11 @@ class LedgerReader:
     def totals(self, selection: Selection = EVERYTHING) -> Totals:
         """The sums over the selected trainings."""
         where, parameters = selection.where()
-        (row,) = self.query(f"SELECT {_TOTALS} FROM trainings WHERE counts AND {where}", parameters)
+        (row,) = self.query(f"SELECT {sums_sql()} FROM trainings WHERE counts AND {where}", parameters)
         return self._totals(row)
 
     def _totals(self, row: Mapping[str, Any]) -> Totals:
-        return _totals(row, left_out=tuple(str(trouble) for trouble in self.set_aside))
+        return totals_from(row, left_out=tuple(str(trouble) for trouble in self.set_aside))
 
     def totals_by(self, group: str, selection: Selection = EVERYTHING) -> dict[str | None, Totals]:
         """The sums by one of `GROUPS`, the dearest first; None for trainings that have none."""
@@ -168,7 +116,7 @@ class LedgerReader:
             raise ValueError(f"group is {group!r}: give one of {', '.join(GROUPS)}.")
         where, parameters = selection.where()
         rows = self.query(
-            f"SELECT {group} AS name, {_TOTALS} FROM trainings WHERE counts AND {where} "
+            f"SELECT {group} AS name, {sums_sql()} FROM trainings WHERE counts AND {where} "
             "GROUP BY 1 ORDER BY billed_usd DESC, billable_seconds DESC, 1",
             parameters,
         )
@@ -238,7 +186,7 @@ def record_of(row: Mapping[str, Any]) -> TrainingRecord:
     return TrainingRecord.from_json(joined(data, json.loads(unknown)) if unknown else data)
 
 
-def newest_record(ledger: Ledger, key: str) -> TrainingRecord | None:
+def newest_record(ledger: LedgerFiles, key: str) -> TrainingRecord | None:
     """One record as it is now, read by itself; None where it is merged, or there is none that can be read.
 
     Raises `CannotRead` for one that a newer version wrote, and `LedgerBusy`.
@@ -262,124 +210,3 @@ def _plain(value: Any) -> Any:
             return [_plain(item) for item in value]
         case _:
             return value
-
-
-_DONE = "FILTER (completed)"
-_COMPARED = "FILTER (completed AND savings_percent IS NOT NULL)"
-_PRICED = "FILTER (completed AND savings_percent IS NOT NULL AND saved_usd IS NOT NULL)"
-_UNDONE = "FILTER (NOT completed)"
-_SUMS = {
-    "trainings": "count(*)",
-    "running": "count(*) FILTER (state = 'running')",
-    "completed": f"count(*) {_DONE}",
-    "failed": "count(*) FILTER (state = 'failed')",
-    "attempts": "coalesce(sum(attempt_count), 0)",
-    "interruptions": "coalesce(sum(interruptions), 0)",
-    "wait_seconds": "coalesce(sum(wait_seconds), 0)",
-    "billable_seconds": f"coalesce(sum(billable_instance_seconds) {_COMPARED}, 0)",
-    "clean_run_seconds": f"coalesce(sum(clean_run_instance_seconds) {_COMPARED}, 0)",
-    "failed_billable_seconds": f"coalesce(sum(billable_instance_seconds) {_UNDONE}, 0)",
-    "abandoned_billable_seconds": f"coalesce(sum(abandoned_instance_seconds) {_DONE}, 0)",
-    "replaced_billable_seconds": "coalesce(sum(replaced_instance_seconds), 0)",
-    "unknown": "count(*) FILTER (completed AND savings_percent IS NULL)",
-    "billed_usd": f"coalesce(sum(billed_usd) {_PRICED}, 0)",
-    "clean_run_usd": f"coalesce(sum(clean_run_usd) {_PRICED}, 0)",
-    "saved_usd": f"coalesce(sum(saved_usd) {_PRICED}, 0)",
-    "failed_usd": f"coalesce(sum(billed_usd) {_UNDONE}, 0)",
-    "abandoned_usd": f"coalesce(sum(abandoned_usd) {_DONE}, 0)",
-    "replaced_usd": "coalesce(sum(replaced_usd), 0)",
-    "unpriced": "count(*) FILTER (billed_usd IS NULL)",
-}
-_TOTALS = ", ".join(f"{expression} AS {name}" for name, expression in _SUMS.items())
-
-
-def _totals(row: Mapping[str, Any], *, left_out: tuple[str, ...]) -> Totals:
-    whole = {f.name: row[f.name] for f in fields(Totals) if f.name in row}
-    known: dict[str, Any] = {
-        name: round(value, 6) if name.endswith("_usd") else int(value) for name, value in whole.items()
-    }
-    billed, clean = known["billable_seconds"], known["clean_run_seconds"]
-    percent = round((1 - billed / clean) * 100, 1) if clean else None
-    return Totals(**known, savings_percent=percent, left_out=left_out)
-
-
-# Loading -------------------------------------------------------------------------------------------
-
-
-def _unite(connection: Any, merged: Merged, *, hidden: Sequence[str]) -> list[SetAside]:
-    """The view of all records: of a key that is merged and fresh, the higher version.
-
-    `hidden` are keys of which a later version cannot be read here. Returns what is left out beside them:
-    merged records that a newer version of this package wrote.
-    """
-    if not merged.local:
-        connection.execute("CREATE VIEW all_records AS SELECT * FROM fresh")
-        return []
-    source = source_of(connection, merged)
-    columns = columns_of(connection, source)
-    known = f"coalesce(format, 1) <= {RECORD_FORMAT}"
-    connection.execute("CREATE TABLE hidden AS SELECT unnest(?::VARCHAR[]) AS key", [list(hidden)])
-    shown = f"{known} AND key NOT IN (SELECT key FROM hidden)" if hidden else known
-    connection.execute(f"CREATE VIEW merged AS SELECT * FROM (SELECT {columns} FROM {source}) WHERE {shown}")
-    newer = connection.execute(
-        f"SELECT key, format FROM (SELECT {columns} FROM {source}) WHERE NOT ({known})"
-    ).fetchall()
-    connection.execute(
-        "CREATE TABLE both_places AS SELECT f.key, m.version >= f.version AS is_merged "
-        "FROM fresh f JOIN merged m USING (key)"
-    )
-    connection.execute("DELETE FROM fresh WHERE key IN (SELECT key FROM both_places WHERE is_merged)")
-    (replaced,) = connection.execute("SELECT count(*) FROM both_places WHERE NOT is_merged").fetchone()
-    kept = " WHERE key NOT IN (SELECT key FROM both_places WHERE NOT is_merged)" if replaced else ""
-    connection.execute(
-        f"CREATE VIEW all_records AS SELECT * FROM merged{kept} UNION ALL BY NAME SELECT * FROM fresh"
-    )
-    return [_newer_record(key, found) for key, found in newer]
-
-
-def _newer_record(key: str, found: int) -> SetAside:
-    why = NewerFormat("The record", found=found, newest_known=RECORD_FORMAT)
-    return SetAside(path=f"{MONTHS}: record {key}", why=str(why), is_newer=True, key=key)
-
-
-def _count_jobs_once(connection: Any) -> None:
-    """The view of all records, with what tells whether their job is counted elsewhere."""
-    (watched,) = connection.execute("SELECT count(*) FROM all_records WHERE watches IS NOT NULL").fetchone()
-    if not watched:
-        connection.execute("CREATE VIEW trainings AS SELECT *, true AS counts FROM all_records")
-        return
-    connection.execute(_SHARED_JOBS)
-    connection.execute(
-        "CREATE VIEW trainings AS "
-        "SELECT *, key NOT IN (SELECT key FROM counted_elsewhere) AS counts FROM all_records"
-    )
-
-
-#: Of the records that hold the same watched job, the one with the most attempts counts.
-_SHARED_JOBS = """
-CREATE TABLE counted_elsewhere AS
-WITH watched AS (SELECT DISTINCT watches AS job FROM all_records WHERE watches IS NOT NULL),
-holding AS (
-    SELECT key, len(attempts) AS attempts, unnest(list_transform(attempts, lambda a: a.job_name)) AS job
-    FROM all_records
-)
-SELECT DISTINCT key FROM (
-    SELECT key FROM holding SEMI JOIN watched USING (job)
-    QUALIFY row_number() OVER (PARTITION BY job ORDER BY attempts DESC, key) > 1
-)
-"""
-
-
-def _create_views(connection: Any) -> None:
-    whose = ", ".join(_WHOSE)
-    own = ", ".join(f"a.{name}" for name in ATTEMPT if name not in _WHOSE)
-    for view, sql in {
-        "attempts": f"SELECT {whose}, {own} FROM (SELECT {whose}, unnest(attempts) AS a FROM trainings)",
-        "transitions": f"SELECT {whose}, t.* FROM (SELECT {whose}, unnest(transitions) AS t FROM trainings)",
-        "decisions": f"SELECT {whose}, d.* FROM (SELECT {whose}, unnest(decisions) AS d FROM trainings)",
-    }.items():
-        connection.execute(f"CREATE VIEW {view} AS {sql}")
-
-
-def _running_keys(connection: Any) -> list[str]:
-    return [key for (key,) in connection.execute("SELECT key FROM fresh WHERE state = 'running'").fetchall()]

@@ -21,7 +21,7 @@ from spot_training.domain.text import with_whole_text
 from .set_aside import CannotRead, parse
 
 if TYPE_CHECKING:
-    from .store import Ledger
+    from .files import LedgerFiles
 
 RESERVATIONS = "reservations"
 #: How long a reservation counts of which no job is seen: far longer than from the decision to the record that
@@ -69,19 +69,19 @@ class Reservation:
         return cls(**{**known, "usd": float(known["usd"]), "made_at": made_at.astimezone(UTC)})
 
 
-def reserve(ledger: Ledger, reservation: Reservation) -> None:
+def reserve(ledger: LedgerFiles, reservation: Reservation) -> None:
     """Write the reservation down: whoever reads after this sees it. Raises what the file system raises."""
     data = with_whole_text(reservation.to_json())
     ledger.put(_path(ledger, reservation.key), json.dumps(data).encode())
 
 
-def release(ledger: Ledger, key: str) -> None:
+def release(ledger: LedgerFiles, key: str) -> None:
     """Hold nothing any more for this training."""
     if is_record_key(key):
         ledger.remove([_path(ledger, key)])
 
 
-def reservations(ledger: Ledger) -> list[Reservation]:
+def reservations(ledger: LedgerFiles) -> list[Reservation]:
     """All that are written down, those that have expired too.
 
     Raises `CannotRead` for one that cannot be read and may still count; an old one is no matter.
@@ -99,5 +99,5 @@ def reservations(ledger: Ledger) -> list[Reservation]:
     return found
 
 
-def _path(ledger: Ledger, key: str) -> str:
+def _path(ledger: LedgerFiles, key: str) -> str:
     return ledger.path(RESERVATIONS, f"{key}.json")

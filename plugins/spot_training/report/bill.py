@@ -25,7 +25,7 @@ class BillLine:
 
 def has_dollars(totals: Totals) -> bool:
     """Whether any price is known."""
-    return totals.clean_run_usd > 0 or totals.billed_usd > 0 or totals.failed_usd > 0
+    return totals.has_dollars
 
 
 def amount(totals: Totals, name: str) -> str:

@@ -17,7 +17,8 @@ from spot_training.domain.parsing import is_left_out
 from spot_training.ledger.periods import Grain, Period, periods_of, step_of
 
 if TYPE_CHECKING:
-    from spot_training.domain.records import Totals, TrainingRecord
+    from spot_training.domain.records import TrainingRecord
+    from spot_training.domain.totals import Totals
     from spot_training.ledger import LedgerReader, Selection
 
 #: What a report can be grouped by, and the heading of each group.

@@ -1,9 +1,9 @@
 """Finds training jobs that no task will look at again, and stops them.
 
-A job is an orphan when it is alive, carries this installation's tags, and its task is over, gone, or by its
-own books at a later job. Whatever is not certain is reported and left alone: one whose tags were changed, one
-that was meant to outlive its task, one of which nobody could be asked, one of the name that every Airflow had
-before each got its own. A job of another installation is not even reported.
+A job is an orphan if it is running, has this installation's tags, and its task is over, gone, or at a later
+job according to its record. Everything that is not certain is reported and left alone: a job with changed
+tags, a job that was meant to outlive its task, a job that could not be described, a job of the name that all
+Airflows had before each got its own. Jobs of another installation are not reported.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ if TYPE_CHECKING:
     from spot_training.sagemaker.jobs import TrainingJobs
 
 #: States of a task instance that has ended. In any other state (None: cleared, not yet scheduled) the task
-#: will run again, and adopt its job.
+#: will run again and adopt its job.
 OVER_STATES = frozenset({"success", "failed", "skipped", "upstream_failed", "removed"})
-#: What `TaskStateOf` answers when there is no such task instance (any more).
+#: What `TaskStateOf` returns if there is no such task instance, or no longer.
 NO_SUCH_TASK = "no such task"
 
 TaskStateOf = Callable[[RunIdentity], str | None]
@@ -56,10 +56,9 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """A live job with our tags, and what is to be thought of it.
+    """A running job with our tags, and the verdict on it.
 
-    Of one that was `NOT_JUDGED` because it could not be described, there is no `job`, and it may be no job
-    of ours.
+    A job that is `NOT_JUDGED` because it could not be described has no `job`, and may not be ours.
     """
 
     name: str
@@ -81,9 +80,9 @@ def survey(
     record_of: RecordOf = lambda _identity: None,
     earlier: Collection[str] = (),
 ) -> Iterator[Finding]:
-    """Judge every live training job that this installation made, one after the other.
+    """Judge every running training job that this installation made, one after the other.
 
-    `record_of` gives what the ledger has of a task, as far as it is known; `earlier` are names that this
+    `record_of` returns the ledger's record of a task, if it is known. `earlier` are names that this
     installation had before.
     """
     names = {tag_value(name): name for name in (*earlier, installation)}
@@ -92,14 +91,14 @@ def survey(
             continue
         try:
             finding = _look_at(name, jobs, names, task_state_of, record_of)
-        except Exception as error:  # noqa: BLE001 - a job that cannot be judged keeps no orphan alive
+        except Exception as error:  # noqa: BLE001 - the other jobs are judged all the same
             finding = Finding(name=name, verdict=Verdict.NOT_JUDGED, reason=f"{error}")
         if finding is not None:
             yield _as_far_as_certain(finding, installation)
 
 
 def _as_far_as_certain(finding: Finding, installation: str) -> Finding:
-    """An orphan of the name that every Airflow had before each got its own may be another one's."""
+    """Orphans of the name that all Airflows had before each got its own may belong to another Airflow."""
     who = finding.identity
     if finding.verdict is not Verdict.ORPHAN or who is None:
         return finding
@@ -151,7 +150,7 @@ def _judge(
 def _newer_than(
     job: JobSnapshot, identity: RunIdentity, tags: Mapping[str, str], record: TrainingRecord | None
 ) -> str | None:
-    """What the task is at instead of this job, by its record; None where the job may be its current one.
+    """The later job that the task is at, by its record. None if this job may be its current one.
 
     A record that lags behind names an earlier generation or attempt, never a later one.
     """
@@ -178,10 +177,10 @@ def sweep(
 ) -> list[Finding]:
     """Report every finding, and stop the orphans if `stop`. Returns the findings.
 
-    `keep_reason` gets the reason of a stop where it cannot be written into the job's tags.
+    `keep_reason` gets the reason of a stop if it cannot be written into the job's tags.
 
-    Raises, once all was looked at, `SweepRefused` if it was to stop orphans of an installation without a name
-    of its own, and `ServiceFailed` if an orphan could not be stopped or a job could not be judged.
+    After all jobs were looked at, raises `SweepRefused` if orphans of an installation without its own name
+    were to be stopped, and `ServiceFailed` if an orphan could not be stopped or a job could not be judged.
     """
     has_own_name = installation != SHARED_NAME
     findings: list[Finding] = []
@@ -197,7 +196,7 @@ def sweep(
         findings.append(finding)
         say(str(finding))
         if finding.verdict is Verdict.UNCERTAIN:
-            say(f"  if nobody looks after it, stop it with: {jobs.stop_command(finding.name)}")
+            say(f"  if nobody needs it, stop it with: {jobs.stop_command(finding.name)}")
         if finding.verdict is not Verdict.ORPHAN:
             continue
         if not (stop and has_own_name and _try_to_stop(jobs, finding.name, say, keep_reason)):
@@ -208,16 +207,16 @@ def sweep(
     if stop and not has_own_name:
         raise SweepRefused(
             f"[spot_training] installation is {installation!r}, the name that every Airflow had before each "
-            "got its own: a job of a task that this Airflow does not know, or knows as over, may be another "
-            "one's. Nothing was stopped. Leave the setting out (each metadata database then has a name of "
-            "its own), or give this Airflow a name of its own, and sweep again; jobs made before that are to "
-            "be stopped by hand, with the commands above."
+            "got its own: a job of a task that this Airflow does not know, or knows as over, may belong to "
+            "another Airflow. Nothing was stopped. Remove the setting (each metadata database then has its "
+            "own name), or set it to a name that only this Airflow has, and sweep again. Stop jobs made "
+            "before that by hand, with the commands above."
         )
-    _tell_what_is_left(left, [f.name for f in findings if f.verdict is Verdict.NOT_JUDGED])
+    _raise_what_is_left(left, [f.name for f in findings if f.verdict is Verdict.NOT_JUDGED])
     return findings
 
 
-def _tell_what_is_left(left: list[str], not_judged: list[str]) -> None:
+def _raise_what_is_left(left: list[str], not_judged: list[str]) -> None:
     troubles = []
     if left:
         are = "is" if len(left) == 1 else "are"
@@ -227,7 +226,7 @@ def _tell_what_is_left(left: list[str], not_judged: list[str]) -> None:
         )
     if not_judged:
         troubles.append(
-            f"{', '.join(not_judged)} could not be judged and may be left behind; the reasons are above. All "
+            f"{', '.join(not_judged)} could not be judged and may be orphans; the reasons are above. All "
             "others were looked at. The next sweep tries again."
         )
     if troubles:
@@ -235,11 +234,11 @@ def _tell_what_is_left(left: list[str], not_judged: list[str]) -> None:
 
 
 def _try_to_stop(jobs: TrainingJobs, name: str, say: Callable[[str], None], keep_reason: KeepReason) -> bool:
-    """One orphan that cannot be stopped must not keep the others alive."""
+    """Stop an orphan. If that fails, the others are still stopped."""
     try:
         stopped = jobs.stop(name, StopReason.SWEPT, keep_reason=partial(keep_reason, name))
     except SpotTrainingError as error:
         say(f"Training job {name} could NOT be stopped and is still billed: {error}")
         return False
-    say(f"Stopped {name}." if stopped else f"{name} is over by now.")
+    say(f"Stopped {name}." if stopped else f"{name} has ended already.")
     return True

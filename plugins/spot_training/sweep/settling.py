@@ -1,8 +1,8 @@
 """Settles what tasks could not write down themselves: their process is gone, and the job has ended since.
 
-Two questions. Which records are still running although their task is over? And which jobs of this
-installation ended that no record knows, because the ledger could not be written? Both are answered from what
-SageMaker says of the jobs, and only once their task is over: while it lives, the task keeps its own books.
+Two questions. Which records are still `running` although their task is over? And which ended jobs of this
+installation are in no record, because the ledger could not be written? SageMaker's description of the jobs
+answers both. A record is settled only when its task is over: until then the task writes it.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING
 
 from spot_training.domain.lifecycle import Ending, ending_of
 from spot_training.domain.record_keys import SHARED_NAME
-from spot_training.domain.records import RecordState, TrainingRecord, model_of, team_of
+from spot_training.domain.records import RecordState, TrainingRecord, model_of, record_from, team_of
 from spot_training.domain.savings import Attempt, PurchaseOption, attempt_of
 from spot_training.domain.stop_reasons import ending_of_stop
-from spot_training.ledger.reader import Selection
+from spot_training.ledger import Selection
 from spot_training.ledger.stop_reasons import LedgerStops
 from spot_training.ledger.store import FreshName
 from spot_training.sagemaker.certainty import until_sure
@@ -43,8 +43,8 @@ _FOUND = "found by the sweeper: its task could not record it"
 class Settling:
     """What `settle` works with. `price_of` may raise: dollars then stay unknown.
 
-    `elsewhere` is where else in this region a record's job may be: a record does not name the account.
-    `earlier` are names that this installation had before.
+    `elsewhere` are other places in this region where a record's job may be: a record does not name the
+    account. `earlier` are names that this installation had before.
     """
 
     ledger: Ledger
@@ -79,7 +79,7 @@ class Settling:
         ]
 
     def _settle(self, record: TrainingRecord, missing: list[TrainingRecord]) -> TrainingRecord | None:
-        """Settle a record whose task is over; one whose job SageMaker does not know goes to `missing`."""
+        """Settle a record if its task is over. If SageMaker does not know its job, it goes to `missing`."""
         task_state = self.task_state_of(_identity_of_record(record))
         if not self._is_over(task_state, record.installation):
             return None
@@ -97,7 +97,7 @@ class Settling:
         return self._close(record, f"the task ended ({task_state}); its job ended: {attempt.ending}", attempt)
 
     def _surely_missing(self, missing: list[TrainingRecord]) -> list[TrainingRecord]:
-        """Those of the records whose jobs nobody knows of, here or elsewhere, for more than a minute."""
+        """Those of the records for which no place has the job, for more than a minute."""
         left = missing
 
         def still_missing() -> list[TrainingRecord]:
@@ -143,7 +143,7 @@ class Settling:
         pages = self.jobs.pages(modified_since=since)
         ended = [job.name for page in pages for job in page if job.is_terminal and may_be_ours(job.name)]
         unknown = self._unknown(ended)
-        # The first attempt first: a record grows in order.
+        # The first attempt first: a record gets its attempts in order.
         return [record for name in reversed(unknown) if (record := self._adopt(name))]
 
     def _unknown(self, names: list[str]) -> list[str]:
@@ -175,7 +175,7 @@ class Settling:
             self.say(f"{name} is left to the newer version of spot_training that wrote its task's record.")
             return None
         if known is not None and known.generation > identity.generation:
-            return None  # a person's clear replaced that story
+            return None  # a person's clear replaced that generation
         if known is None or known.generation < identity.generation:
             own = {key: value for key, value in tags.items() if not is_our_tag(key)}
             known = replace(
@@ -193,7 +193,7 @@ class Settling:
     # Both -------------------------------------------------------------------------------------------
 
     def _is_over(self, task_state: str | None, made_as: str) -> bool:
-        """Whether the task has ended. One that is not here may be another Airflow's, under a shared name."""
+        """Whether the task has ended. A task that is not here may be in another Airflow of the same name."""
         is_ours_for_sure = made_as != SHARED_NAME or self.installation == SHARED_NAME
         return task_state in OVER_STATES or (task_state == NO_SUCH_TASK and is_ours_for_sure)
 
@@ -205,34 +205,19 @@ class Settling:
         return attempt_of(job, number=number, step=0, reason=reason, ending=ending)
 
     def _who_stopped(self, job: JobSnapshot) -> Ending:
-        """As the driver tells it: by the job's tags, or what the ledger kept where they were not written."""
+        """As the driver does it: from the job's tags, or from the ledger if the tags were not written."""
         note = until_sure(lambda: self.jobs.stop_note(job.arn), rest=self._rest)
         note = note or LedgerStops(lambda: self.ledger).note_of(job.name)
         is_ours = note is not None and note.explains(job, real_seconds=self.jobs.clock.real_seconds)
         return ending_of_stop(note if is_ours else None)
 
     def _close(self, record: TrainingRecord, reason: str, attempt: Attempt | None = None) -> TrainingRecord:
-        """Write the record down as over, with one attempt more."""
-        attempts = tuple(sorted([*record.attempts, *([attempt] if attempt else [])], key=lambda a: a.number))
-        is_complete = any(a.ending is Ending.COMPLETED for a in attempts)
-        ended = [a.ended_at for a in attempts if a.ended_at]
-        submitted = [a.created_at for a in attempts if a.created_at]
-        last = attempts[-1] if attempts else None
+        """Write the record down as over, with one more attempt."""
+        attempts = sorted([*record.attempts, *([attempt] if attempt else [])], key=lambda a: a.number)
         now = self.now()
-        closed = replace(
-            record,
-            version=max(record.version + 1, round(now.timestamp() * 1_000_000)),
-            state=RecordState.COMPLETED if is_complete else RecordState.FAILED,
-            reason=reason,
-            attempts=attempts,
-            current_job=None,
-            began_at=min(submitted, default=record.began_at),
-            ended_at=max(ended, default=now),
-            instance_type=last.instance_type if last else record.instance_type,
-            instance_count=last.instance_count if last else record.instance_count,
-            written_at=now,
-        )
-        closed = self._priced(closed)
+        version = max(record.version + 1, round(now.timestamp() * 1_000_000))
+        closed = record_from(record, attempts=attempts, current_job=None, is_over=True, now=now)
+        closed = self._priced(replace(closed, version=version, reason=reason, written_at=now))
         self.ledger.write(closed)
         if record.version:
             self.ledger.forget(FreshName(key=record.key, version=record.version))
@@ -246,7 +231,7 @@ class Settling:
         for kind in sorted(wanted - record.usd_per_hour.keys()):
             try:
                 price = self.price_of(record.region or self.jobs.region, kind)
-            except Exception as error:  # noqa: BLE001 - a price that is not known settles no less
+            except Exception as error:  # noqa: BLE001 - a record is settled without its price, too
                 self.say(f"The price of {kind} is not known: {error}")
                 continue
             if price is not None:

@@ -7,6 +7,7 @@ the `retries`, for whoever plays their author.
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import signal

@@ -1,0 +1,30 @@
+"""The sums of `domain.totals` as SQL over the ledger's `trainings`, or a table with some of its columns."""
+
+from __future__ import annotations
+
+from spot_training.domain.totals import FIGURES, Condition, Figure, Is
+
+
+def sums_sql(*names: str) -> str:
+    """The columns of a SELECT: these figures under their names, or all of them."""
+    return ", ".join(f"{_sum(FIGURES[name])} AS {name}" for name in names or FIGURES)
+
+
+def _sum(figure: Figure) -> str:
+    kept = f" FILTER ({' AND '.join(map(_condition, figure.over))})" if figure.over else ""
+    return f"count(*){kept}" if figure.column is None else f"coalesce(sum({figure.column}){kept}, 0)"
+
+
+def _condition(condition: Condition) -> str:
+    column = condition.column
+    match condition.wanted:
+        case Is.TRUE:
+            return column
+        case Is.FALSE:
+            return f"NOT {column}"
+        case Is.KNOWN:
+            return f"{column} IS NOT NULL"
+        case Is.UNKNOWN:
+            return f"{column} IS NULL"
+        case text:
+            return f"{column} = '{text}'"

@@ -1,0 +1,126 @@
+"""Loads small files and Parquet files into DuckDB as one view, with the tables that `reader` describes."""
+
+# ruff: noqa: S608 - the SQL is made of column names of this package; all values are parameters
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from spot_training.domain.errors import NewerFormat
+from spot_training.domain.records import RECORD_FORMAT, CurrentJob
+
+from .fresh import load_lines, read_fresh, read_notes
+from .manifest import MONTHS
+from .merged import Merged, columns_of, find_merged, source_of
+from .schema import ATTEMPT, connect
+from .set_aside import SetAside
+
+if TYPE_CHECKING:
+    from .files import LedgerFiles
+
+_WHOSE = ("key", "installation", "dag_id", "run_id", "task_id", "map_index", "model", "team", "region")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class View:
+    """A DuckDB that has the tables, the notes of running jobs by key, and the files that are left out."""
+
+    connection: Any
+    notes: Mapping[str, CurrentJob]
+    set_aside: Sequence[SetAside]
+
+
+def load_view(ledger: LedgerFiles) -> View:
+    """Read the ledger as it is now. Raises `LedgerBusy`, and what the file system raises."""
+    connection = connect()
+    fresh = read_fresh(ledger)
+    set_aside = [*fresh.set_aside, *load_lines(connection, fresh.lines)]
+    # After the small files: what was merged meanwhile is in one of the two places.
+    merged = find_merged(ledger)
+    newer = [trouble.key for trouble in set_aside if trouble.is_newer and trouble.key]
+    set_aside += [*merged.set_aside, *_unite(connection, merged, hidden=newer)]
+    _count_jobs_once(connection)
+    _create_views(connection)
+    notes, torn = read_notes(ledger, _running_keys(connection))
+    return View(connection=connection, notes=notes, set_aside=[*set_aside, *torn])
+
+
+def _unite(connection: Any, merged: Merged, *, hidden: Sequence[str]) -> list[SetAside]:
+    """The view of all records: of a key that is merged and fresh, the higher version.
+
+    `hidden` are keys of which a later version cannot be read here. Returns what is left out beside them:
+    merged records that a newer version of this package wrote.
+    """
+    if not merged.local:
+        connection.execute("CREATE VIEW all_records AS SELECT * FROM fresh")
+        return []
+    source = source_of(connection, merged)
+    columns = columns_of(connection, source)
+    known = f"coalesce(format, 1) <= {RECORD_FORMAT}"
+    connection.execute("CREATE TABLE hidden AS SELECT unnest(?::VARCHAR[]) AS key", [list(hidden)])
+    shown = f"{known} AND key NOT IN (SELECT key FROM hidden)" if hidden else known
+    connection.execute(f"CREATE VIEW merged AS SELECT * FROM (SELECT {columns} FROM {source}) WHERE {shown}")
+    newer = connection.execute(
+        f"SELECT key, format FROM (SELECT {columns} FROM {source}) WHERE NOT ({known})"
+    ).fetchall()
+    connection.execute(
+        "CREATE TABLE both_places AS SELECT f.key, m.version >= f.version AS is_merged "
+        "FROM fresh f JOIN merged m USING (key)"
+    )
+    connection.execute("DELETE FROM fresh WHERE key IN (SELECT key FROM both_places WHERE is_merged)")
+    (replaced,) = connection.execute("SELECT count(*) FROM both_places WHERE NOT is_merged").fetchone()
+    kept = " WHERE key NOT IN (SELECT key FROM both_places WHERE NOT is_merged)" if replaced else ""
+    connection.execute(
+        f"CREATE VIEW all_records AS SELECT * FROM merged{kept} UNION ALL BY NAME SELECT * FROM fresh"
+    )
+    return [_newer_record(key, found) for key, found in newer]
+
+
+def _newer_record(key: str, found: int) -> SetAside:
+    why = NewerFormat("The record", found=found, newest_known=RECORD_FORMAT)
+    return SetAside(path=f"{MONTHS}: record {key}", why=str(why), is_newer=True, key=key)
+
+
+def _count_jobs_once(connection: Any) -> None:
+    """The view of all records, with what tells whether their job is counted elsewhere."""
+    (watched,) = connection.execute("SELECT count(*) FROM all_records WHERE watches IS NOT NULL").fetchone()
+    if not watched:
+        connection.execute("CREATE VIEW trainings AS SELECT *, true AS counts FROM all_records")
+        return
+    connection.execute(_SHARED_JOBS)
+    connection.execute(
+        "CREATE VIEW trainings AS "
+        "SELECT *, key NOT IN (SELECT key FROM counted_elsewhere) AS counts FROM all_records"
+    )
+
+
+#: Of the records that hold the same watched job, the one with the most attempts counts.
+_SHARED_JOBS = """
+CREATE TABLE counted_elsewhere AS
+WITH watched AS (SELECT DISTINCT watches AS job FROM all_records WHERE watches IS NOT NULL),
+holding AS (
+    SELECT key, len(attempts) AS attempts, unnest(list_transform(attempts, lambda a: a.job_name)) AS job
+    FROM all_records
+)
+SELECT DISTINCT key FROM (
+    SELECT key FROM holding SEMI JOIN watched USING (job)
+    QUALIFY row_number() OVER (PARTITION BY job ORDER BY attempts DESC, key) > 1
+)
+"""
+
+
+def _create_views(connection: Any) -> None:
+    whose = ", ".join(_WHOSE)
+    own = ", ".join(f"a.{name}" for name in ATTEMPT if name not in _WHOSE)
+    for view, sql in {
+        "attempts": f"SELECT {whose}, {own} FROM (SELECT {whose}, unnest(attempts) AS a FROM trainings)",
+        "transitions": f"SELECT {whose}, t.* FROM (SELECT {whose}, unnest(transitions) AS t FROM trainings)",
+        "decisions": f"SELECT {whose}, d.* FROM (SELECT {whose}, unnest(decisions) AS d FROM trainings)",
+    }.items():
+        connection.execute(f"CREATE VIEW {view} AS {sql}")
+
+
+def _running_keys(connection: Any) -> list[str]:
+    return [key for (key,) in connection.execute("SELECT key FROM fresh WHERE state = 'running'").fetchall()]
