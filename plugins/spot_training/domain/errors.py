@@ -118,8 +118,8 @@ class InstallationUnknown(SpotTrainingError, RuntimeError):
         super().__init__(
             f"It is not known {trouble}. Until it is, no training job is created, because it could "
             "be mistaken for another Airflow's. Install this package where the scheduler runs (or copy it "
-            "with spot_training_plugin.py into the plugins folder) and restart the scheduler, which creates the "
-            "Variable when it starts. Or set [spot_training] installation "
+            "with spot_training_plugin.py into the plugins folder) and restart the scheduler, which creates "
+            "the Variable when it starts. Or set [spot_training] installation "
             "(AIRFLOW__SPOT_TRAINING__INSTALLATION) to a name that no other Airflow in this AWS account has. "
             "See docs/security.md."
         )
