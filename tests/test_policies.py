@@ -6,7 +6,16 @@ from typing import Any
 
 import pytest
 
-from spot_training.advise.moves import Decider, Mode, OnDemand, Spells, UntilDeadline, View, Widen, Workload
+from spot_training.advise.moves import (
+    Decider,
+    Intervals,
+    Mode,
+    OnDemand,
+    UntilDeadline,
+    View,
+    Widen,
+    Workload,
+)
 from spot_training.domain.errors import InvalidInput, UnknownPolicy
 from spot_training.policies import POLICIES, policy_named, simulate
 
@@ -89,9 +98,9 @@ class Patient:
     name = "patient"
 
     def __init__(self) -> None:
-        self.seen: list[tuple[Workload, Spells]] = []
+        self.seen: list[tuple[Workload, Intervals]] = []
 
-    def begin(self, workload: Workload, history: Spells = ()) -> Decider:
+    def begin(self, workload: Workload, history: Intervals = ()) -> Decider:
         self.seen.append((workload, history))
         return self
 

@@ -268,7 +268,7 @@ STEP = 30
 
 @settings(max_examples=150, deadline=None)
 @given(
-    spells=st.lists(st.integers(1, 8 * HOUR), min_size=1, max_size=40),
+    intervals=st.lists(st.integers(1, 8 * HOUR), min_size=1, max_size=40),
     starts_with_spot=st.booleans(),
     work=st.integers(600, 6 * HOUR),
     room=st.integers(0, 12 * HOUR),
@@ -276,7 +276,7 @@ STEP = 30
     has_checkpoints=st.booleans(),
 )
 def test_on_demand_always_finishes_in_time_even_if_everything_goes_wrong(
-    spells: list[int],
+    intervals: list[int],
     starts_with_spot: bool,
     work: int,
     room: int,
@@ -288,18 +288,18 @@ def test_on_demand_always_finishes_in_time_even_if_everything_goes_wrong(
     need = work + reserve.launch_high_seconds + reserve.besides_launch_seconds
     deadline = deadline_in(need + room + STEP, mean=work * 0.8, high=work, reserve=reserve)
     guard = DeadlineGuard(deadline=deadline, has_checkpoints=has_checkpoints)
-    finish = _walk(guard, spells, starts_with_spot, work, checkpoint_every)
+    finish = _walk(guard, intervals, starts_with_spot, work, checkpoint_every)
     assert finish <= deadline.at
 
 
 def _walk(
-    guard: DeadlineGuard, spells: list[int], starts_with_spot: bool, work: int, checkpoint_every: int
+    guard: DeadlineGuard, intervals: list[int], starts_with_spot: bool, work: int, checkpoint_every: int
 ) -> datetime:
     """When the training is over: on spot if it gets there, else on demand from what is really saved."""
     visits: list[tuple[SecondaryStatus, float]] = [(STARTING, 0)]
     saved, done, now = 0.0, 0.0, 0.0
-    has_spot, left = starts_with_spot, float(spells[0])
-    following = iter(spells[1:])
+    has_spot, left = starts_with_spot, float(intervals[0])
+    following = iter(intervals[1:])
     while True:
         outlook = guard.outlook(at(now), job(*visits))
         if outlook.on_demand_in_seconds is not None and outlook.on_demand_in_seconds <= STEP:
