@@ -9,7 +9,7 @@ import pytest
 from airflow.sdk import DAG
 from airflow.sdk.exceptions import AirflowFailException
 
-from spot_training.approval import _attempts, _question, _Terms, ask_before_on_demand
+from spot_training.approval import _attempts, _question, _Waiting, ask_before_on_demand
 from spot_training.domain.budget import OnDemandCost
 from spot_training.domain.errors import InvalidInput
 from spot_training.domain.lifecycle import Ending
@@ -20,7 +20,7 @@ from spot_training.watching.watcher import JobWatcher, follow
 from tests.cloud import Cloud, make_config
 from tests.records import make_attempt
 
-TERMS = _Terms(answer_within=timedelta(hours=4), more_waits=2)
+WAITING = _Waiting(answer_within=timedelta(hours=4), more_waits=2)
 NO_CAPACITY = make_attempt(ending=Ending.NO_CAPACITY, wait_seconds=7200, max_wait_seconds=7200)
 
 
@@ -31,16 +31,16 @@ def _cost(usd_per_hour: float | None) -> OnDemandCost:
 
 
 def test_the_question_has_the_price_the_limit_and_what_silence_means() -> None:
-    question = _question((NO_CAPACITY,), _cost(0.23), 0.5, TERMS)
+    question = _question((NO_CAPACITY,), _cost(0.23), 0.5, WAITING)
     assert question.startswith("No spot capacity for ml.m5.xlarge in 2 h; 1 attempt so far.")
     assert "about 4 h on 1 x ml.m5.xlarge at $0.23 an hour, $0.92 (given)" in question
-    assert "it may cost $0.50" in question
+    assert "The limit without a question is $0.50" in question
     assert "**Keep waiting for spot**: up to 12 h more" in question
-    assert question.endswith("what happens without an answer within 4 h.")
+    assert question.endswith("This also happens without an answer within 4 h.")
 
 
 def test_a_price_nobody_knows_is_said_to_be_unknown() -> None:
-    assert "at a price nobody knows" in _question((NO_CAPACITY,), _cost(None), 0.5, TERMS)
+    assert "at a price nobody knows" in _question((NO_CAPACITY,), _cost(None), 0.5, WAITING)
 
 
 def test_nobody_is_asked_where_more_capacity_would_not_help() -> None:

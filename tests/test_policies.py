@@ -9,10 +9,10 @@ import pytest
 
 from spot_training.advise.moves import (
     Decider,
+    Intervals,
     Mode,
     MovePolicy,
     OnDemand,
-    Spells,
     UntilDeadline,
     View,
     Widen,
@@ -101,9 +101,9 @@ class Patient:
     name = "patient"
 
     def __init__(self) -> None:
-        self.seen: list[tuple[Workload, Spells]] = []
+        self.seen: list[tuple[Workload, Intervals]] = []
 
-    def begin(self, workload: Workload, history: Spells = ()) -> Decider:
+    def begin(self, workload: Workload, history: Intervals = ()) -> Decider:
         self.seen.append((workload, history))
         return self
 

@@ -11,10 +11,10 @@ from dataclasses import dataclass, fields, replace
 from spot_training.advise.moves import (
     BackToSpot,
     Decider,
+    Intervals,
     Mode,
     MovePolicy,
     OnDemand,
-    Spells,
     View,
     Widen,
     Workload,
@@ -28,7 +28,7 @@ class Greedy:
 
     name = "greedy"
 
-    def begin(self, workload: Workload, history: Spells = ()) -> Decider:  # noqa: ARG002
+    def begin(self, workload: Workload, history: Intervals = ()) -> Decider:  # noqa: ARG002
         return self
 
     def decide(self, view: View) -> Mode:
@@ -48,7 +48,7 @@ class UniformProgress:
     hysteresis: bool = True
     name = "uniform_progress"
 
-    def begin(self, workload: Workload, history: Spells = ()) -> Decider:  # noqa: ARG002
+    def begin(self, workload: Workload, history: Intervals = ()) -> Decider:  # noqa: ARG002
         return self
 
     def decide(self, view: View) -> Mode:
@@ -88,7 +88,7 @@ class Rule:
             if not value >= 0:
                 raise InvalidInput(f"rule.{field.name}", value, "give a number of at least zero.")
 
-    def begin(self, workload: Workload, history: Spells = ()) -> Decider:  # noqa: ARG002
+    def begin(self, workload: Workload, history: Intervals = ()) -> Decider:  # noqa: ARG002
         match workload.back_to_spot:
             case BackToSpot.BESIDE:
                 return replace(self, look_every_seconds=0.0)
@@ -105,7 +105,9 @@ class Rule:
         return Mode.WAIT if view.seconds_left - view.work_seconds > self._keep(view) else Mode.ON_DEMAND
 
     def _wants_back(self, view: View) -> bool:
-        if view.has_spot is False or (view.has_spot is None and view.spell_seconds < self.look_every_seconds):
+        if view.has_spot is False or (
+            view.has_spot is None and view.interval_seconds < self.look_every_seconds
+        ):
             return False
         keep = self.return_work * view.work_seconds + self.return_overhead * view.overhead_seconds
         return view.slack_seconds > keep

@@ -1,7 +1,7 @@
 """The prior that comes with the planner.
 
 Fitted by `market.fit_prior` on eight recorded series of AWS spot capacity (V100 and K80, 2022 and 2023, from
-the public collection of "Can't Be Late", NSDI '24): hazards per hour by age of the spell, and how often
+the public collection of "Can't Be Late", NSDI '24): hazards per hour by age of the interval, and how often
 each type of market is met.
 """
 
@@ -14,7 +14,7 @@ BUILT_IN_PRIOR = Prior(
         (0.110, 3.299, 1.207, 1.167, 0.368, 0.283, 0.141, 0.106, 0.067),
         (0.249, 2.614, 1.046, 1.142, 0.437, 0.346, 0.169, 0.139, 0.047),
     ),
-    # Rows: the scale of spells with capacity (0.25, 0.5, 1, 2, 4); columns: of spells without.
+    # Rows: the scale of intervals with capacity (0.25, 0.5, 1, 2, 4); columns: of intervals without.
     weights=(
         0.0091,
         0.0126,

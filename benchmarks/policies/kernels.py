@@ -13,11 +13,11 @@ from .compiled import jit
 #: Rounding of float seconds must not cost a launch (`domain.moves`).
 TOLERANCE = 1e-6
 
-#: Ages of a spell at which its hazard changes (hours).
+#: Ages of an interval at which its hazard changes (hours).
 AGE_HOURS = (0.0, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
 AGES = len(AGE_HOURS)
 
-#: Where the steps of each kind begin in the third axis of a table; one entry for each age of the spell.
+#: Where the steps of each kind begin in the third axis of a table; one entry for each age of the interval.
 RUN, WAIT_DOWN, WAIT_UP, STAY_DOWN, STAY_UP = 0, AGES, 2 * AGES, 3 * AGES, 4 * AGES
 ENTRIES = 4 * AGES + 1
 
@@ -36,7 +36,7 @@ def bucket_of(age, edges):
 
 @jit
 def observe(belief, hazards, types, weights, edges, redraw, was_up, is_up, age, hours):
-    """Bayes: what a spell of `age` that went on, or ended, within `hours` says of the type. In place.
+    """Bayes: what an interval of `age` that went on, or ended, within `hours` says of the type. In place.
 
     `redraw` is the chance per hour that the market becomes another one.
     """

@@ -1,6 +1,6 @@
-"""How spot markets behave: how long spells of capacity and of none last, and how markets differ.
+"""How spot markets behave: how long intervals of capacity and of none last, and how markets differ.
 
-A market type scales the pooled hazards of both kinds of spell. How often each type is met is fitted by
+A market type scales the pooled hazards of both kinds of interval. How often each type is met is fitted by
 expectation-maximisation over stretches of recorded series; online, a Bayes filter tells the types apart.
 """
 
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from .kernels import AGE_HOURS
 
 if TYPE_CHECKING:
-    from spot_training.advise.moves import Spells
+    from spot_training.advise.moves import Intervals
     from spot_training.advise.traces import Trace
 
 Floats = NDArray[np.float64]
@@ -32,8 +32,9 @@ STRETCH_HOURS = 12.0
 class Prior:
     """What is known of any market before it is seen.
 
-    `hazards[kind][age]`: the chance per hour that a spell ends, kind 0 without capacity, 1 with; `weights`:
-    how often each type is met, row by row of (scale of spells with capacity, scale of spells without).
+    `hazards[kind][age]`: the chance per hour that an interval ends, kind 0 without capacity, 1 with;
+    `weights`: how often each type is met, row by row of (scale of intervals with capacity, scale of intervals
+    without).
     """
 
     hazards: tuple[tuple[float, ...], tuple[float, ...]]
@@ -47,7 +48,7 @@ class Prior:
     def type_weights(self) -> Floats:
         return np.array(self.weights, dtype=np.float64)
 
-    def learn(self, history: Spells, *, strength: float = 4.0) -> Prior:
+    def learn(self, history: Intervals, *, strength: float = 4.0) -> Prior:
         """The same prior after a market's past: it counts as `strength` stretches beside the past's own."""
         tick = 300.0
         ticks = [has_spot for has_spot, seconds in history for _ in range(round(seconds / tick))]
@@ -60,7 +61,7 @@ class Prior:
 
 
 def market_types() -> Floats:
-    """Shape (types, 2): the scales of spells without and with capacity."""
+    """Shape (types, 2): the scales of intervals without and with capacity."""
     return np.array([(down, up) for up in SCALES for down in SCALES])
 
 
@@ -85,27 +86,27 @@ def _pool_hazards(traces: Sequence[Trace]) -> Floats:
     ends, hours = np.zeros((2, len(AGE_HOURS))), np.zeros((2, len(AGE_HOURS)))
     for trace in traces:
         weight = 300 * 3600 / trace.seconds
-        spells = spells_of(trace.ticks, trace.tick_seconds / 3600)
-        # How the first spell began and how the last one ends, nobody saw.
-        for number, (has_spot, length) in enumerate(spells[1:], start=2):
+        intervals = intervals_of(trace.ticks, trace.tick_seconds / 3600)
+        # How the first interval began and how the last one ends, nobody saw.
+        for number, (has_spot, length) in enumerate(intervals[1:], start=2):
             kind = int(has_spot)
             hours[kind] += weight * np.clip(length - edges[:-1], 0.0, edges[1:] - edges[:-1])
-            if number < len(spells):
+            if number < len(intervals):
                 ends[kind, np.searchsorted(edges, length, side="right") - 1] += weight
     raw = np.maximum(ends / np.maximum(hours, 1e-9), 0.02)
     return np.asarray((ends + 1) / (hours + 1 / raw), dtype=np.float64)
 
 
-def spells_of(ticks: Iterable[object], tick_seconds: float) -> list[tuple[bool, float]]:
+def intervals_of(ticks: Iterable[object], tick_seconds: float) -> list[tuple[bool, float]]:
     """Runs of equal ticks as (has_spot, seconds), oldest first."""
-    spells: list[tuple[bool, float]] = []
+    intervals: list[tuple[bool, float]] = []
     for tick in ticks:
         value = bool(tick)
-        if spells and spells[-1][0] is value:
-            spells[-1] = (value, spells[-1][1] + tick_seconds)
+        if intervals and intervals[-1][0] is value:
+            intervals[-1] = (value, intervals[-1][1] + tick_seconds)
         else:
-            spells.append((value, tick_seconds))
-    return spells
+            intervals.append((value, tick_seconds))
+    return intervals
 
 
 def _stretch_likelihoods(series: Sequence[tuple[float, Any]], hazards: Floats) -> Floats:

@@ -11,7 +11,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from spot_training.advise.moves import BackToSpot, Decider, Mode, Spells, View, Workload
+from spot_training.advise.moves import BackToSpot, Decider, Intervals, Mode, View, Workload
 
 from .baselines import Greedy, Rule
 from .built_in import BUILT_IN_PRIOR
@@ -22,7 +22,7 @@ from .tables import Tables, make_tables
 #: A market becomes another one every so many hours: in the plan, and for what was learned of it.
 PLANNED_REDRAW_HOURS = 12.0
 LEARNED_REDRAW_HOURS = 8.0
-#: A spell that was there when the first look was taken has lasted for a while (hours).
+#: An interval that was there when the first look was taken has lasted for a while (hours).
 FIRST_AGE_HOURS = 4.0
 
 MODES = (Mode.WAIT, Mode.SPOT, Mode.ON_DEMAND)
@@ -43,7 +43,7 @@ class Planner:
     prior: Prior = field(default=BUILT_IN_PRIOR)
     name = "planner"
 
-    def begin(self, workload: Workload, history: Spells = ()) -> Decider:
+    def begin(self, workload: Workload, history: Intervals = ()) -> Decider:
         """The first call for a workload computes its tables (below a second); they are kept."""
         if workload.back_to_spot is BackToSpot.NEVER:
             return Greedy()
@@ -66,7 +66,7 @@ def planned_tables(workload: Workload, prior: Prior) -> Tables:
 
 
 class Planning:
-    """A planner at work on one training: its belief, the spell it sees, whether an order stands."""
+    """A planner at work on one training: its belief, the interval it sees, whether an order stands."""
 
     def __init__(self, workload: Workload, prior: Prior, tables: Tables) -> None:
         self.prior = prior
@@ -111,7 +111,7 @@ class Planning:
         hours, self.left_hours = max(0.0, self.left_hours - left), left
         if self.is_up is None:
             self.is_up = bool(view.has_spot)
-            self.age_hours = max(FIRST_AGE_HOURS, view.spell_seconds / 3600)
+            self.age_hours = max(FIRST_AGE_HOURS, view.interval_seconds / 3600)
             return
         if hours == 0:
             if view.has_spot is not None and view.has_spot is not self.is_up:

@@ -1,7 +1,7 @@
-"""Value iteration: the expected cost of every next step, for every moment, slack, spell and market type.
+"""Value iteration: the expected cost of every next step, for every moment, slack, interval and market type.
 
 Backwards over the time left, in on-demand hours of cost. The state is (time left, slack on a square-root
-grid, mode, age of the spell, market type); the work left is time left minus slack, a launch takes its
+grid, mode, age of the interval, market type); the work left is time left minus slack, a launch takes its
 overhead from the slack. The market is redrawn from the prior now and then. What is stored is the cost of the
 steps, from which a belief over types picks the cheapest.
 """
@@ -130,7 +130,8 @@ class _Iteration:
             run = np.minimum(keep_running, to_on_demand_up)
             down = np.minimum(wait_down, to_on_demand_down)
             up = np.minimum(np.minimum(launch, wait_up), to_on_demand_up)
-            # Nobody sees a spell that began while on-demand ran: an order takes it at once, or not at all.
+            # Nobody sees an interval that began while on-demand ran: an order takes it at once, or not at
+            # all.
             on_demand_up = stay_up
             on_demand_up[:, :1] = np.minimum(stay_up, launch)[:, :1]
             on_demand_down = np.minimum(stay_down, np.where(self.cannot_wait, _NEVER, wait_down))

@@ -46,7 +46,7 @@ MODULES = {
     "domain.moves": "advise.moves",
     "domain.policy": "domain.ladder",
     "domain.simulator": "advise.simulator",
-    "domain.spells": "advise.spells",
+    "domain.spells": "advise.intervals",
     "domain.spending": "domain.budget",
     "domain.stops": "domain.stop_reasons",
     "domain.traces": "advise.traces",

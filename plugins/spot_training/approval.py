@@ -1,11 +1,11 @@
-"""Ask a person before a training goes on demand: what stands behind a training that tries spot only.
+"""Ask a person before a training buys on-demand: tasks that follow a training on spot only.
 
     trained_on_spot = SpotTrainingOperator(task_id="train_on_spot", policy="spot_only", ...)
     went_on = ask_before_on_demand(trained_on_spot, limit_usd=25, answer_within=timedelta(hours=4))
 
 Uses the human-in-the-loop operator of Airflow's standard provider: the question is in the UI under *Required
-Actions*. What goes on is a sensor with a policy, so it is the same training that goes on: from the same
-checkpoints, with the last spot job as its first attempt, and never beside a job that is still alive.
+Actions*. A sensor with a policy continues the training, from the same checkpoints and with the last spot job
+as its first attempt. It never starts a job while another job of the training is running.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from .domain.budget import OnDemandCost, dollars, usd_from
 from .domain.errors import InvalidInput
 from .domain.ladder import what_happened, why_no_other
 from .domain.lifecycle import CAPACITY_CAUSES
+from .domain.messages import counted
 from .domain.parsing import in_words
 from .domain.savings import Attempt
 from .domain.stopping import MAX_RUNTIME_SECONDS
@@ -51,21 +52,23 @@ def ask_before_on_demand(
     assigned_users: HITLUser | list[HITLUser] | None = None,
     notifiers: Sequence[BaseNotifier] = (),
 ) -> SpotTrainingSensor:
-    """Tasks that go on where `train` gave up for want of spot: `price`, `ask` and `go_on`, which is returned.
+    """Add the tasks that continue `train` if it gets no spot capacity: `price`, `ask` and `go_on`, which it
+    returns.
 
-    :param train: a training on spot only. Its `retries` are for real failures: want of spot spends none.
-    :param limit_usd: what on-demand may cost without asking, in US dollars (templated). A price that is not
-        known is always asked about.
-    :param answer_within: how long a person has; without an answer the training keeps waiting for spot.
-    :param more_waits: how many more waits, each twice as long as the one before, "keep waiting" means.
-    :param assigned_users: who may answer; None: everybody who may answer at all.
-    :param notifiers: tell people that there is a question.
+    :param train: a training on spot only. A lack of spot capacity uses none of its `retries`.
+    :param limit_usd: the most that on-demand may cost without a question, in US dollars (templated). If the
+        price is not known, a person is always asked.
+    :param answer_within: how long a person has to answer. Without an answer, the training keeps waiting for
+        spot.
+    :param more_waits: how many more waits "keep waiting" means, each twice as long as the one before.
+    :param assigned_users: who may answer. None: everybody who may answer any question.
+    :param notifiers: notify people of the question.
     """
-    _check_terms(limit_usd, answer_within, more_waits)
-    with TaskGroup(group_id, tooltip="Where there was no spot capacity") as group:
+    _check_arguments(limit_usd, answer_within, more_waits)
+    with TaskGroup(group_id, tooltip="Runs if there was no spot capacity") as group:
         inside: Callable[[str], str] = group.child_id
-        terms = _Terms(answer_within=answer_within, more_waits=more_waits)
-        priced = _price_task(train, inside, terms)(limit_usd)
+        waiting = _Waiting(answer_within=answer_within, more_waits=more_waits)
+        priced = _price_task(train, inside, waiting)(limit_usd)
         ask = HITLOperator(
             task_id="ask",
             subject="Buy on-demand for {{ dag.dag_id }}?",
@@ -82,8 +85,8 @@ def ask_before_on_demand(
     return go_on
 
 
-def _check_terms(limit_usd: object, answer_within: object, more_waits: int) -> None:
-    """Refuse at once what would be refused when there is something to ask, in the middle of a training."""
+def _check_arguments(limit_usd: object, answer_within: object, more_waits: int) -> None:
+    """Refuse at parse time what would otherwise fail in the middle of a training."""
     if not 1 <= more_waits <= 10:
         raise InvalidInput("more_waits", more_waits, "give 1 to 10.")
     if not isinstance(answer_within, timedelta) or answer_within <= timedelta():
@@ -94,22 +97,24 @@ def _check_terms(limit_usd: object, answer_within: object, more_waits: int) -> N
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Terms:
+class _Waiting:
+    """How long the training waits for an answer and for spot."""
+
     answer_within: timedelta
     more_waits: int
 
 
-def _price_task(train: SpotTrainingOperator, inside: Callable[[str], str], terms: _Terms) -> Any:
+def _price_task(train: SpotTrainingOperator, inside: Callable[[str], str], waiting: _Waiting) -> Any:
     train_id, access = train.task_id, _access_of(train)
 
     @task.branch(task_id="price", trigger_rule="all_failed", retries=2)
     def price(limit: float | str) -> str:
-        """What on-demand would cost from here; ask only if that is above the limit."""
+        """Estimate the cost of on-demand from here. Ask only if it is above the limit."""
         ti: Any = get_current_context()["ti"]
         attempts = _attempts(ti.xcom_pull(task_ids=train_id, key="attempts"), train_id)
         cost = _cost(access, attempts)
         may_cost = usd_from(limit, field="limit_usd")
-        question = _question(attempts, cost, may_cost, terms)
+        question = _question(attempts, cost, may_cost, waiting)
         ti.xcom_push(key=QUESTION, value=question)
         print(question)
         is_cheap = cost.usd is not None and cost.usd <= may_cost
@@ -129,19 +134,20 @@ def _access_of(train: SpotTrainingOperator) -> AwsAccess:
     )
 
 
-def _attempts(told: Any, train_id: str) -> tuple[Attempt, ...]:
-    attempts = tuple(Attempt.from_json(fact) for fact in told or ())
+def _attempts(xcom: Any, train_id: str) -> tuple[Attempt, ...]:
+    attempts = tuple(Attempt.from_json(fact) for fact in xcom or ())
     if not attempts:
         raise AirflowFailException(
-            f"{train_id} made no attempt, so there is nothing to go on with: see its log."
+            f"{train_id} made no attempt, so there is nothing to continue. See its log."
         )
     if attempts[-1].ending not in CAPACITY_CAUSES:
         raise AirflowFailException(
-            f"{train_id} ended for another reason ({attempts[-1].ending}): {why_no_other(attempts[-1])}."
+            f"{train_id} did not end for lack of spot capacity ({attempts[-1].ending}): "
+            f"{why_no_other(attempts[-1])}."
         )
     if not any(attempt.job_name for attempt in attempts):
         raise AirflowFailException(
-            f"SageMaker refused every attempt of {train_id}, so there is no job to go on with: see its log."
+            f"SageMaker refused every attempt of {train_id}, so there is no job to continue. See its log."
         )
     return attempts
 
@@ -157,31 +163,30 @@ def _cost(access: AwsAccess, attempts: tuple[Attempt, ...]) -> OnDemandCost:
     return on_demand_cost(plan, attempts=attempts, runtime=None, now=jobs.now(), price_of=prices)
 
 
-def _question(attempts: tuple[Attempt, ...], cost: OnDemandCost, limit_usd: float, terms: _Terms) -> str:
+def _question(attempts: tuple[Attempt, ...], cost: OnDemandCost, limit_usd: float, waiting: _Waiting) -> str:
     """What a person has to know to decide, in Markdown."""
-    tried = "1 attempt" if len(attempts) == 1 else f"{len(attempts)} attempts"
     waited = attempts[-1].max_wait_seconds or 0
-    longest = sum(min(waited * 2**n, MAX_RUNTIME_SECONDS) for n in range(1, terms.more_waits + 1))
+    longest = sum(min(waited * 2**n, MAX_RUNTIME_SECONDS) for n in range(1, waiting.more_waits + 1))
     happened = what_happened(attempts[-1])
     has_checkpoints = any(attempt.has_checkpoints for attempt in attempts)
-    start = "It goes on from the last checkpoint." if has_checkpoints else "It starts from zero."
+    start = "It continues from the last checkpoint." if has_checkpoints else "It starts from zero."
     return (
-        f"{happened[0].upper()}{happened[1:]}; {tried} so far.\n\n"
-        f"**On-demand** would take {cost} ({cost.basis}). {start} Without "
-        f"asking it may cost {dollars(limit_usd)}.\n\n"
-        f"**{WAIT}**: up to {in_words(longest)} more, then the training fails. This is what happens without "
-        f"an answer within {in_words(terms.answer_within.total_seconds())}."
+        f"{happened[0].upper()}{happened[1:]}; {counted(len(attempts), 'attempt')} so far.\n\n"
+        f"**On-demand** would take {cost} ({cost.basis}). {start} The limit without a question is "
+        f"{dollars(limit_usd)}.\n\n"
+        f"**{WAIT}**: up to {in_words(longest)} more, then the training fails. This also happens without an "
+        f"answer within {in_words(waiting.answer_within.total_seconds())}."
     )
 
 
 def _go_on(train: SpotTrainingOperator, *, answer: str, more_waits: int) -> SpotTrainingSensor:
-    """The same training, on demand or on spot again, as a person said or the limit allows."""
+    """The same training, on demand or on spot again, depending on the answer and the limit."""
     waits = f"(({answer}) or {{}}).get('chosen_options') == ['{WAIT}']"
     return SpotTrainingSensor(
         task_id="go_on",
         trigger_rule="none_failed_min_one_success",
         training_job_name=f"{{{{ ti.xcom_pull(task_ids='{train.task_id}', key='training_job_name') }}}}",
-        # The job that is over is the first step.
+        # The job that is over counts as the first step.
         policy={
             "name": f"{{{{ 'spot_only' if {waits} else 'widen' }}}}",
             "spot_attempts": f"{{{{ {1 + more_waits} if {waits} else 1 }}}}",

@@ -1,9 +1,9 @@
-"""The policies by name, and `simulate`: what anybody may call to compare a policy or a trace with ours.
+"""The policies by name, and `simulate`, which compares policies on a trace of spot capacity.
 
     simulate("deadline", {"work_seconds": 172800, "deadline_seconds": 216000}, [1, 1, 0, 1], tick_seconds=300)
 
-Policies are made with their options as keywords: `POLICIES["widen"](spot_attempts=3)`. The standard
-library is enough for all of it.
+`POLICIES` creates a policy with its options as keywords: `POLICIES["widen"](spot_attempts=3)`. This module
+needs only the standard library.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import fields
 from inspect import Parameter, Signature, currentframe, signature
 from typing import TYPE_CHECKING, Any
 
-from .advise.moves import BackToSpot, Guard, MovePolicy, OnDemand, Spells, UntilDeadline, Widen, Workload
+from .advise.moves import BackToSpot, Guard, Intervals, MovePolicy, OnDemand, UntilDeadline, Widen, Workload
 from .advise.simulator import DEFAULT_GUARD, Walk, walk
 from .domain.errors import InvalidInput, UnknownPolicy
 from .domain.policy_specs import DEADLINE_ALIASES, deprecation_of
@@ -26,7 +26,7 @@ __all__ = ["POLICIES", "policy_named", "simulate", "workload_from"]
 
 
 class _Alias:
-    """Makes the policy `deadline` by one of its earlier names, and says so. The options change nothing."""
+    """Creates the policy `deadline` by an earlier name, with a warning. The options change nothing."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -42,14 +42,14 @@ class _Alias:
 
 
 def _frames_to_the_caller() -> int:
-    """How far above the function that asks the code is that called this module."""
+    """The stack level of the code that called this module, for a warning."""
     level, frame = 0, currentframe()
     while frame is not None and frame.f_globals.get("__name__") == __name__:
         level, frame = level + 1, frame.f_back
     return level
 
 
-#: Every policy by name; each takes its options as keywords.
+#: Every policy by name. Each takes its options as keywords.
 POLICIES: dict[str, Callable[..., MovePolicy]] = {
     **{policy.name: policy for policy in (OnDemand, UntilDeadline, Widen)},
     **{name: _Alias(name) for name in DEADLINE_ALIASES},
@@ -57,7 +57,7 @@ POLICIES: dict[str, Callable[..., MovePolicy]] = {
 
 
 def policy_named(name: str, **options: Any) -> MovePolicy:
-    """A policy from its name and options; raises `UnknownPolicy` or `InvalidInput`."""
+    """A policy from its name and options. Raises `UnknownPolicy` or `InvalidInput`."""
     maker = POLICIES.get(name)
     if maker is None:
         raise UnknownPolicy("policy", name, f"choose one of {', '.join(sorted(POLICIES))}.")
@@ -70,7 +70,7 @@ def policy_named(name: str, **options: Any) -> MovePolicy:
 
 
 def workload_from(values: Workload | Mapping[str, Any]) -> Workload:
-    """A workload from plain values: seconds, dollars per hour, and how it may go back to spot."""
+    """A workload from plain values: seconds, dollars per hour, and how it may return to spot."""
     if isinstance(values, Workload):
         return values
     known = [field.name for field in fields(Workload)]
@@ -95,17 +95,18 @@ def simulate(
     trace: Trace | Sequence[Any],
     *,
     tick_seconds: float = 300.0,
-    history: Spells = (),
+    history: Intervals = (),
     sees_capacity: bool = False,
     guard: Guard | None = DEFAULT_GUARD,
 ) -> Walk:
-    """Walk a policy over a trace: what it costs, when it is done, whether it misses the deadline.
+    """Simulate a policy on a trace: what it costs, when it is complete, whether it misses the deadline.
 
-    `policy`: a name of `POLICIES`, or anything with `name` and `begin(workload, history)`. `workload`: a
+    `policy`: a name in `POLICIES`, or any object with `name` and `begin(workload, history)`. `workload`: a
     `Workload` or a mapping of its fields (seconds; dollars per hour). `trace`: 0 and 1 for each tick of
-    `tick_seconds`, or a `Trace`. `history`: spells (has_spot, seconds) seen in this market before, oldest
-    first. `sees_capacity`: whether capacity is seen while on-demand runs, as on no SageMaker. `guard` keeps
-    the deadline outside the policy; None leaves it to the policy alone.
+    `tick_seconds`, or a `Trace`. `history`: availability intervals (has_spot, seconds) seen in this market
+    before, oldest first. `sees_capacity`: whether capacity can be seen while on-demand runs, which is
+    impossible on SageMaker. `guard` protects the deadline outside the policy; with None, only the policy
+    does.
     """
     chosen = policy_named(policy) if isinstance(policy, str) else policy
     return walk(

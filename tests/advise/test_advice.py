@@ -1,4 +1,4 @@
-"""The advisor: a table, a plot and plain values, from a trace, a scenario or a history of spells."""
+"""The advisor: a table, a plot and plain values, from a trace, a scenario or a history of intervals."""
 
 from __future__ import annotations
 
@@ -49,17 +49,17 @@ def _question(work: float = 6 * HOUR, **overrides: Any) -> Question:
 
 
 def _advice(**overrides: Any) -> dict[str, Any]:
-    values = {"work": "6h", "deadline": "14h", "spells": GOOD, "on_demand_price": 3.06}
+    values = {"work": "6h", "deadline": "14h", "intervals": GOOD, "on_demand_price": 3.06}
     return advise_on(**{**values, **overrides})
 
 
 def _ask(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]:
     status = main(["--work", "6h", "--deadline", "14h", "--on-demand-price", "3.06", *arguments])
-    told = capsys.readouterr()
-    return status, told.out + told.err
+    result = capsys.readouterr()
+    return status, result.out + result.err
 
 
-def _live_wait(*, check_interval: float = 30, **terms: Any) -> float:
+def _live_wait(*, check_interval: float = 30, **options: Any) -> float:
     """How long the operator's guard lets a spot job wait that never gets capacity."""
     plan: Any = SimpleNamespace(
         request={"StoppingCondition": {"MaxRuntimeInSeconds": 86400}},
@@ -68,7 +68,7 @@ def _live_wait(*, check_interval: float = 30, **terms: Any) -> float:
         job_name=lambda _number: "model-1",
         identity=RunIdentity(dag_id="retrain", run_id="one", task_id="train"),
     )
-    deadline = DeadlineTerms(**terms).settle(
+    deadline = DeadlineTerms(**options).settle(
         plan, now=NOW, run_began_at=NOW, check_interval=check_interval, learned=lambda **_: None
     )
     guard = DeadlineGuard(deadline=deadline)
@@ -102,39 +102,39 @@ def test_every_policy_is_walked_and_none_is_late() -> None:
     ("work", "deadline"), [("1h", "90m"), ("1h", "2h"), ("2h", "3h"), ("6h", "14h"), ("20h", "3d")]
 )
 def test_on_demand_must_start_when_the_operator_starts_it(work: str, deadline: str) -> None:
-    told = _advice(work=work, deadline=deadline)
-    assert told["policy"] == ("on_demand" if deadline == "90m" else "deadline")
+    result = _advice(work=work, deadline=deadline)
+    assert result["policy"] == ("on_demand" if deadline == "90m" else "deadline")
     live = _live_wait(deadline=deadline, expected_runtime=work)
-    assert told["wait_for_spot_seconds"] == pytest.approx(live, abs=A_SECOND)
+    assert result["wait_for_spot_seconds"] == pytest.approx(live, abs=A_SECOND)
 
 
 def test_what_the_task_says_of_its_reserve_is_kept_free_as_well() -> None:
     slow = {"mean": "6h", "high": "7h"}
-    told = _advice(work=slow, check_interval=300, deadline_reserve="1h")
+    result = _advice(work=slow, check_interval=300, deadline_reserve="1h")
     live = _live_wait(deadline="14h", expected_runtime=slow, reserve="1h", check_interval=300)
-    assert told["wait_for_spot_seconds"] == pytest.approx(live, abs=A_SECOND)
-    assert "1 h for your own reserve" in told["text"]
-    assert told["kept_free_seconds"] == _advice()["kept_free_seconds"] + 2 * HOUR + 270
+    assert result["wait_for_spot_seconds"] == pytest.approx(live, abs=A_SECOND)
+    assert "1 h for your own reserve" in result["text"]
+    assert result["kept_free_seconds"] == _advice()["kept_free_seconds"] + 2 * HOUR + 270
 
 
 def test_a_deadline_that_only_on_demand_can_keep_is_told_so() -> None:
-    told = _advice(work="1h", deadline="90m")
-    assert told["policy"] == "on_demand"
-    assert told["max_wait_seconds"] is None
-    assert {outcome["mean_dollars"] for outcome in told["outcomes"]} == {told["on_demand_dollars"]}
-    assert "keeps 32 min free" in told["text"]
-    assert "On-demand starts at once" in told["text"]
+    result = _advice(work="1h", deadline="90m")
+    assert result["policy"] == "on_demand"
+    assert result["max_wait_seconds"] is None
+    assert {outcome["mean_dollars"] for outcome in result["outcomes"]} == {result["on_demand_dollars"]}
+    assert "keeps 32 min free" in result["text"]
+    assert "On-demand starts at once" in result["text"]
 
 
 @pytest.mark.parametrize("max_runtime", ["6h", "24h", "20d", "28d"])
 @pytest.mark.parametrize("deadline", ["14h", "60d"])
 def test_the_max_wait_for_a_request_by_hand_is_legal(max_runtime: str, deadline: str) -> None:
-    told = _advice(max_runtime=max_runtime, deadline=deadline)
-    runtime, wait = parse_seconds(max_runtime, field="max_runtime"), told["max_wait_seconds"]
+    result = _advice(max_runtime=max_runtime, deadline=deadline)
+    runtime, wait = parse_seconds(max_runtime, field="max_runtime"), result["max_wait_seconds"]
     StoppingLimits(max_runtime_seconds=runtime, max_wait_seconds=wait)
     policy_from({"name": "spot_only", "first_wait": wait}, Defaults(max_runtime_seconds=runtime))
-    assert min(told["wait_for_spot_seconds"] + 6 * HOUR, 28 * 24 * HOUR) <= wait
-    assert f"MaxWaitTimeInSeconds {wait}" in told["text"]
+    assert min(result["wait_for_spot_seconds"] + 6 * HOUR, 28 * 24 * HOUR) <= wait
+    assert f"MaxWaitTimeInSeconds {wait}" in result["text"]
 
 
 @pytest.mark.parametrize("max_runtime", [6 * 3600, 86400])
@@ -179,25 +179,26 @@ def test_a_run_time_that_sagemaker_would_cut_short_is_refused() -> None:
 
 def test_advice_for_a_task_is_plain_values(tmp_path: Path) -> None:
     plot = tmp_path / "cost.svg"
-    told = _advice(spells=[list(spell) for spell in GOOD], plot=f"file://{plot}")
-    assert json.loads(json.dumps(told)) == told
-    assert told["policy"] == "deadline"
-    assert told["basis"] == "given"
-    assert "Take deadline" in told["text"]
-    assert "outlook" not in told["text"]
+    result = _advice(intervals=[list(interval) for interval in GOOD], plot=f"file://{plot}")
+    assert json.loads(json.dumps(result)) == result
+    assert result["policy"] == "deadline"
+    assert result["basis"] == "given"
+    assert "Use deadline" in result["text"]
+    assert "outlook" not in result["text"]
     assert "<svg" in plot.read_text()
 
 
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        ({"spells": []}, "history"),
-        ({"spells": [1, 2]}, "history"),
-        ({"scenario": "3h/2h"}, "give one of spells"),
-        ({"spells": None}, "give one of spells"),
+        ({"intervals": []}, "history"),
+        ({"intervals": [1, 2]}, "history"),
+        ({"scenario": "3h/2h"}, "give one of intervals"),
+        ({"intervals": None}, "give one of intervals"),
+        ({"intervals": None, "spells": [1, 2]}, "availability intervals, oldest first"),
         ({"work": None}, "give the run time"),
         ({"work": None, "model": "m"}, "instance_type"),
-        ({"on_demand_price": None}, "instance_type whose price is known"),
+        ({"on_demand_price": None}, "instance_type with a known price"),
         ({"on_demand_price": "cheap"}, "dollars per instance hour"),
         ({"back_to_spot": "now"}, "beside"),
         ({"plot": "cost.doc"}, "end it in .svg"),
@@ -223,19 +224,19 @@ def test_the_command_tells_a_table_and_draws_a_plot(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     plot = tmp_path / "cost.svg"
-    status, told = _ask(capsys, "--scenario", "3h/2h", "--plot", str(plot))
+    status, result = _ask(capsys, "--scenario", "3h/2h", "--plot", str(plot))
     assert status == 0
-    assert all(name in told for name in PREFERRED)
-    assert "Take deadline" in told
+    assert all(name in result for name in PREFERRED)
+    assert "Use deadline" in result
     assert "<svg" in plot.read_text()
 
 
 def test_the_command_reads_a_trace_and_a_history(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     trace = tmp_path / "trace.json"
     trace.write_text(json.dumps({"metadata": {"gap_seconds": 600}, "data": [1, 1, 0, 1] * 50}))
-    status, told = _ask(capsys, "--trace", str(trace), "--json", "--back-to-spot", "beside")
+    status, result = _ask(capsys, "--trace", str(trace), "--json", "--back-to-spot", "beside")
     assert status == 0
-    assert json.loads(told)["outcomes"][0]["missed"] == 0
+    assert json.loads(result)["outcomes"][0]["missed"] == 0
     history = tmp_path / "history.json"
     history.write_text(json.dumps(GOOD))
     assert _ask(capsys, "--history", str(history))[0] == 0
@@ -254,18 +255,18 @@ def test_the_command_reads_a_trace_and_a_history(tmp_path: Path, capsys: pytest.
 def test_what_cannot_be_understood_is_said(
     arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    status, told = _ask(capsys, *arguments)
+    status, result = _ask(capsys, *arguments)
     assert status == 2
-    assert said in told
+    assert said in result
 
 
 def test_a_way_back_to_spot_is_an_outlook_and_said_to_be_one() -> None:
     """What may be done with it is in the figures; the max wait is still what the operator does."""
-    bumpy = {"spells": [(True, 2 * HOUR), (False, 2 * HOUR)] * 5, "work": "24h", "deadline": "30h"}
+    bumpy = {"intervals": [(True, 2 * HOUR), (False, 2 * HOUR)] * 5, "work": "24h", "deadline": "30h"}
     never, beside = (_advice(**bumpy, max_runtime="2d", back_to_spot=back) for back in ("never", "beside"))
     costs = [
-        next(o["mean_dollars"] for o in told["outcomes"] if o["policy"] == "deadline")
-        for told in (never, beside)
+        next(o["mean_dollars"] for o in result["outcomes"] if o["policy"] == "deadline")
+        for result in (never, beside)
     ]
     assert costs[1] < costs[0]
     assert beside["wait_for_spot_seconds"] == never["wait_for_spot_seconds"]
@@ -308,7 +309,7 @@ def test_the_advisor_is_a_module_to_run_and_loads_with_its_first_use() -> None:
     asked = [sys.executable, "-m", "spot_training.advise", "--scenario", "3h/2h", "--on-demand-price", "3"]
     done = subprocess.run([*asked, "--work", "1h", "--deadline", "3h"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert "Take deadline" in done.stdout
+    assert "Use deadline" in done.stdout
     script = (
         "import sys; from spot_training.policies import simulate;"
         "simulate('deadline', {'work_seconds': 1, 'deadline_seconds': 2}, [1]);"

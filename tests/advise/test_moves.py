@@ -96,9 +96,9 @@ def test_spot_is_ordered_blind_while_on_demand_runs_and_slack_is_left() -> None:
 
 def test_where_on_demand_must_be_stopped_first_spot_is_looked_for_now_and_then() -> None:
     decider = UntilDeadline().begin(make_workload(back_to_spot=BackToSpot.STOP_FIRST))
-    unseen = make_view(mode=Mode.ON_DEMAND, has_spot=None, spell_seconds=3540)
+    unseen = make_view(mode=Mode.ON_DEMAND, has_spot=None, interval_seconds=3540)
     assert decider.decide(unseen) is Mode.ON_DEMAND
-    assert decider.decide(replace(unseen, spell_seconds=3600)) is Mode.SPOT
+    assert decider.decide(replace(unseen, interval_seconds=3600)) is Mode.SPOT
 
 
 def test_widened_waits_end_a_spot_job_and_then_go_on_demand() -> None:

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from spot_training.advise.moves import (
     BackToSpot,
     Decider,
+    Intervals,
     Mode,
     OnDemand,
-    Spells,
     UntilDeadline,
     View,
     Widen,
@@ -44,7 +44,7 @@ def _without_a_way_back(**overrides: object) -> Workload:
 
 
 class Script:
-    """Wants what it was told, tick by tick; then on-demand."""
+    """Wants the given modes, tick by tick, then on-demand."""
 
     name = "script"
 
@@ -52,7 +52,7 @@ class Script:
         self.wanted = wanted
         self.views: list[View] = []
 
-    def begin(self, workload: Workload, history: Spells = ()) -> Decider:  # noqa: ARG002
+    def begin(self, workload: Workload, history: Intervals = ()) -> Decider:  # noqa: ARG002
         return self
 
     def decide(self, view: View) -> Mode:
@@ -98,7 +98,7 @@ def test_capacity_is_not_seen_while_on_demand_runs() -> None:
     script = Script(Mode.ON_DEMAND, Mode.ON_DEMAND)
     _walk(script, [1] * 20)
     assert [view.has_spot for view in script.views[:3]] == [True, None, None]
-    assert [view.spell_seconds for view in script.views[:3]] == [0, 0, TICK]
+    assert [view.interval_seconds for view in script.views[:3]] == [0, 0, TICK]
     seeing = Script(Mode.ON_DEMAND, Mode.ON_DEMAND)
     _walk(seeing, [1] * 20, sees_capacity=True)
     assert [view.has_spot for view in seeing.views[:3]] == [True, True, True]
@@ -182,13 +182,13 @@ def test_a_trace_is_read_from_its_json() -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("nonsense", "no valid JSON"),
+        ("nonsense", "not valid JSON"),
         ("[]", "gap_seconds is missing"),
         ('{"metadata": {"gap_seconds": 0}, "data": [1]}', "above zero"),
         ('{"metadata": {"gap_seconds": 60}, "data": []}', "no tick"),
-        ('{"metadata": {"gap_seconds": 60}, "data": 5}', "no list"),
-        ('{"metadata": {"gap_seconds": 60}, "data": [0, 2]}', "holds 2"),
-        ('{"metadata": {"gap_seconds": 60}, "data": [0, "x"]}', "no 0 or 1"),
+        ('{"metadata": {"gap_seconds": 60}, "data": 5}', "not a list"),
+        ('{"metadata": {"gap_seconds": 60}, "data": [0, 2]}', "has 2, but only 0 and 1"),
+        ('{"metadata": {"gap_seconds": 60}, "data": [0, "x"]}', "not 0 or 1"),
     ],
 )
 def test_a_broken_trace_says_what_is_wrong_and_where(text: str, said: str) -> None:

@@ -84,7 +84,7 @@ def test_approved_it_goes_on_demand_from_the_same_checkpoints(
     assert detail["subject"] == "Buy on-demand for approval?"
     assert re.match(r"No spot capacity for ml.g4dn.xlarge in 1 h[^;]*; 1 attempt so far\.", detail["body"])
     assert "an hour, $" in detail["body"]
-    assert "Without asking it may cost $0.01" in detail["body"]
+    assert "The limit without a question is $0.01" in detail["body"]
     went_on = stack.api.xcom(DAG, runs["bought"], GO_ON)["Training"]
     spot = stack.boto3_client("sagemaker").describe_training_job(
         TrainingJobName=stack.api.xcom(DAG, runs["bought"], "train", "training_job_name")

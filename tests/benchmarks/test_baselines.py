@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from benchmarks.policies.baselines import Greedy, Rule, UniformProgress
-from benchmarks.policies.market import spells_of
+from benchmarks.policies.market import intervals_of
 from spot_training.advise.moves import BackToSpot, Mode
 from spot_training.domain.errors import InvalidInput
 from tests.advise.support import HOUR, make_view, make_workload
@@ -49,9 +49,9 @@ def test_the_rule_orders_spot_blind_while_on_demand_runs() -> None:
 
 def test_the_rule_looks_for_spot_now_and_then_where_on_demand_must_be_stopped_first() -> None:
     decider = Rule().begin(make_workload(back_to_spot=BackToSpot.STOP_FIRST))
-    unseen = make_view(mode=Mode.ON_DEMAND, has_spot=None, spell_seconds=3540)
+    unseen = make_view(mode=Mode.ON_DEMAND, has_spot=None, interval_seconds=3540)
     assert decider.decide(unseen) is Mode.ON_DEMAND
-    assert decider.decide(replace(unseen, spell_seconds=3600)) is Mode.SPOT
+    assert decider.decide(replace(unseen, interval_seconds=3600)) is Mode.SPOT
 
 
 def test_the_rule_waits_to_the_last_moment_where_there_is_no_way_back() -> None:
@@ -65,5 +65,5 @@ def test_a_rule_of_strange_numbers_is_refused(value: float) -> None:
         Rule(wait_work=value)
 
 
-def test_spells_are_runs_of_equal_ticks() -> None:
-    assert spells_of([1, 1, 0, 1], 60) == [(True, 120), (False, 60), (True, 60)]
+def test_intervals_are_runs_of_equal_ticks() -> None:
+    assert intervals_of([1, 1, 0, 1], 60) == [(True, 120), (False, 60), (True, 60)]

@@ -79,7 +79,7 @@ def test_the_optimum_is_what_trying_everything_finds(
 
 
 @st.composite
-def _spells(draw: st.DrawFn) -> list[int]:
+def _intervals(draw: st.DrawFn) -> list[int]:
     lengths = draw(st.lists(st.integers(1, 30), min_size=1, max_size=12))
     first = draw(st.integers(0, 1))
     return [(first + n) % 2 for n, length in enumerate(lengths) for _ in range(length)]
@@ -87,7 +87,7 @@ def _spells(draw: st.DrawFn) -> list[int]:
 
 @settings(max_examples=60, deadline=None)
 @given(
-    ticks=_spells(),
+    ticks=_intervals(),
     work=st.sampled_from([20.0, 33.3]),
     slack=st.floats(0, 60),
     overhead=st.sampled_from([0.0, 0.2, 1.0, 2.5]),

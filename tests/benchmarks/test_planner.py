@@ -54,7 +54,7 @@ def _workload(**overrides: object) -> Workload:
 
 
 def _market(seed: int, ticks: int, up_hours: float, down_hours: float, tick: float = 600.0) -> Trace:
-    """Spells of memoryless lengths."""
+    """Intervals of memoryless lengths."""
     rng = np.random.default_rng(seed)
     values: list[int] = []
     is_up = bool(rng.integers(2))

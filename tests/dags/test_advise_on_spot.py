@@ -50,8 +50,8 @@ def advise(installation: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         dag.params.update(params)
         context = {"params": dag.params.validate()}
         monkeypatch.setattr(module, "get_current_context", lambda: context)
-        told: dict[str, Any] = dag.get_task("advise").python_callable(f"file://{tmp_path}/reports")
-        return told
+        result: dict[str, Any] = dag.get_task("advise").python_callable(f"file://{tmp_path}/reports")
+        return result
 
     return run
 
@@ -76,25 +76,25 @@ def _train_twice(ledger: Ledger) -> None:
 def test_a_scenario_is_answered_with_a_table_a_plot_and_plain_values(
     advise: Advise, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    told = advise(work="6h", deadline="14h", source="scenario", scenario="3h/40m")
-    assert json.loads(json.dumps(told)) == told
-    assert told["policy"] == "deadline"
-    assert told["on_demand_dollars"] == pytest.approx(6.1 * 0.23, rel=0.02)
-    assert "<svg" in Path(told["plot"].removeprefix("file://")).read_text()
-    assert told["text"] in capsys.readouterr().out
+    result = advise(work="6h", deadline="14h", source="scenario", scenario="3h/40m")
+    assert json.loads(json.dumps(result)) == result
+    assert result["policy"] == "deadline"
+    assert result["on_demand_dollars"] == pytest.approx(6.1 * 0.23, rel=0.02)
+    assert "<svg" in Path(result["plot"].removeprefix("file://")).read_text()
+    assert result["text"] in capsys.readouterr().out
 
 
 def test_the_form_as_it_opens_is_answered_where_nothing_is_on_record(advise: Advise) -> None:
-    told = advise()
-    assert told["basis"] == "given"
-    assert told["policy"]
+    result = advise()
+    assert result["basis"] == "given"
+    assert result["policy"]
 
 
 def test_empty_text_in_the_conf_of_an_earlier_run_is_the_same_as_none(advise: Advise) -> None:
     empty = dict.fromkeys(("model", "trace", "max_runtime", "deadline_reserve"), "")
     left_out = advise(work="6h", source="scenario")
-    told = advise(work="6h", source="scenario", **empty)
-    assert told["text"] == left_out["text"]
+    result = advise(work="6h", source="scenario", **empty)
+    assert result["text"] == left_out["text"]
 
 
 def test_a_trace_is_read(advise: Advise, tmp_path: Path) -> None:
@@ -107,16 +107,16 @@ def test_run_time_and_market_come_from_the_installations_own_history(
     advise: Advise, installation: Ledger
 ) -> None:
     _train_twice(installation)
-    told = advise(work=None, model="model", deadline="14h", source="own history")
-    assert told["basis"] == "learned from 2 past runs of model on ml.m5.xlarge"
-    assert told["outcomes"][0]["missed"] == 0
-    assert told["policy"] == "deadline"
+    result = advise(work=None, model="model", deadline="14h", source="own history")
+    assert result["basis"] == "learned from 2 past runs of model on ml.m5.xlarge"
+    assert result["outcomes"][0]["missed"] == 0
+    assert result["policy"] == "deadline"
 
 
 @pytest.mark.parametrize(
     ("params", "said"),
     [
-        ({"work": "6h", "source": "own history"}, "no spot job of us-east-1 is on record"),
+        ({"work": "6h", "source": "own history"}, "no recent spot job in us-east-1"),
         ({"work": "6h", "source": "trace", "trace": ""}, "give one of"),
         ({"work": "6h", "source": "trace", "trace": "nowhere.json"}, "nowhere.json"),
         ({"work": "", "source": "scenario"}, "give the run time"),

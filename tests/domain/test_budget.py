@@ -137,13 +137,13 @@ def test_a_deadline_that_wins_waits_for_spot_as_long_as_it_can() -> None:
 def test_spot_that_is_refused_at_once_is_not_asked_for_in_circles(ending: Ending) -> None:
     decision = _kept(_check(), _attempt(ending))
     assert decision.action is Action.GIVE_UP
-    assert "spot cannot be had at the moment either" in decision.reason
+    assert "spot is not available at the moment either" in decision.reason
 
 
 def test_a_policy_without_spot_gives_up() -> None:
     decision = _kept(_check(), ladder=on_demand_only())
     assert decision.action is Action.GIVE_UP
-    assert decision.reason.endswith("and the policy has no spot to wait for")
+    assert decision.reason.endswith("and the policy has no spot step to wait with")
 
 
 @given(

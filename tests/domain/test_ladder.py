@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spot_training.advise.moves import Decider, MovePolicy, Spells, Workload
+from spot_training.advise.moves import Decider, Intervals, MovePolicy, Workload
 from spot_training.domain.errors import InvalidInput, MaxWaitBelowMaxRuntime, UnknownPolicy
 from spot_training.domain.ladder import (
     Action,
@@ -385,7 +385,7 @@ def test_a_policy_that_decides_tick_by_tick_is_for_simulate_and_refused_here() -
     class Patient:
         name = "patient"
 
-        def begin(self, workload: Workload, history: Spells = ()) -> Decider:
+        def begin(self, workload: Workload, history: Intervals = ()) -> Decider:
             raise NotImplementedError
 
     assert isinstance(Patient(), MovePolicy)

@@ -64,7 +64,7 @@ def test_anything_else_is_refused_by_field(value: object) -> None:
 )
 def test_text_of_any_length_is_refused_at_once_and_not_repeated_in_full(unit: str) -> None:
     text = unit * (200_000 // len(unit)) + "!"
-    with pytest.raises(InvalidInput, match=r"^wait is .*200 are the most; give whole seconds") as refused:
+    with pytest.raises(InvalidInput, match=r"^wait is .*the limit is 200; give whole seconds") as refused:
         parse_seconds(text, field="wait")
     assert len(str(refused.value)) < 300
 

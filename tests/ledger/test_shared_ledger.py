@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from spot_training.advise.history import recent_spells
+from spot_training.advise.history import recent_intervals
 from spot_training.domain.budget import Budget, MonthSpending
 from spot_training.domain.deadline import Deadline
 from spot_training.domain.ladder import Step
@@ -115,9 +115,9 @@ def test_records_of_before_this_airflow_had_its_own_name_teach_on(
 def test_the_market_is_what_this_airflows_jobs_saw(shared: Ledger) -> None:
     where: dict[str, Any] = {"region": "us-east-1", "instance_type": "ml.m5.xlarge", "now": NOW}
     _train(shared, THEIRS)
-    assert not recent_spells(**where, installations=[MINE])
+    assert not recent_intervals(**where, installations=[MINE])
     _train(shared, MINE)
-    assert list(recent_spells(**where, installations=[MINE])) == [(False, 3600.0), (True, 7200.0)]
+    assert list(recent_intervals(**where, installations=[MINE])) == [(False, 3600.0), (True, 7200.0)]
 
 
 # Money -------------------------------------------------------------------------------------------------

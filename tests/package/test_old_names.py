@@ -37,8 +37,11 @@ from spot_training.aws.identity import RunIdentity
 from spot_training.aws.jobs import TrainingJobs
 from spot_training.aws.sweeper import Verdict
 from spot_training.domain.errors import InvalidInput, InvalidTrace, OutOfRungs
-from spot_training.domain.moves import BackToSpot, Decider, Guard, Mode, MovePolicy, View, Workload
+from spot_training.domain.deadline import DeadlineGuard, Runtime, deadline_from, runtime_from
+from spot_training.domain.moves import BackToSpot, Decider, Guard, Mode, MovePolicy, Spells, View, Workload
 from spot_training.domain.policy import Action, Decision, Ladder, Policy, Rung, Situation
+from spot_training.domain.spells import spells_seen
+from spot_training.domain.wording import Narrator
 from spot_training.hooks import AwsAccess
 from spot_training.ledger import Ledger, Selection
 from spot_training.ledger.prices import configured_prices

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import builtins
 import json
+import sys
 import threading
 from collections.abc import Iterator
 from email import message_from_bytes, policy
@@ -204,7 +204,7 @@ def test_nothing_is_sent_unless_it_is_set(message: Message, setting: object) -> 
 @pytest.mark.parametrize(
     ("setting", "said"),
     [
-        ("smtp", "it is no JSON"),
+        ("smtp", "it is not JSON"),
         ("[1]", "give JSON"),
         ('{"kind": "pigeon"}', "choose smtp, slack, slack_webhook"),
         ('{"kind": ["smtp"]}', "choose smtp"),
@@ -218,13 +218,13 @@ def test_nothing_is_sent_unless_it_is_set(message: Message, setting: object) -> 
 def test_a_setting_that_cannot_be_used_says_the_way_out(message: Message, setting: str, said: str) -> None:
     with pytest.raises(NotifierProblem, match=said) as caught:
         send(setting, message, {})
-    assert "The report was written, and not sent." in str(caught.value)
+    assert "The report was written, but not sent." in str(caught.value)
 
 
 def test_the_variable_that_cannot_be_used_is_named(message: Message, training: TrainingReport) -> None:
-    with pytest.raises(NotifierProblem, match=r"^spot_report_notifier: it is no JSON"):
+    with pytest.raises(NotifierProblem, match=r"^spot_report_notifier: it is not JSON"):
         send("smtp", message, {})
-    with pytest.raises(NotifierProblem, match=r"^flight_delays_notifier: it is no JSON"):
+    with pytest.raises(NotifierProblem, match=r"^flight_delays_notifier: it is not JSON"):
         send("smtp", training, {}, variable="flight_delays_notifier")
 
 
@@ -232,14 +232,12 @@ def test_the_variable_that_cannot_be_used_is_named(message: Message, training: T
 def test_a_provider_that_is_not_installed_is_named(
     message: Message, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = builtins.__import__
-
-    def without(name: str, *args: Any, **kwargs: Any) -> Any:
-        if name.startswith(("airflow.providers.smtp", "airflow.providers.slack")):
-            raise ImportError(name)
-        return real(name, *args, **kwargs)
-
-    monkeypatch.setattr(builtins, "__import__", without)
+    for module in (
+        "smtp.notifications.smtp",
+        "slack.notifications.slack",
+        "slack.notifications.slack_webhook",
+    ):
+        monkeypatch.setitem(sys.modules, f"airflow.providers.{module}", None)
     package = f"apache-airflow-providers-{kind.removesuffix('_webhook')} is not installed"
     needed = {"smtp": {"to": "a@b.c"}, "slack": {"channel": "#c"}}.get(kind, {})
     with pytest.raises(NotifierProblem, match=package):

@@ -350,7 +350,7 @@ def _rule(**overrides: Any) -> dict[str, Any]:
         (
             {"DebugRuleConfigurations": [_rule(InstanceType="ml.m5.large")]},
             {"instance_count": 1},
-            "InstanceCount is 1: the Dag allows 1 at most, with those of its 1 rule",
+            "InstanceCount is 1: the Dag allows at most 1, including those of its 1 rule",
         ),
         (_WARM, {}, "KeepAlivePeriodInSeconds"),
         (_WARM, {"keep_alive": "30m"}, "KeepAlivePeriodInSeconds"),

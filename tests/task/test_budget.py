@@ -296,7 +296,9 @@ def test_what_counts_is_the_price_of_the_instances_that_on_demand_would_have(
 
 
 def test_on_demand_alone_above_the_budget_creates_no_job(cloud: Cloud) -> None:
-    with pytest.raises(BudgetSpent, match=r"budget is 0\.1: on-demand would take .* no spot to wait for"):
+    with pytest.raises(
+        BudgetSpent, match=r"budget is 0\.1: on-demand would take .* no spot step to wait with"
+    ):
         Task(cloud, budget=Budget(usd=0.1), policy="on_demand").step()
     assert cloud.client("sagemaker").list_training_jobs()["TrainingJobSummaries"] == []
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from spot_training.advise.history import recent_spells as spells_of
+from spot_training.advise.history import recent_intervals as intervals_of
 from spot_training.domain.lifecycle import Ending, Transition
 from spot_training.domain.lifecycle import SecondaryStatus as S
 from spot_training.domain.savings import PurchaseOption
@@ -32,8 +32,8 @@ def learn_of(**overrides: Any) -> Learned | None:
     return learn(**{**known, "teachers": MINE, **overrides})
 
 
-def recent_spells(**about: Any) -> Any:
-    return spells_of(**{"installations": ("airflow",), **about})
+def recent_intervals(**about: Any) -> Any:
+    return intervals_of(**{"installations": ("airflow",), **about})
 
 
 def write_run(
@@ -128,13 +128,13 @@ def test_the_fewer_runs_the_more_room_for_slower_ones(configured: Ledger, runs: 
     assert learned.runtime.high_seconds == pytest.approx(7000 * margin)
 
 
-def test_recent_waits_and_runs_are_the_markets_spells_and_expire(configured: Ledger) -> None:
+def test_recent_waits_and_runs_are_the_markets_intervals_and_expire(configured: Ledger) -> None:
     write_run(configured, 1)
-    spells = recent_spells(region="us-east-1", instance_type="ml.m5.xlarge", now=NOW)
-    assert list(spells) == [(False, 3600.0), (True, 7200.0)]
-    assert not recent_spells(region="eu-west-1", instance_type="ml.m5.xlarge", now=NOW)
+    intervals = recent_intervals(region="us-east-1", instance_type="ml.m5.xlarge", now=NOW)
+    assert list(intervals) == [(False, 3600.0), (True, 7200.0)]
+    assert not recent_intervals(region="eu-west-1", instance_type="ml.m5.xlarge", now=NOW)
     later = NOW + timedelta(days=30)
-    assert not recent_spells(region="us-east-1", instance_type="ml.m5.xlarge", now=later)
+    assert not recent_intervals(region="us-east-1", instance_type="ml.m5.xlarge", now=later)
 
 
 def test_interruptions_and_jobs_in_parallel_are_seen_in_the_ledger(configured: Ledger) -> None:
@@ -151,8 +151,8 @@ def test_interruptions_and_jobs_in_parallel_are_seen_in_the_ledger(configured: L
         Transition(status=S.TRAINING, started_at=moments[1], ended_at=moments[2]),
     )
     write_run(configured, 2, transitions=beside, ended_at=moments[2])
-    spells = recent_spells(region="us-east-1", instance_type="ml.m5.xlarge", now=NOW)
-    assert list(spells) == [(True, 3600.0), (False, 1800.0), (True, 5400.0)]
+    intervals = recent_intervals(region="us-east-1", instance_type="ml.m5.xlarge", now=NOW)
+    assert list(intervals) == [(True, 3600.0), (False, 1800.0), (True, 5400.0)]
 
 
 def test_a_ledger_that_cannot_be_read_teaches_nothing_and_fails_nothing(
@@ -160,4 +160,4 @@ def test_a_ledger_that_cannot_be_read_teaches_nothing_and_fails_nothing(
 ) -> None:
     monkeypatch.setenv("AIRFLOW__SPOT_TRAINING__LEDGER", "nonsense://nowhere")
     assert learn_of() is None
-    assert list(recent_spells(region="us-east-1", instance_type="ml.m5.xlarge")) == []
+    assert list(recent_intervals(region="us-east-1", instance_type="ml.m5.xlarge")) == []

@@ -234,11 +234,11 @@ def test_a_deadline_that_cannot_be_kept_creates_no_job(cloud: Cloud) -> None:
 def test_finishing_late_goes_on_demand_at_once_and_says_so(cloud: Cloud) -> None:
     task = Task(cloud, deadline="30m", on_missed="late")
     assert endings(task.finish()) == [("on-demand", Ending.COMPLETED)]
-    assert any("CANNOT be kept" in line for line in task.said)
+    assert any("CANNOT be met" in line for line in task.said)
 
 
 def test_a_policy_without_on_demand_cannot_keep_a_deadline(cloud: Cloud) -> None:
-    with pytest.raises(InvalidInput, match="only on-demand can keep a deadline"):
+    with pytest.raises(InvalidInput, match="only on-demand can meet a deadline"):
         Task(cloud, policy="spot_only").step()
     assert not live_jobs(cloud)
 

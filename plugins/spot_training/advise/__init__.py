@@ -1,7 +1,7 @@
-"""The advisor: what a training will cost by when, and how long to wait for spot. Also the simulator.
+"""The advisor: what a training will cost, when it will be complete, and how long to wait for spot.
 
-`advise_on` answers in a Dag, `main` is the command. They load with their first use: `simulator` alone needs
-the standard library only, and `spot_training.policies` is built on it.
+`advise_on` is for a Dag, `main` is the command. Both are loaded when they are first used. The simulator needs
+only the standard library, and `spot_training.policies` uses it.
 """
 
 from __future__ import annotations

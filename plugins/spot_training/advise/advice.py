@@ -1,7 +1,8 @@
-"""Which policy, how long to wait, what it will cost and when it will be done.
+"""Which policy to use, how long to wait, what it will cost and when it will be complete.
 
-Compared are on-demand at once, the ladder `widen` and `deadline`. All are walked with what the operator keeps
-free before the deadline, so that advice and operator agree. In a walk checkpointed work is never lost.
+Compares on-demand at once, the ladder `widen` and the policy `deadline`. All simulations keep the same time
+free before the deadline as the operator, so that advice and operator agree. A simulation loses no work that
+is in a checkpoint.
 """
 
 from __future__ import annotations
@@ -33,11 +34,11 @@ from spot_training.domain.stopping import DEFAULT_MAX_RUNTIME_SECONDS, MAX_RUNTI
 from .markets import RUNS
 from .simulator import Walk, walk
 
-#: Of policies that cost the same, the first is advised: on-demand is done soonest.
+#: If policies cost the same, the first of them is advised: on-demand completes first.
 PREFERRED = (OnDemand.name, UntilDeadline.name, Widen.name)
-#: Costs this close are the same (a share).
+#: Costs that differ by less than this share count as the same.
 CLOSE = 0.001
-#: Only differences count.
+#: Any moment: only differences matter.
 _SUBMITTED_AT = datetime(2000, 1, 1, tzinfo=UTC)
 #: A spot job at its submission.
 _QUEUED = JobSnapshot(
@@ -54,11 +55,11 @@ _QUEUED = JobSnapshot(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
-    """A training to advise on, as the operator would take it: times in seconds, dollars per instance hour.
+    """A training to advise on, as the operator sees it: times in seconds, dollars per instance hour.
 
-    `deadline_seconds` counts from submission; `reserve` is what the operator keeps free before it.
-    `max_runtime_seconds` is the request's `MaxRuntimeInSeconds`. Raises `InvalidInput` for a deadline that
-    nobody can keep, and for a run time that SageMaker would cut short.
+    `deadline_seconds` counts from submission. `reserve` is the time that the operator keeps free before it.
+    `max_runtime_seconds` is the request's `MaxRuntimeInSeconds`. Raises `InvalidInput` if the deadline cannot
+    be met, or if SageMaker would stop the job before the training is complete.
     """
 
     runtime: Runtime
@@ -75,37 +76,37 @@ class Question:
             raise InvalidInput(
                 "max_runtime",
                 f"{self.max_runtime_seconds} s",
-                f"SageMaker ends the job then, and training may take {self.runtime.high_seconds:.0f} s: give "
-                "more, and write it into the request as MaxRuntimeInSeconds.",
+                f"SageMaker stops the job then, and the training may take {self.runtime.high_seconds:.0f} s: "
+                "give more, and use the same MaxRuntimeInSeconds in the request.",
             )
         if self.deadline_seconds < self.earliest_seconds:
             raise InvalidInput(
                 "deadline",
                 f"{self.deadline_seconds:.0f} s",
-                f"give at least {self.earliest_seconds:.0f} s: the work and one launch on demand take it.",
+                f"give at least {self.earliest_seconds:.0f} s: a launch and the work take that long.",
             )
 
     @property
     def earliest_seconds(self) -> float:
-        """When on-demand from the start is done."""
+        """When on-demand from the start is complete."""
         return self.reserve.launch_seconds + self.runtime.mean_seconds
 
     @property
     def kept_free_seconds(self) -> float:
-        """What the guard keeps free beside the mean of the work, on-demand's slowest launch included."""
-        return self.reserve.launch_high_seconds + self._beside_launch
+        """What the guard keeps free in addition to the mean of the work, with a slow on-demand launch."""
+        return self.reserve.launch_high_seconds + self._without_launch
 
     @property
-    def _beside_launch(self) -> float:
+    def _without_launch(self) -> float:
         beyond_mean = self.runtime.high_seconds - self.runtime.mean_seconds
         return self.reserve.besides_launch_seconds + beyond_mean
 
     @property
     def workload(self) -> Workload:
-        """What is walked: its deadline leaves the reserve free, as what the operator's policies see does."""
+        """The workload to simulate. Its deadline is earlier by the reserve, except for the launch."""
         return Workload(
             work_seconds=self.runtime.mean_seconds,
-            deadline_seconds=max(1.0, self.deadline_seconds - self._beside_launch),
+            deadline_seconds=max(1.0, self.deadline_seconds - self._without_launch),
             overhead_seconds=self.reserve.launch_seconds,
             spot_price=self.spot_price,
             on_demand_price=self.on_demand_price,
@@ -127,13 +128,13 @@ class Question:
 
     @property
     def first_wait_seconds(self) -> int:
-        """`MaxWaitTimeInSeconds` of the first spot job of `widen`, where nobody gives `first_wait`."""
+        """`MaxWaitTimeInSeconds` of the first spot job of `widen` without `first_wait`."""
         return min(MAX_RUNTIME_SECONDS, self.max_runtime_seconds + DEFAULT_ROOM_TO_WAIT_SECONDS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """How one policy did over all runs with one deadline. Dollars are for one instance; times in seconds."""
+    """One policy over all runs with one deadline. Dollars are for one instance, times in seconds."""
 
     policy: str
     deadline_seconds: float
@@ -148,11 +149,11 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Advice:
-    """The policy to take, what all of them cost, and the same by deadline.
+    """The policy to use, and what all policies cost, for this deadline and for others.
 
-    `wait_for_spot_seconds`: how long the first spot job may wait for capacity before the operator goes on
-    demand. `max_wait_seconds`: a legal `MaxWaitTimeInSeconds` for a request written by hand (it covers
-    waiting and running); None where no spot job is to be made. `kept_free_seconds`: see `Question`.
+    `wait_for_spot_seconds`: how long the first spot job may wait for capacity before the operator starts
+    on-demand. `max_wait_seconds`: a valid `MaxWaitTimeInSeconds` for a request of your own (it covers waiting
+    and running), or None without a spot job. `kept_free_seconds`: see `Question`.
     """
 
     policy: str
@@ -174,7 +175,7 @@ class Advice:
 
 
 def advise(question: Question, traces: Sequence[Trace]) -> Advice:
-    """Walk every policy over stretches of `traces`, for this deadline and for others around it."""
+    """Simulate every policy over parts of `traces`, for this deadline and for others around it."""
     by_deadline = {
         seconds: _walk_all(replace(question, deadline_seconds=seconds), traces)
         for seconds in _deadlines_around(question)
@@ -217,7 +218,7 @@ def _walk_all(question: Question, traces: Sequence[Trace]) -> list[Outcome]:
 
 
 def _stretches(trace: Trace, seconds: float, count: int) -> list[Trace]:
-    """Evenly spread starts; a trace that ends too soon goes on from its beginning."""
+    """Parts of a trace with evenly spread starts. A trace that ends too soon continues from its beginning."""
     length, count = math.ceil(seconds / trace.tick_seconds), min(len(trace), count)
     endless = trace.ticks * (2 + length // len(trace))
     starts = [len(trace) * n // count for n in range(count)]
@@ -248,7 +249,7 @@ def _outcome(policy: MovePolicy, question: Question, walks: Sequence[Walk]) -> O
 
 
 def _quantile(values: Sequence[float], share: float) -> float:
-    """The quantile of `values`, on the straight line between the two nearest of them."""
+    """The quantile of `values`, interpolated between the two nearest of them."""
     ordered = sorted(values)
     place = share * (len(ordered) - 1)
     below = math.floor(place)
@@ -264,7 +265,7 @@ def _choose(outcomes: Sequence[Outcome]) -> Outcome:
 
 
 def _longest_wait(question: Question) -> float:
-    """How long the operator lets the first spot job wait for capacity (seconds); 0: none is made."""
+    """How long the first spot job may wait for capacity, in seconds; 0 without a spot job."""
     guard = DeadlineGuard(deadline=question.deadline)
     if guard.outlook(_SUBMITTED_AT).is_time_for_on_demand:
         return 0.0
@@ -272,7 +273,7 @@ def _longest_wait(question: Question) -> float:
 
 
 def _max_wait(question: Question, policy: str, wait_for_spot: float) -> int | None:
-    """A legal `MaxWaitTimeInSeconds` that leaves room for this wait, a launch and the work."""
+    """A valid `MaxWaitTimeInSeconds` for this wait, a launch and the work."""
     if not wait_for_spot:
         return None
     if policy == Widen.name:

@@ -1,4 +1,4 @@
-"""Advice from plain values to plain values: for a task, and behind the command."""
+"""`advise_on`: advice for plain values, as a task or the command passes them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from spot_training.advise.moves import BackToSpot, Spells
+from spot_training.advise.moves import BackToSpot, Intervals
 from spot_training.domain.deadline import LAUNCH_HIGH_SECONDS, LAUNCH_SECONDS, Reserve, runtime_from
 from spot_training.domain.errors import InvalidInput
 from spot_training.domain.parsing import is_left_out, parse_seconds
@@ -16,17 +16,17 @@ from spot_training.task.deadline import RESUME_SECONDS
 from spot_training.task.past_runs import Learned, Teachers, learn
 
 from .advice import Question, advise
-from .history import recent_spells
-from .markets import file_at, market_of, spells_from
+from .history import recent_intervals
+from .markets import file_at, intervals_from, market_of
 from .plot import draw
 from .text import as_text
 
 if TYPE_CHECKING:
     from spot_training.connections import AwsAccess
 
-#: Spot : on-demand, where nobody gives prices: what p3.2xlarge cost in the published comparisons.
+#: The default ratio of spot to on-demand price: that of p3.2xlarge in the published comparisons.
 PRICE_RATIO = 0.318
-#: As the operator's own default.
+#: The operator's default.
 CHECK_INTERVAL_SECONDS = 30
 
 
@@ -39,7 +39,8 @@ def advise_on(
     instance_type: str | None = None,
     instance_count: int = 1,
     region: str | None = None,
-    spells: Spells | None = None,
+    intervals: Intervals | None = None,
+    spells: Intervals | None = None,
     scenario: str | None = None,
     trace: str | Path | Sequence[str | Path] | None = None,
     own_history: bool = False,
@@ -54,25 +55,25 @@ def advise_on(
     plot: str | Path | None = None,
     aws_conn_id: str | None = "aws_default",
 ) -> dict[str, Any]:
-    """Advice from plain values to plain values: for a task, and behind the command.
+    """Advise on a training, with plain values as arguments and result.
 
-    Durations are seconds or text. `work` is what the operator takes as `expected_runtime`; without it, it is
-    learned from the past runs of `model` on `instance_count` of `instance_type`, in this Airflow's Dag
-    `dag_id` (None: in all of its Dags). The market is one of
-    `spells` (has_spot, seconds), `scenario` ("3h/40m"), `trace` (paths or storage URLs), or `own_history`.
-    `overhead`, `max_runtime`, `check_interval` and `deadline_reserve` default to what the operator takes.
-    Without `on_demand_price` (dollars per instance hour), it is looked up for `instance_type` in `region`
-    (None: the connection's). `plot`: where cost against deadline is drawn, as .svg, .png or .pdf.
+    Durations are seconds or text. `work` is the operator's `expected_runtime`. Without it, it is learned from
+    past runs of `model` on `instance_count` of `instance_type`, in this Airflow's Dag `dag_id` (None: in all
+    its Dags). The market is one of `intervals` (has_spot, seconds; `spells` in 0.1.0), `scenario` ("3h/40m"),
+    `trace` (paths or storage URLs) and `own_history`. `overhead`, `max_runtime`, `check_interval` and
+    `deadline_reserve` have the operator's defaults. Without `on_demand_price` (dollars per instance hour),
+    the price of `instance_type` in `region` (None: the connection's) is used. `plot`: a file for the plot of
+    cost against deadline, as .svg, .png or .pdf.
 
-    Returns the fields of `advise.advice.Advice` (`outcomes` and `curve` as lists of mappings), `basis`
-    (where the run time comes from), `text` (the table and the advice) and `plot`. Raises `InvalidInput`, and
+    Returns the fields of `advise.advice.Advice` (`outcomes` and `curve` as lists of mappings), `basis` (where
+    the run time comes from), `text` (the table and the advice) and `plot`. Raises `InvalidInput`, and
     `InvalidTrace` for a trace that cannot be read.
     """
     place = _Place(region=region, instance_type=instance_type, aws_conn_id=aws_conn_id, dag_id=dag_id)
     learned = place.learned(model, instance_count)
     runtime = runtime_from(work, field_name="work") or (learned.runtime if learned else None)
     if runtime is None:
-        way_out = "give the run time, or a model that has completed runs on the instance type."
+        way_out = "give the run time, or a model with completed runs on the instance type."
         raise InvalidInput("model" if model else "work", model, way_out)
     price = _number(on_demand_price, field="on_demand_price") or place.on_demand_price
     spot = _number(spot_price, field="spot_price")
@@ -85,9 +86,8 @@ def advise_on(
         max_runtime_seconds=_seconds(max_runtime, DEFAULT_MAX_RUNTIME_SECONDS, field="max_runtime"),
         back_to_spot=_way_back(back_to_spot),
     )
-    if own_history:
-        spells = place.spells()
-    history = None if spells is None else spells_from(spells, source="history")
+    seen = place.intervals() if own_history else spells if intervals is None else intervals
+    history = None if seen is None else intervals_from(seen, source="history")
     advice = advise(question, market_of(history, scenario, trace, seconds=2.5 * question.deadline_seconds))
     if plot:
         draw(advice, question, file_at(plot))
@@ -100,7 +100,7 @@ def advise_on(
 
 
 class _Place:
-    """Where a training is to run: what the installation knows of it."""
+    """Where a training will run, and what this installation knows about it."""
 
     def __init__(
         self, *, region: str | None, instance_type: str | None, aws_conn_id: str | None, dag_id: str | None
@@ -117,13 +117,13 @@ class _Place:
         from spot_training.ledger.prices import PricesFileError, configured_prices
 
         if is_left_out(self._given_type):
-            way_out = "give it, or an instance_type whose price is known."
+            way_out = "give it, or an instance_type with a known price."
             raise InvalidInput("on_demand_price", None, way_out)
         try:
             price = configured_prices(self._access).price_of(self._region, self._instance_type)
         except (BotoCoreError, ClientError, PricesFileError) as exc:
             way_out = (
-                f"the price of {self._instance_type} in {self._region} was not to be had ({exc}): give it."
+                f"the price of {self._instance_type} in {self._region} could not be read ({exc}): give it."
             )
             raise InvalidInput("on_demand_price", None, way_out) from exc
         if price is None:
@@ -145,22 +145,22 @@ class _Place:
             teachers=teachers,
         )
 
-    def spells(self) -> Spells:
-        spells = recent_spells(
+    def intervals(self) -> Intervals:
+        intervals = recent_intervals(
             region=self._region,
             instance_type=self._instance_type,
             installations=this_installation().names,
         )
-        if not spells:
-            way_out = f"no spot job of {self._region} is on record of late: give a scenario or a trace."
+        if not intervals:
+            way_out = f"the ledger has no recent spot job in {self._region}: give a scenario or a trace."
             raise InvalidInput("instance_type", self._instance_type, way_out)
-        return spells
+        return intervals
 
     @property
     def _instance_type(self) -> str:
         if is_left_out(self._given_type):
             raise InvalidInput(
-                "instance_type", None, "say which: the installation's history is kept by type."
+                "instance_type", None, "give it: prices and history are kept by instance type."
             )
         return str(self._given_type)
 
@@ -176,7 +176,7 @@ class _Place:
 
 
 def _reserve(overhead: object, learned: Learned | None, check_interval: object, extra: object) -> Reserve:
-    """What the operator would keep free (`deadline_terms`)."""
+    """The time that the operator would keep free."""
     launch = _seconds(overhead, learned.launch_seconds if learned else LAUNCH_SECONDS, field="overhead")
     launch_high = learned.launch_high_seconds if learned else LAUNCH_HIGH_SECONDS
     interval = _seconds(check_interval, CHECK_INTERVAL_SECONDS, field="check_interval")

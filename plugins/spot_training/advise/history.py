@@ -1,4 +1,4 @@
-"""How spot capacity of a type came and went of late, as this Airflow's own jobs saw it."""
+"""When spot capacity of an instance type was available recently, as this Airflow's jobs saw it."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from spot_training.domain.deadline import LAUNCH_SECONDS
 from spot_training.domain.lifecycle import SecondaryStatus, Transition
 from spot_training.task.past_runs import ask_ledger
 
-from .spells import Stretch, spells_seen, stretches_of
+from .intervals import Stretch, intervals_seen, stretches_of
 
 if TYPE_CHECKING:
-    from spot_training.advise.moves import Spells
+    from spot_training.advise.moves import Intervals
 
-#: Older capacity is another market.
+#: Older observations say nothing about the market now.
 CAPACITY_WITHIN = timedelta(days=7)
-MAX_SPELLS = 200
+MAX_INTERVALS = 200
 MOST_ATTEMPTS = 500
 
 #: The newest spot attempts of a type, and each visit of their jobs to a status.
@@ -35,12 +35,12 @@ ORDER BY l.key, l.number, t.started_at, t.ended_at NULLS LAST
 """
 
 
-def recent_spells(
+def recent_intervals(
     *, region: str, instance_type: str, installations: Sequence[str], now: datetime | None = None
-) -> Spells:
-    """Spells of capacity and of none, oldest first.
+) -> Intervals:
+    """Intervals with and without capacity, oldest first.
 
-    A market is the same for all Dags, and each may have an account of its own for every Airflow.
+    The market is the same for all Dags of an Airflow. Another Airflow may use another AWS account.
     """
     since = (now or datetime.now(UTC)) - CAPACITY_WITHIN
     parameters = {
@@ -52,7 +52,7 @@ def recent_spells(
     }
     rows = [row for row in ask_ledger(_CAPACITY, parameters) if row["status"] in set(SecondaryStatus)]
     jobs = groupby(rows, key=lambda row: (row["key"], row["number"]))
-    return spells_seen([_stretches(list(visits)) for _, visits in jobs])[-MAX_SPELLS:]
+    return intervals_seen([_stretches(list(visits)) for _, visits in jobs])[-MAX_INTERVALS:]
 
 
 def _stretches(rows: Sequence[Mapping[str, Any]]) -> list[Stretch]:

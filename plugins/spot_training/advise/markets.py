@@ -1,4 +1,4 @@
-"""The spot market that policies are walked over: recorded traces, or drawn from spells or a scenario."""
+"""The spot market for simulations: recorded traces, or traces drawn from intervals or a scenario."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from spot_training.domain.errors import InvalidInput
 from spot_training.domain.parsing import parse_seconds
 
 if TYPE_CHECKING:
-    from spot_training.advise.moves import Spells
+    from spot_training.advise.moves import Intervals
 
-#: Runs over which policies are compared.
+#: How many simulations a comparison has.
 RUNS = 60
 TICK_SECONDS = 300.0
 
 
 def market_of(
-    spells: Spells | None,
+    intervals: Intervals | None,
     scenario: str | None,
     trace: str | Path | Sequence[str | Path] | None,
     *,
     seconds: float,
 ) -> Sequence[Trace]:
-    """The traces of the one market that is given. Raises `InvalidInput`, and `InvalidTrace`."""
-    given = {"history": spells is not None, "scenario": bool(scenario), "trace": bool(trace)}
+    """The traces of the market that is given. Raises `InvalidInput` and `InvalidTrace`."""
+    given = {"history": intervals is not None, "scenario": bool(scenario), "trace": bool(trace)}
     if sum(given.values()) != 1:
-        way_out = "give one of spells (or own_history), scenario and trace."
+        way_out = "give one of intervals (or own_history), scenario and trace."
         raise InvalidInput("market", [name for name, is_given in given.items() if is_given], way_out)
     if trace:
         files = [file_at(place) for place in ([trace] if isinstance(trace, str | Path) else trace)]
@@ -42,11 +42,11 @@ def market_of(
             raise InvalidInput("scenario", scenario, "give two durations, like 3h/40m.")
         lengths = (parse_seconds(part, field="scenario") for part in (up, down))
         return traces_of_scenario(*lengths, seconds=seconds)
-    return traces_like(spells or (), seconds=seconds)
+    return traces_like(intervals or (), seconds=seconds)
 
 
 def file_at(place: str | Path) -> Any:
-    """A path, or a file of any object storage by its URL."""
+    """A path, or a file in object storage if it is a URL."""
     if "://" not in str(place):
         return Path(place)
     from airflow.sdk import ObjectStoragePath
@@ -54,42 +54,42 @@ def file_at(place: str | Path) -> Any:
     return ObjectStoragePath(str(place))
 
 
-def read_spells(text: str, *, source: str) -> Spells:
-    """Spells from JSON, `[[has_spot, seconds], ...]`. Raises `InvalidInput`."""
+def read_intervals(text: str, *, source: str) -> Intervals:
+    """Availability intervals from JSON, `[[has_spot, seconds], ...]`. Raises `InvalidInput`."""
     try:
-        return spells_from(json.loads(text), source=source)
+        return intervals_from(json.loads(text), source=source)
     except json.JSONDecodeError as exc:
-        raise InvalidInput(source, text[:60], _SPELLS) from exc
+        raise InvalidInput(source, text[:60], _INTERVALS) from exc
 
 
-_SPELLS = "give spells, oldest first: [[true, 7200], [false, 1800], ...]."
+_INTERVALS = "give availability intervals, oldest first: [[true, 7200], [false, 1800], ...]."
 
 
-def spells_from(values: Any, *, source: str) -> Spells:
-    """Spells from plain values. Raises `InvalidInput`."""
+def intervals_from(values: Any, *, source: str) -> Intervals:
+    """Availability intervals from plain values. Raises `InvalidInput`."""
     try:
         return tuple((bool(has_spot), float(seconds)) for has_spot, seconds in values)
     except (ValueError, TypeError) as exc:
-        raise InvalidInput(source, str(values)[:60], _SPELLS) from exc
+        raise InvalidInput(source, str(values)[:60], _INTERVALS) from exc
 
 
-def traces_like(spells: Spells, *, seconds: float, count: int = RUNS, seed: int = 1) -> list[Trace]:
-    """Traces drawn from the lengths of past spells, those with capacity and those without in turns."""
+def traces_like(intervals: Intervals, *, seconds: float, count: int = RUNS, seed: int = 1) -> list[Trace]:
+    """Traces drawn from the lengths of past intervals, alternately with and without capacity."""
     lengths = {
-        kind: [length for has_spot, length in spells if has_spot is kind and length > 0]
+        kind: [length for has_spot, length in intervals if has_spot is kind and length > 0]
         for kind in (True, False)
     }
     if not lengths[True] and not lengths[False]:
-        raise InvalidInput("history", list(spells), "give spells as [has_spot, seconds], at least one.")
-    chance = random.Random(seed)  # noqa: S311 - drawn again alike, not kept secret
+        raise InvalidInput("history", list(intervals), "give at least one interval as [has_spot, seconds].")
+    chance = random.Random(seed)  # noqa: S311 - repeatable, not secret
     return [_draw(lengths, seconds, chance, f"history {n + 1}") for n in range(count)]
 
 
 def traces_of_scenario(
     up_seconds: float, down_seconds: float, *, seconds: float, count: int = RUNS, seed: int = 1
 ) -> list[Trace]:
-    """Traces with memoryless spells of these mean lengths."""
-    chance = random.Random(seed)  # noqa: S311 - drawn again alike, not kept secret
+    """Traces with exponentially distributed intervals of these mean lengths."""
+    chance = random.Random(seed)  # noqa: S311 - repeatable, not secret
     lengths = {
         kind: [chance.expovariate(1 / mean) if mean else 0.0 for _ in range(400)]
         for kind, mean in ((True, up_seconds), (False, down_seconds))

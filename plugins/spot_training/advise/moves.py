@@ -1,8 +1,8 @@
-"""What to run next: wait, spot or on-demand, decided tick by tick against a deadline.
+"""Policies for the simulator: wait, spot or on-demand, decided for each tick before a deadline.
 
-A move policy sees a `View` and answers with a `Mode`. The guard stands outside every policy: whatever a
-policy says, it keeps enough time to finish on demand. Nothing here knows a clock, a trace or AWS: the
-simulator walks a policy over recorded capacity. Of a real training `domain.deadline` takes care.
+A move policy sees a `View` and returns a `Mode`. The guard is outside every policy: it keeps enough time to
+finish on demand, whatever the policy decides. Nothing here knows a clock, a trace or AWS. The simulator runs
+a policy over recorded capacity; for a real training, see `domain.decide` and `domain.deadline`.
 """
 
 from __future__ import annotations
@@ -16,10 +16,13 @@ from typing import Protocol, runtime_checkable
 
 from spot_training.domain.errors import InvalidInput
 
-#: Past spells of one market, oldest first: was there spot capacity, and for how many seconds?
-Spells = Sequence[tuple[bool, float]]
+#: Past availability intervals of one market, oldest first: whether there was spot capacity, and for how many
+#: seconds.
+Intervals = Sequence[tuple[bool, float]]
+#: The name in 0.1.0.
+Spells = Intervals
 
-#: Rounding of float seconds must not cost a launch (seconds).
+#: For comparisons of seconds, so that rounding does not cause a launch.
 TOLERANCE = 1e-6
 
 
@@ -32,11 +35,11 @@ class Mode(StrEnum):
 
 
 class BackToSpot(StrEnum):
-    """What SPOT means while on-demand runs, where nobody can see whether there is spot capacity."""
+    """What SPOT means while on-demand runs, when it cannot be seen whether there is spot capacity."""
 
-    #: A spot job queues beside on-demand, which goes on until the spot job starts.
+    #: A spot job waits at the same time, and on-demand runs until the spot job starts.
     BESIDE = "beside"
-    #: On-demand is stopped first: where there is no capacity, that is a wait, and a launch to go back.
+    #: On-demand is stopped first. Without spot capacity, that costs a wait and another launch.
     STOP_FIRST = "stop-first"
     #: On-demand runs to the end.
     NEVER = "never"
@@ -46,8 +49,8 @@ class BackToSpot(StrEnum):
 class Workload:
     """One training and what it costs: all times in seconds, prices in dollars per instance hour.
 
-    `work_seconds` is the training itself; `overhead_seconds` is owed again on every launch (start-up,
-    download, checkpoint load). `deadline_seconds` counts from submission.
+    `work_seconds` is the training itself. Every launch takes `overhead_seconds` more (start-up, download,
+    checkpoint load). `deadline_seconds` counts from submission.
     """
 
     work_seconds: float
@@ -66,12 +69,12 @@ class Workload:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class View:
-    """What a policy may see at the start of a tick. All times in seconds.
+    """What a policy sees at the start of a tick. All times in seconds.
 
-    `mode` is what ran during the last tick; a spot run that lost its capacity is seen as SPOT with
-    `has_spot` False. `has_spot` is None where it cannot be seen (on-demand runs). `spell_seconds` is how long
-    it has been what it is, as far as anybody saw, or, with None, how long ago it was last seen.
-    `owed_seconds` is what the present launch still owes of its overhead.
+    `mode` is what ran during the last tick. A spot run that has lost its capacity is SPOT with `has_spot`
+    False. `has_spot` is None if it cannot be seen, because on-demand runs. `interval_seconds` is for how long
+    `has_spot` has had its value, as far as it was seen, or, with None, how long ago it was last seen.
+    `owed_seconds` is the rest of the overhead of the present launch.
     """
 
     seconds_left: float
@@ -83,11 +86,11 @@ class View:
     total_seconds: float
     tick_seconds: float
     owed_seconds: float = 0.0
-    spell_seconds: float = 0.0
+    interval_seconds: float = 0.0
 
     @classmethod
     def at_submission(cls, workload: Workload, *, tick_seconds: float) -> View:
-        """Before anything ran, with no spot to be had."""
+        """Before anything ran, without spot capacity."""
         return cls(
             seconds_left=workload.deadline_seconds,
             work_seconds=workload.work_seconds,
@@ -101,37 +104,42 @@ class View:
 
     @property
     def slack_seconds(self) -> float:
-        """What could be waited in all, if on-demand then ran to the end and owed nothing but what it owes."""
+        """The time that could be spent waiting if on-demand then ran to the end without another launch."""
         return self.seconds_left - self.work_seconds - self.owed_seconds
 
     @property
     def elapsed_seconds(self) -> float:
         return self.total_seconds - self.seconds_left
 
+    @property
+    def spell_seconds(self) -> float:
+        """The name of `interval_seconds` in 0.1.0."""
+        return self.interval_seconds
+
 
 class Decider(Protocol):
-    """A policy at work on one training. It may remember what it saw; `copy.copy` gives an independent one."""
+    """A policy that decides for one training. It may keep state; `copy.copy` makes an independent copy."""
 
     def decide(self, view: View) -> Mode: ...
 
 
 @runtime_checkable
 class MovePolicy(Protocol):
-    """A policy: `begin` it for each training, with the spells seen before in its market."""
+    """A policy. `begin` is called for each training, with the intervals seen in its market before."""
 
     @property
     def name(self) -> str: ...
 
-    def begin(self, workload: Workload, history: Spells = ()) -> Decider: ...
+    def begin(self, workload: Workload, history: Intervals = ()) -> Decider: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Guard:
-    """Keeps the deadline whatever a policy says, as long as on-demand can be had.
+    """Meets the deadline whatever a policy decides, as long as on-demand is available.
 
-    `reserve_seconds` is kept free on top of one launch: stopping the spot job, polling, a refused on-demand
-    launch. `overhead_seconds` replaces the view's (a high quantile where the view has the mean), and
-    `work_factor` stretches the work left.
+    `reserve_seconds` is kept free in addition to one launch, for stopping the spot job, polling and a refused
+    on-demand launch. `overhead_seconds` replaces the overhead of the view (with a high quantile, for
+    example), and `work_factor` multiplies the remaining work.
     """
 
     reserve_seconds: float = 0.0
@@ -145,18 +153,18 @@ class Guard:
         _check_number("guard.work_factor", self.work_factor, above_zero=True)
 
     def seconds_to_spare(self, view: View) -> float:
-        """How much later on-demand could be launched and still finish in time; below zero: too late."""
+        """How much later on-demand could be launched and still finish in time. Negative if it is too late."""
         work = view.work_seconds * self.work_factor
         return view.seconds_left - work - self._launch(view) - self.reserve_seconds
 
     def must_go_on_demand(self, view: View) -> bool:
-        """Would another tick of what goes on now leave too little time to finish on demand?"""
+        """Whether another tick of the present mode would leave too little time to finish on demand."""
         runs = view.mode is Mode.SPOT and view.has_spot
         lost = min(view.tick_seconds, view.owed_seconds) if runs else view.tick_seconds
         return self.seconds_to_spare(view) < lost - TOLERANCE
 
     def allow(self, mode: Mode, view: View) -> Mode:
-        """What a policy wants, or on-demand where that would endanger the deadline."""
+        """The mode that a policy wants, or on-demand if that mode could miss the deadline."""
         if mode is Mode.ON_DEMAND:
             return mode
         if mode is Mode.SPOT and view.has_spot is False:
@@ -176,7 +184,7 @@ class Guard:
 
 
 def must_go_on_demand(view: View, *, reserve_seconds: float = 0.0) -> bool:
-    """Would another tick without progress leave too little time to finish on demand?"""
+    """Whether another tick without progress would leave too little time to finish on demand."""
     return Guard(reserve_seconds=reserve_seconds).must_go_on_demand(view)
 
 
@@ -193,7 +201,7 @@ class _Guarded:
 
 
 def guarded(decider: Decider, guard: Guard | None = None) -> Decider:
-    """A decider that never endangers the deadline."""
+    """A decider that never risks the deadline."""
     return _Guarded(decider, guard or Guard())
 
 
@@ -206,7 +214,7 @@ class OnDemand:
 
     name = "on_demand"
 
-    def begin(self, workload: Workload, history: Spells = ()) -> Decider:  # noqa: ARG002
+    def begin(self, workload: Workload, history: Intervals = ()) -> Decider:  # noqa: ARG002
         return self
 
     def decide(self, view: View) -> Mode:  # noqa: ARG002
@@ -215,18 +223,18 @@ class OnDemand:
 
 @dataclass(frozen=True, slots=True)
 class UntilDeadline:
-    """The policy `deadline`: spot while it lasts, waiting for it while the deadline allows, then on-demand.
+    """The policy `deadline`: spot while it is available, waiting while the deadline allows, then on-demand.
 
-    Where on-demand is never left again (`BackToSpot.NEVER`, which is what a real training does), waiting to
-    the last moment is never dearer, and the guard says when that is. Where it may be left, see `_GoesBack`.
+    With `BackToSpot.NEVER`, as in a real training, waiting until the last moment never costs more, and the
+    guard says when that is. With a way back to spot, see `_GoesBack`.
     """
 
     name = "deadline"
 
-    def begin(self, workload: Workload, history: Spells = ()) -> Decider:  # noqa: ARG002
+    def begin(self, workload: Workload, history: Intervals = ()) -> Decider:  # noqa: ARG002
         match workload.back_to_spot:
             case BackToSpot.NEVER:
-                return _WaitsToTheEnd()
+                return _WaitsUntilTheLastMoment()
             case BackToSpot.BESIDE:
                 return _GoesBack.for_workload(workload)
             case BackToSpot.STOP_FIRST:
@@ -234,31 +242,33 @@ class UntilDeadline:
 
 
 @dataclass(frozen=True, slots=True)
-class _WaitsToTheEnd:
+class _WaitsUntilTheLastMoment:
     def decide(self, view: View) -> Mode:
         if view.mode is Mode.ON_DEMAND:
             return Mode.ON_DEMAND
         return Mode.SPOT if view.has_spot else Mode.WAIT
 
 
-#: How much of the work left is kept as slack before on-demand is started without spot, and while it is left
-#: for spot again. Fitted on recorded markets (docs/policies.md).
+#: The share of the remaining work that must remain as slack to wait for spot, and to leave on-demand for
+#: spot. Fitted on recorded markets (docs/policies.md).
 KEEP_WHILE_WAITING = 1 / 5
 KEEP_WHILE_ON_DEMAND = 1 / 12
-#: Where on-demand must be stopped to look for spot, it runs for so long between two looks.
+#: If on-demand must be stopped to look for spot, it runs for this long between two looks.
 LOOK_EVERY_SECONDS = 3600.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _GoesBack:
-    """With a way back to spot, on-demand may start before the last moment: spot may still come.
+    """With a way back to spot, on-demand may start before the last moment, because spot may still come.
 
-    No spot: wait while the slack is above a fifth of the work left, less one and a half hand-overs. Then
-    start on-demand, but only if the slack that a launch leaves is enough for a way back; otherwise wait to
-    the last moment. While on-demand runs, take spot as long as the slack is above a twelfth of the work left.
+    Without spot capacity, wait while the slack is more than a fifth of the remaining work minus one and a
+    half hand-overs. Then start on-demand, but only if the slack after the launch allows a way back; otherwise
+    wait until the last moment. While on-demand runs, return to spot if the slack is more than a twelfth of
+    the remaining work.
 
-    `hand_over_seconds` is what going back and forth costs, in on-demand time. In this model a stop takes no
-    time and no checkpoint is waited for, so it is the launches: one on demand and one on spot.
+    `hand_over_seconds` is the cost of changing to on-demand and back, in on-demand time. In this model,
+    stopping takes no time and no checkpoint is awaited, so it is the cost of one on-demand and one spot
+    launch.
     """
 
     hand_over_seconds: float
@@ -287,17 +297,19 @@ class _GoesBack:
         return keep - view.overhead_seconds <= least
 
     def _wants_back(self, view: View) -> bool:
-        if view.has_spot is False or (view.has_spot is None and view.spell_seconds < self.look_every_seconds):
+        if view.has_spot is False or (
+            view.has_spot is None and view.interval_seconds < self.look_every_seconds
+        ):
             return False
         return view.slack_seconds > KEEP_WHILE_ON_DEMAND * view.work_seconds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Widen:
-    """Spot jobs whose max wait widens, then on-demand: what a ladder of widened waits does, as a walk.
+    """Spot jobs with a max wait that widens, then on-demand, as in `domain.ladder.widened_waits`.
 
     `first_wait_seconds` covers waiting and running, as `MaxWaitTimeInSeconds` does (None: the work and an
-    hour). When a wait is over, the spot job ends and the next is queued; after the last, on-demand.
+    hour). When a wait is over, the spot job ends and the next one is queued, after the last one on-demand.
     """
 
     first_wait_seconds: float | None = None
@@ -312,7 +324,7 @@ class Widen:
         if self.spot_attempts < 1:
             raise InvalidInput("widen.spot_attempts", self.spot_attempts, "give 1 or more.")
 
-    def begin(self, workload: Workload, history: Spells = ()) -> Decider:  # noqa: ARG002
+    def begin(self, workload: Workload, history: Intervals = ()) -> Decider:  # noqa: ARG002
         first = workload.work_seconds + 3600 if self.first_wait_seconds is None else self.first_wait_seconds
         ends = [0.0]
         for attempt in range(self.spot_attempts):

@@ -1,4 +1,4 @@
-"""Cost against deadline as a picture: the one thing of the advisor that needs matplotlib."""
+"""A plot of cost against deadline. Only this part of the advisor needs matplotlib."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ COLOURS = {"on_demand": "#c05621", "widen": "#b7791f", "deadline": "#2b6cb0"}
 
 
 def draw(advice: Advice, question: Question, file: Any) -> None:
-    """Cost against deadline for each policy, with the runs that missed; the suffix says the format.
+    """Draw cost against deadline for each policy, with the runs that missed it.
 
-    `file`: a `Path` or an `ObjectStoragePath`. Raises `InvalidInput` for a suffix that is no picture's.
+    `file`: a `Path` or an `ObjectStoragePath`. Its suffix sets the format. Raises `InvalidInput` for a suffix
+    other than those of `PICTURES`.
     """
-    with needed_by("the picture of cost against deadline"):
+    with needed_by("the plot of cost against deadline"):
         from matplotlib.figure import Figure
 
     kind = file.suffix.removeprefix(".").lower()
@@ -28,7 +29,7 @@ def draw(advice: Advice, question: Question, file: Any) -> None:
     figure = Figure(figsize=(8, 4.8), layout="constrained")
     axes = figure.subplots()
     for width, (name, colour) in zip((1.5, 5, 3), COLOURS.items(), strict=True):
-        # thin over thick: policies that cost the same stay visible
+        # Thin over thick, so that policies with the same cost stay visible.
         points = [outcome for outcome in advice.curve if outcome.policy == name]
         hours = [outcome.deadline_seconds / 3600 for outcome in points]
         axes.plot(hours, [o.mean_dollars for o in points], lw=width, color=colour, label=name)
@@ -37,7 +38,7 @@ def draw(advice: Advice, question: Question, file: Any) -> None:
                 at = (outcome.deadline_seconds / 3600, outcome.mean_dollars)
                 axes.annotate(f"{outcome.missed} missed", at, color=colour, fontsize=8)
     axes.axvline(question.deadline_seconds / 3600, color="#a0aec0", linestyle=":", label="your deadline")
-    axes.set(xlabel="deadline, hours after submission", ylabel="mean cost of an instance, dollars")
+    axes.set(xlabel="deadline, hours after submission", ylabel="mean cost per instance, US dollars")
     axes.set_ylim(bottom=0)
     missed = sum(outcome.missed for outcome in advice.curve)
     axes.set_title(f"Cost against deadline; missed deadlines: {missed}", fontsize=10)

@@ -1,8 +1,8 @@
-"""A policy walked over a capacity trace: what it would have cost, and when it would have been done.
+"""Simulates a policy on a capacity trace: what the training would have cost, and when it would be complete.
 
-The model: decisions at each tick; a whole tick is billed as soon as anything runs in it; every launch owes
-the overhead again, billed and without progress (what the launch before still owed is forgotten); checkpointed
-work is never lost; waiting is free. A miss is finishing after the deadline.
+The model: the policy decides at each tick. A tick in which anything runs is billed as a whole. Every launch
+takes the whole overhead, which is billed and makes no progress. Work in checkpoints is never lost. Waiting is
+free. The deadline is missed if the training finishes after it.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from spot_training.advise.moves import (
     BackToSpot,
     Decider,
     Guard,
+    Intervals,
     Mode,
     MovePolicy,
-    Spells,
     View,
     Workload,
 )
@@ -29,7 +29,7 @@ DEFAULT_GUARD = Guard()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Walk:
-    """What one training cost and when it was done; times in seconds from submission."""
+    """What one training cost and when it was complete. Times are seconds from submission."""
 
     cost_dollars: float
     cost_on_demand_hours: float
@@ -48,15 +48,15 @@ def walk(
     trace: Trace | Sequence[Any],
     *,
     tick_seconds: float = 300.0,
-    history: Spells = (),
+    history: Intervals = (),
     sees_capacity: bool = False,
     guard: Guard | None = DEFAULT_GUARD,
 ) -> Walk:
-    """Walk a policy over a trace (0 and 1 for each tick of `tick_seconds`, or a `Trace`).
+    """Simulate a policy on a trace (0 and 1 for each tick of `tick_seconds`, or a `Trace`).
 
-    `sees_capacity`: whether the policy sees spot capacity while on-demand runs (nobody does on SageMaker).
-    After its end a trace has no capacity. Without a `guard` the policy alone keeps the deadline: what is not
-    done when trace and deadline are both over is finished on demand.
+    `sees_capacity`: whether the policy sees spot capacity while on-demand runs, which is impossible on
+    SageMaker. After the end of the trace there is no capacity. Without a `guard`, only the policy protects
+    the deadline: work that remains after the trace and the deadline is done on demand.
     """
     seen = trace if isinstance(trace, Trace) else make_trace(trace, tick_seconds)
     run = _Run(workload, seen.tick_seconds, sees_capacity=sees_capacity)
@@ -99,11 +99,11 @@ class _Run:
         return self.ticks * self.tick_seconds
 
     def step(self, decider: Decider, guard: Guard | None, *, has_spot: bool) -> bool:
-        """One tick; True when the work is done."""
+        """Run one tick. Returns True when the work is complete."""
         view = self._look(has_spot=has_spot)
         wanted = decider.decide(view)
         allowed = guard.allow(wanted, view) if guard else wanted
-        self._enter(self._come_to_pass(allowed, has_spot=has_spot), has_spot=has_spot)
+        self._enter(self._mode_after(allowed, has_spot=has_spot), has_spot=has_spot)
         return self._work()
 
     def _look(self, *, has_spot: bool) -> View:
@@ -118,14 +118,14 @@ class _Run:
             owed_seconds=self.owed_seconds,
             mode=self.mode,
             has_spot=now,
-            spell_seconds=self._seen_ticks * self.tick_seconds,
+            interval_seconds=self._seen_ticks * self.tick_seconds,
             total_work_seconds=self.workload.work_seconds,
             total_seconds=self.workload.deadline_seconds,
             tick_seconds=self.tick_seconds,
         )
 
-    def _come_to_pass(self, wanted: Mode, *, has_spot: bool) -> Mode:
-        """What an order becomes, in a market that nobody asked."""
+    def _mode_after(self, wanted: Mode, *, has_spot: bool) -> Mode:
+        """The mode that results from the wanted one, with or without capacity."""
         if self.mode is Mode.ON_DEMAND and wanted is not Mode.ON_DEMAND:
             return self._leave_on_demand(wanted, has_spot=has_spot)
         return Mode.WAIT if wanted is Mode.SPOT and not has_spot else wanted

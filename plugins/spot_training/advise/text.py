@@ -12,30 +12,30 @@ if TYPE_CHECKING:
 
 
 def as_text(advice: Advice, question: Question) -> str:
-    """The table for a terminal, and the advice in sentences."""
+    """The table and the advice in sentences."""
     head = _cells("policy", "cost", "19 of 20", "saved", "done after", "19 of 20", "missed")
     rows = (_row(outcome, advice) for outcome in advice.outcomes)
     return "\n".join([head, *rows, "", *_sentences(advice, question)])
 
 
-_OUTLOOK = "This is an outlook: once on-demand runs, the operator does not go back to spot."
+_OUTLOOK = "This is an outlook only: after on-demand has started, the operator does not return to spot."
 
 
 def _sentences(advice: Advice, question: Question) -> list[str]:
     chosen, reserve = advice.chosen, question.reserve
     beyond_mean = question.runtime.high_seconds - question.runtime.mean_seconds
     parts = {
-        "a slow launch on demand": reserve.launch_high_seconds,
+        "a slow on-demand launch": reserve.launch_high_seconds,
         "stopping the spot job": reserve.stop_seconds,
-        "noticing": reserve.notice_seconds,
-        "a refused launch": reserve.refusal_seconds,
+        "polling and resuming the task": reserve.notice_seconds,
+        "a refused on-demand launch": reserve.refusal_seconds,
         "a slow run": beyond_mean,
         "your own reserve": reserve.extra_seconds,
     }
     reasons = ", ".join(f"{in_words(seconds)} for {what}" for what, seconds in parts.items() if seconds)
     cost, done = _dollars(chosen.mean_dollars), in_words(chosen.typical_finish_seconds)
     return [
-        f"Take {advice.policy}: about {cost} an instance, typically done after {done}.",
+        f"Use {advice.policy}: about {cost} per instance, typically complete after {done}.",
         *([] if question.back_to_spot is BackToSpot.NEVER else [_OUTLOOK]),
         _about_waiting(advice),
         f"The operator keeps {in_words(advice.kept_free_seconds)} free before the deadline: {reasons}.",
@@ -44,10 +44,10 @@ def _sentences(advice: Advice, question: Question) -> list[str]:
 
 def _about_waiting(advice: Advice) -> str:
     if advice.max_wait_seconds is None:
-        return "Max wait: none. On-demand starts at once: spot would save nothing, or come too late."
+        return "Max wait: none. On-demand starts at once, because spot would save nothing or be too late."
     return (
         f"Max wait: {in_words(advice.wait_for_spot_seconds)}. If the first spot job has no capacity by then, "
-        "the operator goes on demand. A request written by hand (`widen`, `spot_only`) takes "
+        "the operator starts on-demand. In a request for `widen` or `spot_only`, use "
         f"MaxWaitTimeInSeconds {advice.max_wait_seconds}, which covers waiting and running."
     )
 

@@ -1,6 +1,6 @@
-"""Capacity traces: was there spot capacity, tick by tick?
+"""Capacity traces: whether there was spot capacity, for each tick.
 
-The format is the one of the public spot traces: `{"metadata": {"gap_seconds": 300}, "data": [1, 0, ...]}`.
+The format is that of the public spot traces: `{"metadata": {"gap_seconds": 300}, "data": [1, 0, ...]}`.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Trace:
         return sum(self.ticks) / len(self.ticks)
 
     def windows(self, seconds: float, count: int) -> Iterator[Trace]:
-        """Up to `count` stretches of `seconds`, evenly spread; the whole trace where it is shorter."""
+        """Up to `count` parts of `seconds`, evenly spread, or the whole trace if it is shorter."""
         length = min(len(self.ticks), math.ceil(seconds / self.tick_seconds))
         last = len(self.ticks) - length
         starts = sorted({round(last * n / max(1, count - 1)) for n in range(count)})
@@ -45,30 +45,30 @@ class Trace:
 
 
 def make_trace(values: Sequence[Any], tick_seconds: float, *, name: str = "trace") -> Trace:
-    """A trace of plain values: 0 and 1 (or booleans), and the length of a tick. Raises `InvalidTrace`."""
+    """A trace from plain values: 0 and 1 (or booleans), and the length of a tick. Raises `InvalidTrace`."""
     is_number = isinstance(tick_seconds, int | float) and not isinstance(tick_seconds, bool)
     if not is_number or not math.isfinite(tick_seconds) or tick_seconds <= 0:
-        raise InvalidTrace(name, f"gap_seconds is {tick_seconds!r}, and must be a number above zero")
+        raise InvalidTrace(name, f"gap_seconds is {tick_seconds!r}, but must be a number above zero")
     if len(values) == 0:
-        raise InvalidTrace(name, "data holds no tick")
+        raise InvalidTrace(name, "data has no ticks")
     try:
         ticks = bytes(map(int, values))
     except (TypeError, ValueError) as exc:
-        raise InvalidTrace(name, f"data holds something that is no 0 or 1 ({exc})") from exc
+        raise InvalidTrace(name, f"data has a value that is not 0 or 1 ({exc})") from exc
     if strange := set(ticks) - {0, 1}:
-        raise InvalidTrace(name, f"data holds {min(strange)}, where only 0 and 1 mean something")
+        raise InvalidTrace(name, f"data has {min(strange)}, but only 0 and 1 are allowed")
     return Trace(ticks=ticks, tick_seconds=float(tick_seconds), name=name)
 
 
 def parse_trace(text: str, *, source: str) -> Trace:
-    """A trace from its JSON text; `source` (a path) is its name, and stands in errors: `InvalidTrace`."""
+    """A trace from JSON. `source` (a path) is its name, also in errors. Raises `InvalidTrace`."""
     try:
         content = json.loads(text)
     except ValueError as exc:
-        raise InvalidTrace(source, f"it is no valid JSON ({exc})") from exc
+        raise InvalidTrace(source, f"it is not valid JSON ({exc})") from exc
     metadata = content.get("metadata") if isinstance(content, dict) else None
     if not isinstance(metadata, dict) or "gap_seconds" not in metadata:
         raise InvalidTrace(source, "metadata.gap_seconds is missing")
     if not isinstance(content.get("data"), list):
-        raise InvalidTrace(source, "data is missing, or no list")
+        raise InvalidTrace(source, "data is missing or not a list")
     return make_trace(content["data"], metadata["gap_seconds"], name=source)

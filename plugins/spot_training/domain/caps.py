@@ -1,4 +1,4 @@
-"""What a training may cost at most, set by the Dag's author and out of reach of templates and params."""
+"""Upper limits for a training, set by the author of the Dag. Templates and params cannot change them."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from .parsing import as_whole_number, in_words, parse_seconds
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Caps:
-    """Upper limits; None is no limit.
+    """Upper limits. None is no limit.
 
-    `instance_types` are names or patterns (`ml.m5.*`); `instance_count` is over all groups of a job, with
-    those of its debugger and profiler rules; `max_runtime_seconds` and `max_wait_seconds` are those of
-    SageMaker's `StoppingCondition`; `keep_alive_seconds` is how long instances may be kept, and billed, for
-    a next job once this one is over (`KeepAlivePeriodInSeconds`).
+    `instance_types` are names or patterns (`ml.m5.*`). `instance_count` includes all groups of a job and the
+    instances of its debugger and profiler rules. `max_runtime_seconds` and `max_wait_seconds` limit
+    SageMaker's `StoppingCondition`. `keep_alive_seconds` limits how long instances are kept, and billed, for
+    a next job after this one is over (`KeepAlivePeriodInSeconds`).
     """
 
     instance_types: tuple[str, ...] | None = None
@@ -31,8 +31,8 @@ class Caps:
     @classmethod
     def of(cls, settings: Mapping[str, Any] | None) -> Caps:
         """From the operator's `caps`: `{"instance_types": ["ml.m5.*"], "instance_count": 2,
-        "max_runtime": "1d", "max_wait": "3d"}`. Raises `InvalidInput` for anything else. Whoever sets caps
-        and says nothing of `keep_alive` allows none: nothing else would bound what it costs.
+        "max_runtime": "1d", "max_wait": "3d"}`. Without `keep_alive`, caps allow no keep-alive: nothing else
+        limits what it costs. Raises `InvalidInput` for anything else.
         """
         if settings is not None and not isinstance(settings, Mapping):
             raise InvalidInput("caps", settings, 'give a dictionary, like {"instance_count": 2}.')
@@ -51,7 +51,7 @@ class Caps:
         )
         if left:
             known = "instance_types, instance_count, max_runtime, max_wait and keep_alive"
-            raise InvalidInput(f"caps.{next(iter(left))}", next(iter(left.values())), f"known are {known}.")
+            raise InvalidInput(f"caps.{next(iter(left))}", next(iter(left.values())), f"caps has {known}.")
         return caps
 
     def check(
@@ -66,15 +66,15 @@ class Caps:
     ) -> None:
         """Raise `AboveCap` if a job asks for more.
 
-        `rule_types` are the instance types of its rules by field: each rule has an instance of its own.
+        `rule_types` are the instance types of its rules by field: each rule has its own instance.
         """
         for instance_type in instance_types:
             self._check_type("ResourceConfig.InstanceType", instance_type)
         for field, instance_type in rule_types.items():
             self._check_type(field, instance_type)
         if self.instance_count is not None and instance_count + len(rule_types) > self.instance_count:
-            rules = f", with those of its {len(rule_types)} rule(s)" if rule_types else ""
-            way_out = f"the Dag allows {self.instance_count} at most{rules}."
+            rules = f", including those of its {len(rule_types)} rule(s)" if rule_types else ""
+            way_out = f"the Dag allows at most {self.instance_count}{rules}."
             raise AboveCap("ResourceConfig.InstanceCount", instance_count, way_out)
         _check_seconds("StoppingCondition.MaxRuntimeInSeconds", max_runtime_seconds, self.max_runtime_seconds)
         _check_seconds("StoppingCondition.MaxWaitTimeInSeconds", max_wait_seconds, self.max_wait_seconds)
@@ -101,4 +101,4 @@ def _optional(value: Any, cast: Any, name: str) -> int | None:
 
 def _check_seconds(field: str, seconds: int | None, cap: int | None) -> None:
     if seconds is not None and cap is not None and seconds > cap:
-        raise AboveCap(field, seconds, f"the Dag allows {cap} seconds ({in_words(cap)}) at most.")
+        raise AboveCap(field, seconds, f"the Dag allows at most {cap} seconds ({in_words(cap)}).")

@@ -1,74 +1,68 @@
-"""A training's deadline: what must be kept free for on-demand, and when a spot job has waited long enough.
+"""A training's deadline, and the guard that says when on-demand has to start to meet it.
 
-Everything is computed from what is known of a real training: work kept in checkpoints, the job's transitions,
-launch times. It knows neither AWS nor a clock: every moment is handed in.
+In this file: what is known of a deadline (`Reserve`, `Deadline`), how a training compares with it at one
+moment (`Outlook`), and the rule itself (`DeadlineGuard`). How long a training takes is in `runtime`, and what
+users write as a deadline is in `moments`. Nothing here knows AWS or a clock: callers pass every moment.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from .errors import InvalidInput
-from .lifecycle import WAITING_STATUSES, JobSnapshot, SecondaryStatus, TrainingStatus, Transition
-from .parsing import LONGEST_SECONDS, in_words, is_left_out, parse_seconds, refuse_long_text
+from .lifecycle import WAITING_STATUSES, JobSnapshot, SecondaryStatus, TrainingStatus
+from .moments import clock_time, deadline_from
+from .parsing import in_words
+from .runtime import (
+    CHECKPOINT_EVERY_SECONDS,
+    Runtime,
+    high_at_least,
+    kept_by_attempts,
+    kept_by_visits,
+    like_from,
+    runtime_from,
+)
 
 if TYPE_CHECKING:
     from .savings import Attempt
 
-#: From CreateTrainingJob to `Training` on demand, where nothing was learned: typical, and nearly the worst.
+__all__ = [
+    "CHECKPOINT_EVERY_SECONDS",
+    "LAUNCH_HIGH_SECONDS",
+    "LAUNCH_SECONDS",
+    "REFUSAL_SECONDS",
+    "STOP_SECONDS",
+    "Deadline",
+    "DeadlineGuard",
+    "Outlook",
+    "Reserve",
+    "Runtime",
+    "clock_time",
+    "deadline_from",
+    "high_at_least",
+    "kept_by_attempts",
+    "kept_by_visits",
+    "like_from",
+    "runtime_from",
+]
+
+#: From CreateTrainingJob to `Training` on demand, if no past run shows it: typical, and close to the slowest.
 LAUNCH_SECONDS = 300
 LAUNCH_HIGH_SECONDS = 600
 #: From StopTrainingJob to `Stopped`: two minutes until SIGKILL, and the upload.
 STOP_SECONDS = 300
-#: One on-demand launch that SageMaker refuses for want of capacity, before the next type or try.
+#: One on-demand launch that SageMaker refuses because it has no capacity, before the next type or try.
 REFUSAL_SECONDS = 900
-#: Work since the last checkpoint that an interruption loses, where nobody says how often the script saves.
-CHECKPOINT_EVERY_SECONDS = 600
-#: How far beyond the mean the slowest in twenty are at least; and beside that, divided by the runs known.
-HIGH_AT_LEAST = 1.15
-HIGH_FOR_FEW = 0.35
-
-
-def high_at_least(mean_seconds: float, *, runs: int | None = None) -> float:
-    """The least high quantile beside a mean: 15 % above one that is known; 50 % above a single run's.
-
-    A few runs show no tail, and their mean may be off itself: with each the margin narrows.
-    """
-    return mean_seconds * (HIGH_AT_LEAST + (HIGH_FOR_FEW / runs if runs else 0.0))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Runtime:
-    """How long the training itself takes (time in `Training`), in seconds: for costs, and for the guard.
-
-    `basis` says where the figures come from; an interruption loses `checkpoint_every_seconds` at most.
-    """
-
-    mean_seconds: float
-    high_seconds: float
-    basis: str = "given"
-    checkpoint_every_seconds: float = CHECKPOINT_EVERY_SECONDS
-
-    def __post_init__(self) -> None:
-        if not 0 < self.mean_seconds <= self.high_seconds:
-            raise InvalidInput(
-                "expected_runtime",
-                {"mean": self.mean_seconds, "high": self.high_seconds},
-                "give a mean above zero, and a high that is not below it.",
-            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reserve:
-    """What is kept free before the deadline on top of the work left, in seconds.
+    """The time that is kept free before the deadline, in addition to the remaining work, in seconds.
 
-    `notice_seconds` covers polling and Airflow starting the task again, after a retry's delay, too;
-    `extra_seconds` is the user's own.
+    `notice_seconds` covers polling and the time until Airflow starts the task again, also after a retry's
+    delay. `extra_seconds` is the user's `deadline_reserve`.
     """
 
     launch_seconds: float = LAUNCH_SECONDS
@@ -82,12 +76,16 @@ class Reserve:
     def besides_launch_seconds(self) -> float:
         return self.stop_seconds + self.notice_seconds + self.refusal_seconds + self.extra_seconds
 
+    @property
+    def total_seconds(self) -> float:
+        return self.launch_high_seconds + self.besides_launch_seconds
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deadline:
-    """When a training has to be over, and what is expected of it. Fixed when it is first submitted.
+    """When a training has to be complete, and how long it is expected to take. Fixed at the first submission.
 
-    `is_late` says that it could not be kept from the start and that finishing late was chosen.
+    `is_late`: the deadline could not be met from the start, and the user chose to finish late.
     """
 
     at: datetime
@@ -98,7 +96,7 @@ class Deadline:
 
     @property
     def earliest_finish(self) -> datetime:
-        """If on-demand started at submission and nothing took longer than it usually does."""
+        """If on-demand started at submission and nothing took longer than usual."""
         seconds = self.reserve.launch_seconds + self.runtime.mean_seconds
         return self.submitted_at + timedelta(seconds=seconds)
 
@@ -106,10 +104,13 @@ class Deadline:
     def can_be_kept(self) -> bool:
         return self.earliest_finish <= self.at
 
+    def remaining_seconds(self, kept_seconds: float) -> float:
+        """The work that is left if the training is a slow one, with `kept_seconds` of work in checkpoints."""
+        return max(0.0, self.runtime.high_seconds - kept_seconds)
+
     def latest_on_demand_start(self, kept_seconds: float) -> datetime:
-        """When on-demand must start at the latest, with so much work kept, the reserve untouched."""
-        left = max(0.0, self.runtime.high_seconds - kept_seconds)
-        needed = left + self.reserve.launch_high_seconds + self.reserve.besides_launch_seconds
+        """The latest start of on-demand that leaves time for the remaining work and the whole reserve."""
+        needed = self.remaining_seconds(kept_seconds) + self.reserve.total_seconds
         return self.at - timedelta(seconds=needed)
 
     def latest_on_demand_start_after(self, attempts: Sequence[Attempt]) -> datetime:
@@ -137,17 +138,17 @@ class Deadline:
 
 
 def _known(kind: type, data: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of `data` that this version knows: a later one may have written more."""
+    """The fields of `data` that this version knows. A later version may have written more."""
     names = {each.name for each in fields(kind)}
     return {name: value for name, value in data.items() if name in names}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outlook:
-    """How a training stands against its deadline at one moment.
+    """How a training compares with its deadline at one moment.
 
     `slack_seconds` is how much later on-demand could start and still finish in time. `on_demand_in_seconds`
-    is when to go on demand if nothing changes: 0 now, None as long as the spot job goes on like this.
+    says when to start on-demand if nothing changes: 0 is now, None is not while the spot job continues.
     """
 
     now: datetime
@@ -179,6 +180,9 @@ class Outlook:
         )
 
 
+# --- the guard -------------------------------------------------------------------------------------------
+
+
 @dataclass(frozen=True, slots=True)
 class _Due:
     """When on-demand has to start if nothing changes: in `seconds` (None: it does not), and why."""
@@ -189,13 +193,27 @@ class _Due:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeadlineGuard:
-    """Says when a training's spot job has to make room for on-demand: as late as the deadline allows.
+    """Says when a spot job has to make way for on-demand: as late as the deadline allows.
 
-    On-demand that runs, runs to its end. So waiting for spot until the last moment is never dearer than to
-    start on-demand earlier, and the same guard serves every policy (docs/policies.md).
+    In closed form, with `kept` the work in checkpoints:
 
-    `kept_seconds` is the work that earlier attempts left in checkpoints; without `has_checkpoints` every
-    launch starts from zero. A job without instances is given up `tick_seconds` before the last moment.
+        latest start = deadline - (high runtime - kept) - (launch + stop + notice + refusal + extra)
+        slack        = latest start - now
+
+        the spot job                          on-demand starts in
+        ------------------------------------  ----------------------------------------------------------
+        none, or it holds no instances        slack - tick, but not before an ordinary launch would be over
+        downloads, or saves no checkpoints    the same: what it has done is lost if it stops
+        trains                                never, if it reaches its first checkpoint within the slack
+                                              or has overrun its high runtime; otherwise slack
+        uploads or stops                      never: it is about to end
+        any, and the deadline is late         0
+
+    An on-demand job runs to its end. So waiting for spot until the last moment never costs more than starting
+    on-demand earlier, and the same guard serves every policy (docs/policies.md).
+
+    `kept_seconds` is the work that earlier attempts left in checkpoints. Without `has_checkpoints`, every
+    launch starts from zero. `tick_seconds` is how often somebody looks.
     """
 
     deadline: Deadline
@@ -204,7 +222,7 @@ class DeadlineGuard:
     tick_seconds: float = 60.0
 
     def outlook(self, now: datetime, job: JobSnapshot | None = None) -> Outlook:
-        """How things stand at `now`, with `job` (spot) alive, or with none."""
+        """The outlook at `now`, with the running spot job `job`, or without one."""
         kept = self._kept_with(job, now)
         slack = (self.deadline.latest_on_demand_start(kept) - now).total_seconds()
         due = self._due(now, job, kept, slack)
@@ -218,42 +236,41 @@ class DeadlineGuard:
 
     def _due(self, now: datetime, job: JobSnapshot | None, kept: float, slack: float) -> _Due:
         if self.deadline.is_late:
-            return _Due(0.0, "the deadline cannot be kept any more: as early as possible")
+            return _Due(0.0, "the deadline can no longer be met: finish as early as possible")
         if job is None or job.secondary_status in WAITING_STATUSES:
             return self._while_waiting(now, job, kept, slack)
         if job.status is TrainingStatus.STOPPING or job.secondary_status is SecondaryStatus.UPLOADING:
-            return _Due(None, "the job is ending")
+            return _Due(None, "the job is about to end")
         if not self.has_checkpoints or job.secondary_status is not SecondaryStatus.TRAINING:
-            # The instances are there, but what is done would be lost with them: as if it waited.
+            # It holds instances, but everything it has done is lost if it stops: treat it as waiting.
             return self._while_waiting(now, job, kept, slack)
         return self._while_training(now, job, kept, slack)
 
     def _while_waiting(self, now: datetime, job: JobSnapshot | None, kept: float, slack: float) -> _Due:
-        """A tick before the last moment, or later if the wait may still be an ordinary start."""
-        wait = max(slack - self.tick_seconds, self._benefit_of_doubt(job, now))
+        """A tick before the last moment, or later if the wait may still be an ordinary launch."""
+        wait = max(slack - self.tick_seconds, self._rest_of_launch(job, now))
         return _Due(max(0.0, min(slack, wait)), self._last_moment(kept))
 
-    def _benefit_of_doubt(self, job: JobSnapshot | None, now: datetime) -> float:
-        """How long a wait may still be an ordinary start and no want of capacity (seconds)."""
+    def _rest_of_launch(self, job: JobSnapshot | None, now: datetime) -> float:
+        """For how many seconds a wait may still be an ordinary launch and not a lack of capacity."""
         if job is None or job.has_started:
             return 0.0
         return max(0.0, self.deadline.reserve.launch_seconds - _seconds_in_status(job, now))
 
     def _while_training(self, now: datetime, job: JobSnapshot, kept: float, slack: float) -> _Due:
-        """The work left shrinks as fast as the time left, once the first checkpoint can be counted on."""
+        """After the first checkpoint, the remaining work shrinks as fast as the remaining time."""
         runtime = self.deadline.runtime
         until_checkpoint = max(0.0, runtime.checkpoint_every_seconds - _seconds_in_status(job, now))
-        # A run that takes longer than anybody said is best left alone: on-demand would only add a launch.
+        # Leave a run alone that takes longer than expected: on-demand would only add a launch.
         has_overrun = kept >= runtime.high_seconds
         if slack > until_checkpoint or has_overrun:
-            return _Due(None, "spot runs, and finishes in time if it lasts")
+            return _Due(None, "the spot job is training, and finishes in time unless it is interrupted")
         return _Due(max(0.0, slack), self._last_moment(kept))
 
     def _last_moment(self, kept: float) -> str:
-        left = max(0.0, self.deadline.runtime.high_seconds - kept)
-        reserve = self.deadline.reserve
-        start = in_words(reserve.launch_high_seconds + reserve.besides_launch_seconds)
-        return f"the last moment for the deadline: {in_words(left)} of work are left, and {start} to start it"
+        left = in_words(self.deadline.remaining_seconds(kept))
+        reserve = in_words(self.deadline.reserve.total_seconds)
+        return f"the last moment for the deadline: {left} of work left, {reserve} reserved to start on-demand"
 
     def _kept_with(self, job: JobSnapshot | None, now: datetime) -> float:
         if job is None or not self.has_checkpoints:
@@ -262,163 +279,7 @@ class DeadlineGuard:
         return self.kept_seconds + kept_by_visits(job.transitions, now, lost)
 
 
-def kept_by_visits(transitions: Sequence[Transition], now: datetime, lost_per_launch: float) -> float:
-    """Seconds of work in checkpoints, if each launch lost what came after its last one."""
-    stretches = (
-        ((visit.ended_at or now) - visit.started_at).total_seconds()
-        for visit in transitions
-        if visit.status is SecondaryStatus.TRAINING
-    )
-    return sum(max(0.0, seconds - lost_per_launch) for seconds in stretches)
-
-
-def kept_by_attempts(attempts: Iterable[Attempt], lost_per_launch: float) -> float:
-    """The same for attempts that are over; those without checkpoints left nothing."""
-    return sum(
-        max(0.0, attempt.work_seconds - lost_per_launch * (attempt.interruptions + 1))
-        for attempt in attempts
-        if attempt.has_checkpoints and attempt.work_seconds
-    )
-
-
 def _seconds_in_status(job: JobSnapshot | None, now: datetime) -> float:
     if job is None or not job.transitions:
         return 0.0
     return max(0.0, (now - job.transitions[-1].started_at).total_seconds())
-
-
-def clock_time(moment: datetime, now: datetime) -> str:
-    """`21:40` today, `2026-11-23 06:00` on another day (UTC)."""
-    same_day = moment.date() == now.date()
-    return f"{moment:%H:%M} UTC" if same_day else f"{moment:%Y-%m-%d %H:%M} UTC"
-
-
-# --- what users write ------------------------------------------------------------------------------------
-
-
-def runtime_from(value: object, *, field_name: str = "expected_runtime") -> Runtime | None:
-    """A runtime from seconds or text (`"4h"`), or a mapping with `mean`, `high` and `checkpoint_every`.
-
-    One value is both mean and high: the user's word that it never takes longer. Beside a mean alone the high
-    is `high_at_least`, a high alone is the mean, too. None for nothing, and for `{"like": ...}`: then it is
-    learned. Raises `InvalidInput`.
-    """
-    if is_left_out(value) or like_from(value, field_name=field_name):
-        return None
-    if not isinstance(value, Mapping):
-        seconds = parse_seconds(value, field=field_name)
-        return Runtime(mean_seconds=seconds, high_seconds=seconds)
-    options = dict(value)
-    given = {
-        key: parse_seconds(options.pop(key), field=f"{field_name}.{key}")
-        for key in ("mean", "high", "checkpoint_every")
-        if not is_left_out(options.get(key))
-    }
-    if unknown := [key for key in options if key not in {"mean", "high", "checkpoint_every"}]:
-        raise InvalidInput(
-            f"{field_name}.{unknown[0]}",
-            options[unknown[0]],
-            "it takes mean, high and checkpoint_every, or like.",
-        )
-    if not {"mean", "high"} & set(given):
-        raise InvalidInput(field_name, dict(value), "give mean, high, or both, as seconds or text.")
-    mean = given.get("mean", given.get("high", 0))
-    return Runtime(
-        mean_seconds=mean,
-        high_seconds=given.get("high", high_at_least(mean)),
-        checkpoint_every_seconds=given.get("checkpoint_every", CHECKPOINT_EVERY_SECONDS),
-    )
-
-
-def like_from(value: object, *, field_name: str = "expected_runtime") -> tuple[str, ...]:
-    """The Dags of `{"like": "other_dag"}` or `{"like": ["one", "another"]}`: their runs teach, too.
-
-    Raises `InvalidInput`.
-    """
-    if not isinstance(value, Mapping) or is_left_out(like := value.get("like")):
-        return ()
-    names = (like,) if isinstance(like, str) else like
-    if not isinstance(names, Sequence) or not all(isinstance(n, str) and n.strip() for n in names):
-        way_out = "give the id of a Dag, or a list of them: their runs of this model teach, too."
-        raise InvalidInput(f"{field_name}.like", like, way_out)
-    if others := [key for key in value if key != "like"]:
-        way_out = "a run time is either given or learned: leave this out, or leave out like."
-        raise InvalidInput(f"{field_name}.{others[0]}", value[others[0]], way_out)
-    return tuple(name.strip() for name in names)
-
-
-def deadline_from(value: object, *, run_started_at: datetime) -> datetime:
-    """The moment a deadline means: a time with its zone (ISO 8601), or a duration after the run began.
-
-    The zone is an offset, or an IANA name behind a local time: `2026-11-23T06:00:00 Europe/Berlin`, or in
-    brackets. Raises `InvalidInput` for a time without a zone and for anything else.
-    """
-    moment = value if isinstance(value, datetime) else _as_moment(value)
-    if moment is None:
-        seconds = _as_duration(value)
-        return run_started_at + timedelta(seconds=seconds)
-    if moment.tzinfo is None:
-        way_out = 'say in which zone: "2026-11-23T06:00:00+01:00" or "2026-11-23T06:00:00 Europe/Berlin".'
-        raise InvalidInput("deadline", str(value), way_out)
-    moment = moment.astimezone(UTC) if 2 < moment.year < 9998 else moment
-    if abs((moment - run_started_at).total_seconds()) > LONGEST_SECONDS:
-        raise InvalidInput("deadline", str(value), "this is more than ten years from the Dag run: a slip?")
-    return moment
-
-
-def _as_moment(value: object) -> datetime | None:
-    if not isinstance(value, str) or "-" not in value:
-        return None
-    refuse_long_text(value, field="deadline", way_out=_WAY_OUT)
-    local, name = _split_zone_name(value.strip())
-    if name:
-        return _in_zone(value, local, name)
-    try:
-        return datetime.fromisoformat(local)
-    except ValueError:
-        return None
-
-
-def _split_zone_name(text: str) -> tuple[str, str]:
-    """A time and the name of its zone, which is in brackets or after a space; empty where there is none."""
-    if text.endswith("]"):
-        local, _, name = text[:-1].rpartition("[")
-        return (local.rstrip(), name) if local.strip() and name and "]" not in name else (text, "")
-    local, *behind = text.rsplit(maxsplit=1)
-    return (local, behind[0]) if behind and _BEGINS_WITH_LETTER.match(behind[0]) else (text, "")
-
-
-_BEGINS_WITH_LETTER = re.compile(r"[A-Za-z]")
-
-
-def _in_zone(said: str, local: str, name: str) -> datetime:
-    """A local time of a zone. One that a clock shows twice, or skips, is the earlier moment: the safe one."""
-    try:
-        moment = datetime.fromisoformat(local)
-    except ValueError:
-        raise InvalidInput("deadline", said, f"{local!r} is no time: 2026-11-23T06:00:00.") from None
-    if moment.tzinfo is not None:
-        raise InvalidInput("deadline", said, "give the offset or the zone's name, not both.")
-    try:
-        zone = ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError, OSError):
-        way_out = f"{name!r} is no time zone known here: give an IANA name, like Europe/Berlin, or an offset."
-        raise InvalidInput("deadline", said, way_out) from None
-    if not 2 < moment.year < 9998:
-        return moment.replace(tzinfo=UTC)
-    return min(moment.replace(tzinfo=zone, fold=fold).astimezone(UTC) for fold in (0, 1))
-
-
-_WAY_OUT = 'give a time with its zone ("2026-11-23T06:00:00Z"), or a duration after the run began ("12h").'
-
-
-def _as_duration(value: object) -> int:
-    if isinstance(value, str):
-        refuse_long_text(value, field="deadline", way_out=_WAY_OUT)
-    try:
-        seconds = parse_seconds(value, field="deadline")
-    except InvalidInput as error:
-        raise InvalidInput("deadline", value, _WAY_OUT) from error
-    if seconds == 0:
-        raise InvalidInput("deadline", value, _WAY_OUT)
-    return seconds

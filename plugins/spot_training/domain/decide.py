@@ -1,14 +1,22 @@
-"""What comes next for a training: every rule in its order, each with a reason a person can read.
+"""What a training does next: every rule, in order, each with a reason a person can read.
 
-    1. `give_up_at_limit`     a time limit has passed
-    2. `finish_if_complete`  the last attempt completed: nobody is asked any more
-    3. `end_watching`        a job was only watched, without a policy
-    4. the policy            (`policy`)
-    5. `keep_deadline`       on-demand where more waiting, or giving up, would cost the deadline
-    6. `keep_budget`         spot where on-demand would take the month above its budget
+    without a policy
+        `give_up_at_limit`     a time limit has passed: give up
+        `finish_if_complete`   the last attempt completed: finish
+        `end_watching`         the job was only watched: give up
+    with a policy (`decide`)
+        the policy             starts the next step, finishes or gives up (`ladder`)
+        `keep_deadline`        `_start_in_time`: on-demand instead of spot if spot would miss the deadline
+                               `_go_on`: another attempt instead of giving up if on-demand can still meet it
+        `keep_budget`          spot instead of on-demand, if on-demand would exceed the month's budget
 
-`decide` is 4 to 6. The first three need no policy, so a Dag that was changed meanwhile spoils no training
-that has ended. Nothing here knows AWS or a clock; the driver turns a decision into an action.
+The rules of the first group need no policy, so a training that has ended stays ended if its Dag has changed.
+
+A rule of the second group takes the decision so far and returns it, or another one. To add a rule, write such
+a function, call it in `decide` where it belongs, and add its line above. A later rule has the last word: the
+budget comes after the deadline because a person decides which of them wins (`BudgetCheck`).
+
+Nothing here knows AWS or a clock. The driver turns a decision into an action.
 """
 
 from __future__ import annotations
@@ -31,27 +39,27 @@ if TYPE_CHECKING:
 
 
 def give_up_at_limit(attempts: Sequence[Attempt], giving_up: str | None) -> Decision | None:
-    """The end of a training that ran out of time (`giving_up` says how), unless it completed all the same."""
+    """The end of a training that ran out of time (`giving_up` says how), unless it completed anyway."""
     if giving_up and not is_complete(attempts):
         return Decision(action=Action.GIVE_UP, reason=giving_up)
     return None
 
 
 def finish_if_complete(attempts: Sequence[Attempt]) -> Decision | None:
-    """The end of a training that is done."""
+    """The end of a training that has completed."""
     if is_complete(attempts):
         return Decision(action=Action.FINISH, reason=what_happened(attempts[-1]))
     return None
 
 
 def end_watching(attempts: Sequence[Attempt]) -> Decision:
-    """The end of a training that was only watched, and did not complete."""
+    """The end of a training that was only watched and did not complete."""
     last = attempts[-1]
     return Decision(action=Action.GIVE_UP, reason=f"{last.job_name}: {last.ending}")
 
 
 def is_complete(attempts: Sequence[Attempt]) -> bool:
-    """Whether the training is done."""
+    """Whether the training has completed."""
     return bool(attempts) and attempts[-1].ending is Ending.COMPLETED
 
 
@@ -61,12 +69,13 @@ def is_complete(attempts: Sequence[Attempt]) -> bool:
 def decide(
     policy: Policy, situation: Situation, check_budget: Callable[[Step], BudgetCheck | None]
 ) -> Decision:
-    """The policy's decision, then what the deadline and the budget make of it.
+    """The policy's decision, changed where the deadline or the budget requires it.
 
-    `check_budget` reads the month's budget and spending. It is called only before on-demand is bought.
+    `check_budget` reads the month's budget and costs. It is called only before on-demand is bought.
     """
     steps = policy.steps
-    decision = keep_deadline(policy.decide(situation), steps, situation)
+    decision = policy.decide(situation)
+    decision = keep_deadline(decision, steps, situation)
     check = check_budget(decision.step) if decision.step is not None and is_on_demand(decision) else None
     return keep_budget(decision, steps, situation, check)
 
@@ -79,37 +88,44 @@ def is_on_demand(decision: Decision) -> bool:
 
 # --- the deadline ----------------------------------------------------------------------------------------
 
-#: How often in a row on-demand is asked for before a deadline, where SageMaker refuses or fails.
+#: How many times in a row to ask for on-demand before a deadline while SageMaker refuses or fails.
 ON_DEMAND_LAUNCHES = 5
-#: How often in a row SageMaker may fail a spot job before on-demand is bought instead.
+#: How many times in a row SageMaker may fail a spot job before on-demand is bought instead.
 SPOT_FAILURES = 3
-#: What SageMaker, and not the training, is to blame for: asked again, it may do better.
+#: Endings that SageMaker caused, not the training: the same request may succeed later.
 _REFUSALS = frozenset({Ending.CAPACITY_ERROR, Ending.QUOTA, Ending.INTERNAL_ERROR})
 
 
 def keep_deadline(decision: Decision, steps: Sequence[Step], situation: Situation) -> Decision:
-    """The guard outside every policy: on-demand where more waiting, or giving up, would cost the deadline.
-
-    What SageMaker refused or failed is asked for again, the deadline being more than any one refusal.
-    """
-    outlook, attempts = situation.outlook, situation.attempts
+    """The guard outside every policy. It overrules the policy only if the policy would miss the deadline."""
+    outlook = situation.outlook
     if outlook is None:
         return decision
-    on_demand = _on_demand_step(steps)
-    if decision.action is Action.START and decision.step is not None:
-        was_stopped = bool(attempts) and attempts[-1].ending is Ending.STOPPED_FOR_DEADLINE
-        is_due = was_stopped or outlook.is_time_for_on_demand
-        if decision.step.purchase is PurchaseOption.ON_DEMAND or not is_due:
+    match decision.action:
+        case Action.START if not is_on_demand(decision):
+            return _start_in_time(decision, steps, situation, outlook)
+        case Action.GIVE_UP if situation.attempts:
+            return _go_on(decision, steps, situation, outlook)
+        case Action.START | Action.GIVE_UP | Action.FINISH:
             return decision
-        why = f"{what_happened(attempts[-1])}; {outlook.reason}" if attempts else outlook.reason
-        return start(steps, on_demand, f"{why}: on-demand now")
-    if decision.action is Action.GIVE_UP and attempts:
-        return _go_on(decision, steps, situation, outlook)
-    return decision
+
+
+def _start_in_time(
+    decision: Decision, steps: Sequence[Step], situation: Situation, outlook: Outlook
+) -> Decision:
+    """On-demand instead of another spot job, if it has to start now."""
+    if not _must_start_on_demand(situation):
+        return decision
+    attempts = situation.attempts
+    why = f"{what_happened(attempts[-1])}; {outlook.reason}" if attempts else outlook.reason
+    return start(steps, _on_demand_step(steps), f"{why}: on-demand now")
 
 
 def _go_on(decision: Decision, steps: Sequence[Step], situation: Situation, outlook: Outlook) -> Decision:
-    """Instead of giving up while on-demand could still keep the deadline."""
+    """Another attempt instead of giving up, while on-demand can still meet the deadline.
+
+    A request that SageMaker refused or failed is made again: the deadline matters more than one refusal.
+    """
     attempts = situation.attempts
     last, on_demand = attempts[-1], _on_demand_step(steps)
     failures = _refused_in_a_row(attempts)
@@ -126,13 +142,22 @@ def _go_on(decision: Decision, steps: Sequence[Step], situation: Situation, outl
     return decision
 
 
+def _must_start_on_demand(situation: Situation) -> bool:
+    """Whether the deadline requires on-demand now: its time has come, or the spot job was stopped for it."""
+    if situation.outlook is None:
+        return False
+    attempts = situation.attempts
+    was_stopped = bool(attempts) and attempts[-1].ending is Ending.STOPPED_FOR_DEADLINE
+    return was_stopped or situation.outlook.is_time_for_on_demand
+
+
 def check_keeps_deadline(policy: Policy) -> None:
-    """Refuse a policy that could not keep a deadline: one without an on-demand step."""
+    """Refuse a policy that cannot meet a deadline because it has no on-demand step."""
     if all(step.purchase is PurchaseOption.SPOT for step in policy.steps):
         raise InvalidInput(
             "policy",
             [str(step) for step in policy.steps],
-            "only on-demand can keep a deadline: add an on-demand step, or leave the deadline out.",
+            "only on-demand can meet a deadline: add an on-demand step, or remove the deadline.",
         )
 
 
@@ -141,7 +166,7 @@ def _on_demand_step(steps: Sequence[Step]) -> int:
 
 
 def _refused_in_a_row(attempts: Sequence[Attempt]) -> int:
-    """How many attempts in a row, up to the last and of its purchase, SageMaker refused or failed."""
+    """How many of the last attempts, all with the last one's purchase option, SageMaker refused or failed."""
     count = 0
     for attempt in reversed(attempts):
         if attempt.purchase is not attempts[-1].purchase or attempt.ending not in _REFUSALS:
@@ -150,15 +175,62 @@ def _refused_in_a_row(attempts: Sequence[Attempt]) -> int:
     return count
 
 
-#: Between asking for what SageMaker refused at once: together what a deadline keeps free for refusals.
+# --- the budget ------------------------------------------------------------------------------------------
+
+#: Endings without a wait: the same request would be refused again at once, without end.
+_REFUSED_AT_ONCE = frozenset({Ending.QUOTA, Ending.CAPACITY_ERROR})
+
+
+def keep_budget(
+    decision: Decision, steps: Sequence[Step], situation: Situation, check: BudgetCheck | None
+) -> Decision:
+    """The month's budget, outside every policy: wait for spot instead of exceeding it with on-demand.
+
+    The training is given up if the policy has no spot step, or if spot has just been refused at once.
+    """
+    if check is None or not is_on_demand(decision) or (objection := check.objection) is None:
+        return decision
+    is_for_deadline = _must_start_on_demand(situation)
+    if check.budget.deadline_wins and is_for_deadline:
+        return start(
+            steps, decision.step_index, f"{decision.reason}, although {objection}: the deadline wins"
+        )
+    attempts = situation.attempts
+    why = f"{what_happened(attempts[-1])}; {objection}" if attempts else objection
+    spot = _longest_wait(steps)
+    if spot is None:
+        return _give_up_for(check, f"{why}, and the policy has no spot step to wait with")
+    if attempts and _was_refused_spot(attempts[-1]):
+        return _give_up_for(check, f"{why}, and spot is not available at the moment either")
+    late = ", even if the deadline is missed" if is_for_deadline else ""
+    return start(steps, spot, f"{why}: waiting for spot{late}")
+
+
+def _give_up_for(check: BudgetCheck, reason: str) -> Decision:
+    return Decision(action=Action.GIVE_UP, reason=reason, budget_usd=check.budget.usd)
+
+
+def _was_refused_spot(last: Attempt) -> bool:
+    return last.purchase is PurchaseOption.SPOT and last.ending in _REFUSED_AT_ONCE
+
+
+def _longest_wait(steps: Sequence[Step]) -> int | None:
+    spot = [i for i, step in enumerate(steps) if step.purchase is PurchaseOption.SPOT]
+    return max(spot, key=lambda i: steps[i].max_wait_seconds or 0, default=None)
+
+
+# --- the pause before a decision is carried out ----------------------------------------------------------
+
+#: Between two requests for what SageMaker refused at once. Their sum is what a deadline reserves for
+#: refusals.
 FIRST_PAUSE_SECONDS = 60
 LONGEST_PAUSE_SECONDS = 900
 
 
 def pause_before(decision: Decision, situation: Situation) -> float:
-    """Seconds (AWS's) to let pass before asking again for what was refused just now, steps further on aside.
+    """Seconds (of AWS's clock) to wait before the step that was just refused is requested again.
 
-    They double with each refusal; before a deadline they end when on-demand is due.
+    There is no pause before a later step. A pause doubles with each refusal, and ends when on-demand is due.
     """
     attempts, outlook = situation.attempts, situation.outlook
     if decision.step is None or not attempts or not attempts[-1].was_refused:
@@ -171,54 +243,3 @@ def pause_before(decision: Decision, situation: Situation) -> float:
     if is_spot and outlook is not None and outlook.on_demand_in_seconds is not None:
         return min(pause, max(0.0, outlook.on_demand_in_seconds))
     return pause
-
-
-# --- the budget ------------------------------------------------------------------------------------------
-
-#: Endings without a wait: asking again at once would go round in circles.
-_REFUSED_AT_ONCE = frozenset({Ending.QUOTA, Ending.CAPACITY_ERROR})
-
-
-def keep_budget(
-    decision: Decision, steps: Sequence[Step], situation: Situation, check: BudgetCheck | None
-) -> Decision:
-    """The month's budget outside every policy: wait for spot rather than buy on-demand above it.
-
-    Where there is no spot to wait for, or it was refused at once, the training is given up.
-    """
-    if check is None or not is_on_demand(decision) or (objection := check.objection) is None:
-        return decision
-    if check.budget.deadline_wins and _is_for_deadline(situation):
-        return start(
-            steps, decision.step_index, f"{decision.reason}, although {objection}: the deadline wins"
-        )
-    attempts = situation.attempts
-    said = f"{what_happened(attempts[-1])}; {objection}" if attempts else objection
-    spot = _longest_wait(steps)
-    if spot is None:
-        return _give_up_for(check, f"{said}, and the policy has no spot to wait for")
-    if attempts and _was_refused_spot(attempts[-1]):
-        return _give_up_for(check, f"{said}, and spot cannot be had at the moment either")
-    late = ", even if the deadline is missed" if _is_for_deadline(situation) else ""
-    return start(steps, spot, f"{said}: waiting for spot{late}")
-
-
-def _give_up_for(check: BudgetCheck, reason: str) -> Decision:
-    return Decision(action=Action.GIVE_UP, reason=reason, budget_usd=check.budget.usd)
-
-
-def _is_for_deadline(situation: Situation) -> bool:
-    if situation.outlook is None:
-        return False
-    attempts = situation.attempts
-    was_stopped = bool(attempts) and attempts[-1].ending is Ending.STOPPED_FOR_DEADLINE
-    return was_stopped or situation.outlook.is_time_for_on_demand
-
-
-def _was_refused_spot(last: Attempt) -> bool:
-    return last.purchase is PurchaseOption.SPOT and last.ending in _REFUSED_AT_ONCE
-
-
-def _longest_wait(steps: Sequence[Step]) -> int | None:
-    spot = [i for i, step in enumerate(steps) if step.purchase is PurchaseOption.SPOT]
-    return max(spot, key=lambda i: steps[i].max_wait_seconds or 0, default=None)

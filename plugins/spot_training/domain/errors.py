@@ -1,36 +1,36 @@
-"""Everything that can go wrong, one class per case a caller would handle differently.
+"""Everything that can go wrong, with one class for each case that a caller handles differently.
 
     SpotTrainingError
-    ├── InvalidInput (ValueError)              a request that must not be sent
-    │   ├── EmptyValue                         a template that rendered to nothing
+    ├── InvalidInput (ValueError)              an invalid request, which is not sent
+    │   ├── EmptyValue                         a template rendered to an empty value
     │   ├── MaxWaitBelowMaxRuntime
     │   ├── WaitTooLongForAlgorithm            built-in algorithm without checkpoints, more than an hour
     │   ├── UnknownPolicy
-    │   ├── DeadlineCannotBeKept               not even by on-demand at once
-    │   ├── BudgetSpent                        on-demand only, and the month's budget has no room for it
-    │   └── AboveCap                           more than the Dag's own caps allow
-    ├── MissingPackage (RuntimeError)          an optional dependency that is not installed
-    ├── InvalidTrace (ValueError)              a capacity trace that cannot be read
-    ├── InstallationUnknown (RuntimeError)     which Airflow this is cannot be read, so no job is created
-    ├── NewerFormat (ValueError)               data that a newer version of this package wrote
-    ├── LedgerBusy (RuntimeError)              a record that changes faster than it can be read
-    ├── SweepRefused (RuntimeError)            whose the live jobs are is not certain enough to stop them
-    └── TrainingNotCompleted (RuntimeError)    what happened to a job
-        ├── OutOfSteps                         spot causes only, and the policy has nothing left to try
-        │   └── OnDemandRefused                not even on-demand was to be had
+    │   ├── DeadlineCannotBeKept               not even if on-demand starts at once
+    │   ├── BudgetSpent                        on-demand only, and it would exceed the month's budget
+    │   └── AboveCap                           more than the Dag's caps allow
+    ├── MissingPackage (RuntimeError)          an optional dependency is not installed
+    ├── InvalidTrace (ValueError)              a capacity trace cannot be read
+    ├── InstallationUnknown (RuntimeError)     the identity of this Airflow is unknown, so no job is created
+    ├── NewerFormat (ValueError)               a newer version of this package wrote the data
+    ├── LedgerBusy (RuntimeError)              a record changes faster than it can be read
+    ├── SweepRefused (RuntimeError)            it is not certain which installation owns the running jobs
+    └── TrainingNotCompleted (RuntimeError)    a training that did not complete
+        ├── OutOfSteps                         no capacity, and the policy has no step left
+        │   └── OnDemandRefused                not even on-demand was available
         ├── AlgorithmFailed                    the script failed
-        ├── RequestRefused                     the job or the call was refused for what it asks
+        ├── RequestRefused                     AWS refused the request
         ├── MaxRuntimeReached
         ├── StoppedBySomeone
-        ├── ServiceFailed                      SageMaker's own failure
-        ├── CredentialsExpired                 a session ended while the training went on
-        ├── NotOurJob                          a job of our name that we did not create
-        ├── ConnectionChanged                  the connection leads elsewhere than to the job
-        ├── TaskKilled                         the task was told to end while its training went on
-        └── TimedOutWaiting                    the caller's own patience, not SageMaker's
+        ├── ServiceFailed                      SageMaker failed
+        ├── CredentialsExpired                 the AWS session ended while the training continued
+        ├── NotOurJob                          a job has our name, but this task did not create it
+        ├── ConnectionChanged                  the connection leads to another region or account
+        ├── TaskKilled                         the task was killed while its training continued
+        └── TimedOutWaiting                    the caller's time limit passed
 
-A message says what happened, where the job and the bill stand, and what to do. `is_retryable` answers
-one question: could the same request succeed if it were made again?
+A message says what happened, what that means for the job and its cost, and what to do. `is_retryable` says
+whether the same request could succeed if it were made again.
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ from typing import Any, ClassVar
 
 
 class SpotTrainingError(Exception):
-    """Root of everything this package raises on purpose.
+    """Base class of the errors that this package raises.
 
-    `nothing_was_created` is set where AWS refused to create a job, for certain: there is none to look after.
+    `nothing_was_created` is set if AWS certainly refused to create a job, so there is no job to stop.
     """
 
     is_retryable: ClassVar[bool] = False
@@ -50,9 +50,9 @@ class SpotTrainingError(Exception):
 
 
 class InvalidInput(SpotTrainingError, ValueError):
-    """A value that must not reach AWS: names the field, the value and the way out.
+    """An invalid value, which is not sent to AWS. The message has the field, the value and what to do.
 
-    Whether a training job is alive is not known here: the task says so beside it.
+    Whether a training job is running is not known here: the task adds it.
     """
 
     def __init__(self, field: str, value: object, way_out: str) -> None:
@@ -63,18 +63,18 @@ class InvalidInput(SpotTrainingError, ValueError):
 
 
 class MissingPackage(SpotTrainingError, RuntimeError):
-    """An optional dependency is not installed: names what needs it, and the extra that installs it."""
+    """An optional dependency is not installed. The message says what needs it and which extra installs it."""
 
     def __init__(self, package: str, needed_by: str, *, extra: str) -> None:
         super().__init__(
             f"The package {package} is not installed, and {needed_by} needs it. Install it where this "
-            f"process runs: pip install 'airflow-provider-spot-training[{extra}]', or pip install {package}"
+            f"process runs: pip install 'airflow-provider-spot-training[{extra}]' or pip install {package}"
         )
         self.package = package
 
 
 class EmptyValue(InvalidInput):
-    """A required value is missing, or its template rendered to nothing."""
+    """A required value is missing, or its template rendered to an empty value."""
 
 
 class MaxWaitBelowMaxRuntime(InvalidInput):
@@ -82,27 +82,27 @@ class MaxWaitBelowMaxRuntime(InvalidInput):
 
 
 class WaitTooLongForAlgorithm(InvalidInput):
-    """A built-in algorithm that does not checkpoint may wait an hour at most."""
+    """A built-in algorithm without checkpoints may wait for at most an hour."""
 
 
 class UnknownPolicy(InvalidInput):
-    """No policy of that name."""
+    """There is no policy with this name."""
 
 
 class DeadlineCannotBeKept(InvalidInput):
-    """The deadline is earlier than on-demand could finish, if it started at once."""
+    """Even on-demand could not finish before the deadline if it started at once."""
 
 
 class BudgetSpent(InvalidInput):
-    """The month's budget has no room for on-demand, and the policy has no spot to wait for."""
+    """On-demand would exceed the month's budget, and the policy has no spot step to wait with."""
 
 
 class AboveCap(InvalidInput):
-    """A value that costs money is above what the Dag's author allows."""
+    """A value that costs money is above the limit that the Dag's author set."""
 
 
 class InvalidTrace(SpotTrainingError, ValueError):
-    """A capacity trace that cannot be read: names the source, the field and the way out."""
+    """A capacity trace cannot be read. The message has the source, the problem and the expected format."""
 
     def __init__(self, source: str, problem: str) -> None:
         way_out = 'give JSON as {"metadata": {"gap_seconds": 300}, "data": [1, 0, ...]}, 1 for spot capacity.'
@@ -110,40 +110,40 @@ class InvalidTrace(SpotTrainingError, ValueError):
 
 
 class InstallationUnknown(SpotTrainingError, RuntimeError):
-    """Which Airflow this is cannot be read. So no job is created: another Airflow's may have its name."""
+    """The identity of this Airflow cannot be read, so no job is created: its name may be taken."""
 
     is_retryable = True
 
     def __init__(self, trouble: str) -> None:
         super().__init__(
-            f"It is not known {trouble}. Until it is, no training job is created: another Airflow's job "
-            "could be taken for this one's. Install this package where the scheduler runs (or copy it with "
-            "spot_training_plugin.py into the plugins folder) and restart the scheduler: it creates the "
-            "Variable when it starts. Or set [spot_training] installation "
+            f"It is not known {trouble}. Until it is, no training job is created, because it could "
+            "be mistaken for another Airflow's. Install this package where the scheduler runs (or copy it "
+            "with spot_training_plugin.py into the plugins folder) and restart the scheduler, which creates "
+            "the Variable when it starts. Or set [spot_training] installation "
             "(AIRFLOW__SPOT_TRAINING__INSTALLATION) to a name that no other Airflow in this AWS account has. "
             "See docs/security.md."
         )
 
 
 class NewerFormat(SpotTrainingError, ValueError):
-    """A newer version of this package wrote it: it is left alone, neither misread nor written over."""
+    """A newer version of this package wrote the data. It is neither read nor overwritten."""
 
     def __init__(self, what: str, *, found: int, newest_known: int) -> None:
         super().__init__(
             f"{what} was written by a newer version of spot_training (format {found}; this one reads up to "
-            f"{newest_known}). It is left as it is. Install that version again, or a later one."
+            f"{newest_known}). It is left unchanged. Install that version again, or a later one."
         )
         self.found = found
 
 
 class LedgerBusy(SpotTrainingError, RuntimeError):
-    """A record of the ledger was replaced at each look: nothing is read rather than all but one."""
+    """A record of the ledger was replaced during each attempt to read it, so nothing is read."""
 
     is_retryable = True
 
 
 class SweepRefused(SpotTrainingError, RuntimeError):
-    """The sweeper cannot tell whose the live jobs are, so it stops none."""
+    """The sweeper cannot determine which installation owns the running jobs, so it stops none."""
 
 
 class TrainingNotCompleted(SpotTrainingError, RuntimeError):
@@ -151,24 +151,24 @@ class TrainingNotCompleted(SpotTrainingError, RuntimeError):
 
 
 class OutOfSteps(TrainingNotCompleted):
-    """Every attempt ended for want of capacity, and the policy has nothing left to try.
+    """No attempt got enough capacity, and the policy has no step left.
 
-    Not retryable: how often and how long to wait for spot is the policy's to say.
+    Not retryable: the policy decides how often and how long to wait for spot.
     """
 
 
 class OnDemandRefused(OutOfSteps):
-    """On-demand was asked for, and a quota or SageMaker's own capacity refused it: no spot cause."""
+    """SageMaker refused an on-demand job because of a quota or its capacity."""
 
     is_retryable = True
 
 
 class AlgorithmFailed(TrainingNotCompleted):
-    """The training script failed; it would fail again on any instance."""
+    """The training script failed. It would fail on any instance."""
 
 
 class RequestRefused(TrainingNotCompleted):
-    """AWS refused what was asked for: a permission, a quota, a field, a data source."""
+    """AWS refused the request because of a permission, a quota, a field or a data source."""
 
 
 class MaxRuntimeReached(TrainingNotCompleted):
@@ -176,7 +176,7 @@ class MaxRuntimeReached(TrainingNotCompleted):
 
 
 class StoppedBySomeone(TrainingNotCompleted):
-    """A person or another program stopped the job: not ours to start again."""
+    """A person or another program stopped the job, so it is not started again."""
 
 
 class ServiceFailed(TrainingNotCompleted):
@@ -186,37 +186,37 @@ class ServiceFailed(TrainingNotCompleted):
 
 
 class CredentialsExpired(TrainingNotCompleted):
-    """The session the calls were signed with is over; a new try gets a new one."""
+    """The AWS session of the calls has expired. A new try gets a new one."""
 
     is_retryable = True
 
 
 class NotOurJob(TrainingNotCompleted):
-    """A training job has the name we chose, but somebody else created it."""
+    """A training job has the name that this task chose, but somebody else created it."""
 
 
 class ConnectionChanged(TrainingNotCompleted):
-    """The connection leads to another region or account than the one in which the training's job was made.
+    """The connection leads to another region or account than the one in which the training's job was created.
 
-    The job is not forgotten: once the connection is set back, a clear goes on with it.
+    The job stays on record. Set the connection back and clear the task to continue with it.
     """
 
 
 class TaskKilled(TrainingNotCompleted):
-    """The task was told to end while its training went on; a next try picks it up."""
+    """The task was killed while its training continued. The next try continues with it."""
 
     is_retryable = True
 
 
 class TimedOutWaiting(TrainingNotCompleted):
-    """The caller's own limit passed before the job was over."""
+    """The caller's time limit passed before the job was over."""
 
     is_retryable = True
 
 
 def __getattr__(name: str) -> Any:
-    """Names of 0.1.0."""
+    """Names in 0.1.0."""
     if name == "OutOfRungs":
-        warnings.warn("OutOfRungs is called OutOfSteps now.", DeprecationWarning, stacklevel=2)
+        warnings.warn("OutOfRungs is deprecated: use OutOfSteps.", DeprecationWarning, stacklevel=2)
         return OutOfSteps
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

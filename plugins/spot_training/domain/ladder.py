@@ -1,7 +1,7 @@
-"""Policies: given the attempts so far, start another one (on which step), finish, or give up?
+"""Policies: given the attempts so far, start another one (on which step), finish, or give up.
 
-Rules are ordered and every decision carries a reason a person can read. Policies know no AWS call, no clock,
-no deadline and no budget: what follows from these is in `decide`.
+Rules are ordered, and every decision has a reason a person can read. A policy knows no AWS call and no clock,
+and enforces neither deadline nor budget: `decide` does.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """One step of a fallback ladder: what the next attempt asks SageMaker for.
+    """One step of a fallback ladder: what the next attempt requests from SageMaker.
 
-    `max_wait_seconds` is `MaxWaitTimeInSeconds` (waiting and running together), None on demand.
-    `instance_types` replaces the request's own type; several are allowed on demand only.
+    `max_wait_seconds` is `MaxWaitTimeInSeconds` (waiting and running together), None for on-demand.
+    `instance_types` replaces the type in the request. Only an on-demand step may have several.
     """
 
     purchase: PurchaseOption
@@ -42,13 +42,13 @@ class Step:
                 raise InvalidInput(
                     "step.instance_types",
                     self.instance_types,
-                    "SageMaker takes one type for a spot job: make a step for each.",
+                    "SageMaker accepts one type for a spot job: make a step for each.",
                 )
         elif self.max_wait_seconds is not None:
             raise InvalidInput(
                 "step.max_wait_seconds",
                 self.max_wait_seconds,
-                "SageMaker takes a max wait for spot jobs only.",
+                "SageMaker accepts a max wait for spot jobs only.",
             )
 
     def __str__(self) -> str:
@@ -60,7 +60,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Situation:
-    """What a policy may know: this ladder's attempts so far, in order, and how the deadline stands."""
+    """What a policy knows: the attempts so far, in order, and the outlook if there is a deadline."""
 
     attempts: tuple[Attempt, ...] = ()
     outlook: Outlook | None = None
@@ -76,7 +76,7 @@ class Action(StrEnum):
 class Decision:
     """What to do next and why. `step` and `step_index` are set for `START` only.
 
-    `budget_usd` is the month's budget where that is what gives the training up.
+    `budget_usd` is the month's budget if the training is given up because of it.
     """
 
     action: Action
@@ -87,7 +87,7 @@ class Decision:
 
 
 class Policy(Protocol):
-    """Anything that decides. `steps` lists what it may ask for: every request is checked before the first."""
+    """Anything that decides. `steps` lists all its steps: all requests are checked before one is sent."""
 
     @property
     def steps(self) -> tuple[Step, ...]: ...
@@ -97,7 +97,7 @@ class Policy(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Ladder:
-    """Steps tried in order; only capacity causes climb."""
+    """Steps that are tried in order. Only an ending caused by capacity leads to the next step."""
 
     steps: tuple[Step, ...]
 
@@ -118,7 +118,7 @@ class Ladder:
         return start(self.steps, following, f"{because(situation)}: next is {self.steps[following]}")
 
     def _step_after(self, last: Attempt) -> int | None:
-        """The next step; after a refused quota, the next that draws on another quota (type and purchase)."""
+        """The next step. After a refused quota, the next with another quota (type and purchase option)."""
         spent = self.steps[last.step] if last.step < len(self.steps) else None
         for index in range(last.step + 1, len(self.steps)):
             step = self.steps[index]
@@ -135,8 +135,8 @@ class Ladder:
 class SpotWhileTimeAllows:
     """One spot job for as long as the deadline allows, then on-demand: the policy `deadline`.
 
-    What ends the wait is the guard; the spot job's max wait only ends a job that nobody stopped. `notes` are
-    said once, before the first attempt.
+    The guard ends the wait. The max wait only ends a spot job that nobody has stopped. `notes` are logged
+    once, before the first attempt.
     """
 
     max_wait_seconds: int
@@ -166,12 +166,12 @@ class SpotWhileTimeAllows:
 
 
 def start(steps: Sequence[Step], index: int, reason: str) -> Decision:
-    """The decision to start the step of that index."""
+    """The decision to start the step with that index."""
     return Decision(action=Action.START, reason=reason, step=steps[index], step_index=index)
 
 
 def _end_of(last: Attempt) -> Decision | None:
-    """The end of the training, if this attempt was it: done, or no other attempt is made."""
+    """The end of the training if this was its last attempt: it completed, or another attempt cannot help."""
     if last.ending is Ending.COMPLETED:
         return Decision(action=Action.FINISH, reason=what_happened(last))
     if last.ending not in CAPACITY_CAUSES:
@@ -180,16 +180,16 @@ def _end_of(last: Attempt) -> Decision | None:
 
 
 def why_no_other(last: Attempt) -> str:
-    """Why no other attempt follows one whose ending is no capacity cause, as the second half of a reason."""
+    """Why no attempt follows one that did not end because of capacity, as the second half of a reason."""
     match last.ending:
         case Ending.STOPPED_BY_USER:
             return "a person's stop is respected"
         case Ending.STOPPED_AT_TIME_LIMIT:
             return "no time is left"
         case Ending.STOPPED_WITH_TASK:
-            return "its task was ended"
+            return "its task has ended"
         case Ending.INTERNAL_ERROR:
-            return "SageMaker failed, so a policy has nothing to choose: Airflow's retries start it again"
+            return "SageMaker failed, which no policy can change: Airflow's retries start the training again"
         case Ending.MAX_RUNTIME if last.interruptions:
             kept = "from its last checkpoint" if last.has_checkpoints else "from zero"
             return (
@@ -203,7 +203,7 @@ def why_no_other(last: Attempt) -> str:
 
 
 def because(situation: Situation) -> str:
-    """How the last attempt ended and what time is left, as the first half of a reason."""
+    """How the last attempt ended and how much time is left, as the first half of a reason."""
     happened = what_happened(situation.attempts[-1])
     return f"{happened}; {situation.outlook}" if situation.outlook else happened
 
@@ -229,7 +229,7 @@ def what_happened(last: Attempt) -> str:
             return f"attempt {last.number}: {last.ending}"
 
 
-#: Room to wait on top of the run time, when nobody says how long the first wait may be.
+#: How much longer than the run time the first wait is, if nobody gives `first_wait`.
 DEFAULT_ROOM_TO_WAIT_SECONDS = 3600
 DEFAULT_WAIT_FACTOR = 2.0
 DEFAULT_SPOT_ATTEMPTS = 2
@@ -245,11 +245,11 @@ def widened_waits(
     spot_attempts: int = DEFAULT_SPOT_ATTEMPTS,
     then_on_demand: bool = True,
 ) -> Ladder:
-    """Spot attempts whose max wait widens, then on-demand (or nothing).
+    """Spot attempts with a max wait that widens, then on-demand (or nothing).
 
     `first_wait_seconds` is the first attempt's `MaxWaitTimeInSeconds`: it covers waiting and running, so it
-    cannot be below `max_runtime_seconds`; by default the run time plus an hour. Each further attempt waits
-    `factor` times as long, at most `cap_seconds` (by default 28 days, SageMaker's longest).
+    cannot be below `max_runtime_seconds`. The default is the run time plus an hour. Each further attempt
+    waits `factor` times as long, at most `cap_seconds` (the default is SageMaker's maximum, 28 days).
     """
     first = (
         max_runtime_seconds + DEFAULT_ROOM_TO_WAIT_SECONDS
@@ -280,7 +280,7 @@ def _check_widening(first: int, factor: float, cap: int, spot_attempts: int) -> 
 
 
 def on_demand_only() -> Ladder:
-    """One on-demand attempt, no spot."""
+    """One on-demand attempt and no spot attempt."""
     return Ladder((Step(purchase=PurchaseOption.ON_DEMAND),))
 
 

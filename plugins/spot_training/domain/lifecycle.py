@@ -1,7 +1,7 @@
 """The life of a training job: its statuses, the moves between them, and why it is over.
 
-Decides what a status means. Must not know how the status was learned (no boto3) nor what is done about
-it (`policy`). The local SageMaker draws its transitions from `NEXT_STATUSES`.
+Decides what a status means. Must not know where the status comes from (no boto3) or what follows from it
+(`decide`). The local SageMaker has an equal table of moves.
 
 Source of names and sequences: the SageMaker API reference (`DescribeTrainingJob`) and "Managed Spot
 Training Lifecycle" in the SageMaker developer guide.
@@ -19,7 +19,7 @@ from typing import Any, TypeAlias
 class TrainingStatus(StrEnum):
     """`TrainingJobStatus`: the coarse status.
 
-    AWS may add some at any time: `TrainingStatus("New")` is a value of its own, in no group and not terminal.
+    AWS may add statuses at any time: `TrainingStatus("New")` is a value that is in no group and not terminal.
     """
 
     IN_PROGRESS = "InProgress"
@@ -39,7 +39,7 @@ class TrainingStatus(StrEnum):
 
 
 class SecondaryStatus(StrEnum):
-    """`SecondaryStatus`: the fine status. Only this one tells the four kinds of `Stopped` apart."""
+    """`SecondaryStatus`: the fine status. Only this one distinguishes the four kinds of `Stopped`."""
 
     STARTING = "Starting"
     PENDING = "Pending"
@@ -63,16 +63,16 @@ class SecondaryStatus(StrEnum):
 
 S: TypeAlias = SecondaryStatus
 
-#: A job in one of these will never change again. `Stopping` is not among them: a poller that waits for
-#: "not InProgress" takes a job for stopped that is still uploading, and still billed.
+#: A job in one of these never changes again. `Stopping` is not one of them: the job still uploads and is
+#: billed, so do not wait for "not InProgress".
 TERMINAL_STATUSES = frozenset({TrainingStatus.COMPLETED, TrainingStatus.FAILED, TrainingStatus.STOPPED})
 
-#: The instances are not there: nothing is billed, and wait is counted.
+#: The job holds no instances: nothing is billed, and the time counts as wait.
 WAITING_STATUSES = frozenset(
     {S.STARTING, S.PENDING, S.INTERRUPTED, S.RESTARTING, S.LAUNCHING_ML_INSTANCES, S.PREPARING_TRAINING_STACK}
 )
 
-#: The instances are held: training seconds are counted.
+#: The job holds instances: the time counts as training seconds.
 HOLDING_STATUSES = frozenset(
     {S.DOWNLOADING, S.DOWNLOADING_TRAINING_IMAGE, S.TRAINING, S.UPDATING, S.UPLOADING}
 )
@@ -84,7 +84,7 @@ TERMINAL_SECONDARY_STATUSES = frozenset(
 _STOPPED_KINDS = frozenset({S.STOPPED, S.MAX_RUNTIME_EXCEEDED, S.MAX_WAIT_TIME_EXCEEDED})
 
 #: Every legal move. `Stopping > Uploading` is a stopped job that had something to upload;
-#: `Uploading > Failed` is a script that failed (what it wrote is uploaded all the same).
+#: `Uploading > Failed` is a script that failed (its output is uploaded anyway).
 NEXT_STATUSES: dict[SecondaryStatus, frozenset[SecondaryStatus]] = {
     S.STARTING: frozenset({S.PENDING, S.DOWNLOADING, S.STOPPING, S.FAILED}),
     S.PENDING: frozenset({S.STARTING, S.DOWNLOADING, S.STOPPING, S.FAILED}),
@@ -105,10 +105,10 @@ def is_legal_move(before: SecondaryStatus, after: SecondaryStatus) -> bool:
 
 
 class Ending(StrEnum):
-    """Why a job is over. SageMaker folds these into `Completed`, `Stopped` and `Failed`.
+    """Why a job is over. SageMaker only says `Completed`, `Stopped` or `Failed`.
 
-    Three are ours, told from a person's stop by a tag (`domain.stops`): the guard stopped a spot job to make
-    room for on-demand; the task's time limit passed; the task ended or was killed.
+    Three endings are our stops, which a tag distinguishes from a person's (`stop_reasons`): the guard stopped
+    a spot job to start on-demand; the task's time limit passed; the task ended or was killed.
     """
 
     COMPLETED = "completed"
@@ -126,8 +126,8 @@ class Ending(StrEnum):
     INTERNAL_ERROR = "internal error"
 
 
-#: Only these climb the ladder: another wait, type or purchase option can help. A failing script, a person's
-#: stop or a run time that is too short would end the same way at a higher price.
+#: Only these lead to the next step: another wait, type or purchase option can help. A failing script, a
+#: person's stop or a run time that is too short would have the same result at a higher price.
 CAPACITY_CAUSES = frozenset(
     {
         Ending.NO_CAPACITY,
@@ -143,7 +143,7 @@ CAPACITY_CAUSES = frozenset(
 class Transition:
     """One entry of `SecondaryStatusTransitions`: a visit to a status. Open while `ended_at` is None.
 
-    `unknown` are the members that a newer version wrote beside these into a state or a record.
+    `unknown` has the members that a newer version added to a state or a record.
     """
 
     status: SecondaryStatus
@@ -155,10 +155,10 @@ class Transition:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobSnapshot:
-    """What AWS said of one training job at one moment (`DescribeTrainingJob`).
+    """One training job at one moment, as `DescribeTrainingJob` describes it.
 
-    Seconds are per instance. `training_seconds` and `billable_seconds` are None as long as AWS leaves
-    them out, which it does for ever when the job never started: unknown and zero are not the same.
+    Seconds are per instance. `training_seconds` and `billable_seconds` are None as long as AWS omits them.
+    For a job that never started, AWS always does. Unknown is not zero.
     """
 
     name: str
@@ -187,7 +187,7 @@ class JobSnapshot:
 
     @property
     def has_started(self) -> bool:
-        """Whether the job ever held instances (a status of `Starting` is no proof of capacity)."""
+        """Whether the job ever held instances (the status `Starting` does not prove capacity)."""
         return self.training_started_at is not None
 
     @property
@@ -196,11 +196,11 @@ class JobSnapshot:
 
     @property
     def message(self) -> str:
-        """The latest status message: to show, never to branch on (AWS may change it at any time)."""
+        """The latest status message, to show it. No decision depends on it: AWS may change it at any time."""
         return self.transitions[-1].message if self.transitions else ""
 
 
-#: First words of `FailureReason`, which AWS documents as the kind of failure.
+#: The first words of `FailureReason`, which AWS documents as the kind of failure.
 _FAILURE_KINDS = (
     ("CapacityError", Ending.CAPACITY_ERROR),
     ("InsufficientCapacityError", Ending.CAPACITY_ERROR),
@@ -212,7 +212,7 @@ _FAILURE_KINDS = (
 
 
 def ending_of(job: JobSnapshot) -> Ending | None:
-    """Why the job is over, or None while it is not."""
+    """Why the job is over, or None if it is not over."""
     match job.status:
         case TrainingStatus.IN_PROGRESS | TrainingStatus.STOPPING:
             return None

@@ -1,27 +1,31 @@
-"""What a job and an attempt look like in a task log, in words a person likes to read."""
+"""Jobs, attempts and trainings as a task log shows them, in sentences."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import TYPE_CHECKING
 
-from .deadline import Deadline, clock_time
 from .lifecycle import JobSnapshot, SecondaryStatus, Transition
+from .moments import clock_time
 from .parsing import in_words
 from .savings import Attempt, CleanRunBasis, SavingsStatement, wait_seconds_of
 
-#: With the job's name, why, and `stop_command`: what it costs is still running.
+if TYPE_CHECKING:
+    from .deadline import Deadline
+
+#: Arguments: the job's name, the reason, and `stop_command`.
 COULD_NOT_STOP = "Training job %s could NOT be stopped and is still billed: %s Stop it by hand: %s"
 
 
 def stop_command(job_name: str, region: str | None) -> str:
-    """What a person types to stop a job by hand; without a region, where the command line's own is."""
+    """The command that stops a job by hand. Without a region, it uses that of the command line."""
     where = f" --region {region}" if region else ""
     return f"aws sagemaker stop-training-job --training-job-name {job_name}{where}"
 
 
 def attempt_line(attempt: Attempt) -> str:
-    """An attempt that is over: how it ended, what it waited, trained, was billed and saved."""
+    """An attempt that is over: how it ended, how long it waited and trained, what was billed and saved."""
     subject = " ".join(filter(None, (str(attempt.purchase), attempt.instance_type)))
     return f"Attempt {attempt.number} ({subject}) is over: {attempt.ending}. {_account(attempt)}."
 
@@ -50,27 +54,31 @@ def times(count: int) -> str:
 
 
 @dataclass(slots=True)
-class Narrator:
-    """Tells each transition of a job once."""
+class TransitionTracker:
+    """Returns each transition of a job once."""
 
-    _told: set[tuple[SecondaryStatus, datetime, str]] = field(default_factory=set)
+    _seen: set[tuple[SecondaryStatus, datetime, str]] = field(default_factory=set)
 
     def news(self, job: JobSnapshot) -> list[Transition]:
         """The transitions that are new since the last call."""
-        fresh = [t for t in job.transitions if (t.status, t.started_at, t.message) not in self._told]
-        self._told.update((t.status, t.started_at, t.message) for t in fresh)
+        fresh = [t for t in job.transitions if (t.status, t.started_at, t.message) not in self._seen]
+        self._seen.update((t.status, t.started_at, t.message) for t in fresh)
         return fresh
 
     def lines(self, job: JobSnapshot) -> list[str]:
-        """Lines for what is new since the last call, in AWS's time (UTC)."""
+        """A log line for each transition that is new since the last call, with AWS's time (UTC)."""
         return [
             f"{visit.started_at:%Y-%m-%d %H:%M:%S} {job.name} {transition_line(job, visit)}"
             for visit in self.news(job)
         ]
 
 
+#: The name in 0.1.0.
+Narrator = TransitionTracker
+
+
 def transition_line(job: JobSnapshot, visit: Transition) -> str:
-    """A transition: AWS's words, and what they mean for this training."""
+    """A transition: the status and message of AWS, and what they mean for this training."""
     message = f": {visit.message}" if visit.message else ""
     remark = _remark(job, visit)
     return f"{visit.status}{message}" + (f" [{remark}]" if remark else "")
@@ -79,18 +87,18 @@ def transition_line(job: JobSnapshot, visit: Transition) -> str:
 def _remark(job: JobSnapshot, visit: Transition) -> str:
     match visit.status:
         case SecondaryStatus.STARTING if visit is job.transitions[0] and job.max_wait_seconds:
-            return f"waits and runs for {in_words(job.max_wait_seconds)} at most"
+            return f"may wait and run for {in_words(job.max_wait_seconds)} in total"
         case SecondaryStatus.DOWNLOADING:
             return f"waited {in_words(wait_seconds_of(job))} so far"
         case SecondaryStatus.INTERRUPTED:
-            where = "from its last checkpoint" if job.checkpoint_uri else "from zero, it keeps no checkpoints"
-            return f"spot capacity was taken away; it will start again {where}"
+            where = "from its last checkpoint" if job.checkpoint_uri else "from zero: it saves no checkpoints"
+            return f"AWS reclaimed the spot capacity; the job starts again {where}"
         case _:
             return ""
 
 
 def deadline_line(deadline: Deadline) -> str:
-    """What the deadline is and whether it can be kept, at submission."""
+    """The deadline, and whether it can be met, at submission."""
     runtime = deadline.runtime
     expected = in_words(runtime.mean_seconds)
     if runtime.high_seconds > runtime.mean_seconds:
@@ -102,8 +110,10 @@ def deadline_line(deadline: Deadline) -> str:
         f"Expected training: {expected} ({runtime.basis})."
     )
     if deadline.is_late:
-        return f"{line} It CANNOT be kept: the earliest possible finish is {finish}. Late, as chosen."
-    return f"{line} The earliest possible finish is {finish}, on demand at once."
+        return (
+            f"{line} It CANNOT be met: the earliest possible finish is {finish}. The training starts anyway."
+        )
+    return f"{line} The earliest possible finish, with on-demand at once, is {finish}."
 
 
 def statement_line(statement: SavingsStatement) -> str:

@@ -1,4 +1,4 @@
-"""Optional packages: an import that fails says which extra of this package installs what is missing."""
+"""Optional packages: a failed import says which extra of this package installs the missing one."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from contextlib import contextmanager
 
 from .errors import MissingPackage
 
-#: The distribution that brings a module, and the extra that brings the distribution.
-_BROUGHT_BY = {
+#: The distribution of a module, and the extra that installs the distribution.
+_INSTALLED_BY = {
     "duckdb": ("duckdb", "ledger"),
     "jinja2": ("jinja2", "page"),
     "matplotlib": ("matplotlib", "advise"),
@@ -18,11 +18,11 @@ _BROUGHT_BY = {
 
 @contextmanager
 def needed_by(what: str) -> Iterator[None]:
-    """For imports of optional packages. Raises `MissingPackage` for one that is not installed."""
+    """Use around imports of optional packages. Raises `MissingPackage` for one that is not installed."""
     try:
         yield
     except ModuleNotFoundError as error:
-        if error.name not in _BROUGHT_BY:
+        if error.name not in _INSTALLED_BY:
             raise
-        package, extra = _BROUGHT_BY[error.name]
+        package, extra = _INSTALLED_BY[error.name]
         raise MissingPackage(package, what, extra=extra) from error

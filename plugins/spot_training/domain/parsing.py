@@ -1,4 +1,4 @@
-"""Values that may come from a template or a form as text, and durations as people write and read them."""
+"""Values that a template or a form may pass as text, and durations as people write and read them."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from .errors import EmptyValue, InvalidInput
 
 _TRUE = frozenset({"true", "1", "yes", "on"})
 _FALSE = frozenset({"false", "0", "no", "off"})
-#: It becomes a part of AWS's host name.
+#: A region becomes a part of AWS's host name.
 _REGION = re.compile(r"[a-z]{2,8}(-[a-z0-9]{1,16}){1,4}")
-#: Which types there are AWS knows; that they begin with `ml.` is what people forget.
+#: Only AWS knows which types exist. The common mistake is to omit `ml.`.
 _INSTANCE_TYPE = re.compile(r"ml\.[a-z0-9.-]+")
 _LEFT_OUT = frozenset({"", "none", "null"})
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
-#: A number, its unit and the space after it. Possessive: what does not match is not tried again, shorter.
+#: A number, its unit and the space after it. Possessive, so that a failed match does not backtrack.
 _PART = re.compile(r"(\d++(?:\.\d++)?)\s*+([smhdw])\s*+")
 _WAY_OUT = 'give whole seconds, or text like "90m", "2h" or "1d 12h".'
 
 
 class _Hidden:
-    """Stands for a value that is not told: errors go into logs and the ledger, where nothing masks it."""
+    """Replaces a secret value in errors, which go into logs and the ledger, where nothing masks it."""
 
     def __repr__(self) -> str:
         return MASK
@@ -36,7 +36,7 @@ HIDDEN = _Hidden()
 
 
 def is_left_out(value: Any) -> bool:
-    """Whether a template rendered to nothing: None, empty text, or the word None."""
+    """Whether a template rendered to an empty value: None, empty text, or the word None."""
     return value is None or (isinstance(value, str) and value.strip().lower() in _LEFT_OUT)
 
 
@@ -66,7 +66,7 @@ def as_whole_number(value: Any, *, field: str) -> int:
 
 
 def as_region(value: Any, *, field: str) -> str | None:
-    """An AWS region's name, None where it is left out. Raises `InvalidInput`, naming `field`."""
+    """The name of an AWS region, or None if it is left out. Raises `InvalidInput`, naming `field`."""
     if is_left_out(value):
         return None
     if not isinstance(value, str) or not _REGION.fullmatch(value.strip()):
@@ -75,10 +75,10 @@ def as_region(value: Any, *, field: str) -> str | None:
 
 
 def as_instance_type(value: str, *, field: str) -> str:
-    """A training instance type of the right form. Raises `InvalidInput`, naming `field`."""
+    """A training instance type in the right format. Raises `InvalidInput`, naming `field`."""
     text = value.strip()
     if not _INSTANCE_TYPE.fullmatch(text):
-        raise InvalidInput(field, value, "give a type of SageMaker's, like ml.m5.xlarge.")
+        raise InvalidInput(field, value, "give a SageMaker instance type, like ml.m5.xlarge.")
     return text
 
 
@@ -109,17 +109,17 @@ def _whole_of_text(text: str) -> int | None:
 
 # Durations -------------------------------------------------------------------------------------------
 
-#: Nothing here takes longer than ten years; more is a slip, and no clock can hold much more.
+#: Ten years. A longer duration is a typing error, and dates cannot be much later.
 LONGEST_SECONDS = 10 * 365 * 86400
-#: More than anybody needs to write a duration or a time down. What is longer is refused unread.
+#: The longest text for a duration or a time. Longer text is refused without parsing it.
 LONGEST_TEXT = 200
 
 
 def refuse_long_text(value: str, *, field: str, way_out: str) -> None:
-    """Raise `InvalidInput`, which shows the beginning only, for more than `LONGEST_TEXT` characters."""
+    """Raise `InvalidInput`, with only the beginning of the text, for more than `LONGEST_TEXT` characters."""
     if len(value) > LONGEST_TEXT:
-        said = f"this text has {len(value):,} characters, and {LONGEST_TEXT} are the most; {way_out}"
-        raise InvalidInput(field, f"{value[:20]}...", said)
+        problem = f"this text has {len(value):,} characters, the limit is {LONGEST_TEXT}; {way_out}"
+        raise InvalidInput(field, f"{value[:20]}...", problem)
 
 
 def parse_seconds(value: object, *, field: str) -> int:
@@ -143,7 +143,7 @@ def parse_seconds(value: object, *, field: str) -> int:
     if not math.isfinite(seconds):
         raise InvalidInput(field, value, _WAY_OUT)
     if not 0 <= seconds <= LONGEST_SECONDS:
-        raise InvalidInput(field, value, "give 0 seconds or more, and ten years at most.")
+        raise InvalidInput(field, value, "give a duration from 0 seconds to ten years.")
     return round(seconds)
 
 
@@ -165,7 +165,7 @@ def _seconds_of_text(value: str, *, field: str) -> float:
 
 
 def in_words(seconds: float) -> str:
-    """`5400` as `1 h 30 min`: the two largest units that matter."""
+    """`5400` as `1 h 30 min`: at most two units."""
     total = round(seconds)
     if total < 0:
         return f"-{in_words(-total)}"

@@ -1,4 +1,4 @@
-"""Policies as people write them: a name, a mapping, a list of steps, JSON text, a policy file's entry."""
+"""Policies as people write them: a name, a mapping, a list of steps, JSON text, an entry of a policy file."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ from .stopping import (
     check_covers_running,
 )
 
-#: A spot job that nobody stops at the deadline ends by itself this much later.
+#: How long after the deadline a spot job ends by itself if nobody has stopped it.
 AFTER_DEADLINE_SECONDS = 3600
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Defaults:
-    """What the request and the task say, for the values a policy leaves out.
+    """The values of the request and the task, for what a policy leaves out.
 
-    `deadline_in_seconds`: from now; None without a deadline. `is_capped`: SageMaker lets a job of this
-    algorithm wait an hour at most. `named`: the policy file's own policies, by name.
+    `deadline_in_seconds` counts from now; None without a deadline. `is_capped`: SageMaker limits the wait of
+    this algorithm's jobs to an hour. `named` has the policies of the policy file, by name.
     """
 
     max_runtime_seconds: int = DEFAULT_MAX_RUNTIME_SECONDS
@@ -73,7 +73,7 @@ def _widened(options: dict[str, Any], defaults: Defaults, *, then_on_demand: boo
 
 
 def _on_demand(options: dict[str, Any], _defaults: Defaults) -> Policy:
-    # What a Param form fills in for spot policies says nothing here.
+    # A Param form fills these in for spot policies. They mean nothing for on-demand.
     for key in _WIDENING:
         options.pop(key, None)
     types = _take_types(options, "instance_types")
@@ -95,7 +95,7 @@ def _ladder(options: dict[str, Any], defaults: Defaults) -> Policy:
     return Ladder(tuple(_step(step, f"policy.steps[{i}]", defaults) for i, step in enumerate(steps)))
 
 
-_FOR_SPOT_ONLY = "SageMaker takes a max wait for spot jobs only: leave it out."
+_FOR_SPOT_ONLY = "SageMaker accepts a max wait for spot jobs only: remove it."
 
 
 def _step(value: Any, where: str, defaults: Defaults) -> Step:
@@ -111,14 +111,14 @@ def _step(value: Any, where: str, defaults: Defaults) -> Step:
     wait = _take_seconds(options, "max_wait", where=where)
     if options:
         key = next(iter(options))
-        raise InvalidInput(f"{where}.{key}", options[key], "a step takes spot or on_demand, and max_wait.")
+        raise InvalidInput(f"{where}.{key}", options[key], "a step has spot or on_demand, and max_wait.")
     if kind == "on_demand":
         if wait is not None:
             raise InvalidInput(f"{where}.max_wait", wait, _FOR_SPOT_ONLY)
         return Step(purchase=PurchaseOption.ON_DEMAND, instance_types=types)
     wait = wait or defaults.max_wait_seconds
     if wait is None:
-        raise InvalidInput(f"{where}.max_wait", None, 'say how long it may wait and run: "2h".')
+        raise InvalidInput(f"{where}.max_wait", None, 'give the time it may wait and run, like "2h".')
     _check_covers_running(wait, defaults, f"{where}.max_wait")
     return Step(purchase=PurchaseOption.SPOT, instance_types=types, max_wait_seconds=wait)
 
@@ -129,7 +129,7 @@ def _check_covers_running(wait: int, defaults: Defaults, field: str) -> None:
 
 #: The policy for deadlines.
 DEADLINE = "deadline"
-#: Names that it had while there were several, each with the options that it took. They change nothing.
+#: Its earlier names, each with its options. The options change nothing.
 DEADLINE_ALIASES: dict[str, tuple[str, ...]] = {
     "greedy": (),
     "uniform_progress": ("hysteresis",),
@@ -139,16 +139,16 @@ DEADLINE_ALIASES: dict[str, tuple[str, ...]] = {
 
 
 def deprecation_of(alias: str, options: Iterable[str] = ()) -> str:
-    """What to say once where a policy is given by an alias, and of the options that are ignored with it."""
+    """The warning for a policy that is given by an alias, and for its options, which are ignored."""
     ignored = list(options)
-    said = f"policy {alias} is deprecated: it is now a name for {DEADLINE}"
+    warning = f"policy {alias} is deprecated: it is now a name for {DEADLINE}"
     match ignored:
         case []:
-            return f"{said}."
+            return f"{warning}."
         case [only]:
-            return f"{said}, and the option {only} is ignored."
+            return f"{warning}, and the option {only} is ignored."
         case _:
-            return f"{said}, and the options {', '.join(ignored)} are ignored."
+            return f"{warning}, and the options {', '.join(ignored)} are ignored."
 
 
 def _until_deadline(name: str) -> Callable[[dict[str, Any], Defaults], Policy]:
@@ -158,7 +158,7 @@ def _until_deadline(name: str) -> Callable[[dict[str, Any], Defaults], Policy]:
             raise InvalidInput(
                 "policy",
                 name,
-                "it weighs waiting against a deadline: give `deadline`, or choose widen (sensors have none).",
+                "this policy needs a deadline: give `deadline`, or choose widen (sensors have no deadline).",
             )
         for key in _WIDENING:
             options.pop(key, None)
@@ -168,14 +168,15 @@ def _until_deadline(name: str) -> Callable[[dict[str, Any], Defaults], Policy]:
             _as_number(options.pop(option), option)
         return SpotWhileTimeAllows(
             on_demand_types=types,
-            max_wait_seconds=_dead_mans_switch(left, defaults),
+            max_wait_seconds=_max_wait(left, defaults),
             notes=(deprecation_of(name, ignored),) if name in DEADLINE_ALIASES else (),
         )
 
     return make
 
 
-def _dead_mans_switch(seconds_left: float, defaults: Defaults) -> int:
+def _max_wait(seconds_left: float, defaults: Defaults) -> int:
+    """Ends a spot job that nobody stopped at the deadline."""
     longest = MAX_WAIT_WITHOUT_CHECKPOINTS_SECONDS if defaults.is_capped else MAX_RUNTIME_SECONDS
     wanted = max(defaults.max_runtime_seconds, round(seconds_left) + AFTER_DEADLINE_SECONDS)
     return max(defaults.max_runtime_seconds, min(longest, wanted))
@@ -185,7 +186,7 @@ def _dead_mans_switch(seconds_left: float, defaults: Defaults) -> int:
 DEADLINE_POLICIES = (DEADLINE, *DEADLINE_ALIASES)
 DEFAULT_WITH_DEADLINE = DEADLINE
 
-#: Policies by the name a Param, a file or an operator argument gives.
+#: Policies by the name that a Param, a file or an operator argument gives.
 LADDERS: dict[str, Callable[[dict[str, Any], Defaults], Policy]] = {
     "widen": _widen,
     "spot_only": _spot_only,
@@ -195,7 +196,7 @@ LADDERS: dict[str, Callable[[dict[str, Any], Defaults], Policy]] = {
 }
 
 
-#: What the policies take besides their name.
+#: The options of each policy.
 OPTIONS: dict[str, tuple[str, ...]] = {
     "widen": _WIDENING,
     "spot_only": _WIDENING,
@@ -206,12 +207,12 @@ OPTIONS: dict[str, tuple[str, ...]] = {
 
 
 def policy_from(spec: object, defaults: Defaults) -> Policy:
-    """A policy from what people write, or a policy as it is.
+    """A policy from what people write. A policy object is returned unchanged.
 
-    A name; a mapping `{"name": ..., option: ...}`; a list of steps; JSON text of one of these; a name of the
-    policy file. Options of `widen` and `spot_only`: `first_wait` and `cap` (seconds, or text like "2h"),
-    `factor`, `spot_attempts`; of `on_demand`: `instance_types`; of `deadline`: `on_demand` (types). They may
-    be strings, as templates and UI params give them. Raises `UnknownPolicy` or `InvalidInput`.
+    Accepts a name, a mapping `{"name": ..., option: ...}`, a list of steps, JSON text of one of these, or a
+    name from the policy file. Options of `widen` and `spot_only`: `first_wait` and `cap` (seconds, or text
+    like "2h"), `factor`, `spot_attempts`; of `on_demand`: `instance_types`; of `deadline`: `on_demand`
+    (types). Options may be text, as templates and Params give them. Raises `UnknownPolicy` or `InvalidInput`.
     """
     if hasattr(spec, "decide"):
         return spec  # type: ignore[return-value]
@@ -237,7 +238,7 @@ def _named(name: str, defaults: Defaults) -> object:
 
 
 def _without_names(defaults: Defaults) -> Defaults:
-    """An entry of the policy file names no other: no circles."""
+    """An entry of the policy file cannot name another entry, so there are no circles."""
     return Defaults(
         max_runtime_seconds=defaults.max_runtime_seconds,
         max_wait_seconds=defaults.max_wait_seconds,
@@ -261,7 +262,7 @@ def _spec_as_mapping(spec: object, defaults: Defaults) -> dict[str, Any]:
         try:
             return _spec_as_mapping(json.loads(spec), defaults)
         except ValueError as exc:
-            raise UnknownPolicy("policy", spec, f"it is no valid JSON ({exc}).") from exc
+            raise UnknownPolicy("policy", spec, f"it is not valid JSON ({exc}).") from exc
     return {"name": spec.strip()}
 
 
@@ -291,7 +292,7 @@ def _as_number(value: Any, key: str) -> float:
 
 
 def _take_types(options: dict[str, Any], key: str, *, where: str = "policy") -> tuple[str, ...]:
-    """One instance type, a list of them, or text with commas."""
+    """One instance type, a list, or text with commas."""
     value = options.pop(key, None)
     if is_left_out(value) or value == []:
         return ()

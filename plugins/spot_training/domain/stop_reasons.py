@@ -1,8 +1,8 @@
 """Why we stop a training job, and what such a stop means for its training.
 
-SageMaker says `Stopped`, whoever asked for it. So each stop of ours gives its reason first, in a tag on the
-job; where the tag cannot be written, the task's state or the ledger keeps it. A job that is `Stopped` without
-a reason of ours was stopped by a person, and that is always respected.
+SageMaker only says `Stopped`, whoever stopped the job. So before we stop a job, we write the reason into a
+tag on it, or, if the tag cannot be written, into the task's state or the ledger. A job that is `Stopped`
+without one of our reasons was stopped by a person, and that is always respected.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from enum import StrEnum
 
 from .lifecycle import Ending, JobSnapshot, SecondaryStatus
 
-#: How long after its reason was written a stop of ours may take effect at the latest: botocore's retries take
-#: two minutes. A stop that comes later is another one.
+#: A stop that takes effect later than this after our reason was written is not ours. botocore's retries take
+#: two minutes.
 TAKES_EFFECT_WITHIN = timedelta(minutes=10)
 
 
@@ -24,11 +24,11 @@ class StopReason(StrEnum):
 
     DEADLINE = "deadline"
     TIME_LIMIT = "time-limit"
-    #: Its task has ended: a person marked it, its run is gone, or its last try failed.
+    #: The task has ended: a person marked it, its run is gone, or its last try failed.
     TASK_ENDED = "task-ended"
-    #: Its task's process was told to end: a person acted, or the worker shuts down.
+    #: The task's process was killed: a person marked or cleared the task, or the worker shuts down.
     TASK_KILLED = "task-killed"
-    #: The sweeper found that no task will look at it again.
+    #: The sweeper found that no task uses the job any longer.
     SWEPT = "swept"
 
 
@@ -43,16 +43,16 @@ _ENDINGS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StopNote:
-    """A reason that was written down, and when, on AWS's clock (None: not known)."""
+    """A reason that was written, and when, on AWS's clock (None if not known)."""
 
     why: StopReason
     at: datetime | None = None
 
     def explains(self, job: JobSnapshot, *, real_seconds: Callable[[float], float] = float) -> bool:
-        """Whether the job's stop is the one that was announced, and not a person's much later.
+        """Whether this is the reason for the job's stop, or a person stopped the job much later.
 
-        The process that wrote the reason may have died before it asked SageMaker for the stop. `real_seconds`
-        turns seconds of AWS's clock into ours: a local cloud's runs faster.
+        The process that wrote the reason may have died before it called StopTrainingJob. `real_seconds`
+        converts seconds of AWS's clock to ours: the clock of a local cloud runs faster.
         """
         stopped_at = stopping_began_at(job)
         if self.at is None or stopped_at is None:
@@ -61,7 +61,7 @@ class StopNote:
 
 
 def note_of(why: str | None, at: str | None) -> StopNote | None:
-    """A note as a tag or a record holds it; a reason that a newer version wrote is a stop of ours, too."""
+    """A note from a tag or a record. A reason that a newer version wrote is one of our stops, too."""
     if not why:
         return None
     try:
@@ -77,11 +77,11 @@ def note_of(why: str | None, at: str | None) -> StopNote | None:
 
 
 def stopping_began_at(job: JobSnapshot) -> datetime | None:
-    """When SageMaker began to stop the job; None where it does not say."""
+    """When SageMaker began to stop the job, or None if it does not say."""
     visits = [visit for visit in job.transitions if visit.status is SecondaryStatus.STOPPING]
     return visits[-1].started_at if visits else None
 
 
 def ending_of_stop(note: StopNote | None) -> Ending:
-    """What a `Stopped` job's ending is, from the note on record; None: a person stopped it."""
+    """The ending of a `Stopped` job, from the note on record. Without a note, a person stopped it."""
     return Ending.STOPPED_BY_USER if note is None else _ENDINGS[note.why]

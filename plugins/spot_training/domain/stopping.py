@@ -1,4 +1,4 @@
-"""The two clocks of a training job, as one checked value.
+"""The two time limits of a training job, as one checked value.
 
 Source: `StoppingCondition` in the SageMaker API reference, "Managed Spot Training" in the developer guide.
 """
@@ -10,11 +10,11 @@ from dataclasses import dataclass
 
 from .errors import InvalidInput, MaxWaitBelowMaxRuntime, WaitTooLongForAlgorithm
 
-#: What SageMaker takes when `MaxRuntimeInSeconds` is left out: one day.
+#: SageMaker's default for `MaxRuntimeInSeconds`: one day.
 DEFAULT_MAX_RUNTIME_SECONDS = 24 * 3600
 #: The documented maximum run time, 28 days. Accounts start with a quota of 5 days.
 MAX_RUNTIME_SECONDS = 28 * 24 * 3600
-#: The longest wait of a built-in or marketplace algorithm that does not checkpoint.
+#: The longest wait of a built-in or marketplace algorithm without checkpoints.
 MAX_WAIT_WITHOUT_CHECKPOINTS_SECONDS = 3600
 
 #: Repositories of AWS's built-in algorithms that do not checkpoint (developer guide, "Checkpoints").
@@ -40,9 +40,9 @@ _ECR_IMAGE = re.compile(r"^\d{12}\.dkr\.ecr\.[a-z0-9-]+\.amazonaws\.com(?:\.cn)?
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoppingLimits:
-    """`StoppingCondition`: how long a job may train, and, on spot, how long it may wait and train in all.
+    """`StoppingCondition`: how long a job may train, and, on spot, how long it may wait and train in total.
 
-    `max_wait_seconds` is None on demand, where SageMaker refuses the field. A value that exists is legal.
+    `max_wait_seconds` is None for on-demand, for which SageMaker refuses the field.
     """
 
     max_runtime_seconds: int = DEFAULT_MAX_RUNTIME_SECONDS
@@ -75,10 +75,10 @@ def check_covers_running(wait_seconds: int, *, max_runtime_seconds: int, field: 
 
 
 def is_capped_algorithm(training_image: str | None, algorithm_name: str | None = None) -> bool:
-    """Whether SageMaker caps the job's max wait at an hour, because its algorithm does not checkpoint.
+    """Whether SageMaker limits the job's max wait to an hour because its algorithm saves no checkpoints.
 
     True for AWS's built-in algorithms without checkpoints and for algorithms named by `AlgorithmName`
-    (your own or the marketplace's, of which nothing is known). Your own images have no cap.
+    (your own or the marketplace's: nothing is known about them). Your own images have no such limit.
     """
     if algorithm_name:
         return True
@@ -89,7 +89,7 @@ def is_capped_algorithm(training_image: str | None, algorithm_name: str | None =
 def check_wait_for_algorithm(
     limits: StoppingLimits, *, training_image: str | None, algorithm_name: str | None = None
 ) -> None:
-    """Raise `WaitTooLongForAlgorithm` where SageMaker would refuse the wait for this algorithm."""
+    """Raise `WaitTooLongForAlgorithm` if SageMaker would refuse the wait for this algorithm."""
     wait = limits.max_wait_seconds
     if wait is None or wait <= MAX_WAIT_WITHOUT_CHECKPOINTS_SECONDS:
         return
@@ -97,7 +97,7 @@ def check_wait_for_algorithm(
         raise WaitTooLongForAlgorithm(
             "StoppingCondition.MaxWaitTimeInSeconds",
             wait,
-            f"the algorithm {algorithm_name or training_image} writes no checkpoints, and SageMaker lets "
-            f"such a job wait {MAX_WAIT_WITHOUT_CHECKPOINTS_SECONDS} seconds at most: lower the wait, or "
-            f"train on demand.",
+            f"the algorithm {algorithm_name or training_image} writes no checkpoints, and SageMaker limits "
+            f"the wait of such a job to {MAX_WAIT_WITHOUT_CHECKPOINTS_SECONDS} seconds: lower the wait, or "
+            "train on demand.",
         )

@@ -1,22 +1,24 @@
-"""Hands a finished report to a notifier of Airflow's providers: SMTP or Slack. Off unless it is set.
+"""Passes a finished report to one of Airflow's notifiers, for SMTP or Slack. Sends nothing unless it is set.
 
-The setting is one JSON object (for the report over a window the Airflow Variable `spot_report_notifier`):
+The setting is a JSON object (for the report over a window, in the Airflow Variable `spot_report_notifier`):
 
     {"kind": "smtp", "to": ["boss@example.com"]}                 connection smtp_default, unless `connection`
     {"kind": "slack", "channel": "#ml-costs"}                    slack_api_default
     {"kind": "slack_webhook"}                                    slack_default
 
-The providers are not this package's dependencies: each is imported when its kind is named.
+The notifiers connect, authenticate, attach and send. This module checks the setting and writes the message.
+This package does not depend on their providers: each is imported when its kind is used.
 """
 
 from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from spot_training.domain.parsing import is_left_out
 from spot_training.domain.records import Totals
@@ -28,16 +30,10 @@ if TYPE_CHECKING:
     from airflow.sdk import BaseNotifier, Context
 
 SETTING = "spot_report_notifier"
-#: What a kind takes beside `kind` and `connection`, what of it must be there, and the provider it needs.
-_KINDS: dict[str, tuple[frozenset[str], frozenset[str], str]] = {
-    "smtp": (frozenset({"to", "from", "cc"}), frozenset({"to"}), "apache-airflow-providers-smtp"),
-    "slack": (frozenset({"channel"}), frozenset({"channel"}), "apache-airflow-providers-slack"),
-    "slack_webhook": (frozenset(), frozenset(), "apache-airflow-providers-slack"),
-}
 
 
 class NotifierProblem(ValueError):
-    """The setting cannot be used: says which part, and the way out. The report itself is written already.
+    """The setting cannot be used. The message says why and what to do. The report itself is already written.
 
     `variable` is the name of the setting.
     """
@@ -48,7 +44,7 @@ class NotifierProblem(ValueError):
         self.variable = SETTING
 
     def __str__(self) -> str:
-        return f"{self.variable}: {self.problem} The report was written, and not sent."
+        return f"{self.variable}: {self.problem} The report was written, but not sent."
 
 
 class Sendable(Protocol):
@@ -56,7 +52,7 @@ class Sendable(Protocol):
 
     @property
     def subject(self) -> str:
-        """One line, whatever the names in it are: a mail header must not break."""
+        """One line, whatever names are in it: a mail header must not break."""
 
     @property
     def lines(self) -> Sequence[str]:
@@ -68,12 +64,12 @@ class Sendable(Protocol):
 
     @property
     def files(self) -> Sequence[str]:
-        """What is attached to a mail: paths or object storage URLs."""
+        """The attachments of a mail: paths or object storage URLs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Message:
-    """A finished report as it is sent. `html` and `csv` are paths or object storage URLs."""
+    """A finished report over a window. `html` and `csv` are paths or object storage URLs."""
 
     title: str
     window: str
@@ -83,7 +79,7 @@ class Message:
 
     @classmethod
     def of(cls, summary: Mapping[str, Any]) -> Message:
-        """From the summary in XCom."""
+        """From the summary in the XCom."""
         return cls(
             title=summary["title"],
             window=summary["window"],
@@ -94,7 +90,7 @@ class Message:
 
     @property
     def subject(self) -> str:
-        """One line, whatever the names in it are: a mail header must not break."""
+        """The title and the window."""
         return " ".join(f"{self.title}, {self.window}".split())
 
     @property
@@ -104,8 +100,8 @@ class Message:
 
     @property
     def mail(self) -> str:
-        """The sentences and the account."""
-        where = f"The whole report and its CSV are attached, and in {self.html}"
+        """The sentences and the costs."""
+        where = f"The report and its CSV are attached. They are also stored in {self.html}"
         return to_mail(self.totals, title=self.title, window=self.window, where=where)
 
     @property
@@ -115,28 +111,24 @@ class Message:
 
 
 def send(setting: object, message: Sendable, context: Context, *, variable: str = SETTING) -> str | None:
-    """Send the report as the setting says. Returns how, in words; None where nothing is set.
+    """Send the report as the setting says. Returns a sentence about it, or None if nothing is set.
 
     `variable` is the name of the setting in errors. Raises `NotifierProblem`, and what the notifier raises.
     """
     try:
-        return _send(setting, message, context)
+        options = _options(setting)
+        if options is None:
+            return None
+        with tempfile.TemporaryDirectory(prefix="spot-report-") as folder:
+            notifier = _notifier(options, message, Path(folder))
+            # A notifier that is called as a callback logs errors instead of raising them, and renders its
+            # fields, so a name in a report could be a template.
+            notifier.notify(context)
     except NotifierProblem as problem:
         problem.variable = variable
         raise
-
-
-def _send(setting: object, message: Sendable, context: Context) -> str | None:
-    options = _options(setting)
-    if options is None:
-        return None
-    kind = options.pop("kind")
-    with tempfile.TemporaryDirectory(prefix="spot-report-") as folder:
-        notifier = _NOTIFIERS[kind](options, message, Path(folder))
-        # Not called as a callback is: that logs errors instead of raising them, and takes every name for a
-        # template.
-        notifier.notify(context)
-    return f"Sent by {kind} to {options.get('to') or options.get('channel') or 'the webhook'}."
+    to = options.get("to") or options.get("channel") or "the webhook"
+    return f"Sent by {options['kind']} to {to}."
 
 
 def _options(setting: object) -> dict[str, Any] | None:
@@ -146,37 +138,83 @@ def _options(setting: object) -> dict[str, Any] | None:
     try:
         options = json.loads(setting) if isinstance(setting, str) else setting
     except ValueError as error:
-        raise NotifierProblem(f"it is no JSON ({error}): {example}") from error
+        raise NotifierProblem(f"it is not JSON ({error}): {example}") from error
     if not isinstance(options, Mapping):
         raise NotifierProblem(f"it is {options!r}: {example}")
-    kind = options.get("kind")
-    if not isinstance(kind, str) or kind not in _KINDS:
-        raise NotifierProblem(f"kind is {kind!r}: choose {', '.join(_KINDS)}.")
-    known, needed, _ = _KINDS[kind]
-    if unknown := sorted(set(options) - known - {"kind", "connection"}):
-        raise NotifierProblem(
-            f"{unknown[0]} is not known: {kind} takes {', '.join(sorted(known)) or 'nothing'}."
-        )
-    if missing := sorted(name for name in needed if not options.get(name)):
-        raise NotifierProblem(f"{missing[0]} is missing: {kind} needs it.")
+    name = options.get("kind")
+    if not isinstance(name, str) or name not in _KINDS:
+        raise NotifierProblem(f"kind is {name!r}: choose {', '.join(_KINDS)}.")
+    kind = _KINDS[name]
+    if unknown := sorted(set(options) - {"kind", "connection", kind.needs, *kind.takes}):
+        known = ", ".join(sorted(filter(None, ["connection", kind.needs, *kind.takes])))
+        raise NotifierProblem(f"{unknown[0]} is not known: {name} takes {known}.")
+    if kind.needs and not options.get(kind.needs):
+        raise NotifierProblem(f"{kind.needs} is missing: {name} needs it.")
     return dict(options)
 
 
-def _smtp(options: Mapping[str, Any], message: Sendable, folder: Path) -> BaseNotifier:
+def _notifier(options: Mapping[str, Any], message: Sendable, folder: Path) -> BaseNotifier:
+    kind = _KINDS[options["kind"]]
+    module, _, name = kind.notifier.rpartition(".")
     try:
-        from airflow.providers.smtp.notifications.smtp import SmtpNotifier
+        notifier = getattr(import_module(module), name)
     except ImportError as error:
-        raise _not_installed("smtp") from error
-    to, cc = _addresses(options, "to"), _addresses(options, "cc")
-    return SmtpNotifier(
-        to=to,
-        cc=cc or None,
-        from_email=options.get("from"),
-        subject=message.subject,
-        html_content=message.mail,
-        files=[str(_local_copy(path, folder)) for path in message.files],
-        smtp_conn_id=options.get("connection"),
-    )
+        provider = f"apache-airflow-providers-{module.split('.')[2]}"
+        raise NotifierProblem(
+            f"its kind is {options['kind']}, and {provider} is not installed: install it where Airflow's "
+            "workers run, or empty the setting."
+        ) from error
+    made: BaseNotifier = notifier(**kind.arguments(options, message, folder))
+    return made
+
+
+def _smtp(options: Mapping[str, Any], message: Sendable, folder: Path) -> dict[str, Any]:
+    return {
+        "to": _addresses(options, "to"),
+        "cc": _addresses(options, "cc") or None,
+        "from_email": options.get("from"),
+        "subject": message.subject,
+        "html_content": message.mail,
+        "files": [str(_local_copy(path, folder)) for path in message.files],
+        "smtp_conn_id": options.get("connection"),
+    }
+
+
+def _slack(options: Mapping[str, Any], message: Sendable, _folder: Path) -> dict[str, Any]:
+    return {
+        "slack_conn_id": options.get("connection") or "slack_api_default",
+        "channel": str(options["channel"]),
+        "text": _slack_text(message),
+        "unfurl_links": False,
+        "unfurl_media": False,
+    }
+
+
+def _slack_webhook(options: Mapping[str, Any], message: Sendable, _folder: Path) -> dict[str, Any]:
+    return {
+        "slack_webhook_conn_id": options.get("connection") or "slack_default",
+        "text": _slack_text(message),
+        "unfurl_links": False,
+    }
+
+
+class _Kind(NamedTuple):
+    """A notifier of a provider, and its arguments; the option it needs, and others it takes."""
+
+    notifier: str
+    arguments: Callable[[Mapping[str, Any], Sendable, Path], dict[str, Any]]
+    needs: str = ""
+    takes: tuple[str, ...] = ()
+
+
+_PROVIDERS = "airflow.providers"
+_KINDS = {
+    "smtp": _Kind(f"{_PROVIDERS}.smtp.notifications.smtp.SmtpNotifier", _smtp, "to", ("from", "cc")),
+    "slack": _Kind(f"{_PROVIDERS}.slack.notifications.slack.SlackNotifier", _slack, "channel"),
+    "slack_webhook": _Kind(
+        f"{_PROVIDERS}.slack.notifications.slack_webhook.SlackWebhookNotifier", _slack_webhook
+    ),
+}
 
 
 def _addresses(options: Mapping[str, Any], name: str) -> list[str]:
@@ -190,49 +228,13 @@ def _addresses(options: Mapping[str, Any], name: str) -> list[str]:
 
 
 def _slack_text(message: Sendable) -> str:
-    """For Slack, whose mark-up begins with `<` and `&`."""
+    """Plain text, escaped: Slack's markup begins with `<` and `&`."""
     text = "\n".join([f"*{message.subject}*", *message.lines])
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
-def _slack(options: Mapping[str, Any], message: Sendable, _folder: Path) -> BaseNotifier:
-    try:
-        from airflow.providers.slack.notifications.slack import SlackNotifier
-    except ImportError as error:
-        raise _not_installed("slack") from error
-    return SlackNotifier(
-        slack_conn_id=options.get("connection") or "slack_api_default",
-        channel=str(options["channel"]),
-        text=_slack_text(message),
-        unfurl_links=False,
-        unfurl_media=False,
-    )
-
-
-def _slack_webhook(options: Mapping[str, Any], message: Sendable, _folder: Path) -> BaseNotifier:
-    try:
-        from airflow.providers.slack.notifications.slack_webhook import SlackWebhookNotifier
-    except ImportError as error:
-        raise _not_installed("slack_webhook") from error
-    return SlackWebhookNotifier(
-        slack_webhook_conn_id=options.get("connection") or "slack_default",
-        text=_slack_text(message),
-        unfurl_links=False,
-    )
-
-
-_NOTIFIERS = {"smtp": _smtp, "slack": _slack, "slack_webhook": _slack_webhook}
-
-
-def _not_installed(kind: str) -> NotifierProblem:
-    package = _KINDS[kind][2]
-    return NotifierProblem(
-        f"it names {kind}, and {package} is not installed: install it beside Airflow, or empty the Variable."
-    )
-
-
 def _local_copy(where: str, folder: Path) -> Path:
-    """A file of the report on this machine, for a notifier that attaches it."""
+    """A file of the report on this machine: the notifier attaches local files only."""
     from airflow.sdk import ObjectStoragePath
 
     source = ObjectStoragePath(where)

@@ -1,7 +1,7 @@
-"""What trainings saw of their spot market: spells with capacity and without, from their jobs' transitions.
+"""Availability intervals: when there was spot capacity and when not, from the transitions of jobs.
 
-Pure: the visits of jobs to statuses in, spells out. A spell's end counts only where it was seen: instances
-taken away end capacity, a start ends a wait. What the end of a job cuts off has no end of its own.
+Pure: it takes the visits of jobs to statuses and returns intervals. The end of an interval counts only if it
+was seen: an interruption ends an interval with capacity, a start ends one without.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from spot_training.domain.lifecycle import HOLDING_STATUSES, WAITING_STATUSES, S
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stretch:
-    """A time in which one job saw whether there was capacity."""
+    """A time during which one job saw whether there was capacity."""
 
     began_at: datetime
     ended_at: datetime
@@ -26,9 +26,9 @@ class Stretch:
 def stretches_of(visits: Sequence[Transition], *, over_at: datetime, launch_seconds: float) -> list[Stretch]:
     """What one job saw, oldest first; `visits` in their order.
 
-    Holding instances is capacity, and so is a start within `launch_seconds`, which takes that long with
-    capacity, too. A longer wait, and every wait after an interruption, is none. A shorter one that led to no
-    start says nothing.
+    There is capacity while the job holds instances, and before a start within `launch_seconds`, because a
+    launch takes that long anyway. There is none during a longer wait and during any wait after an
+    interruption. A shorter wait without a start says nothing.
     """
     ends = [*(visit.started_at for visit in visits[1:]), over_at]
     seen = [(_kind(visit.status), visit, end) for visit, end in zip(visits, ends, strict=True)]
@@ -52,28 +52,28 @@ def _kind(status: SecondaryStatus) -> bool | None:
     return False if status in WAITING_STATUSES else None
 
 
-def spells_seen(jobs: Iterable[Sequence[Stretch]]) -> list[tuple[bool, float]]:
-    """The spells of one market that these jobs saw, in the order of their ends: `(has_spot, seconds)`.
+def intervals_seen(jobs: Iterable[Sequence[Stretch]]) -> list[tuple[bool, float]]:
+    """The intervals of one market that these jobs saw, in the order of their ends: `(has_spot, seconds)`.
 
-    At any moment there is capacity if any job had some. Time that was cut off (a job ended, and nobody
-    looked any more) goes into the next spell of its kind: seconds per end seen stay what they were. What is
-    never ended comes last.
+    There is capacity at a moment if any job had some. If an interval's end was not seen, because the job
+    ended and nobody watched any longer, its time is added to the next interval of its kind, which keeps the
+    mean length correct. Intervals that never ended come last.
     """
     stretches, lost_at = _merge(jobs)
     seconds = {True: 0.0, False: 0.0}
-    spells = []
+    intervals = []
     for stretch, after in zip(stretches, [*stretches, None][1:], strict=True):
         seconds[stretch.has_spot] += (stretch.ended_at - stretch.began_at).total_seconds()
         is_followed = after is not None and after.began_at == stretch.ended_at
         is_end = is_followed and (not stretch.has_spot or stretch.ended_at in lost_at)
         if is_end:
-            spells.append((stretch.has_spot, seconds[stretch.has_spot]))
+            intervals.append((stretch.has_spot, seconds[stretch.has_spot]))
             seconds[stretch.has_spot] = 0.0
-    return spells + [(has_spot, left) for has_spot, left in seconds.items() if left]
+    return intervals + [(has_spot, left) for has_spot, left in seconds.items() if left]
 
 
 def _merge(jobs: Iterable[Sequence[Stretch]]) -> tuple[list[Stretch], set[datetime]]:
-    """The stretches of all jobs as one line of time, and the moments at which a job lost its instances."""
+    """The stretches of all jobs on one timeline, and the moments at which a job lost its instances."""
     changes: dict[datetime, list[int]] = {}
     lost_at = set()
     for job in jobs:
@@ -96,3 +96,7 @@ def _merge(jobs: Iterable[Sequence[Stretch]]) -> tuple[list[Stretch], set[dateti
         else:
             merged.append(stretch)
     return merged, lost_at
+
+
+#: The name in 0.1.0.
+spells_seen = intervals_seen
