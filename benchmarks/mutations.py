@@ -55,10 +55,13 @@ TESTS: dict[str, tuple[str, ...]] = {
     "sagemaker/certainty.py": (f"{_AWS}test_certainty.py", *_DRIVER),
     "task/task_state.py": (f"{_AWS}test_on_kill.py",),
     "triggers.py": (
-        *(f"{_AWS}test_on_kill.py", f"{_AWS}test_punctual.py", f"{_AWS}test_old_state.py"),
+        *(f"{_AWS}test_on_kill.py", f"{_AWS}test_deadline_stop.py", f"{_AWS}test_old_state.py"),
         *_WATCHER,
     ),
-    "watching/watcher.py": _WATCHER,
+    **{
+        f"watching/{name}.py": _WATCHER
+        for name in ("watcher", "registry", "listing", "describing", "event_feed")
+    },
     "watching/windows.py": _WATCHER,
     "sweep/orphans.py": (
         f"{_AWS}test_sweeper.py",
@@ -72,7 +75,7 @@ TESTS: dict[str, tuple[str, ...]] = {
     ),
     "domain/deadline.py": (
         *("tests/domain/test_deadline.py", "tests/domain/test_keep_deadline.py"),
-        *(f"{_AWS}test_deadline_terms.py", f"{_AWS}test_punctual.py", f"{_AWS}test_deadlines.py"),
+        *(f"{_AWS}test_deadline_terms.py", f"{_AWS}test_deadline_stop.py", f"{_AWS}test_deadlines.py"),
     ),
     "dashboard/access.py": ("tests/dashboard/test_api.py", "tests/dashboard/test_page.py"),
 }

@@ -22,7 +22,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cache, lru_cache, partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -32,6 +32,7 @@ from spot_training import settings
 from spot_training.domain.record_keys import is_record_key
 from spot_training.domain.records import RECORD_FORMAT, CurrentJob, TrainingRecord
 from spot_training.domain.text import with_whole_text
+from spot_training.process import PerProcess
 
 from .cache import cached_copy, drop_copy
 from .notes import NoteTaker
@@ -46,6 +47,8 @@ if TYPE_CHECKING:
     from .s3 import S3Files
 
 log = logging.getLogger(__name__)
+
+_note_taker: PerProcess[NoteTaker] = PerProcess()
 
 FRESH, NOTES, PROBES = "fresh", "notes", "probes"
 _FRESH_NAME = re.compile(r"([0-9a-f]{32})\.(\d{20})\.json")
@@ -286,15 +289,7 @@ def take_note(key: str, job: JobSnapshot) -> None:
     `key` is `TrainingRecord.key` (the trigger gets it as text from the task), `job` the watcher's report. The
     note counts until the task has the attempt on record; call it whenever the job changed, not more often.
     """
-    _note_taker().take(key, job)
-
-
-@cache
-def _note_taker() -> NoteTaker:
-    return NoteTaker(note_live)
-
-
-os.register_at_fork(after_in_child=_note_taker.cache_clear)
+    _note_taker.get(lambda: NoteTaker(note_live)).take(key, job)
 
 
 def configured_url() -> str:
