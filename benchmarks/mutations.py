@@ -72,7 +72,10 @@ TESTS: dict[str, tuple[str, ...]] = {
         *_tests("training", "old_state"),
         *_WATCHER,
     ),
-    "watching/watcher.py": _WATCHER,
+    **{
+        f"watching/{name}.py": _WATCHER
+        for name in ("watcher", "registry", "listing", "describing", "event_feed")
+    },
     "watching/windows.py": _WATCHER,
     "sweep/orphans.py": _tests("sweep", "orphans", "places", "command"),
     "training/recorder.py": _RECORDER,

@@ -157,6 +157,78 @@ def test_every_room_with_a_wall_exists(wall: Wall) -> None:
     assert any((ROOT / wall.room).rglob("*.py"))
 
 
+#: Circles that are still there. A circle may only shrink; delete an entry with its last import.
+KNOWN_CIRCLES = [
+    set(_product("task.base", "task.training")),
+    set(
+        _product(
+            *(
+                f"ledger.{name}"
+                for name in ("cache", "compaction", "fresh", "manifest", "merged", "reader", "store")
+            )
+        )
+    ),
+]
+
+
+def _import_graph(package: Path) -> dict[str, set[str]]:
+    """Which of its own modules each module of a package imports: anywhere, and for type checkers, too."""
+    paths = {_name_module(path): path for path in package.rglob("*.py")}
+
+    def module_of(name: str) -> str:
+        while name and name not in paths:
+            name = name.rpartition(".")[0]
+        return name
+
+    return {
+        module: {found for name in _list_imports(path) if (found := module_of(name)) and found != module}
+        for module, path in paths.items()
+    }
+
+
+def _name_module(path: Path) -> str:
+    package = _name_package(path)
+    return package if path.stem == "__init__" else f"{package}.{path.stem}"
+
+
+def _list_circles(graph: dict[str, set[str]]) -> list[set[str]]:
+    """Modules that import each other, directly or by way of others."""
+
+    def reach(start: str) -> set[str]:
+        reached: set[str] = set()
+        due = [start]
+        while due:
+            new = graph[due.pop()] - reached
+            reached |= new
+            due += new
+        return reached
+
+    reached = {module: reach(module) for module in graph}
+    circles = [
+        {other for other in reached[module] if module in reached[other]}
+        for module in graph
+        if module in reached[module]
+    ]
+    return [circle for number, circle in enumerate(circles) if circle not in circles[:number]]
+
+
+def test_there_are_no_import_circles() -> None:
+    circles = _list_circles(_import_graph(ROOT / "plugins" / _SPOT))
+    assert [sorted(c) for c in circles if not any(c <= known for known in KNOWN_CIRCLES)] == []
+
+
+def test_a_circle_is_found_wherever_its_imports_are() -> None:
+    graph = {"a": {"b"}, "b": {"c", "d"}, "c": {"a"}, "d": {"e"}, "e": {"d"}, "f": {"a"}}
+    assert sorted(map(sorted, _list_circles(graph))) == [["a", "b", "c"], ["d", "e"]]
+
+
+def test_the_graph_has_imports_in_functions_and_for_type_checkers() -> None:
+    graph = _import_graph(ROOT / "plugins" / _SPOT)
+    assert "spot_training.watching.shared" in graph["spot_training.connections"]  # in a function
+    assert "spot_training.watching.registry" in graph["spot_training.watching.listing"]  # for type checkers
+    assert "spot_training.ledger" in graph["spot_training.triggers"]  # a name of a package
+
+
 def test_the_drill_uses_only_what_the_local_sagemaker_exports() -> None:
     import local_sagemaker
 

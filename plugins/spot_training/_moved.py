@@ -62,6 +62,16 @@ MODULES = {
     "task_state": "task.task_state",
     "training_task": "task.training",
 }
+#: Names that are in another module than the rest of theirs, or have another name now.
+NAMES = {
+    "aws.budget.CallBudget": "watching.rate_limit.RateLimit",
+    "aws.budget.shared_budget": "watching.rate_limit.shared_rate_limit",
+    "aws.events.Hear": "watching.events.Handle",
+    "aws.punctual.Punctual": "watching.deadline_stop.DeadlineStop",
+    "aws.request.share_service_model": "sagemaker.casting.share_service_model",
+    "aws.watcher.shared_budget": "watching.rate_limit.shared_rate_limit",
+    "aws.watcher.shared_watcher": "watching.shared.shared_watcher",
+}
 #: Folders that are gone. They hold no names, but `from spot_training.aws.jobs import ...` imports them first.
 PACKAGES = ("aws", "planner")
 
@@ -83,7 +93,8 @@ class _OldModules(MetaPathFinder, Loader):
         warnings.warn(f"{module.__name__} has moved: import {new} instead.", DeprecationWarning, stacklevel=2)
 
         def look_up(name: str) -> Any:
-            return getattr(importlib.import_module(new), name)
+            home, today = NAMES.get(f"{old}.{name}", f"{MODULES[old]}.{name}").rsplit(".", 1)
+            return getattr(importlib.import_module(f"{__package__}.{home}"), today)
 
         module.__getattr__ = look_up  # type: ignore[method-assign]
 

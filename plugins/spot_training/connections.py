@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from .sagemaker.logs import TrainingLogs
     from .sagemaker.prices import PriceList
     from .watching.events import EventQueue, StateChanges
-    from .watching.rate_limit import CallBudget
+    from .watching.rate_limit import RateLimit
     from .watching.watcher import JobWatcher
 
 #: botocore's own retries (with jitter), more patient than its three: twenty attempts last through about two
@@ -30,15 +30,15 @@ DEFAULT_BOTOCORE_CONFIG: dict[str, Any] = {
     "user_agent_extra": "spot-training",
 }
 
-#: A watcher looks again anyway: it is to notice soon that AWS does not answer. More than SQS's long poll.
+#: A watcher looks again anyway, and must notice soon that AWS does not answer. More than SQS's long poll.
 WATCHING_BOTOCORE_CONFIG: dict[str, Any] = {
     "retries": {"mode": "standard", "total_max_attempts": 3},
     "read_timeout": 30,
 }
 
 
-#: Logs that are shown live are read by the watcher's own thread, every ten seconds: one that does not answer
-#: delays the news of all jobs by so long.
+#: The watcher's own thread reads live logs, every ten seconds: a call without an answer delays the reports on
+#: all jobs by so long.
 LIVE_LOGS_BOTOCORE_CONFIG: dict[str, Any] = {
     "retries": {"mode": "standard", "total_max_attempts": 1},
     "connect_timeout": 3,
@@ -48,7 +48,7 @@ LIVE_LOGS_BOTOCORE_CONFIG: dict[str, Any] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AwsAccess:
-    """How to reach AWS: what operator, sensor and trigger take and hand on to each other. Holds no secret."""
+    """How to reach AWS: what operator, sensor and trigger take and pass to each other. Holds no secret."""
 
     aws_conn_id: str | None = "aws_default"
     region_name: str | None = None
@@ -58,7 +58,7 @@ class AwsAccess:
 
     @property
     def key(self) -> tuple[str, ...]:
-        """What tells one access from another: the key of the shared watcher."""
+        """Distinguishes one access from another: the key of the shared watcher."""
         return tuple(str(value) for value in asdict(self).values())
 
     def jobs(self) -> TrainingJobs:
@@ -72,26 +72,26 @@ class AwsAccess:
         return TrainingLogs(self._client("logs"))
 
     def watching(self) -> AwsAccess:
-        """The same access for whoever looks again anyway: its clients give up soon."""
+        """The same access for callers that look again anyway: its clients give up soon."""
         return replace(self, botocore_config={**WATCHING_BOTOCORE_CONFIG, **(self.botocore_config or {})})
 
     def watcher(self) -> JobWatcher:
         """The process's one watcher for this access; it makes its clients with the first call it needs."""
-        from .watching.watcher import shared_watcher
+        from .watching.shared import shared_watcher
 
         return shared_watcher(
             self.key,
             self._jobs_to_watch,
             make_logs=self._live_logs,
             make_events=self._state_changes,
-            budget=self.budget(),
+            rate_limit=self.rate_limit(),
         )
 
-    def budget(self) -> CallBudget:
-        """The process's one budget of calls for waiting, at the configured rate. Raises `InvalidInput`."""
-        from .watching.rate_limit import shared_budget
+    def rate_limit(self) -> RateLimit:
+        """The process's one rate limit of calls for waiting, as configured. Raises `InvalidInput`."""
+        from .watching.rate_limit import shared_rate_limit
 
-        return shared_budget(settings.number("calls_per_second"))
+        return shared_rate_limit(settings.number("calls_per_second"))
 
     def _jobs_to_watch(self) -> TrainingJobs:
         return self.watching().jobs()
@@ -112,13 +112,13 @@ class AwsAccess:
     def queue(self, url: str) -> EventQueue:
         from .watching.events import LONG_POLL_SECONDS, EventQueue, region_of_queue
 
-        # Whatever patience was asked for: an empty queue answers after the long poll.
-        asked_for = (self.botocore_config or {}).get("read_timeout", math.inf)
-        patience = {"read_timeout": max(asked_for, LONG_POLL_SECONDS + 10)} if asked_for < math.inf else {}
-        return EventQueue(self._client("sqs", region_name=region_of_queue(url), **patience), url)
+        # An empty queue answers after the long poll: no configured timeout may be shorter.
+        configured = (self.botocore_config or {}).get("read_timeout", math.inf)
+        timeout = {"read_timeout": max(configured, LONG_POLL_SECONDS + 10)} if configured < math.inf else {}
+        return EventQueue(self._client("sqs", region_name=region_of_queue(url), **timeout), url)
 
     def prices(self, region: str) -> PriceList:
-        """The Price List API that knows the prices of `region`: it is in few regions."""
+        """The Price List API that has the prices of `region`: only few regions have that API."""
         from .sagemaker.prices import PriceList, home_of
 
         return PriceList(self._client("pricing", region_name=home_of(region)))
@@ -146,10 +146,9 @@ class AwsAccess:
 
 
 def _client_of(hook: Any, own_config: dict[str, Any]) -> BaseClient:
-    """The client that `hook.get_conn()` makes; its own config goes before the connection's `config_kwargs`.
+    """The client that `hook.get_conn()` makes, with a config that overrides the connection's `config_kwargs`.
 
-    Without `get_conn`, which looks through the source of the whole call stack for the name of a caller to put
-    into the user agent.
+    `get_conn` itself would search the source of the whole call stack for a caller's name for the user agent.
     """
     from botocore.config import Config
 
@@ -168,7 +167,7 @@ def _client_of(hook: Any, own_config: dict[str, Any]) -> BaseClient:
 
 @contextlib.contextmanager
 def _refusing_bad_settings(aws_conn_id: str | None) -> Iterator[None]:
-    """A client that cannot be made as asked is bad input; credentials that cannot be had just now are not."""
+    """A client that cannot be made with these settings is bad input; credentials that fail are not."""
     from botocore import exceptions as botocore
 
     try:

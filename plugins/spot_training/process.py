@@ -1,16 +1,53 @@
-"""A call that may not hold up its caller for long."""
+"""What a process keeps for itself, and calls that do not block for long. Standard library only."""
 
 from __future__ import annotations
 
+import os
 import threading
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Hashable
+from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
 
 
+class PerProcess(Generic[T]):
+    """Values that a process makes once and keeps: one for each key, made by whoever asks first.
+
+    A forked child starts without them: it has none of its parent's threads, and a lock that one of those
+    threads held stays locked for ever.
+    """
+
+    def __init__(self) -> None:
+        self.forget()
+        _kept.append(self)
+
+    def get(self, make: Callable[[], T], key: Hashable = None) -> T:
+        """The value of `key`. Threads that ask at once get the same one."""
+        with self._lock:
+            if key not in self._values:
+                self._values[key] = make()
+            return self._values[key]
+
+    def forget(self) -> None:
+        """Start again with nothing."""
+        self._lock = threading.Lock()
+        self._values: dict[Hashable, T] = {}
+
+
+#: Every `PerProcess`: all of them are made by modules, and live as long as the process.
+_kept: list[PerProcess[Any]] = []
+
+
+def _forget_all() -> None:
+    for values in _kept:
+        values.forget()
+
+
+os.register_at_fork(after_in_child=_forget_all)
+
+
 def within(seconds: float, work: Callable[[], T]) -> T:
-    """The result of `work`, or TimeoutError; work that takes longer goes on in a thread of its own."""
+    """The result of `work`, or `TimeoutError`. Work that takes longer continues in its own thread."""
     outcome: list[T] = []
     failure: list[BaseException] = []
 

@@ -14,7 +14,7 @@ import warnings
 
 import pytest
 
-from spot_training._moved import MODULES
+from spot_training._moved import MODULES, NAMES
 
 #: All modules of 0.1.0, by package, but those that left the product: `collector`, and the planner's.
 MODULES_OF_0_1_0 = {
@@ -107,6 +107,15 @@ def test_an_old_import_path_gives_the_names_of_the_new_one(old: str) -> None:
     assert own
     for name in own:
         assert getattr(module, name) is getattr(new, name)
+
+
+@pytest.mark.parametrize("old", sorted(NAMES))
+def test_a_name_that_is_called_otherwise_now_is_found_by_its_old_one(old: str) -> None:
+    (old_home, old_name), (home, name) = (path.rsplit(".", 1) for path in (old, NAMES[old]))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        module = importlib.import_module(f"spot_training.{old_home}")
+    assert getattr(module, old_name) is getattr(importlib.import_module(f"spot_training.{home}"), name)
 
 
 def test_what_never_was_is_not_found() -> None:

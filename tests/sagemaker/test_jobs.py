@@ -33,7 +33,7 @@ def _create(jobs: Any) -> None:
         ("MissingAuthenticationToken", "No token.", RequestRefused, "credentials"),
         ("ExpiredTokenException", "The token expired.", CredentialsExpired, "fresh credentials"),
         ("ExpiredToken", "The token expired.", CredentialsExpired, "fresh credentials"),
-        ("SomethingNew", "What is this?", ServiceFailed, "picks it up"),
+        ("SomethingNew", "What is this?", ServiceFailed, "finds it"),
     ],
 )
 def test_a_refused_call_tells_whether_a_retry_helps(
@@ -50,7 +50,7 @@ def test_a_refused_call_tells_whether_a_retry_helps(
 def test_a_stop_without_a_valid_session_says_that_the_job_goes_on(cloud: Cloud) -> None:
     jobs = cloud.jobs()
     answer_with(jobs, "StopTrainingJob", 400, "ExpiredTokenException", "The token expired.")
-    with pytest.raises(CredentialsExpired, match="goes on and is billed"):
+    with pytest.raises(CredentialsExpired, match="continues and is billed"):
         jobs.stop("model-1", StopReason.TASK_ENDED)
 
 

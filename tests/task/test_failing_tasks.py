@@ -23,7 +23,7 @@ from spot_training.sagemaker.jobs import TrainingJobs
 from spot_training.sensors import SpotTrainingSensor
 from spot_training.task.training import TrainingTask
 from spot_training.training.state import STATE_KEY
-from spot_training.watching.rate_limit import CallBudget
+from spot_training.watching.rate_limit import RateLimit
 from tests.cloud import Cloud, make_config
 
 from .support import PATIENT, Run, fail, going_on, make_operator, start_elsewhere
@@ -251,7 +251,7 @@ def test_a_stop_on_the_worker_waits_for_no_call_budget(
     drought: Cloud, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     taken: list[int] = []
-    monkeypatch.setattr(CallBudget, "take", lambda _self: taken.append(1))
+    monkeypatch.setattr(RateLimit, "take", lambda _self: taken.append(1))
     asked_by: list[AwsAccess] = []
 
     def jobs(access: AwsAccess) -> TrainingJobs:

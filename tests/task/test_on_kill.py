@@ -73,7 +73,7 @@ def airflow(monkeypatch: pytest.MonkeyPatch) -> _Airflow:
     """An Airflow in which the task was marked failed, until a test says otherwise."""
     answering = _Airflow()
     monkeypatch.setattr(task_runner, "SUPERVISOR_COMMS", answering, raising=False)
-    monkeypatch.setattr(task_state, "_is_warm", False)
+    monkeypatch.setattr(task_state._questions(), "is_warm", False)
     return answering
 
 
@@ -295,7 +295,7 @@ def test_a_question_that_was_answered_is_forgotten(make: Make, airflow: _Airflow
         for _ in range(2):
             await make().on_kill()
         await asyncio.sleep(0)
-        assert task_state._asked == set()
+        assert task_state._questions().open == set()
 
     asyncio.run(ask_twice())
     assert len(airflow.asked) == 2

@@ -507,7 +507,7 @@ def test_a_service_that_does_not_answer_is_told_with_what_becomes_of_the_job(clo
     impatient = cloud.client("sagemaker", retries={"total_max_attempts": 1})
     jobs = TrainingJobs(impatient)
     cloud.fail("DescribeTrainingJob", "DropConnection")
-    with pytest.raises(ServiceFailed, match="goes on and is billed; the next try picks it up"):
+    with pytest.raises(ServiceFailed, match="continues and is billed; the next try finds it"):
         jobs.describe("model")
     cloud.fail("StopTrainingJob", "DropConnection")
     with pytest.raises(ServiceFailed, match="StopTrainingJob model failed"):

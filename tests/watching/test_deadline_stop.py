@@ -14,7 +14,7 @@ from spot_training.domain.lifecycle import JobSnapshot, SecondaryStatus, Transit
 from spot_training.domain.messages import Narrator
 from spot_training.sagemaker.clock import ServiceClock
 from spot_training.triggers import TrainingJobTrigger
-from spot_training.watching.deadline_stop import Punctual, guard_from_json, guard_to_json
+from spot_training.watching.deadline_stop import DeadlineStop, guard_from_json, guard_to_json
 
 from .support import make_snapshot
 
@@ -45,8 +45,8 @@ def _job(secondary: SecondaryStatus) -> JobSnapshot:
     return make_snapshot("one", secondary_status=secondary, created_at=visit.started_at, transitions=(visit,))
 
 
-def _through_json(guard: DeadlineGuard, *how: Any) -> Punctual:
-    return Punctual.from_json(json.loads(json.dumps(guard_to_json(guard, *how))), _Clock)
+def _through_json(guard: DeadlineGuard, *how: Any) -> DeadlineStop:
+    return DeadlineStop.from_json(json.loads(json.dumps(guard_to_json(guard, *how))), _Clock)
 
 
 def test_a_triggerer_that_starts_anew_knows_when_on_demand_is_due() -> None:
@@ -61,10 +61,10 @@ def test_a_triggerer_that_starts_anew_knows_when_on_demand_is_due() -> None:
 def test_the_trigger_lets_its_guard_hear_of_each_change_of_the_job() -> None:
     """A job that trains is due later than one that waits."""
     trigger = TrainingJobTrigger(training_job_name="one")
-    trigger._punctual = punctual = _through_json(_guard(), _job(SecondaryStatus.STARTING), NOW)
+    trigger._deadline_stop = deadline_stop = _through_json(_guard(), _job(SecondaryStatus.STARTING), NOW)
     training = _job(SecondaryStatus.TRAINING)
-    assert asyncio.run(trigger._hear(training, Narrator())) is None
-    assert punctual.outlook == punctual.guard.outlook(NOW, training)
+    assert asyncio.run(trigger._handle(training, Narrator())) is None
+    assert deadline_stop.outlook == deadline_stop.guard.outlook(NOW, training)
 
 
 def test_a_job_that_trained_is_due_when_on_demand_must_start_at_the_latest() -> None:
@@ -79,7 +79,7 @@ def test_what_an_older_version_serialised_is_due_at_the_latest_start_too() -> No
     data = guard_to_json(guard)
     del data["foreseen_at"]
     latest = (guard.deadline.latest_on_demand_start(0) - NOW).total_seconds()
-    assert Punctual.from_json(data, _Clock).first_look_in_seconds == pytest.approx(latest / 10)
+    assert DeadlineStop.from_json(data, _Clock).first_look_in_seconds == pytest.approx(latest / 10)
 
 
 @pytest.mark.parametrize("policy", ["greedy", "rule", "uniform_progress", "planner", "lucky"])

@@ -11,8 +11,10 @@ import pytest
 
 from include.local_stack import wait_until
 from spot_training.connections import AwsAccess
-from spot_training.watching import watcher as watchers
-from spot_training.watching.watcher import JobWatcher, Report, shared_watcher
+from spot_training.process import PerProcess
+from spot_training.watching import shared
+from spot_training.watching.shared import shared_watcher, shared_watchers
+from spot_training.watching.watcher import JobWatcher, Report
 from tests.cloud import Cloud
 
 NAME = "spot-training-watcher"
@@ -23,7 +25,7 @@ def aws(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("AWS_ENDPOINT_URL", cloud.url)
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
-    monkeypatch.setattr(watchers, "_shared", {})
+    monkeypatch.setattr(shared, "_kept", PerProcess())
     yield
     wait_until(lambda: not _threads(), "the end of all watchers", timeout_seconds=30, poll_seconds=0.02)
 
@@ -60,7 +62,7 @@ def test_fifty_accesses_leave_no_thread_no_entry_and_no_watcher_behind() -> None
         left.append(weakref.ref(watcher))
     del watcher
     wait_until(lambda: not _threads(), "the end of all watchers", timeout_seconds=30, poll_seconds=0.02)
-    wait_until(lambda: not watchers._shared, "no entry", timeout_seconds=30, poll_seconds=0.02)
+    wait_until(lambda: not shared_watchers().entries, "no entry", timeout_seconds=30, poll_seconds=0.02)
     gc.collect()
     assert [found for reference in left if (found := reference())] == []
 
@@ -79,14 +81,14 @@ def test_who_waits_for_the_same_access_shares_its_watcher() -> None:
 def test_a_watcher_that_nobody_used_is_forgotten_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
     unused = shared_watcher("a", lambda: pytest.fail("nobody asked for it"))
     assert shared_watcher("a", lambda: pytest.fail("nobody asked for it")) is unused
-    monkeypatch.setattr(watchers, "UNUSED_SECONDS", -1.0)
+    monkeypatch.setattr(shared, "UNUSED_SECONDS", -1.0)
     shared_watcher("b", lambda: pytest.fail("nobody asked for it"))
-    assert list(watchers._shared) == ["b"]
+    assert list(shared_watchers().entries) == ["b"]
 
 
 def test_a_watcher_that_was_forgotten_before_it_is_used_is_the_shared_one_again() -> None:
     watcher = _access(1).watcher()
-    watchers._shared.clear()
+    shared_watchers().entries.clear()
     watch = watcher.watch("no-such-job", lambda _report: None, interval_seconds=0.1)
     try:
         assert _access(1).watcher() is watcher
@@ -108,5 +110,8 @@ def test_watchers_that_come_and_go_at_once_stay_few() -> None:
         comer.join(120)
     assert not any(comer.is_alive() for comer in comers)
     wait_until(
-        lambda: not _threads() and not watchers._shared, "quiet", timeout_seconds=30, poll_seconds=0.02
+        lambda: not _threads() and not shared_watchers().entries,
+        "quiet",
+        timeout_seconds=30,
+        poll_seconds=0.02,
     )

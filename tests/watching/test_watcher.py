@@ -17,10 +17,9 @@ from spot_training.domain.lifecycle import JobSnapshot, SecondaryStatus, Trainin
 from spot_training.sagemaker.descriptions import Summary
 from spot_training.sagemaker.jobs import TrainingJobs
 from spot_training.sagemaker.logs import TrainingLogs
-from spot_training.watching import periodic as duty_module
-from spot_training.watching.live_logs import LiveLogs
+from spot_training.watching import periodic
 from spot_training.watching.periodic import LONGEST_REST_SECONDS
-from spot_training.watching.rate_limit import CallBudget
+from spot_training.watching.rate_limit import RateLimit
 from spot_training.watching.watcher import (
     Follower,
     JobWatcher,
@@ -39,7 +38,7 @@ from .support import create_jobs, wait_until_over
 
 
 def _watcher(cloud: Cloud, **how: Any) -> JobWatcher:
-    return JobWatcher(cloud.jobs, budget=CallBudget(10_000), **how)
+    return JobWatcher(cloud.jobs, rate_limit=RateLimit(10_000), **how)
 
 
 async def _last_report(watcher: JobWatcher, name: str, *, interval_seconds: float) -> Report:
@@ -83,14 +82,15 @@ class Counting:
 class Hand:
     """A watcher without its thread: the test looks, at the time it says."""
 
-    def __init__(self, cloud: Cloud) -> None:
+    def __init__(self, cloud: Cloud, **how: Any) -> None:
         self.jobs = Counting(cloud.jobs())
         self.now = 1000.0
         self.reports: dict[str, list[Report]] = {}
         self.watcher = JobWatcher(
             lambda: self.jobs,  # type: ignore[arg-type, return-value]
-            budget=CallBudget(10_000),
+            rate_limit=RateLimit(10_000),
             monotonic=lambda: self.now,
+            **how,
         )
         self.watcher._thread = threading.current_thread()
 
@@ -248,10 +248,10 @@ def test_a_job_that_is_not_there_is_reported_missing(cloud: Cloud) -> None:
 
 
 def test_polling_that_fails_is_survived_and_told(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(duty_module, "TROUBLE_AFTER_SECONDS", 0)
+    monkeypatch.setattr(periodic, "TROUBLE_AFTER_SECONDS", 0)
     create_jobs(cloud, "one", seconds=7200)
     cloud.fail("DescribeTrainingJob", "InternalFailure", count=2)
-    watcher = JobWatcher(lambda: _impatient_jobs(cloud), budget=CallBudget(10_000))
+    watcher = JobWatcher(lambda: _impatient_jobs(cloud), rate_limit=RateLimit(10_000))
     reports = list(follow(watcher, "one", interval_seconds=0.05))
     assert any(isinstance(report, Trouble) for report in reports)
     assert is_last(reports[-1])
@@ -284,8 +284,8 @@ def _refuse(_: str) -> None:
 def test_throttling_slows_the_watcher_and_never_ends_it(cloud: Cloud) -> None:
     names = [f"job-{n}" for n in range(6)]
     create_jobs(cloud, *names)
-    budget = CallBudget(2000)
-    watcher = JobWatcher(lambda: _impatient_jobs(cloud), budget=budget)
+    limit = RateLimit(2000)
+    watcher = JobWatcher(lambda: _impatient_jobs(cloud), rate_limit=limit)
     cloud.fail("ListTrainingJobs", "ThrottlingException", count=2)
     cloud.fail("DescribeTrainingJob", "ThrottlingException", count=2)
 
@@ -296,7 +296,7 @@ def test_throttling_slows_the_watcher_and_never_ends_it(cloud: Cloud) -> None:
         return await asyncio.gather(*map(last_report, names))
 
     assert all(map(is_last, asyncio.run(all_of_them())))
-    assert budget.calls_per_second < 2000
+    assert limit.calls_per_second < 2000
 
 
 def test_time_is_up_at_a_moment_that_moves(cloud: Cloud) -> None:
@@ -313,10 +313,9 @@ def test_time_is_up_at_a_moment_that_moves(cloud: Cloud) -> None:
     assert len(asked) >= 2
 
 
-def test_the_log_is_shown_live_to_who_asks(cloud: Cloud, hand: Hand) -> None:
-    hand.watcher._live_logs = LiveLogs(
-        lambda: TrainingLogs(cloud.client("logs")), CallBudget(10_000), monotonic=lambda: hand.now
-    )
+def test_the_log_is_shown_live_to_who_asks(cloud: Cloud) -> None:
+    cloud.set_capacity(available=False)
+    hand = Hand(cloud, make_logs=lambda: TrainingLogs(cloud.client("logs")))
     names = ("shown", "quiet")
     create_jobs(cloud, *names)
     logs = cloud.client("logs")
@@ -356,9 +355,9 @@ def test_the_thread_ends_with_its_last_listener(cloud: Cloud) -> None:
 
 
 def test_a_thousand_changes_at_once_leave_the_event_loop_room(cloud: Cloud) -> None:
-    async def count_turns_between_letters() -> int:
+    async def count_turns_between_reports() -> int:
         turns = 0
-        watcher = JobWatcher(lambda: None, budget=CallBudget(10_000))  # type: ignore[arg-type, return-value]
+        watcher = JobWatcher(lambda: None, rate_limit=RateLimit(10_000))  # type: ignore[arg-type, return-value]
         watcher._thread = threading.current_thread()
         names = [f"job-{n}" for n in range(1000)]
 
@@ -369,20 +368,21 @@ def test_a_thousand_changes_at_once_leave_the_event_loop_room(cloud: Cloud) -> N
         await asyncio.sleep(0)
         now = datetime.now(UTC)
         for name in names:
-            watcher.hear(
+            watcher._watched.update(
                 Summary(
                     name=name,
                     status=TrainingStatus.COMPLETED,
                     secondary_status=SecondaryStatus.COMPLETED,
                     last_modified_at=now,
-                )
+                ),
+                is_event=False,
             )
         while not all(task.done() for task in waiting):
             await asyncio.sleep(0)
             turns += 1
         return turns
 
-    assert asyncio.run(count_turns_between_letters()) >= 1000 / 25
+    assert asyncio.run(count_turns_between_reports()) >= 1000 / 25
 
 
 def _wait_for_status(cloud: Cloud, name: str, secondary: str) -> None:

@@ -21,14 +21,14 @@ from spot_training.watching.events import (
     SHORT_POLL_SECONDS,
     STORM_LASTS_SECONDS,
     EventQueue,
-    Hear,
+    Handle,
     Message,
     StateChanges,
     change_of,
     region_of_queue,
 )
 from spot_training.watching.periodic import Renewed
-from spot_training.watching.rate_limit import CallBudget
+from spot_training.watching.rate_limit import RateLimit
 from spot_training.watching.watcher import JobWatcher, Over, follow
 from tests.cloud import Cloud
 
@@ -39,10 +39,10 @@ def _queue(cloud: Cloud, url: str) -> EventQueue:
     return EventQueue(cloud.client("sqs"), url)
 
 
-def _hand_over(changes: StateChanges, hear: Hear) -> None:
+def _hand_over(changes: StateChanges, handle: Handle) -> None:
     """Subscribe without a thread: the test receives."""
     changes._thread = threading.current_thread()
-    changes.subscribe(hear)
+    changes.subscribe(handle)
 
 
 def _hear(names: list[str], change: Summary) -> bool:
@@ -91,7 +91,7 @@ def test_a_watcher_with_events_hears_of_the_end_without_looking(cloud: Cloud, qu
     cloud.set_capacity(available=False)
     create_jobs(cloud, *(f"job-{n}" for n in range(5)))
     changes = StateChanges(lambda: _queue(cloud, queue_url))
-    watcher = JobWatcher(cloud.jobs, budget=CallBudget(10_000), events=changes)
+    watcher = JobWatcher(cloud.jobs, rate_limit=RateLimit(10_000), events=changes)
     watches = [watcher.watch(f"job-{n}", lambda _: None, interval_seconds=3600) for n in range(1, 5)]
     reports = follow(watcher, "job-0", interval_seconds=3600)
     next(reports)
@@ -110,7 +110,7 @@ def test_duplicates_and_disorder_change_nothing(cloud: Cloud) -> None:
     for name in names:
         wait_until_over(cloud, name)
     told: list[Any] = []
-    watcher = JobWatcher(cloud.jobs, budget=CallBudget(10_000))
+    watcher = JobWatcher(cloud.jobs, rate_limit=RateLimit(10_000))
     watcher._thread = threading.current_thread()
     watcher.watch("job-0", told.append, interval_seconds=30)
 
@@ -126,13 +126,13 @@ def test_duplicates_and_disorder_change_nothing(cloud: Cloud) -> None:
             )
         )
         assert change is not None
-        assert watcher.hear(change)
+        assert watcher._watched.update(change, is_event=False)
 
     hear("Completed", "Completed", 3000)
     hear("Completed", "Completed", 3000)
     hear("InProgress", "Training", 2000)
     assert [type(report) for report in told] == [Over]
-    assert not list(watcher._queue)
+    assert not list(watcher._watched.to_describe)
 
 
 def test_an_event_that_gets_lost_is_made_up_for_by_the_list(cloud: Cloud, queue_url: str) -> None:
@@ -144,7 +144,7 @@ def test_an_event_that_gets_lost_is_made_up_for_by_the_list(cloud: Cloud, queue_
     changes._answered_at = float("inf")  # healthy, and silent
     changes._thread = threading.current_thread()
     told: list[Any] = []
-    watcher = JobWatcher(cloud.jobs, budget=CallBudget(10_000), events=changes, monotonic=lambda: now[0])
+    watcher = JobWatcher(cloud.jobs, rate_limit=RateLimit(10_000), events=changes, monotonic=lambda: now[0])
     watcher._thread = threading.current_thread()
     for name in names:
         watcher.watch(name, told.append, interval_seconds=30)
@@ -168,7 +168,7 @@ def test_a_flood_of_events_is_listed(cloud: Cloud, queue_url: str) -> None:
     changes = StateChanges(lambda: _queue(cloud, queue_url))
     changes._answered_at = float("inf")
     told: list[Any] = []
-    watcher = JobWatcher(cloud.jobs, budget=CallBudget(10_000), events=changes, monotonic=lambda: now[0])
+    watcher = JobWatcher(cloud.jobs, rate_limit=RateLimit(10_000), events=changes, monotonic=lambda: now[0])
     watcher._thread = changes._thread = threading.current_thread()
     for name in names:
         watcher.watch(name, told.append, interval_seconds=30, must_describe=False)

@@ -1,4 +1,4 @@
-"""How often AWS is asked: the pace of looks, and the process's budget of calls. No clock but the test's."""
+"""How often AWS is asked: the pace of looks, and the process's rate limit. No clock but the test's."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from spot_training.domain.errors import InvalidInput
 from spot_training.watching.pace import QUICK_FOR_SECONDS, QUICK_SECONDS, STEADY_SECONDS, Pace
-from spot_training.watching.rate_limit import SLOWEST_CALLS_PER_SECOND, CallBudget
+from spot_training.watching.rate_limit import SLOWEST_CALLS_PER_SECOND, RateLimit
 from spot_training.watching.watched import BEFORE_A_LIMIT_SECONDS, Limits, Watched
 from spot_training.watching.watcher import JobWatcher
 from spot_training.watching.windows import FLOOD_OVERLAP, LONG_OVERLAP, OVERLAP, Windows
@@ -41,8 +41,8 @@ def test_one_job_in_a_drought_is_looked_at_as_often_as_it_was_asked_for() -> Non
 def test_a_look_comes_when_a_limit_of_a_job_passes(monkeypatch: pytest.MonkeyPatch) -> None:
     watcher = JobWatcher(lambda: pytest.fail("nothing is asked"))
     monkeypatch.setattr(Limits, "next_at", lambda _self: 100.25)
-    assert watcher._look_seconds(100.0) == 0.25
-    assert watcher._look_seconds(101.0) == 0
+    assert watcher._changes.seconds_to_next(100.0) == 0.25
+    assert watcher._changes.seconds_to_next(101.0) == 0
 
 
 def test_many_jobs_share_looks_up_to_the_steady_pace() -> None:
@@ -72,62 +72,62 @@ def test_events_leave_a_slow_safety_net() -> None:
     assert pace.seconds(1, has_events=True) == 60
 
 
-def _budget(time: Time, calls_per_second: float = 5, burst: int = 1) -> CallBudget:
-    return CallBudget(calls_per_second, burst=burst, monotonic=lambda: time.now, sleep=time.sleep)
+def _limit(time: Time, calls_per_second: float = 5, burst: int = 1) -> RateLimit:
+    return RateLimit(calls_per_second, burst=burst, monotonic=lambda: time.now, sleep=time.sleep)
 
 
 def test_calls_are_spread_at_the_rate() -> None:
     time = Time()
-    budget = _budget(time)
+    limit = _limit(time)
     for _ in range(51):
-        budget.take()
+        limit.take()
     assert 10 <= time.now - 100 < 10.3
 
 
 def test_room_that_was_not_used_serves_one_burst() -> None:
     time = Time()
-    budget = _budget(time, burst=10)
+    limit = _limit(time, burst=10)
     time.now += 3600
     started = time.now
     for _ in range(10):
-        budget.take()
+        limit.take()
     assert time.now == started
-    budget.take()
+    limit.take()
     assert time.now > started
 
 
-def _answer(budget: CallBudget, code: str | None) -> None:
-    budget._response_received(parsed_response={"Error": {"Code": code}} if code else {})
+def _answer(limit: RateLimit, code: str | None) -> None:
+    limit._response_received(parsed_response={"Error": {"Code": code}} if code else {})
 
 
 def test_throttling_slows_it_and_answers_bring_it_back() -> None:
     time = Time()
-    budget = _budget(time)
-    _answer(budget, "ThrottlingException")
-    assert budget.calls_per_second == 2.5
+    limit = _limit(time)
+    _answer(limit, "ThrottlingException")
+    assert limit.calls_per_second == 2.5
     for _ in range(1000):
         time.sleep(2)
-        _answer(budget, "ThrottlingException")
-    assert budget.calls_per_second == SLOWEST_CALLS_PER_SECOND
+        _answer(limit, "ThrottlingException")
+    assert limit.calls_per_second == SLOWEST_CALLS_PER_SECOND
     before = time.now
-    budget.take()
+    limit.take()
     assert time.now - before <= 1 / SLOWEST_CALLS_PER_SECOND
     for _ in range(100):
-        _answer(budget, None)
-    assert budget.calls_per_second == 5
+        _answer(limit, None)
+    assert limit.calls_per_second == 5
 
 
 def test_one_storm_of_throttling_counts_once() -> None:
-    budget = _budget(Time())
+    limit = _limit(Time())
     for _ in range(20):
-        _answer(budget, "Throttling")
-    assert budget.calls_per_second == 2.5
+        _answer(limit, "Throttling")
+    assert limit.calls_per_second == 2.5
 
 
 def test_other_errors_do_not_slow_it() -> None:
-    budget = _budget(Time())
-    _answer(budget, "ValidationException")
-    assert budget.calls_per_second == 5
+    limit = _limit(Time())
+    _answer(limit, "ValidationException")
+    assert limit.calls_per_second == 5
 
 
 def test_a_client_is_governed_once_however_often_it_is_handed_over() -> None:
@@ -137,16 +137,16 @@ def test_a_client_is_governed_once_however_often_it_is_handed_over() -> None:
         assert registered.setdefault(unique_id, event) == event
 
     client = SimpleNamespace(meta=SimpleNamespace(events=SimpleNamespace(register=register)))
-    budget = _budget(Time())
-    budget.govern(client)
-    budget.govern(client)
+    limit = _limit(Time())
+    limit.govern(client)
+    limit.govern(client)
     assert sorted(registered.values()) == ["before-send", "response-received"]
 
 
 @pytest.mark.parametrize("rate", [0, -1, float("nan"), float("inf")])
 def test_a_rate_that_is_none_is_refused_by_its_setting(rate: float) -> None:
     with pytest.raises(InvalidInput, match=r"calls_per_second"):
-        CallBudget(rate)
+        RateLimit(rate)
 
 
 def _limited(limits: Limits, count: int) -> list[Watched]:

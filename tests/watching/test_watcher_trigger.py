@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import os
 import threading
 import time
 from typing import Any
@@ -12,13 +11,13 @@ from typing import Any
 import pytest
 
 from include.local_stack import wait_until
-from spot_training import triggers
 from spot_training.connections import AwsAccess
 from spot_training.ledger.store import _note_taker
+from spot_training.process import PerProcess
 from spot_training.triggers import TrainingJobTrigger, seconds_to_settle
-from spot_training.watching import rate_limit as budget_module
+from spot_training.watching import rate_limit
 from spot_training.watching.events import LONG_POLL_SECONDS
-from spot_training.watching.rate_limit import CallBudget
+from spot_training.watching.rate_limit import RateLimit
 from spot_training.watching.watcher import JobWatcher
 from tests.cloud import Cloud
 
@@ -39,7 +38,7 @@ OLD_FIELDS = {
 
 @pytest.fixture
 def watcher(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> JobWatcher:
-    watcher = JobWatcher(cloud.jobs, budget=CallBudget(10_000))
+    watcher = JobWatcher(cloud.jobs, rate_limit=RateLimit(10_000))
     monkeypatch.setattr(AwsAccess, "watcher", lambda _: watcher)
     monkeypatch.setattr("spot_training.triggers.seconds_to_settle", lambda: 0)
     return watcher
@@ -76,14 +75,14 @@ def test_a_ledger_that_does_not_answer_delays_no_end_of_a_job(
         assert may_answer.wait(60)
 
     monkeypatch.setattr("spot_training.ledger.store.note_live", hang)
-    _note_taker.cache_clear()
+    _note_taker.forget()
     try:
         events = asyncio.run(asyncio.wait_for(_events(*names, record_key="0" * 32), 30))
         assert is_asked.is_set()
         assert not may_answer.is_set()
     finally:
         may_answer.set()
-        _note_taker.cache_clear()
+        _note_taker.forget()
     assert [event["status"] for event in events] == ["Completed"] * 12
 
 
@@ -118,7 +117,7 @@ def test_a_trigger_whose_job_is_over_at_once_waits_until_airflow_has_heard_that_
         "the job to complete",
         timeout_seconds=30,
     )
-    monkeypatch.setattr(AwsAccess, "watcher", lambda _: JobWatcher(cloud.jobs, budget=CallBudget(10_000)))
+    monkeypatch.setattr(AwsAccess, "watcher", lambda _: JobWatcher(cloud.jobs, rate_limit=RateLimit(10_000)))
     monkeypatch.setattr("spot_training.triggers.seconds_to_settle", lambda: 1.5)
     began = time.monotonic()
     assert [event["status"] for event in asyncio.run(_events("one"))] == ["Completed"]
@@ -136,14 +135,14 @@ def test_a_trigger_that_is_cancelled_deregisters(cloud: Cloud, watcher: JobWatch
 
     async def cancel_while_it_waits() -> None:
         waiting = asyncio.create_task(_events("one"))
-        while "one" not in watcher._watched:
+        while "one" not in watcher._watched.by_name:
             await asyncio.sleep(0)
         waiting.cancel()
         with pytest.raises(asyncio.CancelledError):
             await waiting
 
     asyncio.run(cancel_while_it_waits())
-    assert not watcher._watched
+    assert not watcher._watched.by_name
 
 
 def test_what_was_serialised_goes_in_again() -> None:
@@ -168,7 +167,7 @@ def test_a_waiting_trigger_holds_no_client(cloud: Cloud, watcher: JobWatcher) ->
 
     async def count_clients() -> int:
         waiting = asyncio.create_task(_events(*names))
-        while watcher._new or len(watcher._watched) < len(names):
+        while watcher._watched.new or len(watcher._watched.by_name) < len(names):
             await asyncio.sleep(0.01)
         clients = [thing for thing in gc.get_objects() if type(thing).__name__ == "SageMaker"]
         waiting.cancel()
@@ -190,16 +189,8 @@ def test_the_queue_is_asked_in_its_own_region_and_with_the_patience_of_a_long_po
 def test_the_rate_of_calls_is_the_installations_wherever_a_task_waits(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(budget_module, "_shared", [])
+    monkeypatch.setattr(rate_limit, "_shared", PerProcess())
     monkeypatch.setenv("AIRFLOW__SPOT_TRAINING__CALLS_PER_SECOND", "2.5")
-    budget = AwsAccess().budget()
-    assert budget.calls_per_second == 2.5
-    assert AwsAccess(region_name="eu-west-1").budget() is budget
-
-
-def test_a_forked_child_makes_a_pool_of_its_own() -> None:
-    pool = triggers._stopping()
-    child = os.fork()
-    if child == 0:  # pragma: no cover
-        os._exit(1 if triggers._stopping() is pool else 0)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    limit = AwsAccess().rate_limit()
+    assert limit.calls_per_second == 2.5
+    assert AwsAccess(region_name="eu-west-1").rate_limit() is limit

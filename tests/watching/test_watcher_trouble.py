@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,16 +17,15 @@ from botocore.exceptions import ClientError
 from spot_training.domain.lifecycle import JobSnapshot, SecondaryStatus, TrainingStatus
 from spot_training.sagemaker.descriptions import Summary
 from spot_training.sagemaker.logs import TrainingLogs
-from spot_training.watching import events as events_module
-from spot_training.watching import rate_limit as budget_module
-from spot_training.watching import watcher as watcher_module
-from spot_training.watching.delivery import PostOffice
+from spot_training.watching import event_feed
+from spot_training.watching.delivery import Delivery
 from spot_training.watching.events import StateChanges
-from spot_training.watching.live_logs import LIVE_LOGS_UP_TO, REMEMBER_SECONDS, LiveLogs
+from spot_training.watching.listing import FLOOD_SECONDS
+from spot_training.watching.live_logs import LIVE_LOGS_UP_TO, REMEMBER_SECONDS
 from spot_training.watching.pace import STEADY_SECONDS
 from spot_training.watching.periodic import LONGEST_REST_SECONDS, TROUBLE_AFTER_SECONDS
-from spot_training.watching.rate_limit import CallBudget, shared_budget
-from spot_training.watching.watcher import JobWatcher, LogLines, Over, Report, Trouble, Watch, shared_watcher
+from spot_training.watching.rate_limit import RateLimit
+from spot_training.watching.watcher import JobWatcher, LogLines, Over, Report, Trouble, Watch
 from tests.cloud import answer_before_sending, refusal
 
 from .support import BEGAN, make_snapshot
@@ -116,7 +114,7 @@ class Hand:
         self.account = Account(self.service_time)
         self.made = 0
         self.reports: dict[str, list[Report]] = {}
-        self.watcher = JobWatcher(self._make, budget=CallBudget(1e6), monotonic=lambda: self.now, **how)
+        self.watcher = JobWatcher(self._make, rate_limit=RateLimit(1e6), monotonic=lambda: self.now, **how)
         self.watcher._thread = threading.current_thread()
         self.watcher.clock.now = self.service_time  # type: ignore[method-assign]
 
@@ -259,15 +257,15 @@ def test_a_listener_that_cannot_be_told_costs_the_others_nothing(caplog: pytest.
     hand.run(1)
     assert hand.reports["one"]
     assert hand.reports["two"]
-    assert "Nobody took the news of training job one" in caplog.text
+    assert "A report on training job one was not delivered" in caplog.text
 
 
-def test_a_letter_to_an_event_loop_that_is_closed_is_dropped() -> None:
+def test_a_report_to_an_event_loop_that_is_closed_is_dropped() -> None:
     loop = asyncio.new_event_loop()
-    office = PostOffice(loop)
+    delivery = Delivery(loop)
     loop.close()
-    office.send(object(), "late")  # type: ignore[arg-type]
-    assert not office._letters
+    delivery.send(object(), "late")  # type: ignore[arg-type]
+    assert not delivery._items
 
 
 # Credentials, threads, processes ----------------------------------------------------------------------
@@ -294,7 +292,7 @@ def test_a_thread_that_could_not_start_is_started_with_the_next_listener(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     account = Account(lambda: BEGAN)
-    watcher = JobWatcher(lambda: account, budget=CallBudget(1e6))  # type: ignore[arg-type, return-value]
+    watcher = JobWatcher(lambda: account, rate_limit=RateLimit(1e6))  # type: ignore[arg-type, return-value]
 
     def refuse(_: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
@@ -303,7 +301,7 @@ def test_a_thread_that_could_not_start_is_started_with_the_next_listener(
         patch.setattr(threading.Thread, "start", refuse)
         with pytest.raises(RuntimeError, match="can't start"):
             watcher.watch("one", lambda _: None, interval_seconds=1)
-    assert not watcher._watched
+    assert not watcher._watched.by_name
     told = threading.Event()
     watch = watcher.watch("two", lambda _: told.set(), interval_seconds=1)
     assert told.wait(20)
@@ -312,7 +310,7 @@ def test_a_thread_that_could_not_start_is_started_with_the_next_listener(
 
 def test_a_thread_that_died_is_replaced() -> None:
     account = Account(lambda: BEGAN)
-    watcher = JobWatcher(lambda: account, budget=CallBudget(1e6))  # type: ignore[arg-type, return-value]
+    watcher = JobWatcher(lambda: account, rate_limit=RateLimit(1e6))  # type: ignore[arg-type, return-value]
     dead = threading.Thread(target=lambda: None)
     dead.start()
     dead.join()
@@ -321,24 +319,6 @@ def test_a_thread_that_died_is_replaced() -> None:
     watch = watcher.watch("one", lambda _: told.set(), interval_seconds=1)
     assert told.wait(20)
     watcher.unwatch(watch)
-
-
-def test_a_forked_child_has_watchers_of_its_own() -> None:
-    shared_watcher("a connection", lambda: None)  # type: ignore[arg-type, return-value]
-    budget = shared_budget()
-    events_module.shared_state_changes("a queue", lambda: None)  # type: ignore[arg-type, return-value]
-    try:
-        with watcher_module._shared_lock, budget_module._shared_lock, events_module._shared_lock:
-            child = os.fork()
-            if child == 0:  # pragma: no cover
-                is_fresh = shared_budget() is not budget and not (
-                    watcher_module._shared or events_module._shared or watcher_module._shared_lock.locked()
-                )
-                os._exit(0 if is_fresh else 1)
-        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-    finally:
-        watcher_module._shared.pop("a connection", None)
-        events_module._shared.pop("a queue", None)
 
 
 # Calls ------------------------------------------------------------------------------------------------
@@ -352,7 +332,7 @@ def test_limits_of_jobs_that_are_over_are_forgotten_and_quicken_nothing() -> Non
         (watch,) = hand.watch(f"short-{n}")
         hand.run(5)
         hand.watcher.unwatch(watch)
-    assert len(hand.watcher._limits) < 200
+    assert len(hand.watcher._watched.limits) < 200
     hand.run(86400 - 3000 - 120)
     calls = len(hand.account.windows)
     hand.run(200)  # the limits of those that are over come and go
@@ -394,7 +374,7 @@ def test_an_urgent_job_is_described_before_those_that_came_earlier() -> None:
     for name in _names(100):
         due_in_seconds = {"job-90": 600.0, "job-95": -60.0}.get(name, 7200.0)
         hand.reports[name] = []
-        listener = Watch(name=name, tell=hand.reports[name].append, interval_seconds=30)
+        listener = Watch(name=name, notify=hand.reports[name].append, interval_seconds=30)
         hand.watcher.add(listener, must_describe=True, due_in_seconds=due_in_seconds)
     hand.watcher.expect("job-50", 60)
     hand.watcher.look()
@@ -405,13 +385,7 @@ def test_an_urgent_job_is_described_before_those_that_came_earlier() -> None:
 
 
 def _hand_with_logs() -> Hand:
-    hand = Hand()
-    logs = Written(lambda: hand.now)
-    hand.watcher._live_logs = LiveLogs(
-        lambda: logs,  # type: ignore[arg-type, return-value]
-        CallBudget(1e6),
-        monotonic=lambda: hand.now,
-    )
+    hand = Hand(make_logs=lambda: Written(lambda: hand.now))
     return hand
 
 
@@ -452,7 +426,7 @@ def test_a_log_that_is_not_shown_any_more_leaves_its_place_to_the_next() -> None
 
 
 def test_throttled_logs_do_not_slow_sagemakers_calls_down() -> None:
-    budget = CallBudget(100.0)
+    limit = RateLimit(100.0)
     client = boto3.client(
         "logs",
         region_name="us-east-1",
@@ -460,13 +434,13 @@ def test_throttled_logs_do_not_slow_sagemakers_calls_down() -> None:
         aws_secret_access_key="test",  # noqa: S106 - no call leaves this process
         config=Config(retries={"total_max_attempts": 1}),
     )
-    calls = budget.calls
-    TrainingLogs(client).listen(budget.ration)
+    calls = limit.calls
+    TrainingLogs(client).listen(limit.ration)
     answer_before_sending(client, "logs", lambda **_: refusal(400, "ThrottlingException"))
     with pytest.raises(ClientError, match="Throttling"):
         TrainingLogs(client).since("one", 0)
-    assert budget.calls == calls + 1
-    assert budget.calls_per_second == 100.0
+    assert limit.calls == calls + 1
+    assert limit.calls_per_second == 100.0
 
 
 # Events -----------------------------------------------------------------------------------------------
@@ -487,7 +461,7 @@ def test_a_job_that_is_stopping_is_not_described_but_for_a_guard() -> None:
     hand.run(5)
     hand.account.described.clear()
     for name in _names(30):
-        hand.watcher.hear_event(_summary(name, hand.service_time(), TrainingStatus.STOPPING))
+        hand.watcher.handle(_summary(name, hand.service_time(), TrainingStatus.STOPPING))
     hand.run(2)
     assert hand.account.described == ["job-29"]
 
@@ -501,7 +475,9 @@ def test_in_a_flood_only_guards_have_jobs_described_until_it_is_over() -> None:
     hand.account.described.clear()
     changes._full_at = float("inf")
     for name in _names(30):
-        hand.watcher.hear(_summary(name, hand.service_time(), TrainingStatus.IN_PROGRESS))
+        hand.watcher._watched.update(
+            _summary(name, hand.service_time(), TrainingStatus.IN_PROGRESS), is_event=False
+        )
     hand.run(5)
     assert hand.account.described == ["job-29"]
     changes._full_at = float("-inf")
@@ -527,7 +503,7 @@ def test_after_a_flood_the_list_is_asked_on_for_a_few_seconds() -> None:
     hand.run(200)  # long quiet
     changes._full_at = float("inf")
     hand.account.windows.clear()
-    hand.watcher.hear_event(_summary("job-0", hand.service_time()))
+    hand.watcher.handle(_summary("job-0", hand.service_time()))
     hand.run(2)
     hand.end("job-1")
     hand.run(2)
@@ -546,12 +522,12 @@ def test_an_event_that_comes_during_a_look_brings_the_next_one_forward() -> None
     def pages(**filters: Any) -> Iterator[tuple[Summary, ...]]:
         yield from whole(**filters)
         changes._full_at = float("inf")
-        hand.watcher.hear_event(_summary("job-0", hand.service_time()))
+        hand.watcher.handle(_summary("job-0", hand.service_time()))
 
     hand.account.pages = pages  # type: ignore[method-assign]
-    hand.watcher._look_at = hand.now
+    hand.watcher._changes._look_at = hand.now
     hand.watcher.look()
-    assert hand.watcher._looking.next_at() == hand.now + watcher_module.FLOOD_SECONDS
+    assert hand.watcher._changes.next_at() == hand.now + FLOOD_SECONDS
 
 
 def test_an_end_that_is_told_while_the_job_is_described_stays_the_end() -> None:
@@ -561,37 +537,41 @@ def test_an_end_that_is_told_while_the_job_is_described_stays_the_end() -> None:
 
     def snapshot(name: str) -> JobSnapshot:
         fetched = original(name)
-        hand.watcher.hear_event(_summary(name, hand.service_time()))
+        hand.watcher.handle(_summary(name, hand.service_time()))
         return fetched
 
     hand.account.snapshot = snapshot  # type: ignore[method-assign]
     hand.watcher.look()
     assert [type(report) for report in hand.reports["one"]] == [Over]
-    assert hand.watcher._watched["one"].is_over
+    assert hand.watcher._watched.by_name["one"].is_over
 
 
-def test_how_late_events_are_is_reckoned_in_this_machines_seconds() -> None:
+def test_how_late_events_are_is_measured_in_this_machines_seconds() -> None:
     """The local SageMaker's twenty seconds may be a third of one here."""
     hand, _ = _with_events()
     hand.watcher.clock.real_seconds = lambda seconds: seconds / 60  # type: ignore[method-assign]
     hand.watch(*_names(8))
     hand.run(2)
-    hand.watcher.hear(_summary("job-0", hand.service_time() - timedelta(minutes=10)))
-    assert hand.watcher._has_events()
-    hand.watcher.hear(_summary("job-1", hand.service_time() - timedelta(minutes=30)))
-    assert not hand.watcher._has_events()
+    hand.watcher._watched.update(
+        _summary("job-0", hand.service_time() - timedelta(minutes=10)), is_event=False
+    )
+    assert hand.watcher._feed.is_reliable
+    hand.watcher._watched.update(
+        _summary("job-1", hand.service_time() - timedelta(minutes=30)), is_event=False
+    )
+    assert not hand.watcher._feed.is_reliable
 
 
 def test_a_flood_of_other_peoples_events_moves_no_look() -> None:
     hand, changes = _with_events()
     hand.watch(*_names(5))
     hand.run(5)
-    due_at = hand.watcher._looking.next_at()
+    due_at = hand.watcher._changes.next_at()
     changes._full_at = float("inf")
-    assert not hand.watcher.hear_event(_summary("theirs", hand.service_time()))
-    assert hand.watcher._looking.next_at() == due_at
-    assert hand.watcher.hear_event(_summary("job-0", hand.service_time()))
-    assert hand.watcher._looking.next_at() < due_at
+    assert not hand.watcher.handle(_summary("theirs", hand.service_time()))
+    assert hand.watcher._changes.next_at() == due_at
+    assert hand.watcher.handle(_summary("job-0", hand.service_time()))
+    assert hand.watcher._changes.next_at() < due_at
 
 
 def test_an_event_about_a_job_that_just_ended_is_nobody_elses() -> None:
@@ -599,9 +579,9 @@ def test_an_event_about_a_job_that_just_ended_is_nobody_elses() -> None:
     (watch,) = hand.watch("one")
     hand.run(1)
     hand.watcher.unwatch(watch)
-    assert hand.watcher.hear_event(_summary("one", hand.service_time()))
-    hand.now += watcher_module.REMEMBER_SECONDS + 1
-    assert not hand.watcher.hear_event(_summary("one", hand.service_time()))
+    assert hand.watcher.handle(_summary("one", hand.service_time()))
+    hand.now += event_feed.REMEMBER_SECONDS + 1
+    assert not hand.watcher.handle(_summary("one", hand.service_time()))
 
 
 def test_events_of_another_region_are_not_waited_for() -> None:
@@ -610,7 +590,7 @@ def test_events_of_another_region_are_not_waited_for() -> None:
     hand = Hand(events=changes)
     hand.watch(*_names(5))
     hand.run(300)
-    assert not changes._hearers
+    assert not changes._subscribers
     hand.end("job-0")
     hand.run(STEADY_SECONDS + 1)
     assert hand.is_told("job-0")
@@ -624,12 +604,12 @@ def test_ends_that_no_event_tells_make_it_look_as_often_as_without() -> None:
     hand.end("job-0")
     hand.run(121)
     assert hand.is_told("job-0")
-    if not hand.watcher._events_are_missed:  # the look came just after the end
+    if not hand.watcher._feed._are_missed:  # the look came just after the end
         hand.end("job-1")
         hand.now += 25
         hand.run(61)
     hand.end("job-2")
     hand.run(STEADY_SECONDS + 1)
     assert hand.is_told("job-2")
-    hand.watcher.hear_event(_summary("job-3", hand.service_time()))
-    assert hand.watcher._has_events()
+    hand.watcher.handle(_summary("job-3", hand.service_time()))
+    assert hand.watcher._feed.is_reliable

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 from datetime import UTC, datetime
-from functools import cache, lru_cache
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from spot_training.domain.record_keys import is_record_key
 from spot_training.domain.records import RECORD_FORMAT, CurrentJob, TrainingRecord
 from spot_training.domain.text import with_whole_text
+from spot_training.process import PerProcess
 
 from .files import FRESH, NOTES, FreshName, LedgerFiles
 from .notes import NoteTaker
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 __all__ = ["FreshName", "Ledger", "configured_url", "folder_of_one_machine", "note_live", "take_note"]
+_note_taker: PerProcess[NoteTaker] = PerProcess()
 
 
 class Ledger(LedgerFiles):
@@ -102,15 +103,7 @@ def take_note(key: str, job: JobSnapshot) -> None:
     `key` is `TrainingRecord.key` (the trigger gets it as text from the task), `job` the watcher's report. The
     note counts until the task records the attempt. Call this only when the job has changed.
     """
-    _note_taker().take(key, job)
-
-
-@cache
-def _note_taker() -> NoteTaker:
-    return NoteTaker(note_live)
-
-
-os.register_at_fork(after_in_child=_note_taker.cache_clear)
+    _note_taker.get(lambda: NoteTaker(note_live)).take(key, job)
 
 
 @lru_cache(maxsize=4)

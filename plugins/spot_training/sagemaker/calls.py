@@ -44,7 +44,7 @@ class Refusal(StrEnum):
     SERVICE = "service"
 
 
-#: Error code -> what it means. Codes that are not here are the service's own trouble.
+#: Error code -> what it means. All other codes are failures of the service.
 _REFUSALS = {
     "ResourceInUse": Refusal.NAME_TAKEN,
     "ResourceLimitExceeded": Refusal.QUOTA,
@@ -89,16 +89,16 @@ def error_text(error: ClientError) -> str:
 
 
 def _in_short(text: str) -> str:
-    """AWS's sentence with the first of a long list only: it names all instance types there are."""
+    """AWS's sentence with only the start of a long list: AWS lists every instance type."""
     short = _LONG_LIST.sub(r"[\1, ...]", text.rstrip())
     return short if short.endswith((".", "!", "?")) else f"{short}."
 
 
 @contextmanager
 def calling(call: str, *, nothing_at: Collection[Refusal] = ()) -> Iterator[None]:
-    """For one call, named for people. Raises `RequestRefused`, `CredentialsExpired` or `ServiceFailed`.
+    """For one call, by its name in errors. Raises `RequestRefused`, `CredentialsExpired` or `ServiceFailed`.
 
-    At the refusals of `nothing_at` it raises nothing: what follows the call's block is the answer then.
+    The refusals in `nothing_at` raise nothing: the code after the block is the answer to them.
     """
     from botocore.exceptions import BotoCoreError, ClientError
 
@@ -123,7 +123,7 @@ def translated(error: ClientError, call: str) -> SpotTrainingError:
         case Refusal.EXPIRED:
             return CredentialsExpired(
                 f"AWS denied {call}: {text} {_CHANGED_NOTHING} The next try asks the connection for "
-                "fresh credentials; where it holds a session token itself, renew that."
+                "fresh credentials. If the connection holds a session token, renew it."
             )
         case Refusal.REQUEST | Refusal.NOT_FOUND:
             return RequestRefused(
@@ -137,19 +137,19 @@ def translated(error: ClientError, call: str) -> SpotTrainingError:
 
 
 def for_certain(error: SpotTrainingError) -> SpotTrainingError:
-    """The error, with a word that there is no job."""
+    """The error, marked: no job was created."""
     error.nothing_was_created = True
     return error
 
 
 def is_certain(error: ClientError, refusal: Refusal) -> bool:
-    """Whether a refused call created nothing: an earlier try of it, of which the reply was lost, may have."""
+    """Whether a refused call created nothing: an earlier try of it may have, if its reply was lost."""
     was_refused = refusal in {Refusal.REQUEST, Refusal.PERMISSION, Refusal.EXPIRED}
     return was_refused and not error.response.get("ResponseMetadata", {}).get("RetryAttempts")
 
 
-#: Where job and bill stand after a call that was refused.
-_CHANGED_NOTHING = "The call changed nothing: a training job that is alive goes on and is billed."
+#: What a refused call means for the job and the bill.
+_CHANGED_NOTHING = "The call changed nothing: a running training job continues and is billed."
 
 
 def unreachable(error: BotoCoreError, call: str) -> SpotTrainingError:
@@ -167,6 +167,6 @@ def unreachable(error: BotoCoreError, call: str) -> SpotTrainingError:
 
 def _service_failed(call: str, text: str) -> ServiceFailed:
     return ServiceFailed(
-        f"{call} failed after botocore's retries: {text} A training job that is alive goes on and is billed; "
-        "the next try picks it up, under the same name."
+        f"{call} failed after botocore's retries: {text} A running training job continues and is billed; "
+        "the next try finds it, under the same name."
     )

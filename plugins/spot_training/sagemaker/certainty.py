@@ -1,7 +1,7 @@
-"""Answers of AWS that are not believed at once: "there is no such job", "it has no tags".
+"""Answers of AWS that are confirmed before they count: "there is no such job", "it has no tags".
 
-Either may be wrong for a moment, above all right after a job was made. What follows from them (a second job,
-a record that is closed) cannot be undone, so they count only once AWS has said nothing else for more than a
+Either may be wrong for a moment, above all right after a job was created. Their consequences (a second job,
+a closed record) cannot be undone, so they count only after AWS has given the same answer for more than a
 minute.
 """
 
@@ -14,7 +14,7 @@ from .jobs import NotSureYet
 
 Answer = TypeVar("Answer")
 
-#: Seconds (AWS's) after the first answer at which it is asked again; the last one is believed.
+#: When to ask again, in seconds (AWS's) after the first answer. The last answer counts.
 ASK_AGAIN_AFTER_SECONDS = (2, 5, 15, 30, 60, 75)
 
 
@@ -24,9 +24,9 @@ def until_sure(
     rest: Callable[[float], None],
     is_sure: Callable[[Answer], bool] = lambda _answer: True,
 ) -> Answer:
-    """The first answer that is sure, or else the last one; `rest` lets that many seconds pass in between.
+    """The first answer that is sure, else the last one. `rest` waits for a number of seconds.
 
-    An answer is not sure, either, where `ask` raises `NotSureYet`: the last one is raised then.
+    An answer is not sure either when `ask` raises `NotSureYet`. The last of these is raised.
     """
     waited = 0.0
     for again_at in (*ASK_AGAIN_AFTER_SECONDS, None):

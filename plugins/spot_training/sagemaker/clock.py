@@ -1,7 +1,7 @@
-"""What time it is at AWS, as its answers tell it.
+"""AWS's time, from its answers.
 
-A deadline is kept on AWS's clock: the machine's own may be off by minutes, and the local SageMaker's runs
-faster than any. Every answer, errors too, carries `Date`; the local SageMaker adds `x-clock-speed`.
+A deadline is measured on AWS's clock: the machine's own may be off by minutes, and the local SageMaker's runs
+faster. Every answer, errors too, carries `Date`; the local SageMaker adds `x-clock-speed`.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ class _Reading:
 
 
 class ServiceClock:
-    """AWS's time: the newest answer's `Date`, carried on by the machine's monotonic clock. To the second."""
+    """AWS's time to the second: the newest answer's `Date`, plus the time since on the monotonic clock."""
 
     def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._monotonic = monotonic
         self._reading: _Reading | None = None
 
     def listen_to(self, client: Any) -> None:
-        """Read the time off every answer this boto3 client gets."""
+        """Read the time from every answer to this boto3 client."""
         client.meta.events.register("after-call", self._read, unique_id=f"spot-training-clock-{id(self)}")
 
     @property

@@ -1,6 +1,6 @@
-"""What SageMaker's answers say of a training job, as this package's own values.
+"""SageMaker's answers about a training job, as this package's own values.
 
-A status that this version does not know is a value, too: AWS says that it may add some at any time.
+An unknown status is a value, too: AWS may add some at any time.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from spot_training.domain.text import whole_text
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Summary:
-    """What `ListTrainingJobs`, or an event, says of a job: enough to know whether there is news."""
+    """A job in `ListTrainingJobs` or in an event: enough to see whether it has changed."""
 
     name: str
     status: TrainingStatus
@@ -77,7 +77,7 @@ def snapshot_of(description: Mapping[str, Any]) -> JobSnapshot:
     )
 
 
-#: Stands in for a secondary status newer than this code: AWS says it may add some at any time.
+#: Replaces a secondary status that is newer than this code.
 _UNKNOWN_AS = {
     TrainingStatus.COMPLETED: SecondaryStatus.COMPLETED,
     TrainingStatus.FAILED: SecondaryStatus.FAILED,

@@ -1,7 +1,7 @@
 """The names of a logical run: its jobs, its checkpoint prefix, its tags.
 
-A name is a function of the run's identity, so that a worker that died before it could write anything down
-is followed by one that arrives at the same name. Nothing here talks to AWS.
+A name is a function of the run's identity: if a worker dies before it could store anything, the next one
+computes the same name. Nothing here calls AWS.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from spot_training.domain.record_keys import record_key
 #: SageMaker's limit (`TrainingJobName`); `s3://` prefixes and tags may be longer.
 MAX_JOB_NAME_LENGTH = 63
 _KEY_LENGTH = 12
-#: What AWS does not take in a tag value, besides letters and digits of any script; and the `=` of escapes.
+#: What AWS refuses in a tag value (it takes letters and digits of any script), and the `=` of escapes.
 _NOT_IN_TAG = re.compile(r"[^\w .:/+\-@]+")
 _ESCAPE = re.compile(rb"=([0-9A-F]{2})")
 _JOB_NAME = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}")
@@ -31,13 +31,13 @@ TAG_TASK = "spot-training:task"
 TAG_MAP_INDEX = "spot-training:map-index"
 TAG_GENERATION = "spot-training:generation"
 TAG_ATTEMPT = "spot-training:attempt"
-#: The nonce of the intent that made the job: names come again where a state was lost, nonces do not.
+#: The nonce of the intent that made the job: after a lost state a name may repeat, a nonce does not.
 TAG_INTENT = "spot-training:intent"
-#: Which Airflow made the job: accounts are shared, and nobody's sweeper may stop another one's jobs.
+#: Which Airflow made the job: accounts are shared, and a sweeper may only stop the jobs of its own Airflow.
 TAG_INSTALLATION = "spot-training:installation"
 #: `stop` or `keep`: whether the job is to be stopped when its task is gone.
 TAG_WITHOUT_TASK = "spot-training:without-task"
-#: Why we stopped a job (`domain.stops.StopReason`): written before the stop. A person's stop leaves none.
+#: Why we stopped a job (`domain.stop_reasons.StopReason`), written before the stop. A person's stop has none.
 TAG_STOPPED_FOR = "spot-training:stopped-for"
 #: When that was written (ISO 8601, on AWS's clock): a stop that comes much later is another one.
 TAG_STOPPED_AT = "spot-training:stopped-at"
@@ -86,11 +86,11 @@ class RunIdentity:
 
     def base_name(self, prefix: str) -> str:
         """`prefix-key`: what all attempts of this run share. Lower case, as AWS writes names in ARNs."""
-        room = MAX_JOB_NAME_LENGTH - _KEY_LENGTH - len("-") - len("-999")
-        return f"{slug(prefix)[:room].strip('-') or 'training'}-{self.key}"
+        length = MAX_JOB_NAME_LENGTH - _KEY_LENGTH - len("-") - len("-999")
+        return f"{slug(prefix)[:length].strip('-') or 'training'}-{self.key}"
 
     def is_name(self, job_name: str) -> bool:
-        """Whether the name is one of this run's: another's may hold the key, but not at its end."""
+        """Whether the name is one of this run: another run's may contain the key, but not at its end."""
         return re.search(rf"-{self.key}-\d+$", job_name) is not None
 
     def job_name(self, prefix: str, number: int) -> str:
@@ -143,7 +143,7 @@ def number_of(job_name: str) -> int:
 
 
 def may_be_ours(job_name: str) -> bool:
-    """Whether a name has the shape of ours; its tags tell for sure."""
+    """Whether a name has the form of ours. Only the tags are proof."""
     return _OUR_NAME.search(job_name) is not None
 
 
@@ -172,5 +172,5 @@ def identity_of(tags: Mapping[str, str]) -> RunIdentity | None:
 
 
 def slug(text: str) -> str:
-    """Text as it may stand in a job name: lower-case letters, digits and single dashes."""
+    """Text as a job name may contain it: lower-case letters, digits and single dashes."""
     return _NOT_IN_NAME.sub("-", text.lower()).strip("-")

@@ -16,10 +16,11 @@ from spot_training.domain.stop_reasons import StopNote, StopReason, note_of
 from spot_training.process import within
 
 from .calls import Refusal, calling, error_text, for_certain, is_certain, refusal_of, translated, unreachable
+from .casting import share_service_model
 from .clock import ServiceClock
 from .descriptions import Summary, account_of, snapshot_of, summary_of
 from .identity import TAG_INTENT, TAG_KEY, TAG_STOPPED_AT, TAG_STOPPED_FOR
-from .request import hide_secrets, share_service_model
+from .request import hide_secrets
 
 if TYPE_CHECKING:
     from botocore.client import BaseClient
@@ -40,7 +41,7 @@ class Created:
 
 
 class CapacityRefused(Exception):
-    """SageMaker refused to take the job for want of quota or capacity; nothing was created."""
+    """SageMaker refused the job because of a quota or missing capacity. Nothing was created."""
 
     def __init__(self, refusal: Refusal, text: str) -> None:
         super().__init__(text)
@@ -49,7 +50,7 @@ class CapacityRefused(Exception):
 
 
 class NotSureYet(Exception):
-    """An answer that may be wrong for a moment: who asked asks again (`certainty.until_sure`)."""
+    """An answer that may be wrong for a moment: ask again (`certainty.until_sure`)."""
 
 
 class NoTagsYet(NotSureYet):
@@ -83,14 +84,14 @@ class TrainingJobs:
         share_service_model(client.meta.service_model)
 
     def now(self) -> datetime:
-        """AWS's time. Asks for something cheap where nothing was asked yet."""
+        """AWS's time. Makes a cheap call if there was no answer yet."""
         if not self.clock.is_set:
             with calling("ListTrainingJobs"):
                 self._client.list_training_jobs(MaxResults=1)
         return self.clock.now()
 
     def listen(self, attach: Callable[[BaseClient], None]) -> None:
-        """Let somebody listen to what the client sends and gets: a `CallBudget.govern`, say."""
+        """Attach to the client's requests and answers: `RateLimit.govern`, for example."""
         attach(self._client)
 
     @property
@@ -102,7 +103,7 @@ class TrainingJobs:
         return str(self._client.meta.partition)
 
     def account(self) -> str | None:
-        """The account of the credentials, read off the ARN of any job in this region; None without a job.
+        """The account of the credentials, from the ARN of any job in this region. None without a job.
 
         Needs no permission and no endpoint that training does not need: networks with VPC endpoints may lack
         STS.
@@ -128,7 +129,7 @@ class TrainingJobs:
         return None
 
     def snapshot(self, name: str) -> JobSnapshot | None:
-        """What AWS says of the job now, or None when there is no such job."""
+        """The job as AWS describes it now, or None when there is no such job."""
         description = self.describe(name)
         return None if description is None else snapshot_of(description)
 
@@ -164,8 +165,8 @@ class TrainingJobs:
                         raise NotThereYet(name) from error
                     raise CapacityRefused(refusal, error_text(error)) from error
                 case refusal:
-                    told = translated(error, f"CreateTrainingJob {name}")
-                    raise (for_certain(told) if is_certain(error, refusal) else told) from error
+                    refused = translated(error, f"CreateTrainingJob {name}")
+                    raise (for_certain(refused) if is_certain(error, refusal) else refused) from error
         except (NoCredentialsError, PartialCredentialsError) as error:
             raise for_certain(unreachable(error, f"CreateTrainingJob {name}")) from error
         except BotoCoreError as error:
@@ -182,11 +183,11 @@ class TrainingJobs:
             raise
 
     def claim(self, description: Mapping[str, Any], *, key: str, nonce: str) -> Created:
-        """Take a job of the wanted name as ours: its tags say whether it is of this training and this intent.
+        """Adopt a job of the wanted name: its tags say whether this training and this intent created it.
 
-        Raises `NotOurJob`, or `NameSpent` where it is the training's, of an intent that nobody remembers, or
-        `NoTagsYet` where AWS shows no tags at all: our own jobs have some from their first moment on, but a
-        single empty answer is not believed.
+        Raises `NotOurJob`; `NameSpent` for a job of this training that another intent created; `NoTagsYet`
+        where AWS shows no tags at all: our own jobs have tags from the start, but one empty answer is no
+        proof.
         """
         name, arn = str(description["TrainingJobName"]), str(description["TrainingJobArn"])
         tags = self.tags(arn)
@@ -212,9 +213,9 @@ class TrainingJobs:
     ) -> bool:
         """Write the reason into a tag, then `StopTrainingJob`.
 
-        A tag that is not written within `tag_within` seconds does not hold the stop back: `keep_reason` gets
-        the reason then, before the stop. A job that somebody is stopping already gets neither: that stop is
-        not ours. Returns False when there was nothing to stop: no such job, being stopped, or already over.
+        A tag that is not written within `tag_within` seconds does not delay the stop: `keep_reason` then gets
+        the reason, before the stop. A job that is already being stopped gets neither: that stop is not ours.
+        Returns False when there was nothing to stop: no such job, being stopped, or already over.
         """
         note = StopNote(why=why, at=self._now_or_none())
         try:
@@ -230,9 +231,9 @@ class TrainingJobs:
         return self.clock.now() if self.clock.is_set else None
 
     def _tag_stop(self, name: str, note: StopNote) -> bool:
-        """Write why and when the job is stopped; False and nothing where it is over, or being stopped.
+        """Write why and when the job is stopped. False, and no tag, if it is over or being stopped.
 
-        A status that this version does not know is neither.
+        An unknown status is neither.
         """
         description = self._describe_taken(name)
         if description["TrainingJobStatus"] in {*TERMINAL_STATUSES, TrainingStatus.STOPPING}:
@@ -281,7 +282,7 @@ class TrainingJobs:
         return {}
 
     def stop_command(self, name: str) -> str:
-        """What a person types to stop the job by hand."""
+        """The command that stops the job by hand."""
         return stop_command(name, self.region)
 
     def stop_note(self, arn: str) -> StopNote | None:

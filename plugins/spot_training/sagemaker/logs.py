@@ -1,4 +1,4 @@
-"""The end of a training's log, from CloudWatch Logs."""
+"""A training's log in CloudWatch Logs: its end, and its new lines."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from botocore.client import BaseClient
 
 LOG_GROUP = "/aws/sagemaker/TrainingJobs"
-#: More than a person reads in a task log between two looks.
+#: More than a person reads in a task log in ten seconds.
 LINES_A_CALL = 200
 MORE_LINES = "... (more lines of the same moment are in CloudWatch Logs)"
 
@@ -21,9 +21,9 @@ class TrainingLogs:
         self._client: Any = client
 
     def tail(self, job_name: str, lines: int) -> list[str]:
-        """The last `lines` lines of the job's newest stream, oldest first; empty when it never logged.
+        """The last `lines` lines of the job's newest stream, oldest first. Empty if it never logged.
 
-        A restart after an interruption opens a stream of its own, so the newest one holds the end.
+        A restart after an interruption opens another stream, so the newest one has the end.
         """
         stream = self._newest_stream(job_name)
         if stream is None:
@@ -54,7 +54,7 @@ class TrainingLogs:
         return list(answer["events"])
 
     def listen(self, attach: Callable[[BaseClient], None]) -> None:
-        """Let somebody listen to what the client sends and gets: a `CallBudget.govern`, say."""
+        """Attach to the client's requests and answers: `RateLimit.ration`, for example."""
         attach(self._client)
 
     def _newest_stream(self, job_name: str) -> str | None:

@@ -1,13 +1,13 @@
-"""What Airflow says of a trigger's task: has it ended, so that its job is to be stopped?
+"""Whether a trigger's task has ended, so that its job must be stopped: Airflow knows.
 
 Airflow cancels a trigger in the same way when a person marked or cleared its task, when its run was deleted,
-and when another triggerer has taken it over. Only a task that has ended, or is gone, wants its job stopped:
-in every other state another process is responsible for the job, or will be.
+and when another triggerer has taken it over. Only the job of a task that has ended, or is gone, must be
+stopped: in every other state another process is responsible for the job, or will be.
 
-How to ask was found out on real processes: through the triggerer's supervisor, in an asyncio task that is
-never cancelled (on Airflow 3.0 to 3.2.1 a question that is cancelled before its answer came ends the whole
-triggerer), and with every wait bounded (at shutdown no answer may come). The first question of a process
-takes seconds, so a trigger asks one at its start.
+The question goes through the triggerer's supervisor, in an asyncio task that is never cancelled (on Airflow
+3.0 to 3.2.1 a question that is cancelled before its answer ends the whole triggerer), and every wait has a
+limit (at shutdown there may be no answer). The first question of a process takes seconds, so a trigger asks
+one at its start.
 """
 
 from __future__ import annotations
@@ -15,11 +15,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
+from spot_training.process import PerProcess
 from spot_training.sweep.orphans import OVER_STATES
 
 log = logging.getLogger(__name__)
@@ -47,39 +48,40 @@ class NoAnswerError(Exception):
     """Airflow did not say what state the task is in."""
 
 
-#: Questions under way: asyncio itself keeps no task alive.
-_asked: set[asyncio.Task[Any]] = set()
-_is_warm = False
+@dataclass(slots=True)
+class _Questions:
+    """What this process asks Airflow."""
+
+    #: Those without an answer so far: asyncio itself keeps no task alive.
+    open: set[asyncio.Task[Any]] = field(default_factory=set)
+    is_warm: bool = False
 
 
-def _forget() -> None:
-    global _is_warm  # noqa: PLW0603 - one flag of the process
-    _asked.clear()
-    _is_warm = False
+_kept: PerProcess[_Questions] = PerProcess()
 
 
-os.register_at_fork(after_in_child=_forget)
+def _questions() -> _Questions:
+    return _kept.get(_Questions)
 
 
 def warm_up(task_instance: Any) -> None:
-    """Ask once in this process, for nobody: the first answer takes seconds, and would come too late."""
-    global _is_warm  # noqa: PLW0603
-    if not _is_warm and task_instance is not None:
-        _is_warm = True
+    """Ask once in this process, and ignore the answer: the first one takes seconds, which is too late."""
+    questions = _questions()
+    if not questions.is_warm and task_instance is not None:
+        questions.is_warm = True
         _ask(task_instance).add_done_callback(_cool_down_if_failed)
 
 
 def _cool_down_if_failed(question: asyncio.Task[Any]) -> None:
-    """The next trigger asks again where nobody answered."""
-    global _is_warm  # noqa: PLW0603
+    """Without an answer, the next trigger asks again."""
     if question.cancelled() or question.exception() is not None:
-        _is_warm = False
+        _questions().is_warm = False
 
 
 async def fate_of(task_instance: Any, *, say: Callable[[str], None] = log.warning) -> tuple[Fate, str]:
-    """What becomes of the task, and the state that Airflow named, within `ANSWER_SECONDS`.
+    """What becomes of the task, and its state in Airflow, within `ANSWER_SECONDS`.
 
-    Goes on waiting where it is cancelled: whoever cancels it means the trigger, not the question.
+    Continues to wait when it is cancelled: that is meant for the trigger, not for the question.
     """
     if task_instance is None:
         return Fate.UNKNOWN, "this trigger has no task"
@@ -100,15 +102,15 @@ async def fate_of(task_instance: Any, *, say: Callable[[str], None] = log.warnin
 
 def _ask(task_instance: Any) -> asyncio.Task[Any]:
     question = asyncio.ensure_future(_send(task_instance))
-    _asked.add(question)
-    question.add_done_callback(_is_over)
+    _questions().open.add(question)
+    question.add_done_callback(_close)
     return question
 
 
-def _is_over(question: asyncio.Task[Any]) -> None:
-    _asked.discard(question)
+def _close(question: asyncio.Task[Any]) -> None:
+    _questions().open.discard(question)
     if not question.cancelled():
-        question.exception()  # heard: asyncio would complain of one that nobody asked for
+        question.exception()  # read it: asyncio warns about an exception that nobody reads
 
 
 async def _send(task_instance: Any) -> Any:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from spot_training.domain.lifecycle import JobSnapshot
 from spot_training.domain.stop_reasons import StopReason
-from spot_training.watching.deadline_stop import Punctual, follow_punctually, guard_to_json
+from spot_training.watching.deadline_stop import DeadlineStop, follow_with_deadline, guard_to_json
 from spot_training.watching.watcher import JobWatcher, LogLines, Missing, Trouble
 
 from .time_limits import next_limit
@@ -58,12 +58,12 @@ def reports_until_over(
 def _reports(waiting: Waiting, *, driver: TrainingDriver, options: TaskOptions, log: Any) -> Iterator[Report]:
     jobs, watching = driver.jobs, options.access.watching()
     # The watcher has other clients: its calls wait for the rate limit, and fail soon. A stop does neither.
-    return follow_punctually(
-        JobWatcher(watching.jobs, make_logs=watching.logs, budget=watching.budget()),
+    return follow_with_deadline(
+        JobWatcher(watching.jobs, make_logs=watching.logs, rate_limit=watching.rate_limit()),
         waiting.job.name,
         interval_seconds=options.check_interval,
         until=lambda: next_limit(options, driver.state),
-        punctual=Punctual(waiting.guard, lambda: jobs.clock) if waiting.guard else None,
+        deadline_stop=DeadlineStop(waiting.guard, lambda: jobs.clock) if waiting.guard else None,
         stop=lambda _job: driver.stop(StopReason.DEADLINE),
         say=log.info,
         shows_log=options.shows_log_live,

@@ -1,7 +1,7 @@
-"""Watches over one spot job for its training's deadline: when to look again, and stopping it in time.
+"""Stops a spot job in time for its training's deadline: when to look again, and the stop itself.
 
-The guard decides (`domain.deadline`); this joins it with AWS's clock and with the call that stops. Operator
-and trigger use it in the same way: `hear` each report, wait until `look_again_at`, then ask `is_due`.
+The guard decides (`domain.deadline`); this adds AWS's clock and the call that stops. Operator and trigger use
+it in the same way: `update` with each report, wait until `look_again_at`, then ask `is_due`.
 """
 
 from __future__ import annotations
@@ -17,24 +17,26 @@ from spot_training.domain.deadline import Deadline, DeadlineGuard, Outlook
 from spot_training.domain.errors import SpotTrainingError
 from spot_training.domain.lifecycle import JobSnapshot
 
-from .watcher import Report, TimeIsUp, follow
+from .following import follow
+from .reports import Report, TimeIsUp
 
 if TYPE_CHECKING:
     from spot_training.sagemaker.clock import ServiceClock
 
-    from .watcher import JobWatcher
+    from .watched import Watcher
 
 log = logging.getLogger(__name__)
 
 #: A stop for the deadline that failed, botocore's retries and all, is tried again after so long.
 STOP_AGAIN_SECONDS = 5
+STOP_FAILED = "Spot job %s could not be stopped for its deadline. Trying again: %s"
 #: Waking a little late rather than early saves a second look.
 _SLACK_SECONDS = 0.2
 
 
 @dataclass(slots=True)
-class Punctual:
-    """One job and its guard. `outlook` is how things stood at the last look, on AWS's `clock`.
+class DeadlineStop:
+    """One job and its guard. `outlook` is the guard's view at the last look, on AWS's `clock`.
 
     `foreseen_at` is when on-demand was due as the task deferred: for a triggerer that has not looked yet.
     """
@@ -47,7 +49,7 @@ class Punctual:
     _job: JobSnapshot | None = field(default=None, repr=False)
 
     @classmethod
-    def from_json(cls, data: Mapping[str, Any], clock: Callable[[], ServiceClock]) -> Punctual:
+    def from_json(cls, data: Mapping[str, Any], clock: Callable[[], ServiceClock]) -> DeadlineStop:
         """From what `guard_to_json` made."""
         foreseen_at = data.get("foreseen_at")
         return cls(
@@ -64,8 +66,8 @@ class Punctual:
         clock = self.clock()
         return clock.real_seconds((moment - clock.now()).total_seconds())
 
-    def hear(self, job: JobSnapshot) -> Outlook:
-        """Take in what AWS says of the job now."""
+    def update(self, job: JobSnapshot) -> Outlook:
+        """Take in how AWS describes the job now."""
         self._job = job
         self.outlook = self.guard.outlook(self.clock().now(), job)
         return self.outlook
@@ -85,7 +87,7 @@ class Punctual:
         """Whether it is time to stop the job now."""
         if self._job is None or self.is_stopped:
             return False
-        return self.hear(self._job).is_time_for_on_demand
+        return self.update(self._job).is_time_for_on_demand
 
     def stop(self, stop: Callable[[JobSnapshot], bool]) -> str:
         """Stop the job with `stop`, for the deadline; returns a sentence for the task log."""
@@ -94,31 +96,31 @@ class Punctual:
         is_stopped = stop(self._job)
         self.is_stopped = True
         if not is_stopped:
-            return f"Spot job {self._job.name} is being stopped, or over, already."
+            return f"Spot job {self._job.name} is already over, or being stopped."
         return (
             f"Stopping spot job {self._job.name} to make room for on-demand: {self.outlook.reason}. "
             f"Deadline: {self.outlook.deadline:%Y-%m-%d %H:%M} UTC."
         )
 
 
-def follow_punctually(
-    watcher: JobWatcher,
+def follow_with_deadline(
+    watcher: Watcher,
     name: str,
     *,
     interval_seconds: float,
-    punctual: Punctual | None,
+    deadline_stop: DeadlineStop | None,
     stop: Callable[[JobSnapshot], bool],
     until: Callable[[], datetime | None] = lambda: None,
     say: Callable[[str], None] = log.info,
     shows_log: bool = False,
 ) -> Iterator[Report]:
-    """`follow`, and a spot job that would cost the deadline is stopped on the way, and waited for.
+    """`follow` that also stops a spot job in time for its deadline, and continues until the job is over.
 
     `until` is the caller's own limit: only that one ends it with `TimeIsUp`.
     """
 
     def next_moment() -> datetime | None:
-        moments = (until(), punctual.look_again_at if punctual else None)
+        moments = (until(), deadline_stop.look_again_at if deadline_stop else None)
         return min((moment for moment in moments if moment), default=None)
 
     while True:
@@ -126,28 +128,28 @@ def follow_punctually(
             watcher, name, interval_seconds=interval_seconds, until=next_moment, shows_log=shows_log
         )
         for report in reports:
-            if isinstance(report, TimeIsUp) and punctual is not None:
+            if isinstance(report, TimeIsUp) and deadline_stop is not None:
                 limit = until()
                 if limit is None or limit > datetime.now(UTC):
                     break
-            elif isinstance(report, JobSnapshot) and punctual is not None:
-                punctual.hear(report)
+            elif isinstance(report, JobSnapshot) and deadline_stop is not None:
+                deadline_stop.update(report)
             yield report
         else:
             return
-        if punctual.is_due():
+        if deadline_stop.is_due():
             try:
-                say(punctual.stop(stop))
+                say(deadline_stop.stop(stop))
             except SpotTrainingError as error:
                 # Tried again until it works: the deadline is at stake.
-                log.error("Spot job %s could not be stopped for the deadline, trying on: %s", name, error)  # noqa: TRY400
+                log.error(STOP_FAILED, name, error)  # noqa: TRY400
                 time.sleep(STOP_AGAIN_SECONDS)
 
 
 def guard_to_json(
     guard: DeadlineGuard, job: JobSnapshot | None = None, now: datetime | None = None
 ) -> dict[str, Any]:
-    """As plain JSON, for a trigger's arguments; with when on-demand is due, as `job` stands `now`."""
+    """As plain JSON, for a trigger's arguments. `job` and `now` say when on-demand is due as things are."""
     foreseen_at = None if job is None or now is None else guard.outlook(now, job).on_demand_at
     return {
         "foreseen_at": None if foreseen_at is None else foreseen_at.isoformat(),
@@ -159,7 +161,7 @@ def guard_to_json(
 
 
 def guard_from_json(data: Mapping[str, Any]) -> DeadlineGuard:
-    """Undo `guard_to_json`. What an earlier version wrote of a policy and its market is not read."""
+    """Undo `guard_to_json`. What an earlier version wrote about a policy and its market is ignored."""
     return DeadlineGuard(
         deadline=Deadline.from_json(data["deadline"]),
         kept_seconds=data["kept_seconds"],

@@ -1,18 +1,17 @@
 """State changes of training jobs as they happen: EventBridge's events, received from an SQS queue.
 
-An event says that something changed, as an entry of ListTrainingJobs does, and is taken in the same way:
-twice, late, in any order, or never, it does no harm. One thread a queue, however many watchers listen.
+An event says that something changed, as an entry of ListTrainingJobs does, and is handled in the same way:
+twice, late, in any order, or never, it does no harm. One thread a queue, however many watchers subscribe.
 
-A queue for each triggerer is the rule (docs/scale.md): whatever is received is deleted. Where several
-processes share one, a message about a job that nobody here waits for is given back, to be received by
-somebody else, and dropped once everybody had the chance.
+Usually each triggerer has its own queue (docs/scale.md): whatever is received is deleted. Where several
+processes share a queue, a message about a job that nobody here waits for is returned to it for the others,
+and deleted once each of them had the chance.
 """
 
 from __future__ import annotations
 
 import json
 import logging
-import os
 import re
 import threading
 import time
@@ -22,6 +21,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from spot_training.process import PerProcess
 from spot_training.sagemaker.descriptions import Summary, summary_of
 
 from .periodic import Failing, Renewed, after_failure
@@ -44,9 +44,9 @@ HELPERS = 3
 SHORT_BATCHES = 2
 #: And the storm goes on for so long after the last full batch: EventBridge delivers in spurts.
 STORM_LASTS_SECONDS = 5.0
-#: A message is out of the others' sight while it is looked at, and for so long after it was given back.
+#: A message is invisible to the others while it is handled, and for so long after it was returned.
 GIVEN_BACK_FOR_SECONDS = 1
-#: Received so often, by whomever: nobody waits for its job any more.
+#: Received so often, by any process: nobody waits for its job any more.
 DROP_AFTER_RECEIVES = 5
 #: Without an answer for so long, the queue does not count as working.
 UNHEALTHY_AFTER_SECONDS = 90.0
@@ -55,8 +55,8 @@ UNHEALTHY_AFTER_SECONDS = 90.0
 _REGION = re.compile(r"https?://(?:(?:[^/]*\.)?sqs(?:-fips)?\.([a-z0-9-]+)|([a-z0-9-]+)\.queue)\.")
 _OLDEST_URL = "://queue.amazonaws.com/"
 
-#: Whoever is told of a change; says whether it waits for the job.
-Hear = Callable[[Summary], bool]
+#: Handles a change. Returns whether somebody waits for the job.
+Handle = Callable[[Summary], bool]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +87,7 @@ class EventQueue:
         return [_message_of(received) for received in answer.get("Messages", ())]
 
     def delete(self, messages: Sequence[Message]) -> None:
-        """Have done with messages. One that SQS does not delete comes again."""
+        """Delete handled messages. One that SQS does not delete comes again."""
         if messages:
             self._client.delete_message_batch(
                 QueueUrl=self._url,
@@ -95,7 +95,7 @@ class EventQueue:
             )
 
     def give_back(self, messages: Sequence[Message]) -> None:
-        """Let others receive messages, after a moment."""
+        """Return messages to the queue: others receive them, after a moment."""
         if messages:
             self._client.change_message_visibility_batch(
                 QueueUrl=self._url,
@@ -158,17 +158,17 @@ def region_of_queue(url: str) -> str | None:
 
 
 @dataclass(frozen=True, slots=True)
-class _Hearer:
-    hear: Hear
+class _Subscriber:
+    handle: Handle
     region: str | None
 
 
 class StateChanges:
-    """Receives a queue's events for whoever subscribes, in a thread that lives as long as somebody does.
+    """Receives a queue's events for its subscribers, in a thread that runs as long as there are any.
 
-    `region` is the queue's own: its events are of no other. `is_shared`: other processes receive from it.
+    `region` is the queue's own: it has no events of another. `is_shared`: other processes receive from it.
     `is_behind` says that more events are there, or were lately, than fit into a batch: then the list, with a
-    hundred jobs a call, tells more quickly what changed. Several threads receive meanwhile.
+    hundred jobs a call, shows more quickly what changed. Several threads receive meanwhile.
     """
 
     def __init__(
@@ -183,7 +183,7 @@ class StateChanges:
         self._is_shared = is_shared
         self._monotonic = monotonic
         self._queue = Renewed(make_queue, monotonic=monotonic)
-        self._hearers: tuple[_Hearer, ...] = ()
+        self._subscribers: tuple[_Subscriber, ...] = ()
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._helpers: tuple[threading.Thread, ...] = ()
@@ -200,8 +200,8 @@ class StateChanges:
         """Whether the queue has answered lately."""
         return self._monotonic() - self._answered_at < UNHEALTHY_AFTER_SECONDS
 
-    def subscribe(self, hear: Hear, *, region: str | None = None) -> bool:
-        """Have `hear` called with the changes in a region (None: all). False when they do not come here."""
+    def subscribe(self, handle: Handle, *, region: str | None = None) -> bool:
+        """Have `handle` called with the changes in a region (None: all). False when they do not come here."""
         if None not in (region, self._region) and region != self._region:
             return False
         with self._lock:
@@ -209,16 +209,16 @@ class StateChanges:
                 thread = threading.Thread(target=self._run, name="spot-training-events", daemon=True)
                 thread.start()
                 self._thread = thread
-            self._hearers = (*self._hearers, _Hearer(hear, region))
+            self._subscribers = (*self._subscribers, _Subscriber(handle, region))
         return True
 
-    def unsubscribe(self, hear: Hear) -> None:
-        """The thread ends after its present long poll when nobody is left."""
+    def unsubscribe(self, handle: Handle) -> None:
+        """The thread ends after its present long poll when no subscriber is left."""
         with self._lock:
-            self._hearers = tuple(other for other in self._hearers if other.hear != hear)
+            self._subscribers = tuple(other for other in self._subscribers if other.handle != handle)
 
     def receive_once(self, wait_seconds: int = LONG_POLL_SECONDS) -> bool:
-        """Receive what is there, or wait for it, and tell the subscribers. Whether the batch was full."""
+        """Receive what is there, or wait for it, and call the subscribers. Whether the batch was full."""
         queue = self._queue.get()
         messages = queue.receive(wait_seconds)
         self._queue.answered()
@@ -226,33 +226,33 @@ class StateChanges:
         is_full = len(messages) == BATCH
         if is_full:
             self._full_at = now
-        ours = {m.handle for m in messages if m.change is None or self._tell(m.change, m.region)}
+        ours = {m.handle for m in messages if m.change is None or self._handle(m.change, m.region)}
         others = [m for m in messages if m.handle not in ours and m.receives < DROP_AFTER_RECEIVES]
         given_back = others if self._is_shared else []
         queue.delete([m for m in messages if m not in given_back])
         queue.give_back(given_back)
         return is_full
 
-    def _tell(self, change: Summary, region: str | None) -> bool:
-        heard = [
-            hearer.hear(change)
-            for hearer in self._hearers
-            if None in (region, hearer.region) or region == hearer.region
+    def _handle(self, change: Summary, region: str | None) -> bool:
+        is_ours = [
+            subscriber.handle(change)
+            for subscriber in self._subscribers
+            if None in (region, subscriber.region) or region == subscriber.region
         ]
-        return any(heard)
+        return any(is_ours)
 
     def _run(self) -> None:
         is_full = False
         while True:
             with self._lock:
-                if not self._hearers:
+                if not self._subscribers:
                     self._thread = None
                     return
             try:
                 is_full = self.receive_once(SHORT_POLL_SECONDS if is_full else LONG_POLL_SECONDS)
                 if is_full:
                     self._get_help()
-            except Exception as error:  # noqa: BLE001 - polling goes on meanwhile, as often as without events
+            except Exception as error:  # noqa: BLE001 - polling continues, as often as without events
                 is_full = False
                 self._note_failure(error)
                 time.sleep(max(0.0, self._failing.again_at - self._monotonic()) if self._failing else 0.0)
@@ -265,13 +265,13 @@ class StateChanges:
         self._answered_at = self._full_at = float("-inf")
         is_first = self._failing is None
         self._failing = after_failure(self._failing, now)
-        if self._failing.is_to_be_told(now) or is_first:
-            log.warning("State change events cannot be received, jobs are polled meanwhile: %s", error)
+        if self._failing.must_report(now) or is_first:
+            log.warning("State change events cannot be received, so jobs are polled meanwhile: %s", error)
 
     def _get_help(self) -> None:
         """One receiver is too slow for a storm: a batch is two calls, one after the other."""
         working = [helper for helper in self._helpers if helper.is_alive()]
-        with suppress(RuntimeError):  # no thread to be had: fewer receive
+        with suppress(RuntimeError):  # no thread available: fewer receive
             for _ in range(HELPERS - len(working)):
                 helper = threading.Thread(target=self._help, name="spot-training-events-helper", daemon=True)
                 helper.start()
@@ -281,32 +281,20 @@ class StateChanges:
     def _help(self) -> None:
         short_batches = 0
         try:
-            while self._hearers and short_batches < SHORT_BATCHES:
+            while self._subscribers and short_batches < SHORT_BATCHES:
                 is_full = self.receive_once(SHORT_POLL_SECONDS)
                 short_batches = 0 if is_full else short_batches + 1
         except Exception as error:
-            log.debug("A second receiver of state change events gives up", exc_info=error)
+            log.debug("A second receiver of state change events has ended", exc_info=error)
 
 
-_shared: dict[str, StateChanges] = {}
-_shared_lock = threading.Lock()
+_shared: PerProcess[StateChanges] = PerProcess()
 
 
 def shared_state_changes(
     url: str, make_queue: Callable[[], EventQueue], *, is_shared: bool = False
 ) -> StateChanges:
     """The process's one receiver of a queue, whichever connections its jobs belong to."""
-    with _shared_lock:
-        if url not in _shared:
-            _shared[url] = StateChanges(make_queue, region=region_of_queue(url), is_shared=is_shared)
-        return _shared[url]
-
-
-def _forget_after_fork() -> None:
-    """A child has none of its parent's threads, and may have got a lock that is never let go."""
-    global _shared_lock  # noqa: PLW0603
-    _shared_lock = threading.Lock()
-    _shared.clear()
-
-
-os.register_at_fork(after_in_child=_forget_after_fork)
+    return _shared.get(
+        lambda: StateChanges(make_queue, region=region_of_queue(url), is_shared=is_shared), key=url
+    )

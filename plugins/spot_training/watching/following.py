@@ -1,4 +1,4 @@
-"""Following one job, in an event loop or without: what a watcher tells of it until the end, or time is up."""
+"""Following one job, in an event loop or without: a watcher's reports on it until the end, or time is up."""
 
 from __future__ import annotations
 
@@ -7,18 +7,19 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Self, TypeAlias
 
-from .delivery import Letterbox
+from .delivery import EventLoopQueue
 from .reports import Report, TimeIsUp, is_last
+from .watched import Watch
 
 if TYPE_CHECKING:
-    from .watcher import JobWatcher
+    from .watched import Watcher
 
-#: Until when a caller waits: a moment, or what tells it; that is asked anew before each wait.
+#: Until when a caller waits: a moment, or a function that returns it, which is called before each wait.
 Until: TypeAlias = datetime | Callable[[], datetime | None] | None
 
 
 def follow(
-    watcher: JobWatcher,
+    watcher: Watcher,
     name: str,
     *,
     interval_seconds: float,
@@ -27,7 +28,8 @@ def follow(
 ) -> Iterator[Report]:
     """Reports on a job until it is over or missing, or time is up; for code without a running event loop."""
     reports: queue.SimpleQueue[Report] = queue.SimpleQueue()
-    watch = watcher.watch(name, reports.put, interval_seconds=interval_seconds, shows_log=shows_log)
+    watch = Watch(name=name, notify=reports.put, interval_seconds=interval_seconds, shows_log=shows_log)
+    watcher.add(watch)
     patience = _Patience(watcher, name, until)
     try:
         while True:
@@ -42,7 +44,7 @@ def follow(
         watcher.unwatch(watch)
 
 
-class Follower(Letterbox[Report]):
+class Follower(EventLoopQueue[Report]):
     """Reports on a job until it is over or missing, or time is up, without blocking the event loop.
 
         with Follower(watcher, name, interval_seconds=30) as reports:
@@ -64,7 +66,7 @@ class Follower(Letterbox[Report]):
 
     def __init__(
         self,
-        watcher: JobWatcher,
+        watcher: Watcher,
         name: str,
         *,
         interval_seconds: float,
@@ -90,8 +92,8 @@ class Follower(Letterbox[Report]):
     def __exit__(self, *_: object) -> None:
         self._watcher.unwatch(self)
 
-    def tell(self, report: Report, /) -> None:
-        self.send(report)
+    def notify(self, report: Report, /) -> None:
+        self.put(report)
 
     def __aiter__(self) -> Self:
         return self
@@ -100,7 +102,7 @@ class Follower(Letterbox[Report]):
         if self._has_ended:
             raise StopAsyncIteration
         try:
-            report = await self.take(self._patience.seconds_left() if self._patience else None)
+            report = await self.get(self._patience.seconds_left() if self._patience else None)
         except TimeoutError:
             report = TimeIsUp(until=datetime.now(UTC)) if self._patience is None else self._patience.is_over()
         self._has_ended = is_last(report)
@@ -108,11 +110,11 @@ class Follower(Letterbox[Report]):
 
 
 class _Patience:
-    """Until when somebody waits. The watcher is told of each new moment."""
+    """Until when a caller waits. The watcher expects each new moment."""
 
     __slots__ = ("_moment", "_name", "_until", "_watcher")
 
-    def __init__(self, watcher: JobWatcher, name: str, until: Until) -> None:
+    def __init__(self, watcher: Watcher, name: str, until: Until) -> None:
         self._watcher = watcher
         self._name = name
         self._until = until

@@ -1,8 +1,8 @@
-"""When to look at AWS next. Pure: every moment is handed in (seconds of a monotonic clock).
+"""When to look at AWS next. Pure: every moment is an argument (seconds of a monotonic clock).
 
 Each waiting job pays for one look in its `check_interval`, and a look serves them all: the more jobs, the
-more often, up to the steady pace. It is quick for a while after a job came, a change, and around a limit; and
-slow when changes are told by events.
+more often, up to the steady pace. It is quick for a while after a job came, after a change, and around a
+limit; and slow when events report changes.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 #: Together with the spread-out safety net this stays below twelve calls a minute.
 STEADY_SECONDS = 8.0
 QUICK_SECONDS = 4.0
-#: How long after something happened it is quick.
+#: How long it stays quick after something happened.
 QUICK_FOR_SECONDS = 60.0
 #: The safety net under events that may get lost.
 WITH_EVENTS_SECONDS = 60.0

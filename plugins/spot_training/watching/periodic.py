@@ -1,54 +1,60 @@
-"""What a loop does again and again: each duty has its own due time, and its own rest after a failure.
+"""What a loop does again and again: each task has its own due time, and its own rest after a failure.
 
-A failure of one is nobody else's: it comes again, later each time, and the others go on.
+A failure of one task delays no other: it comes again, later each time, and the others continue.
 """
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 Client = TypeVar("Client")
 
-#: After a failure it is tried again so soon, then twice as late each time, up to ...
+log = logging.getLogger(__name__)
+
+#: After a failure a task is tried again so soon, then twice as late each time, up to ...
 AFTER_FAILURE_SECONDS = 1.0
 LONGEST_REST_SECONDS = 30.0
-#: How long it must have been failing before those concerned are told, and how often they are told again.
+#: A failure is reported when it has lasted so long, and again so often.
 TROUBLE_AFTER_SECONDS = 60.0
 TROUBLE_AGAIN_SECONDS = 300.0
-#: So many failures with no answer between them may be old credentials: the client is made anew, so often.
+#: So many failures with no answer between them may be old credentials: the client is made again, so often.
 FAILURES_BEFORE_RENEWAL = 2
 RENEW_EVERY_SECONDS = 60.0
+
+NOW, NEVER = float("-inf"), float("inf")
 
 
 @dataclass(slots=True)
 class Failing:
-    """Something that has been failing. Moments but `since` are on the monotonic clock."""
+    """Something that has been failing. All moments except `since` are on the monotonic clock."""
 
     since: datetime
     since_monotonic: float
     again_at: float
     times: int = 1
-    told_at: float = float("-inf")
+    reported_at: float = NOW
 
     def lasts(self, now: float) -> bool:
-        """Whether it has been failing for so long that it is trouble."""
+        """Whether it has been failing for so long that listeners must know."""
         return now - self.since_monotonic >= TROUBLE_AFTER_SECONDS
 
-    def is_to_be_told(self, now: float) -> bool:
-        """Whether those concerned are to be told now; says so once."""
-        if not self.lasts(now) or now - self.told_at < TROUBLE_AGAIN_SECONDS:
+    def must_report(self, now: float) -> bool:
+        """Whether listeners must get a report now. Counts as reported when it says so."""
+        if not self.lasts(now) or now - self.reported_at < TROUBLE_AGAIN_SECONDS:
             return False
-        self.told_at = now
+        self.reported_at = now
         return True
 
 
 def after_failure(failing: Failing | None, now: float) -> Failing:
-    """One failure more: when to try again."""
+    """One more failure: when to try again."""
     if failing is None:
         return Failing(since=datetime.now(UTC), since_monotonic=now, again_at=now + AFTER_FAILURE_SECONDS)
     rest = min(LONGEST_REST_SECONDS, AFTER_FAILURE_SECONDS * 2.0 ** min(failing.times, 30))
@@ -57,25 +63,8 @@ def after_failure(failing: Failing | None, now: float) -> Failing:
     return failing
 
 
-@dataclass(slots=True, eq=False)
-class Duty:
-    """One thing to do: `do` when `due_at` says so; on a failure `tell_trouble` is told when it lasts."""
-
-    do: Callable[[], None]
-    due_at: Callable[[], float]
-    tell_trouble: Callable[[Failing, Exception], None]
-    failing: Failing | None = None
-
-    def next_at(self) -> float:
-        """When it is due, on the monotonic clock; not before its rest is over."""
-        return self.due_at() if self.failing is None else max(self.due_at(), self.failing.again_at)
-
-    def lasts_failing(self, now: float) -> bool:
-        return self.failing is not None and self.failing.lasts(now)
-
-
 class Renewed(Generic[Client]):
-    """A client: made when first needed, and anew when only failures come of it, at most once a minute.
+    """A client: made when first needed, and again when all its calls fail, at most once a minute.
 
     Threads may share it.
     """
@@ -86,7 +75,7 @@ class Renewed(Generic[Client]):
         self._make = make
         self._monotonic = monotonic
         self._client: Client | None = None
-        self._made_at = float("-inf")
+        self._made_at = NOW
         self._failures = 0
         self._lock = threading.Lock()
 
@@ -102,9 +91,59 @@ class Renewed(Generic[Client]):
         self._failures = 0
 
     def failed(self) -> None:
-        """The connection's credentials may be others by now: perhaps make the client anew next time."""
+        """The connection may have other credentials by now: perhaps make the client again next time."""
         with self._lock:
             self._failures += 1
             is_old = self._monotonic() - self._made_at >= RENEW_EVERY_SECONDS
             if self._failures >= FAILURES_BEFORE_RENEWAL and is_old:
                 self._client = None
+
+
+class PeriodicTask(ABC):
+    """One thing that a loop does: `do` when `due_at` says so. `client` makes the calls that may fail."""
+
+    def __init__(self, client: Renewed[Any], *, monotonic: Callable[[], float]) -> None:
+        self.client = client
+        self.failing: Failing | None = None
+        self._monotonic = monotonic
+
+    @abstractmethod
+    def due_at(self) -> float:
+        """When to do it, on the monotonic clock: `NOW`, `NEVER`, or a moment."""
+
+    @abstractmethod
+    def do(self) -> None: ...
+
+    @abstractmethod
+    def report_trouble(self, failing: Failing, error: Exception) -> None:
+        """Called now and then after a failure that has lasted for a while, if it `may_report`."""
+
+    @property
+    def may_report(self) -> bool:
+        return True
+
+    def next_at(self) -> float:
+        """When it is due, and its rest after a failure is over."""
+        return self.due_at() if self.failing is None else max(self.due_at(), self.failing.again_at)
+
+    @property
+    def is_due(self) -> bool:
+        return self.next_at() <= self._monotonic()
+
+    @property
+    def lasts_failing(self) -> bool:
+        return self.failing is not None and self.failing.lasts(self._monotonic())
+
+    def attempt(self) -> None:
+        """Do it. Raises nothing: a poll that fails must never end a training."""
+        try:
+            self.do()
+        except Exception as error:
+            log.debug("A look at AWS failed", exc_info=error)
+            now = self._monotonic()
+            self.client.failed()
+            self.failing = after_failure(self.failing, now)
+            if self.may_report and self.failing.must_report(now):
+                self.report_trouble(self.failing, error)
+        else:
+            self.failing = None

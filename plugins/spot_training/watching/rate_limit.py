@@ -1,29 +1,29 @@
-"""How many calls a second this process makes of AWS while it waits, over all its watchers.
+"""How many calls a second this process makes to AWS while it waits, over all its watchers.
 
-A token bucket that every attempt of a call passes, botocore's own retries too. When AWS throttles, the rate
-is halved; answers let it grow back. It slows calls down and refuses none.
+A token bucket for every attempt of a call, botocore's own retries included. When AWS throttles, the rate is
+halved; answers let it grow back. It slows calls down and refuses none.
 """
 
 from __future__ import annotations
 
 import math
-import os
 import threading
 import time
 from collections.abc import Callable
 from typing import Any
 
 from spot_training.domain.errors import InvalidInput
+from spot_training.process import PerProcess
 
 #: AWS publishes no rate for describing and listing training jobs; thirty a second were throttled.
 DEFAULT_CALLS_PER_SECOND = 5.0
 #: So many calls may come at once after a quiet while.
 BURST = 10
-#: However hard AWS throttles, a call is made every so often: it is how the end of the throttling is noticed.
+#: However hard AWS throttles, a call is made so often: that is how the end of the throttling is noticed.
 SLOWEST_CALLS_PER_SECOND = 0.2
 #: What one answer gives back of the full rate.
 RECOVERY = 0.02
-#: Answers of calls that were under way together are one sign of throttling, not many.
+#: Answers to calls that were under way together are one sign of throttling, not many.
 SLOW_DOWN_EVERY_SECONDS = 1.0
 
 #: The codes by which AWS says "too fast", as botocore's standard retry mode knows them.
@@ -42,8 +42,8 @@ THROTTLING_CODES = frozenset(
 )
 
 
-class CallBudget:
-    """Calls per second, shared by threads in the order of their coming. Raises `InvalidInput`."""
+class RateLimit:
+    """Calls per second, shared by threads in the order in which they come. Raises `InvalidInput`."""
 
     def __init__(
         self,
@@ -73,11 +73,11 @@ class CallBudget:
         return self._rate
 
     def take(self) -> None:
-        """Wait until there is room for one call."""
+        """Wait until one more call is allowed."""
         with self._lock:
             now = self._monotonic()
             seconds = 1 / self._rate
-            # Room that was not used is kept for a burst, and no more than that.
+            # Calls that were not made are kept for a burst, and no more than that.
             slot = max(self._next_at, now - (self._burst - 1) * seconds)
             self._next_at = slot + seconds
             self.calls += 1
@@ -100,19 +100,19 @@ class CallBudget:
             self._rate = min(self._full_rate, self._rate + RECOVERY * self._full_rate)
 
     def govern(self, client: Any) -> None:
-        """Let every attempt of this boto3 client's calls wait for room, and its answers set the rate."""
+        """Delay every attempt of this boto3 client's calls to the rate, which its answers set."""
         self.ration(client)
         client.meta.events.register(
             "response-received", self._response_received, unique_id=f"{self._own_id}-after"
         )
 
     def ration(self, client: Any) -> None:
-        """Let its calls wait for room only: another service's throttling says nothing of SageMaker's rate."""
+        """Only delay its calls: the throttling of another service says nothing about SageMaker's rate."""
         client.meta.events.register("before-send", self._before_send, unique_id=f"{self._own_id}-before")
 
     @property
     def _own_id(self) -> str:
-        return f"spot-training-budget-{id(self)}"
+        return f"spot-training-rate-limit-{id(self)}"
 
     def _before_send(self, **_: Any) -> None:
         self.take()
@@ -125,23 +125,9 @@ class CallBudget:
             self.recover()
 
 
-_shared: list[CallBudget] = []
-_shared_lock = threading.Lock()
+_shared: PerProcess[RateLimit] = PerProcess()
 
 
-def shared_budget(calls_per_second: float | None = None) -> CallBudget:
-    """The process's one budget of calls, made with the first rate that is asked for."""
-    with _shared_lock:
-        if not _shared:
-            _shared.append(CallBudget() if calls_per_second is None else CallBudget(calls_per_second))
-        return _shared[0]
-
-
-def _forget_after_fork() -> None:
-    """A child's calls are its own, and its parent's lock may be held for ever."""
-    global _shared_lock  # noqa: PLW0603
-    _shared_lock = threading.Lock()
-    _shared.clear()
-
-
-os.register_at_fork(after_in_child=_forget_after_fork)
+def shared_rate_limit(calls_per_second: float = DEFAULT_CALLS_PER_SECOND) -> RateLimit:
+    """The process's one rate limit, made with the first rate that is asked for."""
+    return _shared.get(lambda: RateLimit(calls_per_second))

@@ -1,4 +1,4 @@
-"""What a watcher tells those who wait."""
+"""What a watcher reports to its listeners."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Over:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trouble:
-    """AWS has not answered for a while, or refuses. The watcher goes on asking."""
+    """AWS has not answered for a while, or refuses. The watcher keeps asking."""
 
     since: datetime
     error: str
@@ -40,7 +40,7 @@ class Trouble:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogLines:
-    """New lines of a job's log, for who asked to be shown it live."""
+    """New lines of a job's log, for listeners that show it live."""
 
     name: str
     lines: tuple[str, ...]
@@ -48,7 +48,7 @@ class LogLines:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TimeIsUp:
-    """The moment until which the caller wanted to wait has passed; the job may go on."""
+    """The moment until which the caller wanted to wait has passed. The job may continue."""
 
     until: datetime
 
@@ -57,7 +57,7 @@ Report: TypeAlias = JobSnapshot | Over | Missing | Trouble | LogLines | TimeIsUp
 
 
 def is_last(report: Report) -> bool:
-    """Whether nothing will follow this report."""
+    """Whether no other report follows this one."""
     return isinstance(report, Over | Missing | TimeIsUp) or (
         isinstance(report, JobSnapshot) and report.is_terminal
     )

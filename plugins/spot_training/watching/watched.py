@@ -1,6 +1,6 @@
-"""The jobs a watcher waits for: what is known of each, who is to be described next, which limits are ahead.
+"""The jobs a watcher waits for: what is known of each, which to describe next, and when each may change.
 
-No clock and no calls: every moment is handed in (seconds of the watcher's monotonic clock).
+No clock and no calls: every moment is an argument (seconds of the watcher's monotonic clock).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from spot_training.domain.lifecycle import JobSnapshot, SecondaryStatus
     from spot_training.sagemaker.descriptions import Summary
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from .periodic import Failing
     from .reports import Report
 
-#: It is quick from so long before a limit on.
+#: Looks are quick from so long before a limit on.
 BEFORE_A_LIMIT_SECONDS = 15.0
 _NEVER = float("inf")
 #: AWS's time comes in whole seconds: limits that differ by less are one.
@@ -27,16 +27,38 @@ _SAME_SECONDS = 2.0
 
 
 class Listener(Protocol):
-    """Who waits for a job. `tell` is called from the watcher's thread, and must be quick."""
+    """Waits for one job. `notify` is called from the watcher's thread, and must return at once."""
 
     name: str
     interval_seconds: float
     shows_log: bool
 
-    def tell(self, report: Report, /) -> None: ...
+    def notify(self, report: Report, /) -> None: ...
 
 
-#: What tells one state of a job from another: its LastModifiedTime in milliseconds, and its secondary status.
+class Watcher(Protocol):
+    """Where listeners register: `JobWatcher`."""
+
+    def add(
+        self, listener: Listener, *, must_describe: bool = True, due_in_seconds: float | None = None
+    ) -> None: ...
+
+    def unwatch(self, listener: Listener) -> None: ...
+
+    def expect(self, name: str, seconds: float) -> None: ...
+
+
+@dataclass(eq=False, slots=True)
+class Watch:
+    """A listener that calls a function."""
+
+    name: str
+    notify: Callable[[Report], None]
+    interval_seconds: float
+    shows_log: bool = False
+
+
+#: Tells one state of a job from another: its LastModifiedTime in milliseconds, and its secondary status.
 State: TypeAlias = "tuple[int, SecondaryStatus]"
 
 
@@ -46,15 +68,16 @@ def state_of(job: JobSnapshot | Summary) -> State:
 
 @dataclass(eq=False, slots=True)
 class Watched:
-    """One job, who waits for it, and what is known of it."""
+    """One job, its listeners, and what is known of it."""
 
     name: str
     listeners: tuple[Listener, ...] = ()
     state: State | None = None
-    #: What was last told of it; None when its listeners, or a new one, have not heard of it.
-    told: int | None = None
-    is_asked_for: bool = False
-    #: Somebody needs every change described, and as soon as may be.
+    #: A digest of the last report; None when a listener has not got one yet.
+    reported: int | None = None
+    #: It is in the `DescribeQueue`.
+    is_queued: bool = False
+    #: A listener needs every change described, as soon as possible.
     must_describe: bool = False
     is_over: bool = False
     #: When its next own limit is, and when its listeners expect something.
@@ -66,56 +89,67 @@ class Watched:
     def is_awaited(self) -> bool:
         return bool(self.listeners) and not self.is_over
 
+    @property
+    def shows_log(self) -> bool:
+        return any(listener.shows_log for listener in self.listeners)
+
+    def is_news(self, job: Summary) -> bool:
+        """Whether it is another state, and not an older one: events come twice, late, and in any order."""
+        if self.state is None:
+            return True
+        state = state_of(job)
+        return state != self.state and (job.is_terminal or state[0] >= self.state[0])
+
 
 @dataclass(slots=True)
 class DescribeQueue:
-    """Who is to be described: who must be first, of these the one whose moment comes first."""
+    """Jobs to describe: first those that must be described, in the order of their expected moments."""
 
     _ready: list[tuple[bool, float, int, Watched]] = field(default_factory=list)
     _resting: list[tuple[float, int, Watched]] = field(default_factory=list)
     _numbers: count[int] = field(default_factory=count)
 
-    def ask(self, watched: Watched, now: float) -> None:
-        """One place for each job; one that could not be described rests first."""
-        if watched.is_asked_for or not watched.is_awaited:
+    def add(self, watched: Watched, now: float) -> None:
+        """One place for each job. A job that could not be described rests first."""
+        if watched.is_queued or not watched.is_awaited:
             return
-        watched.is_asked_for = True
+        watched.is_queued = True
         if watched.failing is not None and watched.failing.again_at > now:
             heapq.heappush(self._resting, (watched.failing.again_at, next(self._numbers), watched))
         else:
             self._push(watched)
 
-    def hurry(self, watched: Watched) -> None:
-        """Its moment has become another."""
-        if watched.is_asked_for and (watched.failing is None):
+    def reorder(self, watched: Watched) -> None:
+        """Its expected moment has changed."""
+        if watched.is_queued and watched.failing is None:
             self._push(watched)
 
     def pop(self, now: float, *, only_musts: bool = False) -> Watched | None:
-        """The next one, or None when nobody is due."""
+        """The next job, or None when none is due."""
         while self._resting and self._resting[0][0] <= now:
             self._push(heapq.heappop(self._resting)[2])
         while self._ready:
             if only_musts and self._ready[0][0]:
                 return None
             watched = heapq.heappop(self._ready)[3]
-            was_asked_for, watched.is_asked_for = watched.is_asked_for, False
-            if was_asked_for and watched.is_awaited:
+            was_queued, watched.is_queued = watched.is_queued, False
+            if was_queued and watched.is_awaited:
                 return watched
         return None
 
     def due_at(self, *, only_musts: bool = False) -> float:
-        """When `pop` has somebody: minus infinity for now, infinity for nobody."""
+        """When `pop` returns a job: minus infinity for now, infinity for never."""
         if self._ready and not (only_musts and self._ready[0][0]):
             return -_NEVER
         return self._resting[0][0] if self._resting else _NEVER
 
     def __iter__(self) -> Iterator[Watched]:
-        """All who are asked for, in no order; some may be there twice."""
-        yield from (entry[-1] for entry in self._ready)
-        yield from (entry[-1] for entry in self._resting)
+        """All queued jobs, in no order and each once."""
+        entries = [entry[-1] for entry in self._ready] + [entry[-1] for entry in self._resting]
+        return iter(dict.fromkeys(watched for watched in entries if watched.is_queued))
 
     def _push(self, watched: Watched) -> None:
-        # Who has heard nothing yet may wait for a job that was over before it was asked about.
+        # A listener without any report may wait for a job that was over before it registered.
         is_optional = not watched.must_describe and watched.state is not None
         heapq.heappush(self._ready, (is_optional, watched.expected_at, next(self._numbers), watched))
 
@@ -131,21 +165,21 @@ class Limits:
         return len(self._heap)
 
     def set_limit(self, watched: Watched, at: float) -> None:
-        """The job's next limit; the one before does not count any more."""
+        """The job's next limit, which replaces the one before."""
         at -= BEFORE_A_LIMIT_SECONDS
         if abs(at - watched.limit_at) > _SAME_SECONDS:
             watched.limit_at = at
             self._push(at, watched)
 
     def expect(self, watched: Watched, at: float, now: float) -> None:
-        """A listener waits for this moment; the earliest that is ahead counts."""
+        """A listener waits for this moment. The earliest that is ahead counts."""
         at -= BEFORE_A_LIMIT_SECONDS
         if at < watched.expected_at or watched.expected_at <= now:
             watched.expected_at = at
             self._push(at, watched)
 
     def pass_due(self, now: float) -> bool:
-        """Whether one has come since the last time."""
+        """Whether one has come since the last call."""
         has_come = False
         while self._heap and (self._heap[0][0] <= now or not self._counts(self._heap[0])):
             entry = heapq.heappop(self._heap)

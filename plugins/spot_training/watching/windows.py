@@ -1,7 +1,7 @@
 """Which part of the list of jobs to read next: what was modified since the last look, in AWS's time.
 
 AWS may report a change late, so what changed shortly before the last look is read again, and from time to
-time what changed well before it. Pure: every moment is handed in.
+time what changed well before it. Pure: every moment is an argument.
 """
 
 from __future__ import annotations
