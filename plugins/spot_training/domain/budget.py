@@ -7,7 +7,7 @@ unknown. What follows from that is in `decide`.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -15,6 +15,9 @@ from typing import Any
 from .errors import InvalidInput
 from .parsing import as_bool, in_words, is_left_out
 from .savings import cost_usd
+
+PriceOf = Callable[[str], float | None]
+"""On-demand US dollars per hour of an instance type in the training's region, None if it is not known."""
 
 #: No budget for this task, if the installation has one.
 UNLIMITED = "unlimited"
