@@ -39,8 +39,8 @@ def test_the_question_has_the_price_the_limit_and_what_silence_means() -> None:
     assert question.endswith("This also happens without an answer within 4 h.")
 
 
-def test_a_price_nobody_knows_is_said_to_be_unknown() -> None:
-    assert "at a price nobody knows" in _question((NO_CAPACITY,), _cost(None), 0.5, WAITING)
+def test_a_price_that_is_not_known_is_said_to_be_unknown() -> None:
+    assert "at an unknown price" in _question((NO_CAPACITY,), _cost(None), 0.5, WAITING)
 
 
 def test_nobody_is_asked_where_more_capacity_would_not_help() -> None:

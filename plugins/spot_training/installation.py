@@ -1,15 +1,15 @@
-"""Which Airflow this is: the name that keeps two of them from taking each other's jobs and records.
+"""Which Airflow this is: with different names, two Airflows never take each other's jobs and records.
 
-One name for each metadata database, in this order:
+Each metadata database has one name. It comes from, in this order:
 
 1. `[spot_training] installation`, where it is set;
 2. on Amazon MWAA, the environment's id (`AIRFLOW_ENV_ID`);
 3. the Airflow Variable `spot_training_installation`. The plugin makes it when a scheduler, dag-processor or
-   triggerer starts (`InstallationListener`), and when the page is first asked for it. The database takes the
-   first one only, so all components read the same.
+   triggerer starts (`InstallationListener`), and when the page first needs it. The database accepts only the
+   first one, so all components read the same.
 
-It is never kept in a folder, for each pod has its own, nor in a ledger, which two Airflows may share. Where
-it cannot be read no job is created. Do not ask for it while a Dag file is parsed, nor in a trigger.
+It is never kept in a folder, because each pod has its own, nor in a ledger, which two Airflows may share. If
+it cannot be read, no job is created. Do not read it while a Dag file is parsed, nor in a trigger.
 
 As a command, `spot-training installation` prints the name and how it was determined.
 """
@@ -41,25 +41,25 @@ log = logging.getLogger(__name__)
 
 VARIABLE = "spot_training_installation"
 SETTING = "[spot_training] installation"
-#: In the environment of every component of an MWAA environment, and of no other Airflow.
+#: Set in every component of an MWAA environment, and in no other Airflow.
 MWAA_ENVIRONMENT_ID = "AIRFLOW_ENV_ID"
-#: What the name has to fit into besides its escapes: a tag of 256 characters.
+#: The name must fit into a tag of 256 characters, also with its escapes.
 LONGEST_NAME = 100
 #: 48 random bits: among a thousand Airflows, two have the same name with a chance of 1 in 500 million.
 RANDOM_BYTES = 6
-#: How long a process takes the Variable for known: a change is seen that late.
+#: How long a process keeps the Variable's value: a change is seen that late.
 KNOWN_SECONDS = 60.0
 _UNTIL = " until "
-#: What Airflow sets the database's address to in processes that run tasks and triggers.
+#: The database's address that Airflow sets in processes that run tasks and triggers.
 _NO_DATABASE = "airflow-db-not-allowed"
 _DESCRIPTION = (
-    "Tells this Airflow's training jobs and records from another's. Made once; do not copy it to another "
-    "Airflow. In a copy of this metadata database delete it before the scheduler starts."
+    "Distinguishes this Airflow's training jobs and records from another's. Created once; do not copy it to "
+    "another Airflow. In a copy of this metadata database, delete it before the scheduler starts."
 )
 
 
 class Source(StrEnum):
-    """Where a name is from."""
+    """Where a name comes from."""
 
     SETTING = SETTING
     MWAA = f"the id of the MWAA environment ({MWAA_ENVIRONMENT_ID})"
@@ -68,7 +68,7 @@ class Source(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EarlierName:
-    """A name that this Airflow had before, `until` then if that is known."""
+    """A name that this Airflow had before, and until when, if that is known."""
 
     name: str
     until: datetime | None = None
@@ -90,7 +90,7 @@ class EarlierName:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Installation:
-    """This Airflow. `earlier` are names it had before: their records count as its own."""
+    """This Airflow. `earlier` are its earlier names: their records count as its own."""
 
     name: str
     source: Source
@@ -103,7 +103,7 @@ class Installation:
 
     @classmethod
     def parse(cls, text: str, source: Source) -> Installation:
-        """Read a name, and after it, with commas, earlier names: `mine, old, older until 2026-11-28T10:12Z`.
+        """Read a name and, separated by commas, earlier names: `mine, old, older until 2026-11-28T10:12Z`.
 
         Raises `InvalidInput`.
         """
@@ -114,7 +114,7 @@ class Installation:
                     SETTING if source is Source.SETTING else str(source),
                     text,
                     f"give a name of 1 to {LONGEST_NAME} characters that no other Airflow in this AWS "
-                    "account has; after it, with commas, names that this Airflow had before.",
+                    "account has. Names that this Airflow had before may follow, separated by commas.",
                 )
         return cls(name=name, source=source, earlier=tuple(EarlierName.parse(each) for each in earlier))
 
@@ -128,9 +128,9 @@ def installation() -> str:
 
 
 def this_installation(*, make: bool = False) -> Installation:
-    """Which Airflow this is. With `make` a server process makes the Variable where there is none.
+    """Which Airflow this is. With `make`, a server process creates the Variable if there is none.
 
-    Raises `InstallationUnknown`, which a retry may cure, and `InvalidInput` for a setting that is no name.
+    Raises `InstallationUnknown`, which a retry may resolve, and `InvalidInput` if the setting is not a name.
     """
     configured = settings.text("installation")
     if configured.strip():
@@ -144,14 +144,14 @@ def names_of_own_records(name: str) -> tuple[str, ...]:
     """The names of records that count as this Airflow's, `name` (a training's own) first. Never raises."""
     try:
         names = this_installation().names
-    except Exception as error:  # noqa: BLE001 - what is known of this training will do
+    except Exception as error:  # noqa: BLE001 - the training's own name is enough
         log.warning("Only records of installation %s count: %s", name, error)
         names = ()
     return tuple(dict.fromkeys([name, *names]))
 
 
 def _ask_for_variable(*, make: bool) -> Installation:
-    """What the Variable says. Raises `InstallationUnknown`, whatever keeps it from being read."""
+    """The name in the Variable. Raises `InstallationUnknown` if it cannot be read, whatever the reason."""
     try:
         value = _read_variable(make=make)
     except Exception as error:
@@ -170,7 +170,7 @@ def _unknown(trouble: str) -> InstallationUnknown:
 
 
 class _Known:
-    """What this process has read: the Variable is asked for once in `KNOWN_SECONDS`, errors every time."""
+    """What this process has read. The Variable is read once in `KNOWN_SECONDS`, after an error every time."""
 
     def __init__(self) -> None:
         self._kept: tuple[int, float, Installation] | None = None
@@ -194,10 +194,10 @@ _known = _Known()
 
 
 def _read_variable(*, make: bool) -> str | None:
-    """The Variable's value by whatever way this process has; None where it is not there, or does not answer.
+    """The Variable's value, read as this process can. None if it is not there, or cannot be read.
 
-    A task has Airflow's API. In `dag.test()` and `airflow tasks test` the task's process has the database as
-    well, and no scheduler may ever have run: there the Variable is made.
+    A task has Airflow's API. In `dag.test()` and `airflow tasks test` the task's process also has the
+    database, and a scheduler may never have run: the Variable is created there.
     """
     is_task = _is_task()
     if is_task and (value := _ask_api()) is not None:
@@ -213,7 +213,7 @@ def _is_task() -> bool:
 
 
 def _has_database() -> bool:
-    """Whether this process may ask the metadata database: not one that runs tasks or triggers."""
+    """Whether this process may read the metadata database. One that runs tasks or triggers may not."""
     from airflow.configuration import conf as core_conf
 
     address: str = core_conf.get("database", "sql_alchemy_conn", fallback="")
@@ -221,7 +221,7 @@ def _has_database() -> bool:
 
 
 def _ask_api() -> str | None:
-    """What Airflow's secrets backends have, and then its API. Both keep their troubles to the log."""
+    """The value from Airflow's secrets backends, or else its API. Both only log their errors."""
     from airflow.sdk import Variable
 
     value = Variable.get(VARIABLE, default=None)
@@ -229,7 +229,7 @@ def _ask_api() -> str | None:
 
 
 def _read_database() -> str | None:
-    """The Variable as a server process sees it: from the secrets backends, and then the database."""
+    """The value that a server process sees: from the secrets backends, or else the database."""
     from airflow.models.variable import Variable
 
     value = Variable.get_variable_from_secrets(key=VARIABLE)
@@ -237,7 +237,7 @@ def _read_database() -> str | None:
 
 
 def _make_variable() -> str | None:
-    """The Variable's value; it is made where there is none. Of several processes that try, one succeeds."""
+    """The Variable's value. It is created if there is none: of several processes that try, one succeeds."""
     from airflow.models.variable import Variable
     from airflow.utils.session import create_session
     from sqlalchemy import select
@@ -246,10 +246,10 @@ def _make_variable() -> str | None:
     if (value := _read_database()) is not None:
         return value
     try:
-        # Not the thread's own session: whoever called is perhaps in the middle of something.
+        # Not the thread's session: the caller may be in a transaction.
         with create_session(scoped=False) as session:
             if session.scalar(select(Variable.id).where(Variable.key == VARIABLE)) is not None:
-                return None  # it is there and cannot be read: with another Fernet key, say
+                return None  # it is there and cannot be read, for example with another Fernet key
             value = _new_value(session)
             make: Any = Variable
             session.add(make(key=VARIABLE, val=value, description=_DESCRIPTION))
@@ -267,7 +267,7 @@ def _new_value(session: Any) -> str:
 
 
 def _has_run_under_shared_name(session: Any) -> bool:
-    """Whether trainings of 0.1.0 are in this database: their states do not say whose they are."""
+    """Whether trainings of 0.1.0 are in this database: their states do not name an installation."""
     from sqlalchemy import select
 
     from .training.state import STATE_KEY
@@ -281,18 +281,18 @@ def _has_run_under_shared_name(session: Any) -> bool:
 
 
 class InstallationListener:
-    """Makes the Variable when one of Airflow's server processes starts, before any task does."""
+    """Creates the Variable when one of Airflow's server processes starts, before any task runs."""
 
     @hookimpl
     def on_starting(self, component: Any) -> None:
-        """Act for scheduler, dag-processor and triggerer only: a task's process calls this, too."""
+        """Act in scheduler, dag-processor and triggerer only: a task's process calls this, too."""
         jobs = sys.modules.get("airflow.jobs.job")
         if jobs is None or not isinstance(component, jobs.Job):
             return
         try:
             this_installation(make=True)
-        except Exception as error:  # noqa: BLE001 - Airflow has to start; tasks will say what is missing
-            log.warning("Until this is solved no training job is created. %s", error)
+        except Exception as error:  # noqa: BLE001 - Airflow must start; tasks report what is missing
+            log.warning("No training job is created until this is solved. %s", error)
 
 
 # A training's own -------------------------------------------------------------------------------------
@@ -305,12 +305,12 @@ def installation_of_training(
     run_began_at: datetime | None = None,
     has_job: Callable[[RunIdentity], bool] = lambda _task: False,
 ) -> str:
-    """Under which name a task's training goes on, or begins.
+    """The name under which a task's training continues, or begins.
 
-    One that has begun keeps the name it began under to its end: its jobs, tags and record have it, and
-    nothing has to be asked. One that begins has this Airflow's name. But a run that began before the upgrade
-    from 0.1.0 may have lost the state of a job that is alive: `has_job` is asked once whether a job has the
-    first name of such a training. Raises as `this_installation` does.
+    A training keeps the name it began under: its jobs, tags and record have it. A new training has this
+    Airflow's name. But a run that began before the upgrade from 0.1.0 may have lost the state of a running
+    job: `has_job` is asked once whether a job has the first name of such a training. Raises as
+    `this_installation` does.
     """
     if state is not None:
         return state.installation or _installation_of_0_1_0(task, state)
@@ -323,7 +323,7 @@ def installation_of_training(
 
 
 def _installation_of_0_1_0(task: RunIdentity, state: TrainingState) -> str:
-    """The name in the state's jobs' names; without jobs, what 0.1.0 went by."""
+    """The name in the names of the state's jobs. Without jobs, the name that 0.1.0 used."""
     configured = settings.text("installation")
     candidates = [name for name in (configured, configured.partition(",")[0].strip(), SHARED_NAME) if name]
     jobs = [attempt.job_name for attempt in state.attempts]

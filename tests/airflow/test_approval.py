@@ -96,7 +96,7 @@ def test_approved_it_goes_on_demand_from_the_same_checkpoints(
 
 def test_rejected_it_waits_for_spot(stack: LocalStack, runs: dict[str, str]) -> None:
     _, attempts = _outcome(stack, runs["waits"])
-    assert "at a price nobody knows" in stack.api.request("GET", _details(runs["waits"]))["body"]
+    assert "at an unknown price" in stack.api.request("GET", _details(runs["waits"]))["body"]
     assert {purchase for purchase, _ in attempts} == {"spot"}
     assert attempts[-1] == ("spot", "completed")
 

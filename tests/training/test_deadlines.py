@@ -27,7 +27,12 @@ from spot_training.training.driver import Completed, TrainingDriver, Waiting
 from spot_training.training.host import NoRecorder, Recorder
 from spot_training.training.state import MemoryStore, load_state
 from spot_training.watching import deadline_stop as punctual
-from spot_training.watching.deadline_stop import Punctual, follow_punctually, guard_from_json, guard_to_json
+from spot_training.watching.deadline_stop import (
+    DeadlineStop,
+    follow_with_deadline,
+    guard_from_json,
+    guard_to_json,
+)
 from spot_training.watching.watcher import JobWatcher, follow
 from tests.cloud import Cloud, answer_with, live_jobs
 
@@ -119,11 +124,11 @@ class Task:
     def follow(self, step: Waiting) -> None:
         # as between the task and the trigger: the guard goes as JSON
         guard = guard_from_json(guard_to_json(step.guard)) if step.guard else None
-        reports = follow_punctually(
+        reports = follow_with_deadline(
             JobWatcher(lambda: self.jobs),
             step.job.name,
             interval_seconds=0.1,
-            punctual=Punctual(guard, lambda: self.jobs.clock) if guard else None,
+            deadline_stop=DeadlineStop(guard, lambda: self.jobs.clock) if guard else None,
             stop=self.stop_for_deadline,
             say=self.said.append,
         )

@@ -1,13 +1,13 @@
-"""What a Dag may pay in a calendar month, and whether one more on-demand attempt fits into it.
+"""What a Dag may pay in a calendar month, and whether one more on-demand attempt is within that.
 
-What is not known (a price, the ledger) is not spent: it has to be within the budget for on-demand to be
-bought. What follows from that is in `decide`.
+On-demand is bought only if its cost is known to be within the budget: not if a price or the ledger is
+unknown. What follows from that is in `decide`.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -16,9 +16,12 @@ from .errors import InvalidInput
 from .parsing import as_bool, in_words, is_left_out
 from .savings import cost_usd
 
-#: A budget that holds nothing back, where the installation has one.
+PriceOf = Callable[[str], float | None]
+"""On-demand US dollars per hour of an instance type in the training's region, None if it is not known."""
+
+#: No budget for this task, if the installation has one.
 UNLIMITED = "unlimited"
-#: More is a slip.
+#: More is most likely a mistake.
 MOST_USD = 1e9
 
 
@@ -26,7 +29,7 @@ MOST_USD = 1e9
 class Budget:
     """US dollars per Dag and calendar month (UTC).
 
-    `deadline_wins`: on-demand that a deadline needs is bought, whatever is spent; otherwise the budget wins.
+    `deadline_wins`: on-demand that a deadline needs is bought, whatever was spent. Otherwise the budget wins.
     """
 
     usd: float
@@ -35,11 +38,11 @@ class Budget:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MonthSpending:
-    """What a Dag's trainings cost in the month that `began_at` begins, as far as is known, in US dollars.
+    """What a Dag's trainings cost in the month that began at `began_at`, as far as known, in US dollars.
 
-    `billed_usd`: all attempts that ended in it, of failed trainings too. `running_usd`: what runs now, by
-    the best knowledge there is. `reserved_usd`: what other trainings are about to buy. `unpriced` counts the
-    attempts that are in none of these: nobody knows their price; `unread` the records that cannot be read.
+    `billed_usd`: all attempts that ended in it, also of failed trainings. `running_usd`: what runs now,
+    estimated. `reserved_usd`: what other trainings are about to buy. `unpriced` counts the attempts that are
+    in none of these, because their price is not known. `unread` counts the records that cannot be read.
     """
 
     began_at: datetime
@@ -58,8 +61,8 @@ class MonthSpending:
 class OnDemandCost:
     """What an on-demand attempt is expected to cost.
 
-    `seconds` it will hold its instances, and the `basis` of that; `usd_per_hour` of all instances together,
-    None where a price is not known. `instances` in words: `2 x ml.m5.xlarge`.
+    `seconds` is how long it will hold its instances, `basis` how that is known. `usd_per_hour` is for all
+    instances together, None if a price is not known. `instances` in words: `2 x ml.m5.xlarge`.
     """
 
     instances: str
@@ -74,7 +77,7 @@ class OnDemandCost:
     def __str__(self) -> str:
         what = f"about {in_words(self.seconds)} on {self.instances}"
         if self.usd is None or self.usd_per_hour is None:
-            return f"{what}, at a price nobody knows"
+            return f"{what}, at an unknown price"
         return f"{what} at ${self.usd_per_hour:,.4g} an hour, {dollars(self.usd)}"
 
 
@@ -82,7 +85,7 @@ class OnDemandCost:
 class BudgetCheck:
     """The month's budget, and what one on-demand attempt would cost now.
 
-    `spending` is None where it is not known; `trouble` says why.
+    `spending` is None if it is not known, and `trouble` says why.
     """
 
     budget: Budget
@@ -92,7 +95,7 @@ class BudgetCheck:
 
     @property
     def objection(self) -> str | None:
-        """Why on-demand is not bought, as a person would say it; None where it is within the budget."""
+        """Why on-demand is not bought, in a sentence. None if it is within the budget."""
         budget, spending, usd = dollars(self.budget.usd), self.spending, self.cost.usd
         if spending is None:
             return f"{self.trouble}, so what is left of the budget of {budget} is not known"
@@ -129,7 +132,7 @@ def _account(spending: MonthSpending) -> str:
 
 
 def month_of(moment: datetime) -> datetime:
-    """When the calendar month (UTC) of a moment began."""
+    """The beginning of a moment's calendar month (UTC)."""
     return moment.astimezone(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
 
 

@@ -1,4 +1,4 @@
-"""The keys of records in the ledger: Dag files load them, and not the records."""
+"""The keys of records in the ledger, without the records: Dag files load this."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import hashlib
 import json
 import re
 
-#: The installation of every Airflow that was given no name, until each got its own: several may have it.
+#: The installation of every Airflow without a name, until each got its own: several may have it.
 SHARED_NAME = "airflow"
 KEY_LENGTH = 32
 _KEY = re.compile(rf"[0-9a-f]{{{KEY_LENGTH}}}")
 
 
 def record_key(*, installation: str, dag_id: str, run_id: str, task_id: str, map_index: int = -1) -> str:
-    """The key of a task's record: 32 hexadecimal digits, the same wherever and whenever it is computed.
+    """The key of a task's record: 32 hexadecimal digits, always the same for the same task.
 
     A retry, a clear and a re-run backfill of the same task have the same key.
     """
@@ -22,5 +22,5 @@ def record_key(*, installation: str, dag_id: str, run_id: str, task_id: str, map
 
 
 def is_record_key(text: str) -> bool:
-    """Whether the text has the shape of a key: then it is safe as the name of a file."""
+    """Whether the text has the form of a key. It is safe as the name of a file then."""
     return _KEY.fullmatch(text) is not None

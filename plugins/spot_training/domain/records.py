@@ -1,8 +1,8 @@
 """What the ledger keeps: one record per training task, from its first submission on.
 
-Decides what a record holds and how it looks as JSON. Must not know where records are kept (`ledger`).
-All instants are aware UTC; those of jobs are AWS's clock, those of decisions the clock of the machine that
-decided.
+Decides what a record contains, how it follows from a training's state, and its JSON. Must not know where
+records are kept (`ledger`). All instants are aware UTC: jobs have AWS's time, decisions the time of the
+machine that decided.
 """
 
 from __future__ import annotations
@@ -47,22 +47,22 @@ __all__ = [
     "totals_of",
 ]
 
-#: The format of what is written. It grows when a reader of an earlier one could misunderstand what it finds:
-#: 1 is 0.1.0's, which knew fewer endings. A reader knows all of them, and leaves a later one alone.
+#: The format that is written. It grows when a reader of an earlier format could misunderstand a record: 1 is
+#: 0.1.0's, which knew fewer endings. A reader knows all formats up to this one, and leaves a later one alone.
 RECORD_FORMAT = 2
 _DIGESTS = re.compile(r"(-[0-9a-f]{12}-\d{1,3})+$")
 
 
 def check_format(data: Mapping[str, Any], what: str) -> None:
-    """Raise `NewerFormat` for what a newer version of this package wrote; without a format it is 0.1.0's.
+    """Raise `NewerFormat` if a newer version of this package wrote the data. Without a format it is 0.1.0's.
 
-    Raises ValueError for a format that is none.
+    Raises ValueError if the format is not valid.
     """
     found = data.get("format")
     if found is None:
         return
     if isinstance(found, bool) or not isinstance(found, int) or found < 1:
-        raise ValueError(f"its format is {found!r}, which is none")
+        raise ValueError(f"its format is {found!r}, which is not valid")
     if found > RECORD_FORMAT:
         raise NewerFormat(what, found=found, newest_known=RECORD_FORMAT)
 
@@ -73,7 +73,7 @@ def team_of(tags: Mapping[str, str]) -> str | None:
 
 
 class RecordState(StrEnum):
-    """How far a training is. Not Airflow's task state: a task may be over while its job goes on."""
+    """The state of a training. Not Airflow's task state: a task may be over while its job runs."""
 
     RUNNING = "running"
     COMPLETED = "completed"
@@ -81,13 +81,13 @@ class RecordState(StrEnum):
 
 
 def model_of(job_name: str) -> str:
-    """A job name without the digests and attempt numbers this package adds: what is being trained."""
+    """A job name without the digests and attempt numbers of this package: what is being trained."""
     return _DIGESTS.sub("", job_name) or job_name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Price:
-    """An on-demand price: US dollars per instance-hour, as of a moment, and where it is from."""
+    """An on-demand price: US dollars per instance-hour, with its date and source."""
 
     instance_type: str
     usd_per_hour: float
@@ -123,10 +123,10 @@ class DecisionMade:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CurrentJob:
-    """The job that is under way, as far as it is known.
+    """The job under way, as far as it is known.
 
-    From the intent on there are a name, a reason and how it is bought; what AWS says follows as it is noted:
-    until `seen_at` says when, there may be no such job.
+    The intent has a name, a reason and how the job is bought. What AWS says is noted later: without `seen_at`
+    the job may not exist.
     """
 
     job_name: str
@@ -190,7 +190,7 @@ class TrainingRecord:
     what the ones before it were billed. `watches` is the job a sensor was given. `is_resumed` says that the
     training went on from an earlier generation's checkpoints (None: not known). `deadline_at` and
     `latest_on_demand_at` are None for a training without a deadline. `reason` says why it ended. `unknown`
-    are members that a newer version wrote beside these: they are written back.
+    are members that a newer version wrote as well: they are written back.
     """
 
     dag_id: str
@@ -243,10 +243,9 @@ class TrainingRecord:
         return statement_of(self.attempts, self.usd_per_hour)
 
     def to_json(self) -> dict[str, Any]:
-        """As plain JSON, one flat object: `docs/ledger.md` says what each member means.
+        """As plain JSON, one flat object. `docs/ledger.md` describes each member.
 
-        The transitions of all attempts are one list beside them, so that who sums up attempts need not read
-        them.
+        The transitions of all attempts are one separate list, so that sums over attempts need not read them.
         """
         statement = self.statement.to_json()
         statement["attempt_count"] = statement.pop("attempts")
@@ -275,10 +274,10 @@ class TrainingRecord:
         """Undo `to_json`, of this format or an earlier one.
 
         Members of a newer version are kept in `unknown`, missing ones take their defaults. Raises
-        `NewerFormat`, and KeyError, TypeError or ValueError for what is no record.
+        `NewerFormat`, and KeyError, TypeError or ValueError if it is not a record.
         """
         check_format(data, "The record")
-        known = _known(cls, data, moments=_MOMENTS, beside=_DERIVED)
+        known = _known(cls, data, moments=_MOMENTS, also=_DERIVED)
         known["state"] = RecordState(known.get("state") or RecordState.RUNNING)
         known["tags"] = dict(known.get("tags") or {})
         known["attempts"] = _attempts_from_json(data)
@@ -320,7 +319,7 @@ def record_from(
 
 
 _NESTED = {"tags", "attempts", "decisions", "current_job", "prices"}
-#: Members of a record that are worked out from the others.
+#: Members of a record that follow from the others.
 _DERIVED = frozenset(
     {"format", "key", "transitions", "attempt_count"} | {each.name for each in fields(SavingsStatement)}
 ) - {"attempts"}
@@ -349,8 +348,8 @@ def _names_of(cls: Any) -> tuple[str, ...]:
 
 
 @cache
-def _members_of(cls: Any, beside: frozenset[str]) -> frozenset[str]:
-    return beside | {*_names_of(cls)}
+def _members_of(cls: Any, also: frozenset[str]) -> frozenset[str]:
+    return also | {*_names_of(cls)}
 
 
 def _to_json(fact: DecisionMade | Price | CurrentJob) -> dict[str, Any]:
@@ -359,7 +358,7 @@ def _to_json(fact: DecisionMade | Price | CurrentJob) -> dict[str, Any]:
 
 
 def _known(
-    cls: Any, data: Mapping[str, Any], *, moments: Sequence[str], beside: frozenset[str] = frozenset()
+    cls: Any, data: Mapping[str, Any], *, moments: Sequence[str], also: frozenset[str] = frozenset()
 ) -> dict[str, Any]:
     """What this version knows of `data`, with moments read, and the rest as `unknown`."""
     names = _names_of(cls)
@@ -367,7 +366,7 @@ def _known(
     for name in moments:
         if isinstance(known.get(name), str):
             known[name] = datetime.fromisoformat(known[name])
-    known["unknown"] = unknown_of(data, _members_of(cls, beside))
+    known["unknown"] = unknown_of(data, _members_of(cls, also))
     return known
 
 

@@ -1,11 +1,11 @@
 """What a training took and what it saved, over all its attempts.
 
-Decides how seconds are summed and what they are compared with. Seconds are per instance unless the name
-says `instance_seconds`. Unknown stays unknown (None): nothing here turns a missing figure into a zero,
-except for a job that never started, which costs nothing because it never held an instance.
+Decides how seconds are summed and what they are compared with. Seconds are per instance unless the name says
+`instance_seconds`. Unknown stays unknown (None): a missing figure is never taken as zero, except for a job
+that never started, which costs nothing because it never held an instance.
 
 Dollars are billable seconds x instances x the *on-demand* price per hour: the spot discount is in the
-billable seconds already. Where the price of an instance type is not known they are None.
+billable seconds already. Without a known price for the instance type they are None.
 
 Source of the per-job formula: `BillableTimeInSeconds` in the SageMaker API reference.
 """
@@ -37,7 +37,7 @@ class PurchaseOption(StrEnum):
 
 
 class CleanRunBasis(StrEnum):
-    """How sure the length of a clean on-demand run is."""
+    """How the length of a clean on-demand run is known."""
 
     MEASURED = "measured"
     ESTIMATED = "estimated"
@@ -52,7 +52,7 @@ class Attempt:
     time in `Training`, over all its launches, and `launch_seconds` what the last launch spent around it
     (downloading, uploading). Both None when the job never started. `transitions` are the visits to secondary
     statuses without their messages, the newest `MOST_TRANSITIONS` of them. `unknown` are the members that a
-    newer version wrote beside these: they are written back.
+    newer version wrote as well: they are written back.
     """
 
     number: int
@@ -93,7 +93,7 @@ class Attempt:
 
     @property
     def was_refused(self) -> bool:
-        """Whether SageMaker did not even take the job, for want of quota or capacity."""
+        """Whether SageMaker refused to create the job, because of a quota or missing capacity."""
         return self.created_at is None and self.ending in {Ending.CAPACITY_ERROR, Ending.QUOTA}
 
     @property
@@ -103,7 +103,7 @@ class Attempt:
 
     @property
     def shown_savings_percent(self) -> float | None:
-        """`savings_percent` as people are shown it: an attempt on spot that failed has saved nothing."""
+        """`savings_percent` as people see it: a spot attempt that failed has saved nothing."""
         is_saving = self.ending is Ending.COMPLETED and self.purchase is PurchaseOption.SPOT
         return self.savings_percent if is_saving else None
 
@@ -119,7 +119,7 @@ class Attempt:
     def from_json(cls, data: Mapping[str, Any]) -> Attempt:
         """Undo `to_json`. Members of a newer version are kept in `unknown`, missing ones take their defaults.
 
-        Raises KeyError, TypeError or ValueError for what is no attempt.
+        Raises KeyError, TypeError or ValueError if it is not an attempt.
         """
         known = {name: data[stored_as(name)] for name in _ATTEMPT_FIELDS if stored_as(name) in data}
         for name in ("created_at", "started_at", "ended_at"):
@@ -138,14 +138,14 @@ def stored_as(field: str) -> str:
 
 
 _ATTEMPT_FIELDS = tuple(each.name for each in fields(Attempt) if each.name not in {"transitions", "unknown"})
-#: What an attempt consists of in states, records and XComs: what is worked out from it, too.
+#: What an attempt consists of in states, records and XComs, with what follows from it.
 _ATTEMPT_MEMBERS = frozenset(
     {*map(stored_as, _ATTEMPT_FIELDS), "transitions", "savings_percent", "billed_usd"}
 )
 
 
 def unknown_of(data: Mapping[str, Any], known: Collection[str]) -> dict[str, Any]:
-    """What of some JSON a newer version wrote: it is kept, and written back."""
+    """The members of some JSON that a newer version wrote. They are kept and written back."""
     return {name: value for name, value in data.items() if name not in known and value is not None}
 
 
@@ -167,7 +167,7 @@ def transition_from_json(data: Mapping[str, Any]) -> Transition:
     )
 
 
-#: `attempt` is beside them in a record, which has the transitions of all attempts in one list.
+#: A record adds `attempt`: it has the transitions of all attempts in one list.
 _TRANSITION_MEMBERS = frozenset({"status", "started_at", "ended_at", "attempt"})
 
 
@@ -177,7 +177,7 @@ def kept_transitions(job: JobSnapshot) -> tuple[Transition, ...]:
 
 
 def cost_usd(instance_seconds: int | None, usd_per_hour: float | None) -> float | None:
-    """US dollars for billed instance-seconds; nothing billed costs nothing at any price."""
+    """US dollars for billed instance-seconds. Nothing billed costs nothing at any price."""
     if instance_seconds == 0:
         return 0.0
     if instance_seconds is None or usd_per_hour is None:
@@ -186,7 +186,7 @@ def cost_usd(instance_seconds: int | None, usd_per_hour: float | None) -> float 
 
 
 def billed_usd(attempt: Attempt, prices: Prices) -> float | None:
-    """What one attempt cost, or None where its seconds or its price are not known."""
+    """What one attempt cost, or None if its seconds or its price are not known."""
     return cost_usd(attempt.billable_instance_seconds, prices.get(attempt.instance_type or ""))
 
 
@@ -254,7 +254,7 @@ def _work_seconds(transitions: Sequence[Transition]) -> int:
 
 
 def _last_launch_seconds(transitions: Sequence[Transition]) -> int:
-    """What the last launch spent holding instances without training on them."""
+    """How long the last launch held instances without training on them."""
     after_last_wait: list[Transition] = []
     for visit in transitions:
         if visit.status in WAITING_STATUSES:

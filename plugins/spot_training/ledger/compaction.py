@@ -1,8 +1,8 @@
-"""Merges small files of settled records into Parquet, one month beside the other.
+"""Merges small files of settled records into Parquet, by month.
 
-Safe beside writers, readers and another compaction, and wherever it dies: new Parquet files count only once
-the next manifest names them, and a small file is removed only after that, by its exact name. Until then its
-record is read from the small file; afterwards from Parquet, because no higher version is there.
+It is safe while others write, read or merge, and wherever it dies: new Parquet files count only when the next
+manifest names them, and a small file is removed only after that, by its exact name. Until then the record is
+read from the small file, afterwards from Parquet.
 """
 
 from __future__ import annotations
@@ -33,20 +33,20 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: A record is merged when nothing happened to it for so long: a retry may be on its way.
+#: A record is merged when it has not changed for this long: a retry may follow.
 SETTLED_AFTER = timedelta(hours=1)
-#: Files that no manifest needs any more are kept for readers that began before.
+#: Files that no manifest names any more are kept this long, for readers that began before.
 KEPT_FOR = timedelta(days=1)
-#: Records merged at once: they are in memory for a moment.
+#: Records merged at once: they are in memory together.
 BATCH = 20_000
-#: A month's file that has grown so large is left as it is; another is begun.
+#: A month's file with so many records stays as it is, and another file is begun.
 LARGEST_FILE_ROWS = 250_000
 TRIES = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Compaction:
-    """What a compaction did: records merged, small files removed; `refused` says why it did nothing."""
+    """What a compaction did: records merged, small files removed. `refused` says why it did nothing."""
 
     merged: int = 0
     removed: int = 0
@@ -77,7 +77,8 @@ def compact(
 ) -> Compaction:
     """Merge what is settled, and remove what is not needed any more.
 
-    `is_only_one` says that nothing else merges this ledger: then a store without conditional writes will do.
+    `is_only_one` says that nothing else merges this ledger. It may then be on a store without conditional
+    writes.
     """
     moment = now or datetime.now(UTC)
     done = Compaction()
@@ -97,12 +98,12 @@ def compact(
 _NO_CONDITIONS = (
     "this store does not support conditional writes (If-None-Match), so two merges at once could lose "
     "records. All records stay readable in small files. If only one place merges this ledger (one sweeper "
-    "Dag, and no command beside it), set [spot_training] ledger_is_merged_in_one_place to True"
+    "Dag, and no sweep command), set [spot_training] ledger_is_merged_in_one_place to True"
 )
 
 
 def _whole_keys(names: Sequence[FreshName], first: int) -> list[FreshName]:
-    """A batch; all versions of a key are in the batch its first one falls into."""
+    """One batch. All versions of a key are in the same batch."""
     last = min(first + BATCH, len(names))
     while first and first < len(names) and names[first].key == names[first - 1].key:
         first += 1
@@ -116,7 +117,7 @@ def _with_patience(merge: Callable[[], Compaction]) -> Compaction:
         try:
             return merge()
         except _LostRace:
-            log.info("Another compaction was quicker; looking again")
+            log.info("Another compaction published first. Merging again")
     return Compaction()
 
 
@@ -143,7 +144,7 @@ def _merge(
             settled = batch.settled_names()
         finally:
             batch.close()
-    # Of a record that cannot be read, an earlier version may be all there is.
+    # If a record cannot be read, an earlier version may be all that is left of it.
     removable = [
         name for name in names if name.key not in torn and (name != newest[name.key] or name in settled)
     ]
@@ -152,7 +153,7 @@ def _merge(
 
 
 def _read(ledger: LedgerFiles, names: Iterable[FreshName]) -> tuple[dict[FreshName, bytes], set[str]]:
-    """Records as lines, and the keys of those that cannot be read."""
+    """Records as lines, and the keys of records that cannot be read."""
     wanted = {ledger.path(FRESH, str(name)): name for name in names}
     lines: dict[FreshName, bytes] = {}
     torn: set[str] = set()
@@ -160,17 +161,17 @@ def _read(ledger: LedgerFiles, names: Iterable[FreshName]) -> tuple[dict[FreshNa
         try:
             lines[wanted[path]] = line_of(wanted[path], content)
         except CannotRead as error:
-            error.trouble.tell(ledger.root)
+            error.trouble.warn(ledger.root)
             torn.add(wanted[path].key)
     return lines, torn
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Merging:
-    """What a merge starts from: the list's number and files, where they are on this machine, and the others.
+    """What a merge starts from: the manifest's number, its files on this machine, and its unreadable files.
 
-    `is_rebuild`: the list was lost, or files of it, or one was restored. All files that can be read are then
-    written anew, with the highest version of each key.
+    `is_rebuild`: the manifest or some of its files were lost, or a file was restored. All files that can be
+    read are then written again, with the highest version of each key.
     """
 
     number: int
@@ -181,14 +182,14 @@ class _Merging:
 
     @classmethod
     def find(cls, ledger: LedgerFiles) -> _Merging:
-        """Raises `CannotRead` for a list that a newer version wrote, or that may be half written just now."""
+        """Raises `CannotRead` if a newer version wrote the manifest, or it may be half written just now."""
         try:
             manifest = Manifest.newest(ledger)
         except CannotRead as error:
             path = ledger.path(error.trouble.path)
             if error.trouble.is_newer or not ledger.is_older(path, datetime.now(UTC) - SETTLED_AFTER):
                 raise
-            error.trouble.tell(ledger.root)
+            error.trouble.warn(ledger.root)
             manifest = Manifest(number=number_of(error.trouble.path.rsplit("/", 1)[-1]))
             return cls._of_all(ledger, manifest)
         good, bad = check(ledger, manifest.files)
@@ -207,7 +208,7 @@ class _Merging:
     def _of_all(cls, ledger: LedgerFiles, manifest: Manifest) -> _Merging:
         merged = all_merged(ledger, manifest, ())
         for trouble in merged.set_aside:
-            trouble.tell(ledger.root)
+            trouble.warn(ledger.root)
         bad = {trouble.path for trouble in merged.set_aside}
         return cls(
             number=manifest.number,
@@ -219,8 +220,10 @@ class _Merging:
 
 
 class _Batch:
-    """One merge: `settled` are the records that need no small file any more, `incoming` those of them that
-    are not in Parquet yet, `stale` the files with an older version of an incoming record.
+    """One merge, in DuckDB.
+
+    Its tables: `settled` are the records that need no small file any more, `incoming` those of them that are
+    not in Parquet yet. Stale files have an older version of an incoming record.
     """
 
     def __init__(self, ledger: LedgerFiles, merging: _Merging, scratch: Path) -> None:
@@ -235,17 +238,17 @@ class _Batch:
         self._connection.close()
 
     def load(self, lines: Mapping[FreshName, bytes], settled_before: datetime) -> set[str]:
-        """Take in these records. Returns the keys of those that cannot be read."""
+        """Load these records. Returns the keys of those that cannot be read."""
         set_aside = load_lines(self._connection, lines)
         for trouble in set_aside:
-            trouble.tell(self._ledger.root)
+            trouble.warn(self._ledger.root)
         self._connection.execute(
             "CREATE TABLE settled AS SELECT * FROM fresh WHERE state <> 'running' AND written_at <= ?",
             [settled_before],
         )
         stale = self._stale_paths()
         for path in stale:
-            # What a newer version wrote is not written over.
+            # What a newer version wrote is not overwritten.
             self._delete("settled", path, f"coalesce(p.format, 1) > {RECORD_FORMAT}")
         self._connection.execute(
             "CREATE TABLE incoming AS SELECT *, "
@@ -269,7 +272,7 @@ class _Batch:
         return {FreshName(key=key, version=version) for key, version in rows}
 
     def publish(self, now: datetime, *, is_only_one: bool) -> None:
-        """Write the Parquet files anew that change, and the manifest that names them."""
+        """Write the Parquet files that change, and the manifest that names them."""
         merging = self._merging
         changed = list(merging.local) if merging.is_rebuild else self._files_to_rewrite()
         kept = [self._with_digest(file) for file in merging.local if file not in changed]
@@ -285,7 +288,7 @@ class _Batch:
             raise _LostRace
 
     def _with_digest(self, file: MergedFile) -> MergedFile:
-        """0.1.0 wrote none; the file was read from end to end just now."""
+        """With a checksum. 0.1.0 wrote none; the file was read completely just now."""
         return file if file.digest else replace(file, digest=digest_of(self._merging.local[file]))
 
     def _stale_paths(self) -> list[str]:
@@ -312,7 +315,7 @@ class _Batch:
         return sorted(incoming | {file.month for file in changed})
 
     def _write(self, month: str, changed: Sequence[MergedFile]) -> MergedFile:
-        # By name: files of a newer version may have columns that this one does not know. They are kept.
+        # By name: files of a newer version may have columns that this version does not know. They are kept.
         sources = [f"SELECT * EXCLUDE (month) FROM incoming WHERE month = '{month}'"]
         old = [self._merging.local[file] for file in changed if file.month == month]
         if old:
@@ -334,7 +337,7 @@ class _Batch:
 
 
 def _remove_unneeded(ledger: LedgerFiles, before: datetime) -> None:
-    """Old manifests, merged files that none of the others names, notes of jobs long over."""
+    """Remove old manifests, merged files that no other manifest names, and notes of jobs that are over."""
     names = sorted(ledger.list_names(MANIFESTS))
     old = [name for name in names[:-1] if ledger.is_older(ledger.path(MANIFESTS, name), before)]
     ledger.remove(ledger.path(MANIFESTS, name) for name in old)

@@ -1,9 +1,10 @@
 """Reads the small files of records that are not merged: of each key the newest version that can be read.
 
-Nothing is missed. A version is removed only after its successor was written, or its Parquet file was named:
-a file that is gone when it is to be read leads to another look. A file that is half written, by a store which
-does not write as a whole, is whole a moment later; what stays torn is set aside, and an older version of the
-record counts, if there is one. A record that a newer version of this package wrote is left out.
+Nothing is missed. A version is removed only after its successor was written, or a manifest named its Parquet
+file: if a file is gone when it is read, the record is looked up again. A file that is half written, on a
+store that does not write files as a whole, is whole a moment later. A file that stays torn is set aside, and
+an older version of the record counts, if there is one. A record that a newer version of this package wrote is
+left out.
 """
 
 from __future__ import annotations
@@ -28,9 +29,9 @@ from .unknown import unknown_members
 if TYPE_CHECKING:
     from .files import LedgerFiles
 
-#: How long a record is looked for that is replaced at each look.
+#: How long a record is looked up again that is replaced at each look.
 LOOK_SECONDS = 10.0
-#: A torn file that was written so recently may be whole in a moment, and all of them are given so long.
+#: A torn file that was written this recently may soon be whole. All such files together get the second limit.
 RECENT = timedelta(minutes=1)
 WHOLE_WITHIN_SECONDS = 1.0
 PAUSE_SECONDS = 0.05
@@ -38,7 +39,7 @@ PAUSE_SECONDS = 0.05
 
 @dataclass(slots=True, kw_only=True)
 class FreshRecords:
-    """Records as lines of JSON that DuckDB reads, by the name of their file, and what was set aside."""
+    """Records as lines of JSON for DuckDB, by the name of their file, and what was set aside."""
 
     lines: dict[FreshName, bytes] = field(default_factory=dict)
     set_aside: list[SetAside] = field(default_factory=list)
@@ -70,7 +71,7 @@ def read_newest(ledger: LedgerFiles, key: str) -> FreshRecords:
 
 
 class _Looking:
-    """Looks for single records until they can be read, or it is certain that they cannot."""
+    """Looks single records up until they can be read, or it is certain that they cannot."""
 
     def __init__(self, ledger: LedgerFiles) -> None:
         self._ledger = ledger
@@ -88,7 +89,7 @@ class _Looking:
                 )
 
     def _look(self, key: str, found: FreshRecords) -> bool:
-        """One look at all versions. False when another is needed."""
+        """Look at all versions once. False if another look is needed."""
         set_aside: list[SetAside] = []
         for name in sorted(self._ledger.versions_of(key), reverse=True):
             path = self._ledger.path(FRESH, str(name))
@@ -104,7 +105,7 @@ class _Looking:
                     return False
                 set_aside.append(error.trouble)
                 if error.trouble.is_newer:
-                    break  # what is older is not how the training stands
+                    break  # an older version is not the training's present state
         found.set_aside += set_aside
         return True
 
@@ -123,7 +124,7 @@ class _Looking:
 
 
 def line_of(name: FreshName, content: bytes) -> bytes:
-    """A record's file as one line for DuckDB, with what is unknown in its column. Raises `CannotRead`."""
+    """A record's file as a line for DuckDB, with its unknown members in `unknown`. Raises `CannotRead`."""
     return parse(
         f"{FRESH}/{name}", content, lambda data: _line(name, data, content.strip() + b"\n"), key=name.key
     )
@@ -142,7 +143,7 @@ def _line(name: FreshName, data: Any, line: bytes) -> bytes:
 
 
 def load_lines(connection: Any, lines: Mapping[FreshName, bytes]) -> list[SetAside]:
-    """Make the table `fresh`. Returns what was set aside because a value has not its column's type."""
+    """Make the table `fresh`. Returns the files set aside because a value does not have its column's type."""
     connection.execute(f"CREATE TABLE fresh ({table_columns()})")
     return _insert(connection, list(lines.items()))
 
@@ -177,7 +178,7 @@ def _insert_all(connection: Any, lines: Iterable[bytes]) -> None:
 
 
 def read_notes(ledger: LedgerFiles, keys: Iterable[str]) -> tuple[dict[str, CurrentJob], list[SetAside]]:
-    """What was last noted of the jobs of these records; the next note replaces one that cannot be read."""
+    """The latest notes of these records' jobs. The next note replaces one that cannot be read."""
     paths = {ledger.path(NOTES, f"{key}.json"): key for key in keys}
     notes: dict[str, CurrentJob] = {}
     set_aside: list[SetAside] = []

@@ -3,10 +3,11 @@
     manifests/<number>.json    {"files": [{"path": "months/2026-03/<id>.parquet", "rows": 812}, ...],
                                 "digests": {"months/2026-03/<id>.parquet": "<SHA-256>", ...}, ...}
 
-The highest number counts. A list is created once and never changed, so of two compactions that start from the
-same list only one can publish the next, and a reader has all of it or the one before. Across the files of one
-list every key is there once. `digest` is the list's own checksum, made in the same way in every format: so a
-list that was torn is not taken for one of a newer version.
+The highest number counts. A list is created once and never changed: of two compactions that start from the
+same list, only one can publish the next, and a reader sees all of it or the list before. Across the files of
+one list every key occurs once, so a reader need not look for the highest version of each. `digest` is the
+list's own checksum, made in the same way in every format: a torn list is not mistaken for one of a newer
+version.
 """
 
 from __future__ import annotations
@@ -51,10 +52,10 @@ class MergedFile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
-    """A list of merged files. Number 0 is the empty list that nobody has to write.
+    """A list of merged files. Number 0 is the empty list, which is never written.
 
-    `unreadable` are files that were torn or gone when the list was made: they are looked at again, because
-    somebody may restore them. `unknown` is what a newer version wrote beside these.
+    `unreadable` are files that were torn or gone when the list was made. They are checked again, because
+    somebody may restore them. `unknown` is what a newer version wrote as well.
     """
 
     number: int = 0
@@ -78,7 +79,7 @@ class Manifest:
 
     @classmethod
     def newest(cls, ledger: LedgerFiles) -> Manifest:
-        """The list that counts now. Raises `CannotRead` for one that is torn, or of a newer version."""
+        """The list that counts now. Raises `CannotRead` if it is torn, or of a newer version."""
         while names := sorted(name for name in ledger.list_names(MANIFESTS) if number_of(name)):
             if (manifest := cls._read_whole(ledger, names[-1])) is not None:
                 return manifest
@@ -86,7 +87,7 @@ class Manifest:
 
     @classmethod
     def _read_whole(cls, ledger: LedgerFiles, name: str) -> Manifest | None:
-        """`read`, and what may be half written is read again; None when it is gone."""
+        """`read`, again if the file may be half written. None if it is gone."""
         until = time.monotonic() + fresh.WHOLE_WITHIN_SECONDS
         while True:
             try:
@@ -99,7 +100,7 @@ class Manifest:
 
     @classmethod
     def read(cls, ledger: LedgerFiles, name: str) -> Manifest | None:
-        """The list of that file name; None when it is gone. Raises `CannotRead`."""
+        """The list in this file. None if it is gone. Raises `CannotRead`."""
         path = ledger.path(MANIFESTS, name)
         content = ledger.fetch([path]).get(path)
         if content is None:
@@ -111,7 +112,7 @@ class Manifest:
     @classmethod
     def _of(cls, number: int, data: Any) -> Manifest:
         if "digest" in data and data["digest"] != _digest_of(data):
-            raise ValueError("it is not what was written: its checksum is another one")
+            raise ValueError("it is not what was written: its checksum differs")
         check_format(data, "The list of merged records")
         digests = data.get("digests") or {}
 
@@ -129,7 +130,7 @@ class Manifest:
         )
 
     def to_json(self, *, made_at: datetime) -> dict[str, Any]:
-        # Digests are beside the files: 0.1.0 refuses a list with a member more in one of them.
+        # Digests are not in `files`: 0.1.0 refuses a list with one more member there.
         digests = {file.path: file.digest for file in (*self.files, *self.unreadable) if file.digest}
         data = {
             **self.unknown,
@@ -142,10 +143,10 @@ class Manifest:
         return {**data, "digest": _digest_of(data)}
 
     def publish(self, ledger: LedgerFiles, *, made_at: datetime, is_only_one: bool = False) -> bool:
-        """Make this the list that counts. False when somebody else's of that number does.
+        """Make this the list that counts. False if somebody else published that number.
 
-        A retried request whose first answer was lost finds our own list there: then it is published. Where
-        nobody else publishes (`is_only_one`), a store that refuses conditions will do.
+        A retried request finds our own list if the first answer was lost: the list is published then. If
+        nobody else publishes (`is_only_one`), the store need not have conditional writes.
         """
         content = json.dumps(self.to_json(made_at=made_at)).encode()
         path = ledger.path(MANIFESTS, self.name)

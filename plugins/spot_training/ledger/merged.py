@@ -1,9 +1,9 @@
 """Which Parquet files hold the merged records, and whether they can be read.
 
-A file is read only if it is whole: its checksum is the one in the list, or, for a list without (0.1.0 wrote
-none), DuckDB has read all of it once, on a connection of its own, because garbage may spoil that. If anything
-is wrong with the list or with a file of it, all merged files that can be read are, and the highest version of
-each key counts: nothing that is still there is lost, and what is not is named.
+A file is read only if it is whole: its checksum is the one in the manifest, or, if the manifest has none
+(0.1.0 wrote none), DuckDB has read all of it once, on a separate connection, because garbage may break that.
+If the manifest or one of its files is damaged, all merged files that can be read are read, and the highest
+version of each key counts. Nothing that exists is lost, and what is missing is named.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 # ruff: noqa: S608 - the SQL is made of column names and paths of this package
 
-#: So many files without a checksum a process remembers to have read, by path, size and time.
+#: How many files without a checksum a process remembers as read, by path, size and time.
 MOST_CHECKED = 10_000
 _checked: dict[tuple[str, int, int], str | None] = {}
 
@@ -40,13 +40,13 @@ class Merged:
 
 
 def find_merged(ledger: LedgerFiles) -> Merged:
-    """What there is to read now."""
+    """The files to read now."""
     try:
         manifest = Manifest.newest(ledger)
     except CannotRead as error:
         if error.trouble.is_newer:
             return Merged(files=(), local=(), set_aside=(error.trouble,))
-        # All merged files are read instead of those that it names: nothing is missing.
+        # All merged files are read instead of those that it names, so nothing is missing.
         return all_merged(ledger, Manifest(), [replace(error.trouble, has_many=False)])
     if manifest.is_first and not ledger.list_names(MONTHS):
         return Merged(files=(), local=())
@@ -57,7 +57,7 @@ def find_merged(ledger: LedgerFiles) -> Merged:
 
 
 def all_merged(ledger: LedgerFiles, manifest: Manifest, set_aside: Sequence[SetAside]) -> Merged:
-    """All files that can be read, those that no list names too."""
+    """All files that can be read, also those that no manifest names."""
     listed = {file.path: file for file in (*manifest.files, *manifest.unreadable)}
     there = [
         f"{MONTHS}/{month}/{name}"
@@ -71,7 +71,7 @@ def all_merged(ledger: LedgerFiles, manifest: Manifest, set_aside: Sequence[SetA
     named = [
         trouble
         for trouble in (*bad, *gone)
-        # A file that no list names yet, or any more, holds nothing that is not elsewhere.
+        # What is in a file that no manifest names, yet or any more, is also elsewhere.
         if trouble.path not in known and trouble.path in listed
     ]
     return Merged(
@@ -80,14 +80,14 @@ def all_merged(ledger: LedgerFiles, manifest: Manifest, set_aside: Sequence[SetA
 
 
 def check(ledger: LedgerFiles, files: Sequence[MergedFile]) -> tuple[dict[MergedFile, str], list[SetAside]]:
-    """Where each file that can be read is on this machine, and what is wrong with the others."""
+    """The local paths of the files that can be read, and what is wrong with the others."""
     good: dict[MergedFile, str] = {}
     bad: list[SetAside] = []
     for file in files:
         try:
             local = ledger.local_copy(file.path)
             why = _why_not(local, file.digest)
-            if why and ledger.drop_copy(file.path):  # it is the copy that may be torn
+            if why and ledger.drop_copy(file.path):  # the copy may be torn, not the file
                 local = ledger.local_copy(file.path)
                 why = _why_not(local, file.digest)
         except FileNotFoundError:
@@ -100,7 +100,7 @@ def check(ledger: LedgerFiles, files: Sequence[MergedFile]) -> tuple[dict[Merged
 
 
 def _why_not(local: str, digest: str | None) -> str | None:
-    """Why a file cannot be read; None where it can. A checksum is cheap, to read all of it is not: once."""
+    """Why a file cannot be read; None if it can. A checksum is cheap. Reading all of a file is not: once."""
     if digest is not None:
         found = digest_of(local)
         return None if found == digest else f"its SHA-256 is {found[:12]}..., and was {digest[:12]}..."
@@ -114,7 +114,7 @@ def _why_not(local: str, digest: str | None) -> str | None:
 
 
 def digest_of(local: str) -> str:
-    """A file's checksum, as lists of merged files hold it."""
+    """A file's checksum, as in manifests."""
     with Path(local).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -149,7 +149,7 @@ def parquet(paths: Sequence[str], *, with_names: bool = False) -> str:
 
 
 def source_of(connection: Any, merged: Merged) -> str:
-    """The rows of the files, all of their columns; of loose files the highest version of each key."""
+    """The rows of the files with all columns. Of loose files, the highest version of each key."""
     if not merged.is_loose:
         return parquet(merged.local)
     make_newest(connection, merged.local)
@@ -157,7 +157,7 @@ def source_of(connection: Any, merged: Merged) -> str:
 
 
 def make_newest(connection: Any, paths: Sequence[str]) -> None:
-    """Make the table of which file has the highest version of each key: what `loose` joins with."""
+    """Make the table that says which file has the highest version of each key, for `loose`."""
     connection.execute(
         "CREATE TABLE newest_merged AS "
         "SELECT key, max_by(filename, version) AS filename, max(version) AS version "
@@ -166,7 +166,7 @@ def make_newest(connection: Any, paths: Sequence[str]) -> None:
 
 
 def loose(paths: Sequence[str]) -> str:
-    """The rows of files among which a key may be several times: once each."""
+    """The rows of files that may have a key several times: each key once."""
     return (
         f"(SELECT * EXCLUDE (filename) FROM {parquet(paths, with_names=True)} "
         "SEMI JOIN newest_merged USING (key, version, filename))"
@@ -174,7 +174,7 @@ def loose(paths: Sequence[str]) -> str:
 
 
 def columns_of(connection: Any, source: str) -> str:
-    """The columns of a source as a SELECT's: those that an older version did not write are null."""
+    """The columns of a source for a SELECT. Those that an older version did not write are null."""
     there = {row[0] for row in connection.execute(f"DESCRIBE SELECT * FROM {source}").fetchall()}
     missing = [f"NULL::{kind} AS {name}" for name, kind in COLUMNS.items() if name not in there]
     return ", ".join(["*", *missing])

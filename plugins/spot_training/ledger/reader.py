@@ -3,13 +3,13 @@
 A reader is one consistent view. Its tables:
 
     trainings     one row per training task: all columns of `docs/ledger.md`, and `counts`: false where
-                  another record has the same job and as much or more (a sensor that watches what an operator
-                  started), so that sums take each job once
-    attempts      one row per attempt: its own columns, and those that say whose it is
+                  another record has the same job and at least as many attempts (a sensor that watches what
+                  an operator started), so that sums count each job once
+    attempts      one row per attempt: its own columns, and those that name its training
     transitions   one row per visit of an attempt's job to a secondary status
     decisions     one row per decision
 
-Instants are UTC. Text in records is what people typed: pass values as parameters, never into the SQL.
+Instants are UTC. Records contain text that people typed: pass values as parameters, never in the SQL.
 """
 
 # ruff: noqa: S608 - the SQL is made of column names of this package; all values are parameters
@@ -69,17 +69,17 @@ class LedgerReader:
 
     @property
     def set_aside(self) -> tuple[SetAside, ...]:
-        """Files that are left out because they are torn, or of a newer version: figures are incomplete."""
+        """Files that are left out because they are torn, or of a newer version: sums are incomplete."""
         return tuple(sorted(self._set_aside))
 
     @property
     def keys_of_newer(self) -> frozenset[str]:
-        """Records that a newer version wrote: not read here, and not to be written over."""
+        """Records that a newer version wrote: they are not read here, and must not be overwritten."""
         return frozenset(trouble.key for trouble in self._set_aside if trouble.is_newer and trouble.key)
 
     def _set_it_aside(self, trouble: SetAside) -> None:
         self._set_aside[trouble] = None
-        trouble.tell(self._root)
+        trouble.warn(self._root)
 
     def __enter__(self) -> LedgerReader:
         return self
@@ -95,7 +95,7 @@ class LedgerReader:
     def query(self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> list[dict[str, Any]]:
         """Rows of any SELECT over the tables above, as dictionaries by column name.
 
-        Parameters stand for `?` in their order, or for `$name` by name.
+        Parameters replace `?` in their order, or `$name` by name.
         """
         cursor = self._connection.execute(sql, parameters)
         names = [column[0] for column in cursor.description]
@@ -111,7 +111,7 @@ class LedgerReader:
         return totals_from(row, left_out=tuple(str(trouble) for trouble in self.set_aside))
 
     def totals_by(self, group: str, selection: Selection = EVERYTHING) -> dict[str | None, Totals]:
-        """The sums by one of `GROUPS`, the dearest first; None for trainings that have none."""
+        """The sums by one of `GROUPS`, the most expensive first. None for trainings that have none."""
         if group not in GROUPS:
             raise ValueError(f"group is {group!r}: give one of {', '.join(GROUPS)}.")
         where, parameters = selection.where()
@@ -131,16 +131,16 @@ class LedgerReader:
         limit: int | None = None,
         offset: int = 0,
     ) -> list[TrainingRecord]:
-        """The selected trainings in full, those under way with what was last noted of their job.
+        """The selected trainings in full. Running ones have the latest note of their job.
 
-        `order` is one of `ORDERS`; give a `limit` where there may be many.
+        `order` is one of `ORDERS`. Give a `limit` if there may be many.
         """
         if order not in ORDERS:
             raise ValueError(f"order is {order!r}: give one of {', '.join(ORDERS)}.")
         where, parameters = selection.where()
         direction = "DESC" if descending else "ASC"
         ordered = f"ORDER BY {order} {direction} NULLS LAST, key"
-        # Which rows first, from narrow columns; then all of those rows, from the few files they are in.
+        # First which rows, from few columns; then all columns of these rows, from the few files they are in.
         chosen = self.query(
             f"SELECT key, began_at FROM trainings WHERE {where} {ordered} LIMIT ? OFFSET ?",
             [*parameters, 2**62 if limit is None else limit, offset],
@@ -163,7 +163,7 @@ class LedgerReader:
         return next(iter(self.records(Selection(keys=(key,)))), None)
 
     def _record_of(self, row: Mapping[str, Any]) -> TrainingRecord | None:
-        """The row's record. None where a merged one, which nobody has looked at so far, is none."""
+        """The row's record. None if a merged row, which is read for the first time, is not a record."""
         try:
             return record_of(row)
         except Exception as error:  # noqa: BLE001 - garbage may raise anything
@@ -180,16 +180,16 @@ class LedgerReader:
 
 
 def record_of(row: Mapping[str, Any]) -> TrainingRecord:
-    """A row of `trainings` as a record. Raises KeyError, TypeError or ValueError for what is none."""
+    """A row of `trainings` as a record. Raises KeyError, TypeError or ValueError if it is not one."""
     data = _plain({name: value for name, value in row.items() if name not in {"counts", "unknown"}})
     unknown = row.get("unknown")
     return TrainingRecord.from_json(joined(data, json.loads(unknown)) if unknown else data)
 
 
 def newest_record(ledger: LedgerFiles, key: str) -> TrainingRecord | None:
-    """One record as it is now, read by itself; None where it is merged, or there is none that can be read.
+    """One record as it is now. None if it is merged, or there is none that can be read.
 
-    Raises `CannotRead` for one that a newer version wrote, and `LedgerBusy`.
+    Raises `CannotRead` if a newer version wrote it, and `LedgerBusy`.
     """
     found = read_newest(ledger, key)
     for line in found.lines.values():

@@ -1,10 +1,10 @@
-"""What on-demand will cost, written down before it is decided: so that trainings that decide together see
-each other.
+"""What on-demand will cost, written down before the decision, so that trainings that decide at the same time
+see each other.
 
     reservations/<key>.json    the last writer wins, and only its own training writes it
 
-A reservation counts against the budget of its Dag until it is released or expires, and longer while the job
-that it was made for is under way. `budget_terms` holds the rule.
+A reservation counts against the budget of its Dag until it is released or expires, and longer while its job
+runs. `task.budget` has the rule.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from .files import LedgerFiles
 
 RESERVATIONS = "reservations"
-#: How long a reservation counts of which no job is seen: far longer than from the decision to the record that
+#: How long a reservation counts without a job: far longer than it takes from the decision to the record that
 #: names the job.
 HELD_FOR = timedelta(minutes=15)
 
@@ -33,8 +33,8 @@ HELD_FOR = timedelta(minutes=15)
 class Reservation:
     """US dollars held for one on-demand attempt, by the clock of the machine that holds them.
 
-    `key` and `generation` are the training's, `attempt` is the attempt's number. `is_decided`: it is being
-    bought, and gives way to none.
+    `key` and `generation` are the training's, `attempt` is the attempt's number. `is_decided`: the attempt is
+    being bought, and the reservation no longer gives way.
     """
 
     key: str
@@ -48,11 +48,11 @@ class Reservation:
 
     @property
     def order(self) -> tuple[bool, datetime, str]:
-        """Which one goes first, where not all of them fit."""
+        """Which one goes first if not all fit."""
         return not self.is_decided, self.made_at, self.key
 
     def has_expired(self, now: datetime) -> bool:
-        """Whether it holds nothing any more, unless its job is under way."""
+        """Whether it no longer counts, unless its job runs."""
         return now - self.made_at > HELD_FOR
 
     def to_json(self) -> dict[str, Any]:
@@ -60,7 +60,7 @@ class Reservation:
 
     @classmethod
     def from_json(cls, data: Any) -> Reservation:
-        """Undo `to_json`. Raises `NewerFormat`, and KeyError, TypeError or ValueError for what is none."""
+        """Undo `to_json`. Raises `NewerFormat`; KeyError, TypeError or ValueError if it is not one."""
         check_format(data, "The reservation")
         known = {"is_decided": False} | {
             each.name: data[each.name] for each in fields(cls) if each.name in data
@@ -70,21 +70,21 @@ class Reservation:
 
 
 def reserve(ledger: LedgerFiles, reservation: Reservation) -> None:
-    """Write the reservation down: whoever reads after this sees it. Raises what the file system raises."""
+    """Write the reservation. Whoever reads after this sees it. Raises what the file system raises."""
     data = with_whole_text(reservation.to_json())
     ledger.put(_path(ledger, reservation.key), json.dumps(data).encode())
 
 
 def release(ledger: LedgerFiles, key: str) -> None:
-    """Hold nothing any more for this training."""
+    """Remove this training's reservation."""
     if is_record_key(key):
         ledger.remove([_path(ledger, key)])
 
 
 def reservations(ledger: LedgerFiles) -> list[Reservation]:
-    """All that are written down, those that have expired too.
+    """All reservations, also expired ones.
 
-    Raises `CannotRead` for one that cannot be read and may still count; an old one is no matter.
+    Raises `CannotRead` if one cannot be read and may still count. An old one is ignored.
     """
     names = [name for name in ledger.list_names(RESERVATIONS) if is_record_key(name.removesuffix(".json"))]
     paths = {ledger.path(RESERVATIONS, name): name for name in names}
@@ -95,7 +95,7 @@ def reservations(ledger: LedgerFiles) -> list[Reservation]:
         except CannotRead as error:
             if not ledger.is_older(path, datetime.now(UTC) - HELD_FOR):
                 raise
-            error.trouble.tell(ledger.root)
+            error.trouble.warn(ledger.root)
     return found
 
 

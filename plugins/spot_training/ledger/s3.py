@@ -1,8 +1,8 @@
-"""The ledger's files on S3, over boto3: what fsspec's file systems offer, as far as the ledger uses it.
+"""The ledger's files on S3, with boto3: the part of fsspec's interface that the ledger uses.
 
-s3fs, which Airflow would take, needs aiobotocore, which holds botocore back. S3 is strongly consistent, a PUT
-appears whole or not at all, and `If-None-Match: *` (since 2024) lets one of several writers create a name.
-Other stores may ignore that: see `Ledger.has_conditional_writes`.
+s3fs, which Airflow would use, needs aiobotocore, which restricts botocore's version. S3 is strongly
+consistent, a PUT appears whole or not at all, and `If-None-Match: *` (since 2024) lets only one of several
+writers create a name. Other stores may ignore that: see `Ledger.has_conditional_writes`.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 _NO_SUCH = frozenset({"404", "NoSuchKey", "NotFound"})
-#: Somebody else created the name, or is creating it at this moment.
+#: Another writer has created the name, or is creating it at this moment.
 _TAKEN = frozenset({"PreconditionFailed", "412", "ConditionalRequestConflict", "409"})
-#: The store does not know a header that was sent: a condition.
+#: The store does not know a header that was sent: the condition.
 _NOT_KNOWN = frozenset({"NotImplemented", "501"})
-#: The credentials are no good (any more). Another client asks the connection for its present ones.
+#: The credentials are not valid, or no longer. A new client asks the connection for its present ones.
 _STALE = frozenset(
     {
         "ExpiredToken",
@@ -38,19 +38,19 @@ _STALE = frozenset(
         "SignatureDoesNotMatch",
         "TokenRefreshRequired",
         "UnrecognizedClientException",
-        "400",  # what HEAD, whose answer has no words, says of an expired token
+        "400",  # the answer to HEAD, which has no body, for an expired token
     }
 )
-#: These may be about the credentials, or mean what they say: a new client helps once, and is made seldom.
+#: These may mean stale credentials or a missing permission: a new client is tried, and not often.
 _DENIED = frozenset({"AccessDenied", "AccessDeniedException", "403", "Forbidden"})
 RENEW_WHEN_DENIED_SECONDS = 60.0
 
 
 class S3Files:
-    """Files by `bucket/key`, over a boto3 S3 client. Errors are Python's own where there is one.
+    """Files by `bucket/key`, with a boto3 S3 client. Errors are Python's own if there is one.
 
-    `make_client` is asked for another client when the credentials of the last one are refused, and the call
-    is made once more: a connection's key may be rotated while this process runs.
+    If the credentials are refused, `make_client` makes a new client and the call is repeated once: a
+    connection's key may be rotated while this process runs.
     """
 
     protocol = "s3"
@@ -70,7 +70,7 @@ class S3Files:
         return str(self._client.meta.endpoint_url)
 
     def ls(self, path: str, *, detail: bool = False, beginning: str = "") -> list[str]:  # noqa: ARG002 - fsspec's
-        """The files and folders in a folder whose names begin so; empty where there is none."""
+        """The files and folders in a folder with names that begin so. Empty if there is none."""
         bucket, prefix = _split(path)
 
         def listed(client: Any) -> list[str]:
@@ -106,9 +106,9 @@ class S3Files:
             self._call(download)
 
     def pipe_file(self, path: str, value: bytes, mode: str = "overwrite") -> None:
-        """Upload; with `mode="create"` raise FileExistsError where there is one.
+        """Upload. With `mode="create"` raises FileExistsError if the file exists.
 
-        Raises NotImplementedError where the store refuses a condition.
+        Raises NotImplementedError if the store refuses conditions.
         """
         bucket, key = _split(path)
         condition = {"IfNoneMatch": "*"} if mode == "create" else {}
@@ -116,7 +116,7 @@ class S3Files:
             self._call(lambda client: client.put_object(Bucket=bucket, Key=key, Body=value, **condition))
 
     def rm_file(self, path: str) -> None:
-        """Delete; S3 does not say whether there was such a file."""
+        """Delete. S3 does not say whether the file existed."""
         bucket, key = _split(path)
         self._call(lambda client: client.delete_object(Bucket=bucket, Key=key))
 
@@ -129,10 +129,10 @@ class S3Files:
         return changed
 
     def invalidate_cache(self) -> None:
-        """Nothing is kept."""
+        """Nothing is cached."""
 
     def _call(self, work: Callable[[Any], T]) -> T:
-        """Do the work; with another client once more, where this one's credentials are refused."""
+        """Do the work. If the credentials are refused, do it once more with a new client."""
         from botocore.exceptions import ClientError
 
         client = self._client
@@ -145,7 +145,7 @@ class S3Files:
         return work(renewed)
 
     def _renew(self, refused: Any, code: str) -> Any:
-        """Another client, or None where it would make no difference. Of many threads one makes it."""
+        """A new client, or None if it would make no difference. Of many threads one makes it."""
         if code not in _STALE | _DENIED:
             return None
         with self._lock:

@@ -129,7 +129,7 @@ COLUMNS: dict[str, str] = {
     "written_at": "TIMESTAMPTZ",
     "unknown": "VARCHAR",
 }
-#: What of a record has members of its own: a list of such, or one.
+#: The nested members of a record, and theirs: a list of such members, or one.
 NESTED: dict[str, Any] = {
     "attempts": [ATTEMPT],
     "transitions": [TRANSITION],
@@ -155,9 +155,9 @@ def sql_text(text: str) -> str:
 
 
 def connect() -> Any:
-    """A DuckDB of this process's memory, in UTC: quiet, and without fetching extensions.
+    """A DuckDB in this process's memory, in UTC, without a progress bar and without fetching extensions.
 
-    Raises `MissingPackage` where duckdb is not installed.
+    Raises `MissingPackage` if duckdb is not installed.
     """
     with needed_by("reading the ledger (page, reports, budgets, deadlines)"):
         import duckdb

@@ -1,7 +1,7 @@
 """Files of the ledger that are left out of a view: torn ones, and those that a newer version wrote.
 
-They stay where they are, and nothing else is left out because of them. Each is named in the view
-(`LedgerReader.set_aside`), on the page, in reports and, once for each process, in the log.
+They stay where they are, and nothing else is left out because of them. The view (`LedgerReader.set_aside`),
+the page, reports and, once for each process, the log name each of them.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-#: So many different troubles a process remembers to have told.
-MOST_TOLD = 10_000
+#: How many of these warnings a process remembers, so that it logs each once.
+MOST_WARNINGS = 10_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
 class SetAside:
     """A file below the ledger's root, and why it is left out.
 
-    `is_newer`: a newer version of this package wrote it, and nothing is wrong with it. `key` is that of the
-    record whose file it is. `has_many`: it holds, or names, the records of many trainings, so sums may be off
-    by much.
+    `is_newer`: a newer version of this package wrote it, and it is not damaged. `key` is the key of the
+    record in the file. `has_many`: it has, or names, the records of many trainings, so sums may be wrong by
+    much.
     """
 
     path: str
@@ -42,12 +42,12 @@ class SetAside:
             return f"{self.path}: {self.why}"
         return f"{self.path} cannot be read and is left out: {self.why}"
 
-    def tell(self, root: str) -> None:
-        """Say it in the log, once."""
-        told = (root, self.path, self.why)
-        if told in _told or len(_told) >= MOST_TOLD:
+    def warn(self, root: str) -> None:
+        """Log it, once."""
+        warning = (root, self.path, self.why)
+        if warning in _logged or len(_logged) >= MOST_WARNINGS:
             return
-        _told.add(told)
+        _logged.add(warning)
         log.warning(
             "Ledger %s: %s. It stays where it is, and figures may be incomplete. Restore the file, or move "
             "it out of the ledger.",
@@ -56,11 +56,11 @@ class SetAside:
         )
 
 
-_told: set[tuple[str, str, str]] = set()
+_logged: set[tuple[str, str, str]] = set()
 
 
 class CannotRead(Exception):
-    """A file that was read and is not used: `trouble` says why."""
+    """A file that cannot be used. `trouble` says why."""
 
     def __init__(self, trouble: SetAside) -> None:
         super().__init__(str(trouble))
@@ -70,15 +70,15 @@ class CannotRead(Exception):
 def parse(
     path: str, content: bytes, read: Callable[[Any], T], *, key: str | None = None, has_many: bool = False
 ) -> T:
-    """What `read` makes of a JSON file. Raises `CannotRead` for what is torn, garbage or newer.
+    """What `read` makes of a JSON file. Raises `CannotRead` if the file is torn, garbage or newer.
 
-    Garbage may raise anything, in the JSON reader and behind it.
+    Garbage may raise anything, in the JSON reader and in `read`.
     """
     try:
         return read(json.loads(content))
     except NewerFormat as error:
         trouble = SetAside(path=path, why=str(error), is_newer=True, key=key, has_many=has_many)
-    except Exception as error:  # noqa: BLE001 - whatever it is, it is this file's
+    except Exception as error:  # noqa: BLE001 - whatever it is, this file causes it
         trouble = SetAside(path=path, why=_in_short(error, content), key=key, has_many=has_many)
     raise CannotRead(trouble)
 

@@ -1,6 +1,6 @@
-"""Why we stopped jobs whose tag could not be written: kept in the ledger, for whoever looks at them later.
+"""Why we stopped jobs, if their tag could not be written: kept in the ledger for whoever looks at them later.
 
-One small file a job, written only where tagging failed, so next to never.
+One small file for each such job. Tagging hardly ever fails.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from .store import Ledger
 log = logging.getLogger(__name__)
 
 FOLDER = "stops"
-#: Where a process is killed within seconds, and where a training waits for the answer.
+#: Time limits: a process that writes may be killed within seconds; a training waits for the answer.
 KEEP_SECONDS = 1.0
 ASK_SECONDS = 10.0
 
@@ -30,7 +30,7 @@ class LedgerStops:
         self._open_ledger = open_ledger
 
     def keep(self, job_name: str, note: StopNote) -> None:
-        """Write the reason down, within a second. Raises nothing: the stop matters more."""
+        """Write the reason down within a second. Raises nothing: the stop matters more."""
         at = note.at.isoformat() if note.at else None
         content = json.dumps({"job_name": job_name, "stopped_for": str(note.why), "stopped_at": at}).encode()
 
@@ -46,9 +46,9 @@ class LedgerStops:
             )
 
     def note_of(self, job_name: str) -> StopNote | None:
-        """What `keep` wrote down; None where there is nothing.
+        """What `keep` wrote down. None if there is nothing.
 
-        Raises `ServiceFailed` where the ledger does not answer: then nobody can tell yet.
+        Raises `ServiceFailed` if the ledger does not answer: the reason is not known yet then.
         """
 
         def read() -> bytes | None:

@@ -1,7 +1,7 @@
-"""Members of records that a newer version wrote and this one does not know: kept, and written back.
+"""Members of records that only a newer version knows: they are kept, and written back.
 
-In a small file they are where that version put them. In a row of DuckDB or Parquet they are in the column
-`unknown`, as JSON of the record's own shape, with nothing else in it: `{"colour": "green", "attempts": [{},
+In a small file they are where the newer version put them. In DuckDB and Parquet they are in the column
+`unknown`, as JSON of the record's shape with nothing else in it: `{"colour": "green", "attempts": [{},
 {"zone": "a"}]}`.
 """
 
@@ -17,13 +17,13 @@ _SHAPE: Mapping[str, Any] = {**COLUMNS, **NESTED}
 
 
 def unknown_members(data: Mapping[str, Any]) -> dict[str, Any]:
-    """What of a record's JSON is in no column."""
+    """The part of a record's JSON that has no column."""
     found: dict[str, Any] = _beyond(data, _SHAPE) or {}
     return found
 
 
 def _beyond(value: Any, shape: Any) -> Any:
-    """What of `value` is beyond the shape; None where nothing is."""
+    """The part of `value` that the shape does not have. None if there is none."""
     match value, shape:
         case Mapping(), Mapping():
             parts = {
@@ -38,7 +38,7 @@ def _beyond(value: Any, shape: Any) -> Any:
 
 
 def joined(value: Any, unknown: Any) -> Any:
-    """A record's known members, and the unknown ones where they belong."""
+    """A record's known members, with the unknown ones in their places."""
     match value, unknown:
         case Mapping(), Mapping():
             return {**value, **{name: joined(value.get(name), part) for name, part in unknown.items()}}

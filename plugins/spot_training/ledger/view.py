@@ -20,7 +20,7 @@ from .set_aside import SetAside
 if TYPE_CHECKING:
     from .files import LedgerFiles
 
-_WHOSE = ("key", "installation", "dag_id", "run_id", "task_id", "map_index", "model", "team", "region")
+_OF_TRAINING = ("key", "installation", "dag_id", "run_id", "task_id", "map_index", "model", "team", "region")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,10 +48,10 @@ def load_view(ledger: LedgerFiles) -> View:
 
 
 def _unite(connection: Any, merged: Merged, *, hidden: Sequence[str]) -> list[SetAside]:
-    """The view of all records: of a key that is merged and fresh, the higher version.
+    """Make the view of all records: of a key that is merged and fresh, the higher version.
 
-    `hidden` are keys of which a later version cannot be read here. Returns what is left out beside them:
-    merged records that a newer version of this package wrote.
+    `hidden` are keys with a later version that cannot be read here. Returns what else is left out: merged
+    records that a newer version of this package wrote.
     """
     if not merged.local:
         connection.execute("CREATE VIEW all_records AS SELECT * FROM fresh")
@@ -84,7 +84,7 @@ def _newer_record(key: str, found: int) -> SetAside:
 
 
 def _count_jobs_once(connection: Any) -> None:
-    """The view of all records, with what tells whether their job is counted elsewhere."""
+    """Make the view of all records with `counts`: false if another record counts their job."""
     (watched,) = connection.execute("SELECT count(*) FROM all_records WHERE watches IS NOT NULL").fetchone()
     if not watched:
         connection.execute("CREATE VIEW trainings AS SELECT *, true AS counts FROM all_records")
@@ -112,12 +112,12 @@ SELECT DISTINCT key FROM (
 
 
 def _create_views(connection: Any) -> None:
-    whose = ", ".join(_WHOSE)
-    own = ", ".join(f"a.{name}" for name in ATTEMPT if name not in _WHOSE)
+    names = ", ".join(_OF_TRAINING)
+    own = ", ".join(f"a.{name}" for name in ATTEMPT if name not in _OF_TRAINING)
     for view, sql in {
-        "attempts": f"SELECT {whose}, {own} FROM (SELECT {whose}, unnest(attempts) AS a FROM trainings)",
-        "transitions": f"SELECT {whose}, t.* FROM (SELECT {whose}, unnest(transitions) AS t FROM trainings)",
-        "decisions": f"SELECT {whose}, d.* FROM (SELECT {whose}, unnest(decisions) AS d FROM trainings)",
+        "attempts": f"SELECT {names}, {own} FROM (SELECT {names}, unnest(attempts) AS a FROM trainings)",
+        "transitions": f"SELECT {names}, t.* FROM (SELECT {names}, unnest(transitions) AS t FROM trainings)",
+        "decisions": f"SELECT {names}, d.* FROM (SELECT {names}, unnest(decisions) AS d FROM trainings)",
     }.items():
         connection.execute(f"CREATE VIEW {view} AS {sql}")
 

@@ -20,7 +20,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from spot_training import settings
-from spot_training.domain.budget import Budget, BudgetCheck, MonthSpending, budget_from, month_of
+from spot_training.domain.budget import Budget, BudgetCheck, MonthSpending, PriceOf, budget_from, month_of
 from spot_training.domain.parsing import is_left_out
 from spot_training.installation import names_of_own_records
 from spot_training.ledger import Ledger
@@ -28,7 +28,7 @@ from spot_training.ledger.reservations import Reservation, release, reservations
 from spot_training.process import within
 
 from .month_spending import LONGEST_RUN, UNSEEN_FOR, month_spending, spending_and_reserved
-from .on_demand_cost import READ_SECONDS, AskedPrices, PriceOf, on_demand_cost
+from .on_demand_cost import READ_SECONDS, AskedPrices, on_demand_cost
 
 if TYPE_CHECKING:
     from spot_training.domain.deadline import Runtime

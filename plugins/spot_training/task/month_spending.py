@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from spot_training.domain.budget import MonthSpending, month_of
+from spot_training.domain.budget import MonthSpending, PriceOf, month_of
 from spot_training.domain.savings import Attempt, PurchaseOption, billed_usd, cost_usd
 from spot_training.ledger import Selection
 
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from spot_training.ledger.reservations import Reservation
     from spot_training.sagemaker.identity import RunIdentity
 
-    from .on_demand_cost import PriceOf
 
 #: A job that nobody has seen counts as bought for this long after its training's record was written: to
 #: create it takes seconds, and the task notes it then. The sweeper later closes a job that was never created.

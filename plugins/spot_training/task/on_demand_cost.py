@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from spot_training.domain.budget import OnDemandCost
+from spot_training.domain.budget import OnDemandCost, PriceOf
 from spot_training.domain.deadline import CHECKPOINT_EVERY_SECONDS, LAUNCH_SECONDS, Runtime, kept_by_attempts
 from spot_training.domain.records import model_of
 from spot_training.ledger.prices import configured_prices
@@ -25,9 +25,6 @@ log = logging.getLogger(__name__)
 
 #: How long a decision waits for the ledger or a price.
 READ_SECONDS = 30.0
-
-PriceOf = Callable[[str], float | None]
-"""On-demand US dollars per hour of an instance type in the training's region, None if it is not known."""
 
 
 def on_demand_cost(

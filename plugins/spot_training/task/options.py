@@ -104,7 +104,7 @@ class TaskOptions:
         shows_log_live = isinstance(task.print_log, str) and task.print_log.strip().lower() == LIVE
         access = access_of(task)
         deferrable = as_bool(task.deferrable, field="deferrable")
-        access.budget()  # a setting that waiting would refuse is refused before there is a job
+        access.rate_limit()  # a setting that waiting would refuse is refused before there is a job
         return cls(
             access=access,
             check_interval=_at_least_a_second(task.check_interval, "check_interval"),

@@ -1,9 +1,9 @@
-"""What this Airflow's own records teach: how long a model trains.
+"""What this Airflow's own records show: how long a model trains.
 
 Several Airflows may share a ledger, and Dags may have models of the same name: a training learns from its own
 installation and its own Dag, unless its author names other Dags (`expected_runtime={"like": ...}`).
 
-Nothing here may fail or hold up a training: a ledger that cannot be read teaches nothing.
+Nothing here may fail or delay a training: from a ledger that cannot be read, nothing is learned.
 """
 
 from __future__ import annotations
@@ -16,20 +16,23 @@ from typing import TYPE_CHECKING, Any
 
 from spot_training.domain.deadline import LAUNCH_HIGH_SECONDS, LAUNCH_SECONDS, Runtime, high_at_least
 from spot_training.installation import names_of_own_records
+from spot_training.ledger import Ledger
+from spot_training.process import within
 
 if TYPE_CHECKING:
     from spot_training.sagemaker.identity import RunIdentity
 
 log = logging.getLogger(__name__)
 
-#: The quantile for the guard.
+#: The quantile that the deadline's guard uses.
 HIGH_QUANTILE = 0.95
-#: Older runs are another model by now.
+#: Older runs no longer show how long the model trains.
 RUNS_WITHIN = timedelta(days=180)
-#: How long a training waits for what past runs could teach it.
+#: How long a training waits for the ledger's answer.
 ANSWER_WITHIN_SECONDS = 20
 
-#: Trainings whose whole work is on record: not what went on from checkpoints of others, or lost an attempt.
+#: Completed trainings with all of their work on record: none that continued from an earlier generation's
+#: checkpoints, or has lost an attempt.
 _RUNS = """
 SELECT count(*) AS runs, avg(work) AS mean, quantile_cont(work, $quantile) AS high,
        avg(around) AS around, quantile_cont(around, $quantile) AS around_high,
@@ -52,8 +55,8 @@ WHERE work > 0
 class Learned:
     """What past runs of a model took: the training, and each on-demand launch around it (seconds).
 
-    A launch is all from CreateTrainingJob to `Training`, and the upload; `billed_launch_seconds` is what of
-    it held instances.
+    A launch is everything from CreateTrainingJob to `Training`, and the upload. `billed_launch_seconds` is
+    the part of it that held instances.
     """
 
     runtime: Runtime
@@ -64,14 +67,14 @@ class Learned:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Teachers:
-    """Whose trainings teach: the names of an Airflow's records, and Dags of it (None: all of them)."""
+    """The trainings to learn from: the names of an Airflow's records, and its Dags (None: all of them)."""
 
     installations: tuple[str, ...]
     dag_ids: tuple[str, ...] | None = None
 
     @classmethod
     def of(cls, training: RunIdentity, like: Sequence[str] = ()) -> Teachers:
-        """Those of a training: its own Dag's, and of the Dags that its author named (`like`)."""
+        """For a training: those of its own Dag, and of the Dags that its author named (`like`)."""
         return cls(
             installations=names_of_own_records(training.installation),
             dag_ids=tuple(dict.fromkeys([training.dag_id, *like])),
@@ -86,7 +89,7 @@ def learn(
     teachers: Teachers,
     now: datetime | None = None,
 ) -> Learned | None:
-    """From completed trainings of this model on as many instances of this type; None where there are none."""
+    """From completed trainings of this model on as many instances of this type. None if there are none."""
     since = (now or datetime.now(UTC)) - RUNS_WITHIN
     parameters = {
         "installations": list(teachers.installations),
@@ -104,15 +107,15 @@ def learn(
     runs = "1 past run" if row["runs"] == 1 else f"{row['runs']} past runs"
     on = instance_type if instance_count == 1 else f"{instance_count} x {instance_type}"
     several = teachers.dag_ids or ()
-    whose = f" in {' and '.join(several)}" if len(several) > 1 else ""
-    # Beside what spot jobs show: how they come to instances says nothing of an on-demand start.
+    where = f" in {' and '.join(several)}" if len(several) > 1 else ""
+    # Spot jobs show the launch itself, but how they get instances says nothing about an on-demand start.
     launch = (row["around"] or 0) + (row["start"] or 0)
     launch_high = (row["around_high"] or 0) + (row["start_high"] or 0)
     return Learned(
         runtime=Runtime(
             mean_seconds=row["mean"],
             high_seconds=max(row["high"], high_at_least(row["mean"], runs=row["runs"])),
-            basis=f"learned from {runs} of {model}{whose} on {on}",
+            basis=f"learned from {runs} of {model}{where} on {on}",
         ),
         launch_seconds=max(LAUNCH_SECONDS, launch),
         launch_high_seconds=max(LAUNCH_HIGH_SECONDS, launch_high),
@@ -121,8 +124,7 @@ def learn(
 
 
 def ask_ledger(sql: str, parameters: dict[str, Any]) -> list[dict[str, Any]]:
-    from spot_training.ledger import Ledger
-    from spot_training.process import within
+    """The rows of a query. No rows if the ledger does not answer in time."""
 
     def ask() -> list[dict[str, Any]]:
         with Ledger.configured().read() as reader:
@@ -130,6 +132,6 @@ def ask_ledger(sql: str, parameters: dict[str, Any]) -> list[dict[str, Any]]:
 
     try:
         return within(ANSWER_WITHIN_SECONDS, ask)
-    except Exception as error:  # noqa: BLE001 - what cannot be learned is asked for, or assumed
-        log.warning("The ledger could not be asked about past runs: %s", error)
+    except Exception as error:  # noqa: BLE001 - the caller asks for the time, or assumes it
+        log.warning("The ledger could not be read for past runs: %s", error)
         return []
