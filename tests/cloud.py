@@ -8,6 +8,7 @@ import sys
 import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,6 +19,7 @@ from botocore.awsrequest import AWSResponse
 from botocore.compat import HTTPHeaders
 from botocore.config import Config
 
+from include.local_stack import wait_until
 from spot_training.connections import DEFAULT_BOTOCORE_CONFIG
 from spot_training.sagemaker.jobs import TrainingJobs
 
@@ -56,6 +58,17 @@ class Cloud:
 
     def set_capacity(self, *, available: bool, instance_type: str = "ml.m5.xlarge") -> None:
         self.control("PUT", "capacity", {"instance_type": instance_type, "available": available})
+
+    def now(self) -> datetime:
+        return datetime.fromisoformat(self.control("GET", "clock")["now"])
+
+    def wait_for_a_month_with_a_day_left(self) -> None:
+        """At the cloud's speed a month is over in twelve minutes, and a budget is one month's."""
+        wait_until(
+            lambda: (self.now() + timedelta(days=1)).month == self.now().month,
+            "the cloud's month to have a day left",
+            timeout_seconds=2 * 86400 / SPEED,
+        )
 
     def fail(self, operation: str, error: str, count: int = 1) -> None:
         self.control("POST", "faults", {"operation": operation, "error": error, "count": count})

@@ -246,6 +246,13 @@ def test_those_that_have_their_turn_fit_together_and_the_first_that_fits_is_amon
 # With real jobs ----------------------------------------------------------------------------------------
 
 
+@pytest.fixture
+def cloud(cloud: Cloud) -> Cloud:
+    """What a test spends is in one month."""
+    cloud.wait_for_a_month_with_a_day_left()
+    return cloud
+
+
 def _buyer(cloud: Cloud, ledger: Ledger, run_id: str, *, budget: float = 60.0) -> Training:
     training = Training(
         cloud, ledger, run_id=run_id, policy=ON_DEMAND_FIRST, price_of=lambda _region, _type: TEN

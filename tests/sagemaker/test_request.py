@@ -33,27 +33,17 @@ from spot_training.sagemaker.request import (
     request_from_description,
     without_secrets,
 )
+from tests.cloud import make_config
 
 KMEANS = "382416733822.dkr.ecr.us-east-1.amazonaws.com/kmeans:1"
-
 
 RESOURCES = {"InstanceType": "ml.m5.xlarge", "InstanceCount": 1, "VolumeSizeInGB": 10}
 
 
 def _config(**overrides: Any) -> dict[str, Any]:
-    return {
-        "TrainingJobName": "flight-delays",
-        "RoleArn": "arn:aws:iam::123456789012:role/SageMakerTraining",
-        "AlgorithmSpecification": {
-            "TrainingImage": "123456789012.dkr.ecr.us-east-1.amazonaws.com/mine:1",
-            "TrainingInputMode": "File",
-        },
-        "OutputDataConfig": {"S3OutputPath": "s3://bucket/models"},
-        "ResourceConfig": {"InstanceType": "ml.m5.xlarge", "InstanceCount": 1, "VolumeSizeInGB": 10},
-        "StoppingCondition": {"MaxRuntimeInSeconds": 3600},
-        "CheckpointConfig": {"S3Uri": "s3://bucket/checkpoints"},
-        **overrides,
-    }
+    config = make_config(TrainingJobName="flight-delays", StoppingCondition={"MaxRuntimeInSeconds": 3600})
+    del config["Environment"]
+    return {**config, **overrides}
 
 
 def _plan(config: dict[str, Any], **identity: Any) -> TrainingPlan:

@@ -55,6 +55,13 @@ def _job(number: int, **overrides: Any) -> Attempt:
     )
 
 
+@pytest.fixture
+def cloud(cloud: Cloud) -> Cloud:
+    """What a test spends is in one month."""
+    cloud.wait_for_a_month_with_a_day_left()
+    return cloud
+
+
 def test_all_attempts_of_the_month_count_of_failed_trainings_too(configured: Ledger) -> None:
     configured.write(make_record(run_id="a", attempts=(_job(1, ending=Ending.OUT_OF_WAIT), _job(2))))
     failed = (_job(3, ending=Ending.ALGORITHM_ERROR, instance_count=2),)

@@ -34,7 +34,7 @@ from spot_training.watching.deadline_stop import (
     guard_to_json,
 )
 from spot_training.watching.watcher import JobWatcher, follow
-from tests.cloud import Cloud, answer_with, live_jobs
+from tests.cloud import Cloud, answer_with, live_jobs, make_config
 
 from .support import FakeHost, MemoryRecorder
 
@@ -67,24 +67,13 @@ class Task:
             deadline=deadline,
             **{"expected_runtime": {"mean": work_seconds, "high": 2 * HOUR}, "reserve": RESERVE, **terms},
         )
-        self.request = cast_request(
-            {
-                "RoleArn": "arn:aws:iam::123456789012:role/SageMakerTraining",
-                "AlgorithmSpecification": {
-                    "TrainingImage": "123456789012.dkr.ecr.us-east-1.amazonaws.com/mine:1",
-                    "TrainingInputMode": "File",
-                },
-                "OutputDataConfig": {"S3OutputPath": "s3://bucket/models"},
-                "ResourceConfig": {
-                    "InstanceType": "ml.m5.xlarge",
-                    "InstanceCount": 1,
-                    "VolumeSizeInGB": 10,
-                },
-                "StoppingCondition": {"MaxRuntimeInSeconds": 4 * HOUR},
-                "Environment": {"LOCAL_TRAINING_SECONDS": str(work_seconds)},
-                **({"CheckpointConfig": {"S3Uri": "s3://bucket/checkpoints"}} if checkpoints else {}),
-            }
+        config = make_config(
+            StoppingCondition={"MaxRuntimeInSeconds": 4 * HOUR},
+            Environment={"LOCAL_TRAINING_SECONDS": str(work_seconds)},
         )
+        if not checkpoints:
+            del config["CheckpointConfig"]
+        self.request = cast_request(config)
         self.driver = self._driver()
 
     def _driver(self, recorder: Recorder | None = None) -> TrainingDriver:

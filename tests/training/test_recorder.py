@@ -304,9 +304,11 @@ def test_a_price_that_cannot_be_had_leaves_the_dollars_unknown(cloud: Cloud, led
 
 def test_a_watched_job_is_on_record_once_it_is_seen(cloud: Cloud, ledger: Ledger) -> None:
     starter = Training(cloud, ledger)
-    step = starter.begin()
+    step = starter.begin(is_given_capacity=False)
     watcher = Training(cloud, ledger, run_id="watching", policy="spot_only")
     watcher.adopt = step.job.name
+    watcher.step()
+    cloud.set_capacity(available=True)
     watcher.finish()
     record = watcher.record()
     assert record is not None
