@@ -39,7 +39,7 @@ class SpotTrainingOperator(TrainingOperatorBase):
 
     :param config: a CreateTrainingJob request, as the Amazon provider's operator takes it (templated; text
         is cast to the type that SageMaker's model asks for). `TrainingJobName` is the prefix of the job
-        names, and each run gets a prefix of its own below `CheckpointConfig.S3Uri`.
+        names, and each run gets its own prefix below `CheckpointConfig.S3Uri`.
     :param policy: what to try, and in which order (templated). A name: `widen`, `spot_only`, `on_demand`,
         `deadline` (with a deadline), or a name from the policy file. A mapping of a name and options:
         `{"name": "widen", "first_wait": "2h", "factor": 2, "cap": "12h", "spot_attempts": 3}`, where
@@ -79,7 +79,7 @@ class SpotTrainingOperator(TrainingOperatorBase):
     :param max_attempts: accepted for compatibility with the Amazon provider's operator, and not used: the
         task waits until the training is over.
     :param check_if_job_exists: accepted for compatibility with the Amazon provider's operator, and not used:
-        each attempt gets a job name of its own.
+        each attempt gets its own job name.
     :param action_if_job_exists: as `check_if_job_exists`: `timestamp` or `fail`.
     :param retry_failed_script: let Airflow's `retries` train again from the checkpoints if the script
         failed. By default the task fails at once, because the script would fail the same way.
@@ -263,6 +263,6 @@ def _provider_differences(task: SpotTrainingOperator) -> Iterator[str]:
     if not checks or task.action_if_job_exists != ACTIONS_IF_JOB_EXISTS[0]:
         yield (
             f"check_if_job_exists={checks} and action_if_job_exists={task.action_if_job_exists!r} are not "
-            "used: each attempt gets a job name of its own, and a job that this task did not create is left "
+            "used: each attempt gets its own job name, and a job that this task did not create is left "
             "alone."
         )

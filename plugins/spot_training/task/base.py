@@ -33,7 +33,7 @@ _FINAL = (AirflowFailException, AirflowSensorTimeout, AirflowSkipException)
 
 
 class TrainingOperatorBase(BaseOperator):
-    """A task with a training: Airflow may end it at any moment, and it goes on if its trigger fails."""
+    """A task with a training: Airflow may end it at any moment, and it continues if its trigger fails."""
 
     aws_conn_id: str | None
     region_name: str | None
@@ -53,7 +53,7 @@ class TrainingOperatorBase(BaseOperator):
             self._training.end_with_process()
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
-        """Go on, also if the trigger failed: that says nothing about the job."""
+        """Continue, also if the trigger failed: that says nothing about the job."""
         try:
             return super().resume_execution(next_method, next_kwargs, context)
         except TaskDeferralError as error:
@@ -66,7 +66,7 @@ class TrainingOperatorBase(BaseOperator):
             return self.resume(context)
 
     def resume(self, context: Context, event: dict[str, Any] | None = None) -> Any:
-        """Go on after the trigger fired. Its event is not trusted: the job is described again."""
+        """Continue after the trigger fired. Its event is not trusted: the job is described again."""
         raise NotImplementedError
 
     def _begin(self, training: TrainingTask) -> TrainingTask:
@@ -111,7 +111,7 @@ class TrainingOperatorBase(BaseOperator):
         return recorded_job_sentence(context["task_state_store"], is_stopped=self._stops_job())
 
     def _is_given_up(self, context: Context, error: Exception) -> bool:
-        """Whether the task's `retry_policy` wants no other try; asked only if there is a job to stop."""
+        """Whether the task's `retry_policy` rules out another try; asked only if there is a job to stop."""
         from airflow.sdk import RetryAction
 
         ti = context["ti"]

@@ -98,7 +98,7 @@ def find_account(access: AwsAccess) -> str | None:
 
 
 def private_ledger_warning() -> str | None:
-    """The warning for an Airflow where each machine that runs tasks has a ledger of its own."""
+    """The warning for an Airflow where each machine that runs tasks has a separate ledger."""
     from spot_training.ledger.store import folder_of_one_machine
 
     configured = conf.get("core", "executor", fallback="LocalExecutor")

@@ -38,7 +38,7 @@ def read_policies(path: Path) -> Mapping[str, Any]:
         raise InvalidInput(SETTING, str(path), f"it cannot be read ({error}).") from error
     if not isinstance(content, dict) or not all(isinstance(name, str) for name in content):
         raise InvalidInput(SETTING, str(path), "give a mapping of names to policies.")
-    # A file may be older than the policy `deadline` and have one of its own, which keeps its meaning.
+    # A file may be older than the policy `deadline` and define one, which keeps its meaning.
     if taken := sorted(set(content) & set(LADDERS) - {DEADLINE}):
         raise InvalidInput(SETTING, taken[0], "a built-in policy has this name. Choose another.")
     return content

@@ -62,7 +62,7 @@ class ConfiguredTraining:
             name_prefix=str(name_prefix),
             caps=Caps.of(self.caps),
             keep_checkpoints=as_bool(self.keep_checkpoints, field="keep_checkpoints"),
-            # A job that nobody waits for is meant to outlive its task.
+            # A job that nobody waits for outlives its task.
             is_stopped_with_task=self.options.wait_for_completion and self.options.stop_job_on_kill,
         )
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from spot_training.training.driver import TrainingDriver, Waiting
 
-#: Airflow kills a process five seconds after it told it to end: whatever has to be logged is logged before.
+#: Airflow kills a process five seconds after SIGTERM: what a person must know is logged before that.
 WARN_AFTER_SECONDS = 3
 
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from spot_training.sagemaker.identity import RunIdentity
 
-#: Airflow kills a process five seconds after it told it to end. One of these goes to each question.
+#: Airflow kills a process five seconds after SIGTERM. Each question may take one of them.
 ANSWER_SECONDS = 1.0
 
 

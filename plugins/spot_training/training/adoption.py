@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 MOST_MISSING_IN_A_ROW = 2
 
 
-def on_record(training: ActiveTraining) -> OnRecord:
-    """What the ledger knows of a training that has no attempts in its state, and takes up its generation."""
+def recall_record(training: ActiveTraining) -> OnRecord:
+    """Take over the generation of the training's record, if its state has no attempts. Returns the record."""
     known = OnRecord() if training.state.attempts else training.recorder.known_jobs()
     if known.generation < training.state.generation:
         known = OnRecord()  # a person's clear replaced that record
@@ -32,10 +32,11 @@ def on_record(training: ActiveTraining) -> OnRecord:
     return known
 
 
-def has_found_own_jobs(training: ActiveTraining, known: OnRecord, intent: Intent) -> bool:
-    """Whether the ledger knows jobs of these names, which means that the state was lost; continue with them.
+def continue_with_recorded_jobs(training: ActiveTraining, known: OnRecord, intent: Intent) -> bool:
+    """Continue with the jobs of these names that the ledger knows, if any: then the state was lost.
 
-    The first of them may have been deleted since, so that its name is free while a later one is alive.
+    Returns whether there were any. The first of them may have been deleted since, so that its name is free
+    while a later one is alive.
     """
     numbers = _numbers_on(training, known)
     found = _find_own_jobs(training, 1, at_least=max(numbers)) if numbers else []

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 def start(training: ActiveTraining, decision: Decision) -> None:
     """Write the next attempt's intent, then create its job; or continue with jobs that the ledger knows."""
     assert decision.step is not None  # noqa: S101 - what `START` means
-    known = adoption.on_record(training)
+    known = adoption.recall_record(training)
     plan = training.plan()
     plan.check(training.policy())
     intent = Intent(
@@ -53,7 +53,7 @@ def start(training: ActiveTraining, decision: Decision) -> None:
         partition=training.jobs.partition,
         region=training.jobs.region,
     )
-    if adoption.has_found_own_jobs(training, known, intent):
+    if adoption.continue_with_recorded_jobs(training, known, intent):
         return
     training.save(replace(training.state, current=intent))
     try:
@@ -83,8 +83,8 @@ def create_or_record_missing(training: ActiveTraining, intent: Intent) -> None:
     _create(training, intent, policy.steps[min(intent.step, len(policy.steps) - 1)])
 
 
-def is_claimed(training: ActiveTraining, intent: Intent, description: dict[str, Any]) -> bool:
-    """Whether the job found under the name of an unconfirmed intent is the one it meant."""
+def claim(training: ActiveTraining, intent: Intent, description: dict[str, Any]) -> bool:
+    """Confirm the job found under the name of an unconfirmed intent. Returns whether it is that intent's."""
     key = training.who.key
     found = _confirm(training, intent, lambda: training.jobs.claim(description, key=key, nonce=intent.nonce))
     return found is not None

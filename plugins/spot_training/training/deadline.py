@@ -33,7 +33,7 @@ def settle_deadline(training: ActiveTraining) -> None:
 
 
 def outlook_of(training: ActiveTraining) -> Outlook | None:
-    """How the training stands against its deadline now, with no job alive; None without a deadline."""
+    """The outlook on the deadline now, with no job alive; None without a deadline."""
     deadline = training.state.deadline
     if deadline is None:
         return None

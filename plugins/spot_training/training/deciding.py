@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 def decide_next(training: ActiveTraining) -> Decision:
     """The next decision. Before a refused step is asked for again, time passes, and it is decided anew."""
     decision = _decide(training)
-    if _has_paused(training, decision):
+    if _pause_before_retry(training, decision):
         decision = _decide(training)
     return decision
 
@@ -91,7 +91,7 @@ def _situation(training: ActiveTraining) -> Situation:
     return Situation(attempts=climbed, outlook=outlook_of(training))
 
 
-def _has_paused(training: ActiveTraining, decision: Decision) -> bool:
+def _pause_before_retry(training: ActiveTraining, decision: Decision) -> bool:
     """Let time pass before a refused step is asked for again. Returns whether any passed."""
     attempts = training.state.attempts
     if decision.action is not Action.START or not attempts or not attempts[-1].was_refused:

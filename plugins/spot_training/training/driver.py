@@ -155,7 +155,7 @@ class TrainingDriver:
             creating.create_or_record_missing(training, intent)
             return None
         is_confirmed = intent.is_created or intent.is_foreign
-        if not is_confirmed and not creating.is_claimed(training, intent, description):
+        if not is_confirmed and not creating.claim(training, intent, description):
             return None
         job = snapshot_of(description)
         ending = ending_of(job)

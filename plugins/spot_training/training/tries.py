@@ -93,7 +93,7 @@ def _is_cleared(state: TrainingState, *, max_tries: int, clear_number: int | Non
     A retry never changes `max_tries`. A clear sets it from the Dag's current `retries`, so it may also fall,
     or stay the same. In that case only a clear can follow a last try, or an end that Airflow does not retry.
     Such an end may not have reached Airflow, where the process was lost at that moment: the run's
-    `clear_number` tells, which grows with each clear in the run, also of other tasks.
+    `clear_number` shows it, which grows with each clear in the run, also of other tasks.
     """
     if not state.try_number:
         return False
