@@ -161,12 +161,12 @@ def test_the_navigation_leads_to_the_page(site: Site, visit: Any) -> None:
     assert page.url.startswith(f"{site.url}/plugin/spot-training")
     _wait_until_drawn(frame)
     _take_picture(page, "page-light")
-    frame.get_by_label("Began").select_option("all")
+    frame.get_by_label("Started").select_option("all")
     frame.get_by_role("button", name="Apply").click()
     page.wait_for_url(re.compile("window=all"))
     # Airflow keeps the frame's own address in its own, so that it can be handed on.
     page.reload()
-    assert _frame(page).get_by_label("Began").input_value() == "all"
+    assert _frame(page).get_by_label("Started").input_value() == "all"
 
 
 def test_filters_choose_what_is_summed(site: Site, visit: Any) -> None:
@@ -180,7 +180,7 @@ def test_filters_choose_what_is_summed(site: Site, visit: Any) -> None:
     assert page.locator(".statement").inner_text() != everything
     rows = _table(page, "Trainings: most expensive").locator("tbody tr")
     assert {text.splitlines()[0] for text in rows.all_inner_texts()} == {"ranking"}
-    for order in ("Saved least", "Waited longest", "Interrupted most", "Newest"):
+    for order in ("Least saved", "Longest wait", "Most interruptions", "Newest"):
         page.get_by_role("link", name=order).click()
         _table(page, f"Trainings: {order.lower()}").wait_for()
         assert page.get_by_label("Model").input_value() == "ranking"
@@ -320,7 +320,7 @@ def _check_without_the_ledger(site: Site, run_id: str) -> None:
 def test_a_task_that_trains_nothing_says_so(site: Site, visit: Any) -> None:
     page = visit().page
     page.goto(site.training("no such run", "predict_churn", "another_task"))
-    page.get_by_role("heading", name="No training of this task is on record").wait_for()
+    page.get_by_role("heading", name="There is no record of a training of this task").wait_for()
 
 
 # For everybody ---------------------------------------------------------------------------------------

@@ -183,4 +183,4 @@ def test_a_training_of_which_the_record_cannot_be_read_says_so() -> None:
     )
     assert "This training's record cannot be read" in page.text
     assert MARKUP in page.text
-    assert "No training of this task is on record" not in page.text
+    assert "There is no record of a training of this task" not in page.text
