@@ -95,9 +95,9 @@ def test_importing_it_imports_nothing_of_the_package() -> None:
     assert done.stdout.strip() == "['spot_training', 'spot_training.provider_info']"
 
 
-@pytest.mark.parametrize("module", packages._BROUGHT_BY)
+@pytest.mark.parametrize("module", packages._INSTALLED_BY)
 def test_a_missing_package_is_named_with_the_extra_that_installs_it(module: str) -> None:
-    package, extra = packages._BROUGHT_BY[module]
+    package, extra = packages._INSTALLED_BY[module]
     listed = [re.split(r"[\[><=]", requirement)[0] for requirement in _requirements_of(extra)]
     assert package in listed
     way_out = re.escape(f"pip install '{PACKAGE}[{extra}]'")

@@ -312,8 +312,8 @@ def test_a_csv_of_many_pages_loses_and_repeats_nothing(
     monkeypatch.setattr(table, "PAGE_TRAININGS", 7)
     records = [*history(40, until=NOW, days=30), under_way(), replace(DONE, began_at=None, run_id="no date")]
     rows = _csv(tmp_path, *records)
-    told = sorted((row["dag_id"], row["run_id"], int(row["attempt"])) for row in rows)
-    assert told == sorted((r.dag_id, r.run_id, a.number) for r in records for a in r.attempts)
+    shown = sorted((row["dag_id"], row["run_id"], int(row["attempt"])) for row in rows)
+    assert shown == sorted((r.dag_id, r.run_id, a.number) for r in records for a in r.attempts)
 
 
 def test_the_csv_keeps_to_the_window(tmp_path: Path) -> None:

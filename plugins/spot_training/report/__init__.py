@@ -6,8 +6,8 @@
         to_csv(reader, selection)        # a line per attempt, in pieces
 
 `facts` queries the ledger, `bill` and `writing` write the text, `charts` draws, and `sending` passes the
-report to one of Airflow's notifiers. `training` reports on one training, from its XComs. Only `sending` needs
-Airflow: a script or a notebook can use the rest.
+report to one of Airflow's notifiers. `training` reports on one training, from its XComs. Only `sending` and
+`folder` need Airflow: a script or a notebook can use the rest.
 """
 
 from spot_training.domain.records import Totals, TrainingRecord, totals_of
