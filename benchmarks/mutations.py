@@ -45,6 +45,10 @@ _DRIVER = (
     *(f"{_AWS}test_sequences.py", "tests/ledger/test_month_spending.py"),
 )
 _WATCHER = tuple(f"{_AWS}test_watcher{part}.py" for part in ("", "_pace", "_trouble", "_events", "_trigger"))
+_DEADLINE = (
+    *("tests/domain/test_deadline.py", "tests/domain/test_keep_deadline.py"),
+    *(f"{_AWS}test_deadline_terms.py", f"{_AWS}test_punctual.py", f"{_AWS}test_deadlines.py"),
+)
 #: The modules that carry the promise, and the tests that are asked of each, the quick ones first.
 TESTS: dict[str, tuple[str, ...]] = {
     "training/driver.py": _DRIVER,
@@ -70,10 +74,9 @@ TESTS: dict[str, tuple[str, ...]] = {
         *("tests/domain/test_decide.py", "tests/domain/test_keep_deadline.py"),
         *("tests/domain/test_spending.py", f"{_AWS}test_deadlines.py", "tests/ledger/test_month_spending.py"),
     ),
-    "domain/deadline.py": (
-        *("tests/domain/test_deadline.py", "tests/domain/test_keep_deadline.py"),
-        *(f"{_AWS}test_deadline_terms.py", f"{_AWS}test_punctual.py", f"{_AWS}test_deadlines.py"),
-    ),
+    "domain/deadline.py": _DEADLINE,
+    "domain/runtime.py": _DEADLINE,
+    "domain/moments.py": _DEADLINE,
     "dashboard/access.py": ("tests/dashboard/test_api.py", "tests/dashboard/test_page.py"),
 }
 #: A fault that makes the tests hang is noticed, too.
