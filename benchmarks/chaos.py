@@ -3,7 +3,7 @@
     .venv/bin/python benchmarks/chaos.py --runs 300 --seed 1
 
 A schedule is one Dag run: where its worker dies, what spot does to it, and what a person does to its task,
-its job or its connection. Meanwhile components stand still or are lost, and the service throttles, fails, is
+its job or its connection. Meanwhile components pause or are lost, and the service throttles, fails, is
 slow, loses connections and replies, or gives a wrong answer; all of it is drawn from the seed, batch by
 batch. Prints how each batch did, and at the end how often each kind was drawn and broken.
 

@@ -1,8 +1,8 @@
-"""50 trainings with deadlines on real Airflow and the local SageMaker, beside the simulator.
+"""50 trainings with deadlines on real Airflow and the local SageMaker, compared with the simulator.
 
     python benchmarks/deadlines.py --traces DIR [--trainings 50] [--speed 120] [--out FILE]
 
-Each training has an instance type of its own, whose spot capacity replays a stretch of a recorded trace
+Each training has its own instance type, and its spot capacity replays a part of a recorded trace
 (`{"metadata": {"gap_seconds": n}, "data": [1, 0, ...]}`), 4 to 8 hours of work and a deadline: 1.1 to 2 times
 the work, plus the reserve that the guard keeps free. It goes through the real operator, deferred, with the
 policy `deadline`. The simulator then walks that policy over the same stretch, with the same deadline, reserve
@@ -59,8 +59,8 @@ if TYPE_CHECKING:
 
 DAG, TASK = "deadlines", "train"
 POLICY = "deadline"
-#: The policies whose cost is told beside, over the same trainings, in the simulator only.
-BESIDE = ("on_demand", "widen")
+#: Other policies, which are simulated for the same trainings.
+OTHER_POLICIES = ("on_demand", "widen")
 WORK_HOURS = (4, 6, 8)
 STRETCHES = (1.1, 1.25, 1.5, 2.0)
 #: Spot price / on-demand price, of the traces' own instances.
@@ -72,8 +72,8 @@ CHECKPOINT_EVERY_SECONDS = 60
 CHECK_INTERVAL = 1
 #: The guard's own tick; those of the traces are cut into such pieces.
 TICK_SECONDS = 60.0
-#: Real seconds for Airflow to resume a task, beside what the operator keeps free by itself.
-ROOM_REAL_SECONDS = 45
+#: Real seconds for Airflow to resume a task, in addition to what the operator keeps free.
+RESUME_REAL_SECONDS = 45
 #: Tasks on workers at once: more would only wait for each other's CPU.
 PARALLELISM = 6
 #: Who is earlier is queued earlier: a task that resumes, before those that have not begun.
@@ -137,7 +137,7 @@ class Outcome:
     training: Training
     simulated: Course
     live: Course
-    beside: dict[str, float]
+    others: dict[str, float]
     slack_seconds: float
     wake_up_seconds: float | None
     attempts: tuple[Attempt, ...]
@@ -172,7 +172,7 @@ def read_traces(folder: Path) -> list[Trace]:
 def reserve_of(speed: float) -> Reserve:
     """What the operator keeps free; `extra_seconds` is its `deadline_reserve`."""
     return Reserve(
-        notice_seconds=CHECK_INTERVAL + RESUME_SECONDS, extra_seconds=round(ROOM_REAL_SECONDS * speed)
+        notice_seconds=CHECK_INTERVAL + RESUME_SECONDS, extra_seconds=round(RESUME_REAL_SECONDS * speed)
     )
 
 
@@ -186,7 +186,7 @@ def draw(count: int, traces: Sequence[Trace], reserve: Reserve, seed: int) -> li
         work = 3600 * rng.choice(WORK_HOURS)
         deadline = round(work * rng.choice(STRETCHES) + kept_free)
         trace = traces[number % len(traces)]
-        room = len(trace) - int(deadline // trace.tick_seconds) - 1
+        last_start = len(trace) - int(deadline // trace.tick_seconds) - 1
         trainings.append(
             Training(
                 run_id=f"training-{number:02}",
@@ -194,7 +194,7 @@ def draw(count: int, traces: Sequence[Trace], reserve: Reserve, seed: int) -> li
                 work_seconds=work,
                 deadline_seconds=deadline,
                 trace=trace,
-                first_tick=rng.randrange(max(1, room)),
+                first_tick=rng.randrange(max(1, last_start)),
             )
         )
     return sorted(trainings, key=lambda training: -training.deadline_seconds)
@@ -245,7 +245,7 @@ def run_live(
         tell(f"metadata database: {'PostgreSQL' if database else 'SQLite'}")
         stack.boto3_client("s3").create_bucket(Bucket="deadlines")
         stack.api.wait_for_dag(DAG)
-        # Before anything runs: a call that writes, beside tasks, may hold up SQLite for all of its timeout.
+        # Before anything runs: a call that writes while tasks run may block SQLite for its whole timeout.
         for number, training in enumerate(trainings):
             date = FIRST_DATE + timedelta(minutes=number)
             stack.api.trigger(DAG, params_of(training, reserve), run_id=training.run_id, logical_date=date)
@@ -282,8 +282,8 @@ def what_happened(stack: LocalStack, training: Training) -> tuple[str, list[Atte
     state = stack.api.task_instance(DAG, training.run_id, TASK)["state"]
     if state != "success":
         return state, [], {}
-    told = stack.api.xcom(DAG, training.run_id, TASK, "attempts")
-    attempts = [with_transitions(stack, Attempt.from_json(attempt)) for attempt in told]
+    xcom = stack.api.xcom(DAG, training.run_id, TASK, "attempts")
+    attempts = [with_transitions(stack, Attempt.from_json(attempt)) for attempt in xcom]
     return state, attempts, stack.api.xcom(DAG, training.run_id, TASK, "deadline")
 
 
@@ -390,7 +390,7 @@ def compare(
         training=training,
         simulated=simulated_course(walk_as_live(training, POLICY, deadline), deadline),
         live=live,
-        beside={name: walk_as_live(training, name, deadline).cost_on_demand_hours for name in BESIDE},
+        others={name: walk_as_live(training, name, deadline).cost_on_demand_hours for name in OTHER_POLICIES},
         slack_seconds=(at - submitted_at - timedelta(seconds=live.finish)).total_seconds(),
         wake_up_seconds=wake_up_of(attempts),
         attempts=tuple(attempts),
@@ -459,13 +459,13 @@ def sums(outcomes: Sequence[Outcome], speed: float) -> list[str]:
     parts = {reason: sum(outcome.difference[reason] for outcome in outcomes) for reason in REASONS}
     wake_ups = sorted(one.wake_up_seconds / speed for one in outcomes if one.wake_up_seconds is not None)
     slacks = sorted(outcome.slack_seconds / 60 for outcome in outcomes)
-    beside = {name: sum(outcome.beside[name] for outcome in outcomes) / live for name in BESIDE}
+    others = {name: sum(outcome.others[name] for outcome in outcomes) / live for name in OTHER_POLICIES}
     lines = [
         f"- Deadlines missed: {len(missed)} of {len(outcomes)} {missed or ''}".rstrip(),
         f"- Cost, live / simulated: {live / simulated:.4f}; the difference as a share of the simulated cost: "
         + ", ".join(f"{reason} {hours / simulated:+.2%}" for reason, hours in parts.items()),
         "- The same trainings, simulated, against live: "
-        + ", ".join(f"{name} {ratio:.2f}" for name, ratio in beside.items()),
+        + ", ".join(f"{name} {ratio:.2f}" for name, ratio in others.items()),
         f"- Slack left at the end, minutes: {slacks[0]:.0f} at least, median {statistics.median(slacks):.0f}",
     ]
     if wake_ups:
@@ -489,7 +489,7 @@ def to_json(outcome: Outcome) -> dict[str, Any]:
         "simulated": asdict(outcome.simulated),
         "live": asdict(outcome.live),
         "difference": outcome.difference,
-        "beside": outcome.beside,
+        "others": outcome.others,
         "slack_seconds": outcome.slack_seconds,
         "wake_up_seconds": outcome.wake_up_seconds,
         "attempts": [attempt.to_json() for attempt in outcome.attempts],

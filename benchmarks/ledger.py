@@ -5,8 +5,8 @@
 A ledger in a local folder, on this machine's disk. Records of three attempts at most are made by the code
 that tasks use; one in fifty of the large ledger's records is made so, and the others are its copies under
 another name, run and time. The large ledger is merged; on top of it come `--fresh` records in small files, as
-they lie between two compactions. Questions are asked of a reader that is loaded; the median round counts.
-Reading happens in a process of its own, whose memory is told. Nothing is written without --out.
+they are between two compactions. Queries use a loaded reader, and the median round counts. A separate process
+reads, and its memory is printed. Nothing is written without --out.
 """
 
 from __future__ import annotations
@@ -259,8 +259,7 @@ def main() -> int:
     parser.add_argument("--folder", type=Path, help="where to put the ledgers (default: a temporary folder)")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
-    told = list(_measure(options))
-    text = "\n".join(told) + "\n"
+    text = "\n".join(_measure(options)) + "\n"
     print(text, end="")
     if options.out:
         options.out.write_text(text)

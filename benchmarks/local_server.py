@@ -1,8 +1,8 @@
-"""How fast the local SageMaker is, side by side with moto's own server, in one run.
+"""How fast the local SageMaker is, compared with moto's server in the same run.
 
     python benchmarks/local_server.py [--jobs 10000] [--seconds 3] [--rounds 3] [--out FILE]
 
-Both servers run as processes of their own and get the same requests from the same client: raw HTTP, signed
+Both servers run as separate processes and get the same requests from the same client: raw HTTP, signed
 for show, over connections that are kept as long as the server keeps them. The rounds of the two alternate,
 so what else the machine does hits both; the median round counts. Nothing is written without --out.
 

@@ -49,6 +49,12 @@ _WATCHER = _tests(
     "watching", "watcher", "watcher_pace", "watcher_trouble", "watcher_events", "watcher_trigger"
 )
 _RECORDER = (*_tests("training", "recorder"), *_tests("sweep", "settling"), "tests/ledger")
+_DEADLINE = (
+    *_tests("domain", "deadline", "keep_deadline"),
+    *_tests("task", "deadline"),
+    *_tests("watching", "deadline_stop"),
+    *_tests("training", "deadlines"),
+)
 #: The modules that carry the promise, and the tests that are asked of each, the quick ones first.
 TESTS: dict[str, tuple[str, ...]] = {
     "training/active.py": _DRIVER,
@@ -86,12 +92,9 @@ TESTS: dict[str, tuple[str, ...]] = {
         *_tests("training", "deadlines"),
         *_tests("task", "budget"),
     ),
-    "domain/deadline.py": (
-        *_tests("domain", "deadline", "keep_deadline"),
-        *_tests("task", "deadline"),
-        *_tests("watching", "deadline_stop"),
-        *_tests("training", "deadlines"),
-    ),
+    "domain/deadline.py": _DEADLINE,
+    "domain/runtime.py": _DEADLINE,
+    "domain/moments.py": _DEADLINE,
     "dashboard/access.py": _tests("dashboard", "api", "page"),
 }
 #: A fault that makes the tests hang is noticed, too.

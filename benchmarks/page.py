@@ -2,10 +2,10 @@
 
     python benchmarks/page.py [--trainings 100000] [--rounds 7] [--out FILE]
 
-A merged ledger (made as in `benchmarks/ledger.py`), Airflow's API server with nothing else beside it, and
-Chromium. The server is warm: the page was asked for once. Each round opens the page in a browser that has
-kept nothing; told are the median and the worst time from the request to the first contentful paint, and to
-the last chart, for the last 30 days and for all time. Nothing is written without --out.
+A merged ledger (made as in `benchmarks/ledger.py`), only Airflow's API server, and Chromium. The
+server is warm: the page was requested once. Each round opens the page in a browser with an empty cache, and
+prints the median and the worst time from the request to the first contentful paint and to the last chart, for
+the last 30 days and for all time. Nothing is written without --out.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def _measure(trainings: int, rounds: int) -> Iterator[str]:
             start_timeout_seconds=280,
             env={
                 "AIRFLOW__SPOT_TRAINING__LEDGER": f"file://{folder / 'ledger'}",
-                "AIRFLOW__SPOT_TRAINING__INSTALLATION": "airflow",  # whose the records are
+                "AIRFLOW__SPOT_TRAINING__INSTALLATION": "airflow",  # the owner of the records
             },
         ) as stack:
             stack.run_airflow("dags", "reserialize")

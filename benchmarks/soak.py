@@ -38,14 +38,14 @@ from benchmarks.local_server import CallError, Connection, Target, local_server,
 from spot_training.domain.lifecycle import SecondaryStatus, is_legal_move
 
 MARKET = """
-description: every type has weather of its own; two of them are also in the soak's hands
+description: the capacity of each type varies by itself; the soak also changes two of them
 random: {seed: 5, available_for: 3h, away_for: 40m}
 instance_types:
   ml.c5.xlarge: {interruptions: [{after: 20m, job: each, away: 5m}, {after_checkpoints: 4, job: each}]}
   ml.m5.2xlarge: {price_ratio: [{from: 0h, ratio: 0.3}, {from: 6h, ratio: 0.8}]}
   ml.c5.2xlarge: {available: true}
 """
-#: Many, so that the weather of one is a small part of the load.
+#: Many, so that one type is a small part of the load.
 TYPES = tuple(
     f"ml.{family}.{size}"
     for family in ("m5", "c5", "r5", "m6i", "c6i", "g5")
@@ -54,7 +54,7 @@ TYPES = tuple(
 FLIPPED_TYPES = ("ml.m5.2xlarge", "ml.c5.2xlarge")
 FAULTS = ("ThrottlingException", "InternalFailure", "DropConnection", "LoseResponse")
 FAULTY_OPERATIONS = ("CreateTrainingJob", "DescribeTrainingJob", "StopTrainingJob", "ListTrainingJobs")
-#: Simulated seconds: enforcement lag, then at most five to stop and sixty to upload, or sixty to let go.
+#: Simulated seconds: enforcement lag, then at most five to stop and sixty to upload, or sixty to release.
 LATE_SECONDS = 60 + 65
 OVER = ("Completed", "Failed", "Stopped")
 TRIES = 20
@@ -254,8 +254,8 @@ class Soak:
             visit["Status"] == "Interrupted" for visit in job["SecondaryStatusTransitions"]
         )
         self.problems.extend(
-            f"{name}: {told}: {json.dumps(job)}"
-            for told, is_so in verdict(job, request, was_stopped=name in self.stopped).items()
+            f"{name}: {claim}: {json.dumps(job)}"
+            for claim, is_so in verdict(job, request, was_stopped=name in self.stopped).items()
             if not is_so
         )
         self.stopped.discard(name)
@@ -378,7 +378,7 @@ def report(soak: Soak, days: float, minutes: float, speed: float) -> list[str]:
     marks = [next(s for s in samples if s.at >= samples[-1].at * tenth / 10) for tenth in range(11)]
     story = ", ".join(f"{sample.mb:.0f} at {sample.at / 60:.1f}" for sample in marks)
     found = trend(later)
-    told = "too short to tell" if found is None else f"{found[0]:+.2f} ± {found[1]:.2f} MB per hour"
+    growth = "too short to measure" if found is None else f"{found[0]:+.2f} ± {found[1]:.2f} MB per hour"
     endings = ", ".join(f"{name} {count:,}" for name, count in soak.endings.most_common())
     done = ", ".join(f"{name} {count:,}" for name, count in sorted(soak.done.items()))
     health = soak.health_seconds
@@ -393,7 +393,7 @@ def report(soak: Soak, days: float, minutes: float, speed: float) -> list[str]:
         f"- Threads: {_range(sample.threads for sample in samples)}.",
         f"- Memory (MB at minute): {story}.",
         f"- Second half: {_range(s.alive for s in later)} jobs alive, {_range(s.kept for s in later)} kept.",
-        f"- Second half: {_range(round(s.mb) for s in later)} MB; trend, with 95 % confidence: {told}.",
+        f"- Second half: {_range(round(s.mb) for s in later)} MB; trend, with 95 % confidence: {growth}.",
     ]
 
 

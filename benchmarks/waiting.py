@@ -1,9 +1,9 @@
-"""What waiting costs: 10,000 jobs in one process, beside the Amazon provider's own trigger at 1,000.
+"""What waiting costs: 10,000 jobs in one process, compared with the Amazon provider's trigger at 1,000.
 
     python benchmarks/waiting.py [--jobs 10000] [--provider-jobs 1000] [--out FILE]
     python benchmarks/waiting.py --live [--trainings 1000]     the same through a real scheduler and triggerer
 
-Every side waits in a process of its own (`waiting_process.py`) for jobs of the local SageMaker, over real
+Each side waits in a separate process (`waiting_process.py`) for jobs of the local SageMaker, over real
 HTTP, one side after the other: ours by polling, ours by events (EventBridge and SQS), and the provider's
 `SageMakerTrigger` with its defaults, in `.venv-provider` (made here if it is not there: its aiobotocore wants
 an older botocore). Measured is: memory, CPU to register, the longest stall of the event loop, calls while
@@ -286,8 +286,8 @@ def stalls(
 ) -> dict[str, float]:
     """The event loop's longest waits, in milliseconds.
 
-    A machine that is busy with other things delays every process: beside the whole wait stands what the
-    process itself computed in it, and how long a process that waits for nothing was delayed meanwhile.
+    A busy machine delays every process. So the figures also show the CPU time of the process itself in the
+    wait, and how long an idle process was delayed at the same time.
     """
     whole, own = "longest_stall_seconds", "longest_own_stall_seconds"
     return {

@@ -19,7 +19,7 @@ from airflow.sdk.exceptions import AirflowSkipException
 
 from spot_training.operators import SpotTrainingOperator
 
-#: Where things are, from Airflow Variables, so that going to real AWS changes no code.
+#: From Airflow Variables, so that a change to real AWS needs no change of the code.
 BUCKET = "{{ var.value.get('flight_delays_bucket', 'flight-delays') }}"
 ROLE_ARN = "{{ var.value.get('flight_delays_role_arn', 'arn:aws:iam::123456789012:role/SageMakerTraining') }}"
 TRAINING_IMAGE = (
@@ -27,12 +27,14 @@ TRAINING_IMAGE = (
     "'683313688378.dkr.ecr.us-east-1.amazonaws.com/sagemaker-xgboost:1.7-1') }}"
 )
 
-#: The Airflow Variable that says who gets the report of each training; nobody without it.
+#: The Airflow Variable with the recipients of the report of each training. Without it, none is sent.
 NOTIFIER = "flight_delays_notifier"
 
 MODEL = Asset("flight_delays_model", uri="x-model://flight-delays/champion")
 
-#: What a run may cost at most, whatever anybody types.
+METRIC = {"Name": "validation:auc", "Regex": r"validation-auc:([0-9.]+)"}
+
+#: Upper limits of each run, whatever its params are.
 CAPS: dict[str, Any] = {
     "instance_types": ["ml.m5.large", "ml.m5.xlarge", "ml.m5.2xlarge", "ml.c5.xlarge", "ml.c5.2xlarge"],
     "instance_count": 1,
@@ -40,45 +42,45 @@ CAPS: dict[str, Any] = {
     "max_wait": "14d",
 }
 
-#: All that the one who triggers a run may set; other keys of its conf reach nothing.
+#: Everything that can be set when a run is triggered. Other keys of its conf have no effect.
 PARAMS = {
     "instance_type": Param(
         "ml.m5.xlarge",
         type="string",
         enum=CAPS["instance_types"],
         title="Instance type",
-        description="What the model is trained on. Spot capacity differs from type to type.",
+        description="The instance type of the training job. Spot capacity differs between types.",
     ),
     "use_spot": Param(
         True,
         type="boolean",
         title="Managed spot",
-        description="Off: train on demand at once, whatever the policy says.",
+        description="If off, the training runs on demand at once, whatever the policy is.",
     ),
     "policy": Param(
         "widen",
         type="string",
-        # The form suggests these. A run that is cleared is checked against the pattern, not against them, so
-        # the earlier names of `deadline` still run where they are in the conf of an earlier run.
+        # The form suggests these. A cleared run is checked against the pattern only, so earlier names of
+        # `deadline` in the conf of an earlier run still work.
         examples=["widen", "spot_only", "on_demand", "deadline"],
         pattern=r"^(widen|spot_only|on_demand|deadline|rule|planner)$",
         title="Policy",
         description=(
-            "What to do when spot capacity does not come, or goes away for too long. widen: spot, spot with "
-            "a longer wait, then on-demand. spot_only: the same, then fail. on_demand: on-demand at once. "
-            "deadline: spot for as long as the deadline allows, then on-demand, and never back to spot."
+            "What to do if spot capacity is not available, or interrupted for too long. widen: spot, spot "
+            "with a longer wait, then on-demand. spot_only: the same, then fail. on_demand: on-demand at "
+            "once. deadline: spot for as long as the deadline allows, then on-demand to the end."
         ),
     ),
     "deadline": Param(
         None,
-        # The form requires every text that may not be null. Empty text is null there, and was "" before.
+        # Airflow's form requires every text that may not be null. An empty text is null; in 0.1.0 it was "".
         type=["null", "string"],
         maxLength=40,
         pattern=r"^$|^[0-9][0-9A-Za-z :.+\-]*$",
         title="Deadline",
         description=(
-            'When the model must be ready: "12h" after the run began, or "2026-11-23T06:00:00Z". Empty: no '
-            "deadline. The policy deadline needs one."
+            'When the model must be ready: "12h" after the run started, or "2026-11-23T06:00:00Z". If empty, '
+            "there is no deadline. The policy deadline needs one."
         ),
     ),
     "max_run": Param(
@@ -87,7 +89,7 @@ PARAMS = {
         minimum=600,
         maximum=86400,
         title="Max run time (seconds)",
-        description="MaxRuntimeInSeconds: how long the training itself may take.",
+        description="MaxRuntimeInSeconds: how long the training may run.",
     ),
     "first_wait": Param(
         3600,
@@ -96,8 +98,8 @@ PARAMS = {
         maximum=604800,
         title="First wait (seconds)",
         description=(
-            "MaxWaitTimeInSeconds of the first attempt: waiting and running together, so not below the max "
-            "run time. The second attempt waits twice as long."
+            "MaxWaitTimeInSeconds of the first attempt. It covers waiting and running, so it cannot be below "
+            "the max run time. The second attempt waits twice as long."
         ),
     ),
     "num_round": Param(
@@ -106,7 +108,7 @@ PARAMS = {
         minimum=10,
         maximum=5000,
         title="Boosting rounds",
-        description="How many trees XGBoost grows.",
+        description="The number of trees that XGBoost builds.",
     ),
 }
 
@@ -122,62 +124,33 @@ PARAMS = {
     doc_md=__doc__
     + """
 
-Predicts, from what is known before departure, whether a flight from New York arrives more than 15 minutes
-late. Each run trains on the **eight weeks before the end of its data interval** and is judged on the **week
-after**. The flights are those of 2013, taken as a calendar that repeats: a run of any year uses the same days
-of 2013.
+Predicts whether a flight from New York arrives more than 15 minutes late, from data that is known before
+departure. Each run trains on the **eight weeks before the end of its data interval** and is evaluated on the
+**week after**. The flights are those of 2013, used as a calendar that repeats: a run of any year uses the
+same days of 2013.
 
-1. **prepare** the channels and the training script in S3
-2. **train** on managed spot: if capacity does not come or goes away, the policy decides about the next
-   attempt, which resumes from the last checkpoint
-3. **evaluate** on the holdout and compare with the champion
-4. **publish** the model if it is not worse, as an event of the asset `flight_delays_model`
-5. **report_savings** says what the training cost and saved, also when it failed
+1. **prepare** writes the channels and the training script to S3.
+2. **train** runs on managed spot. If capacity is not available or is interrupted, the policy decides on the
+   next attempt, which resumes from the last checkpoint.
+3. **evaluate** tests the model on the holdout and compares it with the champion.
+4. **publish** publishes the model if it is not worse, as an event of the asset `flight_delays_model`.
+5. **report_savings** reports what the training cost and saved, also if it failed.
 
 `report_savings` reads the XComs `savings` and `attempts` of `train.train`, so it reports on this run only: in
-its log, in its XCom `report` (Markdown), and by mail or on Slack where the Airflow Variable
-`flight_delays_notifier` says how (`docs/reports.md`). It runs whatever the training's end was, and a run with
-a failed training stays failed. The weekly report over all runs, `spot_savings_report`, reads the ledger
+its log, in its XCom `report` (Markdown), and by mail or on Slack if the Airflow Variable
+`flight_delays_notifier` is set (`docs/reports.md`). It runs even if the training failed, and a run with a
+failed training stays failed. The weekly report over all runs, `spot_savings_report`, reads the ledger
 instead.
 
-With the policy `deadline` a run waits for spot as long as its deadline allows, then buys on-demand, and never
-goes back to spot.
+With the policy `deadline`, a run waits for spot as long as its deadline allows, then uses on-demand to the
+end.
 
-Safe in a backfill: each run has its own channels, checkpoint prefix and job names.
+You can backfill it: each run has its own channels, checkpoint prefix and job names.
 """,
 )
 def retrain_flight_delays() -> None:
     @task_group
     def prepare() -> Any:
-        @task
-        def channels(bucket: str) -> dict[str, Any]:
-            """Write the channels and the training script of this run's window to S3."""
-            from airflow.providers.amazon.aws.hooks.s3 import S3Hook
-
-            from include.flight_delays.data import S3Destination, as_day, prepare_channels
-            from include.flight_delays.package import upload_package
-            from include.flight_delays.storage import use_bucket
-
-            context: Any = get_current_context()
-            run = context["dag_run"]
-            # A run triggered by hand may have no data interval: it is about now.
-            as_of = as_day(context.get("data_interval_end") or run.run_after)
-            s3 = S3Hook().get_conn()
-            use_bucket(s3, bucket)
-            where = S3Destination(client=s3, bucket=bucket, prefix=f"channels/{as_of}")
-            made = prepare_channels(as_of, where)
-            package = upload_package(s3, bucket=bucket, prefix="code")
-            print(
-                f"Trains on {made.train.rows} flights of {made.train.window}, "
-                f"judged on {made.holdout.rows} of {made.holdout.window}."
-            )
-            return {
-                "as_of": str(as_of),
-                "train": made.train.uri,
-                "validation": made.validation.uri,
-                "hyperparameters": package.hyperparameters({"num_round": context["params"]["num_round"]}),
-            }
-
         return channels(BUCKET)
 
     @task_group
@@ -190,9 +163,7 @@ def retrain_flight_delays() -> None:
                 "AlgorithmSpecification": {
                     "TrainingImage": TRAINING_IMAGE,
                     "TrainingInputMode": "File",
-                    "MetricDefinitions": [
-                        {"Name": "validation:auc", "Regex": r"validation-auc:([0-9.]+)"},
-                    ],
+                    "MetricDefinitions": [METRIC],
                 },
                 "HyperParameters": prepared["hyperparameters"],
                 "InputDataConfig": [_channel("train", prepared), _channel("validation", prepared)],
@@ -217,36 +188,10 @@ def retrain_flight_delays() -> None:
 
     @task_group
     def evaluate(prepared: Any, trained: Any) -> Any:
-        @task
-        def compare(bucket: str, prepared: dict[str, Any], trained: dict[str, Any]) -> dict[str, Any]:
-            """Judge the new model on the holdout; make it the champion if it is not worse."""
-            from airflow.providers.amazon.aws.hooks.s3 import S3Hook
-
-            from include.flight_delays.promotion import promote
-
-            context: Any = get_current_context()
-            return promote(
-                S3Hook().get_conn(),
-                bucket=bucket,
-                as_of=prepared["as_of"],
-                model_uri=trained["Training"]["ModelArtifacts"]["S3ModelArtifacts"],
-                job_name=trained["Training"]["TrainingJobName"],
-                run_id=context["dag_run"].run_id,
-            )
-
         return compare(BUCKET, prepared, trained)
 
     @task_group
     def publish(compared: Any) -> None:
-        @task(outlets=[MODEL])
-        def publish_model(compared: dict[str, Any]) -> None:
-            """Tell Airflow that there is a new champion."""
-            if not compared["promoted"]:
-                raise AirflowSkipException(compared["reason"])
-            context: Any = get_current_context()
-            context["outlet_events"][MODEL].extra = compared
-            print(compared["reason"])
-
         publish_model(compared)
 
     prepared = prepare()
@@ -255,10 +200,68 @@ def retrain_flight_delays() -> None:
     trained >> report_savings(f"{{{{ var.value.get('{NOTIFIER}', '') }}}}")
 
 
-# A failed training leaves its run failed, because `evaluate` also follows it, and does not run then.
+@task
+def channels(bucket: str) -> dict[str, Any]:
+    """Write the channels and the training script of this run's window to S3."""
+    from airflow.providers.amazon.aws.hooks.s3 import S3Hook
+
+    from include.flight_delays.data import S3Destination, as_day, prepare_channels
+    from include.flight_delays.package import upload_package
+    from include.flight_delays.storage import use_bucket
+
+    context: Any = get_current_context()
+    run = context["dag_run"]
+    # A run that is triggered manually may have no data interval. It uses the time of the run.
+    as_of = as_day(context.get("data_interval_end") or run.run_after)
+    s3 = S3Hook().get_conn()
+    use_bucket(s3, bucket)
+    where = S3Destination(client=s3, bucket=bucket, prefix=f"channels/{as_of}")
+    made = prepare_channels(as_of, where)
+    package = upload_package(s3, bucket=bucket, prefix="code")
+    print(
+        f"Trains on {made.train.rows} flights of {made.train.window}, "
+        f"judged on {made.holdout.rows} of {made.holdout.window}."
+    )
+    return {
+        "as_of": str(as_of),
+        "train": made.train.uri,
+        "validation": made.validation.uri,
+        "hyperparameters": package.hyperparameters({"num_round": context["params"]["num_round"]}),
+    }
+
+
+@task
+def compare(bucket: str, prepared: dict[str, Any], trained: dict[str, Any]) -> dict[str, Any]:
+    """Evaluate the new model on the holdout, and make it the champion if it is not worse."""
+    from airflow.providers.amazon.aws.hooks.s3 import S3Hook
+
+    from include.flight_delays.promotion import promote
+
+    context: Any = get_current_context()
+    return promote(
+        S3Hook().get_conn(),
+        bucket=bucket,
+        as_of=prepared["as_of"],
+        model_uri=trained["Training"]["ModelArtifacts"]["S3ModelArtifacts"],
+        job_name=trained["Training"]["TrainingJobName"],
+        run_id=context["dag_run"].run_id,
+    )
+
+
+@task(outlets=[MODEL])
+def publish_model(compared: dict[str, Any]) -> None:
+    """Publish an asset event for the new champion."""
+    if not compared["promoted"]:
+        raise AirflowSkipException(compared["reason"])
+    context: Any = get_current_context()
+    context["outlet_events"][MODEL].extra = compared
+    print(compared["reason"])
+
+
+# If the training fails, the run fails too, because `evaluate` depends on the training and does not run.
 @task(trigger_rule="all_done")
 def report_savings(notifier: str) -> None:
-    """Say what the training cost and saved, also when it failed."""
+    """Report what the training cost and saved, also if it failed."""
     from spot_training.report import TrainingReport
     from spot_training.report.sending import send
 
@@ -270,7 +273,7 @@ def report_savings(notifier: str) -> None:
     print(report.text)
     ti.xcom_push(key="report", value=report.markdown)
     sent = send(notifier, report, context, variable=NOTIFIER)
-    print(sent or f"Sent to nobody: the Variable {NOTIFIER} is empty.")
+    print(sent or f"The report is not sent: the Variable {NOTIFIER} is empty.")
 
 
 def _channel(name: str, prepared: Any) -> dict[str, Any]:

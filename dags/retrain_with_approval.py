@@ -1,4 +1,4 @@
-"""Retrain the flight-delay model on managed spot, and ask a person before it goes on demand."""
+"""Retrain the flight-delay model on managed spot, and ask a person before buying on-demand."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TRAINING_IMAGE = (
 )
 INSTANCE_TYPES = ["ml.m5.large", "ml.m5.xlarge", "ml.m5.2xlarge", "ml.c5.xlarge", "ml.c5.2xlarge"]
 
-#: Then the training keeps waiting for spot.
+#: Without an answer, the training then keeps waiting for spot.
 ANSWER_WITHIN = timedelta(hours=4)
 
 PARAMS = {
@@ -28,7 +28,7 @@ PARAMS = {
         type="string",
         enum=INSTANCE_TYPES,
         title="Instance type",
-        description="What the model is trained on. Spot capacity differs from type to type.",
+        description="The instance type of the training job. Spot capacity differs between types.",
     ),
     "limit_usd": Param(
         1,
@@ -36,7 +36,7 @@ PARAMS = {
         minimum=0,
         maximum=1000,
         title="Ask above (US dollars)",
-        description="What on-demand may cost without asking. A price nobody knows is always asked about.",
+        description="The most that on-demand may cost without a question. An unknown price always needs one.",
     ),
     "first_wait": Param(
         7200,
@@ -59,12 +59,12 @@ PARAMS = {
     doc_md=__doc__
     + """
 
-1. **prepare** the channels and the training script in S3
-2. **train_on_spot**: two waits, the second twice as long. It fails when there was no spot capacity
-3. **on_demand**, only then: `price` says what on-demand would cost from the last checkpoint; below the Param
-   *Ask above* `go_on` buys it at once, above it `ask` puts a question under *Required Actions*. Without an
-   answer within four hours the training keeps waiting for spot
-4. **model** is where the trained model is, whichever way it came
+1. **prepare** writes the channels and the training script to S3.
+2. **train_on_spot** waits twice for spot, the second time twice as long. It fails if there is no capacity.
+3. **on_demand** runs only then. `price` estimates what on-demand would cost from the last checkpoint. Up to
+   the Param *Ask above*, `go_on` buys it at once. Above it, `ask` puts a question under *Required Actions*.
+   Without an answer within four hours, the training keeps waiting for spot.
+4. **model** returns the location of the trained model.
 
 See *Asking first* in `docs/operator.md`.
 """,
@@ -94,7 +94,7 @@ def retrain_with_approval() -> None:
 
     @task(trigger_rule="one_success")
     def model() -> str:
-        """Where the model is, trained on spot or after a person was asked."""
+        """The location of the model, trained on spot or on demand."""
         ti: Any = get_current_context()["ti"]
         trained = ti.xcom_pull(task_ids="train_on_spot") or ti.xcom_pull(task_ids="on_demand.go_on")
         return str(trained["Training"]["ModelArtifacts"]["S3ModelArtifacts"])

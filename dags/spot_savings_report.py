@@ -1,4 +1,4 @@
-"""Report what managed spot cost and saved."""
+"""Report what managed spot training cost and saved."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ MODEL = Asset("flight_delays_model", uri="x-model://flight-delays/champion")
 
 
 def _only(title: str, what: str) -> Param:
-    # Airflow's form requires every text that may not be null. Empty text is null there, and was "" before.
+    # Airflow's form requires every text that may not be null. An empty text is null; in 0.1.0 it was "".
     return Param(
         None,
         type=["null", "string"],
         maxLength=250,
         title=title,
-        description=f"Report only on trainings of this {what}. Empty: all.",
+        description=f"Report only on trainings of this {what}. If empty, on all.",
     )
 
 
@@ -41,10 +41,10 @@ PARAMS = {
         minimum=1,
         maximum=3660,
         title="Days",
-        description="How many days back, where no day is given below. A scheduled report has whole days.",
+        description="How many days back, if no day is given below. A scheduled report has whole days.",
     ),
-    "since": _day("From", "The first day (UTC). Trainings count by when they began."),
-    "until": _day("To", "The last day (UTC), included. Empty: up to now."),
+    "since": _day("From", "The first day (UTC). The start of a training decides."),
+    "until": _day("To", "The last day (UTC), included. If empty, up to now."),
     "dag_id": _only("Dag", "Dag"),
     "model": _only("Model", "model (the TrainingJobName of its operator)"),
     "instance_type": _only("Instance type", "instance type"),
@@ -53,7 +53,7 @@ PARAMS = {
         False,
         type="boolean",
         title="All Airflows",
-        description="Off: only this Airflow's trainings. On: those of every Airflow that shares the ledger.",
+        description="If on, include trainings of every Airflow that shares the ledger.",
     ),
     "group_by": Param(
         ["dag_id", "model", "instance_type", "team"],
@@ -61,7 +61,7 @@ PARAMS = {
         items={"type": "string", "enum": ["dag_id", "model", "instance_type", "team"]},
         examples=["dag_id", "model", "instance_type", "team"],
         title="Group by",
-        description="What the sums are grouped by, in this order. Empty: no groups.",
+        description="The groups of the totals, in this order. If empty, there are no groups.",
     ),
 }
 
@@ -77,83 +77,83 @@ PARAMS = {
     doc_md=__doc__
     + """
 
-Runs every Monday for the week before, whenever a new model is published, and by hand over any window. Reads
-the ledger's records, not the XComs of trainings (`report_savings` in `retrain_flight_delays` reports on one
-training from these), and writes HTML with charts and CSV into the folder of the Airflow Variable
-`spot_report_folder` (default: `reports` beside the Dags folder; any object storage URL works). The summary is
-the XCom of `report`, and ends its log.
+Runs every Monday for the week before and when a new model is published. Trigger it manually for any window.
+It reads the ledger's records (`report_savings` in `retrain_flight_delays` reports on one training, from its
+XComs), and writes HTML with charts and a CSV to the folder in the Airflow Variable `spot_report_folder`
+(default: `reports` next to the Dags folder; any object storage URL works). The summary is the XCom of
+`report`, and is at the end of its log.
 
-`send` mails the report, or posts it to Slack, where the Airflow Variable `spot_report_notifier` says how:
-`{"kind": "smtp", "to": ["boss@example.com"]}` or `{"kind": "slack", "channel": "#ml-costs"}`. See
+`send` mails the report or posts it to Slack if the Airflow Variable `spot_report_notifier` is set, for
+example to `{"kind": "smtp", "to": ["boss@example.com"]}` or `{"kind": "slack", "channel": "#ml-costs"}`. See
 `docs/reports.md`.
 """,
 )
 def spot_savings_report() -> None:
-    @task
-    def report(folder: str) -> dict[str, Any]:
-        """Read the records of the window and write the report."""
-        from datetime import UTC, datetime
-
-        from airflow.sdk import ObjectStoragePath
-
-        from spot_training.domain.errors import InvalidInput
-        from spot_training.ledger import Ledger
-        from spot_training.report import report_of, sentences, to_csv, to_html, to_log
-
-        context: Any = get_current_context()
-        params, made_at = context["params"], datetime.now(UTC)
-        try:
-            selection = _selection(params, context["dag_run"])
-        except InvalidInput as error:
-            raise AirflowFailException(f"{error.field} is {error.value!r}: {error.way_out}") from error
-        where = ObjectStoragePath(folder or f"file://{_default_folder()}")
-        where.mkdir(parents=True, exist_ok=True)
-        page = where / f"spot-savings-{made_at:%Y%m%dT%H%M%S%fZ}.html"
-        table = where / f"spot-savings-{made_at:%Y%m%dT%H%M%S%fZ}.csv"
-        with Ledger.configured().read() as reader:
-            made = report_of(
-                reader,
-                selection,
-                title=f"Spot trainings of {params['dag_id'] or 'all Dags'}",
-                made_at=made_at,
-                group_by=list(dict.fromkeys(params["group_by"] or ())),
-            )
-            with table.open("w", newline="") as file:  # type: ignore[no-untyped-call]
-                file.writelines(to_csv(reader, selection))
-        page.write_text(to_html(made))
-        print(to_log(made.totals))
-        print(f"Report: {page}")
-        return {
-            **made.totals.to_json(),
-            "title": made.title,
-            "window": str(made.window),
-            "sentences": sentences(made.totals),
-            "groups": {
-                group: [{"name": name, **totals.to_json()} for name, totals in list(by_name.items())[:20]]
-                for group, by_name in made.groups.items()
-            },
-            "html": str(page),
-            "csv": str(table),
-        }
-
-    @task(retries=2)
-    def send(summary: dict[str, Any], setting: str) -> None:
-        """Hand the report to the notifier of `spot_report_notifier`; skipped where there is none."""
-        from spot_training.report.sending import Message, NotifierProblem
-        from spot_training.report.sending import send as send_report
-
-        try:
-            sent = send_report(setting, Message.of(summary), get_current_context())
-        except NotifierProblem as error:
-            raise AirflowFailException(str(error)) from error
-        if sent is None:
-            raise AirflowSkipException("No notifier: the Variable spot_report_notifier is empty.")
-        print(sent)
-
     send(
         report("{{ var.value.get('spot_report_folder', '') }}"),  # type: ignore[arg-type]
         "{{ var.value.get('spot_report_notifier', '') }}",
     )
+
+
+@task
+def report(folder: str) -> dict[str, Any]:
+    """Read the records of the window and write the report."""
+    from datetime import UTC, datetime
+
+    from spot_training.domain.errors import InvalidInput
+    from spot_training.ledger import Ledger
+    from spot_training.report import report_of, sentences, to_csv, to_html, to_log
+    from spot_training.report.folder import report_folder
+
+    context: Any = get_current_context()
+    params, made_at = context["params"], datetime.now(UTC)
+    try:
+        selection = _selection(params, context["dag_run"])
+    except InvalidInput as error:
+        raise AirflowFailException(f"{error.field} is {error.value!r}: {error.way_out}") from error
+    where = report_folder(folder)
+    page = where / f"spot-savings-{made_at:%Y%m%dT%H%M%S%fZ}.html"
+    table = where / f"spot-savings-{made_at:%Y%m%dT%H%M%S%fZ}.csv"
+    with Ledger.configured().read() as reader:
+        made = report_of(
+            reader,
+            selection,
+            title=f"Spot trainings of {params['dag_id'] or 'all Dags'}",
+            made_at=made_at,
+            group_by=list(dict.fromkeys(params["group_by"] or ())),
+        )
+        with table.open("w", newline="") as file:  # type: ignore[no-untyped-call]
+            file.writelines(to_csv(reader, selection))
+    page.write_text(to_html(made))
+    print(to_log(made.totals))
+    print(f"Report: {page}")
+    return {
+        **made.totals.to_json(),
+        "title": made.title,
+        "window": str(made.window),
+        "sentences": sentences(made.totals),
+        "groups": {
+            group: [{"name": name, **totals.to_json()} for name, totals in list(by_name.items())[:20]]
+            for group, by_name in made.groups.items()
+        },
+        "html": str(page),
+        "csv": str(table),
+    }
+
+
+@task(retries=2)
+def send(summary: dict[str, Any], setting: str) -> None:
+    """Send the report with the notifier in `spot_report_notifier`. Skipped if it is not set."""
+    from spot_training.report.sending import Message, NotifierProblem
+    from spot_training.report.sending import send as send_report
+
+    try:
+        sent = send_report(setting, Message.of(summary), get_current_context())
+    except NotifierProblem as error:
+        raise AirflowFailException(str(error)) from error
+    if sent is None:
+        raise AirflowSkipException("The report is not sent: the Variable spot_report_notifier is empty.")
+    print(sent)
 
 
 def _selection(params: Any, dag_run: Any) -> Any:
@@ -179,14 +179,6 @@ def _selection(params: Any, dag_run: Any) -> Any:
         teams=only("team"),
         installations=None if params["all_installations"] else this_installation().names,
     )
-
-
-def _default_folder() -> str:
-    from pathlib import Path
-
-    from airflow.sdk.configuration import conf
-
-    return str(Path(conf.get("core", "dags_folder")).parent / "reports")
 
 
 spot_savings_report()

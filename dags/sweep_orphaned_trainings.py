@@ -1,4 +1,4 @@
-"""Find training jobs that no task will look at again."""
+"""Find training jobs that no task uses any longer."""
 
 from __future__ import annotations
 
@@ -20,32 +20,32 @@ from spot_training import settings
             settings.flag("sweeper_stops"),
             type="boolean",
             title="Stop the orphans",
-            description="Off: only report them in the task log. On: stop them, where [spot_training] "
-            "sweeper_stops is set, which is also the default.",
+            description="If off, only report them in the task log. If on, stop them, provided that "
+            "[spot_training] sweeper_stops is set. The default is the value of sweeper_stops.",
         ),
     },
     tags=["sagemaker", "spot", "safety"],
     doc_md=__doc__
     + """
 
-Lists the live training jobs that carry this installation's tags and judges each by the state of its task: *in
-use*, *orphan* (its task is over or gone, nobody will look at it again), *meant to outlive its task*
-(`wait_for_completion=False` or `stop_job_on_kill=False`) or *uncertain*. It reports them, with the command
-that stops each by hand. It stops orphans only where `[spot_training] sweeper_stops = True` is set, and the
-Param **stop** is on. Read some of its reports before you set that: each metadata database has an identity of
-its own, which `spot-training installation` prints, and jobs of version 0.1.0 do not have it. It
-looks where `[spot_training] sweeper_connections` says (`aws_default, research@eu-west-1`), and in the
-ledger's regions.
+Lists the running training jobs with this installation's tags, and decides from the state of each job's task
+whether the job is *in use*, an *orphan* (its task is over or gone, so no task uses it any longer), *meant to
+outlive its task* (`wait_for_completion=False` or `stop_job_on_kill=False`) or *uncertain*. It reports the
+jobs, with the command that stops each one. It stops orphans only if `[spot_training] sweeper_stops = True` is
+set and the Param **stop** is on. Read some of its reports before you set that: each metadata database has its
+own identity, which `spot-training installation` prints, and jobs of version 0.1.0 do not have it. It uses the
+connections in `[spot_training] sweeper_connections` (`aws_default, research@eu-west-1`) and looks in the
+regions of the ledger, too.
 
-Then settles the books: records whose task is over get the last word on their job from SageMaker,
-jobs that are on no record are put there, and settled records are merged into Parquet. That changes nothing in
+Then it settles the ledger: it completes the records of tasks that are over with the job's final state from
+SageMaker, adds jobs that have no record, and merges settled records into Parquet. That changes nothing in
 AWS.
 """,
 )
 def sweep_orphaned_trainings() -> None:
     @task
     def look() -> list[str]:
-        """Report the findings, and stop the orphans where that is allowed."""
+        """Report the findings, and stop the orphans if that is allowed."""
         from spot_training.ledger import Ledger
         from spot_training.sweep import sweep_this_airflow
         from spot_training.sweep.orphans import Verdict
@@ -62,7 +62,7 @@ def sweep_orphaned_trainings() -> None:
 
     @task(trigger_rule="all_done")
     def settle() -> int:
-        """Write down what tasks that are gone could not. Returns how many records changed."""
+        """Complete the records of tasks that are gone. Returns how many records changed."""
         from spot_training.connections import AwsAccess
         from spot_training.ledger import Ledger
         from spot_training.ledger.prices import configured_prices

@@ -70,7 +70,7 @@ spot_get_uv() {
 }
 
 # sagemaker-training comes as source with one C file, a host name shim for MPI clusters that nothing here loads.
-# Without a C compiler and Python's headers, a stand-in writes an empty file.
+# Without a C compiler and Python's headers, scripts/_no_cc writes an empty file.
 spot_stand_in_for_cc() {
     local headers='import os, sysconfig; exit(not os.path.exists(sysconfig.get_path("include") + "/Python.h"))'
     if { command -v cc || command -v gcc; } >/dev/null && "$SPOT_BASE_PYTHON" -c "$headers"; then return; fi

@@ -1,7 +1,7 @@
 """The main job, end to end: Airflow retrains the flight-delay model on local managed spot.
 
-Starts Airflow and the local SageMaker in a state folder of their own, lets the scheduler start this week's
-run, tells what happens, and ends with the savings report. See `scripts/demo --help`.
+Starts Airflow and the local SageMaker in their own state folder, waits until the scheduler starts this week's
+run, prints what happens, and ends with the savings report. See `scripts/demo --help`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any, NoReturn
 
 from include.local_stack import LocalStack, LocalStackError, wait_until
 from spot_training.domain.lifecycle import Ending
-from spot_training.domain.messages import Narrator, transition_line
+from spot_training.domain.messages import TransitionTracker, transition_line
 from spot_training.ledger import Ledger, Selection
 from spot_training.report import TrainingRecord, to_text
 from spot_training.sagemaker.descriptions import snapshot_of
@@ -33,10 +33,10 @@ MAX_SPEED = 10_000
 
 
 class DemoError(RuntimeError):
-    """The story did not go as it should."""
+    """The demo did not run as expected."""
 
 
-class Teller:
+class Printer:
     """Prints what happens, with the real time since the start."""
 
     def __init__(self) -> None:
@@ -49,21 +49,21 @@ class Teller:
 
 def main() -> int:
     options = parse_arguments()
-    teller = Teller()
+    printer = Printer()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupt)
     try:
-        with running_stack(options, teller) as stack:
-            tell_the_story(stack, teller, speed=options.speed)
+        with running_stack(options, printer) as stack:
+            run_the_demo(stack, printer, speed=options.speed)
             if options.ui:
                 keep_open(stack)
     except KeyboardInterrupt:
-        teller.say("Stopped; nothing is left running.")
+        printer.say("Stopped; nothing is left running.")
         return 0 if options.ui else 130
     except (LocalStackError, DemoError) as error:
         print(f"\nThe demo failed: {error}", file=sys.stderr)
         return 1
-    teller.say("Stopped Airflow and the local SageMaker; nothing is left running.")
+    printer.say("Stopped Airflow and the local SageMaker; nothing is left running.")
     print("\nNext: scripts/demo --ui for Airflow's pages; README.md, 'In your own Dag', for your training.")
     return 0
 
@@ -95,8 +95,8 @@ def _interrupt(_signal: int, _frame: Any) -> NoReturn:
 
 
 @contextmanager
-def running_stack(options: argparse.Namespace, teller: Teller) -> Iterator[LocalStack]:
-    teller.say(f"Starting Airflow and a local SageMaker; their state is in {options.state}")
+def running_stack(options: argparse.Namespace, printer: Printer) -> Iterator[LocalStack]:
+    printer.say(f"Starting Airflow and a local SageMaker; their state is in {options.state}")
     stack = LocalStack(
         ROOT,
         options.state,
@@ -106,30 +106,30 @@ def running_stack(options: argparse.Namespace, teller: Teller) -> Iterator[Local
             "AIRFLOW_VAR_SPOT_TRAINING_CHECK_INTERVAL": "1",
             "AIRFLOW_VAR_SPOT_REPORT_FOLDER": f"file://{(options.state / 'reports').resolve()}",
         },
-        say=lambda text: teller.say(f"  {text}"),
+        say=lambda text: printer.say(f"  {text}"),
     )
     with stack:
         yield stack
 
 
-# The story -------------------------------------------------------------------------------------------
+# The run -------------------------------------------------------------------------------------------
 
 
-def tell_the_story(stack: LocalStack, teller: Teller, *, speed: float) -> None:
+def run_the_demo(stack: LocalStack, printer: Printer, *, speed: float) -> None:
     for dag_id in (REPORT_DAG, DAG):
         stack.api.wait_for_dag(dag_id)
         stack.api.unpause(dag_id)
     run_id = find_scheduled_run(stack)
-    teller.say(f"Airflow's scheduler started {DAG}, run {run_id}.")
-    teller.say(f"A simulated hour takes {3600 / speed:.0f} s. Spot capacity is scripted ({MARKET}).")
-    teller.say("Times below count simulated hours and minutes from the first training job.")
-    teller.say()
-    follow_run(stack, run_id, teller)
+    printer.say(f"Airflow's scheduler started {DAG}, run {run_id}.")
+    printer.say(f"A simulated hour takes {3600 / speed:.0f} s. Spot capacity is scripted ({MARKET}).")
+    printer.say("Times below are simulated hours and minutes since the first training job.")
+    printer.say()
+    follow_run(stack, run_id, printer)
     record = read_record(stack, run_id)
-    check_the_story(record)
+    check_the_record(record)
     report = wait_for_report(stack)
-    teller.say()
-    tell_the_result(stack, run_id, record, report)
+    printer.say()
+    print_the_result(stack, run_id, record, report)
 
 
 def find_scheduled_run(stack: LocalStack) -> str:
@@ -140,17 +140,17 @@ def find_scheduled_run(stack: LocalStack) -> str:
     return str(wait_until(newest, f"a scheduled run of {DAG}", timeout_seconds=60))
 
 
-def follow_run(stack: LocalStack, run_id: str, teller: Teller) -> None:
-    """Tell tasks and jobs as they change, until the run is over."""
+def follow_run(stack: LocalStack, run_id: str, printer: Printer) -> None:
+    """Print changes of tasks and jobs until the run is over."""
     deadline = time.monotonic() + RUN_TIMEOUT_SECONDS
     tasks: dict[str, str] = {}
-    jobs = JobFollower(stack, teller)
+    jobs = JobFollower(stack, printer)
     while True:
         jobs.look()
         for task in stack.api.task_instances(DAG, run_id):
             name, state = str(task["task_id"]), str(task["state"])
             if state in {"success", "failed", "skipped"} and tasks.get(name) != state:
-                teller.say(f"task {name}: {state}")
+                printer.say(f"task {name}: {state}")
                 tasks[name] = state
         state = str(stack.api.get_run(DAG, run_id)["state"])
         if state == "success":
@@ -163,12 +163,12 @@ def follow_run(stack: LocalStack, run_id: str, teller: Teller) -> None:
 
 
 class JobFollower:
-    """Tells each transition of each training job once, in simulated time since the first job."""
+    """Prints each transition of each training job once, in simulated time since the first job."""
 
-    def __init__(self, stack: LocalStack, teller: Teller) -> None:
+    def __init__(self, stack: LocalStack, printer: Printer) -> None:
         self._sagemaker = stack.boto3_client("sagemaker")
-        self._teller = teller
-        self._narrators: dict[str, Narrator] = {}
+        self._printer = printer
+        self._trackers: dict[str, TransitionTracker] = {}
         self._over: set[str] = set()
         self._first_job_at: datetime | None = None
 
@@ -176,18 +176,18 @@ class JobFollower:
         jobs = self._sagemaker.list_training_jobs(SortBy="CreationTime", SortOrder="Ascending")
         for summary in jobs["TrainingJobSummaries"]:
             if (name := summary["TrainingJobName"]) not in self._over:
-                self._tell(name)
+                self._print_news(name)
 
-    def _tell(self, name: str) -> None:
+    def _print_news(self, name: str) -> None:
         job = snapshot_of(self._sagemaker.describe_training_job(TrainingJobName=name))
-        if name not in self._narrators:
-            self._narrators[name] = Narrator()
+        if name not in self._trackers:
+            self._trackers[name] = TransitionTracker()
             bought = "spot" if job.is_spot else "on-demand"
-            self._teller.say(f"SageMaker job {name}: {bought} {job.instance_type}")
-        for visit in self._narrators[name].news(job):
+            self._printer.say(f"SageMaker job {name}: {bought} {job.instance_type}")
+        for visit in self._trackers[name].news(job):
             self._first_job_at = self._first_job_at or visit.started_at
             minutes = round((visit.started_at - self._first_job_at).total_seconds() / 60)
-            self._teller.say(f"  {minutes // 60:3}h{minutes % 60:02}  {transition_line(job, visit)}")
+            self._printer.say(f"  {minutes // 60:3}h{minutes % 60:02}  {transition_line(job, visit)}")
         if job.is_terminal:
             self._over.add(name)
 
@@ -207,8 +207,8 @@ def read_record(stack: LocalStack, run_id: str) -> TrainingRecord:
     raise DemoError(f"the ledger has no record of run {run_id}")
 
 
-def check_the_story(record: TrainingRecord) -> None:
-    """What the demo is there to show must have happened."""
+def check_the_record(record: TrainingRecord) -> None:
+    """Fail if the demo did not show what it should."""
     endings = [attempt.ending for attempt in record.attempts]
     if endings != [Ending.NO_CAPACITY, Ending.COMPLETED] or record.statement.interruptions != 1:
         raise DemoError(
@@ -230,7 +230,7 @@ def wait_for_report(stack: LocalStack) -> dict[str, Any]:
     return report
 
 
-def tell_the_result(stack: LocalStack, run_id: str, record: TrainingRecord, report: dict[str, Any]) -> None:
+def print_the_result(stack: LocalStack, run_id: str, record: TrainingRecord, report: dict[str, Any]) -> None:
     compared = stack.api.xcom(DAG, run_id, "evaluate.compare", "return_value")
     print("The savings report\n")
     print(to_text([record]))

@@ -1,4 +1,4 @@
-"""Every policy over recorded capacity, beside the exact optimum: cost, misses, worst run; speed of all of it.
+"""Every policy over recorded capacity, compared with the exact optimum: cost, misses, worst run, and speed.
 
     python benchmarks/policies --traces DIR [--windows 30] [--out FILE]
 
@@ -295,10 +295,10 @@ def main() -> int:
     traces = read_traces(given.traces)
     pairs = [(deadline, overhead) for deadline in given.deadlines for overhead in given.overheads]
     scores = run_all(traces, given.windows, pairs)
-    told = "\n".join([*tell_costs(scores, traces, given.windows), "", *tell_speed(traces)])
-    print(told)
+    text = "\n".join([*tell_costs(scores, traces, given.windows), "", *tell_speed(traces)])
+    print(text)
     if given.out:
-        given.out.write_text(told + "\n")
+        given.out.write_text(text + "\n")
     faults = list(find_faults(scores))
     for fault in faults:
         print(fault, file=sys.stderr)

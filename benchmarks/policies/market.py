@@ -49,7 +49,7 @@ class Prior:
         return np.array(self.weights, dtype=np.float64)
 
     def learn(self, history: Intervals, *, strength: float = 4.0) -> Prior:
-        """The same prior after a market's past: it counts as `strength` stretches beside the past's own."""
+        """The same prior after a market's past: it counts as `strength` more stretches."""
         tick = 300.0
         ticks = [has_spot for has_spot, seconds in history for _ in range(round(seconds / tick))]
         seen = _stretch_likelihoods([(tick / 3600, np.array(ticks, dtype=np.int64))], self.hazard_table)

@@ -66,7 +66,7 @@ def planned_tables(workload: Workload, prior: Prior) -> Tables:
 
 
 class Planning:
-    """A planner at work on one training: its belief, the interval it sees, whether an order stands."""
+    """A planner at work on one training: its belief, the interval it sees, whether an order is open."""
 
     def __init__(self, workload: Workload, prior: Prior, tables: Tables) -> None:
         self.prior = prior

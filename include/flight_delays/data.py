@@ -52,7 +52,7 @@ FEATURES: Final = (
 )
 CHANNEL_FILE: Final = "flights.csv.gz"
 
-# Known only once the flight is under way, or over. `arr_delay` is read for the label and dropped. The tail
+# Known only after departure. `arr_delay` is read for the label and dropped. The tail
 # number is here because it is that of the aircraft which flew in the end; a swap after a breakdown shows in
 # it.
 AFTER_DEPARTURE: Final = frozenset({"dep_time", "dep_delay", "arr_time", "arr_delay", "air_time", "tailnum"})
@@ -88,7 +88,7 @@ class Window:
 
     @property
     def data_days(self) -> frozenset[date]:
-        """The days of 2013 whose flights this window holds."""
+        """The days of 2013 with the flights of this window."""
         return frozenset(day for asked in self.days if (day := _in_data_year(asked)) is not None)
 
     def __str__(self) -> str:
@@ -106,7 +106,7 @@ class Channel:
     window: Window
     rows: int
     dropped_rows: int
-    """Flights without an arrival: cancelled or diverted, so nobody knows how late they would have been."""
+    """Flights without an arrival: cancelled or diverted, so their delay is not known."""
     positives_rate: float
 
 
@@ -182,7 +182,7 @@ def training_window(as_of: date | str, weeks: int = 8) -> tuple[date, date]:
 
 
 def holdout_window(as_of: date | str) -> tuple[date, date]:
-    """Return `as_of` and the day a week later: the flights a model trained at `as_of` has to stand up to.
+    """Return `as_of` and the day a week later: the flights on which a model trained at `as_of` is evaluated.
 
     The arrivals of that week are not known at `as_of`; the data is historical, so it may look. A live system
     would evaluate a week later, or shift the training window back by a week.
@@ -280,7 +280,7 @@ def _flights_of_data_year() -> tuple[pd.DataFrame, dict[date, slice]]:
         usecols=[*_PLANNED, "arr_delay"],
         dtype={"carrier": "category", "origin": "category", "dest": "category"},
     )
-    # The file is in the order of actual departures, which is one more thing nobody knows beforehand.
+    # The file is in the order of actual departures, which is not known before departure either.
     flights = flights.sort_values(_ORDER, kind="stable", ignore_index=True)
 
     departure, arrival = flights["sched_dep_time"], flights["sched_arr_time"]  # 517 is 05:17

@@ -1,4 +1,4 @@
-"""What can go wrong around the flight-delay model.
+"""The errors of the flight-delay model.
 
 ValueError
 └── FlightDelaysInputError       bad input: nothing was read, written or promoted
@@ -19,7 +19,7 @@ class FlightDelaysInputError(ValueError):
 
 
 class WindowError(FlightDelaysInputError):
-    """A window that ends before it starts, or a date that is none."""
+    """A window that ends before it starts, or an invalid date."""
 
 
 class ModelArtifactError(FlightDelaysInputError):
@@ -27,15 +27,15 @@ class ModelArtifactError(FlightDelaysInputError):
 
 
 class EvaluationError(FlightDelaysInputError):
-    """A holdout on which a model cannot be measured."""
+    """A holdout on which a model cannot be evaluated."""
 
 
 class FlightDelaysError(RuntimeError):
-    """The surroundings failed, not the input."""
+    """The environment failed, not the input."""
 
 
 class FlightDataMissingError(FlightDelaysError):
-    """The package with the flights is not installed, or is not the one this project reads."""
+    """The package with the flights is not installed, or has another content."""
 
 
 class PromotionConflictError(FlightDelaysError):

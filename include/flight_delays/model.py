@@ -1,4 +1,4 @@
-"""A trained model as the training script saved it: load it, let it predict, measure it.
+"""A trained model, as the training script saved it: load it, predict with it, evaluate it.
 
 The model brings its own columns and categories in `features.json`; this file only applies them, so a model of
 last year is fed as it was trained. xgboost and pandas are imported inside functions. Imports no Airflow.
@@ -60,10 +60,10 @@ class Model:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evaluation:
-    """How a model did on flights it had not seen."""
+    """The scores of a model on flights that it has not seen."""
 
     auc: float
-    """The chance that a late flight gets the higher score of a late and a punctual one; 0.5 is a coin."""
+    """The probability that a late flight gets a higher score than one that is on time; 0.5 is chance."""
     log_loss: float
     rows: int
     positives_rate: float
@@ -95,7 +95,7 @@ def load(artifact: Path | bytes) -> Model:
         booster.load_model(bytearray(saved))
     except xgb.core.XGBoostError as exc:
         raise ModelArtifactError(f"XGBoost {xgb.__version__} cannot read {MODEL_FILE}: {exc}") from exc
-    # Threads that spin for a core cost more than they bring for a few thousand rows beside other tasks.
+    # For a few thousand rows, more threads only compete with other tasks.
     booster.set_param({"nthread": 1})
     features = tuple(
         Feature(
@@ -133,7 +133,7 @@ def auc(labels: npt.ArrayLike, scores: npt.ArrayLike) -> float:
     positives, negatives = int(positive.sum()), int((~positive).sum())
     if not positives or not negatives:
         raise EvaluationError(
-            f"The AUC needs flights of both kinds; there are {positives} late and {negatives} punctual ones."
+            f"The AUC needs flights of both kinds; there are {positives} late ones and {negatives} on time."
         )
     _, group, sizes = np.unique(np.asarray(scores), return_inverse=True, return_counts=True)
     ranks = (np.cumsum(sizes) - (sizes - 1) / 2)[group]

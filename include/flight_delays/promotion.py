@@ -1,4 +1,4 @@
-"""A trained model on its way to being the champion."""
+"""Evaluates a trained model and promotes it to champion."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ CHAMPION_PREFIX = "flight-delays"
 def promote(
     s3: S3Client, *, bucket: str, as_of: str, model_uri: str, job_name: str, run_id: str
 ) -> dict[str, Any]:
-    """Judge the model on its holdout and make it the champion if it is not worse; tell it as plain JSON."""
+    """Evaluate the model on its holdout, and make it the champion if it is not worse. Returns plain JSON."""
     from .data import Window, as_day, flights_between, holdout_window, labelled, training_window
     from .registry import Challenger, promote_if_not_worse, read_object
 

@@ -1,15 +1,15 @@
-"""The champion: the model in use, where it is kept, and who may take its place.
+"""The champion: the model in use, where it is stored, and which model may replace it.
 
 `<prefix>/champion/champion.json` is the champion: the record of the model in use, with the address of its
-model.tar.gz. Models lie beside it as `<prefix>/champion/models/<sha256>/model.tar.gz` and are never
+model.tar.gz. The models are in `<prefix>/champion/models/<sha256>/model.tar.gz` and are never
 overwritten, so the record is the only thing that changes, and it changes by one conditional write. A reader
 never sees a record with another run's model.
 
 Runs may promote at the same time and in any order, as a backfill does. Each decides against the champion it
 read and writes on the condition that this champion is still there (If-Match, or If-None-Match for the first);
 if it is not, the run reads the new one and decides again. An older run that ends late does not replace a
-model trained for a later date unless it is asked to. What parallel runs leave to chance is which champions a
-challenger was compared with on the way; the champion in the end is never of an earlier date than any it
+model trained for a later date unless `allow_older` is set. With parallel runs it is not determined which
+champions a challenger is compared with, but the final champion never has an earlier date than one it
 replaced.
 
 Imports no Airflow and no boto3: the S3 client is given.
@@ -104,16 +104,15 @@ class Decision:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Promotion:
-    """What became of a challenger."""
+    """The result for a challenger."""
 
     promoted: bool
-    """Whether the challenger is the champion now; true as well for a repeated task whose first try promoted
-    it."""
+    """Whether the challenger is the champion now. Also true if the first try of this task promoted it."""
     reason: str
     challenger: Evaluation
     champion_before: Champion | None
     champion_auc: float | None
-    """Of the champion before, on the challenger's holdout; None where the two were not compared."""
+    """The AUC of the previous champion on the challenger's holdout. None if they were not compared."""
     champion: Champion
     """The champion now."""
 
@@ -133,7 +132,7 @@ def decide(
     tolerance: float = 0.0,
     allow_older: bool = False,
 ) -> Decision:
-    """Say whether a challenger takes over, and why. Both AUCs are of the challenger's holdout."""
+    """Decide whether a challenger replaces the champion. Both AUCs are on the challenger's holdout."""
     if champion is None:
         reason = f"There was no champion; the first one has AUC {challenger_auc:.4f}."
         return Decision(promote=True, reason=reason)
@@ -142,7 +141,7 @@ def decide(
             promote=False,
             reason=(
                 f"The champion of {champion.job_name} was trained for {champion.as_of}, later than this "
-                f"model ({challenger.as_of}). An older one takes over only when asked to."
+                f"model ({challenger.as_of}). An older model replaces it only with allow_older."
             ),
         )
     seen = days_seen_in_training(champion, challenger.holdout)
@@ -151,8 +150,8 @@ def decide(
             promote=True,
             reason=(
                 f"The champion of {champion.job_name} was trained on {seen} days of this holdout "
-                f"({challenger.holdout}), so its score there would say nothing; the model trained for "
-                f"{challenger.as_of} takes over with AUC {challenger_auc:.4f}."
+                f"({challenger.holdout}), so they cannot be compared; the model trained for "
+                f"{challenger.as_of} replaces it with AUC {challenger_auc:.4f}."
             ),
         )
     if champion_auc is None:
@@ -180,20 +179,19 @@ def promote_if_not_worse(
 ) -> Promotion:
     """Compare a challenger with the champion on the same flights and make it the champion if it is not worse.
 
-    `holdout` are the flights of `challenger.holdout` with their label; `tolerance` is in AUC. Safe to repeat
-    and to run beside others. Raises PromotionConflictError if other runs changed the champion each time.
+    `holdout` are the flights of `challenger.holdout` with their label; `tolerance` is in AUC. Safe to repeat,
+    and to run at the same time as others. Raises PromotionConflictError if other runs changed the champion
+    each time.
     """
     measured = evaluate(load(challenger.artifact), holdout)
-    aucs_by_model = {challenger.sha256: measured.auc}
+    auc_of = _Aucs(client, holdout, {challenger.sha256: measured.auc})
     for _ in range(MAX_CONFLICTS):
         before, etag = _read(client, bucket, prefix)
-        if before is not None and (before.run_id, before.model_sha256) == (
-            challenger.run_id,
-            challenger.sha256,
-        ):
+        if before is not None and _is_the_same(before, challenger):
+            reason = f"This model is already the champion: {before.reason}"
             return Promotion(
                 promoted=True,
-                reason=f"This model is the champion already: {before.reason}",
+                reason=reason,
                 challenger=measured,
                 champion_before=before,
                 champion_auc=measured.auc,
@@ -201,10 +199,7 @@ def promote_if_not_worse(
             )
         before_auc = None
         if before is not None and _is_comparable(before, challenger, allow_older=allow_older):
-            if before.model_sha256 not in aucs_by_model:
-                model = load(read_object(client, before.model_uri))
-                aucs_by_model[before.model_sha256] = evaluate(model, holdout).auc
-            before_auc = aucs_by_model[before.model_sha256]
+            before_auc = auc_of(before)
         decision = decide(
             challenger=challenger,
             challenger_auc=measured.auc,
@@ -227,21 +222,21 @@ def promote_if_not_worse(
             )
     raise PromotionConflictError(
         f"The champion at s3://{bucket}/{_record_key(prefix)} was changed {MAX_CONFLICTS} times by "
-        f"others while the model of {challenger.job_name} was being compared with it. That model is kept, "
-        "the champion is whole, nothing was promoted. Run this task again."
+        f"others while the model of {challenger.job_name} was compared with it. That model is kept, but "
+        "nothing was promoted. Run this task again."
     )
 
 
 def is_newer(champion: Champion, challenger: Challenger) -> bool:
-    """Tell whether the champion was trained for a later date."""
+    """Whether the champion was trained for a later date."""
     return champion.as_of > challenger.as_of
 
 
 def days_seen_in_training(champion: Champion, holdout: Window) -> int:
-    """Count the days of a holdout the champion learned from, on the repeating calendar of the data.
+    """Count the days of a holdout on which the champion was trained, on the repeating calendar of the data.
 
-    None in a sequence of weekly runs. All of them where an older run asks to replace a newer model, and where
-    runs of another year have been over the same months of 2013.
+    There are none in a sequence of weekly runs. There are some if an older run replaces a newer model, or if
+    runs of another year used the same months of 2013.
     """
     return len(champion.training.data_days & holdout.data_days)
 
@@ -250,6 +245,25 @@ def read_object(client: S3Client, uri: str) -> bytes:
     """Return the content of an `s3://bucket/key`."""
     address = urlsplit(uri)
     return client.get_object(Bucket=address.netloc, Key=address.path.lstrip("/"))["Body"].read()
+
+
+class _Aucs:
+    """The AUC of each champion on one holdout, evaluated once."""
+
+    def __init__(self, client: S3Client, holdout: pd.DataFrame, known: dict[str, float]) -> None:
+        self._client = client
+        self._holdout = holdout
+        self._known = known
+
+    def __call__(self, champion: Champion) -> float:
+        if champion.model_sha256 not in self._known:
+            model = load(read_object(self._client, champion.model_uri))
+            self._known[champion.model_sha256] = evaluate(model, self._holdout).auc
+        return self._known[champion.model_sha256]
+
+
+def _is_the_same(champion: Champion, challenger: Challenger) -> bool:
+    return (champion.run_id, champion.model_sha256) == (challenger.run_id, challenger.sha256)
 
 
 def _is_comparable(champion: Champion, challenger: Challenger, *, allow_older: bool) -> bool:

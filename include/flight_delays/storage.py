@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def use_bucket(client: S3Client, bucket: str) -> None:
-    """Make the bucket on a local cloud, where nobody else would. On AWS a bucket is its owner's to make."""
+    """Create the bucket on a local cloud. On AWS, the owner creates it."""
     host = urlparse(client.meta.endpoint_url).hostname or ""
     if not host.endswith(("amazonaws.com", "amazonaws.com.cn")):
         client.create_bucket(Bucket=bucket)

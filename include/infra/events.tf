@@ -23,7 +23,7 @@ variable "queue_names" {
 }
 
 variable "job_name_prefix" {
-  description = "Only jobs whose names begin so; empty for all jobs of the account and region."
+  description = "Only jobs with names that start with this prefix. Empty for all jobs of the account and region."
   type        = string
   default     = ""
 }

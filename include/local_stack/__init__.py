@@ -1,6 +1,7 @@
 """The whole project on one machine, as real processes: for the demo, the tests and the benchmarks."""
 
 from include.local_stack.api import AirflowApi
+from include.local_stack.components import COMPONENTS, DEFAULT_COMPONENTS
 from include.local_stack.errors import (
     AirflowApiError,
     LocalStackError,
@@ -19,7 +20,7 @@ from include.local_stack.services import (
     build_database_env,
     describe_missing_programs,
 )
-from include.local_stack.stack import COMPONENTS, DEFAULT_COMPONENTS, LocalStack, Login
+from include.local_stack.stack import LocalStack, Login
 from include.local_stack.waiting import wait_until
 
 __all__ = [

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import time
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import httpx
 
+from include.local_stack.client import AirflowClient, Json
 from include.local_stack.errors import AirflowApiError
 from include.local_stack.waiting import wait_until
 
@@ -16,114 +15,12 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
     from datetime import datetime
 
-Json = dict[str, Any]
-
 FINISHED_RUN = frozenset({"success", "failed"})
 FINISHED_TASK = frozenset({"success", "failed", "skipped", "upstream_failed", "removed"})
 
 
-#: SQLite has one writer; who comes second at a bad moment is turned away, nothing done.
-DATABASE_BUSY_RETRIES = 5
-
-
-def _is_database_busy(response: httpx.Response) -> bool:
-    """Airflow's two ways of telling it: a plain 500, and a 503 for backfills."""
-    return response.is_server_error and any(
-        words in response.text for words in ("Database error", "Database is locked")
-    )
-
-
-class AirflowApi:
-    """Airflow's REST API with a login. Ids are quoted, answers are the API's own JSON.
-
-    Args:
-        url: where the api-server is, without a path.
-        username, password: of the simple auth manager.
-    """
-
-    def __init__(self, url: str, username: str, password: str, *, timeout_seconds: float = 90.0) -> None:
-        self._login = {"username": username, "password": password}
-        # trust_env: a proxy of the machine has no business with a server on this machine
-        self._client = httpx.Client(base_url=url, timeout=timeout_seconds, trust_env=False)
-
-    def close(self) -> None:
-        self._client.close()
-
-    # -- plain calls
-
-    @property
-    def is_logged_in(self) -> bool:
-        return "Authorization" in self._client.headers
-
-    def login(self) -> str:
-        """Get a token for this user and use it from now on."""
-        response = self._client.post("/auth/token", json=self._login)
-        self._raise_for_status(response)
-        token = str(response.json()["access_token"])
-        self._client.headers["Authorization"] = f"Bearer {token}"
-        return token
-
-    def request(
-        self,
-        method: str,
-        path: str,
-        *,
-        params: Mapping[str, Any] | None = None,
-        body: Mapping[str, Any] | None = None,
-        headers: Mapping[str, str] | None = None,
-    ) -> Any:
-        """Call `/api/v2/<path>` and return its JSON.
-
-        Raises:
-            AirflowApiError: for any answer of 400 and above, with the API's own detail.
-        """
-        response = self._send(method, f"/api/v2/{path}", params, body, headers)
-        if response.status_code == httpx.codes.UNAUTHORIZED:
-            self.login()
-            response = self._send(method, f"/api/v2/{path}", params, body, headers)
-        for _ in range(DATABASE_BUSY_RETRIES):
-            if not _is_database_busy(response):
-                break
-            time.sleep(0.5)
-            response = self._send(method, f"/api/v2/{path}", params, body, headers)
-        self._raise_for_status(response)
-        return response.json() if response.content else None
-
-    def _send(
-        self,
-        method: str,
-        path: str,
-        params: Mapping[str, Any] | None,
-        body: Mapping[str, Any] | None,
-        headers: Mapping[str, str] | None,
-    ) -> httpx.Response:
-        given = {name: value for name, value in (params or {}).items() if value is not None}
-        return self._client.request(method, path, params=given, json=body, headers=dict(headers or {}))
-
-    @staticmethod
-    def _raise_for_status(response: httpx.Response) -> None:
-        if response.status_code < httpx.codes.BAD_REQUEST:
-            return
-        try:
-            detail = json.dumps(response.json().get("detail", response.json()))
-        except (ValueError, AttributeError):
-            detail = response.text[:2000]
-        request = response.request
-        raise AirflowApiError(
-            f"{request.method} {request.url.path}: {response.status_code} {response.reason_phrase}: {detail}",
-            response.status_code,
-        )
-
-    def warm_up(self) -> None:
-        """Have the api-server build the API for tasks, or the first task waits seconds for it."""
-        self._raise_for_status(self._client.get("/execution/health"))
-
-    def get_health(self) -> Json:
-        """What /monitor/health says of each component; needs no login."""
-        response = self._client.get("/api/v2/monitor/health")
-        self._raise_for_status(response)
-        health: Json = response.json()
-        return health
+class AirflowApi(AirflowClient):
+    """Dags, runs, task instances and backfills. Ids are quoted, answers are the JSON of the API."""
 
     # -- Dags
 
@@ -267,7 +164,7 @@ class AirflowApi:
             params={"map_index": map_index, "full_content": True},
             headers={"Accept": "application/json"},
         )
-        return "\n".join(_tell_message(message) for message in answer["content"])
+        return "\n".join(_text_of(message) for message in answer["content"])
 
     def set_task_state(
         self, dag_id: str, run_id: str, task_id: str, state: str, map_index: int | None = None
@@ -368,14 +265,14 @@ class AirflowApi:
         return path if map_index < 0 else f"{path}/{map_index}"
 
 
-def _tell_message(message: Any) -> str:
-    """One structured log message as text: what was said, its fields, and the errors it came with."""
+def _text_of(message: Any) -> str:
+    """One structured log message as text, with its fields and errors."""
     if isinstance(message, str):
         return message
     known = {"event", "timestamp", "level", "logger", "filename", "lineno", "error_detail"}
     fields = "".join(f" {name}={value!r}" for name, value in message.items() if name not in known)
     head = " ".join(filter(None, [message.get("timestamp"), str(message.get("level") or "").upper()]))
-    told = f"{head} {message.get('event', '')}{fields}".strip()
+    text = f"{head} {message.get('event', '')}{fields}".strip()
     for error in message.get("error_detail") or []:
-        told += f"\n{error.get('exc_type')}: {error.get('exc_value')}"
-    return told
+        text += f"\n{error.get('exc_type')}: {error.get('exc_value')}"
+    return text

@@ -93,6 +93,34 @@ def build_aws_env(state_dir: Path, endpoint_url: str) -> dict[str, str]:
     }
 
 
+#: What is the same for every stack, by section and name.
+_SETTINGS = {
+    ("core", "load_examples"): "False",
+    ("core", "executor"): "LocalExecutor",
+    ("core", "hostname_callable"): "include.local_stack.host.get_loopback_name",
+    ("core", "min_serialized_dag_update_interval"): "2",
+    ("core", "killed_task_cleanup_time"): "5",
+    ("database", "sql_alchemy_connect_args"): "include.local_stack.database.CONNECT_ARGS",
+    ("api", "host"): HOST,
+    ("api", "workers"): "1",
+    ("api_auth", "jwt_issuer"): "local-stack",
+    ("scheduler", "scheduler_idle_sleep_time"): "0.5",
+    ("scheduler", "scheduler_heartbeat_sec"): "2",
+    ("scheduler", "trigger_timeout_check_interval"): "2",
+    ("triggerer", "job_heartbeat_sec"): "2",
+    ("workers", "execution_api_timeout"): "30",
+    # How late a supervisor may notice that its task's process has ended; 5 by default.
+    ("workers", "min_heartbeat_interval"): "2",
+    ("dag_processor", "parsing_processes"): "1",
+    ("dag_processor", "refresh_interval"): "5",
+    ("dag_processor", "bundle_refresh_check_interval"): "1",
+    ("dag_processor", "min_file_process_interval"): "20",
+    ("logging", "worker_log_server_port"): "1",
+    ("logging", "trigger_log_server_port"): "1",
+    ("logging", "colored_console_log"): "False",
+}
+
+
 def build_airflow_env(
     *,
     root: Path,
@@ -104,45 +132,22 @@ def build_airflow_env(
     locks: Secrets,
     parallelism: int,
 ) -> dict[str, str]:
-    settings = {
+    settings = _SETTINGS | {
         ("core", "dags_folder"): str(dags_folder),
         ("core", "plugins_folder"): str(plugins_folder),
-        ("core", "load_examples"): "False",
-        ("core", "executor"): "LocalExecutor",
         ("core", "parallelism"): str(parallelism),
         ("core", "fernet_key"): locks.fernet,
         ("core", "execution_api_server_url"): f"{airflow_url}/execution/",
-        ("core", "hostname_callable"): "include.local_stack.host.get_loopback_name",
         ("core", "simple_auth_manager_users"): f"{USER}:admin",
         ("core", "simple_auth_manager_passwords_file"): str(home / "passwords.json"),
-        ("core", "min_serialized_dag_update_interval"): "2",
-        ("core", "killed_task_cleanup_time"): "5",
         ("database", "sql_alchemy_conn"): f"sqlite:///{home / 'airflow.db'}",
-        ("database", "sql_alchemy_connect_args"): "include.local_stack.database.CONNECT_ARGS",
-        ("api", "host"): HOST,
         ("api", "port"): str(port),
         ("api", "base_url"): airflow_url,
         ("api", "secret_key"): locks.api,
-        ("api", "workers"): "1",
         ("api_auth", "jwt_secret"): locks.jwt,
-        ("api_auth", "jwt_issuer"): "local-stack",
-        ("scheduler", "scheduler_idle_sleep_time"): "0.5",
-        ("scheduler", "scheduler_heartbeat_sec"): "2",
-        ("scheduler", "trigger_timeout_check_interval"): "2",
-        ("triggerer", "job_heartbeat_sec"): "2",
-        ("workers", "execution_api_timeout"): "30",
-        # How late a supervisor may notice that its task's process has ended; 5 by default.
-        ("workers", "min_heartbeat_interval"): "2",
-        ("dag_processor", "parsing_processes"): "1",
-        ("dag_processor", "refresh_interval"): "5",
-        ("dag_processor", "bundle_refresh_check_interval"): "1",
-        ("dag_processor", "min_file_process_interval"): "20",
-        # Every component reads and writes one log folder, so nobody serves logs (--skip-serve-logs).
+        # Every component reads and writes one log folder, so no process serves logs (--skip-serve-logs).
         ("logging", "base_log_folder"): str(home / "logs"),
         ("logging", "dag_processor_child_process_log_directory"): str(home / "logs" / "dag_processor"),
-        ("logging", "worker_log_server_port"): "1",
-        ("logging", "trigger_log_server_port"): "1",
-        ("logging", "colored_console_log"): "False",
     }
     env = {f"AIRFLOW__{section}__{key}".upper(): value for (section, key), value in settings.items()}
     return env | {
@@ -167,6 +172,6 @@ def prepare_home(home: Path, locks: Secrets) -> None:
     """Lay the files that Airflow would make itself, and several components at once would each make."""
     home.mkdir(parents=True, exist_ok=True)
     (home / "logs").mkdir(exist_ok=True)
-    # Empty: the settings are variables. Without the file Airflow writes one with secrets of its own.
+    # Empty: the settings are variables. Without the file, Airflow writes one with its own secrets.
     write_private(home / "airflow.cfg", "")
     write_private(home / "passwords.json", json.dumps({USER: locks.password}) + "\n")

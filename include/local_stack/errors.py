@@ -1,4 +1,4 @@
-"""What can go wrong with the local stack.
+"""The errors of the local stack.
 
 RuntimeError
 └── LocalStackError            a process did not start, or ended
@@ -17,7 +17,7 @@ class LocalStackError(RuntimeError):
 
 
 class StackInUseError(LocalStackError):
-    """Another stack lives in this state folder."""
+    """Another stack uses this state folder."""
 
 
 class PortTakenError(LocalStackError):
@@ -25,7 +25,7 @@ class PortTakenError(LocalStackError):
 
 
 class StackTimeoutError(LocalStackError):
-    """A condition did not come true in time."""
+    """A condition was not met in time."""
 
 
 class MissingProgramError(LocalStackError):

@@ -23,7 +23,7 @@ PORT_TAKEN = re.compile(r"address already in use", re.IGNORECASE)
 
 
 class KeptProcess:
-    """A command under a keeper: it ends when it is told to, and at the latest when this process does.
+    """A command under a keeper. It ends when it is stopped, and at the latest when this process ends.
 
     Args:
         name: what messages call it.

@@ -1,77 +1,35 @@
 """The whole project on one machine: the local SageMaker and Airflow as processes, from one state folder.
 
-Decides what runs, in which order, and when it counts as up. It runs Airflow's own commands and imports no
-Airflow.
+Decides what runs and in which order. It runs Airflow's commands and does not import Airflow.
 """
 
 from __future__ import annotations
 
 import atexit
-import contextlib
-import fcntl
 import os
 import shutil
 import subprocess
 import sys
 import time
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-import httpx
-
 from include.local_stack import environment
 from include.local_stack.api import AirflowApi
+from include.local_stack.components import COMPONENTS, DEFAULT_COMPONENTS, LOCAL_SAGEMAKER, kind_of
 from include.local_stack.database import lay_database
-from include.local_stack.errors import (
-    AirflowApiError,
-    LocalStackError,
-    PortTakenError,
-    StackInUseError,
-    StackTimeoutError,
-)
+from include.local_stack.errors import LocalStackError, PortTakenError, StackInUseError
 from include.local_stack.freezing import Frozen, pids_of_tasks
+from include.local_stack.locking import lock_folder
 from include.local_stack.process import KeptProcess
-from include.local_stack.waiting import wait_until
+from include.local_stack.readiness import Readiness
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from types import TracebackType
 
-LOCAL_SAGEMAKER = "local-sagemaker"
-API_SERVER = "api-server"
 ATTEMPTS_AT_PORTS = 3
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Component:
-    """A command of Airflow that keeps running, and how to see that it is up.
-
-    `health` is its name in /monitor/health, `job_type` the type of its jobs in Airflow's API; `ready_text` is
-    what its log says when it is up.
-    """
-
-    arguments: tuple[str, ...]
-    health: str | None = None
-    job_type: str | None = None
-    ready_text: str | None = None
-
-
-COMPONENTS = {
-    API_SERVER: Component(arguments=("api-server",)),
-    "scheduler": Component(
-        arguments=("scheduler", "--skip-serve-logs"), health="scheduler", job_type="SchedulerJob"
-    ),
-    "dag-processor": Component(
-        arguments=("dag-processor",), health="dag_processor", job_type="DagProcessorJob"
-    ),
-    "triggerer": Component(
-        arguments=("triggerer", "--skip-serve-logs"), health="triggerer", job_type="TriggererJob"
-    ),
-    "worker": Component(arguments=("celery", "worker", "--skip-serve-logs"), ready_text="ready."),
-}
-DEFAULT_COMPONENTS = (LOCAL_SAGEMAKER, API_SERVER, "scheduler", "dag-processor", "triggerer")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,24 +39,24 @@ class Login:
 
 
 class LocalStack:
-    """Starts everything on entry and leaves nothing running on exit, however the exit comes about.
+    """Starts everything on entry, and leaves nothing running on exit, whatever the reason for the exit.
 
     Args:
         root: the project's folder (`include`, `dags`, `plugins`).
-        state_dir: a folder of this stack's own: databases, logs, secrets. One stack at a time lives in it.
+        state_dir: a folder for databases, logs and secrets. One stack at a time uses it.
         speed: simulated seconds per real second on the local SageMaker.
         market: a market file for the local SageMaker (a Path), or the name of a shipped one (a str).
         sagemaker_options: further options of `local-sagemaker`.
-        env: variables that win over the stack's own, for every process.
-        components: what runs, of `COMPONENTS` and "local-sagemaker"; "triggerer:2" is a second triggerer.
+        env: variables for every process, which override those of the stack.
+        components: what runs, from `COMPONENTS` and "local-sagemaker". "triggerer:2" is a second triggerer.
         dags_folder: instead of `<root>/dags`.
         plugins_folder: instead of `<root>/plugins`.
         airflow_port: instead of a free one.
         parallelism: tasks that run at once.
-        fresh: start from an empty database and empty logs; otherwise go on with what the folder holds.
-        grace_seconds: what a process gets to end by itself.
-        start_timeout_seconds: for everything to be up.
-        say: is told what happens, a line at a time.
+        fresh: start with an empty database and empty logs, otherwise with the content of the folder.
+        grace_seconds: how long a process has to end by itself.
+        start_timeout_seconds: how long everything has to be up.
+        say: called with each line of progress.
     """
 
     def __init__(
@@ -120,7 +78,7 @@ class LocalStack:
         start_timeout_seconds: float = 120.0,
         say: Callable[[str], None] | None = None,
     ) -> None:
-        unknown = [name for name in components if _get_kind(name) not in {*COMPONENTS, LOCAL_SAGEMAKER}]
+        unknown = [name for name in components if kind_of(name) not in {*COMPONENTS, LOCAL_SAGEMAKER}]
         if unknown:
             raise ValueError(f"no such components: {unknown}; known are {[LOCAL_SAGEMAKER, *COMPONENTS]}")
         self.root = root.resolve()
@@ -167,10 +125,12 @@ class LocalStack:
         """Start everything and wait until it is up.
 
         Raises:
-            LocalStackError: a process did not come up; the message holds the end of its log.
-            StackInUseError: another stack lives in the state folder.
+            LocalStackError: a process did not start. The message has the end of its log.
+            StackInUseError: another stack uses the state folder.
         """
-        self._lock_state_dir()
+        if self._lock_fd is not None:
+            raise StackInUseError(f"this stack runs already, in {self.state_dir}")
+        self._lock_fd = lock_folder(self.state_dir, timeout_seconds=self._grace_seconds + 5.0)
         atexit.register(self.stop)
         try:
             if self._fresh:
@@ -191,7 +151,7 @@ class LocalStack:
             raise
 
     def stop(self) -> None:
-        """Stop everything; does nothing when nothing runs."""
+        """Stop everything. Does nothing if nothing runs."""
         atexit.unregister(self.stop)
         self._stop_processes()
         if self._lock_fd is not None:
@@ -201,7 +161,7 @@ class LocalStack:
     def restart(self, *names: str) -> None:
         """Redeploy components, or start those that were killed, and wait until all are up.
 
-        They get `env` as it is now.
+        They use `env` as it is now.
         """
         for name in names:
             self.processes[name].stop_patiently()
@@ -243,7 +203,7 @@ class LocalStack:
         return self._api
 
     def boto3_client(self, service: str) -> Any:
-        """A boto3 client of the local cloud, whatever the machine's own AWS settings."""
+        """A boto3 client of the local cloud, independent of the AWS settings of the machine."""
         import boto3
 
         session = boto3.session.Session(
@@ -251,14 +211,14 @@ class LocalStack:
             aws_secret_access_key=environment.ACCESS_KEY,
             region_name=environment.REGION,
         )
-        make_client: Any = session.client  # its overloads want the name of the service written out
+        make_client: Any = session.client  # its overloads need a literal name of the service
         return make_client(service, endpoint_url=self.sagemaker_url)
 
     def run_airflow(self, *arguments: str, timeout_seconds: float = 120.0) -> str:
         """Run `airflow <arguments>` in this stack's environment and return what it prints.
 
         Raises:
-            LocalStackError: it failed; with the last lines it printed.
+            LocalStackError: it failed. The message has the last lines of its output.
         """
         done = subprocess.run(
             [sys.executable, "-m", "airflow", *arguments],
@@ -276,32 +236,6 @@ class LocalStack:
         return done.stdout
 
     # -- starting
-
-    def _lock_state_dir(self) -> None:
-        """Held by this process and by every keeper, so a stack that still winds down is waited for."""
-        if self._lock_fd is not None:
-            raise StackInUseError(f"this stack runs already, in {self.state_dir}")
-        self.state_dir.mkdir(parents=True, exist_ok=True)
-        fd = os.open(self.state_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-
-        def try_lock() -> bool:
-            try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return False
-            return True
-
-        try:
-            wait_until(try_lock, "the state folder", timeout_seconds=self._grace_seconds + 5.0)
-        except StackTimeoutError:
-            os.close(fd)
-            raise StackInUseError(
-                f"another stack runs in {self.state_dir}. Stop it first, or use another state folder."
-            ) from None
-        except BaseException:
-            os.close(fd)
-            raise
-        self._lock_fd = fd
 
     def _start_everything(self) -> None:
         started = time.monotonic()
@@ -372,7 +306,7 @@ class LocalStack:
 
     def _build_command(self, name: str) -> list[str]:
         if name != LOCAL_SAGEMAKER:
-            return [sys.executable, "-m", "airflow", *COMPONENTS[_get_kind(name)].arguments]
+            return [sys.executable, "-m", "airflow", *COMPONENTS[kind_of(name)].arguments]
         command = [sys.executable, "-m", "local_sagemaker"]
         command += [
             "--host",
@@ -389,81 +323,6 @@ class LocalStack:
             ]
         return [*command, *self._sagemaker_options]
 
-    # -- being up
-
     def _wait_until_up(self, names: Sequence[str], timeout_seconds: float) -> None:
-        waiting = list(names)
-        started = time.monotonic()
-
-        def look() -> bool:
-            for process in self.processes.values():
-                if process.name in names:
-                    process.check_runs()
-            health = self._read_health() if any(map(self._is_seen_in_health, waiting)) else {}
-            for name in list(waiting):
-                if self._is_up(name, health):
-                    waiting.remove(name)
-                    self._say(f"{name} is up ({time.monotonic() - started:.1f} s)")
-            return not waiting
-
-        wait_until(
-            look,
-            f"{', '.join(names)} to be up",
-            timeout_seconds=timeout_seconds,
-            explain=lambda: "".join(
-                f"\n{name} is not; the last lines of {self.processes[name].log}:\n"
-                f"{self.processes[name].read_last_lines()}"
-                for name in waiting
-            ),
-        )
-
-    @staticmethod
-    def _is_seen_in_health(name: str) -> bool:
-        return name == API_SERVER or (name != LOCAL_SAGEMAKER and bool(COMPONENTS[_get_kind(name)].health))
-
-    def _read_health(self) -> dict[str, Any]:
-        """Empty while the api-server does not answer; a login tells it from a stranger on its port."""
-        with contextlib.suppress(httpx.HTTPError, AirflowApiError):
-            if not self.api.is_logged_in:
-                self.api.login()
-                self.api.warm_up()
-            return self.api.get_health()
-        return {}
-
-    def _is_up(self, name: str, health: Mapping[str, Any]) -> bool:
-        process = self.processes[name]
-        if name == LOCAL_SAGEMAKER:
-            return f"ready: {self.sagemaker_url}" in process.read_log()
-        component = COMPONENTS[_get_kind(name)]
-        if component.ready_text:
-            return component.ready_text in process.read_log()
-        if not component.health:
-            return bool(health)
-        seen = health.get(component.health) or {}
-        beat: str | None = seen.get(f"latest_{component.health}_heartbeat")
-        # A heartbeat from before this start is that of a predecessor.
-        return (
-            seen.get("status") == "healthy"
-            and beat is not None
-            and datetime.fromisoformat(beat).timestamp() >= process.started_at
-            and self._have_all_begun(name, component)
-        )
-
-    def _have_all_begun(self, name: str, component: Component) -> bool:
-        """Whether the heartbeat is not only another one's of the same kind: each has a job of its own."""
-        since = self.processes[name].started_at
-        several = [each for each in self.processes.values() if _get_kind(each.name) == _get_kind(name)]
-        started = [each for each in several if each.started_at >= since]
-        if len(several) == 1 or component.job_type is None:
-            return True
-        begun = {
-            "job_type": component.job_type,
-            "start_date_gte": datetime.fromtimestamp(since, UTC).isoformat(),
-        }
-        with contextlib.suppress(httpx.HTTPError, AirflowApiError):
-            return bool(self.api.request("GET", "jobs", params=begun)["total_entries"] >= len(started))
-        return False
-
-
-def _get_kind(name: str) -> str:
-    return name.partition(":")[0]
+        readiness = Readiness(self.processes, self.api, self.sagemaker_url)
+        readiness.wait_until_up(names, timeout_seconds, self._say)

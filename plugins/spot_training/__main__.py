@@ -9,16 +9,19 @@ from importlib.metadata import PackageNotFoundError, version
 
 from .provider_info import PACKAGE
 
-#: What each command is in, and what it does. A command's module is imported only when it is asked for.
+#: The module of each command, and what the command does. The module is imported only when it is used.
 COMMANDS = {
-    "advise": ("spot_training.advise", "compare policies and waits by cost and time for a training"),
-    "installation": ("spot_training.installation", "print which Airflow this is, and how that is known"),
-    "sweep": ("spot_training.sweep.command", "find training jobs that no task will look at again"),
+    "advise": ("spot_training.advise", "compare policies and waits for a training by cost and time"),
+    "installation": (
+        "spot_training.installation",
+        "print the identity of this Airflow, and where it comes from",
+    ),
+    "sweep": ("spot_training.sweep.command", "find training jobs that no task uses any longer"),
 }
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command. Returns its exit status: 2 if there is no such command, else what the command says."""
+    """Run a command and return its exit status, or 2 if there is no such command."""
     name, *rest = (sys.argv[1:] if arguments is None else list(arguments)) or ["--help"]
     if name in {"-h", "--help"}:
         print(_describe())

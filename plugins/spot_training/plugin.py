@@ -1,4 +1,4 @@
-"""Airflow's entry to the package: the declaration, nothing else."""
+"""The Airflow plugin: only the declaration."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class SpotTrainingPlugin(AirflowPlugin):
 
     listeners = [InstallationListener()]  # noqa: RUF012 - Airflow reads plain attributes
 
-    #: Relative to Airflow's own address, so that they hold under any base path.
+    #: Relative to Airflow's address, so that they work under any base path.
     external_views = [  # noqa: RUF012 - Airflow reads plain attributes
         {
             "name": "Spot training",
@@ -41,7 +41,7 @@ class SpotTrainingPlugin(AirflowPlugin):
 
     @cached_property
     def fastapi_apps(self) -> list[dict[str, Any]]:  # type: ignore[override]
-        """Made when the API server asks: no other component needs the page."""
+        """Created when the API server reads it. No other component needs the page."""
         from .dashboard.app import NAME, URL_PREFIX, create_app
 
         return [{"app": create_app(), "url_prefix": URL_PREFIX, "name": NAME}]

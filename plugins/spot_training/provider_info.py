@@ -1,7 +1,7 @@
-"""What this package tells Airflow about itself, as every provider does.
+"""The provider information that Airflow reads.
 
-`airflow providers list` shows the package, `airflow config list` its settings and their defaults. Each of
-Airflow's processes imports this at its start, so this imports nothing.
+`airflow providers list` shows the package, `airflow config list` its options and their defaults. Each process
+of Airflow imports this module when it starts, so it imports nothing.
 """
 
 from __future__ import annotations
@@ -30,57 +30,57 @@ def _option(
     }
 
 
-#: Every setting of `[spot_training]`. The same for workers, triggerer, scheduler and API server.
+#: Every option of `[spot_training]`. Set the same values for workers, triggerer, scheduler and API server.
 OPTIONS = {
     "installation": _option(
         "The name of this Airflow in job names, tags and records. Earlier names may follow, separated by "
-        "commas. Default: an identity that is created once in the metadata database.",
+        "commas. The default is an identity that is created once in the metadata database.",
         example="production",
     ),
     "ledger": _option(
-        "Where the records of all trainings are: a folder, or a URL that Airflow's ObjectStoragePath takes. "
-        "All machines must see the same place. Default: the folder spot_ledger in AIRFLOW_HOME.",
+        "Where the records of all trainings are stored: a folder, or a URL for Airflow's ObjectStoragePath. "
+        "All machines must use the same storage. The default is the folder spot_ledger in AIRFLOW_HOME.",
         example="s3://bucket/prefix",
     ),
     "ledger_is_merged_in_one_place": _option(
-        "Only one sweeper merges the ledger. Needed on stores without conditional writes.",
+        "Whether only one sweeper merges the ledger. Required for storage without conditional writes.",
         default="False",
         kind="boolean",
         since="0.2.0",
     ),
     "prices_file": _option(
-        "A YAML file with on-demand prices. With it, AWS's price list is never asked.",
+        "A YAML file with on-demand prices. If it is set, AWS's price list is not used.",
         example="/opt/airflow/prices.yaml",
     ),
     "policy_file": _option(
-        "A YAML file with fallback policies by name, for Dags to share.",
+        "A YAML file with named fallback policies that Dags can share.",
         example="/opt/airflow/policies.yaml",
     ),
     "budget": _option(
-        "What each Dag may cost in a calendar month, in US dollars, where the operator does not say. "
-        "On-demand above it is not bought: the training waits for spot.",
+        "The budget of each Dag for a calendar month, in US dollars, unless the operator sets one. If "
+        "on-demand would exceed the budget, the training waits for spot instead.",
         example="200",
     ),
     "calls_per_second": _option(
-        "How many calls to AWS all watchers of one process make per second at most.",
+        "The rate limit for calls to AWS, per second, of all watchers in a process.",
         default="5.0",
         kind="float",
     ),
     "events_queue_url": _option(
-        "An SQS queue with the state changes of training jobs. With it, deferred tasks learn of a change "
-        "within a second or two.",
+        "The URL of an SQS queue with the state changes of training jobs. With it, deferred tasks notice a "
+        "change within a second or two.",
         example="https://sqs.us-east-1.amazonaws.com/123456789012/spot-training-events",
     ),
     "events_queue_is_shared": _option(
-        "Several triggerers receive from the events queue.", default="False", kind="boolean"
+        "Whether several triggerers receive from the events queue.", default="False", kind="boolean"
     ),
     "sweeper_connections": _option(
-        "Where the sweeper looks for orphaned training jobs: AWS connections, each with a region if it is "
-        "not the connection's own. Default: aws_default.",
+        "The AWS connections with which the sweeper looks for orphaned training jobs, each with a region if "
+        "it is not that of the connection. The default is aws_default.",
         example="aws_default, research@eu-west-1",
     ),
     "sweeper_stops": _option(
-        "The sweeper may stop orphaned training jobs. Without it, it only reports them.",
+        "Whether the sweeper stops orphaned training jobs. By default, it only reports them.",
         default="False",
         kind="boolean",
     ),
@@ -88,12 +88,12 @@ OPTIONS = {
 
 
 def get_provider_info() -> dict[str, Any]:
-    """The package in the form of Airflow's `provider_info.schema.json`."""
+    """The provider information, as `provider_info.schema.json` of Airflow defines it."""
     package = "spot_training"
     return {
         "package-name": PACKAGE,
         "name": "Spot training",
-        "description": "Managed spot training on Amazon SageMaker, brought to its end from Apache Airflow.\n",
+        "description": "Managed spot training on Amazon SageMaker, with fallback to on-demand.\n",
         "integrations": [
             {"integration-name": _INTEGRATION, "external-doc-url": _DOCS, "tags": ["aws", "machine-learning"]}
         ],

@@ -1,8 +1,8 @@
-"""The settings of `[spot_training]`, typed: nothing else reads that section of Airflow's configuration.
+"""The options of `[spot_training]`, typed. Nothing else reads that section of Airflow's configuration.
 
-`provider_info.OPTIONS` describes each. A setting is read anew each time, and an empty one counts as not set.
-Where there is no Airflow (the sweeper as a command), a setting is its variable,
-`AIRFLOW__SPOT_TRAINING__<NAME>`.
+`provider_info.OPTIONS` describes each option. An option is read each time it is used, and an empty one counts
+as not set. Without Airflow (for the sweeper as a command), only the environment variable
+`AIRFLOW__SPOT_TRAINING__<NAME>` is read.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ SECTION = "spot_training"
 
 
 def text(name: str) -> str:
-    """A setting as it is written; "" where it is not set."""
+    """An option as text, "" if it is not set."""
     return _read(name, kind="string")
 
 
 def flag(name: str) -> bool:
-    """A setting that is true or false. Raises `InvalidInput` for one that is neither."""
+    """An option that is true or false. Raises `InvalidInput` for any other value."""
     return as_bool(_read(name, kind="boolean"), field=field(name))
 
 
 def number(name: str) -> float:
-    """A setting that is a number above 0. Raises `InvalidInput` for one that is not."""
+    """An option that is a number above 0. Raises `InvalidInput` for any other value."""
     value = _read(name, kind="float")
     try:
         read = float(value)
@@ -39,14 +39,14 @@ def number(name: str) -> float:
 
 
 def field(name: str) -> str:
-    """What errors call a setting."""
+    """The name of an option in errors."""
     return f"[{SECTION}] {name}"
 
 
 def _read(name: str, *, kind: str) -> str:
     option = OPTIONS[name]
     if option["type"] != kind:
-        raise TypeError(f"{field(name)} is read as {kind}, and is a {option['type']}.")
+        raise TypeError(f"{field(name)} is read as {kind}, but is a {option['type']}.")
     try:
         from airflow.sdk.configuration import conf
     except ModuleNotFoundError:

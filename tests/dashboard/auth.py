@@ -1,4 +1,4 @@
-"""An auth manager for the tests: Airflow's simple one, whose `guest` may read one Dag only."""
+"""An auth manager for the tests: Airflow's simple one, with a `guest` who may read one Dag only."""
 
 from __future__ import annotations
 

@@ -84,8 +84,8 @@ class Site:
         headers = {"Authorization": f"Bearer {self.token('admin')}"}
         answer = httpx.get(f"{self.page}api/training", params=task, headers=headers)
         answer.raise_for_status()
-        told: dict[str, Any] = answer.json()
-        return told
+        content: dict[str, Any] = answer.json()
+        return content
 
     def start(self, dag_id: str, **params: Any) -> str:
         """Start a run; its id."""
@@ -103,8 +103,8 @@ def _send(url: str, body: dict[str, Any], method: str = "POST") -> dict[str, Any
         url, json.dumps(body).encode(), {"Content-Type": "application/json"}, method=method
     )
     with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310
-        told: dict[str, Any] = json.loads(answer.read() or b"{}")
-    return told
+        content: dict[str, Any] = json.loads(answer.read() or b"{}")
+    return content
 
 
 @pytest.fixture(scope="session")
@@ -130,7 +130,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
             "AIRFLOW__CORE__AUTH_MANAGER": "tests.dashboard.auth.GuestAuthManager",
             "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": "admin:admin,guest:viewer",
             "AIRFLOW__SPOT_TRAINING__LEDGER": f"file://{ledger.root}",
-            # Whose the past trainings are.
+            # The owner of the past trainings.
             "AIRFLOW__SPOT_TRAINING__INSTALLATION": "airflow",
         },
     ) as stack:

@@ -99,5 +99,5 @@ def test_the_page_link_holds_any_name_under_any_base_path(
     path = urlsplit(base).path.rstrip("/")
     assert link.path == f"{path}/plugin/spot-training{path}/spot-training/training"
     assert link.fragment == ""
-    told = parse_qs(link.query)
-    assert told == {"dag_id": [name], "run_id": [name], "task_id": [name], "map_index": ["3"]}
+    shown = parse_qs(link.query)
+    assert shown == {"dag_id": [name], "run_id": [name], "task_id": [name], "map_index": ["3"]}

@@ -43,7 +43,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Source:
 
 
 def _selected(filters: Filters) -> Iterator[TrainingRecord]:
-    """What the filters mean, told without SQL."""
+    """What the filters mean, without SQL."""
     selection = filters.selection(DAGS, now=NOW)
     for record in RECORDS:
         assert record.began_at is not None
@@ -83,8 +83,8 @@ def test_an_overview_adds_up_to_the_trainings_chosen(source: Source, filters: Fi
     spot = [a for record in chosen for a in record.attempts if a.purchase == "spot"]
     assert sum(row.attempts for row in overview.instance_types) == len(spot)
     assert sum(hour.attempts for hour in overview.hours) == len(spot)
-    told = Counter((a.instance_type, a.created_at.hour) for a in spot if a.created_at)
-    assert {(h.instance_type, h.hour): h.attempts for h in overview.hours if h.attempts} == told
+    shown = Counter((a.instance_type, a.created_at.hour) for a in spot if a.created_at)
+    assert {(h.instance_type, h.hour): h.attempts for h in overview.hours if h.attempts} == shown
 
 
 def test_an_interruption_counts_in_the_hour_it_happened(source: Source) -> None:

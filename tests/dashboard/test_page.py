@@ -161,12 +161,12 @@ def test_the_navigation_leads_to_the_page(site: Site, visit: Any) -> None:
     assert page.url.startswith(f"{site.url}/plugin/spot-training")
     _wait_until_drawn(frame)
     _take_picture(page, "page-light")
-    frame.get_by_label("Began").select_option("all")
+    frame.get_by_label("Started").select_option("all")
     frame.get_by_role("button", name="Apply").click()
     page.wait_for_url(re.compile("window=all"))
     # Airflow keeps the frame's own address in its own, so that it can be handed on.
     page.reload()
-    assert _frame(page).get_by_label("Began").input_value() == "all"
+    assert _frame(page).get_by_label("Started").input_value() == "all"
 
 
 def test_filters_choose_what_is_summed(site: Site, visit: Any) -> None:
@@ -180,7 +180,7 @@ def test_filters_choose_what_is_summed(site: Site, visit: Any) -> None:
     assert page.locator(".statement").inner_text() != everything
     rows = _table(page, "Trainings: most expensive").locator("tbody tr")
     assert {text.splitlines()[0] for text in rows.all_inner_texts()} == {"ranking"}
-    for order in ("Saved least", "Waited longest", "Interrupted most", "Newest"):
+    for order in ("Least saved", "Longest wait", "Most interruptions", "Newest"):
         page.get_by_role("link", name=order).click()
         _table(page, f"Trainings: {order.lower()}").wait_for()
         assert page.get_by_label("Model").input_value() == "ranking"
@@ -189,7 +189,7 @@ def test_filters_choose_what_is_summed(site: Site, visit: Any) -> None:
     page.get_by_label("From", exact=True).fill("2020-01-01")
     page.get_by_label("To", exact=True).fill("2020-02-01")
     page.get_by_role("button", name="Apply").click()
-    page.get_by_role("heading", name="No trainings here").wait_for()
+    page.get_by_role("heading", name="No trainings").wait_for()
     page.get_by_role("link", name="Reset").click()
     page.wait_for_url(site.page)
     page.goto(f"{site.page}?window=never")
@@ -204,8 +204,8 @@ def test_what_the_charts_show_is_in_tables_too(site: Site, visit: Any) -> None:
     page.get_by_text("Show the figures", exact=True).press("Enter")
     periods = _table(page, "Savings over time").locator("tbody tr")
     bars = page.locator("#savings-chart .mark-rect path")
-    told = {label.split(",")[0] for label in bars.evaluate_all("all => all.map(one => one.ariaLabel)")}
-    assert told == {f"week from {row.split()[0]}" for row in periods.all_inner_texts()}
+    shown = {label.split(",")[0] for label in bars.evaluate_all("all => all.map(one => one.ariaLabel)")}
+    assert shown == {f"week from {row.split()[0]}" for row in periods.all_inner_texts()}
     page.get_by_text("Show the figures by hour").click()
     hours = _table(page, "Waits and interruptions by instance type and hour of the day").locator("tbody tr")
     assert hours.count() >= page.locator("#waits-chart .mark-rect path").count() > 40
@@ -244,7 +244,7 @@ def test_a_name_full_of_markup_is_text(site: Site, visit: Any) -> None:
 # One training ----------------------------------------------------------------------------------------
 
 
-def test_a_past_training_is_told_by_bars_marks_lines_and_tables(site: Site, visit: Any) -> None:
+def test_a_past_training_is_shown_by_bars_marks_lines_and_tables(site: Site, visit: Any) -> None:
     page = visit().page
     page.goto(site.training(PAST_RUN, "retrain_flight_delays", "train.train"))
     _wait_until_drawn(page)
@@ -255,7 +255,7 @@ def test_a_past_training_is_told_by_bars_marks_lines_and_tables(site: Site, visi
     assert "Decision to start attempt 2: max wait of 2 h passed: next is on-demand" in labels
     assert any(label.startswith(f"deadline: {BEGAN:%Y-%m-%d} 12:00:00") for label in labels)
     assert any(label.startswith("latest on-demand start: ") for label in labels)
-    assert "$0.20 billed; the same instance time on demand: $0.34" in page.locator("main").inner_text()
+    assert "$0.20 billed; the same time on demand costs $0.34" in page.locator("main").inner_text()
     assert _table(page, "Attempts").locator("tbody tr").count() == 2
     page.get_by_text("Show the phases").press("Enter")
     assert _table(page, "Phases of the attempts").locator("tbody tr").count() == 10
@@ -301,7 +301,7 @@ def test_a_training_is_followed_while_it_runs(site: Site, visit: Any) -> None:
 
 def _check_without_the_ledger(site: Site, run_id: str) -> None:
     """Airflow's task state store knows of the attempts what the ledger would."""
-    told = site.ask(run_id)
+    shown = site.ask(run_id)
     for name in site.ledger.fresh_names():
         if name.key == record_key(
             installation="airflow", dag_id="predict_churn", run_id=run_id, task_id="train"
@@ -312,15 +312,15 @@ def _check_without_the_ledger(site: Site, run_id: str) -> None:
         "the ledger's record to be gone",
         timeout_seconds=20,
     )
-    for fact in ("state", "model", "bars", "attempts"):
-        assert known[fact] == told[fact]
+    for name in ("state", "model", "bars", "attempts"):
+        assert known[name] == shown[name]
     assert [mark["action"] for mark in known["marks"]] == ["start attempt 1"]
 
 
 def test_a_task_that_trains_nothing_says_so(site: Site, visit: Any) -> None:
     page = visit().page
     page.goto(site.training("no such run", "predict_churn", "another_task"))
-    page.get_by_role("heading", name="No training of this task is on record").wait_for()
+    page.get_by_role("heading", name="There is no record of a training of this task").wait_for()
 
 
 # For everybody ---------------------------------------------------------------------------------------
@@ -367,8 +367,8 @@ def test_axe_finds_nothing_serious(site: Site, visit: Any, theme: str) -> None:
         for summary in page.locator("summary").all():
             summary.click()
         found = axe.run(page).response["violations"]
-        told = [(one["id"], [node["html"][:200] for node in one["nodes"][:3]]) for one in found]
-        assert [one["id"] for one in found if one["impact"] in {"serious", "critical"}] == [], told
+        shown = [(one["id"], [node["html"][:200] for node in one["nodes"][:3]]) for one in found]
+        assert [one["id"] for one in found if one["impact"] in {"serious", "critical"}] == [], shown
 
 
 def test_the_keyboard_is_enough(site: Site, visit: Any) -> None:

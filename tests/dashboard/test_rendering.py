@@ -138,7 +138,7 @@ def test_files_are_named_after_their_content_and_hold_no_address() -> None:
 
 
 @pytest.mark.parametrize(
-    ("told", "words"),
+    ("shown", "words"),
     [
         (rendering.usd(0.034), "$0.0340"),
         (rendering.usd(0), "$0.00"),
@@ -153,8 +153,8 @@ def test_files_are_named_after_their_content_and_hold_no_address() -> None:
         (rendering.query(a="x y&z", b=None, c="", d=1), "a=x+y%26z&d=1"),
     ],
 )
-def test_figures_are_told_with_as_many_digits_as_matter(told: str, words: str) -> None:
-    assert told == words
+def test_figures_are_shown_with_as_many_digits_as_matter(shown: str, words: str) -> None:
+    assert shown == words
 
 
 def test_files_of_the_ledger_that_cannot_be_read_are_named_as_text(tmp_path: Path) -> None:
@@ -182,4 +182,4 @@ def test_a_training_of_which_the_record_cannot_be_read_says_so() -> None:
     )
     assert "This training's record cannot be read" in page.text
     assert MARKUP in page.text
-    assert "No training of this task is on record" not in page.text
+    assert "There is no record of a training of this task" not in page.text

@@ -143,15 +143,15 @@ def test_the_api_says_which_airflow_it_is_and_whether_its_sweeper_stops(
     page: Page, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AIRFLOW__SPOT_TRAINING__INSTALLATION", f"{MINE}, {EARLIER}")
-    told = {
+    shown = {
         "installation": MINE,
         "earlier": [EARLIER],
         "determined_by": "[spot_training] installation",
         "sweeper_stops": False,
     }
-    assert page.get("/api/installation").json() == told
+    assert page.get("/api/installation").json() == shown
     monkeypatch.setenv("AIRFLOW__SPOT_TRAINING__SWEEPER_STOPS", "True")
-    assert page.get("/api/installation").json() == {**told, "sweeper_stops": True}
+    assert page.get("/api/installation").json() == {**shown, "sweeper_stops": True}
 
 
 @pytest.mark.parametrize("path", ["/", "/api/overview", "/api/installation"])

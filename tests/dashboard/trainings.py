@@ -117,7 +117,7 @@ def training(**overrides: Any) -> TrainingRecord:
 
 
 def under_way(**overrides: Any) -> TrainingRecord:
-    """A training whose first attempt trains."""
+    """A training with a first attempt that trains."""
     story = visits(BEGAN, (S.STARTING, 9), (S.DOWNLOADING, 3))
     job = CurrentJob(
         job_name="model-0123456789ab-1",

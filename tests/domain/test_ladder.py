@@ -46,7 +46,7 @@ def _attempt(ending: Ending, *, step: int = 0, **overrides: Any) -> Attempt:
 
 
 def _climb(policy: Ladder, ending: Ending) -> list[Step]:
-    """The steps a training goes through whose attempts all end alike."""
+    """The steps of a training with attempts that all end alike."""
     steps: list[Step] = []
     attempts: tuple[Attempt, ...] = ()
     while (decision := policy.decide(Situation(attempts=attempts))).action is Action.START:

@@ -99,7 +99,7 @@ def test_the_auc_of_known_rankings() -> None:
 
 
 def test_flights_of_one_kind_have_no_auc() -> None:
-    with pytest.raises(EvaluationError, match="0 late and 2 punctual"):
+    with pytest.raises(EvaluationError, match="0 late ones and 2 on time"):
         auc([0, 0], [0.1, 0.2])
 
 
@@ -110,6 +110,6 @@ def test_flights_of_one_kind_have_no_auc() -> None:
 )
 def test_the_auc_is_the_share_of_pairs_in_the_right_order(pairs: list[tuple[int, int]]) -> None:
     late = [score for label, score in pairs if label]
-    punctual = [score for label, score in pairs if not label]
-    wins = sum((a > b) + (a == b) / 2 for a in late for b in punctual)
-    assert auc(*np.array(pairs).T) == pytest.approx(wins / (len(late) * len(punctual)))
+    on_time = [score for label, score in pairs if not label]
+    wins = sum((a > b) + (a == b) / 2 for a in late for b in on_time)
+    assert auc(*np.array(pairs).T) == pytest.approx(wins / (len(late) * len(on_time)))

@@ -88,7 +88,7 @@ def test_a_torn_checkpoint_is_skipped_for_the_one_before(training_factory: Calla
     assert _files(training.model_dir) == _files(undisturbed.model_dir)
 
 
-def test_a_checkpoint_whose_bytes_changed_is_not_believed(training_factory: Callable[..., Training]) -> None:
+def test_a_checkpoint_with_changed_bytes_is_not_used(training_factory: Callable[..., Training]) -> None:
     training = training_factory()
     training.run(num_round=10, checkpoint_every=10)
     body = bytearray(_newest(training).read_bytes())

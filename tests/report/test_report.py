@@ -77,7 +77,7 @@ def test_instances_multiply() -> None:
 def test_unknown_stays_unknown() -> None:
     summary = totals_of([record_of(make_attempt(billable_seconds=None))])
     assert (summary.unknown, summary.savings_percent, summary.clean_run_seconds) == (1, None, 0)
-    assert "For 1 training AWS did not say enough to know the savings" in remarks(summary)[0]
+    assert "The savings do not include 1 training for which AWS did not report enough" in remarks(summary)[0]
 
 
 PRICE = Price(instance_type="ml.m5.xlarge", usd_per_hour=2.0, as_of=T0, source="a test")
@@ -87,20 +87,20 @@ def test_failed_and_abandoned_have_lines_of_their_own_and_the_account_adds_up() 
     priced = [replace(record, prices=(PRICE,)) for record in (DONE, FAILED, LOST)]
     lines = {line.label: line.amount for line in bill(totals_of(priced))}
     assert lines == {
-        "One clean on-demand run each": "$8.00",
-        "Billed for them, all attempts": "$7.40",
-        "of that, abandoned attempts": "$5.00",
+        "One clean on-demand run of each": "$8.00",
+        "Billed for them, over all attempts": "$7.40",
+        "of that, for abandoned attempts": "$5.00",
         "Saved": "$0.60",
         "Billed for failed trainings": "$1.20",
-        "Billed in all": "$8.60",
+        "Billed in total": "$8.60",
     }
 
 
 def test_without_a_price_the_account_is_in_instance_time() -> None:
     totals = totals_of([DONE, FAILED, LOST])
     lines = {line.label: line.amount for line in bill(totals)}
-    assert lines["Billed for them, all attempts"] == "3 h 42 min"
-    assert lines["of that, abandoned attempts"] == "2 h 30 min"
+    assert lines["Billed for them, over all attempts"] == "3 h 42 min"
+    assert lines["of that, for abandoned attempts"] == "2 h 30 min"
     assert "No price is known" in remarks(totals)[0]
 
 
@@ -114,8 +114,8 @@ def test_spot_that_lost_money_is_called_lost() -> None:
 def test_what_a_person_cleared_is_on_the_account() -> None:
     record = replace(DONE, prices=(PRICE,), replaced_usd=3.0, replaced_instance_seconds=5400)
     lines = {line.label: line.amount for line in bill(totals_of([record]))}
-    assert lines["Billed for trainings done again"] == "$3.00"
-    assert lines["Billed in all"] == "$4.20"
+    assert lines["Billed for trainings that were cleared"] == "$3.00"
+    assert lines["Billed in total"] == "$4.20"
 
 
 def test_three_sentences_say_it_all() -> None:
@@ -123,21 +123,20 @@ def test_three_sentences_say_it_all() -> None:
     live = replace(under_way(), prices=(), attempts=())
     happened, cost, lost = sentences(totals_of([*priced, live]))
     assert happened == (
-        "2 of 4 trainings completed, 1 failed, 1 under way, in 5 attempts; spot never took an instance away."
+        "2 of 4 trainings completed, 1 failed, 1 running, in 5 attempts; spot never interrupted them."
     )
     assert cost == (
         "They cost $7.40 instead of about $8.00, 7.5 % less: billed 3 h 42 min of instance time instead of "
         "about 4 h on demand."
     )
     assert lost == (
-        "They waited 5 h for capacity, which costs nothing; abandoned attempts cost $5.00, failed trainings "
-        "$1.20."
+        "They waited 5 h for capacity, at no cost; abandoned attempts cost $5.00, failed trainings $1.20."
     )
 
 
 def test_no_training_is_a_report_too(tmp_path: Path) -> None:
     assert totals_of([]).savings_percent is None
-    assert "No training began in this window." in to_html(_report(tmp_path))
+    assert "No training started in this window." in to_html(_report(tmp_path))
     assert "0 of 0 trainings completed" in to_text([])
     assert "0 of 0 trainings completed" in to_log(totals_of([]))
 
@@ -187,11 +186,11 @@ def test_weekly_reports_share_no_training_and_one_by_hand_has_the_newest() -> No
 
 def test_the_page_has_the_account_the_groups_and_the_dearest_trainings(tmp_path: Path) -> None:
     page = to_html(_report(tmp_path, *history(80, until=NOW, days=30), under_way()))
-    for words in ("The account", "Who paid what", "abandoned attempts", "Billed for failed trainings"):
+    for words in ("Costs", "Costs by group", "abandoned attempts", "Billed for failed trainings"):
         assert words in page
     assert page.count("<svg") == 3
     assert page.count("<details>") > 20
-    assert 'class="whose"' in page
+    assert 'class="detail"' in page
     assert re.findall(r"(?:src|href|url\()=?\s*[\"'(]?\s*(?:https?:)?//(?!www\.w3\.org)", page) == []
 
 
@@ -284,8 +283,8 @@ def test_a_csv_of_many_pages_loses_and_repeats_nothing(
     monkeypatch.setattr(table, "PAGE_TRAININGS", 7)
     records = [*history(40, until=NOW, days=30), under_way(), replace(DONE, began_at=None, run_id="no date")]
     rows = _csv(tmp_path, *records)
-    told = sorted((row["dag_id"], row["run_id"], int(row["attempt"])) for row in rows)
-    assert told == sorted((r.dag_id, r.run_id, a.number) for r in records for a in r.attempts)
+    shown = sorted((row["dag_id"], row["run_id"], int(row["attempt"])) for row in rows)
+    assert shown == sorted((r.dag_id, r.run_id, a.number) for r in records for a in r.attempts)
 
 
 def test_the_csv_keeps_to_the_window(tmp_path: Path) -> None:

@@ -41,7 +41,7 @@ def test_a_training_that_completed_says_what_it_cost_and_saved_and_how_each_atte
     )
     assert len(report.attempts) == 2
     assert "never got capacity" in report.attempts[0]
-    assert report.attempts[1].endswith("Made because: no spot capacity.")
+    assert report.attempts[1].endswith("Reason: no spot capacity.")
     assert report.text.splitlines() == [TITLE, *report.sentences, *report.attempts]
 
 
@@ -50,7 +50,7 @@ def test_a_training_that_failed_says_why_and_that_there_is_no_model() -> None:
     report = _report(make_attempt(ending=Ending.ALGORITHM_ERROR, message=said))
     assert report.sentences[0].startswith("Training not completed: 1 attempt")
     assert report.sentences[1:] == (
-        "It cost $0.30, and there is no model.",
+        "It cost $0.30 and produced no model.",
         "The last attempt ended with: ExecuteUserScriptError: the label column is missing",
     )
 
@@ -63,14 +63,14 @@ def test_what_a_script_said_is_cut() -> None:
 def test_figures_that_aws_did_not_say_are_unknown_not_zero() -> None:
     report = _report(make_attempt(billable_seconds=None, training_seconds=None))
     assert "billed unknown; savings unknown" in report.sentences[0]
-    assert report.sentences[1] == "What it cost in dollars is not known."
+    assert report.sentences[1] == "Its cost in dollars is not known."
     assert "None" not in report.text
 
 
 def test_without_a_price_there_are_no_dollars() -> None:
     report = _report(make_attempt(), prices={})
     assert "saved 70 %" in report.sentences[0]
-    assert report.sentences[1] == "What it cost in dollars is not known."
+    assert report.sentences[1] == "Its cost in dollars is not known."
 
 
 def test_spot_that_lost_money_is_called_lost() -> None:
@@ -83,13 +83,13 @@ def test_a_training_without_any_attempt_was_billed_nothing() -> None:
     report = _report()
     assert report.attempts == ()
     assert report.sentences == (
-        "No training job was created, so nothing was billed. The log of the training task says why.",
+        "No training job was created, so nothing was billed. See the log of the training task.",
     )
 
 
 def test_a_task_that_pushed_nothing_left_no_figures() -> None:
     report = TrainingReport.of(None, None, title=TITLE)
-    assert "left no figures" in report.text
+    assert "has no figures" in report.text
     assert "failed before its first attempt" in report.markdown
 
 

@@ -155,7 +155,7 @@ def read_channel(name: str, folder: Path) -> Table:
     if not rows:
         raise SystemExit(f"The channel {name} has no rows: found {len(paths)} CSV files in {folder}.")
     if any(len(row) != len(header) for row in rows):
-        raise SystemExit(f"The channel {name} has a row whose length is not that of its header.")
+        raise SystemExit(f"The channel {name} has a row that is longer or shorter than its header.")
     cells = np.array(rows)
     return Table({column: cells[:, index] for index, column in enumerate(header)}, digest.hexdigest())
 

@@ -1,5 +1,5 @@
-"""The page in Airflow's UI: what spot saved and where waiting hurt, and each training on a timeline.
+"""The page in Airflow's UI: what spot saved, the waits and interruptions, and a timeline of each training.
 
-`timeline` and `overview` turn ledger records into what a page shows, `rendering` into HTML, `app` serves both
-behind Airflow's login. Nothing here writes anything, or asks AWS.
+`timeline` and `overview` turn ledger records into the facts of a page, `rendering` makes HTML of them, and
+`app` serves the pages behind Airflow's login. Nothing here writes to the ledger or calls AWS.
 """

@@ -1,6 +1,7 @@
-"""Who may read what: Airflow's own login and its auth manager decide, nothing is decided here.
+"""Who may read what. Airflow's login and its auth manager decide, not this package.
 
-FastAPI apps of plugins are served without authentication: every route of the page depends on `get_user`.
+Airflow serves the FastAPI apps of plugins without authentication, so every route of the page depends on
+`get_user`.
 """
 
 from __future__ import annotations
@@ -15,30 +16,30 @@ from fastapi import Depends
 from spot_training.installation import Installation, this_installation
 from spot_training.ledger import Selection
 
-#: The person who asks, by Airflow's cookie or a bearer token; 401 without.
+#: The user, from Airflow's cookie or a bearer token. 401 without one.
 User = Annotated[Any, Depends(get_user)]
 
 
 def readable_trainings(user: User) -> Selection:
-    """The trainings the user may see: of the Dags Airflow itself lets them read, and of this Airflow.
+    """The trainings that the user may see: those of this Airflow, in Dags that Airflow lets the user read.
 
-    Several installations may share a ledger, and have Dags of the same name.
+    Several installations may share a ledger and have Dags with the same name.
     """
     dag_ids = get_auth_manager().get_authorized_dag_ids(user=user, method="GET")
     return Selection(dag_ids=tuple(sorted(dag_ids)), installations=this_airflow().names)
 
 
 def this_airflow() -> Installation:
-    """Which Airflow this is; the API server makes its identity where no other component has yet."""
+    """Which Airflow this is. The API server creates its identity if no other component has done so."""
     return this_installation(make=True)
 
 
 Readable = Annotated[Selection, Depends(readable_trainings)]
 
-#: Lets a request through that may read the task instances of the Dag it names; 403 otherwise.
+#: Allows a request if the user may read the task instances of its Dag. 403 otherwise.
 MAY_READ_TASK = Depends(requires_access_dag("GET", DagAccessEntity.TASK_INSTANCE))
 
 
 def login_url(next_url: str) -> str:
-    """Where Airflow lets a person log in and come back from."""
+    """The address of Airflow's login, which leads back to `next_url`."""
     return get_auth_manager().get_url_login(next_url=next_url)

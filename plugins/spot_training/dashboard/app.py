@@ -41,7 +41,7 @@ from .timeline import Timeline, timeline_of
 URL_PREFIX = "/spot-training"
 NAME = "Spot training"
 
-#: Nothing but our own files runs, shows or is reached; only Airflow's own pages may frame us.
+#: The browser runs and loads only this app's files. Only Airflow's pages may frame them.
 _DIRECTIVES = {
     "default-src": "'none'",
     "script-src": "'self'",
@@ -66,13 +66,13 @@ _NOT_KEPT = "private, no-store"
 
 
 class Problem(BaseModel):
-    """Why there is no answer."""
+    """Why a request failed."""
 
     detail: str
 
 
 class ThisAirflow(BaseModel):
-    """Which Airflow this is: the name in its jobs' tags, names it had before, and where the name is from."""
+    """Which Airflow this is: the name in its jobs' tags, earlier names, and where the name comes from."""
 
     installation: str
     earlier: list[str]
@@ -81,13 +81,13 @@ class ThisAirflow(BaseModel):
 
 
 def _none_if_empty(value: Any) -> Any:
-    """A form sends the fields a person left empty as empty text."""
+    """A form sends fields that are left empty as empty text."""
     return None if value == "" else value
 
 
 Name = Annotated[Annotated[str, StringConstraints(max_length=1000)] | None, BeforeValidator(_none_if_empty)]
 Day = Annotated[date | None, BeforeValidator(_none_if_empty)]
-Page = Annotated[int, Query(ge=1, le=4000, description=f"From 1, {PAGE_ROWS} trainings each.")]
+Page = Annotated[int, Query(ge=1, le=4000, description=f"The page, from 1, with {PAGE_ROWS} trainings each.")]
 Id = Annotated[str, Query(max_length=250, min_length=1)]
 MapIndex = Annotated[int, Query(ge=-1, le=2**31 - 1, description="-1 for a task that is not mapped.")]
 
@@ -115,10 +115,10 @@ def _filters(
 ChosenFilters = Annotated[Filters, Depends(_filters)]
 _RESPONSES: dict[int | str, dict[str, Any]] = {
     401: {"model": Problem, "description": "Not logged in to Airflow"},
-    403: {"model": Problem, "description": "Airflow does not let this user read that"},
+    403: {"model": Problem, "description": "Airflow does not allow this user to read it"},
     503: {
         "model": Problem,
-        "description": "A package is not installed, or which Airflow this is is not known",
+        "description": "A package is not installed, or the identity of this Airflow is not known",
     },
 }
 
@@ -136,25 +136,25 @@ files = APIRouter(include_in_schema=False)
 
 
 def create_app(source: Source | None = None) -> FastAPI:
-    """The app; `source` is where trainings are read from, the configured ledger by default."""
+    """Create the app. `source` provides the trainings, by default from the configured ledger."""
     app = FastAPI(
         title=NAME,
-        description="What managed spot training saved, read-only: the page's own figures as JSON.",
+        description="What managed spot training saved: the figures of the page as JSON, read-only.",
         version="1",
         dependencies=[Depends(get_user)],
         responses=_RESPONSES,
         lifespan=_lifespan,
-        # FastAPI serves these without asking who wants them.
+        # FastAPI serves these without authentication.
         openapi_url=None,
         docs_url=None,
         redoc_url=None,
     )
     app.state.source = source or Source()
     app.middleware("http")(_add_headers)
-    app.add_exception_handler(StarletteHTTPException, _tell_http_problem)
-    app.add_exception_handler(RequestValidationError, _tell_bad_request)
-    for trouble in (MissingPackage, InstallationUnknown):
-        app.add_exception_handler(trouble, _tell_what_is_missing)
+    app.add_exception_handler(StarletteHTTPException, _answer_http_problem)
+    app.add_exception_handler(RequestValidationError, _answer_bad_request)
+    for problem in (MissingPackage, InstallationUnknown):
+        app.add_exception_handler(problem, _answer_what_is_missing)
     for router in (pages, api, files):
         app.include_router(router)
     return app
@@ -162,7 +162,7 @@ def create_app(source: Source | None = None) -> FastAPI:
 
 @asynccontextmanager
 async def _lifespan(_app: FastAPI) -> AsyncIterator[None]:
-    """Make the charts' JavaScript while the server starts, not when the first person waits for it."""
+    """Create the charts' JavaScript while the server starts, before the first page needs it."""
     if assets.has_charts():
         threading.Thread(target=assets.read, args=(assets.CHARTS,), daemon=True).start()
     yield
@@ -194,7 +194,7 @@ def show_overview(
 def show_training(
     source: Trainings, dag_id: Id, run_id: Id, task_id: Id, map_index: str = "-1", within: str = ""
 ) -> str:
-    # Airflow leaves its `{MAP_INDEX}` as it is for a task that is not mapped.
+    # For a task that is not mapped, Airflow does not replace `{MAP_INDEX}`.
     index = int(map_index) if map_index.isdecimal() and len(map_index) < 10 else -1
     timeline = _find_training(source, dag_id, run_id, task_id, index)
     return render(
@@ -209,7 +209,7 @@ def show_training(
 
 @api.get("/overview", operation_id="get_overview")
 def get_overview(source: Trainings, filters: ChosenFilters, readable: Readable) -> Overview:
-    """Totals, savings over time, waits and interruptions, and the trainings that cost most."""
+    """Totals, savings over time, waits and interruptions, and the most expensive trainings."""
     with source.view() as reader:
         return overview_of(reader, filters.selection(readable, now=datetime.now(UTC)))
 
@@ -218,7 +218,7 @@ def get_overview(source: Trainings, filters: ChosenFilters, readable: Readable) 
 def list_trainings(
     source: Trainings, filters: ChosenFilters, readable: Readable, order: Order = Order.COST, page: Page = 1
 ) -> list[TrainingRow]:
-    """Trainings, a page at a time."""
+    """One page of trainings."""
     with source.view() as reader:
         selection = filters.selection(readable, now=datetime.now(UTC))
         return list(trainings(reader, selection, order=order, page=page))
@@ -226,7 +226,7 @@ def list_trainings(
 
 @api.get("/choices", operation_id="get_choices")
 def get_choices(source: Trainings, readable: Readable) -> Choices:
-    """What the filters can be set to."""
+    """The values of the filters."""
     with source.view() as reader:
         return choices(reader, readable)
 
@@ -235,22 +235,22 @@ def get_choices(source: Trainings, readable: Readable) -> Choices:
     "/training",
     operation_id="get_training",
     dependencies=[MAY_READ_TASK],
-    responses={404: {"model": Problem, "description": "No such training on record"}},
+    responses={404: {"model": Problem, "description": "There is no record of this training"}},
 )
 def get_training(
     source: Trainings, dag_id: Id, run_id: Id, task_id: Id, map_index: MapIndex = -1
 ) -> Timeline:
-    """One training on a line of time, as far as it is known now."""
+    """The timeline of one training, as far as it is known now."""
     found = _find_training(source, dag_id, run_id, task_id, map_index)
     if found is None:
         left_out = _left_out(source, dag_id, run_id, task_id, map_index)
-        raise HTTPException(404, " ".join(["No training of this task is on record.", *left_out]))
+        raise HTTPException(404, " ".join(["There is no record of a training of this task.", *left_out]))
     return found
 
 
 @api.get("/installation", operation_id="get_installation")
 def get_installation() -> ThisAirflow:
-    """Which Airflow this is: whose jobs its sweeper may judge, and whether it may stop them."""
+    """Which Airflow this is, and whether its sweeper may stop orphaned jobs."""
     from spot_training.sweep.command import stops_orphans
 
     this = this_airflow()
@@ -277,7 +277,7 @@ def get_file(digest: str, name: str) -> Response:
 
 @files.get("/{icon}.svg")
 def get_icon(icon: Literal["icon", "icon-dark"]) -> Response:
-    """For Airflow's navigation, which knows no digest."""
+    """For Airflow's navigation, which does not know the digest."""
     asset = assets.read(f"{icon}.svg")
     return Response(
         asset.content, media_type=asset.media_type, headers={"Cache-Control": "private, max-age=3600"}
@@ -292,20 +292,20 @@ def _find_training(source: Source, dag_id: str, run_id: str, task_id: str, map_i
 
 
 def _left_out(source: Source, dag_id: str, run_id: str, task_id: str, map_index: int) -> tuple[str, ...]:
-    """The files of the task's training that cannot be read, and why."""
+    """The files of the task's training that cannot be read, and the reasons."""
     records = _records_of(dag_id, run_id, task_id, map_index)
     return tuple(file for named in records for file in source.left_out(named.key))
 
 
 def _records_of(dag_id: str, run_id: str, task_id: str, map_index: int) -> Iterator[TrainingRecord]:
-    """Whose training it is: under the name it began under, or any that this Airflow had."""
+    """The task, under the installation's name when the training started and under its other names."""
     task = TrainingRecord(dag_id=dag_id, run_id=run_id, task_id=task_id, map_index=map_index)
     for name in names_of_training(task, this_airflow()):
         yield replace(task, installation=name)
 
 
-async def _add_headers(request: Request, go_on: Callable[[Request], Awaitable[Response]]) -> Response:
-    response = await go_on(request)
+async def _add_headers(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
+    response = await call_next(request)
     for name, value in {"Cache-Control": _NOT_KEPT, **_HEADERS}.items():
         response.headers.setdefault(name, value)
     return response
@@ -316,7 +316,7 @@ def _is_page(request: Request) -> bool:
     return path in {"/", "/training"}
 
 
-async def _tell_http_problem(request: Request, error: Exception) -> Response:
+async def _answer_http_problem(request: Request, error: Exception) -> Response:
     assert isinstance(error, StarletteHTTPException)  # noqa: S101 - registered for it alone
     if not _is_page(request):
         return JSONResponse({"detail": error.detail}, error.status_code, headers=error.headers)
@@ -329,17 +329,17 @@ async def _tell_http_problem(request: Request, error: Exception) -> Response:
     return HTMLResponse(page, error.status_code)
 
 
-async def _tell_what_is_missing(request: Request, error: Exception) -> Response:
-    """Without a package of the page, or an identity: say what to do, instead of an error without a word."""
+async def _answer_what_is_missing(request: Request, error: Exception) -> Response:
+    """Without an optional package, or without an identity, say what to do."""
     if not _is_page(request):
         return JSONResponse({"detail": str(error)}, 503)
     return HTMLResponse(render("problem.html.j2", status=503, detail=str(error), login=None), 503)
 
 
-async def _tell_bad_request(request: Request, error: Exception) -> Response:
+async def _answer_bad_request(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for it alone
-    told = [{key: fault[key] for key in ("loc", "msg", "type")} for fault in error.errors()]
+    faults = [{key: fault[key] for key in ("loc", "msg", "type")} for fault in error.errors()]
     if not _is_page(request):
-        return JSONResponse({"detail": told}, 422)
-    detail = "; ".join(f"{fault['loc'][-1]}: {fault['msg']}" for fault in told)
+        return JSONResponse({"detail": faults}, 422)
+    detail = "; ".join(f"{fault['loc'][-1]}: {fault['msg']}" for fault in faults)
     return HTMLResponse(render("problem.html.j2", status=422, detail=detail, login=None), 422)

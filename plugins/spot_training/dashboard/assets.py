@@ -1,6 +1,7 @@
-"""The files a page consists of beside its HTML: our own, and Vega-Lite out of its package.
+"""The static files of a page: our own, and Vega-Lite from its package.
 
-Each is served under a digest of its content, so that a browser may keep it for ever and never has an old one.
+The address of a file has a digest of its content, so a browser may cache it forever and never uses an old
+one.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from pathlib import Path
 STATIC = Path(__file__).parent / "static"
 CHARTS = "charts.js"
 _TYPES = {".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".svg": "image/svg+xml"}
-#: V8, which the package brings, makes the bundle in about a second.
+#: The package's V8 makes the bundle in about a second.
 _BUNDLE_SECONDS = 120
 _bundle_lock = threading.Lock()
 
@@ -31,30 +32,30 @@ class Asset:
 
 
 def names() -> tuple[str, ...]:
-    """The files there are; no charts where the package that carries them is missing."""
+    """The names of the files, without the charts if their package is missing."""
     ours = sorted(path.name for path in STATIC.iterdir() if path.suffix in _TYPES)
     return (*ours, CHARTS) if has_charts() else tuple(ours)
 
 
 def has_charts() -> bool:
-    """Whether the package that carries the charts is installed."""
+    """Whether the package with the charts is installed."""
     return bool(_charts_version())
 
 
 def url(name: str) -> str:
-    """Where a file is, relative to the page."""
+    """The address of a file, relative to the page."""
     return f"static/{digest(name)}/{name}"
 
 
 @cache
 def digest(name: str) -> str:
-    """What changes with a file's content: for the charts, the version of the package that carries them."""
+    """Changes with the content of a file. For the charts, it depends on the version of their package."""
     content = _charts_version().encode() if name == CHARTS else (STATIC / name).read_bytes()
     return hashlib.sha256(content).hexdigest()[:12]
 
 
 def read(name: str) -> Asset:
-    """A file of `names()`."""
+    """One of the files in `names()`."""
     if name == CHARTS:
         with _bundle_lock:
             return Asset(content=_bundle(), media_type=_TYPES[".js"])
@@ -73,7 +74,7 @@ def _charts_version() -> str:
 def _bundle() -> bytes:
     """Vega-Lite, Vega and Vega-Embed as one JavaScript module.
 
-    Made in a process of its own: it takes 150 MB that the API server would never give back.
+    Made in a separate process, because it takes 150 MB, which the API server would never release.
     """
     code = "import sys, vl_convert; sys.stdout.buffer.write(vl_convert.javascript_bundle().encode())"
     done = subprocess.run(

@@ -1,4 +1,4 @@
-"""What spot saved, where waiting hurt and which trainings cost most, over a selection of trainings."""
+"""What spot saved, the waits and interruptions, and the most expensive trainings of a selection."""
 
 # ruff: noqa: S608 - the SQL is made of this file's own text; all values are parameters
 
@@ -17,9 +17,9 @@ from spot_training.ledger.periods import Grain, Period, periods_of, step_of
 if TYPE_CHECKING:
     from spot_training.ledger import LedgerReader, Selection
 
-#: Rows of the table of trainings on one page.
+#: Rows on one page of the table of trainings.
 PAGE_ROWS = 25
-#: Trainings under way that are shown, and choices a filter offers.
+#: How many running trainings are shown, and how many values a filter offers.
 MOST_LIVE, MOST_CHOICES = 50, 500
 
 
@@ -38,7 +38,7 @@ class Window(StrEnum):
 
 
 class Order(StrEnum):
-    """What the table of trainings begins with."""
+    """The order of the table of trainings."""
 
     COST = "cost"
     LOST = "lost"
@@ -58,7 +58,7 @@ _ORDERS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Filters:
-    """What a person chose. Dates are UTC days, both included, and win over the window."""
+    """The filters that a user chose. Dates are UTC days, both included, and override the window."""
 
     window: Window = Window.MONTH
     since: date | None = None
@@ -69,7 +69,7 @@ class Filters:
     team: str | None = None
 
     def selection(self, readable: Selection, *, now: datetime) -> Selection:
-        """Those of the trainings the user may read that match."""
+        """The trainings that the user may read and that match."""
         dag_ids = readable.dag_ids or ()
         return replace(
             readable,
@@ -103,9 +103,10 @@ def _only(value: str | None) -> tuple[str, ...] | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HourOfDay:
-    """Spot attempts of an instance type submitted in an hour of the day (UTC), and interruptions in it.
+    """Spot attempts of an instance type submitted in an hour of the day (UTC), and interruptions in that
+    hour.
 
-    `wait_seconds` is the mean over the attempts, None where there was none.
+    `wait_seconds` is the mean over the attempts, None without attempts.
     """
 
     instance_type: str
@@ -117,7 +118,7 @@ class HourOfDay:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InstanceTypeRow:
-    """Spot attempts on one instance type. `held_hours` are instance-hours held."""
+    """Spot attempts on one instance type. `held_hours` are the instance-hours that they held."""
 
     instance_type: str
     attempts: int
@@ -153,7 +154,7 @@ class TrainingRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choices:
-    """What the filters can be set to: what the user's trainings have."""
+    """The values of the filters: those of the trainings that the user may read."""
 
     dag_ids: tuple[str, ...]
     models: tuple[str, ...]
@@ -163,7 +164,7 @@ class Choices:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Overview:
-    """Everything the page shows of a selection."""
+    """Everything that the page shows about a selection."""
 
     totals: Totals
     step: Grain
@@ -179,7 +180,7 @@ class Overview:
         return self.totals.has_dollars
 
 
-#: What a `Selection` asks of: every table of the page has these columns of its training.
+#: The columns that a `Selection` needs. Every table of the page has them.
 _CHOSEN_BY = "key, installation, dag_id, task_id, model, team, state, instance_type, began_at"
 _TABLES = {
     "page_trainings": f"""
@@ -210,9 +211,9 @@ _TABLES = {
 
 
 def lay_tables(reader: LedgerReader) -> None:
-    """Copy what the page asks of out of the records, flat, once for each view of the ledger.
+    """Copy what the page needs from the records into flat tables, once for each view of the ledger.
 
-    Asking the records themselves would unpack the attempts of all trainings each time.
+    Otherwise, each query would unpack the attempts of all trainings.
     """
     for name, select in _TABLES.items():
         reader.query(f"CREATE TABLE {name} AS {select}")
@@ -221,7 +222,7 @@ def lay_tables(reader: LedgerReader) -> None:
 def overview_of(
     reader: LedgerReader, selection: Selection, *, order: Order = Order.COST, page: int = 1
 ) -> Overview:
-    """Ask the ledger for everything the page shows."""
+    """Query the ledger for everything that the page shows."""
     step = step_of(reader, selection, table="page_trainings")
     return Overview(
         totals=reader.totals(selection),
@@ -247,13 +248,13 @@ def trainings(
 
 
 def live_trainings(reader: LedgerReader, selection: Selection) -> tuple[TrainingRow, ...]:
-    """The trainings under way, the newest first, whenever they began."""
-    everywhen = replace(selection, since=None, until=None, states=("running",))
-    return trainings(reader, everywhen, order=Order.NEWEST, page=1, rows=MOST_LIVE)
+    """The running trainings, newest first, regardless of when they started."""
+    at_any_time = replace(selection, since=None, until=None, states=("running",))
+    return trainings(reader, at_any_time, order=Order.NEWEST, page=1, rows=MOST_LIVE)
 
 
 def choices(reader: LedgerReader, readable: Selection) -> Choices:
-    """What there is to choose from, in order."""
+    """The values of each filter, in order."""
     where, parameters = readable.where()
 
     def distinct(column: str) -> tuple[str, ...]:

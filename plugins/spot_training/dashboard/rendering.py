@@ -1,4 +1,4 @@
-"""The pages as HTML: figures in words, and everything escaped."""
+"""The pages as HTML, with figures as text and everything escaped."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ NOTHING = "–"
 
 
 def render(template: str, /, **values: Any) -> str:
-    """A template of this package, filled in."""
+    """Render a template of this package."""
     return _environment().get_template(template).render(**values)
 
 
@@ -55,7 +55,7 @@ def _environment() -> Environment:
 
 
 def hours(value: float | None) -> str:
-    """Instance-hours, with as many digits as matter."""
+    """Instance-hours, with a reasonable number of digits."""
     if value is None:
         return NOTHING
     return (
@@ -68,7 +68,7 @@ def hours(value: float | None) -> str:
 
 
 def usd(value: float | None) -> str:
-    """US dollars, with as many digits as matter."""
+    """US dollars, with a reasonable number of digits."""
     if value is None:
         return NOTHING
     size = abs(value)
@@ -86,7 +86,7 @@ def moment(value: datetime | None) -> str:
 
 
 def query(**values: Any) -> str:
-    """A query string of what is given."""
+    """A query string of the values that are set."""
     return urlencode({name: str(value) for name, value in values.items() if value not in {None, ""}})
 
 

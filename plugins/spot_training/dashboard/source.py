@@ -1,8 +1,8 @@
 """The ledger as the page reads it: one view for all requests, renewed when the ledger has changed.
 
-Loading a view costs far more than asking it, so it is kept. Whether the ledger changed is told by the names
-of its files, which are never written twice. While people look, a new view is loaded beside the old one, so
-that nobody waits for it; who comes after a while gets a new one.
+Loading a view costs far more than querying it, so it is kept. The names of the ledger's files show whether it
+has changed, because no file is written twice. A new view is loaded in the background, so that requests do not
+wait for it, unless the old one is more than `LAG_SECONDS` old.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from .overview import lay_tables
 if TYPE_CHECKING:
     from spot_training.domain.records import TrainingRecord
 
-#: How long the names of the ledger's files are taken for known.
+#: How long the list of the ledger's files is valid.
 CHECK_SECONDS = 2.0
-#: How old a view may be that is shown while a new one is loaded.
+#: How old a view may be while a new one is loaded in the background.
 LAG_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _View:
-    """A loaded ledger, the names of the files it was loaded from, and when they were last looked at."""
+    """A loaded ledger, the names of its files, and when they were last listed."""
 
     reader: LedgerReader
     names: Hashable
@@ -41,7 +41,7 @@ class _View:
 
 
 class Source:
-    """The one view of the ledger that all requests share."""
+    """The view of the ledger that all requests share."""
 
     def __init__(
         self,
@@ -59,28 +59,28 @@ class Source:
 
     @contextmanager
     def view(self) -> Iterator[LedgerReader]:
-        """The ledger as it was at most `lag_seconds` ago. One request at a time holds it."""
+        """The ledger as it was at most `lag_seconds` ago. One request at a time uses it."""
         with self._lock:
             yield self._current().reader
 
     def training(self, key: str) -> TrainingRecord | None:
-        """One training as it is now, with what was last noted of its job.
+        """One training as it is now, with the latest note on its job.
 
-        A training under way is a file of its own, read by itself: quick enough to be asked again and again.
+        A running training has its own file, which is quick to read again and again.
         """
         ledger = self._find_ledger()
         try:
             record = newest_record(ledger, key)
         except CannotRead:
-            return None  # what is merged is not how it stands
+            return None  # the merged record is older
         if record is not None:
             return _with_note(ledger, record)
         with self.view() as reader:
             return reader.record(key)
 
     def left_out(self, key: str) -> tuple[str, ...]:
-        """The files of one training that cannot be read now, and why."""
-        return tuple(str(trouble) for trouble in read_newest(self._find_ledger(), key).set_aside)
+        """The files of one training that cannot be read now, and the reasons."""
+        return tuple(str(problem) for problem in read_newest(self._find_ledger(), key).set_aside)
 
     def _current(self) -> _View:
         kept = self._kept
@@ -98,7 +98,7 @@ class Source:
             self._keep(newer)
 
     def _newer(self, kept: _View | None) -> _View:
-        """The view kept, if it still is the ledger, or else a new one."""
+        """The kept view if the ledger has not changed, otherwise a new one."""
         ledger = self._find_ledger()
         checked_at = time.monotonic()
         names = (ledger.root, tuple(sorted(ledger.fresh_names())), tuple(ledger.list_names("manifests")))
@@ -109,7 +109,7 @@ class Source:
         return _View(reader=reader, names=names, checked_at=checked_at, loaded_at=checked_at)
 
     def _may_be_restored(self, kept: _View, now: float) -> bool:
-        """Whether a file that could not be read may be whole by now: it has the name it had."""
+        """Whether a file that could not be read may have been restored, under the same name."""
         return bool(kept.reader.set_aside) and now - kept.loaded_at >= self._lag_seconds
 
     def _keep(self, view: _View) -> _View:

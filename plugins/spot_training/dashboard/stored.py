@@ -1,6 +1,6 @@
-"""What Airflow's task state store knows of a training: before the ledger does, and when the ledger lags.
+"""What Airflow's task state store knows about a training, before the ledger does or if the ledger lags.
 
-Read from the metadata database, as Airflow's own API does.
+Reads the metadata database, as Airflow's API does.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from spot_training.training.state import STATE_KEY, TrainingState
 
 
 def with_state(record: TrainingRecord | None, task: TrainingRecord) -> TrainingRecord | None:
-    """The record, updated from the task's stored state. `task` has its names."""
+    """The record, updated from the task's stored state. Without a record, `task` identifies the training."""
     state = _load(task)
     if state is None or (record is not None and not _is_ahead(state, record)):
         return record
-    return _brought_up(record or _first_record(task, state), state)
+    return _updated(record or _first_record(task, state), state)
 
 
 def names_of_training(task: TrainingRecord, this: Installation) -> tuple[str, ...]:
-    """The installations under which a task's training may be on record, the one it began under first."""
+    """The installations under which a training may be recorded, first the one under which it started."""
     state = _load(task)
     if state is None:
         return this.names
@@ -52,11 +52,11 @@ def _load(task: TrainingRecord) -> TrainingState | None:
     try:
         return None if value is None else TrainingState.from_json(with_whole_text(json.loads(value)))
     except InvalidInput:
-        return None  # of another version, or of a custom state store that keeps its values elsewhere
+        return None  # from another version, or a custom state store that keeps its values elsewhere
 
 
 def _is_ahead(state: TrainingState, record: TrainingRecord) -> bool:
-    """Whether the state knows of an attempt that the record does not."""
+    """Whether the state has an attempt that the record does not have."""
     if state.generation != record.generation:
         return state.generation > record.generation
     on_record = {attempt.number for attempt in record.attempts}
@@ -75,7 +75,7 @@ def _first_record(task: TrainingRecord, state: TrainingState) -> TrainingRecord:
     return replace(task, model=model_of(names[0]) if names else "", began_at=state.began_at)
 
 
-def _brought_up(record: TrainingRecord, state: TrainingState) -> TrainingRecord:
+def _updated(record: TrainingRecord, state: TrainingState) -> TrainingRecord:
     intent = state.current
     decisions = (*record.decisions, *_decisions_without_record(record, state))
     return record_from(

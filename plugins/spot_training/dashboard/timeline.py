@@ -1,9 +1,9 @@
-"""One training on a line of time: what its jobs did, why, until when, and what it had cost by then.
+"""The timeline of one training: what its jobs did and when, the decisions, and what it had cost.
 
-Pure: a ledger record in, plain facts out. Bars are AWS's clock. A decision is made on another machine's
-clock, so its mark stands at what it led to: the attempt it started, or the end of the last one.
+Pure: takes a ledger record and returns plain facts. Bars use AWS's clock. A decision has the clock of another
+machine, so its mark is at its result: the attempt that it started, or the end of the last attempt.
 
-What is noted of a live job are its changes. Between two of them it goes on: its last bar reaches until now.
+The ledger notes only the changes of a running job. Its last bar extends until now.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class Phase(StrEnum):
-    """What a job does, in as many colours as a person can tell apart."""
+    """What a job does, in as many colours as a person can distinguish."""
 
     WAITING = "waiting"
     DOWNLOADING = "downloading"
@@ -52,7 +52,7 @@ _PHASES = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bar:
-    """A stretch of one attempt in one phase. `is_open`: it goes on, as far as is known; `ended_at` is now."""
+    """One attempt in one phase. `is_open`: the phase continues, as far as is known, and `ended_at` is now."""
 
     attempt: int
     phase: Phase
@@ -70,7 +70,7 @@ class Bar:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mark:
-    """A decision. `attempt` is the one it started; None: it ended the training."""
+    """A decision. `attempt` is the attempt that it started, or None if it ended the training."""
 
     at: datetime
     action: str
@@ -80,7 +80,7 @@ class Mark:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Line:
-    """A moment that matters: the deadline, or the last one at which on-demand still keeps it."""
+    """An important moment: the deadline, or the latest start of on-demand that meets it."""
 
     name: str
     at: datetime
@@ -88,10 +88,10 @@ class Line:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CostPoint:
-    """What had been billed by a moment, and what the same time costs on demand.
+    """What had been billed at a moment, and what the same time costs on demand.
 
-    Hours are instance-hours at the on-demand price. AWS says what a job is billed when it is over: until
-    then, `is_estimate`, it is the most it can be. Dollars are None without a price.
+    Hours are instance-hours at the on-demand price. AWS reports billed seconds when a job is over. Until
+    then, with `is_estimate`, the value is an upper limit. Dollars are None without a price.
     """
 
     at: datetime
@@ -104,7 +104,7 @@ class CostPoint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptRow:
-    """An attempt, over or under way, as a row of the table behind the bars. Seconds are per instance."""
+    """An attempt, over or running, as a row of the table below the chart. Seconds are per instance."""
 
     number: int
     job_name: str
@@ -124,7 +124,7 @@ class AttemptRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timeline:
-    """A training: who it is, how it stands, and everything its picture is made of."""
+    """A training: its identity, its state, and the data of its charts and tables."""
 
     dag_id: str
     run_id: str
@@ -145,7 +145,7 @@ class Timeline:
 
 
 def timeline_of(record: TrainingRecord, *, now: datetime) -> Timeline:
-    """The timeline of a training, over or under way."""
+    """The timeline of a training, over or running."""
     bars = tuple(_bars(record, now))
     return Timeline(
         dag_id=record.dag_id,
@@ -190,7 +190,7 @@ def _bars(record: TrainingRecord, now: datetime) -> Iterator[Bar]:
 
 
 def _bars_of_attempt(attempt: Attempt) -> Iterator[Bar]:
-    for visit in attempt.transitions or _told_by_times(attempt):
+    for visit in attempt.transitions or _from_times(attempt):
         if phase := _PHASES.get(visit.status):
             yield Bar(
                 attempt=attempt.number,
@@ -203,8 +203,8 @@ def _bars_of_attempt(attempt: Attempt) -> Iterator[Bar]:
             )
 
 
-def _told_by_times(attempt: Attempt) -> Iterator[Transition]:
-    """Without transitions: it waited until it started, and trained until it ended."""
+def _from_times(attempt: Attempt) -> Iterator[Transition]:
+    """The transitions of an attempt without any: it waited until it started, and trained until it ended."""
     waited_until = attempt.started_at or attempt.ended_at
     if attempt.created_at and waited_until:
         yield Transition(status=S.STARTING, started_at=attempt.created_at, ended_at=waited_until)
@@ -222,13 +222,13 @@ def _bars_of_job(job: CurrentJob, now: datetime) -> Iterator[Bar]:
                 purchase=str(job.purchase or ""),
                 instance_type=job.instance_type or "",
                 started_at=visit.started_at,
-                ended_at=visit.ended_at or _goes_on_until(visit, job, now),
+                ended_at=visit.ended_at or _open_until(visit, job, now),
                 is_open=visit.ended_at is None,
             )
 
 
-def _goes_on_until(visit: Transition, job: CurrentJob, now: datetime) -> datetime:
-    """Now. Where AWS's clock is ahead of ours, as a local cloud's may be: as long as we know of the visit."""
+def _open_until(visit: Transition, job: CurrentJob, now: datetime) -> datetime:
+    """Now. If AWS's clock is ahead of ours (a local cloud's may be), as long as the visit has been known."""
     known_for = now - job.seen_at if job.seen_at else timedelta()
     return max(now, visit.started_at + max(known_for, timedelta()))
 
@@ -263,7 +263,7 @@ _HOLDING = frozenset(_PHASES[status] for status in HOLDING_STATUSES)
 
 
 def _costs(record: TrainingRecord, bars: Sequence[Bar]) -> Iterator[CostPoint]:
-    """Costs rise while instances are held, and stand still between."""
+    """Costs, which rise only while instances are held."""
     meter = _Meter(record)
     for bar in sorted(bars, key=lambda bar: bar.started_at):
         yield meter.read(bar.started_at)
@@ -272,7 +272,7 @@ def _costs(record: TrainingRecord, bars: Sequence[Bar]) -> Iterator[CostPoint]:
 
 
 class _Meter:
-    """What was billed so far, and what the same time costs on demand."""
+    """What has been billed so far, and what the same time costs on demand."""
 
     def __init__(self, record: TrainingRecord) -> None:
         self._rates = {attempt.number: _rate(attempt) for attempt in record.attempts}
@@ -317,7 +317,7 @@ def _rounded(dollars: float | None) -> float | None:
 
 
 def _rate(attempt: Attempt) -> float | None:
-    """What share of the held time was billed, or None where AWS did not say."""
+    """The share of the held time that was billed, or None if AWS did not report it."""
     if attempt.billable_seconds is None or attempt.training_seconds is None:
         return None
     return attempt.billable_seconds / attempt.training_seconds if attempt.training_seconds else 0.0

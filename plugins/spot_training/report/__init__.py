@@ -1,13 +1,13 @@
-"""The savings report: what trainings cost and saved, for the people who pay.
+"""The savings report: what trainings cost and saved.
 
     with Ledger.configured().read() as reader:
         report = report_of(reader, selection, title="Spot trainings", made_at=now)
-        to_html(report)                  # a page that stands by itself
+        to_html(report)                  # one self-contained HTML page
         to_csv(reader, selection)        # a line per attempt, in pieces
 
-`facts` asks the ledger, `bill` and `writing` put it into words, `charts` draws, `sending` hands it to a
-notifier of Airflow's providers. `training` reports on one training, from its XComs. Only `sending` knows
-Airflow: a script or a notebook can use the rest.
+`facts` queries the ledger, `bill` and `writing` write the text, `charts` draws, and `sending` passes the
+report to one of Airflow's notifiers. `training` reports on one training, from its XComs. Only `sending` and
+`folder` need Airflow: a script or a notebook can use the rest.
 """
 
 from spot_training.domain.records import Totals, TrainingRecord, totals_of

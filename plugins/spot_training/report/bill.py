@@ -1,4 +1,4 @@
-"""What was paid and for what, line by line, in dollars or, where no price is known, in instance-hours."""
+"""The costs line by line, in dollars, or in instance-hours if no price is known."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BillLine:
-    """One line: `kind` is `part` (of the line above it), `saved`, `lost`, `sum` or empty."""
+    """One line. `kind` is `part` (of the line above it), `saved`, `lost`, `sum` or empty."""
 
     label: str
     amount: str
@@ -29,7 +29,7 @@ def has_dollars(totals: Totals) -> bool:
 
 
 def amount(totals: Totals, name: str) -> str:
-    """A sum of `Totals` in words.
+    """A sum of `Totals` as text.
 
     `name` is `billed`, `clean_run`, `saved`, `failed`, `abandoned` or `replaced`.
     """
@@ -53,20 +53,20 @@ def in_money(value: float, *, in_dollars: bool) -> str:
 
 
 def bill(totals: Totals) -> list[BillLine]:
-    """The account of a window. Lines of nothing that hardly ever happens are left out."""
+    """The costs of a window. A line for a rare case is left out if it is zero."""
     saved = money(totals, "saved")
     percent = "" if totals.percent_saved is None else f"{abs(totals.percent_saved):g} %"
     lines = [
         BillLine(
-            label="One clean on-demand run each",
+            label="One clean on-demand run of each",
             amount=amount(totals, "clean_run"),
-            remark=f"of {counted(totals.completed, 'training')} that completed",
+            remark=counted(totals.completed, "completed training"),
         ),
-        BillLine(label="Billed for them, all attempts", amount=amount(totals, "billed")),
+        BillLine(label="Billed for them, over all attempts", amount=amount(totals, "billed")),
         BillLine(
-            label="of that, abandoned attempts",
+            label="of that, for abandoned attempts",
             amount=amount(totals, "abandoned"),
-            remark="spot jobs that did not finish the training",
+            remark="spot jobs that did not complete the training",
             kind="part",
         ),
         BillLine(
@@ -82,34 +82,35 @@ def bill(totals: Totals) -> list[BillLine]:
     if money(totals, "replaced"):
         lines.append(
             BillLine(
-                label="Billed for trainings done again",
+                label="Billed for trainings that were cleared",
                 amount=amount(totals, "replaced"),
-                remark="a person cleared them",
+                remark="a person cleared them, and they started again",
             )
         )
     everything = sum(money(totals, name) for name in ("billed", "failed", "replaced"))
     total = in_money(everything, in_dollars=has_dollars(totals))
-    return [*lines, BillLine(label="Billed in all", amount=total, kind="sum")]
+    return [*lines, BillLine(label="Billed in total", amount=total, kind="sum")]
 
 
 def _failed(totals: Totals) -> str:
     words = counted(totals.failed, "training")
-    return f"{words}, and {totals.running} under way" if totals.running else words
+    return f"{words}, and {totals.running} running" if totals.running else words
 
 
 def sentences(totals: Totals) -> list[str]:
-    """What a person who pays wants to know first, in three sentences of plain words."""
+    """The most important facts, in three sentences."""
     return [_what_happened(totals), _what_it_cost(totals), _what_was_lost(totals)]
 
 
 def remarks(totals: Totals) -> list[str]:
-    """What the figures leave out."""
-    left_out = [f"Figures may be incomplete: the ledger's {file}" for file in totals.left_out]
+    """What the figures do not include."""
+    left_out = [f"The figures may be incomplete: the ledger's {file}" for file in totals.left_out]
     if totals.unknown:
         words = counted(totals.unknown, "training")
-        left_out.append(f"For {words} AWS did not say enough to know the savings: in no sum of savings.")
+        left_out.append(f"The savings do not include {words} for which AWS did not report enough.")
     if has_dollars(totals) and totals.unpriced:
-        left_out.append(f"For {counted(totals.unpriced, 'training')} the price is not known: in no dollars.")
+        words = counted(totals.unpriced, "training")
+        left_out.append(f"The dollars do not include {words} without a known price.")
     if not has_dollars(totals) and totals.trainings:
         left_out.append("No price is known, so costs are instance time at the on-demand price.")
     return left_out
@@ -117,13 +118,13 @@ def remarks(totals: Totals) -> list[str]:
 
 def _what_happened(totals: Totals) -> str:
     taken_away = (
-        f"spot took instances away {times(totals.interruptions)}"
+        f"spot interrupted them {times(totals.interruptions)}"
         if totals.interruptions
-        else "spot never took an instance away"
+        else "spot never interrupted them"
     )
     others = [
         f"{count} {words}"
-        for count, words in ((totals.failed, "failed"), (totals.running, "under way"))
+        for count, words in ((totals.failed, "failed"), (totals.running, "running"))
         if count
     ]
     done = f"{totals.completed} of {counted(totals.trainings, 'training')} completed"
@@ -133,7 +134,7 @@ def _what_happened(totals: Totals) -> str:
 
 def _what_it_cost(totals: Totals) -> str:
     if totals.percent_saved is None:
-        return "None of them can be compared with a clean on-demand run."
+        return "None of them can be compared with a clean on-demand run yet."
     size = abs(totals.percent_saved)
     verb = "less" if totals.percent_saved >= 0 else "more"
     times_ = (
@@ -150,6 +151,6 @@ def _what_it_cost(totals: Totals) -> str:
 
 def _what_was_lost(totals: Totals) -> str:
     return (
-        f"They waited {in_words(totals.wait_seconds)} for capacity, which costs nothing; abandoned attempts "
-        f"cost {amount(totals, 'abandoned')}, failed trainings {amount(totals, 'failed')}."
+        f"They waited {in_words(totals.wait_seconds)} for capacity, at no cost; abandoned attempts cost "
+        f"{amount(totals, 'abandoned')}, failed trainings {amount(totals, 'failed')}."
     )

@@ -1,6 +1,6 @@
-"""The report's charts, as SVG that stands by itself: no script, no font, nothing to fetch.
+"""The report's charts as self-contained SVG: no script, no font, nothing to fetch.
 
-Colours are CSS variables of the page around it, so a chart is light or dark with it.
+Colours are CSS variables of the page, so a chart is light or dark with the page.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from .bill import has_dollars, in_money, money
 if TYPE_CHECKING:
     from .facts import Report
 
-#: So many bars fit a chart a person can read; the table beside it has them all.
+#: How many bars a readable chart has. The table has all of them.
 MOST_BARS = 12
 WIDTH = 930
 _LABEL_WIDTH = 190
@@ -91,7 +91,7 @@ def savings_svg(report: Report) -> str:
 
 
 def groups_svg(report: Report, group: str) -> str:
-    """What each Dag (model, instance type, team) was billed and saved, the dearest on top."""
+    """What each Dag (model, instance type, team) was billed and saved, the most expensive on top."""
     in_dollars = has_dollars(report.totals)
     rows = []
     for name, totals in list(report.groups[group].items())[:MOST_BARS]:
@@ -113,7 +113,7 @@ def groups_svg(report: Report, group: str) -> str:
 
 
 def waits_svg(report: Report) -> str:
-    """How long spot capacity was waited for, by instance type: mean hours an attempt."""
+    """How long spot attempts waited for capacity, by instance type: mean hours per attempt."""
     rows = [
         {
             "name": printable(row.instance_type),
@@ -135,7 +135,7 @@ def waits_svg(report: Report) -> str:
                 "x": {
                     "field": "value",
                     "type": "quantitative",
-                    "title": "hours waited for capacity, mean of the spot attempts",
+                    "title": "mean hours a spot attempt waited for capacity",
                     "axis": {"tickCount": 5, "domain": False, "ticks": False},
                 },
             },
@@ -173,9 +173,9 @@ def _money_axis(*, in_dollars: bool) -> dict[str, Any]:
 
 
 def _plain_axis() -> dict[str, Any]:
-    # As wide whatever the names are: the reader's font may be wider than the one they were measured with.
-    room = {"minExtent": _LABEL_WIDTH, "maxExtent": _LABEL_WIDTH}
-    return {**room, "domain": False, "ticks": False, "labelPadding": 8, "labelColor": "var(--fg)"}
+    # A fixed width: the reader's font may be wider than the one that measured the names.
+    width = {"minExtent": _LABEL_WIDTH, "maxExtent": _LABEL_WIDTH}
+    return {**width, "domain": False, "ticks": False, "labelPadding": 8, "labelColor": "var(--fg)"}
 
 
 def _svg(
@@ -211,5 +211,5 @@ def _svg(
 
 
 def printable(text: str) -> str:
-    """A name in which nothing is invisible: control characters, which XML cannot hold, become signs."""
+    """A name without invisible characters. XML cannot contain control characters, so they are replaced."""
     return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)

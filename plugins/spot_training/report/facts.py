@@ -1,6 +1,6 @@
-"""What a report says: trainings of a window, summed up by Dag, model, instance type and team.
+"""The facts of a report: the trainings of a window, with totals by Dag, model, instance type and team.
 
-Everything is asked of the ledger's one reader, so that report and page show the same figures.
+Report and page query the ledger with the same reader, so they show the same figures.
 """
 
 # ruff: noqa: S608 - the SQL is made of this file's own text; all values are parameters
@@ -28,20 +28,20 @@ GROUPS: dict[str, str] = {
     "instance_type": "Instance type",
     "team": "Team",
 }
-#: So many groups and trainings are read by a person; the CSV has all of them.
+#: How many groups and trainings a report lists. The CSV has all of them.
 MOST_GROUPS, MOST_TRAININGS = 15, 25
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Window:
-    """The trainings that began in [since, until); None is open. Days are UTC."""
+    """The trainings that started in [since, until). None is open. Days are UTC."""
 
     since: datetime | None = None
     until: datetime | None = None
 
     @classmethod
     def of_days(cls, since: object, until: object) -> Window:
-        """From the first to the last of these days (ISO dates), both included; nothing is open."""
+        """From the first to the last of these days (ISO dates), both included. No value is open."""
         first, last = _day("since", since), _day("until", until)
         if first and last and last < first:
             raise InvalidInput("until", str(until), f"give {first} or later, or no day.")
@@ -52,10 +52,10 @@ class Window:
 
     @classmethod
     def last_days(cls, days: int, *, before: datetime, whole: bool) -> Window:
-        """So many days up to `before`.
+        """This number of days up to `before`.
 
-        With `whole`, without the day that has begun: reports that follow each other share no training.
-        Otherwise open, and the newest training is in it.
+        With `whole`, the window ends with the last complete day, so that no training is in two reports.
+        Otherwise it is open, and includes the newest training.
         """
         today = before.astimezone(UTC).date()
         return cls(since=_midnight(today - timedelta(days=days)), until=_midnight(today) if whole else None)
@@ -89,7 +89,7 @@ def _midnight(day: date) -> datetime:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wait:
-    """How long spot attempts on an instance type waited for capacity, on average."""
+    """How long spot attempts on an instance type waited for capacity on average."""
 
     instance_type: str
     attempts: int
@@ -100,8 +100,8 @@ class Wait:
 class Report:
     """The facts of one report.
 
-    `groups` holds totals by name for each of the `GROUPS` asked for, the dearest first; the name is None for
-    trainings without one. `dearest` are the trainings that were billed most.
+    `groups` has the totals by name for each requested member of `GROUPS`, the most expensive first. The name
+    is None for trainings without one. `dearest` has the most expensive trainings.
     """
 
     title: str
@@ -123,7 +123,7 @@ def report_of(
     made_at: datetime,
     group_by: Sequence[str] = tuple(GROUPS),
 ) -> Report:
-    """Ask the ledger. Raises `InvalidInput` for a group there is not."""
+    """Query the ledger. Raises `InvalidInput` for an unknown group."""
     if unknown := [group for group in group_by if group not in GROUPS]:
         raise InvalidInput("group_by", unknown[0], f"choose from {', '.join(GROUPS)}.")
     step = step_of(reader, selection)
@@ -141,7 +141,7 @@ def report_of(
 
 
 def _waits(reader: LedgerReader, selection: Selection) -> tuple[Wait, ...]:
-    """The longest first."""
+    """The mean waits, the longest first."""
     where, parameters = selection.where()
     rows = reader.query(
         f"""

@@ -1,4 +1,4 @@
-"""The report as CSV, a line per attempt, page by page out of the ledger."""
+"""The report as CSV, with one line for each attempt, read page by page from the ledger."""
 
 # ruff: noqa: S608 - the SQL is made of this file's own text; all values are parameters
 
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from spot_training.ledger import LedgerReader, Selection
 
-#: Columns of the attempts' training, then of the attempt.
+#: Columns of the training, then of the attempt.
 _TRAINING = ("dag_id", "run_id", "task_id", "map_index", "model", "team", "region", "state")
 _ATTEMPT = (
     "job_name",
@@ -34,14 +34,14 @@ _ATTEMPT = (
     "reason",
 )
 CSV_COLUMNS = (*_TRAINING, "attempt", *_ATTEMPT)
-#: Trainings read at a time: a report of a million needs no more memory than one of these.
+#: How many trainings are read at a time, to limit the memory for a large report.
 PAGE_TRAININGS = 10_000
-#: What makes a spreadsheet take text for a formula.
+#: With these a spreadsheet reads text as a formula.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "|", "%")
 
 
 def to_csv(reader: LedgerReader, selection: Selection) -> Iterator[str]:
-    """Pieces of CSV: the columns, one per attempt, the oldest trainings first; unknown is empty."""
+    """The CSV in pieces: a header, then a line for each attempt, oldest trainings first."""
     yield _lines([CSV_COLUMNS])
     after = (datetime.min.replace(tzinfo=UTC), "")
     while rows := _page(reader, selection, after):
@@ -71,7 +71,7 @@ def _page(reader: LedgerReader, selection: Selection, after: tuple[datetime, str
 
 
 def safe_cell(value: Any) -> Any:
-    """Text that a spreadsheet would run as a formula is written as text; instants as ISO 8601."""
+    """A value for the CSV: a time as ISO 8601, and text that cannot be read as a formula."""
     match value:
         case datetime():
             return value.astimezone(UTC).isoformat()

@@ -4,10 +4,10 @@ For a task downstream of the training, in the same Dag run:
 
     report = TrainingReport.of(savings, attempts, title=run_id)
     print(report.text)                    # for the task log
-    report.markdown                       # for an XCom, or whatever shows Markdown
+    report.markdown                       # for an XCom, or anything that shows Markdown
     send(setting, report, context)        # `sending`: mail or Slack
 
-The report over a window (`facts`) reads the ledger instead.
+The report over a window (`facts`) reads the ledger.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ from spot_training.domain.messages import attempt_line, statement_line
 from spot_training.domain.savings import Attempt, CleanRunBasis, SavingsStatement
 
 NO_FIGURES = (
-    "The training task left no figures: it failed before its first attempt, or a person or a lost worker "
-    "ended it. Its log says which."
+    "The training task has no figures: it failed before its first attempt, or a person or a lost worker "
+    "ended it. See its log."
 )
-NO_ATTEMPT = "No training job was created, so nothing was billed. The log of the training task says why."
-#: Of what SageMaker or the script said of a failure: the task log has all of it.
+NO_ATTEMPT = "No training job was created, so nothing was billed. See the log of the training task."
+#: The most characters of a failure message. The task log has all of it.
 MOST_LETTERS = 500
 _MARKUP = re.compile(r"([\\`*_\[\]<>|#])")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingReport:
-    """One training in words: `sentences` about all of it, `attempts` with a line for each."""
+    """One training as text: `sentences` about the training, and a line for each of its `attempts`."""
 
     title: str
     sentences: tuple[str, ...]
@@ -43,9 +43,9 @@ class TrainingReport:
 
     @classmethod
     def of(cls, savings: object, attempts: object, *, title: str) -> TrainingReport:
-        """From the two XComs; None where the task pushed none. Unknown figures are said to be unknown.
+        """From the two XComs, which are None if the task pushed none.
 
-        Raises `InvalidInput` for anything that is no such XCom.
+        Raises `InvalidInput` for anything else.
         """
         if savings is None:
             return cls(title=title, sentences=(NO_FIGURES,))
@@ -56,7 +56,7 @@ class TrainingReport:
         return cls(
             title=title,
             sentences=tuple(filter(None, sentences)),
-            attempts=tuple(f"{attempt_line(attempt)} Made because: {attempt.reason}." for attempt in listed),
+            attempts=tuple(f"{attempt_line(attempt)} Reason: {attempt.reason}." for attempt in listed),
         )
 
     @property
@@ -74,12 +74,12 @@ class TrainingReport:
 
     @property
     def subject(self) -> str:
-        """One line that says the most important thing."""
+        """One line with the most important fact."""
         return _one_line(f"{self.title}: {self.sentences[0]}")
 
     @property
     def lines(self) -> tuple[str, ...]:
-        """What `subject` does not say."""
+        """Everything that is not in `subject`."""
         return (*self.sentences[1:], *self.attempts)
 
     @property
@@ -112,10 +112,10 @@ def _attempts(attempts: object) -> tuple[Attempt, ...]:
 
 def _cost(statement: SavingsStatement) -> str:
     if statement.billed_usd is None:
-        return "What it cost in dollars is not known."
+        return "Its cost in dollars is not known."
     cost = f"It cost {dollars(statement.billed_usd)}"
     if not statement.completed:
-        return f"{cost}, and there is no model."
+        return f"{cost} and produced no model."
     if statement.clean_run_usd is None:
         return f"{cost}."
     about = "about " if statement.clean_run_basis is CleanRunBasis.ESTIMATED else ""
@@ -123,11 +123,11 @@ def _cost(statement: SavingsStatement) -> str:
 
 
 def _last_words(last: Attempt) -> str:
-    """What SageMaker or the script said of the failure; nothing for a training that completed."""
-    said = _one_line(last.message)
-    if last.ending == "completed" or not said:
+    """The failure message of SageMaker or the script. Empty for a training that completed."""
+    text = _one_line(last.message)
+    if last.ending == "completed" or not text:
         return ""
-    return f"The last attempt ended with: {said if len(said) <= MOST_LETTERS else said[:MOST_LETTERS] + '…'}"
+    return f"The last attempt ended with: {text if len(text) <= MOST_LETTERS else text[:MOST_LETTERS] + '…'}"
 
 
 def _one_line(text: str) -> str:
@@ -135,5 +135,5 @@ def _one_line(text: str) -> str:
 
 
 def _in_markdown(text: str) -> str:
-    """Text as it stands, whatever signs of Markdown are in it."""
+    """Text with Markdown's special characters escaped."""
     return _MARKUP.sub(r"\\\1", _one_line(text))

@@ -1,4 +1,4 @@
-"""The report as HTML a manager reads, a mail, and text a terminal shows."""
+"""The report as an HTML page, as a mail, and as text for a terminal."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class _Chart:
 
 
 def to_html(report: Report) -> str:
-    """A page that stands by itself, light or dark as the reader likes it. Everything is escaped."""
+    """A self-contained page, light or dark as the reader prefers. Everything is escaped."""
     return _render(
         "report.html.j2",
         report=report,
@@ -48,7 +48,7 @@ def to_html(report: Report) -> str:
 
 
 def to_mail(totals: Totals, *, title: str, window: str, where: str) -> str:
-    """The body of a mail: the sentences and the account. `where` says where the whole report is."""
+    """The body of a mail: the sentences and the costs. `where` says where the report is."""
     return _render(
         "mail.html.j2",
         title=title,
@@ -88,7 +88,7 @@ def _environment() -> Environment:
 
 
 def _amount(totals: Totals, name: str, whole: Totals) -> str:
-    """A group's sum in the unit of the whole report; nothing is a dash: the eye finds what there is."""
+    """A group's sum in the unit of the whole report. Zero is a dash, so that other values stand out."""
     if not has_dollars(whole):
         return in_money(money(totals, name), in_dollars=False) if money(totals, name) else NOTHING
     usd = float(getattr(totals, f"{name}_usd"))
@@ -104,14 +104,14 @@ def _cost(record: TrainingRecord, whole: Totals) -> str:
 
 
 def _story(record: TrainingRecord) -> str:
-    """`spot never got capacity, then on-demand completed`: what became of a training, in one line."""
+    """`spot never got capacity, then on-demand completed`: the endings of a training in one line."""
     if not record.attempts:
-        return "under way" if record.state is RecordState.RUNNING else "no attempt was made"
-    told = [f"{attempt.purchase} {attempt.ending}" for attempt in record.attempts]
-    if len(told) > 3:
-        told = [told[0], f"{len(told) - 2} more", told[-1]]
-    story = ", then ".join(told)
-    return f"{story}, then another is under way" if record.state is RecordState.RUNNING else story
+        return "running" if record.state is RecordState.RUNNING else "no attempt"
+    endings = [f"{attempt.purchase} {attempt.ending}" for attempt in record.attempts]
+    if len(endings) > 3:
+        endings = [endings[0], f"{len(endings) - 2} more", endings[-1]]
+    story = ", then ".join(endings)
+    return f"{story}, then another is running" if record.state is RecordState.RUNNING else story
 
 
 def _charts(report: Report) -> list[_Chart]:
@@ -130,11 +130,11 @@ def _charts(report: Report) -> list[_Chart]:
     group = next((name for name, by_name in report.groups.items() if len(by_name) > 1), None)
     if group is not None:
         heading = GROUPS[group] if group == "dag_id" else GROUPS[group].lower()
-        about = "The dearest on top. Failed trainings come on top of what was billed."
+        about = "The most expensive on top. The cost of failed trainings is in addition to what was billed."
         drawn.append(chart(f"By {heading}", about, groups_svg(report, group)))
     if any(row.wait_seconds for row in report.waits):
-        about = "Waiting costs no money, only time. Mean over all spot attempts, interruptions included."
-        drawn.append(chart("Where waiting hurt", about, waits_svg(report)))
+        about = "Waiting costs time, but no money. The mean over all spot attempts, including interruptions."
+        drawn.append(chart("Waits by instance type", about, waits_svg(report)))
     return drawn
 
 
@@ -142,7 +142,7 @@ def _charts(report: Report) -> list[_Chart]:
 
 
 def to_text(records: Sequence[TrainingRecord]) -> str:
-    """A table per training, and the sentences, for a terminal."""
+    """A table for each training, and the sentences, for a terminal."""
     lines: list[str] = []
     for record in records:
         lines += [f"{record.dag_id} {record.run_id} ({record.state})", *_text_table(record), ""]
@@ -150,7 +150,7 @@ def to_text(records: Sequence[TrainingRecord]) -> str:
 
 
 def to_log(totals: Totals) -> str:
-    """The sentences and the account, for a task log."""
+    """The sentences and the costs, for a task log."""
     lines = bill(totals)
     labels = [f"  {line.label}" if line.kind == "part" else line.label for line in lines]
     wide = max(len(label) for label in labels)

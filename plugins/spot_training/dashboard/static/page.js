@@ -1,9 +1,9 @@
-// Draws the charts from the facts in the page, and keeps a training under way up to date.
-// The page is whole without this script: every figure is in its tables.
+// Draws the charts from the facts in the page, and updates the page of a running training.
+// The page is complete without this script: its tables have all figures.
 
 const REFRESH_MS = 3000;
 const MOST_REFRESH_MS = 60000;
-// Not there where the package that carries the charts is not installed: the page says so in their places.
+// Undefined if the package with the charts is not installed. Then the page says so instead of showing charts.
 const charts = document.querySelector("script[data-charts]")?.dataset.charts;
 const views = new Map();
 
@@ -47,14 +47,14 @@ function savings({ periods, has_dollars: inDollars, step }) {
   const values = periods.flatMap((period) => {
     const billed = inDollars ? period.billed_usd : period.billed_hours;
     const clean = inDollars ? period.clean_run_usd : period.clean_run_hours;
-    const told = {
+    const text = {
       from: period.starts_on, billed_text: say(billed), clean_text: say(clean), trainings: period.trainings,
       saved_text: period.savings_percent === null ? "unknown" : `${period.savings_percent} %`,
     };
     return [
-      { ...told, part: "billed", rank: 0, value: Math.min(billed, clean) },
-      { ...told, part: "saved", rank: 1, value: Math.max(clean - billed, 0) },
-      { ...told, part: "more than on-demand", rank: 1, value: Math.max(billed - clean, 0) },
+      { ...text, part: "billed", rank: 0, value: Math.min(billed, clean) },
+      { ...text, part: "saved", rank: 1, value: Math.max(clean - billed, 0) },
+      { ...text, part: "more than on-demand", rank: 1, value: Math.max(billed - clean, 0) },
     ].filter((row) => row.value > 0).map((row) => ({ ...row, label: `${step} from ${row.from}, ${row.part}: ${say(row.value)}` }));
   });
   const parts = PARTS.filter(({ name }) => values.some((row) => row.part === name));
@@ -83,7 +83,7 @@ function savings({ periods, has_dollars: inDollars, step }) {
 function heat(rows, field, colour, say) {
   const types = new Set(rows.map((row) => row.instance_type));
   const values = rows.filter((row) => row[field] !== null).map((row) => ({
-    ...row, time: `${String(row.hour).padStart(2, "0")}:00`, told: say(row[field]),
+    ...row, time: `${String(row.hour).padStart(2, "0")}:00`, text: say(row[field]),
     label: `${row.instance_type} at ${row.hour}:00: ${say(row[field])}`,
   }));
   return {
@@ -102,7 +102,7 @@ function heat(rows, field, colour, say) {
       opacity: { field, type: "quantitative", scale: { domainMin: 0, range: [0.06, 1] }, legend: null },
       description: { field: "label" },
       tooltip: [
-        { field: "instance_type", title: "type" }, { field: "time", title: "hour" }, { field: "told", title: field === "interruptions" ? "interruptions" : "mean wait" },
+        { field: "instance_type", title: "type" }, { field: "time", title: "hour" }, { field: "text", title: field === "interruptions" ? "interruptions" : "mean wait" },
         { field: "attempts" },
       ],
     },
@@ -116,8 +116,8 @@ function span({ bars, lines, marks }) {
   const moments = [...bars.flatMap((bar) => [bar.started_at, bar.ended_at]), ...lines.map((line) => line.at), ...marks.map((mark) => mark.at)];
   const times = moments.map((moment) => Date.parse(moment));
   const [first, last] = [Math.min(...times), Math.max(...times)];
-  const room = Math.max((last - first) * 0.01, 1000);
-  return [first - room, last + room];
+  const margin = Math.max((last - first) * 0.01, 1000);
+  return [first - margin, last + margin];
 }
 
 const DAY_MS = 86400000;
@@ -137,14 +137,14 @@ function attempts(timeline) {
   const rows = [...names.values()];
   const domain = span(timeline);
   const bars = timeline.bars.map((bar) => {
-    const told = `${words((Date.parse(bar.ended_at) - Date.parse(bar.started_at)) / 1000)}${bar.is_open ? " so far" : ""}`;
-    return { ...bar, row: names.get(bar.attempt), told, from: clock(bar.started_at), label: `Attempt ${bar.attempt}, ${bar.phase}: ${told}` };
+    const text = `${words((Date.parse(bar.ended_at) - Date.parse(bar.started_at)) / 1000)}${bar.is_open ? " so far" : ""}`;
+    return { ...bar, row: names.get(bar.attempt), text, from: clock(bar.started_at), label: `Attempt ${bar.attempt}, ${bar.phase}: ${text}` };
   });
   const marks = timeline.marks.map((mark) => ({
-    ...mark, row: names.get(mark.attempt) ?? rows[rows.length - 1], told: clock(mark.at), label: `Decision to ${mark.action}: ${mark.reason}`,
+    ...mark, row: names.get(mark.attempt) ?? rows[rows.length - 1], text: clock(mark.at), label: `Decision to ${mark.action}: ${mark.reason}`,
   }));
   const lines = timeline.lines.map((line, index) => ({
-    ...line, told: clock(line.at), label: `${line.name}: ${clock(line.at)}`, colour: line.name === "deadline" ? "var(--lost)" : "var(--fg-muted)", shift: index,
+    ...line, text: clock(line.at), label: `${line.name}: ${clock(line.at)}`, colour: line.name === "deadline" ? "var(--lost)" : "var(--fg-muted)", shift: index,
   }));
   const y = { field: "row", type: "nominal", title: null, sort: null, scale: { domain: rows, paddingInner: 0.45, paddingOuter: 0.35 }, axis: { domain: false, ticks: false, minExtent: LEFT, maxExtent: LEFT } };
   return {
@@ -157,7 +157,7 @@ function attempts(timeline) {
           x: { field: "started_at", ...timeAxis(domain) }, x2: { field: "ended_at" }, y,
           color: { field: "phase", legend: null, scale: { domain: PHASES, range: PHASES.map((phase) => `var(--${phase})`) } },
           description: { field: "label" },
-          tooltip: [{ field: "phase" }, { field: "told", title: "for" }, { field: "from", title: "from (UTC)" }, { field: "status", title: "AWS says" }],
+          tooltip: [{ field: "phase" }, { field: "text", title: "duration" }, { field: "from", title: "from (UTC)" }, { field: "status", title: "AWS status" }],
         },
       },
       {
@@ -165,7 +165,7 @@ function attempts(timeline) {
         mark: { type: "rule", strokeDash: [4, 3], strokeWidth: 1.5 },
         encoding: {
           x: { field: "at", type: "temporal" }, color: { field: "colour", scale: null }, description: { field: "label" },
-          tooltip: [{ field: "name", title: "line" }, { field: "told", title: "at (UTC)" }],
+          tooltip: [{ field: "name", title: "time" }, { field: "text", title: "at (UTC)" }],
         },
       },
       {
@@ -178,7 +178,7 @@ function attempts(timeline) {
         mark: { type: "point", shape: "diamond", filled: true, size: 90, color: "var(--decision)", opacity: 1, stroke: "var(--bg)", strokeWidth: 1, yOffset: -15 },
         encoding: {
           x: { field: "at", type: "temporal" }, y, description: { field: "label" },
-          tooltip: [{ field: "action", title: "decision" }, { field: "reason" }, { field: "told", title: "at (UTC)" }],
+          tooltip: [{ field: "action", title: "decision" }, { field: "reason" }, { field: "text", title: "at (UTC)" }],
         },
       },
     ],
@@ -189,9 +189,9 @@ function cost(timeline) {
   const inDollars = timeline.costs.every((point) => point.billed_usd !== null);
   const say = inDollars ? dollars : hours;
   const values = timeline.costs.flatMap((point) => [
-    { name: "on demand, the same time", value: inDollars ? point.on_demand_usd : point.on_demand_hours },
+    { name: "on demand, for the same time", value: inDollars ? point.on_demand_usd : point.on_demand_hours },
     { name: "billed", value: inDollars ? point.billed_usd : point.billed_hours },
-  ].map((row) => ({ ...row, at: point.at, told: say(row.value), when: clock(point.at), label: `${row.name} at ${clock(point.at)}: ${say(row.value)}` })));
+  ].map((row) => ({ ...row, at: point.at, text: say(row.value), when: clock(point.at), label: `${row.name} at ${clock(point.at)}: ${say(row.value)}` })));
   const most = Math.max(...values.map((row) => row.value));
   return {
     height: 130,
@@ -200,10 +200,10 @@ function cost(timeline) {
     encoding: {
       x: { field: "at", ...timeAxis(span(timeline)) },
       y: { field: "value", type: "quantitative", title: null, axis: { tickCount: 4, domain: false, ticks: false, minExtent: LEFT, maxExtent: LEFT, format: inDollars ? (most < 0.1 ? "$,.4f" : "$,.2f") : ",.2~f" } },
-      color: { field: "name", legend: { symbolType: "stroke", symbolStrokeWidth: 2, symbolSize: 300 }, scale: { domain: ["billed", "on demand, the same time"], range: ["var(--billed-bar)", "var(--on-demand)"] } },
-      strokeDash: { field: "name", scale: { domain: ["billed", "on demand, the same time"], range: [[1, 0], [5, 3]] } },
+      color: { field: "name", legend: { symbolType: "stroke", symbolStrokeWidth: 2, symbolSize: 300 }, scale: { domain: ["billed", "on demand, for the same time"], range: ["var(--billed-bar)", "var(--on-demand)"] } },
+      strokeDash: { field: "name", scale: { domain: ["billed", "on demand, for the same time"], range: [[1, 0], [5, 3]] } },
       description: { field: "label" },
-      tooltip: [{ field: "name", title: "cost" }, { field: "told", title: "so far" }, { field: "when", title: "at (UTC)" }],
+      tooltip: [{ field: "name", title: "cost" }, { field: "text", title: "so far" }, { field: "when", title: "at (UTC)" }],
     },
   };
 }
@@ -230,7 +230,7 @@ async function draw(facts) {
       $schema: "https://vega.github.io/schema/vega-lite/v6.json", width: "container",
       description: place.getAttribute("aria-label"), config: CONFIG, ...spec,
     };
-    // The interpreter (`ast`) needs no eval, which the page's Content-Security-Policy forbids.
+    // The interpreter (`ast`) does not need eval, which the page's Content-Security-Policy forbids.
     const options = { ast: true, renderer: "svg", actions: false, defaultStyle: false, tooltip: { disableDefaultStyle: true } };
     place.style.minHeight = `${place.offsetHeight}px`;
     const drawn = await window.vegaEmbed(place, whole, options);
@@ -251,7 +251,7 @@ function show(fresh) {
   }
 }
 
-// Asks again until the training is over; more and more seldom while the server does not answer.
+// Asks again until the training is over, at longer intervals while the server does not answer.
 async function keepUpToDate(before) {
   let facts = before;
   let wait = REFRESH_MS;

@@ -1,4 +1,4 @@
-// Before the first paint: the theme a person chose in Airflow, and its colours, where the page is framed by it.
+// Runs before the first paint: uses the theme chosen in Airflow, and Airflow's colours inside its frame.
 "use strict";
 (() => {
   const COLOURS = ["bg", "bg-subtle", "bg-muted", "border", "fg", "fg-muted", "brand-solid", "brand-fg"];
@@ -19,7 +19,7 @@
     requestAnimationFrame(borrow);
   }
 
-  // Airflow's colours may be an installation's own.
+  // An installation of Airflow may have its own colours.
   function borrow() {
     try {
       if (parent === self) return;
@@ -29,7 +29,7 @@
         if (value) root.style.setProperty(`--${name}`, value);
       }
     } catch {
-      // Framed by something else: our own colours will do.
+      // Framed by something else: keep our colours.
     }
   }
 
