@@ -312,8 +312,8 @@ def _check_without_the_ledger(site: Site, run_id: str) -> None:
         "the ledger's record to be gone",
         timeout_seconds=20,
     )
-    for name in ("state", "model", "bars", "attempts"):
-        assert known[name] == shown[name]
+    for fact in ("state", "model", "bars", "attempts"):
+        assert known[fact] == shown[fact]
     assert [mark["action"] for mark in known["marks"]] == ["start attempt 1"]
 
 
