@@ -82,7 +82,7 @@ class JobWatcher:
         self._on_idle = on_idle
         self._monotonic = monotonic
         rate_limit = rate_limit or shared_rate_limit()
-        self._client = Connection(
+        self._connection = Connection(
             make_jobs, rate_limit=rate_limit, prepare=self._prepare, monotonic=monotonic
         )
         self._feed = EventFeed(events, monotonic=monotonic)
@@ -94,7 +94,7 @@ class JobWatcher:
 
     def _plan(self) -> None:
         """Nobody waits: nothing is due, and nothing is known."""
-        client, watched = self._client, self._watched
+        client, watched = self._connection, self._watched
         watched.forget_plans()
         self._changes = LookForChanges(client, watched)
         self._look_up = LookUpNewJobs(client, watched, self._changes)
@@ -112,7 +112,7 @@ class JobWatcher:
     @property
     def clock(self) -> ServiceClock:
         """AWS's time."""
-        return self._client.clock
+        return self._connection.clock
 
     # Listeners ---------------------------------------------------------------------------------------
 
