@@ -6,7 +6,7 @@
 
 MWAA unpacks `plugins.zip`, and then installs `requirements.txt` with pip. No index has the package, so its
 wheel is in `plugins.zip`. With `--offline` the wheels that it needs are there, too, and pip asks no index:
-for an environment whose web server, or whose network, reaches none.
+for an environment with a private web server, or in a network without an index.
 
 Needs pip and `packaging`. docs/mwaa.md has the steps before and after.
 """
