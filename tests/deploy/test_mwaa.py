@@ -93,7 +93,7 @@ def test_the_ledger_is_on_s3_and_nothing_is_stopped_before_people_say_so() -> No
 
 
 def test_the_execution_role_may_do_what_caller_and_ledger_need_and_nothing_else() -> None:
-    """tests/aws/test_iam.py compares those two policies with the calls in the code."""
+    """tests/sagemaker/test_iam.py compares those two policies with the calls in the code."""
     policy = json.loads((FOLDER / "execution-role-policy.json").read_text())
     parts = [
         json.loads((ROOT / "docs" / "iam" / f"{name}-policy.json").read_text())
