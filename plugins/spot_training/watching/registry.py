@@ -210,7 +210,7 @@ class WatchedJobs:
         """Notify the listeners of all jobs, or of those that are to be described."""
         trouble = Trouble(since=failing.since, error=str(error))
         with self.lock:
-            for watched in self.to_describe if only_queued else tuple(self.by_name.values()):
+            for watched in dict.fromkeys(self.to_describe if only_queued else self.by_name.values()):
                 self.notify(watched, trouble)
 
 

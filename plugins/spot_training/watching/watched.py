@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import heapq
 from dataclasses import dataclass, field
-from itertools import count
+from itertools import chain, count
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 if TYPE_CHECKING:
@@ -144,9 +144,9 @@ class DescribeQueue:
         return self._resting[0][0] if self._resting else _NEVER
 
     def __iter__(self) -> Iterator[Watched]:
-        """All queued jobs, in no order and each once."""
-        entries = [entry[-1] for entry in self._ready] + [entry[-1] for entry in self._resting]
-        return iter(dict.fromkeys(watched for watched in entries if watched.is_queued))
+        """All queued jobs, in no order. Some may be there twice."""
+        ready, resting = (entry[3] for entry in self._ready), (entry[2] for entry in self._resting)
+        return (watched for watched in chain(ready, resting) if watched.is_queued)
 
     def _push(self, watched: Watched) -> None:
         # A listener without any report may wait for a job that was over before it registered.
