@@ -1,4 +1,4 @@
-"""A migrated SQLite database for a new stack, copied from a template, as making one takes Airflow seconds.
+"""A migrated SQLite database for a new stack, copied from a template, because a migration takes seconds.
 
 The template belongs to the exact versions of Airflow and SQLAlchemy and to Airflow's migrations.
 """
@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-#: Seconds to wait for SQLite's one writer, on a machine that trains models at the same time. For so long
-#: nobody gets an answer when the API server of Airflow 3.3.2 waits for itself: it writes its audit log from
-#: the event loop that the writer needs to commit. `AirflowApi` waits longer, and tries again.
+#: Seconds to wait for SQLite's one writer, on a machine that trains models at the same time. The API server
+#: of Airflow 3.3.2 does not answer for this long when it blocks itself: it writes its audit log from the
+#: event loop that the writer needs to commit. `AirflowApi` waits longer, and tries again.
 CONNECT_ARGS = {"timeout": 30}
 
 
@@ -32,7 +32,7 @@ def name_template() -> str:
 
 
 def copy_template(templates: Path, target: Path) -> bool:
-    """Lay a migrated database at `target`; False if there is no template for the installed Airflow."""
+    """Copy a migrated database to `target`. False if there is no template for the installed Airflow."""
     template = templates / name_template()
     if not template.is_file():
         return False
@@ -41,7 +41,7 @@ def copy_template(templates: Path, target: Path) -> bool:
 
 
 def keep_as_template(database: Path, templates: Path) -> None:
-    """Keep a database that was migrated a moment ago; a folder that cannot be written to is no error."""
+    """Keep a new database as the template. A folder that cannot be written to is not an error."""
     with contextlib.suppress(OSError):
         templates.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=templates, suffix=".part")
@@ -55,8 +55,8 @@ def keep_as_template(database: Path, templates: Path) -> None:
         part.replace(templates / name_template())
 
 
-def lay_database(target: Path, templates: Path, migrate: Callable[[], None]) -> str:
-    """Make the database of a new stack; says how."""
+def make_database(target: Path, templates: Path, migrate: Callable[[], None]) -> str:
+    """Create the database of a new stack. Returns how."""
     if target.exists():
         migrate()
         return "migrated"
@@ -64,4 +64,4 @@ def lay_database(target: Path, templates: Path, migrate: Callable[[], None]) -> 
         return "copied from the template"
     migrate()
     keep_as_template(target, templates)
-    return "made, and kept as the template"
+    return "created, and kept as the template"

@@ -1,4 +1,4 @@
-"""The variables and files that make Airflow run from a state folder, cut off from the machine's own.
+"""The variables and files with which Airflow runs from a state folder, separate from those of the machine.
 
 Everything here can be overridden by the `env` of the stack: a Postgres address and CeleryExecutor, say.
 """
@@ -29,7 +29,7 @@ PORTS = range(20_000, 32_000)
 
 
 def find_free_port() -> int:
-    """A port that nobody listens on now; who binds it later must be ready to find it taken."""
+    """A port that is free now. It may be taken when a process binds it later."""
     candidates = random.SystemRandom().sample(PORTS, 200)
     for port in candidates:
         with socket.socket() as probe:
@@ -43,7 +43,7 @@ def find_free_port() -> int:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Secrets:
-    """What one state folder's Airflow is locked with; made once, kept in a file only the user can read."""
+    """The secrets of one state folder's Airflow, created once, in a file that only the user can read."""
 
     password: str
     jwt: str
@@ -70,7 +70,7 @@ def write_private(path: Path, text: str) -> None:
 
 
 def keep_from_machine(environ: Mapping[str, str]) -> dict[str, str]:
-    """This process's variables less all Airflow and AWS settings: no real account is reached by mistake."""
+    """This process's variables without Airflow and AWS settings, so that it uses no real account."""
     kept = {
         name: value
         for name, value in environ.items()
@@ -169,7 +169,7 @@ def build_airflow_env(
 
 
 def prepare_home(home: Path, locks: Secrets) -> None:
-    """Lay the files that Airflow would make itself, and several components at once would each make."""
+    """Write the files that Airflow would create itself, and several components at the same time."""
     home.mkdir(parents=True, exist_ok=True)
     (home / "logs").mkdir(exist_ok=True)
     # Empty: the settings are variables. Without the file, Airflow writes one with its own secrets.

@@ -1,4 +1,4 @@
-"""Processes that are stopped for a while, as a paused machine or a starved container is, and go on."""
+"""Processes that are paused for a while, as on a paused machine or in a starved container."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from include.local_stack.keeper import list_descendants
 
 @dataclass(slots=True)
 class Frozen:
-    """Processes that got SIGSTOP, and do nothing until `thaw` sends them SIGCONT. Only SIGKILL ends them."""
+    """Processes that got SIGSTOP and do nothing until `thaw` sends SIGCONT. Only SIGKILL ends them."""
 
     pids: list[int]
 
     @classmethod
     def below(cls, root: int) -> Self:
-        """Freeze everything below a process, and not that itself."""
+        """Freeze all child processes of a process, but not the process itself."""
         frozen = cls(pids=[])
-        # Parents come first; one that was still running may have forked meanwhile.
+        # Parents come first. One that was still running may have forked in the meantime.
         while new := [pid for pid in list_descendants(root) if pid not in frozen.pids]:
             for pid in new:
                 frozen._stop(pid)
@@ -31,7 +31,7 @@ class Frozen:
 
     @classmethod
     def of(cls, *pids: int) -> Self:
-        """Freeze these processes, and leave those below them."""
+        """Freeze these processes, but not their child processes."""
         frozen = cls(pids=[])
         for pid in pids:
             frozen._stop(pid)
@@ -43,14 +43,14 @@ class Frozen:
             os.kill(pid, signal.SIGSTOP)
 
     def thaw(self) -> None:
-        """Let them go on, those that are left."""
+        """Continue those that still exist."""
         for pid in self.pids:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGCONT)
 
 
 def pids_of_tasks(*schedulers: int) -> list[int]:
-    """The tasks that run now with their supervisors, by the names that Airflow gives their processes."""
+    """The running tasks and their supervisors, which Airflow's process names show."""
     workers = [
         pid
         for scheduler in schedulers

@@ -1,13 +1,13 @@
-"""Runs one command and sees to it that nothing of it outlives the owner. Standard library only: a script.
+"""Runs one command, and ends all its processes when the owner ends. A script for the standard library only.
 
     python keeper.py OWNER_PID GRACE_SECONDS LOG -- COMMAND...
 
-The keeper prints `pid N` once the command runs. Its standard input is the owner's hand: when it closes, or
-when the owner is gone, the command gets SIGTERM, and after the grace everything below the keeper SIGKILL. A
-`t` means SIGTERM with a long grace, as a redeployment has; a `k` SIGKILL at once. As the reaper of orphans
-(Linux) it also finds what has left the command's process group, such as the tasks of Airflow's executor. A
-command that ends by itself takes its orphans with it, as a container would. The keeper's exit code is the
-command's.
+The keeper prints `pid N` when the command runs. The owner controls it over its standard input: when that
+closes, or when the owner is gone, the command gets SIGTERM, and after the grace period all child processes
+get SIGKILL. `t` means SIGTERM with a long grace period, as in a redeployment, and `k` SIGKILL at once. As the
+reaper of orphans (Linux), the keeper also finds processes that left the command's process group, such as the
+tasks of Airflow's executor. When the command ends by itself, its orphans end too, as in a container. The exit
+code of the keeper is that of the command.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ class Keeper:
         self.must_stop = True
 
     def reap(self) -> None:
-        """Collect everything that has ended, the command and orphans alike."""
+        """Collect all processes that have ended: the command and orphans."""
         while True:
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG)

@@ -1,4 +1,4 @@
-"""One long-running process of the stack, held by a keeper, with its log."""
+"""One long-running process of the stack, with its keeper and its log."""
 
 from __future__ import annotations
 
@@ -81,11 +81,11 @@ class KeptProcess:
 
     @property
     def exit_code(self) -> int | None:
-        """None while it runs; negative numbers do not occur (a signal counts as 128 + its number)."""
+        """None while it runs. Never negative: a signal counts as 128 + its number."""
         return self._keeper.poll()
 
     def read_log(self) -> str:
-        """What it has written since it was started."""
+        """What it has written since its start."""
         with self.log.open("rb") as file:
             file.seek(self._log_start)
             return file.read().decode(errors="replace")
@@ -103,27 +103,27 @@ class KeptProcess:
         raise error(f"{self.name} ended with exit code {code} after {seconds:.1f} s{self._describe_log()}")
 
     def ask_to_stop(self) -> None:
-        """SIGTERM, and SIGKILL after the grace; returns at once."""
+        """Send SIGTERM, and SIGKILL after the grace period. Returns at once."""
         if self._keeper.stdin is not None and not self._keeper.stdin.closed:
             self._keeper.stdin.close()
 
     def stop(self) -> None:
-        """Stop it and wait until nothing of it is left."""
+        """Stop it and wait until all its processes have ended."""
         self.ask_to_stop()
         self._wait()
 
     def stop_patiently(self) -> None:
-        """Stop it as a redeployment does, with half a minute to wind down."""
+        """Stop it as a redeployment does, with a grace period of half a minute."""
         self._order(b"t")
         self._wait(LONG_GRACE_SECONDS)
 
     def kill(self) -> None:
-        """SIGKILL it and everything below it, as a lost machine would."""
+        """SIGKILL it and all its child processes, as if its machine was lost."""
         self._order(b"k")
         self._wait()
 
     def freeze(self) -> Frozen:
-        """SIGSTOP it and everything below it, as a machine that is paused."""
+        """SIGSTOP it and all its child processes, as if its machine was paused."""
         return Frozen.below(self._keeper.pid)
 
     def _order(self, order: bytes) -> None:

@@ -1,7 +1,7 @@
 """A private Postgres and a private Redis, for Airflow with Celery workers as in docker-compose.yaml.
 
-Both listen on loopback only, on free ports, behind passwords made for them; their files are in folders of
-their own that go with them. What is committed survives a lost process, not a lost machine.
+Both listen on loopback only, on free ports and with generated passwords. Their files are in temporary folders
+that are removed with them. Committed data survives the loss of a process, but not of the machine.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ if TYPE_CHECKING:
 
 DATABASE = "airflow"
 USER = "airflow"
-#: Whoever may own a cluster when this process is root, which Postgres refuses to run as.
+#: Users that may own a cluster if this process is root: Postgres refuses to run as root.
 UNPRIVILEGED = ("postgres", "nobody")
-#: What this project's Airflow needs with `build_celery_env`.
+#: The components that Airflow needs with `build_celery_env`.
 CELERY_COMPONENTS = ("local-sagemaker", "api-server", "scheduler", "dag-processor", "triggerer", "worker")
 DEBIAN_CLUSTERS = Path("/usr/lib/postgresql")
 START_SECONDS = 60.0
@@ -41,7 +41,7 @@ ATTEMPTS_AT_PORTS = 3
 
 
 def describe_missing_programs() -> str:
-    """Which programs of Postgres and Redis this machine lacks, as a reason to skip; empty if it has all."""
+    """Which programs of Postgres and Redis are missing, as a reason to skip. Empty if none is."""
     missing = []
     if _find_postgres_bin() is None:
         missing.append("PostgreSQL (Debian: postgresql)")
@@ -99,7 +99,7 @@ class Service(ABC):
         shutil.rmtree(self._folder)
 
     def start(self) -> None:
-        """Start it again, on the same port and with all it held on disk, and wait until it answers."""
+        """Start it again, on the same port and with its files, and wait until it answers."""
         process = KeptProcess(
             self.name,
             self._build_command(),
@@ -122,7 +122,7 @@ class Service(ABC):
         )
 
     def stop(self) -> None:
-        """End it without waiting for its clients, who lose their connections; nothing if it does not run."""
+        """Stop it without waiting for its clients, which lose their connections."""
         if self._process is None:
             return
         if self._process.exit_code is None:
@@ -132,13 +132,13 @@ class Service(ABC):
         self._process = None
 
     def kill(self) -> None:
-        """SIGKILL it with everything below it, as a lost machine would."""
+        """SIGKILL it and all its child processes, as if its machine was lost."""
         if self._process is not None:
             self._process.kill()
             self._process = None
 
     def freeze(self) -> Frozen:
-        """SIGSTOP it with everything below it: its clients' connections stay, and nothing answers."""
+        """SIGSTOP it and all its child processes: its clients stay connected, and nothing answers."""
         return Frozen.of() if self._process is None else self._process.freeze()
 
     def _start_on_a_free_port(self) -> None:
@@ -155,7 +155,7 @@ class Service(ABC):
 
     @abstractmethod
     def _prepare(self) -> None:
-        """Lay what it needs into its folder."""
+        """Write the files that it needs into its folder."""
 
     @abstractmethod
     def _build_command(self) -> Sequence[str]:

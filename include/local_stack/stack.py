@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Self
 from include.local_stack import environment
 from include.local_stack.api import AirflowApi
 from include.local_stack.components import COMPONENTS, DEFAULT_COMPONENTS, LOCAL_SAGEMAKER, kind_of
-from include.local_stack.database import lay_database
+from include.local_stack.database import make_database
 from include.local_stack.errors import LocalStackError, PortTakenError, StackInUseError
 from include.local_stack.freezing import Frozen, pids_of_tasks
 from include.local_stack.locking import lock_folder
@@ -284,7 +284,7 @@ class LocalStack:
         started = time.monotonic()
         database = self.airflow_home / "airflow.db"
         if self.env[environment.DATABASE] == f"sqlite:///{database}":
-            how = lay_database(database, self.root / ".state" / "templates", self._migrate)
+            how = make_database(database, self.root / ".state" / "templates", self._migrate)
         else:
             self._migrate()
             how = "migrated"

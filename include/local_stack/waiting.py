@@ -1,4 +1,4 @@
-"""Waiting for a condition with a time limit: the one place of the stack that sleeps."""
+"""Waiting for a condition with a time limit. Only this module of the stack sleeps."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def wait_until(
     """Return what `look` finds as soon as it is truthy.
 
     Raises:
-        StackTimeoutError: naming `what` was waited for and, from `explain`, how things stood.
+        StackTimeoutError: with `what` it waited for, and the result of `explain`.
     """
     limit = time.monotonic() + timeout_seconds
     while True:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
@@ -322,3 +323,16 @@ def test_the_advisor_is_a_module_to_run_and_loads_with_its_first_use() -> None:
 def test_what_the_advisor_has_not_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match=r"'spot_training\.advise' has no attribute 'advice_on'"):
         _ = advise_package.advice_on
+
+
+def test_the_names_of_0_1_0_still_work() -> None:
+    from spot_training.advise import intervals, moves
+    from spot_training.domain import messages
+
+    assert _advice(intervals=None, spells=GOOD) == _advice(intervals=GOOD)
+    workload = moves.Workload(work_seconds=HOUR, deadline_seconds=2 * HOUR)
+    view = replace(moves.View.at_submission(workload, tick_seconds=300), interval_seconds=600)
+    assert view.spell_seconds == 600
+    assert moves.Spells is moves.Intervals
+    assert intervals.spells_seen is intervals.intervals_seen
+    assert messages.Narrator is messages.TransitionTracker

@@ -13,8 +13,8 @@
 The rules of the first group need no policy, so a training that has ended stays ended if its Dag has changed.
 
 A rule of the second group takes the decision so far and returns it, or another one. To add a rule, write such
-a function, call it in `decide` where it belongs, and add its line above. A later rule has the last word: the
-budget comes after the deadline because a person decides which of them wins (`BudgetCheck`).
+a function, call it in `decide` where it belongs, and add its line above. A later rule overrules earlier ones:
+the budget comes after the deadline, and overrules it unless `Budget.deadline_wins` is set.
 
 Nothing here knows AWS or a clock. The driver turns a decision into an action.
 """

@@ -189,7 +189,7 @@ function cost(timeline) {
   const inDollars = timeline.costs.every((point) => point.billed_usd !== null);
   const say = inDollars ? dollars : hours;
   const values = timeline.costs.flatMap((point) => [
-    { name: "on demand, for the same time", value: inDollars ? point.on_demand_usd : point.on_demand_hours },
+    { name: "on demand", value: inDollars ? point.on_demand_usd : point.on_demand_hours },
     { name: "billed", value: inDollars ? point.billed_usd : point.billed_hours },
   ].map((row) => ({ ...row, at: point.at, text: say(row.value), when: clock(point.at), label: `${row.name} at ${clock(point.at)}: ${say(row.value)}` })));
   const most = Math.max(...values.map((row) => row.value));
@@ -200,8 +200,8 @@ function cost(timeline) {
     encoding: {
       x: { field: "at", ...timeAxis(span(timeline)) },
       y: { field: "value", type: "quantitative", title: null, axis: { tickCount: 4, domain: false, ticks: false, minExtent: LEFT, maxExtent: LEFT, format: inDollars ? (most < 0.1 ? "$,.4f" : "$,.2f") : ",.2~f" } },
-      color: { field: "name", legend: { symbolType: "stroke", symbolStrokeWidth: 2, symbolSize: 300 }, scale: { domain: ["billed", "on demand, for the same time"], range: ["var(--billed-bar)", "var(--on-demand)"] } },
-      strokeDash: { field: "name", scale: { domain: ["billed", "on demand, for the same time"], range: [[1, 0], [5, 3]] } },
+      color: { field: "name", legend: { symbolType: "stroke", symbolStrokeWidth: 2, symbolSize: 300 }, scale: { domain: ["billed", "on demand"], range: ["var(--billed-bar)", "var(--on-demand)"] } },
+      strokeDash: { field: "name", scale: { domain: ["billed", "on demand"], range: [[1, 0], [5, 3]] } },
       description: { field: "label" },
       tooltip: [{ field: "name", title: "cost" }, { field: "text", title: "so far" }, { field: "when", title: "at (UTC)" }],
     },
