@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import ast
 import sys
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,28 @@ class Wall:
     forbidden: tuple[str, ...] = ()
 
 
+#: The folders of the local SageMaker, each above what it may import, with the packages it needs of others.
+LOCAL_LAYERS = {
+    "market": ("yaml",),
+    "jobs": (),
+    "services": ("moto", "regex", "yaml"),
+    "containers": ("psutil", "yaml"),
+    "api": ("botocore",),
+    "control": (),
+    "http": ("moto",),
+}
+#: Its modules that any folder may import. They import no folder.
+LOCAL_BASE = tuple(f"local_sagemaker.{name}" for name in ("account", "clock", "reply", "service_model"))
+
+
+def _layer_walls() -> Iterator[Wall]:
+    below = LOCAL_BASE
+    for folder, others in LOCAL_LAYERS.items():
+        below = (*below, f"local_sagemaker.{folder}")
+        # `from local_sagemaker.jobs import rules` names the package, too.
+        yield Wall(room=f"{PACKAGE}/local_sagemaker/{folder}", allowed=(*below, *others))
+
+
 WALLS = [
     Wall(room="plugins/spot_training/domain", allowed=(DOMAIN,)),
     Wall(room="plugins/spot_training/aws", allowed=(DOMAIN, AWS, "boto3", "botocore")),
@@ -61,6 +84,7 @@ WALLS = [
         room=f"{PACKAGE}/local_sagemaker",
         allowed=("local_sagemaker", "boto3", "botocore", "moto", "psutil", "regex", "yaml"),
     ),
+    *_layer_walls(),
     Wall(room=f"{PACKAGE}/spot_drill", allowed=("local_sagemaker", "spot_drill", "pytest")),
     Wall(room="include/local_sagemaker", allowed=("local_sagemaker", "spot_drill")),
     Wall(
@@ -140,6 +164,43 @@ def test_the_drill_uses_only_what_the_local_sagemaker_exports() -> None:
         assert hasattr(local_sagemaker, name)
 
 
+def test_every_folder_and_base_module_of_the_local_sagemaker_has_a_layer() -> None:
+    package = ROOT / PACKAGE / "local_sagemaker"
+    folders = {path.parent.name for path in package.glob("*/__init__.py")}
+    assert folders == set(LOCAL_LAYERS)
+    for name in LOCAL_BASE:
+        imported = set(_list_imports(package / f"{name.rpartition('.')[2]}.py"))
+        assert not {module for module in imported if module.startswith("local_sagemaker")}
+
+
+def _name_module(path: Path) -> str:
+    return ".".join((_name_package(path), path.stem)).removesuffix(".__init__")
+
+
+def test_the_modules_of_the_local_sagemaker_and_the_drill_import_each_other_in_no_circle() -> None:
+    """Imports that only a type checker makes count, too."""
+    paths = {
+        _name_module(path): path
+        for package in ("local_sagemaker", "spot_drill")
+        for path in (ROOT / PACKAGE / package).rglob("*.py")
+        # The package's own names load their modules on first use.
+        if path != ROOT / PACKAGE / "local_sagemaker" / "__init__.py"
+    }
+    imported = {name: set(_list_modules(path, paths)) - {name} for name, path in paths.items()}
+    assert sum(map(len, imported.values())) > 100
+    try:
+        TopologicalSorter(imported).prepare()
+    except CycleError as exc:
+        raise AssertionError(" <- ".join(exc.args[1])) from None
+
+
+def _list_modules(path: Path, known: Container[str]) -> Iterator[str]:
+    for name in _list_imports(path):
+        module = name if name in known else name.rpartition(".")[0]
+        if module in known:
+            yield module
+
+
 @pytest.mark.parametrize(
     ("room", "module", "expected"),
     [
@@ -163,6 +224,17 @@ def test_the_drill_uses_only_what_the_local_sagemaker_exports() -> None:
         (f"{PACKAGE}/spot_drill", "local_sagemaker.serve", True),
         (f"{PACKAGE}/spot_drill", "spot_training.domain.lifecycle", False),
         (f"{PACKAGE}/spot_drill", "moto.core.responses", False),
+        (f"{PACKAGE}/local_sagemaker/market", "local_sagemaker.service_model.instance_types", True),
+        (f"{PACKAGE}/local_sagemaker/market", "local_sagemaker.jobs.store", False),
+        (f"{PACKAGE}/local_sagemaker/jobs", "local_sagemaker.market.Market", True),
+        (f"{PACKAGE}/local_sagemaker/jobs", "local_sagemaker.services.objects", False),
+        (f"{PACKAGE}/local_sagemaker/jobs", "moto.core.responses", False),
+        (f"{PACKAGE}/local_sagemaker/services", "local_sagemaker.containers.processes", False),
+        (f"{PACKAGE}/local_sagemaker/containers", "local_sagemaker.api.protocol", False),
+        (f"{PACKAGE}/local_sagemaker/api", "local_sagemaker.control.page", False),
+        (f"{PACKAGE}/local_sagemaker/control", "local_sagemaker.http.access", False),
+        (f"{PACKAGE}/local_sagemaker/http", "local_sagemaker.api.protocol", True),
+        (f"{PACKAGE}/local_sagemaker/http", "local_sagemaker.server", False),
         ("include/training", "include.flight_delays.data", False),
         ("include/training", "xgboost", True),
     ],

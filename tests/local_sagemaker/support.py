@@ -22,11 +22,12 @@ import boto3
 from botocore.config import Config
 
 from local_sagemaker.clock import DrivenClock
-from local_sagemaker.engine import Engine
+from local_sagemaker.containers.simulated import SimulatedWork
+from local_sagemaker.jobs.engine import Engine
+from local_sagemaker.jobs.job import TrainingJob
+from local_sagemaker.jobs.store import Store
 from local_sagemaker.market import Market, MarketSpec, load_market
-from local_sagemaker.objects import NoSuchBucketError
-from local_sagemaker.store import Store, TrainingJob
-from local_sagemaker.work import SimulatedWork
+from local_sagemaker.services.objects import NoSuchBucketError
 
 ROOT = Path(__file__).resolve().parents[2]
 START = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)

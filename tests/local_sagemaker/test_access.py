@@ -16,7 +16,7 @@ from urllib.parse import urlencode, urlsplit
 import pytest
 from botocore.exceptions import ClientError
 
-from local_sagemaker.access import Access, HostNameError, find_change, parse_host_name
+from local_sagemaker.http.access import Access, HostNameError, find_change, parse_host_name
 
 from .support import ROOT, Server, on_demand_request_for, request_for, running_server
 

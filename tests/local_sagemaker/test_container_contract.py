@@ -8,7 +8,10 @@ from typing import Any
 
 import pytest
 
-from local_sagemaker.container import (
+from local_sagemaker.containers.images import ImagesFileError, UnmappedImageError, load_images
+from local_sagemaker.containers.inputs import InputError, copy_channel, name_in_channel
+from local_sagemaker.containers.interpreter import find_interpreter
+from local_sagemaker.containers.script import (
     channel_config,
     channels_of,
     checkpoint_folder,
@@ -16,10 +19,7 @@ from local_sagemaker.container import (
     pack,
     write_config,
 )
-from local_sagemaker.images import ImagesFileError, UnmappedImageError, load_images
-from local_sagemaker.inputs import InputError, copy_channel, name_in_channel
-from local_sagemaker.interpreter import find_interpreter
-from local_sagemaker.store import TrainingJob
+from local_sagemaker.jobs.job import TrainingJob
 
 from .support import ROOT, START, DictObjects, request_for, unpack
 

@@ -11,18 +11,22 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from local_sagemaker.engine import NOTICE_SECONDS, NotInterruptibleError
-from local_sagemaker.lifecycle import (
+from local_sagemaker.jobs.description import description_of
+from local_sagemaker.jobs.engine import NOTICE_SECONDS
+from local_sagemaker.jobs.errors import (
+    NotInterruptibleError,
+    ResourceInUseError,
+    ResourceLimitExceededError,
+    ValidationError,
+)
+from local_sagemaker.jobs.job import TrainingJob
+from local_sagemaker.jobs.lifecycle import (
     HOLDING_STATUSES,
     TERMINAL_SECONDARY_STATUSES,
     SecondaryStatus,
     is_legal_move,
 )
 from local_sagemaker.market import MarketSpec, load_market
-from local_sagemaker.operations import description_of
-from local_sagemaker.rules import ResourceInUseError, ResourceLimitExceededError
-from local_sagemaker.store import TrainingJob
-from local_sagemaker.validation import ValidationError
 
 from .support import START, DictObjects, Simulation, market_from, statuses_of
 

@@ -9,7 +9,7 @@ from uuid import uuid4
 
 import pytest
 
-from local_sagemaker.events import _quicken
+from local_sagemaker.services.queues import quicken
 
 models = pytest.importorskip("moto.sqs.models")
 ACCOUNT, REGION = "123456789012", "us-east-1"
@@ -19,7 +19,7 @@ class _Counting:
     """The queue under test, and how often its messages were counted."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, name: str, **attributes: str) -> None:
-        _quicken(models)
+        quicken(models)
         self.backend = models.sqs_backends[ACCOUNT][REGION]
         self.name = name
         self.queue = self.backend.create_queue(name=name, tags={}, region=REGION, **attributes)

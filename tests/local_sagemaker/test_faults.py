@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from typing import Any
 
-from local_sagemaker.faults import Fault, Faults, Order
+from local_sagemaker.api.faults import Fault, Faults, Order
 
 
 class _Clock:

@@ -10,14 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from local_sagemaker.market import (
-    Market,
-    MarketFileError,
-    MarketSpec,
-    Timeline,
-    load_market,
-    scenario_names,
-)
+from local_sagemaker.market import Market, MarketFileError, MarketSpec, Timeline, load_market, scenario_names
 
 from .support import START, market_from
 

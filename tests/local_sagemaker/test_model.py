@@ -18,9 +18,15 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from local_sagemaker import operations
-from local_sagemaker.engine import NotInterruptibleError
-from local_sagemaker.lifecycle import (
+from local_sagemaker.api import operations
+from local_sagemaker.jobs.errors import (
+    NotInterruptibleError,
+    ResourceInUseError,
+    ResourceLimitExceededError,
+    ValidationError,
+)
+from local_sagemaker.jobs.job import TrainingJob
+from local_sagemaker.jobs.lifecycle import (
     HOLDING_STATUSES,
     TERMINAL_SECONDARY_STATUSES,
     SecondaryStatus,
@@ -28,9 +34,6 @@ from local_sagemaker.lifecycle import (
     is_legal_move,
 )
 from local_sagemaker.market import MarketSpec, load_market
-from local_sagemaker.rules import ResourceInUseError, ResourceLimitExceededError
-from local_sagemaker.store import TrainingJob
-from local_sagemaker.validation import ValidationError
 
 from .support import START, Simulation, on_demand_request_for, request_for
 

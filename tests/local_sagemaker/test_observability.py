@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from local_sagemaker.events import StateChangeEvents, event_of
-from local_sagemaker.metrics import AlgorithmMetrics
-from local_sagemaker.store import Store, TrainingJob
+from local_sagemaker.jobs.job import TrainingJob
+from local_sagemaker.jobs.store import Store
+from local_sagemaker.services.events import StateChangeEvents, event_of
+from local_sagemaker.services.metrics import AlgorithmMetrics
 
 from .support import (
     START,

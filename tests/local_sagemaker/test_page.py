@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 
-from local_sagemaker.page import render_page, words
+from local_sagemaker.control.page import render_page, words
 
 from .support import START, Server, Simulation, on_demand_request_for, request_for, source_archive
 

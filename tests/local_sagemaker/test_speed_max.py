@@ -9,10 +9,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from local_sagemaker.clock import JumpingClock
-from local_sagemaker.engine import Engine
+from local_sagemaker.containers.simulated import SimulatedWork
+from local_sagemaker.jobs.engine import Engine
+from local_sagemaker.jobs.job import TrainingJob
+from local_sagemaker.jobs.store import Store
+from local_sagemaker.jobs.work import Site, Work
 from local_sagemaker.market import Market, MarketSpec
-from local_sagemaker.store import Store, TrainingJob
-from local_sagemaker.work import SimulatedWork, Site, Work
 
 from .support import DictObjects, market_from, request_for, running_server, wait_until
 

@@ -11,14 +11,10 @@ from typing import Any
 import pytest
 from botocore.model import ListShape, MapShape, Shape, StructureShape
 
-from local_sagemaker.operations import HANDLERS
-from local_sagemaker.validation import (
-    SerializationError,
-    ValidationError,
-    compile_pattern,
-    service_model,
-    validate,
-)
+from local_sagemaker.api.operations import HANDLERS
+from local_sagemaker.api.validation import SerializationError, validate
+from local_sagemaker.jobs.errors import ValidationError
+from local_sagemaker.service_model import compile_pattern, service_model
 
 from .support import Server, request_for
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from local_sagemaker.faults import Fault, Faults, Order
+from local_sagemaker.api.faults import Fault, Faults, Order
 
 from .support import Server, request_for, wait_until
 

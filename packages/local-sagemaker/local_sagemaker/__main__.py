@@ -12,14 +12,14 @@ import sys
 import threading
 from datetime import timedelta
 
-from .access import HostNameError, parse_host_name
-from .account import forget_account
+from local_sagemaker.containers.images import ImagesFileError, load_images
+from local_sagemaker.http.access import HostNameError, parse_host_name
+from local_sagemaker.market import MarketFileError, load_market, scenario_names
+
+from .account import REGION, forget_account
 from .clock import Clock, JumpingClock, SimulatedClock
-from .images import ImagesFileError, load_images
-from .market import MarketFileError, load_market, scenario_names
 from .memory import settle_memory
 from .server import LocalSageMaker, is_loopback
-from .store import REGION
 
 _MAX_SPEED = 10_000
 _MAX_PORT = 65_535

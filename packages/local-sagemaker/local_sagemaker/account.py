@@ -1,10 +1,13 @@
-"""Keeps the user's AWS account out of the local cloud: profiles, keys, endpoints, proxies."""
+"""The account of the local cloud, and what keeps the user's own out: profiles, keys, endpoints, proxies."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import MutableMapping
 from typing import Any
+
+ACCOUNT = "123456789012"
+REGION = "us-east-1"
 
 _PROXIES = ("http_proxy", "https_proxy", "all_proxy")
 

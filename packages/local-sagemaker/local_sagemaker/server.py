@@ -26,28 +26,36 @@ from dataclasses import dataclass
 from email.utils import formatdate
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import unquote_to_bytes
 
 import psutil
 
-from . import gaps, pricing, protocol
-from .access import Access, find_change, make_refusal
+from local_sagemaker.api import protocol
+from local_sagemaker.api.faults import Faults
+from local_sagemaker.api.protocol import SageMakerProtocol
+from local_sagemaker.containers.images import Images, load_images
+from local_sagemaker.containers.observer import ContainerObserver, NoObserver
+from local_sagemaker.containers.script import ContainerContext, ScriptWork
+from local_sagemaker.containers.simulated import SimulatedWork
+from local_sagemaker.control import PREFIX as CONTROL_PREFIX
+from local_sagemaker.control import Control
+from local_sagemaker.http.access import Access, find_change, make_refusal
+from local_sagemaker.jobs.engine import Engine
+from local_sagemaker.jobs.store import Store
+from local_sagemaker.jobs.work import Site, Work, work_seconds
+from local_sagemaker.market import Market, MarketSpec
+from local_sagemaker.services import gaps, pricing
+from local_sagemaker.services.events import StateChangeEvents
+from local_sagemaker.services.logs import MotoLogs
+from local_sagemaker.services.objects import MotoObjects
+
+from .account import REGION
 from .clock import Clock, SimulatedClock
-from .container import ContainerContext, ScriptWork
-from .control import PREFIX as CONTROL_PREFIX
-from .control import Control
-from .engine import Engine
-from .events import StateChangeEvents
-from .faults import Faults
-from .images import Images, load_images
-from .logs import MotoLogs
-from .market import Market, MarketSpec
-from .objects import MotoObjects
-from .observer import ContainerObserver, NoObserver
-from .protocol import Reply, SageMakerProtocol
-from .store import REGION, Store, TrainingJob
-from .work import SimulatedWork, Site, Work, work_seconds
+from .reply import Reply
+
+if TYPE_CHECKING:
+    from local_sagemaker.jobs.job import TrainingJob
 
 log = logging.getLogger(__name__)
 

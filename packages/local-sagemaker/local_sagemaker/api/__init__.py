@@ -1,0 +1,1 @@
+"""SageMaker's API: AWS JSON 1.1, validation, one handler for each operation, faults on demand."""
