@@ -12,7 +12,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from local_sagemaker.jobs.description import description_of
-from local_sagemaker.jobs.engine import NOTICE_SECONDS
 from local_sagemaker.jobs.errors import (
     NotInterruptibleError,
     ResourceInUseError,
@@ -20,6 +19,7 @@ from local_sagemaker.jobs.errors import (
     ValidationError,
 )
 from local_sagemaker.jobs.job import TrainingJob
+from local_sagemaker.jobs.life import NOTICE_SECONDS
 from local_sagemaker.jobs.lifecycle import (
     HOLDING_STATUSES,
     TERMINAL_SECONDARY_STATUSES,
@@ -630,7 +630,7 @@ def test_ten_thousand_waiting_jobs_need_no_event_each_but_their_limit() -> None:
     simulation = Simulation(market=load_market("no-capacity"))
     for number in range(1000):
         simulation.create(f"job-{number}")
-    assert len(simulation.engine._heap) <= 1000 + 1
+    assert len(simulation.engine._schedule._heap) <= 1000 + 1
 
 
 _ACTIONS = st.lists(

@@ -21,7 +21,7 @@ MOVED: dict[str, tuple[str, ...]] = {
     "access": ("http.access",),
     "checkpoints": ("containers.checkpoints", "containers.processes"),
     "container": ("containers.script",),
-    "engine": ("jobs.engine", "jobs.errors"),
+    "engine": ("jobs.engine", "jobs.life", "jobs.messages", "jobs.errors"),
     "events": ("services.events",),
     "faults": ("api.faults",),
     "gaps": ("services.gaps",),

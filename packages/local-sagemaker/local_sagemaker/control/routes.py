@@ -18,8 +18,8 @@ from urllib.parse import unquote
 
 from local_sagemaker.api.faults import EVERY_OPERATION, WRONG_ANSWERS, Fault, Faults, Order
 from local_sagemaker.api.operations import HANDLERS
-from local_sagemaker.jobs.engine import NOTICE_SECONDS, Engine
 from local_sagemaker.jobs.errors import NotInterruptibleError
+from local_sagemaker.jobs.life import NOTICE_SECONDS
 from local_sagemaker.reply import Reply
 from local_sagemaker.service_model import about_instance_type, instance_types
 from local_sagemaker.services.logs import read_log
@@ -28,6 +28,8 @@ from .page import JOBS_SHOWN, render_page
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from local_sagemaker.jobs.engine import Engine
 
 PREFIX = "/_local/"
 #: What the numbers of a fault may be.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import Counter
 from dataclasses import dataclass, field, replace
@@ -90,6 +91,11 @@ class TrainingJob:
         if groups:
             return (tuple(dict.fromkeys(g["InstanceType"] for g in groups)),)
         return ((self.resources.get("InstanceType", "ml.m5.large"),),)
+
+    @property
+    def possible_types(self) -> list[str]:
+        """Every instance type the job may run on, each once."""
+        return list(dict.fromkeys(itertools.chain(*self.choices)))
 
     @property
     def instance_type(self) -> str:
