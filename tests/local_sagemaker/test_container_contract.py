@@ -8,17 +8,17 @@ from typing import Any
 
 import pytest
 
-from local_sagemaker.containers.images import ImagesFileError, UnmappedImageError, load_images
-from local_sagemaker.containers.inputs import InputError, copy_channel, name_in_channel
-from local_sagemaker.containers.interpreter import find_interpreter
-from local_sagemaker.containers.script import (
+from local_sagemaker.containers.archives import pack
+from local_sagemaker.containers.contract import (
     channel_config,
     channels_of,
     checkpoint_folder,
     hosts_of,
-    pack,
     write_config,
 )
+from local_sagemaker.containers.images import ImagesFileError, UnmappedImageError, load_images
+from local_sagemaker.containers.inputs import InputError, copy_channel, name_in_channel
+from local_sagemaker.containers.interpreter import find_interpreter
 from local_sagemaker.jobs.job import TrainingJob
 
 from .support import ROOT, START, DictObjects, request_for, unpack

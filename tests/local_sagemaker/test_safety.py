@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import psutil
 import pytest
 
-from local_sagemaker.containers.script import pack
+from local_sagemaker.containers.archives import pack
 from local_sagemaker.server import is_loopback
 
 from .support import (

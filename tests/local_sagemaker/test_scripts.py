@@ -12,7 +12,7 @@ from typing import Any
 import psutil
 import pytest
 
-from local_sagemaker.containers.script import can_isolate
+from local_sagemaker.containers.context import can_isolate
 
 from .support import (
     Server,

@@ -20,7 +20,12 @@ _PACKAGE = __name__.rpartition(".")[0]
 MOVED: dict[str, tuple[str, ...]] = {
     "access": ("http.access",),
     "checkpoints": ("containers.checkpoints", "containers.processes"),
-    "container": ("containers.script",),
+    "container": (
+        "containers.script",
+        "containers.context",
+        "containers.contract",
+        "containers.archives",
+    ),
     "engine": ("jobs.engine", "jobs.life", "jobs.messages", "jobs.errors"),
     "events": ("services.events",),
     "faults": ("api.faults",),

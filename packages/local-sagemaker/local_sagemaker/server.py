@@ -34,9 +34,10 @@ import psutil
 from local_sagemaker.api import protocol
 from local_sagemaker.api.faults import Faults
 from local_sagemaker.api.protocol import SageMakerProtocol
+from local_sagemaker.containers.context import ContainerContext
 from local_sagemaker.containers.images import Images, load_images
 from local_sagemaker.containers.observer import ContainerObserver, NoObserver
-from local_sagemaker.containers.script import ContainerContext, ScriptWork
+from local_sagemaker.containers.script import ScriptWork
 from local_sagemaker.containers.simulated import SimulatedWork
 from local_sagemaker.control import PREFIX as CONTROL_PREFIX
 from local_sagemaker.control import Control
