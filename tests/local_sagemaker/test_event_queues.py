@@ -56,8 +56,8 @@ def test_neither_sending_nor_receiving_counts_the_messages(queue: _Counting) -> 
 
 def test_who_asks_for_the_number_of_messages_gets_it(queue: _Counting) -> None:
     queue.send("one", "two")
-    told = queue.backend.get_queue_attributes(queue.name, ["All"])
-    assert told["ApproximateNumberOfMessages"] == 2
+    reported = queue.backend.get_queue_attributes(queue.name, ["All"])
+    assert reported["ApproximateNumberOfMessages"] == 2
 
 
 def test_a_message_that_was_kept_for_too_long_is_not_received(queue: _Counting) -> None:

@@ -17,7 +17,7 @@ class _Clock:
 
 
 def _rng() -> random.Random:
-    return random.Random(1)  # noqa: S311 - a story that can be told again
+    return random.Random(1)  # noqa: S311 - a sequence that can be repeated
 
 
 def _order(**overrides: Any) -> Order:

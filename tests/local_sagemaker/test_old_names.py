@@ -155,13 +155,13 @@ for given in sys.argv[1:]:
         module = importlib.import_module(name)
     for member in members:
         getattr(module, member)
-    told = [str(each.message) for each in caught if each.category is DeprecationWarning]
+    messages = [str(each.message) for each in caught if each.category is DeprecationWarning]
     if module.__spec__.loader.__class__.__name__ == "_Forward":
-        (message,) = told
+        (message,) = messages
         new_name = message.removeprefix(f"{name} is now ")
         assert importlib.import_module(new_name).__name__ == new_name != name
     else:
-        assert told == [], told
+        assert messages == [], messages
 """
 
 

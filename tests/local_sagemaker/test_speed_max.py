@@ -83,7 +83,7 @@ class _Jumping:
         return job
 
     def wait_for_end(self, name: str) -> TrainingJob:
-        wait_until(lambda: self.job(name).is_over, told=lambda: str(self.job(name)))
+        wait_until(lambda: self.job(name).is_over, describe=lambda: str(self.job(name)))
         return self.job(name)
 
 

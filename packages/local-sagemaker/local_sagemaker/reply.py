@@ -1,4 +1,4 @@
-"""An answer of the server, as every part of it gives one to the HTTP server; errors in AWS JSON 1.1."""
+"""An answer of the server, which the HTTP server sends; and errors in AWS JSON 1.1."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ CONTENT_TYPE = "application/x-amz-json-1.1"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reply:
-    """What to send, and after how many real seconds; `is_lost` means: close the connection instead."""
+    """What to send, after `delay_seconds` of real time. With `is_lost`, the connection is closed instead."""
 
     status: int = 200
     body: bytes = b""

@@ -1,4 +1,4 @@
-"""The whole local cloud in one process: it makes the parts, puts them together, starts and ends them."""
+"""The whole local cloud in one process: makes its parts, starts them and stops them."""
 
 from __future__ import annotations
 
@@ -66,8 +66,8 @@ _WILDCARDS = ("", "0.0.0.0", "::")  # noqa: S104
 class LocalSageMaker:
     """The whole local cloud. `start` it, use `url`, `close` it.
 
-    It goes by loopback names, `host` and `allowed_hosts`, which are as `access.parse_host_name` returns them.
-    Each of the `other_regions` has training jobs and a market of its own; `/_local/` is about us-east-1.
+    It answers to loopback names, `host` and `allowed_hosts` (as `access.parse_host_name` returns them). Each
+    of the `other_regions` has its own training jobs and market. `/_local/` is about us-east-1.
     """
 
     def __init__(
@@ -100,7 +100,7 @@ class LocalSageMaker:
         store = Store()
         events = StateChangeEvents(store)
         spec = market or MarketSpec()
-        self.engine = self._make_engine(REGION, spec, store, (log_transition, events.tell))
+        self.engine = self._make_engine(REGION, spec, store, (log_transition, events.publish))
         self._elsewhere = [
             self._make_engine(name, spec, Store(), (log_transition,)) for name in other_regions
         ]
@@ -138,7 +138,7 @@ class LocalSageMaker:
         self._thread.start()
 
     def close(self) -> None:
-        """Stop serving, kill every job's processes, remove the files."""
+        """Stop serving, kill the processes of all jobs, and remove their files."""
         self._http.shutdown()
         self._http.server_close()
         for engine in (self.engine, *self._elsewhere):
@@ -161,7 +161,7 @@ class LocalSageMaker:
 
 
 def make_root() -> Path:
-    """A folder for the jobs' files, named by this process; those of servers that were killed are removed."""
+    """Make a folder for the jobs' files, named after this process, and remove those of killed servers."""
     for folder in Path(tempfile.gettempdir()).glob(f"{_ROOT_PREFIX}[0-9]*-*"):
         owner = folder.name.removeprefix(_ROOT_PREFIX).partition("-")[0]
         if owner.isdigit() and not psutil.pid_exists(int(owner)):
@@ -170,10 +170,10 @@ def make_root() -> Path:
 
 
 def log_transition(job: TrainingJob) -> None:
-    """One line per visit and per message of a job, on the log."""
+    """Log one line for each transition and each message of a job."""
     current = job.transitions[-1]
     if job.is_over != (current.ended_at is not None):
-        return  # the terminal move has two parts: one line is enough
+        return  # the last transition is saved twice: one line is enough
     log.info(
         "job=%s at=%s status=%s secondary=%s type=%s message=%r%s",
         job.name,

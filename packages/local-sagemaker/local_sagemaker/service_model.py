@@ -20,17 +20,17 @@ def service_model() -> ServiceModel:
 
 @lru_cache(maxsize=1)
 def instance_types() -> frozenset[str]:
-    """Every type a training job can ask for."""
+    """Every instance type of training jobs."""
     return frozenset(service_model().shape_for("TrainingInstanceType").metadata["enum"])
 
 
 def about_instance_type(name: str) -> str:
-    """What to say of a name that is no instance type."""
+    """The words of an error about a name that is no instance type."""
     close = difflib.get_close_matches(name if name.startswith("ml.") else f"ml.{name}", instance_types(), n=1)
-    return f"SageMaker trains on no such type; {close[0] if close else 'ml.m5.xlarge'} is one"
+    return f"SageMaker has no such training instance type; {close[0] if close else 'ml.m5.xlarge'} is one"
 
 
-# The model's patterns are Java's. What differs here: Unicode classes, which Python's `re` does not know.
+# The model's patterns are Java's. They have Unicode classes that Python's `re` does not know.
 _JAVA_CLASSES = {
     r"\p{L}": r"\w",
     r"\p{N}": r"\w",

@@ -1,4 +1,4 @@
-"""Faults on demand: which of the next calls of an operation fail, and how; which jobs get a wrong answer."""
+"""Faults on demand: which calls of an operation fail, how, and which jobs get a wrong answer."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ EVERY_OPERATION = "*"
 
 
 class Fault(StrEnum):
-    """How a call fails."""
+    """How a call fails, or what is wrong in its answer."""
 
     THROTTLING = "ThrottlingException"
     INTERNAL_FAILURE = "InternalFailure"
     DROP_CONNECTION = "DropConnection"
     LOSE_RESPONSE = "LoseResponse"
     SLOW_RESPONSE = "SlowResponse"
-    # Wrong answers: the call succeeds, and what it says of a job is not true.
+    # Wrong answers: the call succeeds, but its answer about a job is not true.
     NOT_FOUND = "NotFound"
     NO_TAGS = "NoTags"
     LEFT_OUT = "LeftOut"
@@ -43,14 +43,14 @@ WRONG_ANSWERS: dict[Fault, frozenset[str]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
-    """A fault that was asked for.
+    """A fault that a client requested.
 
-    It hits `count` calls at most (None: no limit), for `seconds` of real time at most (None: no limit), each
-    call of the `operation` with `probability`. A slow response comes `delay_seconds` of real time after the
-    work is done. Real time, as clients wait and retry in it.
+    It hits `count` calls at most (None: no limit), for `seconds` at most (None: no limit), each call of the
+    `operation` with `probability`. A slow response comes `delay_seconds` after the work is done. All times
+    are real time, because clients wait and retry in real time.
 
-    A wrong answer hits jobs rather than calls. With `burst_seconds` each job gets one burst: from the first
-    wrong answer about it on, every answer about it is wrong for so long, and after that none is.
+    A wrong answer hits jobs, not calls. With `burst_seconds` each job gets one burst: every answer about it
+    is wrong for this time, starting with the first wrong answer, and no answer is wrong after that.
     """
 
     operation: str
@@ -67,7 +67,7 @@ class Order:
 
 @dataclass(slots=True)
 class _Open:
-    """An order that is not used up."""
+    """An order that can still hit calls."""
 
     order: Order
     left: int | None
@@ -80,13 +80,13 @@ class _Open:
 
 
 class Faults:
-    """What is still to go wrong, in the order it was asked for."""
+    """The open orders, in the order in which they came."""
 
     def __init__(
         self, *, now: Callable[[], float] = time.monotonic, rng: random.Random | None = None
     ) -> None:
         self._now = now
-        self._rng = rng or random.Random()  # noqa: S311 - who is throttled is no secret
+        self._rng = rng or random.Random()  # noqa: S311 - not a secret
         self._lock = threading.Lock()
         self._open: list[_Open] = []
 
@@ -96,7 +96,7 @@ class Faults:
             self._open.append(_Open(order, left=order.count, until=until))
 
     def take(self, operation: str) -> Order | None:
-        """The fault of this call, if it has one: of the first order that concerns it and hits."""
+        """The first order that hits this call, if any."""
         if not self._open:
             return None
         with self._lock:
@@ -106,7 +106,7 @@ class Faults:
         return None
 
     def take_wrong_answer(self, operation: str, job_name: str) -> Fault | None:
-        """What an answer of the operation says wrongly of the job, if anything."""
+        """The fault of an answer of the operation about the job, if any."""
         if not self._open:
             return None
         with self._lock:

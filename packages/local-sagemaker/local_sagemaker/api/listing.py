@@ -1,4 +1,4 @@
-"""The pages of a list: which jobs, in which order, from which on."""
+"""The pages of a list: which jobs, in which order, and where a page starts."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def sort_key(params: Params) -> Callable[[TrainingJob], Any]:
 
 
 def in_order(store: Store, params: Params) -> Iterator[TrainingJob]:
-    """Jobs in the order asked for, behind those of the pages before. The default order costs no sorting."""
+    """Jobs in the requested order, after those of earlier pages. The default order needs no sorting."""
     is_descending = params.get("SortOrder") == "Descending"
     after = _position(params["NextToken"]) if params.get("NextToken") else None
     if params.get("SortBy") in (None, "CreationTime"):
@@ -56,7 +56,7 @@ def _position(token: str) -> tuple[Any, str]:
 
 
 def filters(params: Params) -> list[Callable[[TrainingJob], bool]]:
-    """What a job must fit to be listed."""
+    """The conditions that a listed job meets."""
     conditions: list[Callable[[TrainingJob], bool]] = []
     wanted = (params.get("NameContains") or "").lower()
     if wanted:
@@ -87,8 +87,13 @@ def _instant(seconds: float) -> datetime:
         raise ValidationError(f"Invalid timestamp: {seconds}") from exc
 
 
-def offset(params: Params) -> int:
-    return int(_read_token(params["NextToken"], "offset")) if params.get("NextToken") else 0
+def take_page(
+    items: list[dict[str, Any]], params: Params, *, size: int
+) -> tuple[list[dict[str, Any]], dict[str, str]]:
+    """The requested page of `size` or MaxResults items, and the NextToken, if there are more."""
+    start = int(_read_token(params["NextToken"], "offset")) if params.get("NextToken") else 0
+    end = start + (params.get("MaxResults") or size)
+    return items[start:end], {"NextToken": make_token({"offset": end})} if end < len(items) else {}
 
 
 _NO_SUCH_PAGE = "Invalid NextToken."

@@ -1,7 +1,7 @@
-"""One handler per SageMaker operation this server knows itself; `HANDLERS` is the dispatch table.
+"""One handler for each SageMaker operation of this server; `HANDLERS` is the dispatch table.
 
-A handler takes the request's members (valid in form) and returns the response's, with datetimes; the protocol
-does the rest.
+A handler takes the members of a request that is valid in form, and returns those of the response, with
+datetimes. The protocol does the rest.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from local_sagemaker.jobs.description import description_of, summary_of
 from local_sagemaker.jobs.engine import Engine
 from local_sagemaker.jobs.errors import ValidationError
 
-from .listing import Params, filters, in_order, make_token, offset, sort_key
+from .listing import Params, filters, in_order, make_token, sort_key, take_page
 from .search import search_jobs
 
 Handler: TypeAlias = Callable[[Engine, Params], dict[str, Any]]
@@ -32,7 +32,7 @@ def create_training_job(engine: Engine, params: Params) -> dict[str, Any]:
 
 
 def _shared(value: Any) -> Any:
-    """The same with each text held once, however many jobs have it: half the memory of a job."""
+    """The same value with each text held once, however many jobs have it. This halves the memory of a job."""
     if isinstance(value, str):
         return sys.intern(value)
     if isinstance(value, dict):
@@ -49,7 +49,7 @@ def describe_training_job(engine: Engine, params: Params) -> dict[str, Any]:
 
 
 def list_training_jobs(engine: Engine, params: Params) -> dict[str, Any]:
-    """`StatusEquals` applies after a page was taken, as on AWS: an empty page can have a NextToken."""
+    """`StatusEquals` applies after a page is taken, as on AWS: an empty page can have a NextToken."""
     size = params.get("MaxResults") or DEFAULT_PAGE
     conditions = filters(params)
     with engine:
@@ -62,7 +62,7 @@ def list_training_jobs(engine: Engine, params: Params) -> dict[str, Any]:
         ]
     }
     if len(page) > size:
-        # It names the last job seen, so new jobs do not shift the pages.
+        # The token names the last job of the page, so new jobs do not shift the pages.
         last = page[size - 1]
         response["NextToken"] = make_token({"after": [sort_key(params)(last), last.name]})
     return response
@@ -79,7 +79,7 @@ def delete_training_job(engine: Engine, params: Params) -> dict[str, Any]:
 
 
 def update_training_job(engine: Engine, params: Params) -> dict[str, Any]:
-    """Accepts what AWS lets change in flight and keeps nothing of it: there is no profiler, no warm pool."""
+    """Accept what AWS accepts, and change nothing: there is no profiler and no warm pool."""
     with engine:
         job = engine.store.get(params["TrainingJobName"])
         if job is None:
@@ -99,15 +99,12 @@ def search(engine: Engine, params: Params) -> dict[str, Any]:
             for job in engine.store.jobs()
         ]
     found = search_jobs(records, params)
-    start = offset(params)
-    size = params.get("MaxResults") or 100
-    response: dict[str, Any] = {
-        "Results": [{"TrainingJob": record} for record in found[start : start + size]]
+    page, next_token = take_page(found, params, size=100)
+    return {
+        "Results": [{"TrainingJob": record} for record in page],
+        "TotalHits": {"Value": len(found), "Relation": "EqualTo"},
+        **next_token,
     }
-    response["TotalHits"] = {"Value": len(found), "Relation": "EqualTo"}
-    if start + size < len(found):
-        response["NextToken"] = make_token({"offset": start + size})
-    return response
 
 
 def add_tags(engine: Engine, params: Params) -> dict[str, Any]:
@@ -117,19 +114,15 @@ def add_tags(engine: Engine, params: Params) -> dict[str, Any]:
         if len(tags) > 50:
             for tag in params["Tags"]:
                 tags.pop(tag["Key"], None)
-            raise ValidationError("A resource can have 50 tags at most.")
+            raise ValidationError("A resource can have at most 50 tags.")
         return {"Tags": _tag_list(tags)}
 
 
 def list_tags(engine: Engine, params: Params) -> dict[str, Any]:
     with engine:
         tags = _tag_list(_tags_of(engine, params))
-    start = offset(params)
-    size = params.get("MaxResults") or 50
-    response: dict[str, Any] = {"Tags": tags[start : start + size]}
-    if start + size < len(tags):
-        response["NextToken"] = make_token({"offset": start + size})
-    return response
+    page, next_token = take_page(tags, params, size=50)
+    return {"Tags": page, **next_token}
 
 
 def delete_tags(engine: Engine, params: Params) -> dict[str, Any]:
@@ -155,7 +148,7 @@ HANDLERS: dict[str, Handler] = {
 
 
 def is_ours(operation: str, params: object) -> bool:
-    """Whether a call concerns training jobs. Tags and searches of other resources are moto's."""
+    """Whether a call is about training jobs. moto answers for tags and searches of other resources."""
     if operation not in HANDLERS:
         return False
     if not isinstance(params, dict):

@@ -1,6 +1,6 @@
-"""AWS JSON 1.1, the server's side: from the body of a request to the bytes of an answer.
+"""The server's side of AWS JSON 1.1: from the body of a request to the bytes of an answer.
 
-Decides which calls are ours (`None` means: let moto answer), finds the handler, and says every error as
+Decides which calls this server answers and which moto answers, finds the handler, and returns every error as
 SageMaker does.
 """
 
@@ -30,11 +30,12 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 TARGET_PREFIX = "SageMaker."
-#: More than any request the model allows; SageMaker's own limit is not known.
+#: More than any request that the model allows. SageMaker's own limit is not known.
 MAX_BODY_BYTES = 4 * 1024 * 1024
 
 
-#: Exception -> (error code, HTTP status, name of the message member). Modelled errors say `Message`.
+#: Exception -> (error code, HTTP status, name of the message member). Errors in the service model have
+#: `Message`.
 _ERRORS: dict[type[Exception], tuple[str, int, str]] = {
     ValidationError: ("ValidationException", 400, "message"),
     SerializationError: ("SerializationException", 400, "Message"),
@@ -51,9 +52,9 @@ class SageMakerProtocol:
         self._faults = faults
 
     def answer(self, target: str, content_type: str, body: bytes | None) -> Reply | None:
-        """The reply to a call whose X-Amz-Target starts with `SageMaker.`; None when it is moto's.
+        """The reply to a call with an X-Amz-Target that starts with `SageMaker.`; None if moto answers it.
 
-        A body of None was too large to be read.
+        A body of None was too large to read.
         """
         operation = target.removeprefix(TARGET_PREFIX)
         if body is None:
@@ -103,7 +104,7 @@ class SageMakerProtocol:
 
 
 def request_id() -> str:
-    """In the form of a UUID. Not a secret, so it need not cost a system call."""
+    """A random ID in the form of a UUID. It is not a secret, so it needs no system call."""
     text = f"{random.getrandbits(128):032x}"
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
@@ -135,7 +136,7 @@ def _wire(value: object) -> float:
     """A timestamp as epoch seconds with milliseconds."""
     if isinstance(value, datetime):
         return round(value.timestamp(), 3)
-    raise TypeError(f"{value!r} has no place in a response")
+    raise TypeError(f"{value!r} cannot be in a response")
 
 
 _DECODER = json.JSONDecoder(parse_constant=_refuse_constant)

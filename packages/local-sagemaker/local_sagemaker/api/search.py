@@ -10,7 +10,7 @@ from local_sagemaker.jobs.errors import ValidationError
 
 
 def search_jobs(records: list[dict[str, Any]], params: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The records that match, sorted as asked (default: LastModifiedTime, newest first)."""
+    """The records that match, sorted as requested (default: LastModifiedTime, newest first)."""
     expression = params.get("SearchExpression")
     found = [record for record in records if expression is None or _matches(record, expression)]
     sort_by = params.get("SortBy") or "LastModifiedTime"
@@ -77,7 +77,7 @@ def _property(record: Mapping[str, Any], name: str) -> Any:
         if not isinstance(value, Mapping):
             return None
         rest = ".".join(parts[position:])
-        if rest in value:  # hyperparameters may have dots in their names
+        if rest in value:  # names of hyperparameters can have dots
             return value[rest]
         value = value.get(part)
     return value

@@ -1,13 +1,14 @@
-"""Checks a request against botocore's own service model, as SageMaker's front door does.
+"""Checks a request against botocore's service model, as SageMaker does.
 
-The client checks only required, type and minimum before it sends; pattern, maximum and enum reach the wire
-and are refused here. All constraints at any depth, all errors at once, in AWS's words:
+A client checks only required members, types and minimums before it sends. This checks all constraints at any
+depth, and reports all errors at once, in AWS's words:
 
     2 validation errors detected: Value 'bad_name!' at 'trainingJobName' failed to satisfy constraint: Member
     must satisfy regular expression pattern: ...; Value null at 'roleArn' failed to satisfy constraint: Member
     must not be null
 
-A wrong JSON type is a `SerializationException`, and alone: AWS finds it before it looks at constraints.
+A wrong JSON type is a `SerializationException`. It is reported alone, because AWS finds it before it checks
+constraints.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ class SerializationError(ValueError):
 
 
 def validate(operation: str, params: object) -> None:
-    """Raise `SerializationError` or `ValidationError` when SageMaker would refuse `params` for their form."""
+    """Raise `SerializationError` or `ValidationError` if SageMaker refuses the form of `params`."""
     shape, is_fine = _input_of(operation)
     if shape is None or is_fine(params):
         return
@@ -43,22 +44,22 @@ def validate(operation: str, params: object) -> None:
 
 @lru_cache(maxsize=64)
 def _input_of(operation: str) -> tuple[Shape | None, Accept]:
-    """The shape of an operation's input, and a quick way to see that a request is fine."""
+    """The shape of an operation's input, and a quick check that accepts valid requests."""
     shape = service_model().operation_model(operation).input_shape
     return shape, (lambda _: True) if shape is None else acceptor(shape, {})
 
 
-# --- the quick way: a closure per shape, made once ---
+# --- the quick check: a closure for each shape, made once ---
 
-#: True when there is certainly nothing to refuse; False means: look closely (below), and say why.
+#: True if the value is valid. After False, the functions below find the errors.
 Accept: TypeAlias = Callable[[Any], bool]
 
 
 def acceptor(shape: Shape, known: dict[str, Accept]) -> Accept:
-    """The quick check of a shape. `known` holds those of structures, which may contain themselves."""
+    """The quick check of a shape. `known` has those of structures, which can contain themselves."""
     if isinstance(shape, StructureShape):
         if shape.name not in known:
-            # Until it is made: a structure that contains itself looks it up when it is used.
+            # A structure that contains itself looks its own check up when it is used.
             known[shape.name] = lambda value: known[shape.name](value)  # noqa: PLW0108
             known[shape.name] = _structure_acceptor(shape, known)
         return known[shape.name]
@@ -142,7 +143,7 @@ _TYPE_NAMES = {
 
 
 def check_types(shape: Shape, value: object) -> None:
-    """Raise `SerializationError` at the first value whose JSON type is not the shape's."""
+    """Raise `SerializationError` for the first value with another JSON type than its shape."""
     if value is None:
         return
     if not _is_of_type(shape, value):
@@ -227,7 +228,7 @@ def _is_scalar(shape: Shape) -> bool:
 
 
 def _broken(shape: Shape, value: Any) -> Iterator[str]:
-    """The constraints of the shape itself (not of its members) that the value breaks, in AWS's words."""
+    """The constraints of the shape itself (not of its members) that the value violates, in AWS's words."""
     limits = shape.metadata
     measure, what = (value, "value") if isinstance(value, int | float) else (len(value), "length")
     if not isinstance(value, bool):
@@ -243,7 +244,7 @@ def _broken(shape: Shape, value: Any) -> Iterator[str]:
 
 
 def _constraints(shape: Shape) -> Iterator[str]:
-    """All constraints of a scalar: AWS lists them all when a member of a list or map breaks one."""
+    """All constraints of a scalar. AWS lists all if a member of a list or map violates one."""
     limits, what = shape.metadata, "length" if shape.type_name in ("string", "blob") else "value"
     if "max" in limits:
         yield f"Member must have {what} less than or equal to {limits['max']}"

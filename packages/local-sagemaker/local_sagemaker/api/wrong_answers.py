@@ -1,4 +1,4 @@
-"""Turns the true answer of a call into the wrong one that was asked for: see `faults.WRONG_ANSWERS`."""
+"""Turns the correct answer of a call into a requested wrong one, see `faults.WRONG_ANSWERS`."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from .faults import Fault, Faults
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-#: A status of a later SageMaker: no client knows it.
+#: A status that no client knows, as a later SageMaker may have.
 UNKNOWN_STATUS = "Reviewing"
 
 
 def bend(
     faults: Faults, operation: str, params: Mapping[str, Any], response: dict[str, Any]
 ) -> dict[str, Any]:
-    """The response as the faults want it. Raises the `ValidationError` of a job that is said to be gone."""
+    """Apply the faults to a response. Raises the `ValidationError` of a job that does not exist."""
     match operation:
         case "DescribeTrainingJob":
             return _bend_description(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def pack(*folders: Path) -> bytes:
-    """The content of folders as one tar.gz, the names relative to them."""
+    """The content of folders as one tar.gz, with names relative to them."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w:gz", compresslevel=6) as archive:
         for name, path in merged(*folders).items():
@@ -17,6 +17,6 @@ def pack(*folders: Path) -> bytes:
 
 
 def merged(*folders: Path) -> dict[str, Path]:
-    """Everything in the folders by its name; of two of one name the one in the first folder counts."""
+    """All files in the folders by name. Of two with the same name, the one in the first folder counts."""
     found = {p.relative_to(root).as_posix(): p for root in reversed(folders) for p in root.rglob("*")}
     return dict(sorted(found.items()))

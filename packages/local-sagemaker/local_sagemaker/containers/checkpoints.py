@@ -1,11 +1,11 @@
-"""Two-way sync of a host's checkpoint folder: restored before a start, uploaded and pruned while it runs.
+"""Syncs a host's checkpoint folder with S3: restores it before a start, uploads and deletes while the job
+runs.
 
-A torn file never reaches S3. A file is uploaded when it looked the same (size, time) at two looks in a row
-and no process of the job has it open for writing; it is read whole and compared once more before one
-PutObject. A file that was being written when the job was killed stays behind. Names do not matter: `.tmp`
-files are uploaded like any other, as nothing is known of AWS leaving them out. Deleting a file here deletes
-the object. Objects that others add to the prefix later are not fetched. Links and empty folders are not
-synced.
+An incomplete file never reaches S3. A file is uploaded when two checks in a row found it unchanged (size,
+time) and no process of the job has it open for writing. It is read whole and checked once more before
+PutObject. A file that was being written when the job was killed is not uploaded. Names do not matter: `.tmp`
+files are uploaded, too, because AWS does not document an exception. Deleting a file deletes the object.
+Objects that others add to the prefix later are not downloaded. Links and empty folders are not synced.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from local_sagemaker.services.objects import Objects, folder_prefix
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-_LOOK_OF_FILE = tuple[int, int, int]
+_FileState = tuple[int, int, int]
 
 
 class CheckpointSync:
@@ -30,11 +30,11 @@ class CheckpointSync:
         self._bucket, self._prefix = folder_prefix(uri)
         self._folder = folder
         self._uploaded = uploaded
-        self._last_look: dict[str, _LOOK_OF_FILE] = {}
-        self._in_s3: dict[str, _LOOK_OF_FILE] = {}
+        self._last_states: dict[str, _FileState] = {}
+        self._in_s3: dict[str, _FileState] = {}
 
     def restore(self, should_go_on: Callable[[], bool] = lambda: True) -> None:
-        """Copy everything under the prefix into the folder."""
+        """Copy everything below the prefix into the folder."""
         root = self._folder.resolve()
         for key in self._objects.keys(self._bucket, self._prefix):
             path = (root / key.removeprefix(self._prefix)).resolve()
@@ -44,35 +44,37 @@ class CheckpointSync:
             if content is not None:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(content)
-        self._last_look = dict(self._look())
-        self._in_s3 = dict(self._last_look)
+        self._last_states = dict(self._list_states())
+        self._in_s3 = dict(self._last_states)
 
     def sync(
         self, *, being_written: Callable[[], frozenset[tuple[int, int]]] = frozenset, is_final: bool = False
     ) -> int:
-        """Upload what is new and whole, delete what is gone; returns the number of uploads.
+        """Upload what is new and complete, and delete what is gone. Returns the number of uploads.
 
-        `being_written` finds (device, inode) of the files open for writing; it is asked only when there is
-        something to upload. The final sync does not wait for a second look.
+        `being_written` returns (device, inode) of the files open for writing. It is called only if there is
+        something to upload. The final sync does not wait for a second check.
         """
-        look = dict(self._look())
-        new = [name for name, seen in look.items() if self._in_s3.get(name) != seen]
-        settled = [name for name in new if is_final or self._last_look.get(name) == look[name]]
-        torn = being_written() if settled else frozenset()
-        count = sum(self._upload(name, look[name]) for name in settled if self._inode(name) not in torn)
-        for name in [n for n in self._in_s3 if n not in look]:
+        states = dict(self._list_states())
+        new = [name for name, seen in states.items() if self._in_s3.get(name) != seen]
+        unchanged = [name for name in new if is_final or self._last_states.get(name) == states[name]]
+        incomplete = being_written() if unchanged else frozenset()
+        count = sum(
+            self._upload(name, states[name]) for name in unchanged if self._inode(name) not in incomplete
+        )
+        for name in [n for n in self._in_s3 if n not in states]:
             self._objects.delete(self._bucket, f"{self._prefix}{name}")
             del self._in_s3[name]
-        self._last_look = look
+        self._last_states = states
         for _ in range(count):
             self._uploaded()
         return count
 
-    def _upload(self, name: str, seen: _LOOK_OF_FILE) -> int:
+    def _upload(self, name: str, seen: _FileState) -> int:
         path = self._folder / name
         try:
             content = path.read_bytes()
-            if _look_at(path) != seen:
+            if _state_of(path) != seen:
                 return 0
         except FileNotFoundError:
             return 0
@@ -80,13 +82,13 @@ class CheckpointSync:
         self._in_s3[name] = seen
         return 1
 
-    def _look(self) -> Iterator[tuple[str, _LOOK_OF_FILE]]:
+    def _list_states(self) -> Iterator[tuple[str, _FileState]]:
         for folder, _, names in os.walk(self._folder):
             for name in sorted(names):
                 path = Path(folder) / name
                 try:
                     if not path.is_symlink() and path.is_file():
-                        yield path.relative_to(self._folder).as_posix(), _look_at(path)
+                        yield path.relative_to(self._folder).as_posix(), _state_of(path)
                 except FileNotFoundError:
                     continue
 
@@ -98,6 +100,6 @@ class CheckpointSync:
         return found.st_dev, found.st_ino
 
 
-def _look_at(path: Path) -> _LOOK_OF_FILE:
+def _state_of(path: Path) -> _FileState:
     found = path.stat()
     return found.st_size, found.st_mtime_ns, found.st_ino

@@ -1,6 +1,6 @@
 """One host's container: a tree of processes, its log, its checkpoints and its use of the machine.
 
-Each host of a job is a process tree in namespaces of its own (`launcher`), so the paths in /opt/ml are
+Each host of a job is a process tree in its own namespaces (`launcher`), so the paths in /opt/ml are
 literal. Where the system does not allow that (or with LOCAL_SAGEMAKER_PRIVATE_MOUNTS=0), SAGEMAKER_BASE_DIR
 says where /opt/ml is; AWS's toolkit honours it.
 
@@ -129,11 +129,11 @@ class Container:
     def terminate(self) -> None:
         self._process.send_signal(signal.SIGTERM)
 
-    def look(self) -> None:
-        """Sync checkpoints and measure the use of the machine, if it is time for that."""
+    def attend(self) -> None:
+        """Sync checkpoints and measure the use of the machine, if that is due."""
         if time.monotonic() - self._synced_at >= _SYNC_EVERY_SECONDS:
             self.sync_checkpoints()
-        self._usage.look(self._process.pid)
+        self._usage.measure(self._process.pid)
 
     def sync_checkpoints(self, *, is_final: bool = False) -> None:
         if self._sync is None:
@@ -166,7 +166,7 @@ class Container:
         self._process.wait()
 
     def close(self) -> None:
-        """After `kill`: read the rest of the log, and tell the observer."""
+        """Read the rest of the log, and call the observer. Call it after `kill`."""
         self._reader.join(timeout=5)
         self._context.observer.ended(self._job.name, self._host.name, self._exit_code)
 

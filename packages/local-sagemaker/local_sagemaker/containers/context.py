@@ -1,4 +1,4 @@
-"""What all containers of a server share, and whether the system grants them private mounts."""
+"""What all containers of a server share, and whether the system allows them private mounts."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class ContainerContext:
 
     @cached_property
     def can_isolate(self) -> bool:
-        """Whether the system grants private mounts; tried once."""
+        """Whether the system allows private mounts. Tries it once."""
         return can_isolate(self.root) if self.isolate is None else self.isolate
 
     def visible_base(self, host: Host) -> str:

@@ -45,7 +45,7 @@ class Host:
 
 
 def hosts_of(job: TrainingJob, folder: Path) -> tuple[Host, ...]:
-    """`algo-1` to `algo-n`, over all instance groups."""
+    """The hosts `algo-1` to `algo-n`, over all instance groups."""
     groups = job.resources.get("InstanceGroups") or [
         {
             "InstanceGroupName": "homogeneousCluster",
@@ -67,13 +67,13 @@ def hosts_of(job: TrainingJob, folder: Path) -> tuple[Host, ...]:
 
 
 def checkpoint_folder(job: TrainingJob) -> str:
-    """The checkpoint folder below /opt/ml; raises `InputError` for a path elsewhere or in use."""
+    """The checkpoint folder, relative to /opt/ml. Raises `InputError` for a path elsewhere or in use."""
     local_path = (job.request.get("CheckpointConfig") or {}).get("LocalPath") or DEFAULT_CHECKPOINT_PATH
     relative = os.path.relpath(local_path, "/opt/ml")
     if relative.split("/")[0] in ("..", ".", "input", "output", "model", "code"):
         raise InputError(
-            f"ClientError: CheckpointConfig.LocalPath is {local_path}: the local SageMaker syncs folders of "
-            "their own below /opt/ml, such as /opt/ml/checkpoints."
+            f"ClientError: CheckpointConfig.LocalPath is {local_path}: the local SageMaker syncs only a "
+            "separate folder below /opt/ml, such as /opt/ml/checkpoints."
         )
     return relative
 
@@ -113,7 +113,7 @@ def write_config(
 
 
 def channels_of(job: TrainingJob, host: Host) -> list[dict[str, Any]]:
-    """The channels an instance gets: all, but those that are for other instance groups."""
+    """The channels of a host: all except those for other instance groups."""
     channels = job.request.get("InputDataConfig") or ()
     return [channel for channel in channels if host.group in (_groups_of(channel) or {host.group})]
 
@@ -123,7 +123,7 @@ def _groups_of(channel: dict[str, Any]) -> set[str]:
 
 
 def input_mode(job: TrainingJob, channel: dict[str, Any]) -> str:
-    """A channel's own mode, or that of the algorithm."""
+    """The input mode of the channel, or else of the algorithm."""
     return str(channel.get("InputMode") or job.request["AlgorithmSpecification"]["TrainingInputMode"])
 
 
@@ -142,7 +142,7 @@ def channel_config(job: TrainingJob, channel: dict[str, Any]) -> dict[str, str]:
 def container_environment(
     job: TrainingJob, host: Host, *, endpoint_url: str, bin_folder: str | None, visible_base: str
 ) -> dict[str, str]:
-    """The whole environment of a container's first process."""
+    """The complete environment of a container's first process."""
     path = os.environ.get("PATH", os.defpath)
     environment = {
         "PATH": f"{bin_folder}{os.pathsep}{path}" if bin_folder else path,
@@ -163,6 +163,6 @@ def container_environment(
         environment["SM_CHECKPOINT_DIR"] = f"{visible_base}/{checkpoint_folder(job)}"
     if visible_base != "/opt/ml":
         environment["SAGEMAKER_BASE_DIR"] = visible_base
-        # The toolkit would otherwise wait for a host named algo-1, which nobody outside a container knows.
+        # Otherwise the toolkit waits for a host named algo-1, which has no address outside a container.
         environment["SM_STUDIO_LOCAL_MODE"] = "true"
     return environment | dict(job.environment)

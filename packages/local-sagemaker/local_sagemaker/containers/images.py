@@ -1,4 +1,4 @@
-"""Which program runs in place of a training image: the local SageMaker uses no Docker (`images.yaml`)."""
+"""Which program runs in place of a training image (`images.yaml`), because no Docker is used."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ DEFAULT_IMAGES = Path(__file__).parent / "images.yaml"
 
 
 class ImagesFileError(ValueError):
-    """An image file that cannot be used: names the file, the entry, and what to give instead."""
+    """An image file that cannot be used. The text names the file, the entry and what to give instead."""
 
 
 class UnmappedImageError(LookupError):
-    """No program stands for the job's image; the text is its FailureReason."""
+    """No program is mapped to the job's image. The text is the FailureReason."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Program:
-    """What to run for a job. `command` is complete; `bin_folder` goes first on PATH."""
+    """What to run for a job. `command` is complete, and `bin_folder` goes first on PATH."""
 
     command: tuple[str, ...]
     bin_folder: str | None = None
@@ -35,7 +35,7 @@ class Program:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageRule:
-    """One entry of the file."""
+    """One entry of the image file."""
 
     pattern: str
     python: str | None = None
@@ -44,13 +44,13 @@ class ImageRule:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Images:
-    """The mapping, and where to change it."""
+    """The mapping, and the file to change it in."""
 
     file: Path
     rules: tuple[ImageRule, ...]
 
     def program_for(self, job: TrainingJob) -> Program:
-        """The program of a job's container; raises `UnmappedImageError` with a way out."""
+        """The program of a job's container. Raises `UnmappedImageError`, which says what to do."""
         rule = next((r for r in self.rules if fnmatch.fnmatchcase(job.training_image, r.pattern)), None)
         algorithm = job.request.get("AlgorithmSpecification") or {}
         entrypoint = (
@@ -78,8 +78,8 @@ class Images:
 
     def _how_to_map(self, job: TrainingJob) -> str:
         return (
-            f"ClientError: No program stands for the image {job.training_image or '(none)'}: the local "
-            f"SageMaker has no docker. Map it in {self.file} (`- image: PATTERN` with `python:` or "
+            f"ClientError: No program is mapped to the image {job.training_image or '(none)'}: the local "
+            f"SageMaker does not use Docker. Map it in {self.file} (`- image: PATTERN` with `python:` or "
             "`command:`; see --images), or give the job a script (hyperparameters sagemaker_program and "
             "sagemaker_submit_directory), or simulate it with Environment LOCAL_TRAINING_SECONDS."
         )

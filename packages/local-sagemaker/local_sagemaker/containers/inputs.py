@@ -1,4 +1,4 @@
-"""File-mode channels: S3 objects copied to `/opt/ml/input/data/<channel>`. FastFile is a copy here too."""
+"""Copies the S3 objects of a channel to `/opt/ml/input/data/<channel>`. FastFile is a copy, too."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _MODES = ("File", "FastFile")
 
 
 class InputError(ValueError):
-    """A channel that cannot be provided; the text is the FailureReason."""
+    """A channel that cannot be provided. The text is the FailureReason."""
 
 
 def copy_channel(
@@ -36,7 +36,7 @@ def copy_channel(
     if mode not in _MODES:
         raise InputError(
             f"ClientError: The channel {channel['ChannelName']} has the input mode {mode}: the local "
-            f"SageMaker knows {' and '.join(_MODES)}."
+            f"SageMaker has {' and '.join(_MODES)}."
         )
     folder.mkdir(parents=True, exist_ok=True)
     root = folder.resolve()
@@ -71,7 +71,7 @@ def _objects_of(objects: Objects, source: Mapping[str, Any]) -> Iterator[tuple[s
             case "ManifestFile":
                 yield from _objects_of_manifest(objects, bucket, key)
             case other:
-                raise InputError(f"ClientError: The local SageMaker does not know S3DataType {other}.")
+                raise InputError(f"ClientError: The local SageMaker does not support S3DataType {other}.")
     except NoSuchBucketError as exc:
         raise InputError(f"ClientError: Data download failed: {exc}.") from exc
 

@@ -1,4 +1,4 @@
-"""Which Python runs training scripts when nobody names one."""
+"""Which Python interpreter runs training scripts by default."""
 
 from __future__ import annotations
 
@@ -13,16 +13,17 @@ HOW_TO_MAKE = (
 
 
 def find_interpreter() -> Path:
-    """`$LOCAL_SAGEMAKER_PYTHON`, or that of `.venv-training`; absolute. It need not exist.
+    """`$LOCAL_SAGEMAKER_PYTHON`, or the interpreter in `.venv-training`, as an absolute path. It need not
+    exist.
 
-    Links are not followed: they make an environment one.
+    Links are not followed: the link is what makes it the interpreter of a virtual environment.
     """
     named = os.environ.get(PYTHON_VARIABLE)
     return Path(named).absolute() if named else _project_folder() / ".venv-training" / "bin" / "python"
 
 
 def _project_folder() -> Path:
-    """The checkout, if this package runs from its source there, else the current folder."""
+    """The checkout, if this package runs from its source there; else the current folder."""
     source = Path(__file__).resolve().parents[2]
     is_checkout = source.parent.name == "packages" and (source / "pyproject.toml").is_file()
     return source.parents[1] if is_checkout else Path.cwd()

@@ -2,13 +2,13 @@
 
     python launcher.py SPEC.json
 
-Where the system allows it (root, or user namespaces) the program sees literal `/opt/ml`, its own host name
-and its own process tree, in which it is process 1, as under docker: a SIGTERM it does not handle is ignored,
-and when it dies, everything it started dies too. Nothing of that is visible outside, and nothing is written
-outside the job's folder. Elsewhere it runs as an ordinary process with SAGEMAKER_BASE_DIR, and SIGTERM starts
-out ignored, to the same effect.
+If the system allows it (root, or user namespaces), the program sees a literal `/opt/ml`, its own host name
+and its own process tree. As in Docker it is process 1: a SIGTERM that it does not handle is ignored, and when
+it ends, all its child processes end. None of this is visible outside, and nothing is written outside the
+job's folder. On other systems it runs as an ordinary process with SAGEMAKER_BASE_DIR, and ignores SIGTERM at
+first, with the same effect.
 
-Standard library only, and nothing of this project: it is started by path.
+It uses only the standard library and nothing of this project, because it is started by path.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _PR_SET_PDEATHSIG = 1
 
 
 class NoNamespaceError(OSError):
-    """The system does not grant the private mounts."""
+    """The system does not allow the private mounts."""
 
 
 def main() -> int:
@@ -52,9 +52,9 @@ def _run_isolated(spec: dict[str, Any]) -> int:
     if child == 0:
         try:
             _die_with_parent()
-            _furnish(spec)
+            _mount_all(spec)
             _become(spec)
-        except BaseException as exc:  # noqa: BLE001  (the only way to tell: this process is the container)
+        except BaseException as exc:  # noqa: BLE001  (this process is the container: nothing else can report it)
             print(f"local SageMaker: cannot start the container: {exc}", flush=True)
         os._exit(127)
     signal.signal(signal.SIGTERM, lambda number, _frame: os.kill(child, number))
@@ -84,11 +84,11 @@ def _unshare(flags: int) -> None:
     Path("/proc/self/gid_map").write_text(f"0 {gid} 1", encoding="ascii")
 
 
-def _furnish(spec: dict[str, Any]) -> None:
-    """Private mounts: /opt/ml in a stand-in for /opt, /proc of the new process tree, /etc/hosts."""
+def _mount_all(spec: dict[str, Any]) -> None:
+    """Private mounts: a replacement for /opt with /opt/ml, /proc of the new process tree, /etc/hosts."""
     _mount("none", "/", None, _MS_REC | _MS_PRIVATE)
     base, stand_in = Path(spec["base"]), Path(spec["stand_in"])
-    # A copy of /opt made of mounts, so that /opt/ml can exist without touching the machine's /opt.
+    # A copy of /opt made of mounts, so that /opt/ml can exist without a change of the machine's /opt.
     for entry in Path("/opt").iterdir():
         if entry.name != "ml":
             _mirror(entry, stand_in / entry.name)
@@ -132,7 +132,7 @@ def _checked(result: int, what: str) -> None:
 
 
 def _die_with_parent() -> None:
-    """Linux only: whoever kills the server, with whatever signal, kills the container."""
+    """Linux only: when the server is killed, with any signal, the container is killed, too."""
     if sys.platform == "linux":
         _libc().prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 

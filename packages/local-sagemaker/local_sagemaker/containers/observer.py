@@ -1,4 +1,4 @@
-"""The interface for code that watches the containers of script jobs, such as the spot drill."""
+"""The interface for code that observes the containers of script jobs, such as the spot drill."""
 
 from __future__ import annotations
 
@@ -9,17 +9,19 @@ if TYPE_CHECKING:
 
 
 class ContainerObserver(Protocol):
-    """Called for each container, from the threads that run it: return at once, raise nothing."""
+    """Called for each container, from its threads. Methods must return at once and raise nothing."""
 
     def starting(self, job_name: str, host: str, checkpoints: Path | None) -> None:
-        """A container is about to start. `checkpoints` is its folder on this machine, already restored."""
+        """A container is about to start. `checkpoints` is its checkpoint folder on this machine, already
+        restored.
+        """
 
     def wrote(self, job_name: str, host: str, line: str) -> None:
-        """One line of its log."""
+        """The container wrote one line of its log."""
 
     def ended(self, job_name: str, host: str, exit_code: int | None) -> None:
-        """Nothing of it runs any more; the exit code is None when it was killed. Its last checkpoints are not
-        in S3 yet.
+        """The container has ended. The exit code is None if it was killed. Its last checkpoints are not in S3
+        yet.
         """
 
 

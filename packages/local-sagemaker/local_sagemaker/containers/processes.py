@@ -1,4 +1,4 @@
-"""The processes of a container: which there are, and which files they are writing."""
+"""The processes of a container, and the files they are writing."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def processes_of(pid: int) -> list[psutil.Process]:
 
 
 def files_being_written(processes: Iterable[psutil.Process]) -> frozenset[tuple[int, int]]:
-    """(device, inode) of every file the processes have open for writing. Empty where /proc does not tell."""
+    """(device, inode) of every file the processes have open for writing. Empty on a system without /proc."""
     return frozenset(inode for process in processes for inode in _written_by(process.pid))
 
 

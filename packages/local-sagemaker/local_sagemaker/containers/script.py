@@ -96,7 +96,7 @@ class ScriptWork:
             self._site.stopped()
 
     def _in_background(self, task: Callable[[], Callable[[], None] | None]) -> None:
-        """Run a task in a thread and report what it returns, unless the job was ended meanwhile."""
+        """Run a task in a thread, and call the report that it returns, unless the job was ended meanwhile."""
         self._is_busy = True
         threading.Thread(
             target=self._perform, args=(task,), name=f"job {self._job.name}", daemon=True
@@ -183,7 +183,7 @@ class ScriptWork:
         containers: list[Container] = []
         try:
             for host in self._hosts:
-                containers.append(self._launch(host))  # noqa: PERF401  (what is launched must be killed, whatever happens)
+                containers.append(self._launch(host))  # noqa: PERF401  (every container launched must be killed, also after an error)
             code = self._wait_for(containers)
         finally:
             for container in containers:
@@ -211,7 +211,7 @@ class ScriptWork:
         )
 
     def _wait_for(self, containers: list[Container]) -> int:
-        """Attend to the containers until all have ended or one failed; returns the exit code of the job."""
+        """Wait until all containers have ended or one failed. Returns the exit code of the job."""
         has_terminated = False
         while True:
             codes = [container.poll() for container in containers]
@@ -225,7 +225,7 @@ class ScriptWork:
                 for container in containers:
                     container.terminate()
             for container in containers:
-                container.look()
+                container.attend()
             self._terminate.wait(_POLL_SECONDS) if not has_terminated else time.sleep(_POLL_SECONDS)
 
     def _describe_failure(self, code: int) -> str:

@@ -17,19 +17,19 @@ if TYPE_CHECKING:
     from local_sagemaker.jobs.job import TrainingJob
     from local_sagemaker.jobs.work import Site
 
-#: The object in the checkpoint prefix that holds how far a simulated job got.
+#: The object in the checkpoint prefix with the progress of a simulated job.
 PROGRESS_FILE = "local-progress.json"
-#: A simulated job saves once a simulated minute, or twenty times in its life if that is less often.
+#: A simulated job saves once per simulated minute, or twenty times in its life if that is less often.
 _SAVE_EVERY_SECONDS = 60.0
 _SAVES_PER_JOB = 20
 
 
 class SimulatedWork:
-    """`LOCAL_TRAINING_SECONDS=n`: n simulated seconds of work, and no process, thread or poll.
+    """`LOCAL_TRAINING_SECONDS=n`: n simulated seconds of work, without a process, thread or poll.
 
-    With a CheckpointConfig progress is an object in the checkpoint prefix: written as the job goes, at an
-    interruption and at the end, read at every start, also by another job with the same prefix. Without one,
-    each stretch starts over.
+    With a CheckpointConfig, progress is an object in the checkpoint prefix. It is written at intervals, at an
+    interruption and at the end, and read at every start, also by another job with the same prefix. Without a
+    CheckpointConfig, each stretch starts over.
     """
 
     is_real = False
@@ -66,7 +66,7 @@ class SimulatedWork:
             else:
                 self._objects.write(bucket, key, _archive(PROGRESS_FILE, self._progress()))
         except NoSuchBucketError as exc:
-            self._warn(f"{exc}: a simulated job needs no model, so {self._job.name} goes on without one")
+            self._warn(f"{exc}: a simulated job needs no model, so {self._job.name} continues without one")
         self._site.uploaded()
 
     def abandon(self) -> None:
@@ -101,7 +101,7 @@ class SimulatedWork:
         self._count()
         self._save()
         self._save_later()
-        # Last: this may be the checkpoint after which the market interrupts the job.
+        # Last, because the market may interrupt the job after this checkpoint.
         self._site.checkpoint_uploaded()
 
     def _save(self) -> None:

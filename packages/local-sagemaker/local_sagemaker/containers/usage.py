@@ -1,4 +1,4 @@
-"""What the processes of a container use of the machine, as CloudWatch metrics."""
+"""The machine's resources that the processes of a container use, as CloudWatch metrics."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from local_sagemaker.jobs.job import TrainingJob
 
 _SIMULATED_SECONDS_PER_POINT = 60.0
-#: However fast the clock runs, looking at the processes costs something.
+#: However fast the clock runs: measuring takes time.
 _LEAST_REAL_SECONDS_PER_POINT = 0.5
 _GB = 1024**3
 
 
 class InstanceMetrics:
-    """Looks at the processes of one container, once a simulated minute at most."""
+    """Measures the processes of one container, once per simulated minute at most."""
 
     def __init__(
         self, job: TrainingJob, host: str, folder: Path, *, speed: float, now: Callable[[], datetime]
@@ -37,12 +37,12 @@ class InstanceMetrics:
         self._volume_bytes = int(job.resources.get("VolumeSizeInGB") or 30) * _GB
         self._period = max(_LEAST_REAL_SECONDS_PER_POINT, _SIMULATED_SECONDS_PER_POINT / speed)
         self._now = now
-        self._looked_at = time.monotonic()
+        self._measured_at = time.monotonic()
         self._cpu_seconds = 0.0
 
-    def look(self, pid: int) -> None:
-        """Put a point for the processes below `pid`, if it is time for one."""
-        elapsed = time.monotonic() - self._looked_at
+    def measure(self, pid: int) -> None:
+        """Put a data point for the process `pid` and its children, if one is due."""
+        elapsed = time.monotonic() - self._measured_at
         if elapsed < self._period:
             return
         cpu_seconds, resident_bytes = _usage(processes_of(pid))
@@ -52,7 +52,7 @@ class InstanceMetrics:
             "MemoryUtilization": resident_bytes / psutil.virtual_memory().total * 100,
             "DiskUtilization": _size_of(self._folder) / self._volume_bytes * 100,
         }
-        self._looked_at = time.monotonic()
+        self._measured_at = time.monotonic()
         self._cpu_seconds = cpu_seconds
         put_metrics(("Host", self._host), percents, self._now(), unit="Percent")
 

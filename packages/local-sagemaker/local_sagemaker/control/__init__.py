@@ -1,4 +1,4 @@
-"""`/_local/`: what people and tests do to the local cloud that no AWS API can, and a page of the jobs."""
+"""`/_local/`: the control API for people and tests, and a page of the jobs."""
 
 from .routes import PREFIX, BadControlRequestError, Control, Fields
 

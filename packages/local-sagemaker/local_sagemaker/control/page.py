@@ -1,7 +1,7 @@
-"""The page for people at `/_local/`: every training job with its timeline.
+"""The page at `/_local/`: every training job with its timeline.
 
-Made whole by the server (`page.html` is the frame), so it can be read without scripts; with them it fetches
-itself and swaps what changed. Nothing of it comes from elsewhere.
+The server renders the whole page (`page.html` is the template), so it works without scripts. With scripts it
+fetches itself and replaces what changed. It loads nothing from other servers.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ S = SecondaryStatus
 
 JOBS_SHOWN = 500
 
-#: Status -> what the legend calls it, and its class. What is not here takes no time.
+#: Status -> its name in the legend, which is also its CSS class. Other statuses take no time.
 _KINDS = {
     S.STARTING: "waiting",
     S.PENDING: "waiting",
@@ -42,19 +42,19 @@ _LEGEND = tuple(dict.fromkeys(_KINDS.values()))
 
 
 def render_page(jobs: Sequence[TrainingJob], *, now: datetime, speed: float | str, count: int) -> str:
-    """The whole page; `jobs` are shown in their order, `count` is how many there are."""
-    alive = sum(not job.is_over for job in jobs)
-    shown = f" The {len(jobs)} newest of {count} are shown." if count > len(jobs) else ""
-    told_speed = f"{speed:g} simulated seconds per second" if isinstance(speed, float) else f"speed {speed}"
+    """The whole page. `jobs` are shown in their order; `count` is the number of all jobs."""
+    in_progress = sum(not job.is_over for job in jobs)
+    shown = f" The newest {len(jobs)} of {count} are shown." if count > len(jobs) else ""
+    speed_text = f"{speed:g} simulated seconds per second" if isinstance(speed, float) else f"speed {speed}"
     return _template().substitute(
         now=f"{now:%Y-%m-%d %H:%M:%S}",
         iso=now.isoformat(timespec="seconds"),
-        speed=html.escape(told_speed),
-        summary=f"{_count(count, 'training job')}, {alive} not over.{shown}" if jobs else "",
+        speed=html.escape(speed_text),
+        summary=f"{_count(count, 'training job')}, {in_progress} in progress.{shown}" if jobs else "",
         legend="".join(f'<li><span class="swatch {kind}"></span>{kind}</li>' for kind in _LEGEND),
         jobs="\n".join(_job(job, now) for job in jobs)
-        or '<li class="none" id="none">No training jobs yet. Create one with any AWS client whose '
-        "<code>AWS_ENDPOINT_URL</code> is this server.</li>",
+        or '<li class="none" id="none">No training jobs yet. Create one with any AWS client that has this '
+        "server as <code>AWS_ENDPOINT_URL</code>.</li>",
     )
 
 
@@ -64,7 +64,7 @@ def _template() -> Template:
 
 
 def words(seconds: float) -> str:
-    """A duration as people say it: its two greatest units."""
+    """A duration in its two largest units."""
     whole = round(seconds)
     parts: list[str] = []
     for unit, size in (("d", 86400), ("h", 3600), ("min", 60), ("s", 1)):
@@ -95,7 +95,7 @@ def _job(job: TrainingJob, now: datetime) -> str:
 
 def _log_link(job: TrainingJob) -> str:
     if job.started_at is None or work_seconds(job) is not None:
-        return ""  # nothing ran, or nothing ever will
+        return ""  # no container has started, or the job is simulated
     return f'<a href="logs/{quote(job.name)}">Log<span> of {html.escape(job.name)}</span></a>'
 
 
@@ -108,9 +108,11 @@ def _length(transition: Transition, now: datetime) -> float:
 
 
 def _bar(job: TrainingJob, now: datetime) -> str:
-    """Segments as wide as they are long; read aloud as one picture with its story."""
+    """Segments with a width in proportion to their time. A screen reader reads them as one image with a
+    label.
+    """
     visits = [(_KINDS[t.status], _length(t, now)) for t in job.transitions if t.status in _KINDS]
-    story = ", ".join(f"{kind} {words(seconds)}" for kind, seconds in visits)
+    label = ", ".join(f"{kind} {words(seconds)}" for kind, seconds in visits)
     total = sum(seconds for _, seconds in visits) or 1.0
     segments = "".join(
         f'<span class="{kind}" title="{kind} {words(seconds)}" style="flex-grow:{seconds / total:.4f}">'
@@ -118,7 +120,7 @@ def _bar(job: TrainingJob, now: datetime) -> str:
         for kind, seconds in visits
         if seconds
     )
-    return f'<div class="bar" role="img" aria-label="Timeline: {story}">{segments}</div>'
+    return f'<div class="bar" role="img" aria-label="Timeline: {label}">{segments}</div>'
 
 
 def _seconds(job: TrainingJob, now: datetime) -> str:

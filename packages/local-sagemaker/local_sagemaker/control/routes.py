@@ -1,13 +1,14 @@
-"""`/_local/`: what people and tests do to the local cloud that no AWS API can, and a page of the jobs.
+"""The control API at `/_local/`: what no AWS API can do to the local cloud.
 
-GET  /_local/           a page for people; GET /_local/logs/<job>: the log of a job as text
+GET  /_local/           the page of the jobs
+GET  /_local/logs/<job> the log of a job as text
 GET  /_local/health     {"status": "ok"}
 GET  /_local/clock      {"now": ISO 8601, "speed": n}
 PUT  /_local/capacity   {"instance_type": "ml.m5.xlarge", "available": false}
 POST /_local/interrupt  {"training_job_name": "...", "notice_seconds": 120}
 POST /_local/faults     {"operation": "DescribeTrainingJob", "error": "ThrottlingException", "count": 2}
-DELETE /_local/faults   forget the faults that are still to come
-POST /_local/reset      forget everything, S3 and queues too
+DELETE /_local/faults   cancel the open faults
+POST /_local/reset      delete everything, S3 and queues too
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from local_sagemaker.jobs.engine import Engine
 
 PREFIX = "/_local/"
-#: What the numbers of a fault may be.
+#: The least and greatest number in each field of a fault.
 _FAULT_LIMITS = {
     "count": (1, 10_000),
     "seconds": (0.001, 86_400),
@@ -40,14 +41,14 @@ _FAULT_LIMITS = {
     "delay_seconds": (0.001, 600),
     "burst_seconds": (0.001, 600),
 }
-#: Numbers that only some errors take.
+#: Numbers that only some errors have.
 _OF_ONE_KIND = ("delay_seconds", "burst_seconds")
 
 Fields: TypeAlias = dict[str, Any]
 
 
 class BadControlRequestError(ValueError):
-    """A control request that cannot be done: the text says why."""
+    """A control request that is refused. The text says why."""
 
 
 class Control:
@@ -64,7 +65,7 @@ class Control:
             ("PUT", "capacity"): self._capacity,
             ("POST", "interrupt"): self._interrupt,
             ("POST", "faults"): self._fault,
-            ("DELETE", "faults"): lambda _: self._forgive(),
+            ("DELETE", "faults"): lambda _: self._cancel_faults(),
             ("POST", "reset"): lambda _: self._reset(),
         }
 
@@ -88,7 +89,7 @@ class Control:
 
     def _clock(self) -> Reply:
         clock = self._engine.clock
-        return _json({"now": clock.now().isoformat(), "speed": clock.told_speed})
+        return _json({"now": clock.now().isoformat(), "speed": clock.shown_speed})
 
     def _capacity(self, body: bytes) -> Reply:
         fields = _fields(body, {"instance_type": str, "available": bool})
@@ -126,7 +127,7 @@ class Control:
         )
         return _json(fields)
 
-    def _forgive(self) -> Reply:
+    def _cancel_faults(self) -> Reply:
         self._faults.clear()
         return _json({"status": "forgiven"})
 
@@ -140,14 +141,14 @@ class Control:
         with self._engine as now:
             jobs = list(self._engine.store.jobs())
         newest = jobs[: -JOBS_SHOWN - 1 : -1]
-        page = render_page(newest, now=now, speed=self._engine.clock.told_speed, count=len(jobs))
+        page = render_page(newest, now=now, speed=self._engine.clock.shown_speed, count=len(jobs))
         return Reply(body=page.encode(), content_type="text/html; charset=utf-8", headers=_ONLY_OURS)
 
     def _log(self, job_name: str) -> Reply:
-        """The log of a job as plain text, one stream after the other."""
+        """The log of a job as plain text, one stream after another."""
         streams = read_log(job_name)
         if not streams:
-            return _json({"error": f"{job_name} has no log: no container of it ever started."}, 404)
+            return _json({"error": f"{job_name} has no log: none of its containers started."}, 404)
         text = "\n".join(f"== {name}\n" + "".join(f"{line}\n" for line in lines) for name, lines in streams)
         return Reply(body=text.encode(), content_type="text/plain; charset=utf-8", headers=_ONLY_OURS)
 
@@ -179,7 +180,7 @@ def _check_fault(fields: Fields) -> None:
         )
 
 
-#: A job's name or log must not run as a program in a browser.
+#: The name or log of a job must not run as a program in a browser.
 _POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; "
     "img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -197,7 +198,7 @@ def _fields(
     defaults: Fields | None = None,
     optional: dict[str, type] | None = None,
 ) -> Fields:
-    """The members of a JSON object, each of its type; raises with the reason otherwise."""
+    """The members of a JSON object, checked by type. Raises `BadControlRequestError`."""
     try:
         given = json.loads(body)
     except ValueError as exc:

@@ -1,1 +1,1 @@
-"""HTTP/1.1 with browsers and clients: bytes in, bytes out, and what is refused before anybody looks at it."""
+"""The HTTP/1.1 server, the requests it refuses, and the bridge to moto."""

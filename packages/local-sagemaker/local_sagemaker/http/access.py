@@ -1,14 +1,14 @@
 """Decides which requests are refused because a web page may have sent them.
 
 A training job runs programs as the user of this server, and any page that a developer opens can send requests
-to loopback. Three headers, which no page can set, tell such requests from those of AWS clients:
+to loopback. Three headers, which no page can set, distinguish such requests from those of AWS clients:
 
-- `Host` is a name of somebody else after DNS rebinding, where the page's own name leads to this machine;
+- `Host` is another site's name after DNS rebinding, when the name of a page leads to this machine;
 - `Origin` is the page's origin, or `null`, with everything but plain GET and HEAD requests;
 - `Sec-Fetch-Site` covers those (an `<img>`, a `<script>`, a link). Two ports of localhost are `same-site`.
 
-AWS clients send `Host` only. Browsers send `Sec-Fetch-Site` to loopback and `*.localhost`, and over plain
-HTTP to no other host, and older ones not at all: `find_change` keeps a GET without it from changing anything.
+AWS clients send only `Host`. Over plain HTTP, browsers send `Sec-Fetch-Site` only to loopback and
+`*.localhost`, and older browsers never send it. So `find_change` refuses a GET that changes something, too.
 
 Sources: https://fetch.spec.whatwg.org/#origin-header, https://w3c.github.io/webappsec-fetch-metadata/.
 """
@@ -30,13 +30,14 @@ _HOSTS_REMEMBERED = 1024
 _CHARACTERS_QUOTED = 200
 _NO_OPTION = "No option allows more (--allow-host adds names of this server only): use an AWS client or curl."
 _READING = ("GET", "HEAD")
-#: Sent by no page but this server's own: AWS clients have none, `none` is an address that a person opened.
+#: Values that only this server's own pages send. AWS clients send none; `none` is an address that a person
+#: opened.
 _OWN_SITES = frozenset({None, "same-origin", "none"})
-#: What the buttons on a task in Airflow's UI open, from another origin.
+#: The buttons on a task in Airflow's UI open these, from another origin.
 _PAGES = (CONTROL_PREFIX, CONTROL_PREFIX.rstrip("/"))
 _LOGS = f"{CONTROL_PREFIX}logs/"
 _MOTO_API = "/moto-api"
-#: The parts of moto's own API that only read.
+#: The paths of moto's own API that only read.
 _MOTO_READS = frozenset(
     {
         _MOTO_API,
@@ -50,16 +51,16 @@ _MOTO_READS = frozenset(
 )
 #: Where moto takes requests of any service without a signature: `/cloudformation_us-east-1/...?Action=...`.
 _MOTO_SERVICE = re.compile(r"/[^/_]*_[^/_]*/")
-#: Except for these, which it takes for a Cognito user pool's.
+#: Except these, which belong to Cognito user pools.
 _MOTO_KEYS = ("/.well-known/jwks.json", "/.well-known/openid-configuration")
 
 
 class HostNameError(ValueError):
-    """A name that no `Host` header can have; the text says what to give."""
+    """A name that no `Host` header can have. The text says what to give."""
 
 
 class Access:
-    """Knows the names of this server, and what it refuses.
+    """Decides which requests are refused.
 
     `allowed_hosts` are names as `parse_host_name` returns them. Loopback addresses, `localhost` and the names
     below it are always allowed.
@@ -70,7 +71,7 @@ class Access:
         self._is_ours = lru_cache(maxsize=_HOSTS_REMEMBERED)(self._is_allowed)
 
     def find_refusal(self, method: str, target: str, headers: Mapping[str, str]) -> str | None:
-        """Why a request is refused, or None. The names of `headers` are in lower case."""
+        """Why a request is refused, or None. Header names are in lower case."""
         host = headers.get("host")
         if host is not None and not self._is_ours(host):
             return self._describe_host(host)
@@ -99,14 +100,14 @@ class Access:
     def _describe_host(self, host: str) -> str:
         allowed = "".join(f", {name}" for name in self._allowed)
         return (
-            f"The header Host is {_quote(host)}, which is no name of this server. Its names are loopback "
+            f"The header Host is {_quote(host)}, which is not a name of this server. Its names are loopback "
             f"addresses, localhost, *.localhost{allowed}. If this name is yours, start the server with "
             f"--allow-host {_cut(_name_in(host) or 'NAME')}."
         )
 
 
 def parse_host_name(text: str) -> str:
-    """A host name or address as `Access` compares it; `*.NAME` means every name below NAME.
+    """A host name or address as `Access` compares it. `*.NAME` means every name below NAME.
 
     Raises HostNameError.
     """
@@ -121,14 +122,14 @@ def parse_host_name(text: str) -> str:
         return address
     if address or not re.fullmatch(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*", name):
         raise HostNameError(
-            f"{text!r} is no host name: give a name such as local-sagemaker, *.example.com for every name "
+            f"{text!r} is not a host name: give a name such as local-sagemaker, *.example.com for every name "
             "below it, or an address, without scheme and port"
         )
     return f"*.{name}" if below else name
 
 
 def find_change(method: str, path: str, headers: Mapping[str, str]) -> str | None:
-    """Why moto must not get a GET or HEAD: it would change something there. `path` is without escapes."""
+    """Why a GET or HEAD must not reach moto: it would change something. `path` is without escapes."""
     if method not in _READING:
         return None
     if path.startswith(_MOTO_API):
@@ -148,7 +149,7 @@ def find_change(method: str, path: str, headers: Mapping[str, str]) -> str | Non
 
 
 def make_refusal(text: str, *, path: str, content_type: str) -> Reply:
-    """A 403 in the form that the client of the path reads its errors in."""
+    """A 403 in the form in which the client of this path reads errors."""
     if f"{path}/".startswith(CONTROL_PREFIX):
         return Reply(status=403, body=json.dumps({"error": text}).encode(), content_type="application/json")
     if "json" in content_type:
@@ -161,7 +162,7 @@ def make_refusal(text: str, *, path: str, content_type: str) -> Reply:
 
 
 def _opens_page(method: str, target: str, headers: Mapping[str, str]) -> bool:
-    """Whether a person follows a link to a page that only shows something: not an image, not a frame."""
+    """Whether a person follows a link to a page that only reads. An image or a frame is no such link."""
     path = target.partition("?")[0]
     return (
         method in _READING

@@ -94,13 +94,13 @@ def make_environ(
 
 
 def region_of(authorization: str) -> str:
-    """The region that a request is signed for; empty for one without a signature."""
+    """The region that a request is signed for; empty without a signature."""
     scope = _SCOPE.search(authorization)
     return scope[2] if scope else ""
 
 
 def _header_environ(headers: Headers) -> dict[str, Any]:
-    """WSGI's names, as moto's own server makes them: S3 metadata with underscores keep their spelling."""
+    """The headers with WSGI's names, as moto's own server makes them. S3 metadata keep underscores."""
     from moto.core.request import PRESERVED_HEADER_NAMES_ENVIRON_KEY, should_preserve_original_header_name
 
     environ: dict[str, Any] = {}
@@ -126,5 +126,5 @@ def _environ_key(name: str) -> str:
 
 
 def _in_our_region(authorization: str) -> str:
-    """The signature's scope with our region: moto keeps regions apart, and jobs and logs are in ours."""
+    """Put our region into the signature's scope: moto separates regions, and jobs and logs are in ours."""
     return _SCOPE.sub(rf"\g<1>{REGION}\g<3>", authorization, count=1)

@@ -15,12 +15,12 @@ _MAX_HEADERS = 200
 _LARGEST_CHUNKED_BODY = 5 * 1024**3
 _IN_MEMORY_BYTES = 8 * 1024 * 1024
 _DRAINED_BYTES = 256 * 1024 * 1024
-#: Headers that say who sent a request. If one came twice, two readers could take different ones.
+#: Headers that identify the sender of a request. If one occurs twice, two readers could take different ones.
 _SINGLE_HEADERS = ("host", "origin", "sec-fetch-site", "sec-fetch-mode", "sec-fetch-dest")
 
 
 class BadRequestError(ValueError):
-    """Bytes that are no HTTP request."""
+    """The bytes are not an HTTP request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class Head:
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """The body of a request, still on the connection (`Bounded`) or in a file."""
+    """The body of a request, on the connection (`Bounded`) or in a file."""
 
     stream: Any
     length: int
@@ -58,8 +58,8 @@ class Body:
         return None if self.length > limit else bytes(self.stream.read(self.length))
 
     def is_drained(self) -> bool:
-        """Read what nobody read: the next request must start at its start, and a client that still sends must
-        not be cut off before it reads the answer. False when there is too much to read.
+        """Read the rest of the body, so that the next request can be read, and a client that still sends gets
+        the answer. Returns False if there is too much to read.
         """
         if not isinstance(self.stream, Bounded):
             self.stream.close()
@@ -113,7 +113,7 @@ def read_body(stream: BufferedIOBase, head: Head) -> Body:
     try:
         length = int(head.header("content-length") or 0)
     except ValueError as exc:
-        raise BadRequestError("Content-Length is no number.") from exc
+        raise BadRequestError("Content-Length is not a number.") from exc
     if length < 0:
         raise BadRequestError("Content-Length is negative.")
     return Body(Bounded(stream, length), length)
@@ -175,7 +175,7 @@ class Bounded(io.RawIOBase):
 
 
 def _in_origin_form(target: str, headers: list[tuple[str, str]]) -> tuple[str, list[tuple[str, str]]]:
-    """`http://host/path` as a path and its Host, as RFC 9112, 3.2.2 requires."""
+    """`http://host/path` as a path and a Host header, as RFC 9112, 3.2.2 requires."""
     if target == "*":
         return target, headers
     scheme, mark, rest = target.partition("://")
@@ -191,4 +191,4 @@ def _check_single(headers: list[tuple[str, str]]) -> None:
     given = [name.lower() for name, _ in headers]
     for name in _SINGLE_HEADERS:
         if given.count(name) > 1:
-            raise BadRequestError(f"The header {name} is there {given.count(name)} times.")
+            raise BadRequestError(f"The header {name} occurs {given.count(name)} times.")

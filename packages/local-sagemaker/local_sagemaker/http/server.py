@@ -1,8 +1,8 @@
 """One port for everything: the API of SageMaker, prices, `/_local/`, and moto for the rest.
 
-It is an HTTP/1.1 server with one thread per connection, because the servers that moto brings close the
-connection after each answer, and boto3 keeps its connections. An answer that must get lost closes the
-connection. `access` refuses what a web page may have sent, before its body is read.
+It is an HTTP/1.1 server with keep-alive and one thread for each connection, because the servers that moto
+brings close the connection after each answer, and boto3 keeps its connections. An answer that must get lost
+closes the connection. `access` refuses what a web page may have sent, before its body is read.
 """
 
 from __future__ import annotations
@@ -37,16 +37,16 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: How many seconds of the `Date` header pass in one second of the client.
+#: The speed of the clock in the `Date` header, in seconds per real second.
 SPEED_HEADER = "x-clock-speed"
 
 _IDLE_SECONDS = 300
-#: What moto says about these is not passed on: they are the server's.
+#: These headers of moto are not passed on: the server sets them.
 _OWN_HEADERS = ("connection", "transfer-encoding", "date")
 _LOGGED_CHARACTERS = 200
-#: How long a client that was refused may go on sending.
+#: How long a client may go on sending after a refusal.
 _LINGER_SECONDS = 10
-#: A document out of a bucket may run scripts in a browser, but not as a page of this server.
+#: A document from a bucket may run scripts in a browser, but not as a page of this server.
 _SANDBOX = ("Content-Security-Policy", "sandbox allow-scripts allow-forms allow-popups allow-downloads")
 
 
@@ -59,7 +59,7 @@ class HttpServer(socketserver.ThreadingTCPServer):
     request_queue_size = 1024
 
     sagemaker: SageMakerProtocol
-    #: Other regions with training jobs of their own.
+    #: The other regions that have their own training jobs.
     elsewhere: dict[str, SageMakerProtocol]
     control: Control
     moto: WsgiApp
@@ -145,14 +145,16 @@ class _Connection(socketserver.StreamRequestHandler):
         return keep_alive
 
     def _refuse(self, head: Head, text: str) -> None:
-        """Answer without a look at the body, and close: what follows must not be taken for a request."""
+        """Answer without reading the body, and close: the body must not be taken for the next request."""
         log.warning("refused %r %r: %s", head.method, head.target[:_LOGGED_CHARACTERS], text)
         reply = make_refusal(text, path=head.path, content_type=head.header("content-type"))
         self._send(reply, keep_alive=False, is_head=head.method == "HEAD")
         self._linger()
 
     def _linger(self) -> None:
-        """Throw away what still comes: a client that is cut off while it sends may never read the answer."""
+        """Read and discard what still comes: a client that is cut off while it sends may never read the
+        answer.
+        """
         last = time.monotonic() + _LINGER_SECONDS
         with contextlib.suppress(OSError):
             self.connection.shutdown(socket.SHUT_WR)
@@ -195,12 +197,12 @@ class _Connection(socketserver.StreamRequestHandler):
 
 
 def _is_passed_on(name: str) -> bool:
-    """Nor are CORS headers: no page of another origin may read an answer, whatever a bucket's rules say."""
+    """CORS headers are not passed on either: no page of another origin may read an answer."""
     return name not in _OWN_HEADERS and not name.startswith("access-control-")
 
 
 def _sandboxed(headers: Headers) -> Headers:
-    """With a policy that takes this server's origin from a document. Browsers show no PDF in a sandbox."""
+    """Add a policy that removes this server's origin from a document. Browsers show no PDF in a sandbox."""
     kind = next((value for name, value in headers if name.lower() == "content-type"), "")
     return headers if kind.lower().startswith("application/pdf") else [*headers, _SANDBOX]
 

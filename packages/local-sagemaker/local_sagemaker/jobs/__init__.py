@@ -1,1 +1,1 @@
-"""The training jobs: what they are, how they move, and what SageMaker refuses."""
+"""The training jobs: what they are, how they change, and what SageMaker refuses."""

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from .job import TrainingJob
     from .lifecycle import Transition
 
-#: Members of the request that the description repeats as they came.
+#: Members of the request that the description repeats unchanged.
 _ECHOED = (
     "HyperParameters", "AlgorithmSpecification", "RoleArn", "InputDataConfig", "OutputDataConfig",
     "ResourceConfig", "VpcConfig", "CheckpointConfig", "DebugHookConfig", "ExperimentConfig",
@@ -20,7 +20,7 @@ _ECHOED = (
 
 
 def description_of(job: TrainingJob, now: datetime) -> dict[str, Any]:
-    """DescribeTrainingJob's response. Which member is there when is said in the docs; None is left out."""
+    """The response of DescribeTrainingJob. Members without a value are omitted."""
     described: dict[str, Any] = {
         "TrainingJobName": job.name,
         "TrainingJobArn": job.arn,
@@ -81,7 +81,7 @@ def _resources(job: TrainingJob) -> dict[str, Any]:
 
 
 def _final_metrics(job: TrainingJob) -> list[dict[str, Any]]:
-    metrics = dict(job.final_metrics)  # a copy: the job's log may just be read
+    metrics = dict(job.final_metrics)  # a copy, because a thread that reads the log may add to it
     return [{"MetricName": name, "Value": m.value, "Timestamp": m.at} for name, m in metrics.items()]
 
 

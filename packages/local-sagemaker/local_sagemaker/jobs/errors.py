@@ -1,4 +1,4 @@
-"""Why a call is refused: one class for each error code of SageMaker; and two errors of this server."""
+"""Why a call is refused: one class for each error code of SageMaker, and two errors of this server."""
 
 from __future__ import annotations
 
@@ -20,4 +20,4 @@ class NotInterruptibleError(ValueError):
 
 
 class IllegalMoveError(RuntimeError):
-    """A move AWS's lifecycle does not know: a bug here, never an answer to a client."""
+    """A move that AWS's lifecycle does not have: a bug in this server, never an answer to a client."""

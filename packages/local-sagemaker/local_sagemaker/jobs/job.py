@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 def arn_of(name: str, region: str = REGION) -> str:
-    """SageMaker lower-cases the name in the ARN and keeps its case everywhere else."""
+    """SageMaker writes the name in lower case in the ARN, and keeps its case everywhere else."""
     return f"arn:aws:sagemaker:{region}:{ACCOUNT}:training-job/{name.lower()}"
 
 
@@ -41,9 +41,9 @@ class FinalMetric:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingJob:
-    """One training job at one moment. `request` is the CreateTrainingJob request as it came.
+    """One training job at one moment. `request` is the CreateTrainingJob request.
 
-    `final_metrics` alone is shared by all moments of a job: whoever reads its log writes there.
+    Only `final_metrics` is shared by all moments of a job: what reads the job's log writes to it.
     """
 
     name: str
@@ -83,7 +83,9 @@ class TrainingJob:
 
     @property
     def choices(self) -> tuple[tuple[str, ...], ...]:
-        """What the job may run on, the best first: instance types that must all have capacity."""
+        """What the job may run on, by preference. Each choice is the instance types that must all have
+        capacity.
+        """
         preferred = self.resources.get("InstancePreferences") or ()
         groups = self.resources.get("InstanceGroups") or ()
         if preferred:
@@ -104,7 +106,7 @@ class TrainingJob:
 
     @property
     def instances(self) -> Mapping[str, int]:
-        """How many of which type."""
+        """The number of instances of each type."""
         groups = self.resources.get("InstanceGroups") or ()
         if groups:
             counts = Counter[str]()
@@ -168,19 +170,19 @@ class TrainingJob:
         return f"{self.output_uri}/{'model/' if self.is_uncompressed_output else 'model.tar.gz'}"
 
     def held_seconds_at(self, now: datetime) -> float:
-        """Seconds in which instances were held, per instance, the open visit included."""
+        """Seconds in which the job held instances, including the current status."""
         current = self.transitions[-1]
         if current.status in HOLDING_STATUSES and current.ended_at is None:
             return self.held_seconds + (now - current.started_at).total_seconds()
         return self.held_seconds
 
     def training_seconds_at(self, now: datetime) -> int | None:
-        """`TrainingTimeInSeconds`: absent for a job that never held instances, else at least 1."""
+        """`TrainingTimeInSeconds`: None for a job that never held instances, else at least 1."""
         return None if self.started_at is None else max(1, math.floor(self.held_seconds_at(now)))
 
     @property
     def billed_seconds(self) -> int | None:
-        """`BillableTimeInSeconds`: known when the job is over; absent when it never started."""
+        """`BillableTimeInSeconds`: None until the job is over, and for a job that never started."""
         if not self.is_over or self.started_at is None:
             return None
         training_seconds = max(1, math.floor(self.held_seconds))
@@ -191,14 +193,14 @@ class TrainingJob:
     def entered(
         self, status: SecondaryStatus, at: datetime, message: str, *, price_ratio: float = 1.0
     ) -> TrainingJob:
-        """The job after a move to another secondary status; raises when AWS knows no such move."""
+        """The job after a move to another secondary status. Raises `IllegalMoveError`."""
         done = self.transitions
         held = billable = 0.0
         if done:
             current = done[-1]
             if not is_legal_move(current.status, status):
                 raise IllegalMoveError(
-                    f"{self.name}: {current.status} > {status} is no move of SageMaker's lifecycle"
+                    f"{self.name}: {current.status} > {status} is not a move of SageMaker's lifecycle"
                 )
             done = (*done[:-1], replace(current, ended_at=at))
             if current.status in HOLDING_STATUSES:
@@ -213,7 +215,7 @@ class TrainingJob:
         )
 
     def saying(self, message: str, at: datetime) -> TrainingJob:
-        """The job with another message on its open visit: SageMaker overwrites it in place."""
+        """The job with another message on its current transition, which SageMaker overwrites in place."""
         if self.transitions[-1].message == message:
             return self
         current = replace(self.transitions[-1], message=message)
@@ -222,7 +224,7 @@ class TrainingJob:
     def ended(
         self, status: TrainingStatus, at: datetime, *, failure_reason: str | None = None
     ) -> TrainingJob:
-        """The job after its terminal move: the terminal visit starts and ends at once."""
+        """The job after its last move. The last transition starts and ends at the same instant."""
         closed = replace(self.transitions[-1], ended_at=at)
         return replace(
             self,

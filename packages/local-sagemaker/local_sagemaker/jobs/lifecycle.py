@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class TrainingStatus(StrEnum):
-    """`TrainingJobStatus`: the coarse status."""
+    """`TrainingJobStatus`."""
 
     IN_PROGRESS = "InProgress"
     COMPLETED = "Completed"
@@ -28,7 +28,7 @@ class TrainingStatus(StrEnum):
 
 
 class SecondaryStatus(StrEnum):
-    """`SecondaryStatus`: the fine status. Only this one separates the four kinds of `Stopped`."""
+    """`SecondaryStatus`. Only this one distinguishes the kinds of `Stopped`."""
 
     STARTING = "Starting"
     PENDING = "Pending"
@@ -55,7 +55,7 @@ S: TypeAlias = SecondaryStatus
 #: A job in one of these never changes again.
 TERMINAL_STATUSES = frozenset({TrainingStatus.COMPLETED, TrainingStatus.FAILED, TrainingStatus.STOPPED})
 
-#: The instances are held: training seconds are counted.
+#: The job holds instances: training seconds are counted.
 HOLDING_STATUSES = frozenset(
     {S.DOWNLOADING, S.DOWNLOADING_TRAINING_IMAGE, S.TRAINING, S.UPDATING, S.UPLOADING}
 )
@@ -66,8 +66,8 @@ TERMINAL_SECONDARY_STATUSES = frozenset(
 
 _STOPPED_KINDS = frozenset({S.STOPPED, S.MAX_RUNTIME_EXCEEDED, S.MAX_WAIT_TIME_EXCEEDED})
 
-#: Every legal move. `Stopping > Uploading` is a stopped job that had something to upload;
-#: `Uploading > Failed` is a script that failed (what it wrote is uploaded all the same).
+#: Every legal move. `Stopping > Uploading` is a stopped job that had something to upload.
+#: `Uploading > Failed` is a script that failed: its output is uploaded, too.
 NEXT_STATUSES: dict[SecondaryStatus, frozenset[SecondaryStatus]] = {
     S.STARTING: frozenset({S.PENDING, S.DOWNLOADING, S.STOPPING, S.FAILED}),
     S.PENDING: frozenset({S.STARTING, S.DOWNLOADING, S.STOPPING, S.FAILED}),
@@ -89,7 +89,7 @@ def is_legal_move(before: SecondaryStatus, after: SecondaryStatus) -> bool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Transition:
-    """One entry of `SecondaryStatusTransitions`: a visit to a status. Open while `ended_at` is None."""
+    """One entry of `SecondaryStatusTransitions`. `ended_at` is None while the job is in this status."""
 
     status: SecondaryStatus
     started_at: datetime

@@ -1,6 +1,6 @@
 """What SageMaker refuses although the form is right: spot and max wait, names, sources, limits.
 
-Texts are AWS's where one was seen; those marked "ours" are chosen, because AWS's is not known.
+The texts are AWS's, if known. Those marked "ours" are not.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ NOT_FOUND = "Requested resource not found."
 
 
 def check_create(request: Mapping[str, Any]) -> None:
-    """Raise `ValidationError` when SageMaker would refuse the request for what it asks."""
+    """Raise `ValidationError` if SageMaker refuses the request."""
     for rule in (
         _check_algorithm,
         _check_resources,
@@ -75,14 +75,14 @@ def _check_resources(request: Mapping[str, Any]) -> None:
 
 
 def _check_channels(request: Mapping[str, Any]) -> None:
-    """Every channel has a name of its own and goes to instance groups that there are."""
+    """Channel names are unique, and channels name only instance groups that exist."""
     groups = (request.get("ResourceConfig") or {}).get("InstanceGroups") or ()
     known = [group["InstanceGroupName"] for group in groups]
     seen: set[str] = set()
     for channel in request.get("InputDataConfig") or ():
         name = channel["ChannelName"]
         if name in seen:
-            raise ValidationError(f"The ChannelName {name} is there twice in InputDataConfig.")  # ours
+            raise ValidationError(f"The ChannelName {name} occurs twice in InputDataConfig.")  # ours
         seen.add(name)
         for group in (channel["DataSource"].get("S3DataSource") or {}).get("InstanceGroupNames") or ():
             if group not in known:
@@ -141,7 +141,7 @@ def _check_simulation(request: Mapping[str, Any]) -> None:
     text = (request.get("Environment") or {}).get(LOCAL_TRAINING_SECONDS)
     if text is not None and not _SECONDS.fullmatch(text):
         raise ValidationError(  # ours
-            f"Environment {LOCAL_TRAINING_SECONDS} is {text!r}: give the simulated job's seconds of work."
+            f"Environment {LOCAL_TRAINING_SECONDS} is {text!r}: give the simulated job's work in seconds."
         )
 
 
@@ -156,7 +156,7 @@ def check_name_is_free(existing: TrainingJob | None) -> None:
 def check_quota(
     job: TrainingJob, rule_of: Callable[[str], TypeRule], count_in_use: Callable[[str], int]
 ) -> None:
-    """Refuse a job that the market file's quota does not hold: AWS queues nothing."""
+    """Refuse a job above the quota of the market file. AWS queues no jobs."""
     for instance_type, wanted in job.instances.items():
         rule = rule_of(instance_type)
         quota = rule.spot_quota if job.is_spot else rule.on_demand_quota

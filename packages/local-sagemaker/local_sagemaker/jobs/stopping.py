@@ -1,4 +1,4 @@
-"""The limits of a training job's two clocks: how long it may run, and how long it may wait.
+"""How long a training job may run, and how long it may wait.
 
 Source: `StoppingCondition` in the SageMaker API reference, "Managed Spot Training" in the developer guide.
 """
@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import re
 
-#: What SageMaker takes when `MaxRuntimeInSeconds` is left out: one day.
+#: The default of `MaxRuntimeInSeconds`: one day.
 DEFAULT_MAX_RUNTIME_SECONDS = 24 * 3600
-#: The documented maximum run time, 28 days. Accounts start with a quota of 5 days.
+#: The documented maximum of `MaxRuntimeInSeconds`: 28 days. New accounts have a quota of 5 days.
 MAX_RUNTIME_SECONDS = 28 * 24 * 3600
-#: The longest wait of a built-in or marketplace algorithm that does not checkpoint.
+#: The maximum wait of a built-in or marketplace algorithm without checkpoints.
 MAX_WAIT_WITHOUT_CHECKPOINTS_SECONDS = 3600
 
-#: Repositories of AWS's built-in algorithms that do not checkpoint (developer guide, "Checkpoints").
+#: Repositories of AWS's built-in algorithms without checkpoints (developer guide, "Checkpoints").
 ALGORITHMS_WITHOUT_CHECKPOINTS = frozenset(
     {
         "blazingtext",
@@ -36,10 +36,10 @@ _ECR_IMAGE = re.compile(r"^\d{12}\.dkr\.ecr\.[a-z0-9-]+\.amazonaws\.com(?:\.cn)?
 
 
 def is_capped_algorithm(training_image: str | None, algorithm_name: str | None = None) -> bool:
-    """Whether SageMaker caps the job's max wait at an hour, because its algorithm does not checkpoint.
+    """Whether SageMaker limits the job's max wait to an hour, because its algorithm has no checkpoints.
 
-    True for AWS's built-in algorithms without checkpoints and for algorithms named by `AlgorithmName`
-    (your own or the marketplace's, of which nothing is known). Your own images have no cap.
+    True for AWS's built-in algorithms without checkpoints, and for algorithms named by `AlgorithmName` (your
+    own or the marketplace's). Your own images have no such limit.
     """
     if algorithm_name:
         return True

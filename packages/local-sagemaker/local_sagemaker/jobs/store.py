@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class Store:
-    """Every job by name, in the order of creation, and the tags by ARN. Guarded by the engine's lock."""
+    """All jobs by name, in the order of creation, and the tags by ARN. Guarded by the engine's lock."""
 
     def __init__(self) -> None:
         self._jobs: dict[str, TrainingJob] = {}
@@ -42,7 +42,7 @@ class Store:
         self._tags.pop(job.arn, None)
 
     def jobs(self) -> Iterable[TrainingJob]:
-        """All jobs, the oldest first."""
+        """All jobs, oldest first."""
         return self._jobs.values()
 
     def jobs_by_creation(

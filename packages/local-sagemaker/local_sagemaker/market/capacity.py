@@ -1,4 +1,4 @@
-"""Capacity over time, and where it comes from: windows, a recorded trace, or chance."""
+"""Capacity over time, from windows, a recorded trace, or random intervals."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ import random
 from collections.abc import Callable, Iterator
 from typing import TypeAlias
 
-#: Capacity as it changes: (seconds since the origin, available), starting at 0, possibly without end.
+#: The changes of capacity: (seconds since the origin, available). The first is at 0; there may be no last
+#: one.
 Changes: TypeAlias = Iterator[tuple[float, bool]]
 
 
 class Timeline:
-    """Capacity over the seconds since an origin, drawn from its changes as far as it was asked for."""
+    """Capacity over the seconds since an origin. It takes changes only as far as it is asked for."""
 
     def __init__(self, changes: Changes) -> None:
         self._changes = changes
@@ -36,7 +37,7 @@ class Timeline:
             if change is None:
                 self._ended = True
             elif not self._values or change[1] != self._values[-1]:
-                # To the millisecond: an instant and back must give the very same number.
+                # To the millisecond: converting to an instant and back must give the same number.
                 self._starts.append(round(change[0], 3))
                 self._values.append(change[1])
 
@@ -68,7 +69,7 @@ def random_changes(
     *, seed: int, available_for_seconds: float, away_for_seconds: float
 ) -> Callable[[str], Changes]:
     def changes(instance_type: str) -> Changes:
-        # Not for secrets: the same seed must tell the same story. Each type has a stream of its own.
+        # Not for secrets: the same seed must give the same capacity. Each type has its own random stream.
         stream = random.Random(f"{seed}:{instance_type}")  # noqa: S311
         at = 0.0
         for available in itertools.cycle((True, False)):

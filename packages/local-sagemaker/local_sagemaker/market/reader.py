@@ -20,7 +20,7 @@ SCENARIOS = Path(__file__).parent / "scenarios"
 
 
 def load_market(name_or_path: str | None, *, price_ratio: float | None = None) -> MarketSpec:
-    """Read a market file, or a shipped scenario by name; `price_ratio` is for files that give none."""
+    """Read a market file, or a shipped scenario by name. `price_ratio` is for files without one."""
     if name_or_path is None:
         return _Reader(Values("(no market file)"), Path()).market({}, price_ratio)
     path = _find(name_or_path)
@@ -58,7 +58,7 @@ _RULE_KEYS = {
 
 @dataclass(frozen=True, slots=True)
 class _Reader:
-    """Makes a `MarketSpec` of what YAML gives. `folder` is where traces are."""
+    """Makes a `MarketSpec` from the content of the YAML file. Traces are in `folder`."""
 
     values: Values
     folder: Path
@@ -106,14 +106,16 @@ class _Reader:
             )
         changed |= self._on_demand(where + "on_demand", rule.get("on_demand"))
         changed |= self._quota(where + "quota", rule.get("quota"))
-        assert set(changed) <= {f.name for f in fields(TypeRule)}  # noqa: S101  (a typo here, not in the file)
+        assert set(changed) <= {f.name for f in fields(TypeRule)}  # noqa: S101  (a typo in this code, not in the file)
         return replace(base, **changed)
 
     def _capacity_source(self, where: str, rule: Mapping[str, Any], *, default: bool) -> dict[str, Any]:
         given = [key for key in ("capacity", "trace", "random") if key in rule]
         if len(given) > 1:
             self.values.complain(
-                where + given[1], rule[given[1]], f"give one of capacity, trace, random; {given[0]} is there"
+                where + given[1],
+                rule[given[1]],
+                f"give only one of capacity, trace and random; {given[0]} is given",
             )
         if not given:
             return {}
@@ -154,16 +156,16 @@ class _Reader:
     def _read_random(self, where: str, content: Any, _default: bool) -> Callable[[str], Changes]:
         needed = {"seed", "available_for", "away_for"}
         entry = self.values.mapping(where, content, needed, needed=needed)
-        stays = {
+        means = {
             key: self.values.duration(f"{where}.{key}", entry[key]) for key in ("available_for", "away_for")
         }
-        for key, seconds in stays.items():
+        for key, seconds in means.items():
             if seconds <= 0:
-                self.values.complain(f"{where}.{key}", entry[key], "give the mean stay, longer than nothing")
+                self.values.complain(f"{where}.{key}", entry[key], "give the mean length, above zero")
         return random_changes(
             seed=self.values.integer(f"{where}.seed", entry["seed"]),
-            available_for_seconds=stays["available_for"],
-            away_for_seconds=stays["away_for"],
+            available_for_seconds=means["available_for"],
+            away_for_seconds=means["away_for"],
         )
 
     def _interruptions(self, where: str, content: Any) -> tuple[Interruption, ...]:
@@ -198,9 +200,7 @@ class _Reader:
             at = f"{where}[{index}]"
             error = self.values.mapping(at, entry, {"after", "job"}, needed={"after"})
             if error.get("job", "each") != "each":
-                self.values.complain(
-                    f"{at}.job", error["job"], "give `each`, or leave it out for the first job"
-                )
+                self.values.complain(f"{at}.job", error["job"], "give `each`, or omit it for the first job")
             seconds = self.values.duration(f"{at}.after", error["after"])
             errors.append(Interruption(after_seconds=seconds, job=error.get("job")))
         return tuple(errors)

@@ -1,4 +1,4 @@
-"""What a market file says, as values."""
+"""The content of a market file as values."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class Origin(StrEnum):
-    """Where the times of a type's capacity count from."""
+    """The instant from which the times of a type's capacity count."""
 
     SERVER_START = "server-start"
     FIRST_JOB = "first-job"
@@ -27,7 +27,7 @@ class Shortage(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Interruption:
-    """A scripted interruption. `job` is None (first to get there), a number, or "each"."""
+    """A scripted interruption. `job` is None (the first that gets that far), a number, or "each"."""
 
     after_seconds: float | None = None
     after_checkpoints: int | None = None
@@ -37,7 +37,7 @@ class Interruption:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TypeRule:
-    """What the file says of one instance type (or, at the top level, of all)."""
+    """The part of the file for one instance type, or its top level for all types."""
 
     origin: Origin = Origin.SERVER_START
     available: bool = True

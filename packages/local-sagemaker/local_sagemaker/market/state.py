@@ -1,4 +1,4 @@
-"""The market as it is now: capacity, prices, and the scripted interruptions that happened."""
+"""The current market: capacity, prices, and the scripted interruptions that already happened."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .spec import Interruption, MarketSpec, Origin, TypeRule
 
 @dataclass(slots=True)
 class _TypeState:
-    """What happened so far to one instance type."""
+    """What happened to one instance type so far."""
 
     rule: TypeRule
     origin_at: datetime | None
@@ -22,13 +22,14 @@ class _TypeState:
     away_until: datetime | None = None
     jobs: dict[str, int] = field(default_factory=dict)
     started: int = 0
-    #: By whom they concern: a job's name, or nothing for those that happen once.
+    #: Job name -> the entries that already hit this job. The empty name has those that happen once for all
+    #: jobs.
     fired: dict[str, set[int]] = field(default_factory=dict)
     failed: dict[str, set[int]] = field(default_factory=dict)
 
 
 class Market:
-    """The story as it unfolds. Not thread-safe: the engine calls it under its lock."""
+    """Capacity over simulated time. Not thread-safe: the engine calls it under its lock."""
 
     def __init__(self, spec: MarketSpec, *, started_at: datetime) -> None:
         self.spec = spec
@@ -36,7 +37,7 @@ class Market:
         self._states: dict[str, _TypeState] = {}
 
     def reset(self, at: datetime) -> None:
-        """Start the story anew, as if the server started at `at`."""
+        """Start again, as if the server started at `at`."""
         self._started_at = at
         self._states.clear()
 
@@ -44,20 +45,20 @@ class Market:
         return self._state(instance_type).rule
 
     def note_spot_request(self, instance_type: str, at: datetime) -> None:
-        """A spot job asks for the type: with `origin: first-job` its story begins with the first."""
+        """A spot job asks for the type. With `origin: first-job`, times count from the first such job."""
         state = self._state(instance_type)
         if state.origin_at is None:
             state.origin_at = at
 
     def note_spot_start(self, instance_type: str, job_name: str) -> None:
-        """A spot job got instances: it is the n-th of its type that did."""
+        """A spot job got instances: it is the n-th job of its type that did."""
         state = self._state(instance_type)
         if job_name not in state.jobs:
             state.started += 1
             state.jobs[job_name] = state.started
 
     def note_end(self, job_name: str) -> None:
-        """The job is over: what was noted of it alone is not needed any more."""
+        """The job is over: forget what concerns only this job."""
         for state in self._states.values():
             state.jobs.pop(job_name, None)
             state.fired.pop(job_name, None)
@@ -72,7 +73,7 @@ class Market:
         return state.spot.is_available_at(_since(state.origin_at, at))
 
     def next_spot_change(self, instance_type: str, at: datetime) -> datetime | None:
-        """When spot capacity of the type may next be another, as far as the story knows."""
+        """When the spot capacity of the type may change next, if that is known."""
         state = self._state(instance_type)
         if state.forced is not None:
             return None
@@ -96,14 +97,14 @@ class Market:
         return [ratio for start, ratio in state.rule.price_steps if start <= max(seconds, 0.0)][-1]
 
     def set_capacity(self, instance_type: str, *, available: bool) -> None:
-        """A person says so: from now on the story of the type's spot capacity does not count."""
+        """From now on the spot capacity of the type is this, whatever the market file says."""
         self._state(instance_type).forced = available
 
     def withdraw_until(self, instance_type: str, until: datetime) -> None:
         self._state(instance_type).away_until = until
 
     def interruptions_for(self, instance_type: str, job_name: str) -> list[tuple[int, Interruption]]:
-        """The scripted interruptions this job may still meet, in the file's order."""
+        """The scripted interruptions that can still hit this job, in the order of the file."""
         state = self._state(instance_type)
         return [
             (index, interruption)
@@ -113,14 +114,14 @@ class Market:
         ]
 
     def fire(self, instance_type: str, index: int, job_name: str) -> Interruption:
-        """Note that an interruption happened; returns it."""
+        """Note that an interruption happened, and return it."""
         state = self._state(instance_type)
         interruption = state.rule.interruptions[index]
         state.fired.setdefault(_scope(interruption, job_name), set()).add(index)
         return interruption
 
     def internal_errors_for(self, instance_type: str, job_name: str) -> list[tuple[int, float]]:
-        """The internal errors this job may still meet: number, and seconds in status Training."""
+        """The internal errors that can still hit this job: number, and seconds in status Training."""
         state = self._state(instance_type)
         return [
             (index, error.after_seconds or 0.0)

@@ -1,4 +1,4 @@
-"""Capacity traces: was there spot capacity, tick by tick?
+"""Recorded spot capacity, one value for each tick.
 
 The format is the one of the public spot traces: `{"metadata": {"gap_seconds": 300}, "data": [1, 0, ...]}`.
 """
@@ -14,7 +14,7 @@ _FORMAT = 'give JSON as {"metadata": {"gap_seconds": 300}, "data": [1, 0, ...]},
 
 
 class TraceError(ValueError):
-    """A trace that cannot be read: names the source, the problem and the format."""
+    """A trace that cannot be read. The text names the source, the problem and the format."""
 
     def __init__(self, source: str, problem: str) -> None:
         super().__init__(f"{source}: {problem}; {_FORMAT}")
@@ -22,7 +22,7 @@ class TraceError(ValueError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trace:
-    """Capacity of one market: a 1 or 0 for each tick of `tick_seconds`, one byte each."""
+    """Capacity of one market: a byte, 1 or 0, for each tick of `tick_seconds`."""
 
     ticks: bytes
     tick_seconds: float
@@ -36,7 +36,7 @@ class Trace:
 
 
 def parse_trace(text: str, *, source: str) -> Trace:
-    """A trace from its JSON text; `source` (a path) is what errors name. Raises `TraceError`."""
+    """Read a trace from its JSON text. Errors name `source` (a path). Raises `TraceError`."""
     try:
         content = json.loads(text)
     except ValueError as exc:

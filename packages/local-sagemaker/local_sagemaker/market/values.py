@@ -16,7 +16,9 @@ _UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, None: 1}
 
 
 class MarketFileError(ValueError):
-    """A market file that cannot be used: names the file, the key, the value, and what to give instead."""
+    """A market file that cannot be used. The text names the file, the key, the value and what to give
+    instead.
+    """
 
 
 @dataclass(frozen=True, slots=True)

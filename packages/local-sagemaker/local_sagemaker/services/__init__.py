@@ -1,1 +1,1 @@
-"""The other AWS services as the server itself uses them: moto in this process, and what moto lacks."""
+"""The other AWS services: moto in this process as the server uses it, and what moto lacks."""

@@ -1,8 +1,7 @@
 """EventBridge: a "SageMaker Training Job State Change" event for each change of a job's status.
 
-Events are put into moto's default bus, and its rules deliver them (to SQS, logs and other buses). Without a
-rule nothing is made and nothing is kept. A thread of its own delivers: the engine reports changes under its
-lock.
+Events go to moto's default bus, and its rules deliver them (to SQS, logs and other buses). Without a rule no
+event is made or kept. A separate thread delivers them, because the engine reports changes under its lock.
 """
 
 from __future__ import annotations
@@ -31,8 +30,8 @@ log = logging.getLogger(__name__)
 SOURCE = "aws.sagemaker"
 DETAIL_TYPE = "SageMaker Training Job State Change"
 
-#: The members of the documented event, in its order. There are no seconds, no spot flag and no
-#: CheckpointConfig among them: describe the job for those.
+#: The members of the documented event, in its order. It has no seconds, no spot flag and no CheckpointConfig:
+#: describe the job for those.
 _MEMBERS = (
     "TrainingJobName", "TrainingJobArn", "TrainingJobStatus", "SecondaryStatus", "FailureReason",
     "HyperParameters", "AlgorithmSpecification", "RoleArn", "InputDataConfig", "OutputDataConfig",
@@ -42,25 +41,25 @@ _MEMBERS = (
 
 
 class StateChangeEvents:
-    """A listener of the engine. `forget` drops what is not delivered yet."""
+    """A listener of the engine. `forget` drops the events that are not delivered yet."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._told: dict[str, tuple[str, int]] = {}
+        self._published: dict[str, tuple[str, int]] = {}
         self._waiting: deque[tuple[TrainingJob, dict[str, str]]] = deque()
         self._lock = threading.Lock()
         self._is_delivering = False
 
-    def tell(self, job: TrainingJob) -> None:
+    def publish(self, job: TrainingJob) -> None:
         """Note a change of a job; called under the engine's lock."""
         if not _has_rules() or job.is_over != (job.transitions[-1].ended_at is not None):
-            return  # nobody listens, or half of the terminal move
+            return  # there is no rule, or the last transition is still to be closed
         look = (str(job.status), len(job.transitions))
-        if self._told.get(job.name) == look:
-            return  # only the message is another
-        self._told[job.name] = look
+        if self._published.get(job.name) == look:
+            return  # only the message changed
+        self._published[job.name] = look
         if job.is_over:
-            del self._told[job.name]
+            del self._published[job.name]
         with self._lock:
             self._waiting.append((job, dict(self._store.tags(job.arn))))
             if self._is_delivering:
@@ -71,10 +70,10 @@ class StateChangeEvents:
     def forget(self) -> None:
         with self._lock:
             self._waiting.clear()
-        self._told.clear()
+        self._published.clear()
 
     def _deliver(self) -> None:
-        """Until nothing waits: one thread at a time, so events arrive in their order."""
+        """Deliver until nothing waits. There is one thread at a time, so events arrive in order."""
         while True:
             with self._lock:
                 if not self._waiting:
@@ -83,12 +82,12 @@ class StateChangeEvents:
                 job, tags = self._waiting.popleft()
             try:
                 _put(event_of(job, tags))
-            except Exception as exc:  # noqa: BLE001  (a target that is gone must not end the events)
+            except Exception as exc:  # noqa: BLE001  (a target that was deleted must not stop all events)
                 log.warning("%s: a state change event was not delivered: %r", job.name, exc)
 
 
 def event_of(job: TrainingJob, tags: Mapping[str, str]) -> dict[str, Any]:
-    """The entry for PutEvents: times are epoch milliseconds, tags a map, what is not set is null."""
+    """The entry for PutEvents. Times are epoch milliseconds, tags are a map, and what is not set is null."""
     described = description_of(job, job.last_modified_at)
     detail = {name: described.get(name) for name in _MEMBERS} | {"Tags": dict(tags)}
     return {
@@ -106,7 +105,7 @@ def _milliseconds(value: object) -> int:
 
 
 def _bus() -> Any:
-    """moto's default bus; None as long as nobody ever called EventBridge."""
+    """moto's default bus; None before the first call of EventBridge."""
     models = sys.modules.get("moto.events.models")
     backends = getattr(models, "events_backends", None)
     return None if backends is None else backends[ACCOUNT][REGION].event_buses.get("default")

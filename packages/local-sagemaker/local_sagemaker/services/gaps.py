@@ -1,4 +1,4 @@
-"""Answers for what real clients ask of AWS and moto does not know, and a report of moto's own failures."""
+"""Adds to moto what real clients need and moto lacks, and reports moto's own failures."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Any
 
 from local_sagemaker.reply import Reply
 
-_FAILURE = "moto, which answers for this service here, failed or has no such operation: see the server's log."
+_FAILURE = "moto, which answers for this service, failed or has no such operation: see the server's log."
 
 
 def fill(service: str, app: Any) -> Any:
-    """The app moto made for a service, now with what moto lacks there."""
+    """Add what moto lacks to the app that it made for a service."""
     if service == "iam":
         from moto.iam.responses import IamResponse
 
@@ -23,7 +23,7 @@ def fill(service: str, app: Any) -> Any:
     if service == "events":
         from moto.events.utils import EventTemplateParser
 
-        # What a target gets of an event: moto leaves the account out.
+        # What a target gets of an event: moto omits the account.
         template = EventTemplateParser.DEFAULT_EVENT_INPUT_TEMPLATE
         if "<account>" not in template:
             template = template.replace('"region":', '"account": "<account>", "region":')
@@ -38,7 +38,7 @@ def _logs_response() -> Any:
 
 
 def _by_prefix(filter_log_events: Callable[[Any], str]) -> Callable[[Any], str]:
-    """FilterLogEvents with `logStreamNamePrefix`, which moto overlooks: it would answer with every stream.
+    """FilterLogEvents with `logStreamNamePrefix`. moto ignores it, and answers with every stream.
 
     AWS sorts the events of all streams by time, whatever `interleaved` says.
     """
@@ -60,7 +60,7 @@ def _by_prefix(filter_log_events: Callable[[Any], str]) -> Callable[[Any], str]:
 
 
 def _allow_everything(self: Any) -> Any:
-    """SimulatePrincipalPolicy, asked by the SageMaker SDK 3.x: IAM is not modelled, all is allowed."""
+    """SimulatePrincipalPolicy, which the SageMaker SDK 3.x calls. It allows everything: there is no IAM."""
     from moto.core.responses import ActionResult
 
     results = [
@@ -72,7 +72,7 @@ def _allow_everything(self: Any) -> Any:
 
 
 def failure_reply(*, is_json: bool) -> Reply:
-    """An internal failure in the words of the service's protocol, so that a client can read it."""
+    """An internal failure in the form of the service's protocol, so that a client can read it."""
     if is_json:
         body = f'{{"__type": "InternalFailure", "message": "{_FAILURE}"}}'
         return Reply(status=500, body=body.encode(), content_type="application/json")

@@ -1,7 +1,7 @@
 """CloudWatch Logs of training jobs: group `/aws/sagemaker/TrainingJobs`, stream `<job>/<host>-<epoch>`.
 
-A restart opens a new stream (a choice: AWS does not say). Events carry simulated time. They are put straight
-into moto's log group, because moto's front door refuses events more than two hours ahead of the real clock.
+A restart opens a new stream (a choice: AWS does not document it). Events have simulated time. They go
+directly into moto's log group, because moto's API refuses events more than two hours ahead of the real clock.
 """
 
 from __future__ import annotations

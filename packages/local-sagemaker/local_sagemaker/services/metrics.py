@@ -1,10 +1,11 @@
-"""CloudWatch metrics of script jobs, straight into moto's CloudWatch, with simulated time.
+"""CloudWatch metrics of script jobs, put directly into moto's CloudWatch, with simulated time.
 
 Algorithm metrics: the regexes of MetricDefinitions over each line of the log (dimension TrainingJobName).
-Instance metrics: what the processes of a container really use (dimension Host=`<job>/<host>`).
+Instance metrics (`containers.usage`): what the processes of a container really use (dimension
+Host=`<job>/<host>`).
 
-Choices, where AWS's behaviour is unknown: a regex that does not compile, or is too slow on a line, is left
-out with a warning in the server's log and the job goes on; the value is the first group.
+Choices, where AWS's behaviour is unknown: a regex that does not compile, or is too slow on a line, is skipped
+with a warning in the server's log, and the job continues; the value is the first group.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import threading
 from datetime import UTC
 from typing import TYPE_CHECKING, Any
 
-import regex  # type: ignore[import-untyped]  # unlike re: has a limit of time, and lets others work meanwhile
+import regex  # type: ignore[import-untyped]  # unlike re: has a time limit, and releases the interpreter lock
 
 from local_sagemaker.account import ACCOUNT, REGION
 from local_sagemaker.jobs.job import FinalMetric, TrainingJob
@@ -32,7 +33,7 @@ _lock = threading.Lock()
 
 
 def put_metrics(dimension: tuple[str, str], values: dict[str, float], at: datetime, *, unit: str) -> None:
-    """Put points of one instant into CloudWatch."""
+    """Put data points of one instant into CloudWatch."""
     from moto.cloudwatch.models import cloudwatch_backends
 
     data = [
@@ -58,7 +59,7 @@ class AlgorithmMetrics:
         self._regexes = dict(_compiled(job))
 
     def read(self, line: str) -> None:
-        """Put every metric a line of the log has, and keep it as the last one."""
+        """Put every metric in a line of the log, and keep its value as the last one."""
         for name, pattern in list(self._regexes.items()):
             value = self._value(name, pattern, line)
             if value is not None:
@@ -72,7 +73,7 @@ class AlgorithmMetrics:
             value = float(found[1]) if found else math.nan
         except TimeoutError:
             self._regexes.pop(name, None)
-            log.warning("%s: the regex of the metric %s is too slow and left out", self._job.name, name)
+            log.warning("%s: the regex of the metric %s is too slow and is skipped", self._job.name, name)
             return None
         except (IndexError, TypeError, ValueError):
             return None
@@ -86,7 +87,7 @@ def _compiled(job: TrainingJob) -> Iterable[tuple[str, Any]]:
             yield definition["Name"], regex.compile(definition["Regex"])
         except regex.error as exc:
             log.warning(
-                "%s: the regex of the metric %s is left out: %s (%r)",
+                "%s: the regex of the metric %s is skipped: %s (%r)",
                 job.name,
                 definition["Name"],
                 exc,

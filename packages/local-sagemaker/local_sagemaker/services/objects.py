@@ -1,4 +1,4 @@
-"""S3 as the platform itself uses it: whole objects, from the moto in this process, without HTTP."""
+"""S3 as the server uses it: whole objects, in the moto of this process, without HTTP."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class NoSuchBucketError(LookupError):
 
 
 class Objects(Protocol):
-    """What the platform asks of S3."""
+    """What the server needs of S3."""
 
     def keys(self, bucket: str, prefix: str) -> list[str]:
         """All keys with the prefix, sorted."""
@@ -23,10 +23,10 @@ class Objects(Protocol):
         """The object, or None."""
 
     def write(self, bucket: str, key: str, content: bytes) -> None:
-        """Put an object; never half of one."""
+        """Put a whole object."""
 
     def delete(self, bucket: str, key: str) -> None:
-        """Remove an object; fine when it is not there."""
+        """Delete an object, if it exists."""
 
 
 def split_uri(uri: str) -> tuple[str, str]:
@@ -44,8 +44,10 @@ def folder_prefix(uri: str) -> tuple[str, str]:
 
 
 def let_moto_forget() -> None:
-    """moto holds all it ever made, deleted and overwritten objects too, for a dashboard of its own: a
-    checkpoint written a thousand times costs a thousand times its memory. From here on it does not.
+    """Make moto keep no reference to deleted and overwritten objects.
+
+    moto keeps everything it ever made for its dashboard, so a checkpoint that is written a thousand times
+    needs a thousand times its memory.
     """
     from moto.core.common_models import BaseModel
 
@@ -56,7 +58,7 @@ def let_moto_forget() -> None:
 
 
 class MotoObjects:
-    """S3 in moto's backend, one call at a time: its key store knows no listing while others write."""
+    """S3 in moto's backend, one call at a time: moto cannot list keys while another thread writes."""
 
     def __init__(self) -> None:
         let_moto_forget()

@@ -1,6 +1,6 @@
 """A small AWS Price List API: GetProducts for the training instances of `prices.yaml`.
 
-moto has no `pricing`. Products look as AWS's do where the project reads them; their SKUs are made up.
+moto has no `pricing`. Products have the members of AWS's products that clients read. The SKUs are invented.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from local_sagemaker.reply import Reply, error_reply
 TARGET_PREFIX = "AWSPriceListService."
 PRICES_FILE = Path(__file__).parent / "prices.yaml"
 SERVICE_CODE = "AmazonSageMaker"
-#: What AWS answers at most in one page.
+#: The largest page of AWS.
 _PAGE = 100
 
 
 def answer(target: str, body: bytes | None) -> Reply:
-    """The reply to a call whose X-Amz-Target starts with `AWSPriceListService.`."""
+    """The reply to a call with an X-Amz-Target that starts with `AWSPriceListService.`."""
     operation = target.removeprefix(TARGET_PREFIX)
     if operation != "GetProducts":
         return error_reply("UnknownOperationException", 400, f"The local cloud has no {operation}.")
@@ -61,7 +61,7 @@ def _products() -> tuple[dict[str, Any], ...]:
 
 
 def _product(region: str, component: str, instance_type: str, usd: float) -> dict[str, Any]:
-    # Hosting costs something else here, so that a client which takes the wrong product is found out.
+    # Hosting has another price here, so that tests notice a client that takes the wrong product.
     price = usd if component == "Training" else round(usd * 1.2, 4)
     sku = hashlib.sha256(f"{region} {component} {instance_type}".encode()).hexdigest()[:16].upper()
     return {
