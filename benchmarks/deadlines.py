@@ -44,7 +44,7 @@ sys.path.insert(0, str(ROOT))
 
 from include.local_stack import LocalStack, best_database  # noqa: E402
 from include.local_stack.api import FINISHED_RUN  # noqa: E402
-from local_sagemaker.validation import instance_types  # noqa: E402
+from local_sagemaker.service_model import instance_types  # noqa: E402
 from spot_training.advise.moves import BackToSpot, Guard, Workload  # noqa: E402
 from spot_training.advise.traces import Trace, parse_trace  # noqa: E402
 from spot_training.domain.deadline import Deadline, Reserve, Runtime  # noqa: E402

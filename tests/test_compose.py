@@ -295,7 +295,7 @@ def test_every_port_of_the_local_sagemaker_is_the_one_that_airflow_calls() -> No
 
 def test_the_local_sagemaker_answers_to_the_name_by_which_airflow_calls_it() -> None:
     from local_sagemaker.__main__ import _parser
-    from local_sagemaker.access import Access
+    from local_sagemaker.http.access import Access
 
     words = [_fill_in(word) for word in SERVICES["local-sagemaker"]["command"]]
     access = Access(_parser().parse_args(words).allow_host)

@@ -25,8 +25,8 @@ def shared_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     errors = tmp_path_factory.mktemp("server") / "errors.log"
     with running_server("--speed", str(SPEED), errors=errors) as server:
         yield server
-    told = errors.read_text()
-    assert "Traceback" not in told, told
+    message = errors.read_text()
+    assert "Traceback" not in message, message
 
 
 @pytest.fixture

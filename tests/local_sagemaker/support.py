@@ -22,11 +22,13 @@ import boto3
 from botocore.config import Config
 
 from local_sagemaker.clock import DrivenClock
-from local_sagemaker.engine import Engine
+from local_sagemaker.containers.simulated import SimulatedWork
+from local_sagemaker.jobs.description import description_of
+from local_sagemaker.jobs.engine import Engine
+from local_sagemaker.jobs.job import TrainingJob
+from local_sagemaker.jobs.store import Store
 from local_sagemaker.market import Market, MarketSpec, load_market
-from local_sagemaker.objects import NoSuchBucketError
-from local_sagemaker.store import Store, TrainingJob
-from local_sagemaker.work import SimulatedWork
+from local_sagemaker.services.objects import NoSuchBucketError
 
 ROOT = Path(__file__).resolve().parents[2]
 BROWSER = (
@@ -89,7 +91,7 @@ class DictObjects:
 
 @dataclass
 class Simulation:
-    """An engine with simulated jobs, on a clock that moves when told."""
+    """An engine with simulated jobs, on a clock that moves only when the test moves it."""
 
     market: MarketSpec = field(default_factory=MarketSpec)
     objects: DictObjects = field(default_factory=DictObjects)
@@ -130,6 +132,12 @@ class Simulation:
     def run_to_end(self, name: str = "job") -> TrainingJob:
         self.run_until(lambda: self.job(name).is_over)
         return self.job(name)
+
+    def reach(self, status: str, name: str = "job") -> None:
+        self.run_until(lambda: self.job(name).secondary_status == status)
+
+    def describe(self, name: str = "job") -> dict[str, Any]:
+        return description_of(self.job(name), self.clock.now())
 
     def job(self, name: str = "job") -> TrainingJob:
         with self.engine:
@@ -207,7 +215,7 @@ class Server:
             described.update(client.describe_training_job(TrainingJobName=name))
             return is_so(described)
 
-        wait_until(look, limit_seconds=limit_seconds, told=lambda: f"{name} is {described}")
+        wait_until(look, limit_seconds=limit_seconds, describe=lambda: f"{name} is {described}")
         return described
 
     def wait_for_end(self, name: str, *, limit_seconds: float = 40) -> dict[str, Any]:
@@ -257,11 +265,11 @@ def wait_until(
     is_so: Callable[[], bool],
     *,
     limit_seconds: float = 20,
-    told: Callable[[], str] = lambda: "not so in time",
+    describe: Callable[[], str] = lambda: "not so in time",
 ) -> None:
     last = time.monotonic() + limit_seconds
     while not is_so():
-        assert time.monotonic() < last, told()
+        assert time.monotonic() < last, describe()
         time.sleep(0.05)
 
 

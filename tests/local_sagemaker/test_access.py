@@ -16,7 +16,7 @@ from urllib.parse import urlencode, urlsplit
 import pytest
 from botocore.exceptions import ClientError
 
-from local_sagemaker.access import Access, HostNameError, find_change, parse_host_name
+from local_sagemaker.http.access import Access, HostNameError, find_change, parse_host_name
 
 from .support import ROOT, Server, on_demand_request_for, request_for, running_server
 
@@ -104,7 +104,7 @@ def test_every_name_of_loopback_is_a_name_of_the_server(server: Server, host: st
 
 
 @pytest.mark.parametrize(
-    ("host", "told"),
+    ("host", "message"),
     [
         ("evil.example", "evil.example"),
         ("Evil.Example:4566", "evil.example"),
@@ -127,14 +127,14 @@ def test_every_name_of_loopback_is_a_name_of_the_server(server: Server, host: st
     ],
 )
 def test_a_host_of_another_name_is_refused_with_the_header_its_value_and_the_option(
-    server: Server, host: str, told: str
+    server: Server, host: str, message: str
 ) -> None:
     answer = _ask(server, headers={"Host": host})
     assert answer.status == 403
     error = json.loads(answer.body)["error"]
     sent = host.encode().decode("latin-1")
     assert f"The header Host is {sent!r}" in error
-    assert f"start the server with --allow-host {told}." in error
+    assert f"start the server with --allow-host {message}." in error
 
 
 def test_a_very_long_host_is_refused_in_few_words(server: Server) -> None:
@@ -160,7 +160,7 @@ def test_two_headers_that_could_contradict_each_other_are_refused(server: Server
     lines = [f"{key}: {value}" for key, value in values.items()]
     head = "\r\n".join(["GET /_local/health HTTP/1.1", *lines, f"{name.lower()}: evil.example", "", ""])
     answer = Answer(_exchange(server, head.encode()))
-    assert (answer.status, answer.text) == (400, f"The header {name.lower()} is there 2 times.")
+    assert (answer.status, answer.text) == (400, f"The header {name.lower()} occurs 2 times.")
 
 
 @pytest.mark.parametrize(
@@ -603,12 +603,12 @@ def test_the_address_to_serve_on_is_a_name_of_the_server_and_the_wildcard_is_not
     ],
 )
 def test_what_no_host_can_be_is_refused_before_anything_is_served(text: str) -> None:
-    with pytest.raises(HostNameError, match="is no host name: give a name such as local-sagemaker"):
+    with pytest.raises(HostNameError, match="is not a host name: give a name such as local-sagemaker"):
         parse_host_name(text)
     command = [sys.executable, "-m", "local_sagemaker", "--port", "0", f"--allow-host={text}"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=30)
     assert done.returncode == 2
-    assert f"argument --allow-host: {text!r} is no host name" in done.stderr
+    assert f"argument --allow-host: {text!r} is not a host name" in done.stderr
 
 
 @pytest.mark.parametrize(

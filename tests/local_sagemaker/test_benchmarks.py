@@ -26,16 +26,16 @@ def _run(script: str, *arguments: str) -> str:
     return done.stdout
 
 
-def test_the_benchmark_compares_with_moto_and_writes_only_what_it_is_told(tmp_path: Path) -> None:
+def test_the_benchmark_compares_with_moto_and_writes_only_the_file_it_is_given(tmp_path: Path) -> None:
     out = tmp_path / "table.md"
-    told = _run("local_server.py", "--jobs", "200", "--seconds", "0.3", "--rounds", "1", "--out", str(out))
-    assert out.read_text() == told
-    ratios = dict(re.findall(r"^\| ([a-z]+).*\| ([\d.]+) \|$", told, re.MULTILINE))
+    message = _run("local_server.py", "--jobs", "200", "--seconds", "0.3", "--rounds", "1", "--out", str(out))
+    assert out.read_text() == message
+    ratios = dict(re.findall(r"^\| ([a-z]+).*\| ([\d.]+) \|$", message, re.MULTILINE))
     assert {"creates", "describes", "list"} <= ratios.keys()
     # Far below the targets of the benchmark: a busy machine must not fail this.
     assert float(ratios["describes"]) > 2
     assert float(ratios["creates"]) > 1
-    week = re.search(r"week of one job.*: ([\d.]+) s of wall time", told)
+    week = re.search(r"week of one job.*: ([\d.]+) s of wall time", message)
     assert week is not None
     assert float(week[1]) < 5
 
@@ -61,8 +61,8 @@ def test_a_soak_tells_a_server_that_grows_from_one_that_goes_up_and_down(
 
 @pytest.mark.timeout(3600)
 def test_every_job_of_a_soak_ends_as_its_limits_say() -> None:
-    told = _run("soak.py", "--minutes", SOAK_MINUTES, "--jobs", "1000", "--speed", "2000")
-    assert "Not as it should be: 0." in told
-    over = re.search(r"Jobs over: ([\d,]+)", told)
+    message = _run("soak.py", "--minutes", SOAK_MINUTES, "--jobs", "1000", "--speed", "2000")
+    assert "Not as it should be: 0." in message
+    over = re.search(r"Jobs over: ([\d,]+)", message)
     assert over is not None
     assert int(over[1].replace(",", "")) > 1000

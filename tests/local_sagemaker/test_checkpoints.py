@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from local_sagemaker.checkpoints import CheckpointSync, files_being_written, processes_of
+from local_sagemaker.containers.checkpoints import CheckpointSync
+from local_sagemaker.containers.processes import files_being_written, processes_of
 
 from .support import DictObjects, wait_until
 

@@ -34,7 +34,7 @@ def test_help_names_every_option_and_the_shipped_scenarios() -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (["--speed", "0"], "give a number above 0"),
         (["--speed", "20000"], "at most 10000"),
@@ -50,14 +50,14 @@ def test_help_names_every_option_and_the_shipped_scenarios() -> None:
         (["--region", "Europe"], "Europe: give a region other than"),
     ],
 )
-def test_a_wrong_option_is_told_and_nothing_is_served(arguments: list[str], told: str) -> None:
+def test_a_wrong_option_is_reported_and_nothing_is_served(arguments: list[str], message: str) -> None:
     done = _run("--port", "0", *arguments)
     assert done.returncode == 2
-    assert told in done.stderr
+    assert message in done.stderr
     assert "ready" not in done.stdout
 
 
-def test_a_taken_port_is_told() -> None:
+def test_a_taken_port_is_reported() -> None:
     with running_server() as server:
         port = server.url.rsplit(":", 1)[1]
         done = _run("--port", port)

@@ -8,18 +8,18 @@ from typing import Any
 
 import pytest
 
-from local_sagemaker.container import (
+from local_sagemaker.containers.archives import pack
+from local_sagemaker.containers.contract import (
     channel_config,
     channels_of,
     checkpoint_folder,
     hosts_of,
-    pack,
     write_config,
 )
-from local_sagemaker.images import ImagesFileError, UnmappedImageError, load_images
-from local_sagemaker.inputs import InputError, copy_channel, name_in_channel
-from local_sagemaker.interpreter import find_interpreter
-from local_sagemaker.store import TrainingJob
+from local_sagemaker.containers.images import ImagesFileError, UnmappedImageError, load_images
+from local_sagemaker.containers.inputs import InputError, copy_channel, name_in_channel
+from local_sagemaker.containers.interpreter import find_interpreter
+from local_sagemaker.jobs.job import TrainingJob
 
 from .support import ROOT, START, DictObjects, request_for, unpack
 
@@ -105,7 +105,7 @@ def test_a_fast_file_channel_is_a_copy_and_a_pipe_is_refused(tmp_path: Path) -> 
     objects.write("bucket", "data/a", b"a")
     copy_channel(objects, _channel("s3://bucket/data/"), tmp_path / "fast", mode="FastFile")
     assert _copied(tmp_path / "fast") == {"a": b"a"}
-    with pytest.raises(InputError, match=r"train has the input mode Pipe: .* knows File and FastFile"):
+    with pytest.raises(InputError, match=r"train has the input mode Pipe: .* has File and FastFile"):
         copy_channel(objects, _channel("s3://bucket/data/"), tmp_path / "pipe", mode="Pipe")
 
 
@@ -134,7 +134,7 @@ def test_any_image_with_a_script_runs_the_toolkit(monkeypatch: pytest.MonkeyPatc
     assert program.command[0] == "/bin/sh"
 
 
-def test_an_unmapped_image_without_a_script_is_told_how_to_map_it() -> None:
+def test_an_unmapped_image_without_a_script_fails_and_says_how_to_map_it() -> None:
     image = {"TrainingImage": "1.dkr.ecr.x/mine:1", "TrainingInputMode": "File"}
     with pytest.raises(UnmappedImageError) as caught:
         load_images().program_for(_job(AlgorithmSpecification=image))
@@ -142,7 +142,7 @@ def test_an_unmapped_image_without_a_script_is_told_how_to_map_it() -> None:
         assert word in str(caught.value)
 
 
-def test_an_algorithm_without_a_script_is_told_that_scripts_run_here() -> None:
+def test_an_algorithm_without_a_script_fails_and_says_that_scripts_run_here() -> None:
     with pytest.raises(UnmappedImageError, match="no hyperparameter sagemaker_program"):
         load_images().program_for(_job())
 
@@ -155,7 +155,7 @@ def test_an_image_can_be_mapped_to_a_command_and_an_entrypoint_comes_first(tmp_p
     assert images.program_for(_job(AlgorithmSpecification=own)).command == ("/bin/train", "now")
 
 
-def test_a_missing_interpreter_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_interpreter_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LOCAL_SAGEMAKER_PYTHON", "/nowhere/python")
     with pytest.raises(UnmappedImageError, match="/nowhere/python does not exist") as caught:
         load_images().program_for(_job(HyperParameters=SCRIPT))
@@ -180,7 +180,7 @@ def test_a_named_interpreter_is_relative_to_the_folder_in_which_the_server_start
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("imges: []", "give `images:`"),
         ("images: [{python: x}]", "give `image: PATTERN`"),
@@ -189,12 +189,12 @@ def test_a_named_interpreter_is_relative_to_the_folder_in_which_the_server_start
         ("a: b: c", "cannot be read as YAML"),
     ],
 )
-def test_a_wrong_image_file_is_refused_with_the_way_out(tmp_path: Path, text: str, told: str) -> None:
+def test_a_wrong_image_file_is_refused_with_the_way_out(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "images.yaml"
     path.write_text(text)
     with pytest.raises(ImagesFileError) as caught:
         load_images(str(path))
-    assert told in str(caught.value)
+    assert message in str(caught.value)
     assert str(path) in str(caught.value)
 
 
@@ -290,6 +290,6 @@ def test_checkpoints_are_where_the_request_says(path: str | None, expected: str)
 @pytest.mark.parametrize(
     "path", ["/var/ck", "/opt/ml", "/opt/ml/../x", "/opt/ml/model", "/opt/ml/input/data"]
 )
-def test_a_checkpoint_path_elsewhere_is_told(path: str) -> None:
+def test_a_checkpoint_path_elsewhere_is_reported(path: str) -> None:
     with pytest.raises(InputError, match=r"CheckpointConfig\.LocalPath is"):
         checkpoint_folder(_job(CheckpointConfig={"S3Uri": "s3://bucket/ck", "LocalPath": path}))

@@ -66,17 +66,17 @@ def test_a_running_spot_job_can_be_interrupted_by_name(server: Server) -> None:
 
 def test_what_cannot_be_interrupted_is_a_400_with_a_reason(server: Server) -> None:
     client = server.client("sagemaker")
-    status, told = server.control("POST", "interrupt", {"training_job_name": "nobody"})
-    assert (status, told) == (400, {"error": "There is no training job nobody."})
+    status, message = server.control("POST", "interrupt", {"training_job_name": "nobody"})
+    assert (status, message) == (400, {"error": "There is no training job nobody."})
     client.create_training_job(**on_demand_request_for("paid", Environment=LONG))
     server.wait_for_status("paid", "Training")
-    status, told = server.control("POST", "interrupt", {"training_job_name": "paid"})
+    status, message = server.control("POST", "interrupt", {"training_job_name": "paid"})
     assert status == 400
-    assert "paid is an on-demand job" in told["error"]
+    assert "paid is an on-demand job" in message["error"]
 
 
 @pytest.mark.parametrize(
-    ("method", "path", "body", "status", "told"),
+    ("method", "path", "body", "status", "message"),
     [
         (
             "PUT",
@@ -90,7 +90,7 @@ def test_what_cannot_be_interrupted_is_a_400_with_a_reason(server: Server) -> No
             "capacity",
             {"instance_type": "m5.xlarge", "available": True},
             400,
-            "instance_type is 'm5.xlarge': SageMaker trains on no such type; ml.m5.xlarge is one",
+            "instance_type is 'm5.xlarge': SageMaker has no such training instance type; ml.m5.xlarge is one",
         ),
         (
             "PUT",
@@ -141,15 +141,15 @@ def test_what_cannot_be_interrupted_is_a_400_with_a_reason(server: Server) -> No
         ("DELETE", "health", None, 405, "Known: GET /_local/"),
     ],
 )
-def test_a_wrong_control_request_is_told_why(
-    server: Server, method: str, path: str, body: Any, status: int, told: str
+def test_a_wrong_control_request_is_refused_with_the_reason(
+    server: Server, method: str, path: str, body: Any, status: int, message: str
 ) -> None:
     answered, content = server.control(method, path, body)
     assert answered == status
-    assert told in content["error"]
+    assert message in content["error"]
 
 
-def test_a_body_that_is_not_json_is_told_so(server: Server) -> None:
+def test_a_body_that_is_not_json_is_refused(server: Server) -> None:
     status, content = server.send("POST", "/_local/interrupt", b"{")
     assert status == 400
     assert b"not JSON" in content
@@ -218,7 +218,7 @@ def test_a_lost_response_did_its_work(server: Server) -> None:
     assert client.list_training_jobs()["TrainingJobSummaries"][0]["TrainingJobName"] == "job"
 
 
-def test_the_retry_of_a_create_whose_answer_was_lost_meets_its_own_job(server: Server) -> None:
+def test_the_retry_of_a_create_with_a_lost_answer_meets_its_own_job(server: Server) -> None:
     _fail(server, "CreateTrainingJob", "LoseResponse")
     with pytest.raises(ClientError) as caught:
         server.client("sagemaker").create_training_job(**request_for())

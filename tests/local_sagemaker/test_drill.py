@@ -90,20 +90,20 @@ UNSEEN = {
         fault="none",
         options=("--interrupt-at=60s",),
         not_shown=("resume",),
-        seen="interrupted at 60s: the script was over first (Completed after",
+        seen="interrupted at 60s: the script ended first (Completed after",
         change="Interrupt earlier (--interrupt-at",
     ),
     "nothing was saved when the interruption came": Unseen(
         fault="late",
         options=("--interrupt-at=3%", "--grace=1%"),
         not_shown=("resume",),
-        seen="interrupted at 3%: no checkpoint was saved when it came",
+        seen="interrupted at 3%: no checkpoint was saved yet",
         change="Interrupt later (--interrupt-at), save earlier or train longer.",
     ),
     "the script ended before SIGKILL": Unseen(
         fault="stops-early",
         not_shown=("torn checkpoint", "sigkill"),
-        seen="killed without a warning: the script was over first (Completed after",
+        seen="killed without a warning: the script ended first (Completed after",
         change="Save earlier and evenly over the run, or train longer.",
     ),
     "what a torn checkpoint did is not to be seen": Unseen(
@@ -167,7 +167,7 @@ def test_a_core_question_without_an_answer_is_not_shown_and_says_why_and_what_to
     assert all(done.check(question)["change"] for question in unseen.not_shown)
 
 
-def test_a_script_that_saved_and_restored_nothing_is_told_what_happened(
+def test_a_script_that_saved_and_restored_nothing_fails_with_what_happened(
     drills: Callable[[str], Done],
 ) -> None:
     tidy = drills("tidies-up")
@@ -185,7 +185,7 @@ def test_what_is_not_shown_passes_where_it_is_accepted(drills: Callable[[str], D
     assert "--accept-not-shown counts this as a pass" in done.text
 
 
-def test_a_script_that_is_fit_for_spot_is_told_so(drills: Callable[[str], Done]) -> None:
+def test_a_script_that_is_fit_for_spot_passes(drills: Callable[[str], Done]) -> None:
     done = drills("none")
     assert done.text.startswith("Spot drill of trainee.py: PASS")
     assert done.asked("skip") == []
@@ -196,14 +196,14 @@ def test_a_script_that_is_fit_for_spot_is_told_so(drills: Callable[[str], Done])
 
 def test_a_failure_comes_with_what_to_change_and_the_end_of_the_log(drills: Callable[[str], Done]) -> None:
     assert "-> Write to another name in the same folder" in drills("overwrites").text
-    assert "weights.json has other bytes" in drills("loses-random-state").seen("same model")
+    assert "weights.json differs" in drills("loses-random-state").seen("same model")
     failed = drills("fails").text
     assert "no such column: price" in failed
     assert "The run uninterrupted ended Failed" in failed
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (["missing.py"], "There is no missing.py"),
         ([TRAINEE.parent], "has no train.py: name the script in it with --entry-point"),
@@ -222,14 +222,14 @@ def test_a_failure_comes_with_what_to_change_and_the_end_of_the_log(drills: Call
         ([], "the following arguments are required: script"),
     ],
 )
-def test_what_cannot_be_drilled_is_told_and_nothing_runs(
-    arguments: list[object], told: str, capsys: pytest.CaptureFixture[str]
+def test_what_cannot_be_drilled_is_reported_and_nothing_runs(
+    arguments: list[object], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as ended:
         main([str(each) for each in arguments])
     assert ended.value.code == 2
     said = capsys.readouterr()
-    assert told in " ".join(said.err.split())
+    assert message in " ".join(said.err.split())
     assert said.out == ""
 
 

@@ -20,7 +20,7 @@ from spot_drill.observe import (
     Stretch,
     find_checkpoint_kinds,
     kind_of,
-    tell_story,
+    read_history,
 )
 from spot_drill.plan import BadPlanError, read_moment, read_seconds
 from spot_drill.verdict import Question, Result, Verdict, read_verdict
@@ -134,7 +134,7 @@ def test_interruptions_before_the_first_checkpoint_prove_nothing() -> None:
     early = (_stretch(0.5, [], exit_code=None), _stretch(WHOLE_SECONDS, _steps(1, 9)))
     verdict = judge("train.py", (_first(), _interrupted(stretches=early)))
     assert verdict.check("resume").result is Result.SKIP
-    assert "no checkpoint was saved when it came" in verdict.check("resume").seen
+    assert "no checkpoint was saved yet" in verdict.check("resume").seen
     assert verdict.check("resume").change.startswith(
         "The first checkpoint comes after 1.0 s, the end after 10.0"
     )
@@ -142,7 +142,7 @@ def test_interruptions_before_the_first_checkpoint_prove_nothing() -> None:
     assert "before the first checkpoint" in verdict.check("work lost").seen
     late = (_stretch(4.0, [], exit_code=None), _stretch(WHOLE_SECONDS, _steps(1, 9)))
     lossy = judge("train.py", (_first(), _interrupted(stretches=late))).check("work lost")
-    assert lossy.change.startswith("Save a first checkpoint earlier")
+    assert lossy.change.startswith("Save the first checkpoint earlier")
 
 
 def test_without_a_checkpoint_there_is_one_failure_and_nothing_else_is_judged() -> None:
@@ -209,8 +209,8 @@ def test_deleting_the_last_checkpoint_before_the_next_is_there_fails() -> None:
 
 def test_clearing_the_folder_at_the_end_is_no_fault() -> None:
     events = [*_steps(1, 1), FileEvent(9.9, Happening.DELETED, "step-1")]
-    assert tell_story(_stretch(WHOLE_SECONDS, events), frozenset({"step-#"})).gaps == ()
-    killed = tell_story(_stretch(WHOLE_SECONDS, events, exit_code=None), frozenset({"step-#"}))
+    assert read_history(_stretch(WHOLE_SECONDS, events), frozenset({"step-#"})).gaps == ()
+    killed = read_history(_stretch(WHOLE_SECONDS, events, exit_code=None), frozenset({"step-#"}))
     assert [gap.ended_at for gap in killed.gaps] == [None]
 
 
@@ -220,7 +220,7 @@ def test_another_model_fails_if_undisturbed_runs_agree_and_warns_if_they_do_not(
         runs = (_first(), other, _torn(), _first(label="again", model={"model": again}))
         check = judge("train.py", runs).check("same model")
         assert check.result is result
-        assert "model has other bytes" in check.seen
+        assert "model differs." in check.seen
 
 
 def test_a_missing_file_is_named_and_never_excused() -> None:
@@ -252,7 +252,10 @@ def test_a_torn_checkpoint_must_not_crash_nor_be_used_and_starting_over_is_a_war
 def test_a_torn_checkpoint_that_was_used_without_harm_is_not_called_a_fall_back() -> None:
     read = FileEvent(0.1, Happening.READ, "step-5")
     same = _torn(stretches=(_stretch(5.0, [read, *_steps(6, 9)], restored=("step-4", "step-5")),))
-    assert "went on all the same" in judge("train.py", (*_good()[:-1], same)).check("torn checkpoint").seen
+    assert (
+        "the script still made the same model"
+        in judge("train.py", (*_good()[:-1], same)).check("torn checkpoint").seen
+    )
     assert "fell back" in judge("train.py", _good()).check("torn checkpoint").seen
 
 
@@ -342,7 +345,7 @@ def test_one_interruption_that_came_to_nothing_is_named_next_to_one_that_was_sur
     verdict = judge("train.py", runs)
     assert verdict.passed
     assert "Resumed after 1 of 2 interruptions" in verdict.check("resume").seen
-    assert "interrupted: the script was over first (Completed after 10.0 s)" in verdict.check("resume").seen
+    assert "interrupted: the script ended first (Completed after 10.0 s)" in verdict.check("resume").seen
 
 
 def test_where_one_interruption_is_too_early_and_one_too_late_the_advice_lies_in_between() -> None:
@@ -414,7 +417,7 @@ def test_who_needs_only_the_names_of_the_files_resumes_if_the_clock_shows_it() -
     verdict = judge("train.py", (_first(), *runs))
     assert verdict.resumed
     assert verdict.not_shown == ("torn checkpoint",)
-    assert "no checkpoint of two bytes or more" in verdict.check("torn checkpoint").seen
+    assert "no checkpoint of at least two bytes" in verdict.check("torn checkpoint").seen
 
 
 def test_a_slow_start_is_not_taken_for_work_that_was_saved() -> None:
@@ -484,7 +487,7 @@ def test_saves_are_told_by_how_they_came() -> None:
         *_write(3, "a2", is_new=False),
         FileEvent(4, Happening.WRITTEN, "a1"),
     ]
-    story = tell_story(_stretch(5, events), frozenset({"a#"}))
+    story = read_history(_stretch(5, events), frozenset({"a#"}))
     assert [(save.name, save.arrival) for save in story.saves] == [
         ("a1", Arrival.RENAMED),
         ("a2", Arrival.NEW_IN_PLACE),
@@ -507,12 +510,13 @@ _EVENTS = st.lists(st.tuples(st.sampled_from(Happening), _NAMES), max_size=30)
 def test_no_order_of_events_breaks_the_story(
     events: list[tuple[Happening, str]], exit_code: int | None
 ) -> None:
-    told = [FileEvent(float(at), what, name) for at, (what, name) in enumerate(events)]
-    stretch = _stretch(100.0, told, exit_code=exit_code, restored=("step-1",))
+    given = [FileEvent(float(at), what, name) for at, (what, name) in enumerate(events)]
+    stretch = _stretch(100.0, given, exit_code=exit_code, restored=("step-1",))
     run = _interrupted(stretches=(_interrupted().stretches[0], stretch))
     verdict = judge("train.py", (_first(), run))
     assert all(
-        save.name in {name for _, name in events} for save in tell_story(stretch, frozenset({"step-#"})).saves
+        save.name in {name for _, name in events}
+        for save in read_history(stretch, frozenset({"step-#"})).saves
     )
     assert 0 <= verdict.lost_share <= 1
 

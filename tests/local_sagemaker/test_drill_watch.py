@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from spot_drill.observe import Arrival, Stretch, tell_story
+from spot_drill.observe import Arrival, Stretch, read_history
 from spot_drill.watch import Happening, Poller, Watch, watch_folder
 
 from .support import wait_until
@@ -61,7 +61,7 @@ def test_a_file_written_into_a_new_folder_at_once_is_new_and_not_overwritten(tmp
     for number in range(200):
         (tmp_path / f"step-{number}").mkdir()
         (tmp_path / f"step-{number}" / "weights").write_bytes(bytes(100_000))
-    story = tell_story(Stretch(seconds=1, events=watch.stop()), frozenset({"step-#/weights"}))
+    story = read_history(Stretch(seconds=1, events=watch.stop()), frozenset({"step-#/weights"}))
     assert {save.arrival for save in story.saves} == {Arrival.NEW_IN_PLACE}
     assert len({save.name for save in story.saves}) == 200
 

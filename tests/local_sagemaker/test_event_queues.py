@@ -9,7 +9,7 @@ from uuid import uuid4
 
 import pytest
 
-from local_sagemaker.events import _quicken
+from local_sagemaker.services.queues import quicken
 
 models = pytest.importorskip("moto.sqs.models")
 ACCOUNT, REGION = "123456789012", "us-east-1"
@@ -19,7 +19,7 @@ class _Counting:
     """The queue under test, and how often its messages were counted."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, name: str, **attributes: str) -> None:
-        _quicken(models)
+        quicken(models)
         self.backend = models.sqs_backends[ACCOUNT][REGION]
         self.name = name
         self.queue = self.backend.create_queue(name=name, tags={}, region=REGION, **attributes)
@@ -56,8 +56,8 @@ def test_neither_sending_nor_receiving_counts_the_messages(queue: _Counting) -> 
 
 def test_who_asks_for_the_number_of_messages_gets_it(queue: _Counting) -> None:
     queue.send("one", "two")
-    told = queue.backend.get_queue_attributes(queue.name, ["All"])
-    assert told["ApproximateNumberOfMessages"] == 2
+    reported = queue.backend.get_queue_attributes(queue.name, ["All"])
+    assert reported["ApproximateNumberOfMessages"] == 2
 
 
 def test_a_message_that_was_kept_for_too_long_is_not_received(queue: _Counting) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from typing import Any
 
-from local_sagemaker.faults import Fault, Faults, Order
+from local_sagemaker.api.faults import Fault, Faults, Order
 
 
 class _Clock:
@@ -17,7 +17,7 @@ class _Clock:
 
 
 def _rng() -> random.Random:
-    return random.Random(1)  # noqa: S311 - a story that can be told again
+    return random.Random(1)  # noqa: S311 - a sequence that can be repeated
 
 
 def _order(**overrides: Any) -> Order:

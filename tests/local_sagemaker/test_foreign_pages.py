@@ -174,9 +174,9 @@ def test_a_page_of_a_rebound_name_is_not_even_shown(stocked: Server, page: Page)
     assert answer.status == 403
     assert "--allow-host evil.example" in answer.text()
     read = _attack(page, stocked, f"http://evil.example:{_port(stocked)}")
-    told = [content for content in read.values() if content is not None]
-    assert told
-    assert all("The header Host is" in content for content in told)
+    contents = [content for content in read.values() if content is not None]
+    assert contents
+    assert all("The header Host is" in content for content in contents)
     _assert_untouched(stocked)
 
 

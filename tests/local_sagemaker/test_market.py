@@ -1,4 +1,4 @@
-"""The market file: what it says, and what is told to whoever wrote it wrong."""
+"""The market file: what it says, and what a wrong file gets as an error."""
 
 from __future__ import annotations
 
@@ -10,14 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from local_sagemaker.market import (
-    Market,
-    MarketFileError,
-    MarketSpec,
-    Timeline,
-    load_market,
-    scenario_names,
-)
+from local_sagemaker.market import Market, MarketFileError, MarketSpec, Timeline, load_market, scenario_names
 
 from .support import START, market_from
 
@@ -132,7 +125,7 @@ def test_every_shipped_scenario_says_what_it_teaches(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "error"),
     [
         ("capcity: []", "did you mean capacity?"),
         ("capacity: 5", "capacity is 5: give a list"),
@@ -147,23 +140,28 @@ def test_every_shipped_scenario_says_what_it_teaches(name: str) -> None:
         ("interruptions: [{after: 5m, job: last}]", "interruptions[0].job is 'last': give a whole number"),
         ("interruptions: [{after_checkpoints: 0}]", "give a whole number of at least 1"),
         ("trace: {file: none.json}", "trace.file is 'none.json': cannot read"),
-        ("random: {seed: 1, available_for: 0s, away_for: 1m}", "longer than nothing"),
+        ("random: {seed: 1, available_for: 0s, away_for: 1m}", "the mean length, above zero"),
         (
             "{capacity: [], random: {seed: 1, available_for: 1h, away_for: 1m}}",
-            "give one of capacity, trace, random",
+            "give only one of capacity, trace and random",
         ),
         ("instance_types: {ml.m5.large: {quota: {spot: -1}}}", "instance_types.ml.m5.large.quota.spot is -1"),
         ("on_demand: {shortage: cry}", "on_demand.shortage is 'cry': give one of: wait, fail"),
         ("instance_types: {ml.m5.xlarg: {available: false}}", "instance_types.ml.m5.xlarg is"),
-        ("instance_types: {m5.large: {available: false}}", "trains on no such type; ml.m5.large is one"),
+        (
+            "instance_types: {m5.large: {available: false}}",
+            "has no such training instance type; ml.m5.large is one",
+        ),
         ("[1, 2]", "give a mapping with"),
         ("a: b: c", "is not YAML"),
     ],
 )
-def test_a_wrong_file_is_refused_with_the_place_and_the_way_out(tmp_path: Path, text: str, told: str) -> None:
+def test_a_wrong_file_is_refused_with_the_place_and_the_way_out(
+    tmp_path: Path, text: str, error: str
+) -> None:
     with pytest.raises(MarketFileError) as caught:
         market_from(tmp_path, text)
-    assert told in str(caught.value)
+    assert error in str(caught.value)
     assert "market.yaml" in str(caught.value)
 
 

@@ -18,9 +18,15 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from local_sagemaker import operations
-from local_sagemaker.engine import NotInterruptibleError
-from local_sagemaker.lifecycle import (
+from local_sagemaker.api import operations
+from local_sagemaker.jobs.errors import (
+    NotInterruptibleError,
+    ResourceInUseError,
+    ResourceLimitExceededError,
+    ValidationError,
+)
+from local_sagemaker.jobs.job import TrainingJob
+from local_sagemaker.jobs.lifecycle import (
     HOLDING_STATUSES,
     TERMINAL_SECONDARY_STATUSES,
     SecondaryStatus,
@@ -28,9 +34,6 @@ from local_sagemaker.lifecycle import (
     is_legal_move,
 )
 from local_sagemaker.market import MarketSpec, load_market
-from local_sagemaker.rules import ResourceInUseError, ResourceLimitExceededError
-from local_sagemaker.store import TrainingJob
-from local_sagemaker.validation import ValidationError
 
 from .support import START, Simulation, on_demand_request_for, request_for
 
@@ -202,7 +205,7 @@ class LocalSageMakerModel(RuleBasedStateMachine):
     def no_job_is_forgotten(self) -> None:
         assert {job.name for job in self.engine.store.jobs()} == self.known
         assert sorted(self._listed()) == sorted(self.known)
-        assert set(self.engine._runs) == {name for name in self.known if not self._job(name).is_over}
+        assert set(self.engine._running.runs) == {name for name in self.known if not self._job(name).is_over}
 
     @invariant()
     def describe_and_list_agree(self) -> None:
@@ -246,9 +249,9 @@ class LocalSageMakerModel(RuleBasedStateMachine):
     @invariant()
     def nobody_runs_and_waits_at_once(self) -> None:
         engine = self.engine
-        for name, run in engine._runs.items():
+        for name, run in engine._running.runs.items():
             job = self._job(name)
-            is_waiting = any(name in waiting for waiting in engine._waiting.values())
+            is_waiting = engine._life.capacity.is_waiting(run)
             is_holding = job.secondary_status in HOLDING_STATUSES
             assert is_waiting + run.is_launching + is_holding <= 1, job
             if job.secondary_status in (S.STARTING, S.PENDING):
@@ -262,16 +265,14 @@ class LocalSageMakerModel(RuleBasedStateMachine):
 
     @invariant()
     def something_will_happen_to_every_job(self) -> None:
-        with_events = {
-            event.run.name for event in self.engine._heap if event.run and self.engine._is_alive(event)
-        }
-        for name, run in self.engine._runs.items():
-            is_waiting = any(name in waiting for waiting in self.engine._waiting.values())
+        with_events = {event.run.name for event in self.engine._schedule.list_alive() if event.run}
+        for name, run in self.engine._running.runs.items():
+            is_waiting = self.engine._life.capacity.is_waiting(run)
             assert name in with_events or (is_waiting and not run.is_spot), self._job(name)
 
     @invariant()
     def spot_runs_only_where_there_is_capacity(self) -> None:
-        for run in self.engine._runs.values():
+        for run in self.engine._running.runs.values():
             job, at = self._job(run.name), self.simulation.clock.now()
             if run.is_spot and job.secondary_status in (S.DOWNLOADING, S.TRAINING):
                 assert all(self.engine.market.is_spot_available(each, at) for each in job.instances), job
@@ -329,7 +330,7 @@ class LocalSageMakerModel(RuleBasedStateMachine):
         for instance_type in TYPES:
             self.engine.set_capacity(instance_type, available=True)
         if self.known:
-            self.simulation.run_until(lambda: not self.engine._runs)
+            self.simulation.run_until(lambda: not self.engine._running.runs)
         for job in self._jobs():
             assert job.is_over
             if job.status == TrainingStatus.COMPLETED:

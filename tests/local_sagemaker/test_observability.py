@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from local_sagemaker.events import StateChangeEvents, event_of
-from local_sagemaker.metrics import AlgorithmMetrics
-from local_sagemaker.store import Store, TrainingJob
+from local_sagemaker.jobs.job import TrainingJob
+from local_sagemaker.jobs.store import Store
+from local_sagemaker.services.events import StateChangeEvents, event_of
+from local_sagemaker.services.metrics import AlgorithmMetrics
 
 from .support import (
     START,
@@ -49,7 +50,7 @@ def _receive_until(server: Server, url: str, secondary: str) -> list[dict[str, A
         found.extend(_receive(server, url))
         return any(event["detail"]["SecondaryStatus"] == secondary for event in found)
 
-    wait_until(is_there, told=lambda: str([event["detail"]["SecondaryStatus"] for event in found]))
+    wait_until(is_there, describe=lambda: str([event["detail"]["SecondaryStatus"] for event in found]))
     return found
 
 
@@ -117,9 +118,9 @@ def test_without_a_rule_nothing_is_kept() -> None:
     simulation.create()
     events = StateChangeEvents(Store())
     for job in simulation.seen:
-        events.tell(job)
+        events.publish(job)
     assert not events._waiting
-    assert not events._told
+    assert not events._published
 
 
 # --- metrics ---

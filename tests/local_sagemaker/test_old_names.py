@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from local_sagemaker.old_names import MOVED
+
 from .support import ROOT
 
 PACKAGE = ROOT / "packages" / "local-sagemaker"
@@ -16,7 +18,7 @@ PACKAGE = ROOT / "packages" / "local-sagemaker"
 MODULES = sorted(
     ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__")
     for package in ("local_sagemaker", "spot_drill")
-    for path in (PACKAGE / package).glob("*.py")
+    for path in (PACKAGE / package).rglob("*.py")
     if path.name not in {"__main__.py", "launcher.py"}
 )
 
@@ -30,7 +32,8 @@ def _old_name(module: str) -> str:
 
 
 def _run(*arguments: str, folder: Path = ROOT) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    # This checkout's package, also where another one is installed.
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{PACKAGE}"}
     return subprocess.run(
         [sys.executable, *arguments],
         cwd=folder,
@@ -68,6 +71,119 @@ def test_a_module_is_the_same_object_under_both_names() -> None:
     assert done.returncode == 0, done.stderr
 
 
+#: Every module of `local_sagemaker` before it had folders, and its public names.
+BEFORE_FOLDERS = {
+    "access": "Access HostNameError find_change make_refusal parse_host_name",
+    "account": "forget_account make_client",
+    "checkpoints": "CheckpointSync files_being_written processes_of",
+    "clock": "Clock DrivenClock JumpingClock SimulatedClock",
+    "container": (
+        "ContainerContext DEFAULT_CHECKPOINT_PATH Host ScriptWork can_isolate channel_config "
+        "channels_of checkpoint_folder container_environment hosts_of input_mode merged pack "
+        "write_config"
+    ),
+    "control": "BadControlRequestError Control Fields PREFIX",
+    "engine": (
+        "DOWNLOADING ENDINGS Engine INTERNAL_FAILURE INTERRUPTED MAX_PENDING_EXCEEDED "
+        "NOTICE_SECONDS NO_CAPACITY_FAILURE NO_SPOT NotInterruptibleError PENDING PREPARING "
+        "RESTARTING STARTING STOPPING STOP_GRACE_SECONDS TRAINING UPLOADING"
+    ),
+    "events": "DETAIL_TYPE SOURCE StateChangeEvents event_of",
+    "faults": "EVERY_OPERATION Fault Faults Order WRONG_ANSWERS",
+    "gaps": "failure_reply fill",
+    "images": "DEFAULT_IMAGES ImageRule Images ImagesFileError Program UnmappedImageError load_images",
+    "inputs": "InputError copy_channel name_in_channel",
+    "interpreter": "HOW_TO_MAKE PYTHON_VARIABLE find_interpreter",
+    "launcher": "NoNamespaceError main",
+    "lifecycle": (
+        "HOLDING_STATUSES NEXT_STATUSES SecondaryStatus TERMINAL_SECONDARY_STATUSES "
+        "TERMINAL_STATUSES TrainingStatus Transition is_legal_move"
+    ),
+    "logs": "GROUP LogStream MAX_EVENT_CHARACTERS MotoLogs read_log",
+    "market": (
+        "Changes Interruption Market MarketFileError MarketSpec Origin SCENARIOS Shortage "
+        "Timeline TypeRule load_market scenario_names"
+    ),
+    "memory": "settle_memory",
+    "metrics": "AlgorithmMetrics InstanceMetrics NAMESPACE put_metrics",
+    "objects": "MotoObjects NoSuchBucketError Objects folder_prefix let_moto_forget split_uri",
+    "observer": "ContainerObserver NoObserver",
+    "operations": (
+        "DEFAULT_PAGE HANDLERS Handler Params add_tags create_training_job delete_tags "
+        "delete_training_job describe_training_job description_of is_ours list_tags "
+        "list_training_jobs search stop_training_job summary_of update_training_job"
+    ),
+    "page": "JOBS_SHOWN render_page words",
+    "pricing": "PRICES_FILE SERVICE_CODE TARGET_PREFIX answer",
+    "process": (
+        "ControlError ENVIRONMENT MODULE ServerHandle ServerStartError complaint_in "
+        "module_command module_environment serve"
+    ),
+    "protocol": "CONTENT_TYPE MAX_BODY_BYTES Reply SageMakerProtocol TARGET_PREFIX error_reply request_id",
+    "rules": (
+        "NOT_FOUND ResourceInUseError ResourceLimitExceededError check_create check_deletable "
+        "check_name_is_free check_quota check_stoppable"
+    ),
+    "search": "search_jobs",
+    "server": (
+        "BadRequestError LocalSageMaker PRIVATE_MOUNTS_VARIABLE SPEED_HEADER WsgiApp is_loopback "
+        "log_transition make_root"
+    ),
+    "stopping": (
+        "ALGORITHMS_WITHOUT_CHECKPOINTS DEFAULT_MAX_RUNTIME_SECONDS MAX_RUNTIME_SECONDS "
+        "MAX_WAIT_WITHOUT_CHECKPOINTS_SECONDS is_capped_algorithm"
+    ),
+    "store": "ACCOUNT FinalMetric IllegalMoveError REGION Store TrainingJob arn_of",
+    "traces": "Trace TraceError parse_trace",
+    "validation": (
+        "Accept SerializationError ValidationError about_instance_type acceptor check_types "
+        "compile_pattern instance_types operation_names service_model validate"
+    ),
+    "work": (
+        "LOCAL_TRAINING_FAILURE LOCAL_TRAINING_SECONDS PROGRESS_FILE SimulatedWork Site Work work_seconds"
+    ),
+    "wrong_answers": "UNKNOWN_STATUS bend",
+}
+
+IMPORT_BEFORE_FOLDERS = """
+import importlib, sys, warnings
+
+for given in sys.argv[1:]:
+    name, *members = given.split()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        module = importlib.import_module(name)
+    for member in members:
+        getattr(module, member)
+    messages = [str(each.message) for each in caught if each.category is DeprecationWarning]
+    if module.__spec__.loader.__class__.__name__ == "_Forward":
+        (message,) = messages
+        new_name = message.removeprefix(f"{name} is now ")
+        assert importlib.import_module(new_name).__name__ == new_name != name
+    else:
+        assert messages == [], messages
+"""
+
+
+def test_a_module_from_before_there_were_folders_has_all_its_names_and_says_the_new_one() -> None:
+    given = [f"local_sagemaker.{name} {members}" for name, members in BEFORE_FOLDERS.items()]
+    done = subprocess.run(
+        [sys.executable, "-c", IMPORT_BEFORE_FOLDERS, *given],
+        env={**os.environ, "PYTHONPATH": str(PACKAGE)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_every_old_module_name_is_in_the_table_of_moved_ones_or_still_a_module() -> None:
+    assert set(MOVED) <= set(BEFORE_FOLDERS)
+    kept = set(BEFORE_FOLDERS) - set(MOVED)
+    assert kept == {"account", "clock", "control", "market", "memory", "process", "server"}
+
+
 FROM_IMPORTS = """
 import warnings
 warnings.simplefilter("ignore", DeprecationWarning)
@@ -97,6 +213,18 @@ else:
 def test_every_form_of_import_works() -> None:
     done = _run("-c", FROM_IMPORTS)
     assert done.returncode == 0, done.stderr
+
+
+def test_without_an_installed_package_its_source_in_this_repository_is_used() -> None:
+    """-S: no installed package is found."""
+    code = (
+        f"import sys; sys.path.insert(0, {str(ROOT)!r})\n"
+        "from include.local_sagemaker import clock\n"
+        "print(clock.__name__, clock.__file__)"
+    )
+    done = _run("-I", "-S", "-c", code)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["local_sagemaker.clock", str(PACKAGE / "local_sagemaker" / "clock.py")]
 
 
 def test_an_import_gives_one_deprecation_warning_that_says_the_new_names() -> None:
@@ -134,7 +262,7 @@ def test_the_old_command_serves() -> None:
     with subprocess.Popen(
         [sys.executable, "-m", "include.local_sagemaker", "--port", "0"],
         cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        env={**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{PACKAGE}"},
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,

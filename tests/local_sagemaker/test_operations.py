@@ -153,7 +153,7 @@ _CHANNEL = {
         ),
         (
             {"ResourceConfig": {"InstanceGroups": [_GROUP]}, "InputDataConfig": [_CHANNEL, _CHANNEL]},
-            "The ChannelName train is there twice",
+            "The ChannelName train occurs twice",
         ),
         (
             {"ResourceConfig": {"InstanceGroups": [_GROUP | {"InstanceGroupName": "other"}]},
@@ -162,15 +162,15 @@ _CHANNEL = {
         ),
         ({"AlgorithmSpecification": {"TrainingInputMode": "File"}}, "either TrainingImage or AlgorithmName"),
         ({"ResourceConfig": None}, "ResourceConfig is required"),
-        ({"Environment": {"LOCAL_TRAINING_SECONDS": "soon"}}, "give the simulated job's seconds of work"),
+        ({"Environment": {"LOCAL_TRAINING_SECONDS": "soon"}}, "give the simulated job's work in seconds"),
         ({"RoleArn": "arn:aws:iam::123456789012:user/me"}, "12:user/me' at 'roleArn'"),
         ({"TrainingJobName": "bad_name!"}, "Value 'bad_name!' at 'trainingJobName'"),
     ],
 )  # fmt: skip
 def test_what_sagemaker_refuses_is_refused(server: Server, overrides: dict[str, Any], text: str) -> None:
-    code, told = _refusal(server.client("sagemaker").create_training_job, **request_for(**overrides))
+    code, message = _refusal(server.client("sagemaker").create_training_job, **request_for(**overrides))
     assert code == "ValidationException"
-    assert text in told
+    assert text in message
 
 
 def test_a_wait_as_long_as_the_run_is_accepted(server: Server) -> None:

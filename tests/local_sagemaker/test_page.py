@@ -6,13 +6,13 @@ import shutil
 
 import pytest
 
-from local_sagemaker.page import render_page, words
+from local_sagemaker.control.page import render_page, words
 
 from .support import BROWSER, START, Server, Simulation, on_demand_request_for, request_for, source_archive
 
 
 @pytest.mark.parametrize(
-    ("seconds", "told"),
+    ("seconds", "text"),
     [
         (0, "0 s"),
         (59.6, "1 min"),
@@ -22,8 +22,8 @@ from .support import BROWSER, START, Server, Simulation, on_demand_request_for, 
         (100_000, "1 d 3 h"),
     ],
 )
-def test_durations_are_said_in_words(seconds: float, told: str) -> None:
-    assert words(seconds) == told
+def test_durations_are_said_in_words(seconds: float, text: str) -> None:
+    assert words(seconds) == text
 
 
 def _page_of(simulation: Simulation) -> str:
@@ -32,7 +32,7 @@ def _page_of(simulation: Simulation) -> str:
     return render_page(jobs, now=now, speed=60.0, count=len(jobs))
 
 
-def test_a_timeline_is_told_in_words_too() -> None:
+def test_a_timeline_is_reported_in_words_too() -> None:
     simulation = Simulation()
     simulation.create(CheckpointConfig={"S3Uri": "s3://bucket/ck"})
     simulation.run_until(lambda: simulation.job().secondary_status == "Training")
@@ -45,7 +45,7 @@ def test_a_timeline_is_told_in_words_too() -> None:
     assert "Waited 6 min, held instances for 33 min, billed 9 min 54 s (70% saved)" in page
 
 
-def test_every_type_of_instance_groups_is_told_with_its_number() -> None:
+def test_every_type_of_instance_groups_is_reported_with_its_number() -> None:
     simulation = Simulation()
     types = {"ml.c5.xlarge": 1, "ml.m5.xlarge": 2}
     groups = [
@@ -74,7 +74,7 @@ def test_an_empty_page_says_how_to_begin_and_a_long_one_what_it_leaves_out() -> 
     simulation = Simulation()
     simulation.create()
     page = render_page([simulation.job()], now=START, speed="max", count=900)
-    assert "The 1 newest of 900 are shown." in page
+    assert "The newest 1 of 900 are shown." in page
     assert "speed max" in page
 
 

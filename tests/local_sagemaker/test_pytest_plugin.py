@@ -124,7 +124,7 @@ def test_a_drill_is_something_to_assert_on_and_a_failed_assertion_tells_why(
     assert "2 failed, 3 passed" in said, done.stdout + done.stderr
     assert "Make the script run without interruptions first" in said
     assert "DrillNotShownError: Spot drill of trainee.py: NOT SHOWN" in said
-    assert "Not shown: interrupted at 60s: the script was over first" in said
+    assert "Not shown: interrupted at 60s: the script ended first" in said
     assert "accept_not_shown=True) accepts it for one drill" in said
 
 
@@ -145,9 +145,9 @@ def test_an_option_of_pytest_accepts_what_is_not_shown_for_all_drills(
     assert "1 passed" in done.stdout, done.stdout + done.stderr
 
 
-def test_what_a_server_refuses_is_told() -> None:
-    told = r"^The local SageMaker did not start: argument --speed: 0: give a number above 0, [^\n]*$"
-    with pytest.raises(ServerStartError, match=told), serve(speed=0):
+def test_what_a_server_refuses_is_reported() -> None:
+    message = r"^The local SageMaker did not start: argument --speed: 0: give a number above 0, [^\n]*$"
+    with pytest.raises(ServerStartError, match=message), serve(speed=0):
         pass
     with serve(speed=600) as server:
         with pytest.raises(ControlError, match="There is no training job nobody"):

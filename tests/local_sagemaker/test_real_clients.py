@@ -118,20 +118,20 @@ def test_the_estimator_of_the_sdk_streams_the_log_and_prints_the_savings(
     _write_source(tmp_path)
     done = _run(server, tmp_path, [_python_of(".venv-clients"), "-c", ESTIMATOR])
     assert done.returncode == 0, done.stdout + done.stderr
-    told = done.stdout
+    message = done.stdout
     for line in ("epoch=0 loss=1.000", "epoch=2 loss=0.333", "Completed - Training job completed"):
-        assert line in told
+        assert line in message
     seconds = re.search(
-        r"Training seconds: (\d+)\nBillable seconds: (\d+)\nManaged Spot Training savings: ([\d.]+)%", told
+        r"Training seconds: (\d+)\nBillable seconds: (\d+)\nManaged Spot Training savings: ([\d.]+)%", message
     )
-    assert seconds, told
+    assert seconds, message
     assert float(seconds[3]) == pytest.approx(70, abs=1)
     described = server.client("sagemaker").describe_training_job(TrainingJobName="From-The-SDK")
     assert (int(seconds[1]), int(seconds[2])) == (
         described["TrainingTimeInSeconds"],
         described["BillableTimeInSeconds"],
     )
-    assert "model: s3://bucket/models/From-The-SDK/output/model.tar.gz" in told
+    assert "model: s3://bucket/models/From-The-SDK/output/model.tar.gz" in message
 
 
 # --- the SageMaker SDK 3.x ---
@@ -180,7 +180,7 @@ def test_the_model_trainer_of_the_sdk_3_trains_a_script_on_spot(
     assert f"models/{name}/output/model.tar.gz" in server.keys("models/")
 
 
-def test_the_sdk_3_is_told_when_its_role_does_not_exist(server: Server, tmp_path: Path) -> None:
+def test_the_sdk_3_gets_an_error_when_its_role_does_not_exist(server: Server, tmp_path: Path) -> None:
     _write_source(tmp_path)
     done = _run(server, tmp_path, [_python_of(".venv-clients-v3"), "-c", MODEL_TRAINER])
     assert done.returncode != 0

@@ -1,4 +1,4 @@
-"""Several regions in one server: what a client sees whose region is changed."""
+"""Several regions in one server: what a client sees that changes its region."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import psutil
 import pytest
 
-from local_sagemaker.container import pack
+from local_sagemaker.containers.archives import pack
 from local_sagemaker.server import is_loopback
 
 from .support import (
@@ -54,7 +54,7 @@ def _answer_to(connection: socket.socket) -> bytes:
 
 
 def _hostile_archive() -> bytes:
-    """A script whose archive also wants to write above its folder, at the root and through a link."""
+    """A script with an archive that also writes above its folder, at the root and through a link."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
 
@@ -141,18 +141,18 @@ def test_an_address_that_others_can_reach_is_warned_about_loudly(tmp_path: Path)
     with running_server("--host", "0.0.0.0", errors=errors) as server:  # noqa: S104
         assert _listening(server) == {"0.0.0.0"}  # noqa: S104
         assert server.control("GET", "health")[0] == 200
-    assert "WARNING: --host 0.0.0.0 lets other machines run programs here" in errors.read_text()
+    assert "WARNING: with --host 0.0.0.0, other machines can run programs here" in errors.read_text()
 
 
 # --- clients that are no good ---
 
 
 @pytest.mark.parametrize(
-    ("head", "told"),
+    ("head", "message"),
     [
         (b"X: y\r\n" * 300 + b"\r\n", b"Too many headers."),
         (b"X" * 200_000 + b"\r\n\r\n", b"has no name"),
-        (b"Content-Length: many\r\n\r\n", b"is no number"),
+        (b"Content-Length: many\r\n\r\n", b"is not a number"),
         (b"Transfer-Encoding: chunked\r\n\r\nzz\r\n", b"no size"),
         (b"Transfer-Encoding: chunked\r\n\r\n-5\r\n", b"no size"),
         (b"Transfer-Encoding: chunked\r\n\r\nfffffffffff\r\n", b"too large"),
@@ -160,11 +160,11 @@ def test_an_address_that_others_can_reach_is_warned_about_loudly(tmp_path: Path)
     ],
 )
 def test_a_request_out_of_all_proportion_is_refused_and_nobody_else_notices(
-    server: Server, head: bytes, told: bytes
+    server: Server, head: bytes, message: bytes
 ) -> None:
     with _connect(server) as connection:
         connection.sendall(b"POST / HTTP/1.1\r\nHost: localhost\r\n" + head)
-        assert told in _answer_to(connection)
+        assert message in _answer_to(connection)
     assert _is_well(server)
 
 
@@ -187,7 +187,7 @@ def test_clients_that_never_finish_do_not_hold_up_others(server: Server) -> None
         for connection in slow:
             connection.close()
     process = psutil.Process(server.pid)
-    wait_until(lambda: process.num_threads() < 20, told=lambda: f"{process.num_threads()} threads are left")
+    wait_until(lambda: process.num_threads() < 20, describe=lambda: f"{process.num_threads()} threads")
 
 
 # --- many jobs ---
@@ -233,7 +233,9 @@ def test_ten_thousand_jobs_need_no_thread_each_and_sigterm_ends_them_all_in_seco
         wait_until(lambda: process.num_threads() <= 5)
         threads = process.num_threads()
         _create_many(server, range(100, MANY_JOBS))
-        wait_until(lambda: process.num_threads() <= threads, told=lambda: f"{process.num_threads()} threads")
+        wait_until(
+            lambda: process.num_threads() <= threads, describe=lambda: f"{process.num_threads()} threads"
+        )
         _run_program(server)
         children = process.children(recursive=True)
         folders = list(Path(tempfile.gettempdir()).glob(f"local-sagemaker-{server.pid}-*"))

@@ -12,7 +12,7 @@ from typing import Any
 import psutil
 import pytest
 
-from local_sagemaker.container import can_isolate
+from local_sagemaker.containers.context import can_isolate
 
 from .support import (
     Server,
@@ -384,14 +384,14 @@ def test_an_uncompressed_model_is_a_folder_in_s3(server: Server) -> None:
 
 
 @pytest.mark.parametrize(
-    ("overrides", "told"),
+    ("overrides", "message"),
     [
         (
             {
                 "HyperParameters": {"eta": "1"},
                 "AlgorithmSpecification": {"TrainingImage": "m:1", "TrainingInputMode": "File"},
             },
-            "No program stands for the image m:1",
+            "No program is mapped to the image m:1",
         ),
         ({"CheckpointConfig": {"S3Uri": "s3://missing/ck"}}, "The bucket missing does not exist"),
         (
@@ -410,7 +410,7 @@ def test_an_uncompressed_model_is_a_folder_in_s3(server: Server) -> None:
     ],
 )
 def test_what_cannot_be_prepared_fails_while_downloading(
-    server: Server, overrides: dict[str, Any], told: str
+    server: Server, overrides: dict[str, Any], message: str
 ) -> None:
     server.put("s3://bucket/source.tar.gz", source_archive("print(1)\n"))
     parameters = {"sagemaker_program": "train.py", "sagemaker_submit_directory": "s3://bucket/source.tar.gz"}
@@ -419,7 +419,7 @@ def test_what_cannot_be_prepared_fails_while_downloading(
     job = server.wait_for_end("job")
     assert _statuses(job) == ["Starting", "Downloading", "Failed"]
     assert job["FailureReason"].startswith("ClientError: ")
-    assert told in job["FailureReason"]
+    assert message in job["FailureReason"]
 
 
 def test_a_missing_output_bucket_fails_the_upload(server: Server) -> None:
@@ -521,12 +521,12 @@ def test_without_private_mounts_a_script_runs_and_resumes_all_the_same(
     monkeypatch.setenv("LOCAL_SAGEMAKER_PRIVATE_MOUNTS", "0")
     with running_server("--speed", "600") as server:
         server.client("s3").create_bucket(Bucket="bucket")
-        told = (
+        message = (
             "import json, os\nbase = os.environ['SAGEMAKER_BASE_DIR']\n"
             "path = json.load(open(base + '/input/config/checkpointconfig.json'))['LocalPath']\n"
             "assert path == os.environ['SM_CHECKPOINT_DIR']\n"
         )
-        _create(server, told + TRAIN, CheckpointConfig=CHECKPOINTS)
+        _create(server, message + TRAIN, CheckpointConfig=CHECKPOINTS)
         server.wait_for_status("job", "Training")
         wait_until(lambda: len(server.keys("ck/")) >= 2)
         processes = _children(server.pid)

@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from local_sagemaker.clock import JumpingClock
-from local_sagemaker.engine import Engine
+from local_sagemaker.containers.simulated import SimulatedWork
+from local_sagemaker.jobs.engine import Engine
+from local_sagemaker.jobs.job import TrainingJob
+from local_sagemaker.jobs.store import Store
+from local_sagemaker.jobs.work import Site, Work
 from local_sagemaker.market import Market, MarketSpec
-from local_sagemaker.store import Store, TrainingJob
-from local_sagemaker.work import SimulatedWork, Site, Work
 
 from .support import DictObjects, market_from, request_for, running_server, wait_until
 
@@ -84,7 +86,7 @@ class _Jumping:
         return job
 
     def wait_for_end(self, name: str) -> TrainingJob:
-        wait_until(lambda: self.job(name).is_over, told=lambda: str(self.job(name)))
+        wait_until(lambda: self.job(name).is_over, describe=lambda: str(self.job(name)))
         return self.job(name)
 
 

@@ -24,7 +24,7 @@ def _story(market: MarketSpec, step_seconds: float) -> list[tuple[str, str, floa
     for number in range(10):
         checkpoints = CHECKPOINTS if number % 2 else None
         simulation.create(f"job-{number}", Environment=WORK, CheckpointConfig=checkpoints, **LIMITS)
-    while simulation.engine._runs:
+    while simulation.engine._running.runs:
         simulation.pass_time(step_seconds)
         assert simulation.clock.now() < START + timedelta(days=3)
     return sorted(

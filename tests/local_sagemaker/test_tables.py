@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from local_sagemaker import lifecycle, stopping, traces
+from local_sagemaker.jobs import lifecycle, stopping
+from local_sagemaker.market import traces
 from spot_training.advise import traces as domain_traces
 from spot_training.domain import lifecycle as domain_lifecycle
 from spot_training.domain import stopping as domain_stopping

@@ -1,4 +1,4 @@
-"""Every constraint of botocore's model is checked, and told in AWS's words."""
+"""Every constraint of botocore's model is checked, and reported in AWS's words."""
 
 from __future__ import annotations
 
@@ -11,14 +11,10 @@ from typing import Any
 import pytest
 from botocore.model import ListShape, MapShape, Shape, StructureShape
 
-from local_sagemaker.operations import HANDLERS
-from local_sagemaker.validation import (
-    SerializationError,
-    ValidationError,
-    compile_pattern,
-    service_model,
-    validate,
-)
+from local_sagemaker.api.operations import HANDLERS
+from local_sagemaker.api.validation import SerializationError, validate
+from local_sagemaker.jobs.errors import ValidationError
+from local_sagemaker.service_model import compile_pattern, service_model
 
 from .support import Server, request_for
 
@@ -33,59 +29,61 @@ def test_a_right_request_passes() -> None:
     validate("CreateTrainingJob", request_for())
 
 
-def test_a_missing_member_is_told_as_null() -> None:
+def test_a_missing_member_is_reported_as_null() -> None:
     assert _errors("CreateTrainingJob", request_for(RoleArn=None)) == (
         "1 validation error detected: "
         "Value null at 'roleArn' failed to satisfy constraint: Member must not be null"
     )
 
 
-def test_an_unknown_instance_type_is_told_with_the_known_ones() -> None:
-    told = _errors(
+def test_an_unknown_instance_type_is_reported_with_the_known_ones() -> None:
+    error = _errors(
         "CreateTrainingJob",
         request_for(ResourceConfig={"InstanceType": "ml.t2.medium", "InstanceCount": 1, "VolumeSizeInGB": 1}),
     )
-    assert told.startswith(
+    assert error.startswith(
         "1 validation error detected: Value 'ml.t2.medium' at 'resourceConfig.instanceType' failed to "
         "satisfy constraint: Member must satisfy enum value set: [ml."
     )
 
 
 def test_several_errors_are_told_at_once() -> None:
-    told = _errors("CreateTrainingJob", request_for("bad_name!", RoleArn="nonsense-of-twenty-characters"))
-    assert told.startswith("2 validation errors detected: Value 'bad_name!' at 'trainingJobName'")
-    assert "; Value 'nonsense-of-twenty-characters' at 'roleArn' failed" in told
-    assert "Member must satisfy regular expression pattern: [a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}" in told
+    error = _errors("CreateTrainingJob", request_for("bad_name!", RoleArn="nonsense-of-twenty-characters"))
+    assert error.startswith("2 validation errors detected: Value 'bad_name!' at 'trainingJobName'")
+    assert "; Value 'nonsense-of-twenty-characters' at 'roleArn' failed" in error
+    assert "Member must satisfy regular expression pattern: [a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}" in error
 
 
 def test_members_of_lists_have_their_position_in_the_path() -> None:
-    told = _errors(
+    error = _errors(
         "CreateTrainingJob", request_for(Tags=[{"Key": "a", "Value": "b"}, {"Key": "", "Value": "b"}])
     )
-    assert "at 'tags.2.member.key' failed to satisfy constraint: Member must have length greater than" in told
+    assert (
+        "at 'tags.2.member.key' failed to satisfy constraint: Member must have length greater than" in error
+    )
 
 
 def test_values_of_maps_are_told_with_all_their_constraints() -> None:
-    told = _errors("CreateTrainingJob", request_for(HyperParameters={"a": "x" * 2501}))
+    error = _errors("CreateTrainingJob", request_for(HyperParameters={"a": "x" * 2501}))
     assert (
         "at 'hyperParameters' failed to satisfy constraint: Map value must satisfy constraint: [Member must"
-        in told
+        in error
     )
-    assert "Member must have length less than or equal to 2500, Member must have length greater than" in told
+    assert "Member must have length less than or equal to 2500, Member must have length greater than" in error
 
 
 def test_scalars_in_lists_are_told_with_all_their_constraints() -> None:
-    told = _errors(
+    error = _errors(
         "CreateTrainingJob", request_for(VpcConfig={"SecurityGroupIds": ["a!"], "Subnets": ["ok"]})
     )
     assert (
         "Value '[a!]' at 'vpcConfig.securityGroupIds' failed to satisfy constraint: Member must satisfy"
-        in told
+        in error
     )
 
 
 @pytest.mark.parametrize(
-    ("params", "told"),
+    ("params", "error"),
     [
         ({"TrainingJobName": 5}, "NUMBER_VALUE can not be converted to a String"),
         ({"TrainingJobName": ["a"]}, "START_ARRAY can not be converted to a String"),
@@ -102,10 +100,10 @@ def test_scalars_in_lists_are_told_with_all_their_constraints() -> None:
         ([], "START_ARRAY can not be converted to a Structure"),
     ],
 )
-def test_json_of_the_wrong_type_is_no_validation_error(params: object, told: str) -> None:
+def test_json_of_the_wrong_type_is_no_validation_error(params: object, error: str) -> None:
     with pytest.raises(SerializationError) as caught:
         validate("CreateTrainingJob", params)
-    assert str(caught.value) == told
+    assert str(caught.value) == error
 
 
 def test_unknown_members_are_ignored_as_on_aws() -> None:
@@ -237,9 +235,9 @@ def _cases() -> Iterator[Any]:
                 yield pytest.param(operation, path, value, id=f"{operation}-{where}-{constraint}")
 
 
-def _told_path(path: tuple[str | int, ...]) -> str:
-    """The path as AWS writes it; scalars in lists are told at the list."""
-    path = path[:-1] if path and path[-1] in (KEY, VALUE) else path  # entries of maps are told at the map
+def _error_path(path: tuple[str | int, ...]) -> str:
+    """The path as AWS writes it; scalars in lists are reported at the list."""
+    path = path[:-1] if path and path[-1] in (KEY, VALUE) else path  # entries of maps are reported at the map
     parts = [part if isinstance(part, str) else f"{part + 1}.member" for part in path]
     return ".".join(part[:1].lower() + part[1:] for part in parts)
 
@@ -249,10 +247,10 @@ def test_each_constraint_of_the_model_is_checked(operation: str, path: tuple[Any
     shape = service_model().operation_model(operation).input_shape
     assert shape is not None
     validate(operation, _sample(shape))
-    told = _errors(operation, _with(shape, path, value))
+    error = _errors(operation, _with(shape, path, value))
     if path and path[-1] == 0 and not isinstance(value, dict | list):
         path = path[:-1]
-    assert f"at '{_told_path(path)}' failed to satisfy constraint" in told
+    assert f"at '{_error_path(path)}' failed to satisfy constraint" in error
 
 
 def _edges(shape: Shape) -> Iterator[tuple[str, Any]]:
@@ -328,9 +326,9 @@ def test_each_breach_is_refused_over_raw_http(server: Server) -> None:
     connection = http.client.HTTPConnection(server.url.removeprefix("http://"))
     for operation, path, value in cases:
         status, answer = _post(connection, operation, _with(_input_shape(operation), path, value))
-        told = path[:-1] if path and path[-1] == 0 and not isinstance(value, dict | list) else path
+        place = path[:-1] if path and path[-1] == 0 and not isinstance(value, dict | list) else path
         if (status, answer.get("__type")) != (400, "ValidationException") or (
-            f"at '{_told_path(told)}' failed to satisfy constraint" not in str(answer)
+            f"at '{_error_path(place)}' failed to satisfy constraint" not in str(answer)
         ):
             wrong.append((operation, path, status, answer))
     connection.close()
@@ -359,5 +357,5 @@ def test_each_required_member_is_missed(operation: str) -> None:
         for name in place.required_members if isinstance(place, StructureShape) else ():
             broken = _sample(place)
             broken.pop(name)
-            told = _errors(operation, _with(shape, path, broken))
-            assert f"Value null at '{_told_path((*path, name))}'" in told
+            error = _errors(operation, _with(shape, path, broken))
+            assert f"Value null at '{_error_path((*path, name))}'" in error

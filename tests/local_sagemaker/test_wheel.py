@@ -102,8 +102,8 @@ def test_the_sdist_makes_the_same_wheel(built: Built, tmp_path: Path) -> None:
 def _read_requirements(wheel: Path) -> list[Requirement]:
     with zipfile.ZipFile(wheel) as archive:
         (name,) = (each for each in archive.namelist() if each.endswith(".dist-info/METADATA"))
-        told = Parser().parsestr(archive.read(name).decode())
-    return [Requirement(text) for text in told.get_all("Requires-Dist", [])]
+        message = Parser().parsestr(archive.read(name).decode())
+    return [Requirement(text) for text in message.get_all("Requires-Dist", [])]
 
 
 def test_it_requires_nothing_of_airflow_and_each_bound_holds_the_version_that_is_tested(built: Built) -> None:
@@ -119,10 +119,10 @@ def test_a_registry_would_take_both(built: Built) -> None:
     """Where twine is installed, it checks them; their metadata is read in any case."""
     with zipfile.ZipFile(built.wheel) as archive:
         (name,) = (each for each in archive.namelist() if each.endswith(".dist-info/METADATA"))
-        told = Parser().parsestr(archive.read(name).decode())
-    assert told["Description-Content-Type"] == "text/markdown"
-    assert told.get_payload() == (PACKAGE / "README.md").read_text()
-    assert told["License-Expression"] == "Apache-2.0"
+        message = Parser().parsestr(archive.read(name).decode())
+    assert message["Description-Content-Type"] == "text/markdown"
+    assert message.get_payload() == (PACKAGE / "README.md").read_text()
+    assert message["License-Expression"] == "Apache-2.0"
     if importlib.util.find_spec("twine"):
         _run(sys.executable, "-m", "twine", "check", "--strict", built.wheel, built.sdist, folder=ROOT)
 
@@ -281,10 +281,10 @@ def test_without_a_training_environment_the_drill_says_what_to_install_and_how_t
 ) -> None:
     done = project.run("spot-drill", TRAINEE)
     assert done.returncode == 2
-    told = " ".join(done.stderr.split())
-    assert f"{project.folder / '.venv-training' / 'bin' / 'python'} does not exist" in told
+    message = " ".join(done.stderr.split())
+    assert f"{project.folder / '.venv-training' / 'bin' / 'python'} does not exist" in message
     for word in ("pip install sagemaker-training", "--python", "LOCAL_SAGEMAKER_PYTHON"):
-        assert word in told
+        assert word in message
 
 
 def test_the_training_environment_in_the_current_folder_runs_the_drill(

@@ -1,4 +1,4 @@
-"""Answers that are wrong on demand: what a client of an eventually consistent service may be told."""
+"""Answers that are wrong on demand: what a client of an eventually consistent service can get."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from local_sagemaker.faults import Fault, Faults, Order
+from local_sagemaker.api.faults import Fault, Faults, Order
 
 from .support import Server, request_for, wait_until
 
@@ -24,7 +24,7 @@ class _Clock:
 
 
 def _faults(clock: _Clock, **order: Any) -> Faults:
-    faults = Faults(now=clock, rng=random.Random(1))  # noqa: S311 - a story that can be told again
+    faults = Faults(now=clock, rng=random.Random(1))  # noqa: S311 - a sequence that can be repeated
     settings: dict[str, Any] = {"operation": "DescribeTrainingJob", "fault": Fault.NOT_FOUND, "count": None}
     faults.add(Order(**(settings | order)))
     return faults
@@ -126,7 +126,7 @@ def test_a_burst_ends_in_real_time(server: Server) -> None:
 
 
 @pytest.mark.parametrize(
-    ("body", "told"),
+    ("body", "message"),
     [
         ({"operation": "ListTags", "error": "NotFound"}, "NotFound is an answer of DescribeTrainingJob"),
         ({"operation": "*", "error": "LeftOut"}, "LeftOut is an answer of ListTrainingJobs"),
@@ -138,8 +138,8 @@ def test_a_burst_ends_in_real_time(server: Server) -> None:
     ],
 )
 def test_a_wrong_answer_that_cannot_be_given_is_refused(
-    server: Server, body: dict[str, Any], told: str
+    server: Server, body: dict[str, Any], message: str
 ) -> None:
     status, content = server.control("POST", "faults", body)
     assert status == 400
-    assert told in content["error"]
+    assert message in content["error"]

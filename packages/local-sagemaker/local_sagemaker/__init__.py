@@ -1,33 +1,39 @@
-"""A local SageMaker that models managed spot training; everything else of AWS comes from moto, on its port.
+"""A local SageMaker that models managed spot training. The rest of AWS comes from moto, at the same address.
 
-    lifecycle    statuses, and the moves between them; `stopping`: the limits of run time and max wait
-    protocol     AWS JSON 1.1: parse, validate against botocore's model, answer, errors
-    operations   one handler per operation, in a dispatch table
-    rules        what the model cannot say: spot and max wait, names, limits
-    store        the training jobs
-    engine       a heap of due events that moves the jobs through `lifecycle`
-    market       who has capacity when, at what price; `traces` reads recorded capacity
-    container    a script job's processes: /opt/ml, channels, checkpoints, logs, model
-    access       refuses what a web page may have sent
-    control      /_local/: capacity, interruptions, faults, clock, a page for people
-    process      a server as a process of its own, for tests
+Folders, each of which imports only from those above it (`tests/test_imports.py` checks this):
 
-Imports nothing of Airflow and nothing of `spot_training`. `__all__` is what others may use; a name loads its
-module when it is first used, so that importing the package costs nothing.
+    market      which instance type has capacity when, at what price, and which jobs are interrupted
+    jobs        the training jobs: statuses, limits, refusals, and the engine that moves them
+    services    S3, logs, metrics and events in moto; the price list
+    containers  what a job does on its instances: a script with the container contract, or simulated work
+    api         SageMaker's API: AWS JSON 1.1, validation, one handler for each operation, faults
+    control     the control API and the page, at `/_local/`
+    http        the HTTP server, and the check that refuses what a web page may have sent
+
+At the top, `server` puts these together, `process` starts a server in its own process for tests, `clock` is
+simulated time, `account` the account and region, `service_model` botocore's model of SageMaker, `reply` an
+answer. `old_names` keeps the module names from before there were folders.
+
+The package imports nothing of Airflow or `spot_training`. Use the names in `__all__`. A name loads its module
+on first use, so importing the package is cheap.
 """
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from .old_names import OldNames
+
 if TYPE_CHECKING:
+    from local_sagemaker.containers.images import ImageRule, Images
+    from local_sagemaker.containers.interpreter import HOW_TO_MAKE, PYTHON_VARIABLE, find_interpreter
+    from local_sagemaker.containers.observer import ContainerObserver
+    from local_sagemaker.market import MarketSpec, TypeRule
+
     from .account import forget_account, make_client
     from .clock import SimulatedClock
-    from .images import ImageRule, Images
-    from .interpreter import HOW_TO_MAKE, PYTHON_VARIABLE, find_interpreter
-    from .market import MarketSpec, TypeRule
-    from .observer import ContainerObserver
     from .process import (
         ENVIRONMENT,
         ControlError,
@@ -66,10 +72,10 @@ __all__ = [
 _MODULES = {
     "account": ("forget_account", "make_client"),
     "clock": ("SimulatedClock",),
-    "images": ("ImageRule", "Images"),
-    "interpreter": ("HOW_TO_MAKE", "PYTHON_VARIABLE", "find_interpreter"),
+    "containers.images": ("ImageRule", "Images"),
+    "containers.interpreter": ("HOW_TO_MAKE", "PYTHON_VARIABLE", "find_interpreter"),
+    "containers.observer": ("ContainerObserver",),
     "market": ("MarketSpec", "TypeRule"),
-    "observer": ("ContainerObserver",),
     "process": (
         "ENVIRONMENT",
         "ControlError",
@@ -89,3 +95,6 @@ def __getattr__(name: str) -> Any:
     if name not in _MODULE_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f".{_MODULE_OF[name]}", __name__), name)
+
+
+sys.meta_path.append(OldNames())

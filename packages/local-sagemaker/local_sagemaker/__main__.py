@@ -1,4 +1,4 @@
-"""`local-sagemaker`, or `python -m local_sagemaker`: serve until SIGTERM or SIGINT."""
+"""`local-sagemaker`, or `python -m local_sagemaker`: serves until SIGTERM or SIGINT."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ import sys
 import threading
 from datetime import timedelta
 
-from .access import HostNameError, parse_host_name
-from .account import forget_account
+from local_sagemaker.containers.images import ImagesFileError, load_images
+from local_sagemaker.http.access import HostNameError, parse_host_name
+from local_sagemaker.market import MarketFileError, load_market, scenario_names
+
+from .account import REGION, forget_account
 from .clock import Clock, JumpingClock, SimulatedClock
-from .images import ImagesFileError, load_images
-from .market import MarketFileError, load_market, scenario_names
 from .memory import settle_memory
 from .server import LocalSageMaker, is_loopback
-from .store import REGION
 
 _MAX_SPEED = 10_000
 _MAX_PORT = 65_535
@@ -35,7 +35,7 @@ def main(arguments: list[str] | None = None) -> int:
         stream=sys.stderr,
         format="%(asctime)s %(levelname)s %(name)s %(message)s",
     )
-    # moto and botocore talk about every request.
+    # moto and botocore log every request.
     for name in ("moto", "botocore", "urllib3", "werkzeug"):
         logging.getLogger(name).setLevel(logging.WARNING)
     try:
@@ -75,7 +75,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _warn_of(host: str) -> None:
     if not is_loopback(host):
         print(
-            f"WARNING: --host {host} lets other machines run programs here through training jobs.",
+            f"WARNING: with --host {host}, other machines can run programs here through training jobs.",
             file=sys.stderr,
         )
 
@@ -95,14 +95,14 @@ def _parser() -> argparse.ArgumentParser:
         "--market",
         metavar="FILE",
         help="a market file, or the name of a shipped scenario: "
-        f"{', '.join(scenario_names())} (default: capacity always)",
+        f"{', '.join(scenario_names())} (default: there is always capacity)",
     )
     parser.add_argument(
         "--price-ratio",
         type=_ratio,
         default=0.3,
         metavar="R",
-        help="spot price / on-demand price, where the market file gives none (default: %(default)s)",
+        help="spot price / on-demand price, if the market file gives none (default: %(default)s)",
     )
     parser.add_argument(
         "--region",
@@ -110,11 +110,13 @@ def _parser() -> argparse.ArgumentParser:
         default=[],
         type=_other_region,
         metavar="NAME",
-        help="another region, with training jobs and a market of its own; can be repeated (default: whatever "
-        "region a request names, it is answered as us-east-1)",
+        help="another region, with its own training jobs and market; can be repeated (default: a request for "
+        "any region is answered as us-east-1)",
     )
     parser.add_argument(
-        "--images", metavar="FILE", help="which interpreter runs scripts for which image (default: shipped)"
+        "--images",
+        metavar="FILE",
+        help="a file that says which interpreter runs scripts for which image (default: shipped)",
     )
     parser.add_argument(
         "--log-level",
@@ -127,14 +129,16 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_address(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--host", default="127.0.0.1", help="address to serve on (default: %(default)s)")
-    parser.add_argument("--port", type=_port, default=4566, help="0 takes a free port (default: %(default)s)")
+    parser.add_argument(
+        "--port", type=_port, default=4566, help="port to serve on, 0 for a free port (default: %(default)s)"
+    )
     parser.add_argument(
         "--allow-host",
         action="append",
         default=[],
         type=_host_name,
         metavar="NAME",
-        help="a name that clients may call this server, besides --host, loopback addresses, localhost and "
+        help="another name of this server, in addition to --host, loopback addresses, localhost and "
         "*.localhost; *.NAME for every name below it; can be repeated",
     )
 
@@ -145,15 +149,15 @@ def _add_clock(parser: argparse.ArgumentParser) -> None:
         type=_speed,
         default=60.0,
         metavar="N",
-        help="simulated seconds per real second (default: 60); or max: from one event to the next at once, "
-        f"and {JumpingClock.SPEED_BESIDE_PROGRAMS:g} while a script runs",
+        help="simulated seconds per real second (default: 60); or max, to jump from one event to the next, "
+        f"and run at {JumpingClock.SPEED_WITH_PROGRAMS:g} while a script runs",
     )
     parser.add_argument(
         "--clock-offset",
         type=_offset,
         default=timedelta(),
         metavar="SECONDS",
-        help="how far its clock starts ahead of the machine's, below zero behind it (default: 0)",
+        help="how far the clock starts ahead of the machine's; a negative number for behind (default: 0)",
     )
 
 
@@ -177,7 +181,7 @@ def _other_region(text: str) -> str:
 
 
 def _number(text: str) -> float:
-    """Text that is no number becomes NaN: no range holds it, so the error message names the range."""
+    """Text that is no number becomes NaN, which is in no range, so the error message names the range."""
     try:
         return float(text)
     except ValueError:

@@ -1,4 +1,4 @@
-"""Keeps the user's AWS account out of the local cloud: profiles, keys, endpoints, proxies."""
+"""The account of the local cloud, and what keeps the user's own out: profiles, keys, endpoints, proxies."""
 
 from __future__ import annotations
 
@@ -6,12 +6,16 @@ import os
 from collections.abc import MutableMapping
 from typing import Any
 
+ACCOUNT = "123456789012"
+REGION = "us-east-1"
+
 _PROXIES = ("http_proxy", "https_proxy", "all_proxy")
 
 
 def forget_account(environment: MutableMapping[str, str]) -> None:
-    """Take AWS's variables, its files and proxies out of an environment: moto calls boto3, which fails on a
-    profile it cannot find.
+    """Remove AWS's variables, configuration files and proxies from an environment.
+
+    moto calls boto3, which fails on a profile that it cannot find.
     """
     for name in [n for n in environment if n.startswith("AWS_") or n.lower() in _PROXIES]:
         del environment[name]
@@ -20,7 +24,7 @@ def forget_account(environment: MutableMapping[str, str]) -> None:
 
 
 def make_client(service: str, url: str, **options: Any) -> Any:
-    """A boto3 client of a local cloud, whatever environment and configuration say."""
+    """A boto3 client of a local cloud. It ignores the environment and configuration files."""
     import boto3
     import botocore.session
 

@@ -9,21 +9,21 @@ from typing import Protocol
 
 
 class Clock(Protocol):
-    """What the engine asks of time."""
+    """What the engine needs of a clock."""
 
     @property
     def speed(self) -> float:
         """Simulated seconds per real second."""
 
     @property
-    def told_speed(self) -> float | str:
-        """The speed as it is shown to people: a number, or `max`."""
+    def shown_speed(self) -> float | str:
+        """The speed as the page shows it: a number, or `max`."""
 
     def now(self) -> datetime:
         """The simulated instant, aware UTC; never goes back."""
 
     def real_seconds_until(self, at: datetime) -> float:
-        """How long to really wait until the simulated instant `at`; 0 when it has passed."""
+        """Real seconds until the simulated instant `at`; 0 if it has passed."""
 
 
 class SimulatedClock:
@@ -35,8 +35,13 @@ class SimulatedClock:
         self._started = time.monotonic()
 
     @property
-    def told_speed(self) -> float | str:
+    def shown_speed(self) -> float | str:
         return self.speed
+
+    @property
+    def told_speed(self) -> float | str:
+        """The earlier name of `shown_speed`."""
+        return self.shown_speed
 
     def now(self) -> datetime:
         return self._origin + timedelta(seconds=(time.monotonic() - self._started) * self.speed)
@@ -46,20 +51,22 @@ class SimulatedClock:
 
 
 class JumpingClock(SimulatedClock):
-    """`--speed max`: while no program of a job runs, the engine moves it from one due event to the next.
+    """`--speed max`: while no job runs a program, the engine moves the clock from one due event to the next.
 
-    It never stands still and never goes back: between jumps, and while a program runs, it is an ordinary
-    clock of `SPEED_BESIDE_PROGRAMS`.
+    It never stops and never goes back. Between jumps, and while a program runs, it is an ordinary clock with
+    the speed `SPEED_WITH_PROGRAMS`.
     """
 
-    SPEED_BESIDE_PROGRAMS = 60.0
+    SPEED_WITH_PROGRAMS = 60.0
+    #: The earlier name.
+    SPEED_BESIDE_PROGRAMS = SPEED_WITH_PROGRAMS
 
     def __init__(self, *, offset: timedelta = timedelta()) -> None:
-        super().__init__(speed=self.SPEED_BESIDE_PROGRAMS, offset=offset)
+        super().__init__(speed=self.SPEED_WITH_PROGRAMS, offset=offset)
         self._lock = threading.Lock()
 
     @property
-    def told_speed(self) -> float | str:
+    def shown_speed(self) -> float | str:
         return "max"
 
     def jump_to(self, at: datetime) -> None:
@@ -68,7 +75,7 @@ class JumpingClock(SimulatedClock):
 
 
 class DrivenClock:
-    """Does not move by itself: for tests and for simulations that need no real time."""
+    """Moves only when `advance_to` is called: for tests and for simulations that need no real time."""
 
     def __init__(self, *, now: datetime, speed: float = 1.0) -> None:
         self.speed = speed
@@ -76,7 +83,7 @@ class DrivenClock:
         self._lock = threading.Lock()
 
     @property
-    def told_speed(self) -> float | str:
+    def shown_speed(self) -> float | str:
         return self.speed
 
     def now(self) -> datetime:

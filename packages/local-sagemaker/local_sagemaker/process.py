@@ -1,4 +1,4 @@
-"""Starts a local SageMaker as a process of its own, for tests: it shares no state with this process."""
+"""Starts a local SageMaker in its own process, for tests. It shares no state with this process."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ ENVIRONMENT = {
 
 
 class ServerStartError(RuntimeError):
-    """The server ended before it was ready; the text is its error message."""
+    """The server ended before it was ready. The text is its error message."""
 
 
 class ControlError(ValueError):
-    """The server refused a `/_local/` call; the text is the reason."""
+    """The server refused a `/_local/` call. The text is the reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class ServerHandle:
     pid: int
 
     def client(self, service: str, **options: Any) -> Any:
-        """A boto3 client of it. The environment's AWS settings do not apply."""
+        """A boto3 client for it. The environment's AWS settings do not apply."""
         return make_client(service, self.url, **options)
 
     def control(self, method: str, path: str, **fields: object) -> dict[str, Any]:
@@ -73,7 +73,7 @@ class ServerHandle:
 
 @contextlib.contextmanager
 def serve(**options: object) -> Iterator[ServerHandle]:
-    """A server on a free port; options are those of the command line (`speed`, `market`, ...)."""
+    """Run a server on a free port. The options are those of the command line (`speed`, `market`, ...)."""
     arguments = [f"--{name.replace('_', '-')}={value}" for name, value in options.items()]
     with (
         tempfile.TemporaryFile(mode="w+", encoding="utf-8") as errors,
@@ -101,23 +101,23 @@ def serve(**options: object) -> Iterator[ServerHandle]:
 
 
 def module_command(*arguments: str, module: str = MODULE) -> list[str]:
-    """The command line of a module in this interpreter, for use with `module_environment`.
+    """The command line that runs a module in this interpreter. Use it with `module_environment`.
 
-    -P: a file of the current folder does not take the place of the module.
+    With -P, a file in the current folder cannot replace the module.
     """
     return [sys.executable, "-P", "-m", module, *arguments]
 
 
 def complaint_in(output: str) -> str:
-    """The error message of a command line, without its usage; the whole output if there is no message."""
+    """The error message of a command, without its usage; the whole output if there is no message."""
     _, error, complaint = output.partition(": error: ")
     return (complaint if error else output).strip()
 
 
 def module_environment() -> dict[str, str]:
-    """An environment in which a child process finds what this process finds, this package included."""
+    """An environment in which a child process finds the same modules, this package included."""
     paths = [path for path in sys.path if path]
-    # Not in front if it is there already: site-packages must not come before the standard library.
+    # If it is there already, it stays where it is: site-packages must not come before the standard library.
     root = str(Path(__file__).resolve().parents[1])
     if root not in paths:
         paths.insert(0, root)

@@ -1,17 +1,20 @@
-"""The spot drill: runs a training script on a local SageMaker of its own, undisturbed and interrupted, and
-says whether it can run on managed spot training.
+"""The spot drill: runs a training script on a local SageMaker, undisturbed and interrupted, and says whether
+the script can run on managed spot training.
 
     plan      what to run, read from text; raises `BadPlanError`
-    watch     what happens in a checkpoint folder, as events
-    run       runs the plan, through boto3, on real processes
+    run       which runs a plan needs, and which are repeated
+    lab       runs a training job on a local SageMaker in this process, through boto3, and interrupts it
+    recorder  records what the container of a job does
+    watch     reports what happens in a checkpoint folder, as events
+    files     lists, packs and digests files
     observe   what the events of one run mean; pure
     evidence  what one interrupted run shows about resuming; pure
-    verdict   the answers, what they add up to, and the exit status; pure
     facts     what the answers share; pure
-    core      resume, torn checkpoint, SIGKILL: what was seen, or why it was not, and what to change; pure
-    judge     all questions; pure
+    core      the answers about resuming, a torn checkpoint and SIGKILL; pure
+    judge     the answers to all questions; pure
+    verdict   questions, answers, the whole verdict and the exit status; pure
     command   the command line
     pytest_plugin   the fixtures `spot_drill` and `local_sagemaker`
 
-Imports only what `local_sagemaker` exports; no Airflow, and nothing of the training scripts.
+It imports only what `local_sagemaker` exports, and nothing of Airflow or the training scripts.
 """

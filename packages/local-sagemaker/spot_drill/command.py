@@ -1,7 +1,7 @@
 """`spot-drill`, or `python -m spot_drill`.
 
-The exit status is 0 for no failures, 1 for failures, 2 if the drill cannot run, 3 if a core question has no
-answer.
+The exit status is 0 without failures, 1 with failures, 2 if the drill cannot run, and 3 if a core question
+has no answer.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
     logging.basicConfig(level=logging.ERROR, stream=sys.stderr)
     signal.signal(signal.SIGTERM, _end)
     forget_account(os.environ)
-    # moto and botocore take half a second to import, so wrong options are refused before.
+    # moto and botocore take half a second to import: wrong options are refused first.
     from .run import carry_out
 
     try:
@@ -61,7 +61,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def make_plan(options: argparse.Namespace) -> Plan:
-    """The options as one checked value; raises `BadPlanError`."""
+    """The options as one checked value. Raises `BadPlanError`."""
     source, entry_point = plans.find_script(options.script, options.entry_point)
     return Plan(
         source=source,
@@ -91,7 +91,7 @@ def _check_report_file(path: Path | None) -> Path | None:
 
 
 class _Progress:
-    """One line for each step, with the time since the start, on stderr."""
+    """Prints a line for each step to stderr, with the time since the start."""
 
     def __init__(self, *, is_quiet: bool) -> None:
         self._is_quiet = is_quiet
@@ -103,17 +103,17 @@ class _Progress:
 
 
 def _end(number: int, _frame: Any) -> NoReturn:
-    """SIGTERM unwinds as any error does, so that everything is cleaned up."""
+    """Raise an exception on SIGTERM, so that everything is cleaned up."""
     raise SystemExit(128 + number)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="spot-drill",
-        description="Run a training script on a local SageMaker undisturbed, interrupted, killed and with a "
-        "torn checkpoint, and say whether it can run on managed spot training.",
+        description="Run a training script on a local SageMaker: undisturbed, interrupted, killed and with a "
+        "torn checkpoint. Report whether it can run on managed spot training.",
         epilog="Exit status: 0 no failures, 1 failures (with --strict also warnings), 2 the drill cannot "
-        "run, 3 no failures, but resume, torn checkpoint or sigkill was not answered.",
+        "run, 3 no failures, but no answer to resume, torn checkpoint or sigkill.",
     )
     _add_what_to_run(parser.add_argument)
     _add_what_to_expect(parser.add_argument)
@@ -123,25 +123,30 @@ def _parser() -> argparse.ArgumentParser:
 def _add_what_to_run(add: Callable[..., Any]) -> None:
     add("script", type=Path, help="the training script, or its folder")
     add("--entry-point", metavar="NAME", help="the script in the folder (default: train.py)")
-    add("--data", type=Path, metavar="DIR", help="each folder in it is a channel; without any it is `train`")
-    add("--hyperparameter", action="append", default=[], metavar="NAME=VALUE", help="may be repeated")
+    add(
+        "--data",
+        type=Path,
+        metavar="DIR",
+        help="each folder in it is a channel; without folders it is the channel `train`",
+    )
+    add("--hyperparameter", action="append", default=[], metavar="NAME=VALUE", help="can be repeated")
     add(
         "--interrupt-at",
         action="append",
         metavar="WHEN",
-        help="a share of the undisturbed training time (30%%) or a time (20s); each gets a run of its own "
+        help="a share of the undisturbed training time (30%%) or a time (20s); can be repeated, one run each "
         f"(default: {' and '.join(_DEFAULT_MOMENTS).replace('%', '%%')})",
     )
     add(
         "--grace",
         metavar="TIME",
-        help="from SIGTERM to SIGKILL, as a time or a share (default: AWS's 2m, or 10%% of the run if less)",
+        help="time from SIGTERM to SIGKILL, or a share of the run (default: AWS's 2m, or 10%% if less)",
     )
     add(
         "--python",
         type=Path,
         metavar="INTERPRETER",
-        help="of an environment with sagemaker-training and what the script needs (default: "
+        help="interpreter of an environment with sagemaker-training and what the script imports (default: "
         f"${PYTHON_VARIABLE}, or .venv-training in the current folder)",
     )
     add("--image", default=plans.DEFAULT_IMAGE, help="TrainingImage of the jobs (default: %(default)s)")
@@ -152,20 +157,20 @@ def _add_what_to_expect(add: Callable[..., Any]) -> None:
     add(
         "--checkpoint-every",
         metavar="HOW_OFTEN",
-        help="how often the script means to save, as a time (30s) or a share of the run (10%%): it is a "
-        "failure if it once takes more than twice as long (default: not judged)",
+        help="how often the script is meant to save, as a time (30s) or a share of the run (10%%): if it "
+        "once takes more than twice as long, that is a failure (default: not judged)",
     )
     add(
         "--compare",
         metavar="COMMAND",
-        help="judges whether two models are the same, in place of their bytes: gets two folders, the "
-        "undisturbed model first, and ends with 0 if they are",
+        help="compares two models, instead of their bytes: gets two folders, the undisturbed model first, "
+        "and exits with 0 if the models are the same",
     )
     add("--json", type=Path, metavar="FILE", help="write the verdict as JSON")
     add("--strict", action="store_true", help="warnings are failures too")
     add(
         "--accept-not-shown",
         action="store_true",
-        help="a drill without an answer for resume, torn checkpoint or sigkill ends with 0 instead of 3",
+        help="exit with 0 instead of 3 if there is no answer to resume, torn checkpoint or sigkill",
     )
     add("--quiet", action="store_true", help="no progress lines")

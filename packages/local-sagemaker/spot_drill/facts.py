@@ -1,19 +1,19 @@
-"""What the answers to a drill's questions share: the runs, what they show, and the words for it. Pure."""
+"""What the answers of a drill share: the runs, what they show, and texts. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
 from .evidence import Evidence, weigh
-from .observe import Run, RunKind, Save, Stretch, find_checkpoint_kinds, tell_story
+from .observe import Run, RunKind, Save, Stretch, find_checkpoint_kinds, read_history
 from .verdict import CORE_QUESTIONS, Check, Question, Result
 
-#: What is this many times later than expected is no chance: machines are uneven.
+#: A time this many times longer than expected is not chance.
 LATE_FACTOR = 2.0
 
 
 class Facts:
-    """What the answers share."""
+    """The runs of a drill."""
 
     def __init__(self, runs: tuple[Run, ...]) -> None:
         self.runs = runs
@@ -23,7 +23,7 @@ class Facts:
         self.first_saves = self.saves(self.first.stretches[0]) if self.first.stretches else ()
 
     def saves(self, stretch: Stretch) -> tuple[Save, ...]:
-        return tell_story(stretch, self.kinds).saves
+        return read_history(stretch, self.kinds).saves
 
     def weigh(self, run: Run) -> Evidence:
         return weigh(run, self.first, self.kinds)
@@ -32,12 +32,12 @@ class Facts:
         return tuple(run for run in self.runs if run.kind in kinds)
 
     @property
-    def struck(self) -> tuple[Run, ...]:
+    def disturbed(self) -> tuple[Run, ...]:
         return self.of(RunKind.INTERRUPTED, RunKind.KILLED)
 
     @property
     def why_not(self) -> str | None:
-        """Why nothing but the first run can be judged."""
+        """Why only the first run can be judged."""
         if not self.first.is_completed:
             return "The undisturbed run did not complete."
         if not self.first_saves:
@@ -50,7 +50,7 @@ class Facts:
 
 
 def skip(question: Question, why: str, change: str = "") -> Check:
-    """A question without an answer. For a core question, `change` is what makes the next drill answer it."""
+    """A question without an answer. For a core question, `change` says how the next drill can answer it."""
     head = "Not shown" if question in CORE_QUESTIONS else "Not judged"
     if question in CORE_QUESTIONS and not change:
         change = "Fix the failures first."
@@ -84,8 +84,8 @@ def describe_difference(first: Mapping[str, str], other: Mapping[str, str]) -> s
         f"{', '.join(names[:5])}{' and more' if len(names) > 5 else ''} {verb}"
         for names, verb in (
             (missing, _verb(missing, "is missing", "are missing")),
-            (added, _verb(added, "is there in addition", "are there in addition")),
-            (differing, _verb(differing, "has other bytes", "have other bytes")),
+            (added, _verb(added, "is additional", "are additional")),
+            (differing, _verb(differing, "differs", "differ")),
         )
         if names
     ]

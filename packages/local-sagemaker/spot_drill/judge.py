@@ -1,4 +1,4 @@
-"""What the runs of a drill say about a script: for each question, what was seen and what to change. Pure."""
+"""Answers each question about a script from the runs of a drill: what was seen, and what to change. Pure."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping
 from .core import judge_resume, judge_sigkill, judge_torn
 from .evidence import DID_NOT_RESUME
 from .facts import LATE_FACTOR, Facts, count, describe_difference, describe_failure, name_some, skip
-from .observe import Arrival, Run, RunKind, tell_story
+from .observe import Arrival, Run, RunKind, read_history
 from .verdict import Check, Question, Result, RunSummary, Verdict
 
-#: More than this share of the run lost in one interruption is worth a warning.
+#: If one interruption loses more than this share of the run, that is a warning.
 _MUCH_LOST = 0.25
 
 
@@ -21,8 +21,10 @@ def judge(
     checkpoint_every_seconds: Callable[[float], float] | None = None,
     accept_not_shown: bool = False,
 ) -> Verdict:
-    """Answer every question. The first run is the uninterrupted one; `checkpoint_every_seconds` is what the
-    script promises, given how long that one took.
+    """Answer every question.
+
+    The first run is the uninterrupted one. `checkpoint_every_seconds` takes its training time, and returns
+    how often the script is meant to save.
     """
     facts = Facts(runs)
     promise = checkpoint_every_seconds(facts.whole_seconds) if checkpoint_every_seconds else None
@@ -73,7 +75,7 @@ def _judge_run(facts: Facts) -> Check:
         seen=f"The undisturbed run ended {run.status}{describe_failure(run)}.",
         change="Raise --timeout, or train on less data."
         if run.status == "TimedOut"
-        else "Make the script run without interruptions first; the end of its log is below.",
+        else "Make the script run without interruptions first. The end of its log is below.",
     )
 
 
@@ -86,7 +88,7 @@ def _judge_checkpoints(facts: Facts, promise: float | None) -> Check:
             question=question,
             result=Result.FAIL,
             seen="Nothing was saved in the checkpoint folder: an interruption loses all the work.",
-            change="Save to /opt/ml/checkpoints (CheckpointConfig.LocalPath) as the training goes on, and "
+            change="Save to /opt/ml/checkpoints (CheckpointConfig.LocalPath) during the training, and "
             "load the newest checkpoint at the start.",
         )
     times = [save.at for save in facts.first_saves]
@@ -118,35 +120,35 @@ def _judge_work_lost(facts: Facts) -> Check:
     question = Question.WORK_LOST
     if facts.why_not:
         return skip(question, facts.why_not)
-    struck = [run for run in facts.struck if run.was_interrupted]
-    if not struck:
-        return skip(question, "The script was over before each interruption.")
-    lost = {run.label: _lost_seconds(run, facts) for run in struck}
+    disturbed = [run for run in facts.disturbed if run.was_interrupted]
+    if not disturbed:
+        return skip(question, "The script ended before each interruption.")
+    lost = {run.label: _lost_seconds(run, facts) for run in disturbed}
     most = max(lost.values())
     share = most / facts.whole_seconds
     each = "; ".join(
         f"{run.label}: {lost[run.label]:.1f} s ({lost[run.label] / facts.whole_seconds:.0%}"
         f"{'' if facts.saves(run.stretches[0]) else ', before the first checkpoint'})"
-        for run in struck
+        for run in disturbed
     )
     return Check(
         question=question,
         result=Result.WARN if share > _MUCH_LOST else Result.PASS,
         seen=f"Lost work, {each}.",
-        change=_advise_on_loss(struck, lost, facts) if share > _MUCH_LOST else "",
+        change=_advise_on_loss(disturbed, lost, facts) if share > _MUCH_LOST else "",
         numbers={"most_lost_seconds": round(most, 3), "most_lost_share": round(share, 4)},
     )
 
 
-def _advise_on_loss(struck: list[Run], lost: Mapping[str, float], facts: Facts) -> str:
-    worst = max(struck, key=lambda run: lost[run.label])
+def _advise_on_loss(disturbed: list[Run], lost: Mapping[str, float], facts: Facts) -> str:
+    worst = max(disturbed, key=lambda run: lost[run.label])
     if facts.saves(worst.stretches[0]):
-        return "Checkpoint more often, and make sure that what was saved is used."
-    return "Save a first checkpoint earlier; or, if starting up is most of this run, drill a longer one."
+        return "Save checkpoints more often, and make sure that a restart uses them."
+    return "Save the first checkpoint earlier. If most of this run is start-up, drill a longer one."
 
 
 def _lost_seconds(run: Run, facts: Facts) -> float:
-    """From the last checkpoint to the kill; all of the stretch if it was not used."""
+    """The time from the last checkpoint to the kill; the whole stretch if the checkpoint was not used."""
     before = run.stretches[0]
     saves = facts.saves(before)
     if not saves or facts.weigh(run) in DID_NOT_RESUME:
@@ -158,7 +160,7 @@ def _judge_restart(facts: Facts) -> Check:
     question = Question.RESTART
     if facts.why_not:
         return skip(question, facts.why_not)
-    starts = [run.stretches[1] for run in facts.struck if run.was_interrupted and run.is_completed]
+    starts = [run.stretches[1] for run in facts.disturbed if run.was_interrupted and run.is_completed]
     if not starts:
         return skip(question, "No run was interrupted and completed.")
     lines = [at for start in starts if (at := start.first_line_at()) is not None]
@@ -169,13 +171,13 @@ def _judge_restart(facts: Facts) -> Check:
         if times
     ]
     if not times:
-        return skip(question, "After the restart nothing was logged or saved.")
+        return skip(question, "After the restart the script logged and saved nothing.")
     slow = bool(saves) and max(saves) > 0.5 * facts.whole_seconds and max(saves) > 2 * facts.first_saves[0].at
     return Check(
         question=question,
         result=Result.WARN if slow else Result.PASS,
         seen=f"A restart takes at most {' and '.join(times)}.",
-        change="Do less before the first step: cache what is prepared, skip data by index." if slow else "",
+        change="Do less before the first step: cache prepared data, skip data by index." if slow else "",
         numbers={"first_checkpoint_seconds": round(max(saves), 3)} if saves else {},
     )
 
@@ -187,7 +189,7 @@ def _judge_model(facts: Facts) -> Check:
     question = Question.SAME_MODEL
     if facts.why_not:
         return skip(question, facts.why_not)
-    made = [run for run in facts.struck if run.is_completed and run.was_interrupted]
+    made = [run for run in facts.disturbed if run.is_completed and run.was_interrupted]
     if not made:
         return skip(question, "No run was interrupted and completed.")
     compared = [run for run in made if run.compared]
@@ -208,33 +210,33 @@ def _judge_model(facts: Facts) -> Check:
         return Check(
             question=question,
             result=Result.WARN,
-            seen=f"{what} But two undisturbed runs differ too.",
+            seen=f"{what} But two undisturbed runs also differ.",
             change="Fix the seeds and keep times out of the model, or judge with --compare COMMAND.",
         )
     return Check(
         question=question,
         result=Result.FAIL,
-        seen=f"The run {different.label} made another model, while undisturbed runs agree: {what}",
-        change="Save with the checkpoint all that the next step depends on (random states, optimizer, "
-        "schedule, place in the data), or draw from the step's number; or judge with --compare COMMAND.",
+        seen=f"The run {different.label} made another model, but undisturbed runs make the same: {what}",
+        change="Save everything that the next step depends on with the checkpoint (random states, optimizer, "
+        "schedule, position in the data), or seed with the step's number; or judge with --compare COMMAND.",
     )
 
 
 def _judge_comparison(compared: list[Run]) -> Check:
     bad = next((run for run in compared if run.compared and not run.compared[0]), None)
     said = (bad or compared[0]).compared
-    quoted = f" It said {said[1][:200]!r}." if said and said[1] else ""
+    quoted = f" Its output: {said[1][:200]!r}." if said and said[1] else ""
     if bad:
         return Check(
             question=Question.SAME_MODEL,
             result=Result.FAIL,
-            seen=f"The comparing command refuses the model of the run {bad.label}.{quoted}",
-            change="Save with the checkpoint all that the next step depends on.",
+            seen=f"The --compare command rejects the model of the run {bad.label}.{quoted}",
+            change="Save everything that the next step depends on with the checkpoint.",
         )
     return Check(
         question=Question.SAME_MODEL,
         result=Result.PASS,
-        seen=f"The comparing command accepts the models of {count(len(compared), 'run')}.{quoted}",
+        seen=f"The --compare command accepts the models of {count(len(compared), 'run')}.{quoted}",
     )
 
 
@@ -245,30 +247,34 @@ def _judge_writes(facts: Facts) -> Check:
     question = Question.ATOMIC
     if facts.why_not:
         return skip(question, facts.why_not)
-    # What comes after a torn checkpoint may rightly write over it.
+    # A run that starts with a torn checkpoint may overwrite it.
     whole = [run for run in facts.runs if run.kind is not RunKind.TORN]
     saves = [save for run in whole for stretch in run.stretches for save in facts.saves(stretch)]
     overwritten = sorted({save.name for save in saves if save.arrival is Arrival.OVERWRITTEN})
     in_place = sorted({save.name for save in saves if save.arrival is Arrival.NEW_IN_PLACE})
     cut = [
         f"{name} was half written when the run {run.label} was killed"
-        for run in facts.struck
-        for name in tell_story(run.stretches[0], facts.kinds).unfinished
+        for run in facts.disturbed
+        for name in read_history(run.stretches[0], facts.kinds).unfinished
         if run.was_interrupted
     ]
     change = (
-        "Write to another name in the same folder, flush, fsync, then rename to the final one (os.replace)."
+        "Write to another name in the same folder, flush, fsync, then rename to the final name (os.replace)."
     )
     if overwritten:
-        seen = f"{name_some(overwritten)} was overwritten in place: a kill in between leaves neither the old "
-        seen += "nor the new one."
+        seen = (
+            f"{name_some(overwritten)} was overwritten in place: a kill during the write destroys both the "
+        )
+        seen += "old and the new checkpoint."
         return Check(
             question=question, result=Result.FAIL, seen=" ".join([seen, *_sentence(cut)]), change=change
         )
     if in_place:
         torn = judge_torn(facts)
         falls_back = torn.result in (Result.PASS, Result.WARN)
-        seen = f"{name_some(in_place)} was written under its final name: a kill in between leaves a torn "
+        seen = (
+            f"{name_some(in_place)} was written under its final name: a kill during the write leaves a torn "
+        )
         seen += "checkpoint, which the script survives." if falls_back else "checkpoint."
         return Check(
             question=question,
@@ -279,7 +285,7 @@ def _judge_writes(facts: Facts) -> Check:
     return Check(
         question=question,
         result=Result.PASS,
-        seen=f"All {len(saves)} checkpoint files came whole, by a rename.",
+        seen=f"All {len(saves)} checkpoint files were complete when they got their final name, by a rename.",
     )
 
 
@@ -295,20 +301,20 @@ def _judge_gaps(facts: Facts) -> Check:
         (gap, stretch)
         for run in facts.runs
         for stretch in run.stretches
-        for gap in tell_story(stretch, facts.kinds).gaps
+        for gap in read_history(stretch, facts.kinds).gaps
     ]
     if not gaps:
         return Check(
             question=question,
             result=Result.PASS,
-            seen="From the first checkpoint on there was always one in the folder.",
+            seen="After the first checkpoint there was always one in the folder.",
         )
     longest = max((gap.ended_at or stretch.seconds) - gap.began_at for gap, stretch in gaps)
     return Check(
         question=question,
         result=Result.FAIL,
-        seen=f"{count(len(gaps), 'time')} the last checkpoint was deleted before the next was there, for "
-        f"up to {longest:.2f} s; deletions reach S3 too.",
-        change="Delete old checkpoints after the new one has its final name, and keep at least the last two.",
+        seen=f"{count(len(gaps), 'time')} the last checkpoint was deleted before the next was saved, for "
+        f"up to {longest:.2f} s. Deletions also reach S3.",
+        change="Delete old checkpoints after the new one has its final name. Keep at least the last two.",
         numbers={"longest_seconds": round(longest, 3)},
     )

@@ -1,7 +1,7 @@
-"""What was seen of the runs, and what the events of a checkpoint folder mean. Pure.
+"""What was recorded of the runs, and what the events in a checkpoint folder mean. Pure.
 
-A *checkpoint* is a file the script read back after an interruption, or would have: names that differ in their
-digits only are one kind. Where it never read any, every file that was not renamed away counts.
+A *checkpoint* is a file of a kind that the script read after an interruption. Names that differ only in
+digits are one kind. If the script read no file, every file that was not renamed to another name counts.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from .watch import FileEvent, Happening
 
 _TOOLKIT, _TOOLKIT_STARTS_SCRIPT = "sagemaker-training-toolkit", "Invoking script with the following command"
 _CHANGES = frozenset(Happening) - {Happening.READ}
-_TELLS_OF_RESUMING = re.compile(r"resum|restor|continu|checkpoint|start(ing|ed)? from", re.IGNORECASE)
+_SOUNDS_LIKE_RESUMING = re.compile(r"resum|restor|continu|checkpoint|start(ing|ed)? from", re.IGNORECASE)
 
 
 class RunKind(StrEnum):
@@ -28,7 +28,7 @@ class RunKind(StrEnum):
 
 
 class Arrival(StrEnum):
-    """How a checkpoint came to be whole under its name."""
+    """How a checkpoint got its final name."""
 
     RENAMED = "renamed"
     NEW_IN_PLACE = "new in place"
@@ -37,7 +37,7 @@ class Arrival(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stretch:
-    """One start of the script: times in real seconds since that start; no exit code when it was killed."""
+    """One start of the script, with times in real seconds since then. A killed script has no exit code."""
 
     seconds: float
     exit_code: int | None = 0
@@ -46,9 +46,7 @@ class Stretch:
     lines: tuple[tuple[float, str], ...] = ()
 
     def files_read(self) -> frozenset[str]:
-        """The restored files the script read before anything changed them: a changed one is read by the
-        upload too.
-        """
+        """The restored files that the script read unchanged. The upload reads changed files, too."""
         changed: set[str] = set()
         read: set[str] = set()
         for event in self.events:
@@ -59,7 +57,7 @@ class Stretch:
         return frozenset(read)
 
     def script_lines(self) -> tuple[tuple[float, str], ...]:
-        """The log without what AWS's toolkit says of itself; all of it if the script never began."""
+        """The log without the lines of AWS's toolkit; the whole log if the script never started."""
         starts = [at for at, (_, line) in enumerate(self.lines) if line.startswith(_TOOLKIT_STARTS_SCRIPT)]
         if not starts:
             return self.lines
@@ -67,7 +65,7 @@ class Stretch:
         return tuple(each for each in said[1:] if _TOOLKIT not in each[1])  # the first is the command
 
     def first_line_at(self) -> float | None:
-        """When the script first said something."""
+        """When the script wrote its first line."""
         return next((at for at, _ in self.script_lines()), None)
 
 
@@ -85,7 +83,7 @@ class Run:
     truncated: str | None = None
     """the checkpoint that was cut in half before the run"""
     compared: tuple[bool, str] | None = None
-    """whether the command of the user found the models alike, and what it said"""
+    """whether the --compare command accepted the model, and its last line"""
 
     @property
     def is_completed(self) -> bool:
@@ -100,21 +98,21 @@ class Run:
         return sum(stretch.seconds for stretch in self.stretches)
 
     def differs_from(self, other: Run) -> bool:
-        """Whether both made a model, and not the same bytes."""
+        """Whether both made a model, with different bytes."""
         return self.is_completed and other.is_completed and self.model != other.model
 
     def line_about_resuming(self) -> str | None:
-        """The first line the script said after the interruption and not before, that sounds like it."""
+        """The first line about resuming that the script wrote after the interruption and not before."""
         if not self.was_interrupted:
             return None
         before = {line for _, line in self.stretches[0].script_lines()}
         lines = (line for _, line in self.stretches[1].script_lines() if line not in before)
-        return next((line for line in lines if _TELLS_OF_RESUMING.search(line)), None)
+        return next((line for line in lines if _SOUNDS_LIKE_RESUMING.search(line)), None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Save:
-    """A checkpoint file became whole."""
+    """A checkpoint file was completed."""
 
     at: float
     name: str
@@ -123,7 +121,7 @@ class Save:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gap:
-    """No checkpoint of a kind was there, though there had been one. Without an end: until the kill."""
+    """A time without any checkpoint of a kind, after the first one. Without an end: until the kill."""
 
     kind: str
     began_at: float
@@ -131,8 +129,8 @@ class Gap:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Story:
-    """What one stretch did to the checkpoints."""
+class History:
+    """What happened to the checkpoints in one stretch."""
 
     saves: tuple[Save, ...]
     gaps: tuple[Gap, ...]
@@ -141,7 +139,7 @@ class Story:
 
 
 def kind_of(name: str) -> str:
-    """Names that differ in digits only are the same kind."""
+    """The name without its digits: names of the same kind differ only in digits."""
     return re.sub(r"\d+", "#", name)
 
 
@@ -161,16 +159,16 @@ def find_file_kinds(stretches: Iterable[Stretch]) -> frozenset[str]:
     return frozenset(seen - {kind_of(event.name) for event in happened if event.what is Happening.LEFT})
 
 
-def tell_story(stretch: Stretch, kinds: frozenset[str]) -> Story:
+def read_history(stretch: Stretch, kinds: frozenset[str]) -> History:
     """Follow the events of one stretch."""
-    teller = _Teller(stretch, kinds)
+    reader = _HistoryReader(stretch, kinds)
     for event in stretch.events:
         if kind_of(event.name) in kinds:
-            teller.meet(event)
-    return teller.story()
+            reader.meet(event)
+    return reader.history()
 
 
-class _Teller:
+class _HistoryReader:
     def __init__(self, stretch: Stretch, kinds: frozenset[str]) -> None:
         self._stretch = stretch
         self._there = {name for name in stretch.restored if kind_of(name) in kinds}
@@ -217,8 +215,8 @@ class _Teller:
             if kind not in {kind_of(name) for name in self._there}:
                 self._gone[kind] = event.at
 
-    def story(self) -> Story:
+    def history(self) -> History:
         gaps = list(self._gaps)
         if self._stretch.exit_code is None and not self._there:
             gaps += [Gap(kind=kind, began_at=at) for kind, at in self._gone.items()]
-        return Story(saves=tuple(self._saves), gaps=tuple(gaps), unfinished=tuple(sorted(self._dirty)))
+        return History(saves=tuple(self._saves), gaps=tuple(gaps), unfinished=tuple(sorted(self._dirty)))

@@ -1,4 +1,4 @@
-"""What a drill runs and expects: one checked value, made from what people write."""
+"""What a drill runs and expects: one checked value, read from text."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from local_sagemaker import HOW_TO_MAKE, PYTHON_VARIABLE
 
 _DURATION = re.compile(r"(?P<number>\d+(?:\.\d+)?)(?P<unit>%|ms|s|m|h)")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
-#: What AWS accepts as a channel's name.
+#: AWS's pattern for the name of a channel.
 _CHANNEL_NAME = re.compile(r"[A-Za-z0-9.\-_]{1,64}")
 
 DEFAULT_IMAGE = "local/spot-drill:1"
@@ -20,18 +20,18 @@ DEFAULT_TIMEOUT_SECONDS = 3600.0
 
 
 class BadPlanError(ValueError):
-    """Something about the drill that cannot be done: names it, and what to give instead."""
+    """The drill cannot be done. The text names the problem, and what to give instead."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Moment:
-    """A point or a stretch of a run: a share of the uninterrupted training time, or seconds."""
+    """A point in a run, or a duration: a share of the uninterrupted training time, or seconds."""
 
     share: float | None = None
     seconds: float | None = None
 
     def of(self, whole_seconds: float) -> float:
-        """In seconds, for a run that takes so long."""
+        """In seconds, for a run of `whole_seconds`."""
         return self.share * whole_seconds if self.share is not None else self.seconds or 0.0
 
     def __str__(self) -> str:
@@ -40,7 +40,7 @@ class Moment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """All that a drill needs to know. Paths exist, the interpreter has AWS's toolkit."""
+    """Everything that a drill needs. Paths exist, and the interpreter has AWS's toolkit."""
 
     source: Path
     entry_point: str
@@ -55,9 +55,7 @@ class Plan:
     timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS
 
     def grace_seconds(self, whole_seconds: float) -> float:
-        """How long after SIGTERM the SIGKILL follows: AWS gives two minutes, which a short run never lives
-        to see, so a tenth of the run if that is less.
-        """
+        """The time from SIGTERM to SIGKILL: two minutes as on AWS, or a tenth of the run if that is less."""
         return self.grace.of(whole_seconds) if self.grace else min(120.0, 0.1 * whole_seconds)
 
 
@@ -94,7 +92,7 @@ def read_hyperparameters(pairs: Iterable[str]) -> dict[str, str]:
 
 
 def find_script(path: Path, entry_point: str | None) -> tuple[Path, str]:
-    """The file or folder to send, and the name of the script in it."""
+    """The file or folder to upload, and the name of the script in it."""
     if path.is_file():
         if entry_point is not None:
             raise BadPlanError(f"--entry-point {entry_point} is for a folder, and {path} is a file.")
@@ -108,7 +106,7 @@ def find_script(path: Path, entry_point: str | None) -> tuple[Path, str]:
 
 
 def find_channels(folder: Path | None) -> dict[str, Path]:
-    """Each sub-folder is a channel; a folder without sub-folders, or a file, is the channel `train`."""
+    """Each subfolder is a channel. A folder without subfolders, or a file, is the channel `train`."""
     if folder is None:
         return {}
     if not folder.exists():
@@ -124,7 +122,7 @@ def find_channels(folder: Path | None) -> dict[str, Path]:
 
 
 def check_python(python: Path) -> Path:
-    """The interpreter, if it can run scripts as AWS does."""
+    """Check that the interpreter can run scripts as AWS does."""
     if not python.exists():
         raise BadPlanError(
             f"--python {python} does not exist. {HOW_TO_MAKE}, or name another interpreter with --python or "

@@ -1,6 +1,6 @@
-"""For pytest: a local SageMaker to test against, and the spot drill as something to assert on.
+"""The pytest plugin: fixtures with a local SageMaker and the spot drill.
 
-`local_sagemaker` is a running server; `spot_drill` drills a training script.
+`local_sagemaker` is a running server, and `spot_drill` drills a training script.
 
 pytest finds the plugin by itself once the package is installed, under the name of this module. So
 `pytest_plugins = ["spot_drill.pytest_plugin"]` and `-p spot_drill.pytest_plugin` do not register it twice.
@@ -34,19 +34,19 @@ _CLEARED = ("AWS_PROFILE", "AWS_SESSION_TOKEN")
 
 
 class DrillNotRunError(ValueError):
-    """The drill cannot run; the text says why."""
+    """The drill cannot run. The text says why."""
 
 
 class DrillNotShownError(AssertionError):
-    """The drill found no failure, but could not answer a core question; the text is the verdict.
+    """The drill found no failure, but could not answer a core question. The text is the verdict.
 
     `verdict` has the answers.
     """
 
     def __init__(self, verdict: Verdict) -> None:
         super().__init__(
-            f"{verdict}\n\nIn pytest, spot_drill(..., accept_not_shown=True) accepts it for one drill, the "
-            f"option {_ACCEPT} for all."
+            f"{verdict}\n\nIn pytest, spot_drill(..., accept_not_shown=True) accepts it for one drill, and "
+            f"the option {_ACCEPT} for all drills."
         )
         self.verdict = verdict
 
@@ -68,9 +68,9 @@ class SpotDrill(Protocol):
         timeout: str | None = None,
         accept_not_shown: bool = False,
     ) -> Verdict:
-        """Drill a script; the arguments are the options of the command line.
+        """Drill a script. The arguments are the options of the command line.
 
-        Raises `DrillNotShownError` if there is no failure, but a core question without an answer, unless
+        Raises `DrillNotShownError` if there is no failure, but a core question has no answer, unless
         `accept_not_shown` or pytest's option accepts that.
         """
 
@@ -79,7 +79,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.getgroup("spot drill").addoption(
         _ACCEPT,
         action="store_true",
-        help="a spot drill that could not answer resume, torn checkpoint or sigkill passes",
+        help="let a spot drill pass that could not answer resume, torn checkpoint or sigkill",
     )
 
 
@@ -87,13 +87,13 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers",
         f"{_MARKER}(market=..., speed=..., price_ratio=..., images=...): the fixture {_MARKER} starts a "
-        "server of its own with these options of the command line",
+        "separate server with these options of the command line",
     )
 
 
 @pytest.fixture(scope="session")
 def local_sagemaker_session() -> Iterator[ServerHandle]:
-    """One server for the whole session, for what is expensive to set up; nothing empties it between tests."""
+    """One server for the whole session, for expensive set-ups. It is not emptied between tests."""
     with serve() as server:
         yield server
 
@@ -110,8 +110,8 @@ def local_sagemaker(
 ) -> Iterator[ServerHandle]:
     """An empty local SageMaker, with AWS_ENDPOINT_URL, credentials and region set to it.
 
-    Ten simulated minutes a second. Shared between tests and emptied before each; with the marker
-    `local_sagemaker(market=..., speed=...)` a test gets a server of its own.
+    It runs ten simulated minutes per second. It is shared between tests and emptied before each. With the
+    marker `local_sagemaker(market=..., speed=...)` a test gets its own server.
     """
     marker = request.node.get_closest_marker(_MARKER)
     if marker and marker.kwargs:
@@ -153,11 +153,11 @@ def spot_drill(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
             for name, value in options.items()
             if value is not None
         ]
-        # Without it where the plugin was loaded too late for options of its own.
+        # The option does not exist if the plugin was loaded too late to add it.
         if accept_not_shown or request.config.getoption(_ACCEPT, default=False):
             arguments.append("--accept-not-shown")
         verdict = _run_drill(arguments, report)
-        print(verdict)  # pytest cuts what an assertion shows, and shows this with a test that fails
+        print(verdict)  # pytest shortens the text of an assertion, but shows this output with a failed test
         if verdict.exit_status() == NOT_SHOWN_STATUS:
             raise DrillNotShownError(verdict)
         return verdict
@@ -177,7 +177,7 @@ def _run_drill(arguments: list[str], report: Path) -> Verdict:
         try:
             _, errors = process.communicate()
         except BaseException:
-            process.terminate()  # which cleans up, and a kill would not
+            process.terminate()  # unlike a kill, this cleans up
             process.wait(timeout=30)
             raise
     if not report.exists():

@@ -1,4 +1,4 @@
-"""The verdict of a drill: its questions, the answers, what they add up to, and the exit status. Pure."""
+"""The verdict of a drill: questions, answers, the overall result and the exit status. Pure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ NOT_SHOWN_STATUS = 3
 
 
 class Question(StrEnum):
-    """What a drill asks."""
+    """A question about the script."""
 
     RUNS = "runs"
     CHECKPOINTS = "checkpoints"
@@ -26,13 +26,13 @@ class Question(StrEnum):
     RESTART = "restart time"
 
 
-#: Without an answer to each of these nobody knows whether spot may take the instance away: one that was
-#: skipped makes the whole drill "not shown".
+#: Without an answer to each of these it is not known whether the script survives spot: if one is skipped, the
+#: whole drill is "not shown".
 CORE_QUESTIONS = (Question.RESUME, Question.TORN, Question.SIGKILL)
 
 
 class Result(StrEnum):
-    """The answer. What could not be judged is skipped, and says why."""
+    """The answer. A question that cannot be judged is skipped, with the reason."""
 
     PASS = "pass"  # noqa: S105
     WARN = "warn"
@@ -42,7 +42,7 @@ class Result(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Check:
-    """One question answered: `seen` is one sentence, `change` one of advice or empty."""
+    """The answer to one question. `seen` says what the drill saw, and `change` gives advice or is empty."""
 
     question: Question
     result: Result
@@ -53,7 +53,7 @@ class Check:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunSummary:
-    """One run, for the record."""
+    """One run, as it is in the report."""
 
     label: str
     status: str
@@ -64,7 +64,7 @@ class RunSummary:
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Verdict:
-    """The whole. Its text says everything, so a failed assertion on any of its properties explains itself."""
+    """The whole verdict. Its text says everything, so a failed assertion on a property explains itself."""
 
     script: str
     checks: tuple[Check, ...]
@@ -74,7 +74,7 @@ class Verdict:
 
     @property
     def failures(self) -> tuple[str, ...]:
-        """The questions with a bad answer."""
+        """The failed questions."""
         return tuple(str(check.question) for check in self.checks if check.result is Result.FAIL)
 
     @property
@@ -92,12 +92,12 @@ class Verdict:
 
     @property
     def passed(self) -> bool:
-        """No failures, and every core question answered (or `accept_not_shown`); warnings do not count."""
+        """No failures, and every core question is answered (or `accept_not_shown`). Warnings do not count."""
         return self.exit_status() == 0
 
     @property
     def completed(self) -> bool:
-        """The undisturbed run did."""
+        """Whether the undisturbed run completed."""
         return self._is_passed(Question.RUNS)
 
     @property
@@ -106,7 +106,7 @@ class Verdict:
 
     @property
     def resumed(self) -> bool:
-        """After every interruption with a warning that came after a checkpoint, and there was one."""
+        """Whether it resumed after every interruption with a warning that came after a checkpoint."""
         return self._is_passed(Question.RESUME)
 
     @property
@@ -136,7 +136,7 @@ class Verdict:
 
     @property
     def lost_share(self) -> float:
-        """The same as a share of the uninterrupted run."""
+        """The most work lost in one interruption, as a share of the uninterrupted run."""
         return self.check(Question.WORK_LOST).numbers.get("most_lost_share", 0.0)
 
     def check(self, question: Question | str) -> Check:
@@ -144,7 +144,7 @@ class Verdict:
         return next(check for check in self.checks if check.question == question)
 
     def exit_status(self, *, strict: bool = False) -> int:
-        """0 good, 1 failures (with `strict` also warnings), else 3 for a core question without an answer."""
+        """0 pass, 1 failures (with `strict` also warnings), else 3 if a core question has no answer."""
         if self.failures or (strict and self.warnings):
             return 1
         return NOT_SHOWN_STATUS if self.not_shown and not self.accept_not_shown else 0
@@ -186,13 +186,13 @@ class Verdict:
         if self.accept_not_shown:
             return f"{unanswered} --accept-not-shown counts this as a pass."
         return (
-            f"{unanswered} This is not a pass: no run of this drill answered it. Follow the advice after "
+            f"{unanswered} This is not a pass: no run of this drill gave an answer. Follow the advice after "
             "-> and drill again, or accept it with --accept-not-shown."
         )
 
 
 def read_verdict(content: Mapping[str, Any]) -> Verdict:
-    """The inverse of `as_json`."""
+    """Make a verdict from the content of `as_json`."""
     checks = (
         Check(**(check | {"question": Question(check["question"]), "result": Result(check["result"])}))
         for check in content["checks"]

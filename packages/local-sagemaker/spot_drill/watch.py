@@ -1,8 +1,7 @@
-"""Reports what happens to the files of a folder, while it happens, as events.
+"""Reports what happens to the files in a folder as events.
 
-By inotify where there is one (Linux): nothing is missed, however short, and renames and reads are seen.
-Elsewhere the folder is looked at fifty times a second, which misses what is undone in between and cannot tell
-a rename from a write that was quick.
+On Linux, inotify reports every change, however short, and renames and reads. On other systems the folder is
+polled fifty times a second. This misses what is undone in between, and takes a quick write for a rename.
 """
 
 from __future__ import annotations
@@ -30,9 +29,9 @@ class Happening(StrEnum):
     CREATED = "created"
     WRITTEN = "written"
     CLOSED = "closed"
-    """by who wrote it"""
+    """by the process that wrote it"""
     ARRIVED = "arrived"
-    """whole, by a rename"""
+    """complete, by a rename"""
     LEFT = "left"
     """by a rename"""
     DELETED = "deleted"
@@ -50,10 +49,10 @@ class FileEvent:
 
 class Watch(Protocol):
     def stop(self) -> tuple[FileEvent, ...]:
-        """Stop watching; everything that happened until now."""
+        """Stop watching. Returns everything that happened until now."""
 
     def events_so_far(self) -> tuple[FileEvent, ...]:
-        """The same, and watch on."""
+        """Everything that happened until now. The watch continues."""
 
 
 def watch_folder(folder: Path) -> Watch:
@@ -99,7 +98,7 @@ _MOVED_FROM, _MOVED_TO, _CREATE, _DELETE, _IS_DIR = 0x40, 0x80, 0x100, 0x200, 0x
 _ALL = _ACCESS | _MODIFY | _CLOSE_WRITE | _CLOSE_NOWRITE | _MOVED_FROM | _MOVED_TO | _CREATE | _DELETE
 _HEAD = struct.Struct("iIII")
 _BY_BIT = {
-    # A file that is opened for reading and mapped into memory shows only when it is closed.
+    # Reading a file that is mapped into memory shows only when the file is closed.
     _ACCESS: Happening.READ,
     _CLOSE_NOWRITE: Happening.READ,
     _MODIFY: Happening.WRITTEN,
@@ -135,7 +134,7 @@ class _Inotify(_Events):
             os.close(self._fd)
 
     def _add(self, folder: Path) -> None:
-        """Watch a folder and those below it. One that was renamed keeps its number and gets its new path."""
+        """Watch a folder and those below it. A renamed folder keeps its number and gets its new path."""
         for path in (folder, *(found for found in folder.rglob("*") if found.is_dir())):
             number = self._libc.inotify_add_watch(self._fd, os.fsencode(path), _ALL)
             if number >= 0:
@@ -162,11 +161,11 @@ class _Inotify(_Events):
             return
         name = path.relative_to(self._folder).as_posix()
         for bit, what in _BY_BIT.items():
-            if mask & bit and not self._is_told(what, name):
+            if mask & bit and not self._is_reported(what, name):
                 self._note(what, name)
 
-    def _is_told(self, what: Happening, name: str) -> bool:
-        """Whether this is the rest of a first write that was reported when its folder was found."""
+    def _is_reported(self, what: Happening, name: str) -> bool:
+        """Whether this belongs to a first write that was already reported when its folder was found."""
         is_rest = name in self._found and what in (Happening.CREATED, Happening.WRITTEN, Happening.CLOSED)
         if what is not Happening.WRITTEN and what is not Happening.CREATED:
             self._found.discard(name)
@@ -178,7 +177,7 @@ class _Inotify(_Events):
             for name, _ in _files(path, self._folder):
                 if mask & _MOVED_TO:
                     self._note(Happening.ARRIVED, name)
-                elif name not in self._known:  # its first write began before the folder was watched
+                elif name not in self._known:  # its first write started before the folder was watched
                     self._found.add(name)
                     self._note(Happening.CREATED, name)
                     self._note(Happening.CLOSED, name)
@@ -188,7 +187,7 @@ class _Inotify(_Events):
                 self._note(Happening.LEFT, name)
 
 
-# --- looking ---
+# --- polling ---
 
 
 class Poller(_Events):

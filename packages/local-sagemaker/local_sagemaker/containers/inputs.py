@@ -1,0 +1,98 @@
+"""Copies the S3 objects of a channel to `/opt/ml/input/data/<channel>`. FastFile is a copy, too."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from local_sagemaker.services.objects import NoSuchBucketError, Objects, split_uri
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
+
+
+_MODES = ("File", "FastFile")
+
+
+class InputError(ValueError):
+    """A channel that cannot be provided. The text is the FailureReason."""
+
+
+def copy_channel(
+    objects: Objects,
+    channel: Mapping[str, Any],
+    folder: Path,
+    *,
+    mode: str = "File",
+    host_index: int = 0,
+    host_count: int = 1,
+    should_go_on: Callable[[], bool] = lambda: True,
+) -> None:
+    """Copy one channel of `InputDataConfig` into a folder."""
+    source = channel["DataSource"].get("S3DataSource")
+    if source is None:
+        raise InputError("ClientError: The local SageMaker reads channels from S3DataSource only.")
+    if mode not in _MODES:
+        raise InputError(
+            f"ClientError: The channel {channel['ChannelName']} has the input mode {mode}: the local "
+            f"SageMaker has {' and '.join(_MODES)}."
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    root = folder.resolve()
+    found = sorted(set(_objects_of(objects, source)))
+    if not found:
+        raise InputError(
+            f'ClientError: Data download failed: No S3 objects found under S3 URL "{source["S3Uri"]}" given '
+            "in input data source. Please ensure that the bucket exists in the selected region (us-east-1), "
+            "and that objects exist under that S3 prefix."
+        )
+    if source.get("S3DataDistributionType") == "ShardedByS3Key":
+        found = found[host_index::host_count]
+    for bucket, key, name in found:
+        path = (root / name).resolve()
+        if not path.is_relative_to(root) or path == root:
+            raise InputError(f"ClientError: Data download failed: the key {key} does not fit into a folder.")
+        if not should_go_on():
+            return
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(objects.read(bucket, key) or b"")
+
+
+def _objects_of(objects: Objects, source: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+    """(bucket, key, path in the channel) of everything a data source names."""
+    bucket, key = split_uri(source["S3Uri"])
+    try:
+        match source["S3DataType"]:
+            case "S3Prefix":
+                for found in objects.keys(bucket, key):
+                    if not found.endswith("/"):
+                        yield bucket, found, name_in_channel(key, found)
+            case "ManifestFile":
+                yield from _objects_of_manifest(objects, bucket, key)
+            case other:
+                raise InputError(f"ClientError: The local SageMaker does not support S3DataType {other}.")
+    except NoSuchBucketError as exc:
+        raise InputError(f"ClientError: Data download failed: {exc}.") from exc
+
+
+def _objects_of_manifest(objects: Objects, bucket: str, key: str) -> Iterator[tuple[str, str, str]]:
+    try:
+        entries = json.loads(objects.read(bucket, key) or b"")
+        prefix_bucket, prefix = split_uri(entries[0]["prefix"])
+        names = [str(name) for name in entries[1:]]
+    except (ValueError, LookupError, TypeError) as exc:
+        raise InputError(
+            f"ClientError: Data download failed: s3://{bucket}/{key} is not a manifest."
+        ) from exc
+    yield from ((prefix_bucket, f"{prefix}{name}", name) for name in names)
+
+
+def name_in_channel(prefix: str, key: str) -> str:
+    """The path of an object in its channel: relative to the prefix, or to the prefix's folder."""
+    if key == prefix:
+        return key.rpartition("/")[2]
+    rest = key.removeprefix(prefix)
+    if prefix.endswith("/") or not prefix:
+        return rest
+    return rest[1:] if rest.startswith("/") else key[len(prefix.rpartition("/")[0]) :].lstrip("/")

@@ -1,0 +1,130 @@
+"""Passes requests to moto, which is a WSGI application in this process."""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, TypeAlias
+from urllib.parse import unquote_to_bytes
+
+from local_sagemaker.account import REGION
+from local_sagemaker.services import gaps
+
+if TYPE_CHECKING:
+    from .request import Body, Head
+
+log = logging.getLogger(__name__)
+
+WsgiApp: TypeAlias = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
+Headers: TypeAlias = list[tuple[str, str]]
+
+_SCOPE = re.compile(r"(Credential=[^/,\s]+/\d{8}/)([a-z0-9-]+)(/[a-z0-9.-]+/aws4_request)")
+
+
+def make_app() -> WsgiApp:
+    from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+
+    app: WsgiApp = DomainDispatcherApplication(lambda name: gaps.fill(name, create_backend_app(name)))
+    return app
+
+
+def forget_everything() -> None:
+    """Delete what every service of moto holds."""
+    from moto.core.base_backend import BackendDict
+    from moto.core.model_instances import reset_model_data
+
+    BackendDict.reset()
+    reset_model_data()
+
+
+def call(app: WsgiApp, environ: dict[str, Any]) -> tuple[str, Headers, bytes]:
+    """Status line, headers and body of the answer; an internal failure if moto raises an exception."""
+    status_line = "500 Internal Server Error"
+    headers: Headers = [("Content-Type", "text/plain")]
+
+    def start_response(status: str, given: Headers, _exc_info: Any = None) -> Callable[..., Any]:
+        nonlocal status_line, headers
+        status_line, headers = status, given
+        return lambda _data: None
+
+    try:
+        chunks = app(environ, start_response)
+        try:
+            return status_line, headers, b"".join(chunks)
+        finally:
+            close = getattr(chunks, "close", None)
+            if close:
+                close()
+    except Exception:
+        log.exception("moto failed on %s %s", environ["REQUEST_METHOD"], environ["RAW_URI"])
+        reply = gaps.failure_reply(is_json="json" in environ.get("CONTENT_TYPE", ""))
+        return "500 Internal Server Error", [("Content-Type", reply.content_type)], reply.body
+
+
+def make_environ(
+    head: Head, body: Body, *, server: tuple[str, int], client: tuple[str, int]
+) -> dict[str, Any]:
+    """A request as WSGI passes it."""
+    path, _, query = head.target.partition("?")
+    environ: dict[str, Any] = {
+        "REQUEST_METHOD": head.method,
+        "SCRIPT_NAME": "",
+        "PATH_INFO": unquote_to_bytes(path).decode("latin-1"),
+        "QUERY_STRING": query,
+        "REQUEST_URI": head.target,
+        "RAW_URI": head.target,
+        "SERVER_NAME": str(server[0]),
+        "SERVER_PORT": str(server[1]),
+        "SERVER_PROTOCOL": head.version,
+        "REMOTE_ADDR": client[0],
+        "REMOTE_PORT": client[1],
+        "CONTENT_LENGTH": str(body.length),
+        "wsgi.version": (1, 0),
+        "wsgi.url_scheme": "http",
+        "wsgi.input": body.stream,
+        "wsgi.input_terminated": True,
+        "wsgi.errors": sys.stderr,
+        "wsgi.multithread": True,
+        "wsgi.multiprocess": False,
+        "wsgi.run_once": False,
+    }
+    return environ | _header_environ(head.headers)
+
+
+def region_of(authorization: str) -> str:
+    """The region that a request is signed for; empty without a signature."""
+    scope = _SCOPE.search(authorization)
+    return scope[2] if scope else ""
+
+
+def _header_environ(headers: Headers) -> dict[str, Any]:
+    """The headers with WSGI's names, as moto's own server makes them. S3 metadata keep underscores."""
+    from moto.core.request import PRESERVED_HEADER_NAMES_ENVIRON_KEY, should_preserve_original_header_name
+
+    environ: dict[str, Any] = {}
+    preserved: dict[str, str] = {}
+    for name, value in headers:
+        if "_" in name:
+            if not should_preserve_original_header_name(name):
+                continue
+            preserved.setdefault(_environ_key(name), name)
+        key = _environ_key(name)
+        if key in ("CONTENT_LENGTH", "HTTP_TRANSFER_ENCODING", "HTTP_EXPECT"):
+            continue
+        environ[key] = f"{environ[key]},{value}" if key in environ else value
+    if "HTTP_AUTHORIZATION" in environ:
+        environ["HTTP_AUTHORIZATION"] = _in_our_region(environ["HTTP_AUTHORIZATION"])
+    environ[PRESERVED_HEADER_NAMES_ENVIRON_KEY] = preserved
+    return environ
+
+
+def _environ_key(name: str) -> str:
+    key = name.upper().replace("-", "_")
+    return key if key in ("CONTENT_TYPE", "CONTENT_LENGTH") else f"HTTP_{key}"
+
+
+def _in_our_region(authorization: str) -> str:
+    """Put our region into the signature's scope: moto separates regions, and jobs and logs are in ours."""
+    return _SCOPE.sub(rf"\g<1>{REGION}\g<3>", authorization, count=1)

@@ -1,0 +1,1 @@
+"""The training jobs: what they are, how they change, and what SageMaker refuses."""
