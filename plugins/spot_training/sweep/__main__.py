@@ -1,4 +1,4 @@
-"""`python -m spot_training.sweep.command`; the console command is `spot-training sweep`."""
+"""`python -m spot_training.sweep`; the console command is `spot-training sweep`."""
 
 import sys
 
