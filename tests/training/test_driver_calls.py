@@ -10,10 +10,10 @@ import pytest
 from spot_training.sagemaker import casting, request
 from spot_training.sagemaker.jobs import TrainingJobs
 from spot_training.training.driver import Waiting
-from spot_training.training.state import STATE_KEY, MemoryStore
+from spot_training.training.state import STATE_KEY, MemoryStore, TrainingState
 from tests.cloud import Cloud, make_config
 
-from .support import Task
+from .support import MemoryRecorder, Task
 
 
 class _Recording(MemoryStore):
@@ -47,6 +47,33 @@ def test_the_intent_is_the_first_thing_saved_and_its_job_the_second(cloud: Cloud
     assert (intent["is_created"], confirmed["is_created"]) == (False, True)
     assert store.given[0]["try_number"] == 1
     assert store.given[0]["began_at"] is not None
+
+
+def test_state_and_record_have_the_intent_before_its_job_is_created(cloud: Cloud) -> None:
+    """The recorder gets each change before the state has it, and again after that."""
+    order: list[str] = []
+
+    class Store(MemoryStore):
+        def set(self, key: str, value: Any, **options: Any) -> None:
+            order.append("state")
+            super().set(key, value, **options)
+
+    class Recorder(MemoryRecorder):
+        def saving(self, state: TrainingState) -> None:
+            super().saving(state)
+            order.append("saving")
+
+        def saved(self, state: TrainingState) -> None:
+            super().saved(state)
+            order.append("saved")
+
+    task = Task(cloud)
+    task.store, task.recorder = Store(), Recorder()
+    events = "before-call.sagemaker.CreateTrainingJob"
+    task.jobs.listen(lambda client: client.meta.events.register(events, lambda **_: order.append("create")))
+    assert isinstance(task.step(), Waiting)
+    change = ["saving", "state", "saved"]
+    assert order == [*change, "create", *change]
 
 
 def test_a_finished_job_is_described_once(cloud: Cloud) -> None:
