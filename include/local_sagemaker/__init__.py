@@ -1,8 +1,8 @@
 """The old import names of `local_sagemaker` and `spot_drill` (packages/local-sagemaker).
 
 `include.local_sagemaker.X` is the module `local_sagemaker.X`, and `include.local_sagemaker.drill` is
-`spot_drill`: the same module objects, because two copies of a class are two classes. Only `__main__` and
-`pytest_plugin` are modules of this folder. Where the package is not installed, its source in this repository
+`spot_drill`. They are the same module objects, because two copies of a class are two classes. Only `__main__`
+and `pytest_plugin` are modules of this folder. If the package is not installed, its source in this repository
 is used.
 """
 
@@ -29,7 +29,7 @@ def _new_name(name: str) -> str:
 
 
 class _SameModule(Loader):
-    """Loads nothing: hands out the module of the new name, and gives it its own spec back."""
+    """Returns the module of the new name, and restores its own spec."""
 
     def __init__(self, module: ModuleType) -> None:
         self._module = module
@@ -59,7 +59,8 @@ class _OldNames(MetaPathFinder):
 
 if importlib.util.find_spec("local_sagemaker") is None:
     sys.path.append(str(Path(__file__).resolve().parents[2] / "packages" / "local-sagemaker"))
-# First, because the folders of the new packages hold files of these names, too: those would become copies.
+# First, because the folders of the new packages have files with these names: they would be imported as
+# copies.
 sys.meta_path.insert(0, _OldNames())
 warnings.warn(
     "include.local_sagemaker is now local_sagemaker, and include.local_sagemaker.drill is now spot_drill",

@@ -1,4 +1,4 @@
-"""`python -m include.local_sagemaker [drill]`: the old commands. Says the new name, then does the same."""
+"""`python -m include.local_sagemaker [drill]`: the old commands. They print the new name and do the same."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The old name of `spot_drill.pytest_plugin`: registers that plugin, unless it is registered already.
 
-A module of its own: pytest refuses the same module under two names.
+It is a separate module, because pytest refuses the same module under two names.
 """
 
 from __future__ import annotations

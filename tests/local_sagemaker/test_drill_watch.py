@@ -1,4 +1,4 @@
-"""What the watch of a checkpoint folder tells of real files."""
+"""What the watch of a checkpoint folder reports about real files."""
 
 from __future__ import annotations
 

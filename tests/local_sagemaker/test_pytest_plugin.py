@@ -1,4 +1,4 @@
-"""The pytest plugin as people use it: in a project of theirs, in a pytest of its own."""
+"""The pytest plugin as people use it: in another project, in a separate pytest process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Clients nobody here wrote, each in a process and an environment of its own, against the local SageMaker.
+"""Real clients against the local SageMaker, each in its own process and environment.
 
 Where a client naps for half a minute between two looks, its clock is made to run faster; nothing else of it
 is touched. The SDKs' reports of use to AWS are switched off, as their documentation says.

@@ -1,4 +1,4 @@
-"""Same seed, same story; and stories that real capacity traces tell."""
+"""The same seed gives the same events; and jobs on recorded capacity."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CHECKPOINTS = {"S3Uri": "s3://bucket/c"}
 LIMITS = {"StoppingCondition": {"MaxRuntimeInSeconds": 8 * 3600, "MaxWaitTimeInSeconds": 48 * 3600}}
 
 
-def _story(market: MarketSpec, step_seconds: float) -> list[tuple[str, str, float]]:
+def _events(market: MarketSpec, step_seconds: float) -> list[tuple[str, str, float]]:
     """What ten jobs live through, seen by a client that looks every so often."""
     simulation = Simulation(market=market)
     for number in range(10):
@@ -34,19 +34,19 @@ def _story(market: MarketSpec, step_seconds: float) -> list[tuple[str, str, floa
     )
 
 
-def test_the_same_seed_tells_the_same_story_however_time_passes(tmp_path: Path) -> None:
+def test_the_same_seed_gives_the_same_events_however_time_passes(tmp_path: Path) -> None:
     first, again, other = (market_from(tmp_path, RANDOM.format(seed=seed)) for seed in (7, 7, 8))
-    story = _story(first, 60)
-    assert any(status == "Interrupted" for _, status, _ in story)
-    assert _story(again, 7919) == story
-    assert _story(other, 60) != story
+    events = _events(first, 60)
+    assert any(status == "Interrupted" for _, status, _ in events)
+    assert _events(again, 7919) == events
+    assert _events(other, 60) != events
 
 
 @pytest.mark.parametrize("name", scenario_names())
-def test_a_shipped_scenario_tells_the_same_story_twice(name: str) -> None:
+def test_a_shipped_scenario_is_the_same_twice(name: str) -> None:
     from local_sagemaker.market import load_market
 
-    assert _story(load_market(name), 600) == _story(load_market(name), 86_400 / 7)
+    assert _events(load_market(name), 600) == _events(load_market(name), 86_400 / 7)
 
 
 def _traces() -> Path:

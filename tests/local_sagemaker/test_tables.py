@@ -22,7 +22,7 @@ ONLY_IN_DOMAIN = {"CAPACITY_CAUSES", "WAITING_STATUSES"}
 
 
 def _plain(value: Any) -> Any:
-    """The value without the classes that each side has of its own."""
+    """The value without the classes, which differ on both sides."""
     if isinstance(value, Enum):
         return value.value
     if isinstance(value, dict):

@@ -132,7 +132,7 @@ def test_a_registry_would_take_both(built: Built) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Project:
-    """A project of somebody else, with an `include` package of its own, and its environment."""
+    """Another project with its own `include` package, and its environment."""
 
     folder: Path
     bin: Path
