@@ -175,7 +175,7 @@ def test_the_error_for_an_exhausted_ladder_has_its_old_name_too() -> None:
 
 
 def test_a_ladder_may_still_list_its_rungs() -> None:
-    from spot_training.domain.ladder import Rung, Step
+    from spot_training.domain.ladder import Ladder, Rung, Step
     from spot_training.domain.policy_specs import Defaults, policy_from
 
     steps = [{"spot": "ml.m5.xlarge", "max_wait": "2h"}, "on_demand"]
@@ -183,6 +183,7 @@ def test_a_ladder_may_still_list_its_rungs() -> None:
     old, new = policy_from({"rungs": steps}, defaults), policy_from({"steps": steps}, defaults)
     assert old == new == policy_from({"name": "ladder", "rungs": steps}, defaults)
     assert Rung is Step
+    assert Ladder(rungs=new.steps) == new
 
 
 @pytest.mark.parametrize("module", COMMANDS)

@@ -316,6 +316,21 @@ def test_a_watched_job_is_on_record_once_it_is_seen(cloud: Cloud, ledger: Ledger
     assert record.attempts[0].job_name == step.job.name
 
 
+def test_a_watched_job_that_is_over_at_the_first_look_is_recorded_with_its_model(
+    cloud: Cloud, ledger: Ledger
+) -> None:
+    starter = Training(cloud, ledger)
+    step = starter.begin()
+    starter.finish()
+    watcher = Training(cloud, ledger, run_id="watching", policy="spot_only")
+    watcher.adopt = step.job.name
+    watcher.finish()
+    record = watcher.record()
+    assert record is not None
+    assert (record.watches, record.model) == (step.job.name, "flight-delays")
+    assert (record.instance_type, record.instance_count) == ("ml.m5.xlarge", 1)
+
+
 @pytest.mark.parametrize("memory", ["nonsense", {"version": 1}, [], 7])
 def test_a_memory_nobody_can_read_fails_nothing(cloud: Cloud, ledger: Ledger, memory: object) -> None:
     training = Training(cloud, ledger)

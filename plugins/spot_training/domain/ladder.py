@@ -95,15 +95,19 @@ class Policy(Protocol):
     def decide(self, situation: Situation) -> Decision: ...
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, init=False)
 class Ladder:
-    """Steps that are tried in order. Only an ending caused by capacity leads to the next step."""
+    """Steps that are tried in order. Only an ending caused by capacity leads to the next step.
+
+    `rungs` is the argument's name in 0.1.0.
+    """
 
     steps: tuple[Step, ...]
 
-    def __post_init__(self) -> None:
-        if not self.steps:
+    def __init__(self, steps: Sequence[Step] = (), *, rungs: Sequence[Step] = ()) -> None:
+        if not (steps or rungs):
             raise InvalidInput("policy.steps", [], "a ladder needs at least one step.")
+        object.__setattr__(self, "steps", tuple(steps or rungs))
 
     def decide(self, situation: Situation) -> Decision:
         if not situation.attempts:

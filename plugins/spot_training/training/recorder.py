@@ -153,6 +153,8 @@ class Bookkeeper:
             self._writer.tidy_up(self.key)
 
     def _write_end(self, state: TrainingState, reason: str) -> None:
+        if self._recall().about is None and state.attempts:
+            self._learn_from(state.attempts[-1])
         if state.attempts and state.attempts[-1].ending is Ending.COMPLETED:
             self.decided("finish", reason)
         else:
@@ -253,6 +255,16 @@ class Bookkeeper:
 
     def _learn(self, about: About) -> None:
         self._memory.keep(replace(self._recall(), about=about))
+
+    def _learn_from(self, attempt: Attempt) -> None:
+        """What a job was that was over at the first look: nobody saw it running."""
+        self._learn(
+            About(
+                model=model_of(attempt.job_name),
+                instance_type=attempt.instance_type,
+                instance_count=attempt.instance_count,
+            )
+        )
 
     def _with_bill(self) -> Memory:
         return self._recall().with_bill(self._state.attempts, watches=self._watches)
