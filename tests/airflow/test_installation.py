@@ -128,7 +128,7 @@ def test_dag_test_makes_an_identity_where_no_scheduler_ever_ran_and_the_next_one
     stack.env["AIRFLOW__CORE__PLUGINS_FOLDER"] = str(stack.state_dir / "none")
     unknown = _run(stack, "-m", "spot_training.installation")
     assert unknown.returncode == 1
-    assert "restart the scheduler: it creates the Variable" in unknown.stderr
+    assert "restart the scheduler, which creates the Variable" in unknown.stderr
     asked = _run(stack, str(stack.state_dir.parent / "dags" / "who.py"))
     name = _variable(stack)
     assert f"ASKED {name}" in asked.stdout + asked.stderr

@@ -85,7 +85,7 @@ def test_a_trigger_that_fails_leaves_the_training_to_the_worker(drought: LocalSt
     """On the first and only try: it waits there until its time is up, stops its job and counts it."""
     run_id = _run(drought, "limit_trigger")
     log = drought.api.task_log("limit_trigger", run_id, "astray")
-    assert "not the training: this task waits for it on its worker now" in log
+    assert "not the training. The task now waits for it on its worker" in log
     assert "time limit of 20 s passed" in log
     (attempt,) = drought.api.xcom("limit_trigger", run_id, "astray", "attempts")
     assert attempt["ending"] == "stopped at the time limit"
