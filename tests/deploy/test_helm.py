@@ -8,14 +8,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-import yaml
 
-from .support import DEPLOY, EXTRAS, WHEEL, brought_by, installed_extras, is_option
-
-FOLDER = DEPLOY / "helm"
-KUBERNETES: dict[str, Any] = yaml.safe_load((FOLDER / "values.yaml").read_text())
-CELERY: dict[str, Any] = yaml.safe_load((FOLDER / "values-celery-kubernetes.yaml").read_text())
-IRSA = "eks.amazonaws.com/role-arn"
+from .helm import CELERY, FOLDER, IRSA, KUBERNETES
+from .support import EXTRAS, WHEEL, brought_by, installed_extras, is_option
 
 #: The chart's keys that the values use, and what they hold, by values.schema.json of Apache Airflow's chart
 #: 1.22.0. `*`: below are keys that people choose.

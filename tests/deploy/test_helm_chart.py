@@ -11,7 +11,7 @@ import helm_python  # type: ignore[import-not-found, unused-ignore]
 import pytest
 import yaml
 
-from .test_helm import CELERY, FOLDER, IRSA, KUBERNETES
+from .helm import CELERY, FOLDER, IRSA, KUBERNETES
 
 FILES = {
     "kubernetes": ["values.yaml"],

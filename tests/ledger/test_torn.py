@@ -372,7 +372,7 @@ def test_the_report_says_that_figures_may_be_incomplete_and_names_the_file(ledge
     torn.write_bytes(b"PAR1")
     with ledger.read() as reader:
         report = report_of(reader, Selection(), title="A report", made_at=datetime.now(UTC))
-    named = f"Figures may be incomplete: the ledger's {torn.relative_to(ledger.root)} cannot be read"
+    named = f"The figures may be incomplete: the ledger's {torn.relative_to(ledger.root)} cannot be read"
     mail = to_mail(report.totals, title="A report", window="all time", where="there")
     for text in (html.unescape(to_html(report)), html.unescape(mail), to_log(report.totals)):
         assert named in text

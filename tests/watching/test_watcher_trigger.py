@@ -173,6 +173,11 @@ def test_a_waiting_trigger_holds_no_client(cloud: Cloud, watcher: JobWatcher) ->
         waiting.cancel()
         return len(clients)
 
+    # A watcher of an earlier test may still be making its client.
+    wait_until(
+        lambda: all(thread.name != "spot-training-watcher" for thread in threading.enumerate()),
+        "the watchers of other tests to end",
+    )
     gc.collect()
     before = [thing for thing in gc.get_objects() if type(thing).__name__ == "SageMaker"]
     assert asyncio.run(count_clients()) - len(before) <= 1
