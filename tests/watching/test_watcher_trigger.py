@@ -177,6 +177,8 @@ def test_a_waiting_trigger_holds_no_client(cloud: Cloud, watcher: JobWatcher) ->
     wait_until(
         lambda: all(thread.name != "spot-training-watcher" for thread in threading.enumerate()),
         "the watchers of other tests to end",
+        timeout_seconds=30,
+        poll_seconds=0.02,
     )
     gc.collect()
     before = [thing for thing in gc.get_objects() if type(thing).__name__ == "SageMaker"]
