@@ -179,7 +179,7 @@ def test_a_worker_that_comes_back_leaves_the_job_to_the_try_that_has_replaced_it
         )
     finally:
         frozen.thaw()
-    said = "it is not stopped"
+    said = "The job is not stopped"
     wait_until(
         lambda: said in api.task_log("on_worker", run_id, "train", 1),
         "the first try to find out",
