@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from airflow.triggers.base import BaseTrigger
+from airflow.sdk.exceptions import AirflowRuntimeError
 
 if TYPE_CHECKING:
     from airflow.sdk.configuration import conf
@@ -42,21 +42,29 @@ else:
         )
 
 __all__ = [
-    "HAS_ON_KILL_OF_TRIGGERS",
     "AirflowFailException",
     "AirflowRescheduleException",
     "AirflowSensorTimeout",
     "AirflowSkipException",
     "TaskDeferralError",
     "airflow_state_store",
+    "calls_on_kill_of_triggers",
     "conf",
+    "hitl_operator",
     "keep_for_ever",
+    "knows_task_instance",
     "state_rows",
     "wants_no_other_try",
 ]
 
-#: Since 3.3 Airflow calls a trigger's `on_kill`; before, a trigger only sees that it is cancelled.
-HAS_ON_KILL_OF_TRIGGERS = hasattr(BaseTrigger, "on_kill")
+_NOT_FOUND = 404
+
+
+def calls_on_kill_of_triggers() -> bool:
+    """Whether Airflow calls a trigger's `on_kill` (since 3.3). Before, a trigger only sees a cancellation."""
+    from airflow.triggers.base import BaseTrigger
+
+    return hasattr(BaseTrigger, "on_kill")
 
 
 def airflow_state_store(context: Any) -> Any:
@@ -64,11 +72,44 @@ def airflow_state_store(context: Any) -> Any:
     return context.get("task_state_store")
 
 
+def hitl_operator() -> Any:
+    """The operator that asks a person in Airflow's UI (since 3.1). Raises `ImportError` before."""
+    try:
+        from airflow.providers.standard.operators.hitl import HITLOperator
+    except Exception as error:  # the provider raises its own kind of error on an Airflow without it
+        raise ImportError(
+            "ask_before_on_demand needs Airflow 3.1 or later, which can ask a person, and "
+            "apache-airflow-providers-standard 1.7 or later. On an earlier version, set a `budget`: then a "
+            "training waits for spot instead of exceeding it."
+        ) from error
+    return HITLOperator
+
+
 def keep_for_ever() -> dict[str, Any]:
     """The argument of the state store's `set` with which Airflow keeps a value as long as the run."""
     from airflow.sdk.execution_time.context import NEVER_EXPIRE
 
     return {"retention": NEVER_EXPIRE}
+
+
+def knows_task_instance(ti_id: Any) -> bool:
+    """Whether Airflow knows this task instance id. Each try has its own one, and only the latest is known.
+
+    Asks for what Airflow itself asks at a task's end: it changes nothing, and is in every version.
+    """
+    from airflow.sdk.execution_time import task_runner
+    from airflow.sdk.execution_time.comms import ErrorResponse, ValidateInletsAndOutlets
+
+    comms: Any = task_runner.SUPERVISOR_COMMS
+    try:
+        answer = comms.send(ValidateInletsAndOutlets(ti_id=ti_id))
+    except AirflowRuntimeError as error:
+        answer = error.error
+    if not isinstance(answer, ErrorResponse):
+        return True
+    if (answer.detail or {}).get("status_code") != _NOT_FOUND:
+        raise AirflowRuntimeError(answer)
+    return False
 
 
 def state_rows() -> Any:

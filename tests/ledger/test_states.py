@@ -15,7 +15,7 @@ import pytest
 from spot_training.domain.errors import NewerFormat, StateReplaced
 from spot_training.ledger import Ledger
 from spot_training.ledger.states import LedgerState, forget_states
-from tests.aws.conftest import Cloud
+from tests.cloud import Cloud
 
 from .stores import store_before
 
@@ -70,6 +70,18 @@ def test_a_process_that_was_replaced_cannot_write(place: Ledger) -> None:
         old.set("a", "late")
     assert _state(place).get("a") == "new"
     assert len(_files(place)) == 1
+
+
+def test_a_process_that_was_replaced_does_not_read_on_either(place: Ledger) -> None:
+    """What it then writes would go on top of what the newer process has written."""
+    old, new = _state(place), _state(place)
+    old.set("a", 1)
+    assert (old.get("a"), new.get("a")) == (1, 1)
+    new.set("b", 2)
+    for _ in range(2):
+        with pytest.raises(StateReplaced):
+            old.get("b")
+    assert (new.get("a"), new.get("b")) == (1, 2)
 
 
 def test_it_cannot_write_a_version_that_is_gone_again(place: Ledger) -> None:

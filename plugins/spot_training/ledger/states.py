@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import re
+import threading
 import uuid
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -57,24 +58,30 @@ class LedgerState:
     _writer: str = field(default_factory=lambda: uuid.uuid4().hex)
     _known: _Found | None = None
     _is_read: bool = False
+    _lock: threading.RLock = field(default_factory=threading.RLock)
 
     def get(self, key: str) -> Any:
-        """The value, or None. What another process has written meanwhile is read, too."""
-        self._known = self._newest()
-        self._is_read = True
-        return None if self._known is None else self._known.values.get(key)
+        """The value, or None. Raises `StateReplaced` if another process of the task has written since."""
+        with self._lock:
+            if not self._is_read:
+                self._known = self._newest()
+                self._is_read = True
+            elif max(self._listed(), default=None) != self._place:
+                raise StateReplaced(self._said())
+            return None if self._known is None else self._known.values.get(key)
 
     def set(self, key: str, value: Any) -> None:
         """Write the value. Raises `StateReplaced` if another process of the task has written since."""
-        if not self._is_read:
-            self.get(key)
-        known = self._known
-        values = {**(known.values if known else {}), key: value}
-        version = known.version + 1 if known else 1
-        name = self._create(version, values)
-        self._known = _Found(name, version, values)
-        if known is not None:
-            self.ledger.remove([self.ledger.path(STATES, known.name)])
+        with self._lock:
+            if not self._is_read:
+                self.get(key)
+            known = self._known
+            values = {**(known.values if known else {}), key: value}
+            version = known.version + 1 if known else 1
+            name = self._create(version, values)
+            self._known = _Found(name, version, values)
+            if known is not None:
+                self.ledger.remove([self.ledger.path(STATES, known.name)])
 
     def _create(self, version: int, values: Mapping[str, Any]) -> str:
         content = self._content(values)
@@ -83,8 +90,10 @@ class LedgerState:
         path = self.ledger.path(STATES, name)
         if not is_exclusive:
             self.ledger.put(path, content)
-        elif not self.ledger.create(path, content) and not self._is_ours(path):
-            raise StateReplaced(self._said())
+        elif not self.ledger.create(path, content):
+            if not self._is_ours(path):
+                raise StateReplaced(self._said())
+            self.ledger.put(path, content)
         # The version may have been there before, and be gone because its writer has gone on to the next.
         if any(found >= version and other != name for found, other in self._listed()):
             self.ledger.remove([path])
@@ -95,6 +104,10 @@ class LedgerState:
         """Whether this process created the file, and only the answer was lost."""
         content = self.ledger.fetch([path]).get(path)
         return content is not None and json.loads(content).get("writer") == self._writer
+
+    @property
+    def _place(self) -> tuple[int, str] | None:
+        return (self._known.version, self._known.name) if self._known else None
 
     def _said(self) -> str:
         return (
