@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-from .compat import conf
+from .compat import calls_on_kill_of_triggers, conf
 from .connections import AwsAccess
 from .domain.messages import COULD_NOT_STOP, Narrator, stop_command, transition_line
 from .domain.stop_reasons import StopReason
