@@ -16,7 +16,7 @@ import re
 import threading
 import uuid
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from spot_training.domain.errors import NewerFormat, StateReplaced
@@ -25,10 +25,13 @@ from spot_training.domain.text import with_whole_text
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from .store import Ledger
+    from .files import LedgerFiles
 
 STATES = "states"
 STATE_FORMAT = 1
+#: No job of a training is alive 28 days after its last state: SageMaker's longest run and wait. A clear later
+#: than this starts a new generation, as where a state is lost.
+KEPT_FOR = timedelta(days=180)
 _NAME = re.compile(r"([0-9a-f]{32})\.(\d{10})(?:\.[0-9a-f]{32})?\.json")
 #: A version that is listed may be removed before it is read: its writer has written the next one.
 _LOOKS = 5
@@ -52,7 +55,7 @@ class LedgerState:
     after what it has read or written itself. Raises what the file system raises (OSError, botocore's errors).
     """
 
-    ledger: Ledger
+    ledger: LedgerFiles
     keys: tuple[str, ...]
     about: Mapping[str, Any] = field(default_factory=dict)
     _writer: str = field(default_factory=lambda: uuid.uuid4().hex)
@@ -152,7 +155,7 @@ class LedgerState:
         return [(int(match[2]), name) for name in names if (match := _NAME.fullmatch(name))]
 
 
-def forget_states(ledger: Ledger, *, before: datetime) -> int:
+def forget_states(ledger: LedgerFiles, *, before: datetime) -> int:
     """Remove the states that were last written before a moment; how many were removed."""
     paths = [ledger.path(STATES, name) for name in ledger.list_names(STATES) if _NAME.fullmatch(name)]
     old = [path for path in paths if ledger.is_older(path, before)]
