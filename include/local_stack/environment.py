@@ -11,6 +11,7 @@ import os
 import random
 import secrets
 import socket
+import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 HOST = "127.0.0.1"
+#: The Python of the environment that has Airflow, if it is not this one: another version of Airflow.
+AIRFLOW_PYTHON = "LOCAL_STACK_AIRFLOW_PYTHON"
 REGION = "us-east-1"
 ACCESS_KEY = "local"
 USER = "admin"
@@ -26,6 +29,11 @@ DATABASE = "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"
 SQLITE_ARGS = "AIRFLOW__DATABASE__SQL_ALCHEMY_CONNECT_ARGS"
 # Below the range that the kernel hands out to outgoing connections, so that none of them gets in between.
 PORTS = range(20_000, 32_000)
+
+
+def airflow_python() -> str:
+    """The Python that runs Airflow's processes."""
+    return os.environ.get(AIRFLOW_PYTHON) or sys.executable
 
 
 def find_free_port() -> int:

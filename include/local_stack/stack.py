@@ -221,7 +221,7 @@ class LocalStack:
             LocalStackError: it failed. The message has the last lines of its output.
         """
         done = subprocess.run(
-            [sys.executable, "-m", "airflow", *arguments],
+            [environment.airflow_python(), "-m", "airflow", *arguments],
             env=self.env,
             cwd=self.state_dir,
             stdin=subprocess.DEVNULL,
@@ -306,7 +306,7 @@ class LocalStack:
 
     def _build_command(self, name: str) -> list[str]:
         if name != LOCAL_SAGEMAKER:
-            return [sys.executable, "-m", "airflow", *COMPONENTS[kind_of(name)].arguments]
+            return [environment.airflow_python(), "-m", "airflow", *COMPONENTS[kind_of(name)].arguments]
         command = [sys.executable, "-m", "local_sagemaker"]
         command += [
             "--host",

@@ -15,10 +15,9 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.standard.operators.hitl import HITLOperator
 from airflow.sdk import TaskGroup, get_current_context, task
-from airflow.sdk.exceptions import AirflowFailException
 
+from .compat import AirflowFailException, hitl_operator
 from .domain.budget import OnDemandCost, dollars, usd_from
 from .domain.errors import InvalidInput
 from .domain.ladder import what_happened, why_no_other
@@ -69,7 +68,7 @@ def ask_before_on_demand(
         inside: Callable[[str], str] = group.child_id
         waiting = _Waiting(answer_within=answer_within, more_waits=more_waits)
         priced = _price_task(train, inside, waiting)(limit_usd)
-        ask = HITLOperator(
+        ask = hitl_operator()(
             task_id="ask",
             subject="Buy on-demand for {{ dag.dag_id }}?",
             body=f"{{{{ ti.xcom_pull(task_ids='{inside('price')}', key='{QUESTION}') }}}}",

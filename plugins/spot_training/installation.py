@@ -270,13 +270,13 @@ def _has_run_under_shared_name(session: Any) -> bool:
     """Whether trainings of 0.1.0 are in this database: their states do not name an installation."""
     from sqlalchemy import select
 
+    from .compat import state_rows
     from .training.state import STATE_KEY
 
-    try:
-        from airflow.models.task_state_store import TaskStateStoreModel as Rows
-    except ImportError:  # before Airflow 3.3, where 0.1.0 did not run
+    rows = state_rows()
+    if rows is None:  # before Airflow 3.3, where 0.1.0 did not run
         return False
-    of_0_1_0 = select(Rows.id).where(Rows.key == STATE_KEY, Rows.value.not_like('%"installation"%'))
+    of_0_1_0 = select(rows.id).where(rows.key == STATE_KEY, rows.value.not_like('%"installation"%'))
     return session.scalar(of_0_1_0.limit(1)) is not None
 
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import quote, urlencode, urlsplit
 
 from airflow.sdk import BaseOperatorLink
-from airflow.sdk.configuration import conf
 
+from .compat import conf
 from .sagemaker.logs import LOG_GROUP
 
 if TYPE_CHECKING:

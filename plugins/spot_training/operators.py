@@ -6,8 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from airflow.sdk.configuration import conf
-
+from .compat import conf
 from .domain.errors import InvalidInput
 from .domain.parsing import as_bool, is_left_out
 from .links import LINKS
@@ -188,13 +187,14 @@ class SpotTrainingOperator(TrainingOperatorBase):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Drive the training one step further; also when a deferred task resumes."""
+        from .task.kept_state import state_of
         from .task.options import TaskOptions
         from .task.recorded_job import has_begun
         from .training.driver import Completed, Waiting
 
         with self._leaving_no_job(context):
             options = TaskOptions.of_operator(self)
-            if not has_begun(context["task_state_store"]):
+            if not has_begun(state_of(context)):
                 self._log_provider_differences()
             training = self._begin(self._training_of(context, options))
             while True:

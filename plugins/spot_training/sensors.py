@@ -6,9 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.sdk import BaseSensorOperator, PokeReturnValue
-from airflow.sdk.configuration import conf
-from airflow.sdk.exceptions import AirflowFailException, AirflowSensorTimeout
 
+from .compat import AirflowFailException, AirflowSensorTimeout, conf
 from .domain.caps import Caps
 from .domain.errors import EmptyValue, InvalidInput, TimedOutWaiting
 from .domain.parsing import is_left_out
@@ -96,12 +95,13 @@ class SpotTrainingSensor(BaseSensorOperator, TrainingOperatorBase):
         self.events_queue_url = events_queue_url
 
     def execute(self, context: Context) -> Any:
+        from .task.kept_state import state_of
         from .task.options import TaskOptions
         from .task.recorded_job import has_begun
 
         with self._leaving_no_job(context):
             options = TaskOptions.of_sensor(self)
-            if not has_begun(context["task_state_store"]):
+            if not has_begun(state_of(context)):
                 _check_policy_and_caps(self.policy, self.caps)
             return self._follow(context, options) if options.deferrable else super().execute(context)
 

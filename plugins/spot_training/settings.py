@@ -48,7 +48,7 @@ def _read(name: str, *, kind: str) -> str:
     if option["type"] != kind:
         raise TypeError(f"{field(name)} is read as {kind}, but is a {option['type']}.")
     try:
-        from airflow.sdk.configuration import conf
+        from .compat import conf
     except ModuleNotFoundError:
         value = os.environ.get(f"AIRFLOW__{SECTION}__{name}".upper(), "")
     else:

@@ -22,9 +22,9 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from airflow.sdk.configuration import conf
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
+from .compat import calls_on_kill_of_triggers, conf
 from .connections import AwsAccess
 from .domain.messages import COULD_NOT_STOP, Narrator, stop_command, transition_line
 from .domain.stop_reasons import StopReason
@@ -142,6 +142,11 @@ class TrainingJobTrigger(BaseTrigger):
         may_resume_at = loop.time() + seconds_to_settle()
         try:
             status = await self._wait()
+        except asyncio.CancelledError:
+            # A takeover or a shutdown looks the same: `on_kill` asks Airflow for the state of the task.
+            if not calls_on_kill_of_triggers():
+                await self.on_kill()
+            raise
         except Exception:
             # A task whose trigger fails resumes, too.
             await asyncio.sleep(may_resume_at - loop.time())

@@ -1,6 +1,6 @@
-"""What Airflow's task state store knows about a training, before the ledger does or if the ledger lags.
+"""What the task's stored state knows about a training, before its record does or if the record lags.
 
-Reads the metadata database, as Airflow's API does.
+Reads the metadata database, as Airflow's API does; before Airflow 3.3, the ledger's storage.
 """
 
 from __future__ import annotations
@@ -8,15 +8,19 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
-from airflow.models.task_state_store import TaskStateStoreModel
 from airflow.utils.session import create_session
 from sqlalchemy import select
 
+from spot_training.compat import state_rows
 from spot_training.domain.errors import InvalidInput
+from spot_training.domain.record_keys import record_key
 from spot_training.domain.records import CurrentJob, DecisionMade, TrainingRecord, model_of, record_from
 from spot_training.domain.text import with_whole_text
-from spot_training.installation import Installation, installation_of_training
+from spot_training.installation import Installation, installation_of_training, this_installation
+from spot_training.ledger import Ledger
+from spot_training.ledger.states import LedgerState
 from spot_training.sagemaker.identity import RunIdentity
 from spot_training.training.state import STATE_KEY, TrainingState
 
@@ -39,7 +43,17 @@ def names_of_training(task: TrainingRecord, this: Installation) -> tuple[str, ..
 
 
 def _load(task: TrainingRecord) -> TrainingState | None:
-    rows = TaskStateStoreModel
+    value = _stored_value(task)
+    try:
+        return None if value is None else TrainingState.from_json(with_whole_text(value))
+    except InvalidInput:
+        return None  # from another version, or a custom state store that keeps its values elsewhere
+
+
+def _stored_value(task: TrainingRecord) -> Any:
+    rows = state_rows()
+    if rows is None:
+        return _value_in_ledger(task)
     wanted = select(rows.value).where(
         rows.dag_id == task.dag_id,
         rows.run_id == task.run_id,
@@ -49,10 +63,22 @@ def _load(task: TrainingRecord) -> TrainingState | None:
     )
     with create_session() as session:
         value = session.scalar(wanted)
-    try:
-        return None if value is None else TrainingState.from_json(with_whole_text(json.loads(value)))
-    except InvalidInput:
-        return None  # from another version, or a custom state store that keeps its values elsewhere
+    return None if value is None else json.loads(value)
+
+
+def _value_in_ledger(task: TrainingRecord) -> Any:
+    """The state before Airflow 3.3, where the ledger's storage has it."""
+    keys = tuple(
+        record_key(
+            installation=name,
+            dag_id=task.dag_id,
+            run_id=task.run_id,
+            task_id=task.task_id,
+            map_index=task.map_index,
+        )
+        for name in this_installation().names
+    )
+    return LedgerState(Ledger.configured(), keys).get(STATE_KEY)
 
 
 def _is_ahead(state: TrainingState, record: TrainingRecord) -> bool:

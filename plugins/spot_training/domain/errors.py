@@ -14,6 +14,7 @@
     ├── InstallationUnknown (RuntimeError)     the identity of this Airflow is unknown, so no job is created
     ├── NewerFormat (ValueError)               a newer version of this package wrote the data
     ├── LedgerBusy (RuntimeError)              a record changes faster than it can be read
+    ├── StateReplaced (RuntimeError)           another process of the task has written its state
     ├── SweepRefused (RuntimeError)            it is not certain which installation owns the running jobs
     └── TrainingNotCompleted (RuntimeError)    a training that did not complete
         ├── OutOfSteps                         no capacity, and the policy has no step left
@@ -138,6 +139,15 @@ class NewerFormat(SpotTrainingError, ValueError):
 
 class LedgerBusy(SpotTrainingError, RuntimeError):
     """A record of the ledger was replaced during each attempt to read it, so nothing is read."""
+
+    is_retryable = True
+
+
+class StateReplaced(SpotTrainingError, RuntimeError):
+    """Another process of the same task has written the task's state: this one changes nothing more.
+
+    Before Airflow 3.3 only, where the state is in the ledger's storage. The job is the other process's.
+    """
 
     is_retryable = True
 

@@ -72,13 +72,17 @@ class Ledger(LedgerFiles):
             self.remove([self.path(NOTES, f"{key}.json")])
 
     def compact(self) -> Compaction:
-        """Merge small files of settled records into Parquet. Safe to run at any time, by anybody.
+        """Merge small files of settled records into Parquet, and remove states of long ago.
+
+        Safe to run at any time, by anybody.
 
         Refuses to merge on a store without conditional writes, unless `[spot_training]
         ledger_is_merged_in_one_place` says that nothing else merges this ledger.
         """
         from .compaction import compact
+        from .states import KEPT_FOR, forget_states
 
+        forget_states(self, before=datetime.now(UTC) - KEPT_FOR)
         done = compact(self, is_only_one=is_merged_in_one_place())
         if done.refused:
             log.warning("Ledger %s: %s", self.root, done)

@@ -12,7 +12,8 @@ if TYPE_CHECKING:
 def report_folder(url: str) -> ObjectStoragePath:
     """The folder at `url`, or `reports` next to the Dags folder. It is created if it does not exist."""
     from airflow.sdk import ObjectStoragePath
-    from airflow.sdk.configuration import conf
+
+    from spot_training.compat import conf
 
     folder = ObjectStoragePath(url or f"file://{Path(conf.get('core', 'dags_folder')).parent / 'reports'}")
     folder.mkdir(parents=True, exist_ok=True)

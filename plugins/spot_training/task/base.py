@@ -10,14 +10,15 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
-from airflow.sdk.exceptions import (
+
+from spot_training.compat import (
     AirflowFailException,
     AirflowRescheduleException,
     AirflowSensorTimeout,
     AirflowSkipException,
     TaskDeferralError,
+    wants_no_other_try,
 )
-
 from spot_training.domain.errors import InvalidInput
 from spot_training.domain.parsing import as_bool
 
@@ -104,25 +105,22 @@ class TrainingOperatorBase(BaseOperator):
             raise AirflowFailException(f"{error} {self._job_sentence(context)}") from error
 
     def _job_sentence(self, context: Context) -> str:
+        from .kept_state import state_of
         from .recorded_job import recorded_job_sentence
 
         if self._training is not None:
             return self._training.job_sentence
-        return recorded_job_sentence(context["task_state_store"], is_stopped=self._stops_job())
+        return recorded_job_sentence(state_of(context), is_stopped=self._stops_job())
 
     def _is_given_up(self, context: Context, error: Exception) -> bool:
         """Whether the task's `retry_policy` rules out another try; asked only if there is a job to stop."""
-        from airflow.sdk import RetryAction
-
-        ti = context["ti"]
-        if self.retry_policy is None or self._training is None or not self._training.has_job_to_stop:
+        if self._training is None or not self._training.has_job_to_stop:
             return False
         try:
-            decision = self.retry_policy.evaluate(error, ti.try_number, ti.max_tries, context)
+            return wants_no_other_try(self, error, context)
         except Exception as failure:  # noqa: BLE001 - then Airflow goes by `retries`
             self.log.warning("The retry policy failed: %s", failure)
             return False
-        return decision.action is RetryAction.FAIL
 
     def _stop_abandoned_job(self, context: Context) -> None:
         """Stop the live job if this task created it, unless it outlives the task. Raises nothing."""
@@ -130,9 +128,10 @@ class TrainingOperatorBase(BaseOperator):
             if self._training is not None:
                 self._training.stop_abandoned_job()
             elif self._stops_job():
+                from .kept_state import state_of
                 from .recorded_job import stop_recorded_job
 
-                stop_recorded_job(self, context["task_state_store"], log=self.log)
+                stop_recorded_job(self, state_of(context), log=self.log)
 
     def _stops_job(self) -> bool:
         try:

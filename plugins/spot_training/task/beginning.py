@@ -6,13 +6,12 @@ import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk.configuration import conf
-
+from spot_training.compat import conf
 from spot_training.installation import installation_of_training
 from spot_training.sagemaker.identity import RunIdentity
 from spot_training.training.state import load_state
 
-from .kept_state import KeptState
+from .kept_state import state_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -55,7 +54,7 @@ def identity_of(
 
     name = installation_of_training(
         task,
-        load_state(KeptState(context["task_state_store"])),
+        load_state(state_of(context)),
         run_began_at=getattr(context["dag_run"], "start_date", None),
         has_job=has_job,
     )

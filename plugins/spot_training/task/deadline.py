@@ -132,7 +132,7 @@ def longest_retry_delay(task: RetryArguments) -> float:
     base = float(task.retry_exponential_backoff or 1)
     if base == 1 or base < 0:
         return delay
-    from airflow.sdk.configuration import conf
+    from spot_training.compat import conf
 
     longest = float(conf.getint("core", "max_task_retry_delay", fallback=24 * 3600))
     if task.max_retry_delay:

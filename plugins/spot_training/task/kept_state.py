@@ -1,31 +1,85 @@
-"""Airflow's task state store, with entries that are kept as long as the Dag run.
+"""Where a task keeps what its next process needs: in Airflow's task state store, kept as long as the run is.
 
-By default Airflow deletes them after `[state_store] default_retention_days`. A person may clear a training
-later than that, and it would then not know the jobs that it had.
+Before Airflow 3.3 there is no such store: the state is in the ledger's storage (`ledger.states`). After an
+upgrade to 3.3, a training in progress is read from there once, and continues in Airflow's store.
 """
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
+
+from spot_training.compat import airflow_state_store, keep_for_ever, knows_task_instance
+from spot_training.process import PerProcess
 
 if TYPE_CHECKING:
+    from airflow.sdk import Context
     from airflow.sdk.execution_time.context import TaskStateStoreAccessor
+
+    from spot_training.ledger.states import LedgerState
+
+log = logging.getLogger(__name__)
+
+
+class TaskState(Protocol):
+    """A `StateStore` that can also tell whether its process is the task's latest one."""
+
+    def get(self, key: str) -> Any: ...
+
+    def set(self, key: str, value: Any) -> None: ...
+
+    def knows_this_try(self) -> bool:
+        """Whether the task still exists and has no later try than this process's."""
+        ...
+
+
+def state_of(context: Context) -> TaskState:
+    """The state of the task that runs in this process. Raises `InstallationUnknown` before Airflow 3.3."""
+    ti: Any = context["ti"]
+    store = airflow_state_store(context)
+    if store is None:
+        return StateInLedger(_ledger_state.get(dict).setdefault(ti.id, _open(ti)), ti.id)
+    return KeptState(store, lambda: _open(ti))
+
+
+#: By task instance: a process must know what it has written last.
+_ledger_state: PerProcess[dict[Any, LedgerState]] = PerProcess()
+
+
+def _open(ti: Any) -> LedgerState:
+    from spot_training.domain.record_keys import record_key
+    from spot_training.installation import this_installation
+    from spot_training.ledger import Ledger
+    from spot_training.ledger.states import LedgerState
+
+    who = {
+        "dag_id": ti.dag_id,
+        "run_id": ti.run_id,
+        "task_id": ti.task_id,
+        "map_index": -1 if ti.map_index is None else ti.map_index,
+    }
+    names = this_installation().names
+    keys = tuple(record_key(installation=name, **who) for name in names)
+    return LedgerState(Ledger.configured(), keys, about={"installation": names[0], **who})
 
 
 @dataclass(frozen=True, slots=True)
-class KeptState:
-    """A `StateStore` over the one in a task's context."""
+class StateInLedger:
+    """The state of a task before Airflow 3.3."""
 
-    store: TaskStateStoreAccessor
+    state: LedgerState
+    ti_id: Any
 
     def get(self, key: str) -> Any:
-        return self.store.get(key)
+        return self.state.get(key)
 
     def set(self, key: str, value: Any) -> None:
-        from airflow.sdk.execution_time.context import NEVER_EXPIRE
+        self.state.set(key, value)
 
-        self.store.set(key, value, retention=NEVER_EXPIRE)
+    def knows_this_try(self) -> bool:
+        return knows_task_instance(self.ti_id)
 
 
 #: No value has this key: deleting it asks whether Airflow still knows this try, and changes nothing.
@@ -33,19 +87,41 @@ _ANY_KEY = "spot_training_try"
 _NOT_FOUND = 404
 
 
-def knows_this_try(store: TaskStateStoreAccessor) -> bool:
-    """Whether the task still exists and has no later try than this process's.
+@dataclass(frozen=True, slots=True)
+class KeptState:
+    """The state of a task since Airflow 3.3; `earlier` opens what an Airflow before 3.3 has left."""
 
-    Each try has its own task instance id, and Airflow's API knows only the latest one. The question is a
-    deletion, because reading also answers "not found" for a known try without the key.
-    """
-    from airflow.sdk.exceptions import AirflowRuntimeError
+    store: TaskStateStoreAccessor
+    earlier: Callable[[], LedgerState] | None = None
 
-    try:
-        store.delete(_ANY_KEY)
-    except AirflowRuntimeError as error:
-        detail = error.error.detail or {}
-        if detail.get("status_code") != _NOT_FOUND:
-            raise
-        return False
-    return True
+    def get(self, key: str) -> Any:
+        value = self.store.get(key)
+        return self._value_before_upgrade(key) if value is None and self.earlier else value
+
+    def set(self, key: str, value: Any) -> None:
+        self.store.set(key, value, **keep_for_ever())
+
+    def knows_this_try(self) -> bool:
+        """See `TaskState`.
+
+        Each try has its own task instance id, and Airflow's API knows only the latest one. The question is a
+        deletion, because reading also answers "not found" for a known try without the key.
+        """
+        from airflow.sdk.exceptions import AirflowRuntimeError
+
+        try:
+            self.store.delete(_ANY_KEY)
+        except AirflowRuntimeError as error:
+            detail = error.error.detail or {}
+            if detail.get("status_code") != _NOT_FOUND:
+                raise
+            return False
+        return True
+
+    def _value_before_upgrade(self, key: str) -> Any:
+        assert self.earlier is not None  # noqa: S101 - see `get`
+        try:
+            return self.earlier().get(key)
+        except Exception as error:  # noqa: BLE001 - a job of this task is found by its name and tags, too
+            log.debug("The ledger's storage has no answer about states of earlier versions: %s", error)
+            return None

@@ -19,8 +19,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from airflow.sdk.exceptions import AirflowFailException
-
+from spot_training.compat import AirflowFailException
 from spot_training.domain.errors import (
     AlgorithmFailed,
     InstallationUnknown,
@@ -37,7 +36,7 @@ from .beginning import find_account, identity_of, open_recorder, private_ledger_
 from .budget import AskedPrices, check_budget
 from .deadline import run_began_at
 from .job_log import JobLog
-from .kept_state import KeptState
+from .kept_state import state_of
 from .recorded_job import has_begun, job_sentence
 from .results import XCOM_JOB_NAME, push_outcome, returned_description
 from .stopping import JobStopper
@@ -82,25 +81,24 @@ class TrainingTask:
         self.options = options
         self._ti: Any = context["ti"]
         self._dag_run: Any = context["dag_run"]
-        self._store: Any = context["task_state_store"]
+        self._state = state_of(context)
         self._log = log
         self._specification = specification
         self._adopt = adopt
         self._job_log = JobLog(log, options)
-        if not has_begun(self._store) and (warning := private_ledger_warning()):
+        if not has_begun(self._state) and (warning := private_ledger_warning()):
             log.warning("%s", warning)
-        store = KeptState(self._store)
         identity = identity_of(context, jobs, specification.plan, watches=adopt)
         self.recorder = open_recorder(
-            store, identity, options.access, region=jobs.region, log=log, watches=adopt
+            self._state, identity, options.access, region=jobs.region, log=log, watches=adopt
         )
         self.driver = TrainingDriver(
-            jobs=jobs, store=store, identity=identity, host=self, recorder=self.recorder
+            jobs=jobs, store=self._state, identity=identity, host=self, recorder=self.recorder
         )
         self._stopper = JobStopper(
             self.driver,
             stops_job=options.stop_job_on_kill,
-            is_replaced=lambda: is_replaced_by_live_try(self._store, self._ti, identity),
+            is_replaced=lambda: is_replaced_by_live_try(self._state, self._ti, identity),
             log=log,
         )
 
@@ -241,7 +239,7 @@ class TrainingTask:
     def _fail(self, error: SpotTrainingError) -> NoReturn:
         if isinstance(error, InstallationUnknown):
             raise error  # nothing has begun, and the training before it stays on record as it ended
-        if is_replaced(self._store):
+        if is_replaced(self._state):
             raise error  # a later try keeps the records, and may have pushed its XCom already
         may_retry = self._could_succeed(error) and not has_no_time_for_a_retry(
             self.options, self.driver.state

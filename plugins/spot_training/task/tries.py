@@ -9,9 +9,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from airflow.sdk.execution_time.context import TaskStateStoreAccessor
-
     from spot_training.sagemaker.identity import RunIdentity
+
+    from .kept_state import TaskState
 
 #: Airflow kills a process five seconds after SIGTERM. Each question may take one of them.
 ANSWER_SECONDS = 1.0
@@ -22,33 +22,31 @@ def is_last_try(ti: Any) -> bool:
     return bool(ti.try_number > ti.max_tries)
 
 
-def is_replaced(store: TaskStateStoreAccessor) -> bool:
+def is_replaced(state: TaskState) -> bool:
     """Whether this process was silent for so long that Airflow has given its task to a later try.
 
     XCom does not check the try: a late push would replace what the later try has pushed.
     """
     from spot_training.process import within
 
-    from .kept_state import knows_this_try
-
     try:
-        return not within(ANSWER_SECONDS, lambda: knows_this_try(store))
+        return not within(ANSWER_SECONDS, state.knows_this_try)
     except Exception:  # noqa: BLE001 - the API server is away, or this process's token is too old
         return False
 
 
-def is_replaced_by_live_try(store: TaskStateStoreAccessor, ti: Any, identity: RunIdentity) -> bool:
+def is_replaced_by_live_try(state: TaskState, ti: Any, identity: RunIdentity) -> bool:
     """Whether a later try runs, or will run; not where the task is over or its run was deleted."""
     from spot_training.process import within
     from spot_training.sweep.orphans import NO_SUCH_TASK, OVER_STATES
 
-    if not is_replaced(store):
+    if not is_replaced(state):
         return False
     try:
-        state = within(ANSWER_SECONDS, lambda: task_states(ti)(identity))
+        found = within(ANSWER_SECONDS, lambda: task_states(ti)(identity))
     except Exception:  # noqa: BLE001
         return False
-    return state != NO_SUCH_TASK and state not in OVER_STATES
+    return found != NO_SUCH_TASK and found not in OVER_STATES
 
 
 def task_states(ti: Any) -> Callable[[RunIdentity], str | None]:

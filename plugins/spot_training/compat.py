@@ -1,0 +1,133 @@
+"""What differs between Airflow 3.0 and 3.3. No other module asks for Airflow's version.
+
+Each name is Airflow's newest place for it, with the place of earlier versions after it. What a version lacks
+is a flag, and the module that needs it says what the user gets instead.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk.exceptions import AirflowRuntimeError
+
+if TYPE_CHECKING:
+    from airflow.sdk.configuration import conf
+    from airflow.sdk.exceptions import (
+        AirflowFailException,
+        AirflowRescheduleException,
+        AirflowSensorTimeout,
+        AirflowSkipException,
+        TaskDeferralError,
+    )
+else:
+    try:
+        from airflow.sdk.configuration import conf
+    except ImportError:  # before 3.2
+        from airflow.configuration import conf
+    try:
+        from airflow.sdk.exceptions import (
+            AirflowFailException,
+            AirflowRescheduleException,
+            AirflowSensorTimeout,
+            AirflowSkipException,
+            TaskDeferralError,
+        )
+    except ImportError:  # before 3.2
+        from airflow.exceptions import (
+            AirflowFailException,
+            AirflowRescheduleException,
+            AirflowSensorTimeout,
+            AirflowSkipException,
+            TaskDeferralError,
+        )
+
+__all__ = [
+    "AirflowFailException",
+    "AirflowRescheduleException",
+    "AirflowSensorTimeout",
+    "AirflowSkipException",
+    "TaskDeferralError",
+    "airflow_state_store",
+    "calls_on_kill_of_triggers",
+    "conf",
+    "hitl_operator",
+    "keep_for_ever",
+    "knows_task_instance",
+    "state_rows",
+    "wants_no_other_try",
+]
+
+_NOT_FOUND = 404
+
+
+def calls_on_kill_of_triggers() -> bool:
+    """Whether Airflow calls a trigger's `on_kill` (since 3.3). Before, a trigger only sees a cancellation."""
+    from airflow.triggers.base import BaseTrigger
+
+    return hasattr(BaseTrigger, "on_kill")
+
+
+def airflow_state_store(context: Any) -> Any:
+    """Airflow's task state store, or None before 3.3."""
+    return context.get("task_state_store")
+
+
+def hitl_operator() -> Any:
+    """The operator that asks a person in Airflow's UI (since 3.1). Raises `ImportError` before."""
+    try:
+        from airflow.providers.standard.operators.hitl import HITLOperator
+    except Exception as error:  # the provider raises its own kind of error on an Airflow without it
+        raise ImportError(
+            "ask_before_on_demand needs Airflow 3.1 or later, which can ask a person, and "
+            "apache-airflow-providers-standard 1.7 or later. On an earlier version, set a `budget`: then a "
+            "training waits for spot instead of exceeding it."
+        ) from error
+    return HITLOperator
+
+
+def keep_for_ever() -> dict[str, Any]:
+    """The argument of the state store's `set` with which Airflow keeps a value as long as the run."""
+    from airflow.sdk.execution_time.context import NEVER_EXPIRE
+
+    return {"retention": NEVER_EXPIRE}
+
+
+def knows_task_instance(ti_id: Any) -> bool:
+    """Whether Airflow knows this task instance id. Each try has its own one, and only the latest is known.
+
+    Asks for what Airflow itself asks at a task's end: it changes nothing, and is in every version.
+    """
+    from airflow.sdk.execution_time import task_runner
+    from airflow.sdk.execution_time.comms import ErrorResponse, ValidateInletsAndOutlets
+
+    comms: Any = task_runner.SUPERVISOR_COMMS
+    try:
+        answer = comms.send(ValidateInletsAndOutlets(ti_id=ti_id))
+    except AirflowRuntimeError as error:
+        answer = error.error
+    if not isinstance(answer, ErrorResponse):
+        return True
+    if (answer.detail or {}).get("status_code") != _NOT_FOUND:
+        raise AirflowRuntimeError(answer)
+    return False
+
+
+def state_rows() -> Any:
+    """The database's table of task states, or None before 3.3. For Airflow's server processes only."""
+    try:
+        from airflow.models.task_state_store import TaskStateStoreModel
+    except ImportError:
+        return None
+    return TaskStateStoreModel
+
+
+def wants_no_other_try(task: Any, error: Exception, context: Any) -> bool:
+    """Whether the task's `retry_policy` (since 3.3) fails it for good after this error."""
+    policy = getattr(task, "retry_policy", None)
+    if policy is None:
+        return False
+    from airflow.sdk import RetryAction
+
+    ti = context["ti"]
+    decision = policy.evaluate(error, ti.try_number, ti.max_tries, context)
+    return bool(decision.action is RetryAction.FAIL)

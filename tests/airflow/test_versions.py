@@ -1,0 +1,47 @@
+"""The package on the Airflow of this test: every module can be imported, and Airflow lists what it brings.
+
+`scripts/test-airflow` runs this with earlier versions of Airflow.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from include.local_stack.environment import airflow_python, keep_from_machine
+
+pytestmark = pytest.mark.airflow
+ROOT = Path(__file__).parents[2]
+IMPORT_ALL = """
+import importlib, pkgutil, spot_training
+names = [m.name for m in pkgutil.walk_packages(spot_training.__path__, "spot_training.")]
+for name in names:
+    if not name.endswith("__main__"):
+        importlib.import_module(name)
+print("imported", len(names))
+"""
+
+
+def _run(home: Path, code: str) -> subprocess.CompletedProcess[str]:
+    env = {**keep_from_machine(os.environ), "AIRFLOW_HOME": str(home), "PYTHONPATH": str(ROOT / "plugins")}
+    return subprocess.run(
+        [airflow_python(), "-c", code], env=env, cwd=home, capture_output=True, text=True, timeout=180
+    )
+
+
+def test_every_module_can_be_imported(tmp_path: Path) -> None:
+    done = _run(tmp_path, IMPORT_ALL)
+    assert done.returncode == 0, done.stderr
+    assert "imported" in done.stdout
+
+
+def test_a_question_to_a_person_says_which_airflow_it_needs(tmp_path: Path) -> None:
+    version = _run(tmp_path, "import airflow; print('version', airflow.__version__)").stdout
+    done = _run(tmp_path, "from spot_training.compat import hitl_operator; print(hitl_operator().__name__)")
+    if "version 3.0." in version:
+        assert "ImportError: ask_before_on_demand needs Airflow 3.1 or later" in done.stderr
+    else:
+        assert "HITLOperator" in done.stdout
