@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from spot_training import process, triggers
+from spot_training import compat, process, triggers
 from spot_training.ledger import store
 from spot_training.process import PerProcess, within
-from spot_training.task import task_state
+from spot_training.task import kept_state, task_state
 from spot_training.watching import events, rate_limit, shared
 from spot_training.watching.shared import shared_watcher
 
@@ -26,6 +26,8 @@ KEPT: dict[str, tuple[PerProcess[Any], Any]] = {
     "events": (events._shared, lambda: events.shared_state_changes("a queue", lambda: None)),  # type: ignore[arg-type, return-value]
     "stopping threads": (triggers._pool, lambda: triggers._stopping().submit(int).result()),
     "questions": (task_state._kept, task_state._questions),
+    "event loop": (compat._loops, lambda: compat._loops.get(list)),
+    "task states": (kept_state._ledger_state, lambda: kept_state._ledger_state.get(dict)),
     "notes": (store._note_taker, lambda: store.take_note("key", None)),  # type: ignore[arg-type]
 }
 

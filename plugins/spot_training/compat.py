@@ -6,9 +6,17 @@ is a flag, and the module that needs it says what the user gets instead.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import asyncio
+import sys
+from collections.abc import Callable
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow.sdk.exceptions import AirflowRuntimeError
+
+from .process import PerProcess
+
+T = TypeVar("T")
 
 if TYPE_CHECKING:
     from airflow.sdk.configuration import conf
@@ -48,11 +56,13 @@ __all__ = [
     "AirflowSkipException",
     "TaskDeferralError",
     "airflow_state_store",
+    "ask_airflow",
     "calls_on_kill_of_triggers",
     "conf",
     "hitl_operator",
     "keep_for_ever",
     "knows_task_instance",
+    "remember_event_loop",
     "state_rows",
     "wants_no_other_try",
 ]
@@ -90,6 +100,43 @@ def keep_for_ever() -> dict[str, Any]:
     from airflow.sdk.execution_time.context import NEVER_EXPIRE
 
     return {"retention": NEVER_EXPIRE}
+
+
+#: The event loop of a triggerer; empty in other processes.
+_loops: PerProcess[list[asyncio.AbstractEventLoop]] = PerProcess()
+
+
+def remember_event_loop() -> None:
+    """Called in a triggerer's event loop, so that `ask_airflow` can use it."""
+    _loops.get(list)[:] = [asyncio.get_running_loop()]
+
+
+def ask_airflow(call: Callable[[], T]) -> T:
+    """Make a call that may ask Airflow for a connection or a Variable, in any thread.
+
+    Before 3.2.2 a triggerer has one stream of answers, which its event loop reads. A thread that reads it too
+    may take another one's answer, and that ends the whole triggerer. So the event loop starts the call, in a
+    thread that sends its questions through the loop.
+    """
+    triggerer: Any = sys.modules.get("airflow.jobs.triggerer_job_runner")
+    loops = _loops.get(list)
+    if triggerer is None or not loops or hasattr(triggerer.TriggerCommsDecoder, "start_reader"):
+        return call()
+    if _is_started_by_loop.get():
+        return call()
+    from asgiref.sync import sync_to_async
+
+    async def start() -> T:
+        _is_started_by_loop.set(True)
+        return await sync_to_async(call, thread_sensitive=False)()
+
+    return asyncio.run_coroutine_threadsafe(start(), loops[0]).result(ANSWER_SECONDS)
+
+
+#: asgiref copies the context into the thread that it starts.
+_is_started_by_loop: ContextVar[bool] = ContextVar("is_started_by_loop", default=False)
+#: How long Airflow may take, with a secrets backend that it asks first.
+ANSWER_SECONDS = 60.0
 
 
 def knows_task_instance(ti_id: Any) -> bool:

@@ -135,6 +135,8 @@ class AwsAccess:
     def _client(self, service: str, *, region_name: str | None = None, **config: Any) -> BaseClient:
         from airflow.providers.amazon.aws.hooks.base_aws import AwsBaseHook
 
+        from .compat import ask_airflow
+
         hook = AwsBaseHook(
             aws_conn_id=self.aws_conn_id,
             region_name=region_name or self.region_name,
@@ -142,7 +144,7 @@ class AwsAccess:
             client_type=service,
         )
         with _refusing_bad_settings(self.aws_conn_id):
-            return _client_of(hook, {**(self.botocore_config or {}), **config})
+            return ask_airflow(lambda: _client_of(hook, {**(self.botocore_config or {}), **config}))
 
 
 def _client_of(hook: Any, own_config: dict[str, Any]) -> BaseClient:

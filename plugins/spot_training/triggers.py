@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-from .compat import calls_on_kill_of_triggers, conf
+from .compat import calls_on_kill_of_triggers, conf, remember_event_loop
 from .connections import AwsAccess
 from .domain.messages import COULD_NOT_STOP, Narrator, stop_command, transition_line
 from .domain.stop_reasons import StopReason
@@ -137,6 +137,7 @@ class TrainingJobTrigger(BaseTrigger):
         )
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
+        remember_event_loop()
         warm_up(self.task_instance)
         loop = asyncio.get_running_loop()
         may_resume_at = loop.time() + seconds_to_settle()
