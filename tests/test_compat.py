@@ -3,8 +3,18 @@
 from __future__ import annotations
 
 import ast
+import asyncio
 import re
+import sys
+import threading
 from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from asgiref.sync import async_to_sync
+
+from spot_training import compat
+from spot_training.process import PerProcess
 
 PRODUCT = Path(__file__).parents[1] / "plugins" / "spot_training"
 OTHERS = sorted(path for path in PRODUCT.rglob("*.py") if path.name != "compat.py")
@@ -66,3 +76,46 @@ def test_the_check_sees_an_import_in_a_function(tmp_path: Path) -> None:
     path = tmp_path / "module.py"
     path.write_text("def f():\n    from airflow.sdk import RetryAction\n")
     assert _imports(path) == {("airflow.sdk", "RetryAction")}
+
+
+class _OneStream:
+    """A triggerer's decoder before 3.2.2: whoever asks reads the answer."""
+
+
+class _Reader:
+    def start_reader(self) -> None: ...
+
+
+@pytest.mark.parametrize(("decoder", "is_through_loop"), [(_OneStream, True), (_Reader, False)])
+def test_a_thread_of_a_triggerer_asks_through_the_event_loop_where_it_must(
+    decoder: type, is_through_loop: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    triggerer = SimpleNamespace(TriggerCommsDecoder=decoder)
+    monkeypatch.setitem(sys.modules, "airflow.jobs.triggerer_job_runner", triggerer)
+    monkeypatch.setattr(compat, "_loops", PerProcess())
+
+    async def loop_of_question() -> asyncio.AbstractEventLoop:
+        return asyncio.get_running_loop()
+
+    def ask() -> tuple[asyncio.AbstractEventLoop, int]:
+        # As Airflow's decoder does, and with a second question inside.
+        loop = compat.ask_airflow(async_to_sync(loop_of_question))
+        return loop, threading.get_ident()
+
+    async def watch() -> tuple[bool, bool]:
+        compat.remember_event_loop()
+        own: list[int] = []
+
+        def from_thread() -> tuple[asyncio.AbstractEventLoop, int]:
+            own.append(threading.get_ident())
+            return compat.ask_airflow(ask)
+
+        loop, thread = await asyncio.get_running_loop().run_in_executor(None, from_thread)
+        return loop is asyncio.get_running_loop(), thread == own[0]
+
+    assert asyncio.run(watch()) == (is_through_loop, not is_through_loop)
+
+
+def test_a_process_that_is_no_triggerer_asks_directly(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "airflow.jobs.triggerer_job_runner", raising=False)
+    assert compat.ask_airflow(threading.get_ident) == threading.get_ident()
