@@ -27,7 +27,7 @@ KEPT: dict[str, tuple[PerProcess[Any], Any]] = {
     "stopping threads": (triggers._pool, lambda: triggers._stopping().submit(int).result()),
     "questions": (task_state._kept, task_state._questions),
     "event loop": (compat._loops, lambda: compat._loops.get(list)),
-    "task states": (kept_state._ledger_state, lambda: kept_state._ledger_state.get(dict)),
+    "task states": (kept_state._kept, lambda: kept_state._kept.get(object)),  # type: ignore[arg-type]
     "notes": (store._note_taker, lambda: store.take_note("key", None)),  # type: ignore[arg-type]
 }
 

@@ -1,17 +1,30 @@
-"""What a training remembers is kept in Airflow's state store for as long as its run is."""
+"""What a training remembers is kept in Airflow's state store, or before 3.3 in the ledger's storage."""
 
 from __future__ import annotations
 
 import uuid
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from airflow.sdk.exceptions import AirflowRuntimeError, ErrorType
 from airflow.sdk.execution_time import task_runner
-from airflow.sdk.execution_time.comms import SetTaskStateStore, TaskStateStoreResult
+from airflow.sdk.execution_time.comms import (
+    ErrorResponse,
+    InactiveAssetsResult,
+    SetTaskStateStore,
+    TaskStateStoreResult,
+)
 from airflow.sdk.execution_time.context import TaskStateStoreAccessor
 
-from spot_training.task.kept_state import KeptState
-from spot_training.training.state import TrainingState, load_state, save_state
+from spot_training import compat
+from spot_training.domain.errors import StateReplaced
+from spot_training.ledger import Ledger
+from spot_training.ledger.states import LedgerState
+from spot_training.task import kept_state
+from spot_training.task.kept_state import KeptState, StateInLedger, TaskState, state_of
+from spot_training.training.state import MemoryStore, TrainingState, load_state, save_state
 
 
 class _Supervisor:
@@ -34,3 +47,105 @@ def test_a_state_never_expires(monkeypatch: pytest.MonkeyPatch) -> None:
     assert isinstance(message, SetTaskStateStore)
     assert message.expires_at is None
     assert load_state(store) == TrainingState(generation=3)
+
+
+# Before Airflow 3.3 -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ledger:
+    monkeypatch.setenv("AIRFLOW__SPOT_TRAINING__LEDGER", str(tmp_path / "ledger"))
+    monkeypatch.setenv("AIRFLOW__SPOT_TRAINING__INSTALLATION", "mine")
+    return Ledger.configured()
+
+
+def _process(ti_id: Any, *, store: Any = None) -> TaskState:
+    """The state as a new process of the task has it."""
+    kept_state._kept.forget()
+    ti = SimpleNamespace(id=ti_id, dag_id="retrain", run_id="run 1", task_id="train", map_index=-1)
+    context: Any = {"ti": ti} | ({} if store is None else {"task_state_store": store})
+    return state_of(context)
+
+
+@pytest.mark.usefixtures("ledger")
+def test_a_task_without_airflows_store_continues_in_its_next_process() -> None:
+    first = _process("try 1")
+    assert isinstance(first, StateInLedger)
+    assert load_state(first) is None
+    save_state(first, TrainingState(generation=2))
+    assert load_state(_process("try 1")) == TrainingState(generation=2)
+    save_state(_process("try 2"), TrainingState(generation=3))
+    with pytest.raises(StateReplaced):
+        save_state(first, TrainingState(generation=2, is_over=True))
+    assert load_state(_process("try 2")) == TrainingState(generation=3)
+
+
+@pytest.mark.usefixtures("ledger")
+def test_one_process_has_one_view_of_its_state() -> None:
+    """Its parts each ask for it, and what one has written is no other process's write to another."""
+    state = _process("try 1")
+    save_state(state, TrainingState(generation=1))
+    ti = SimpleNamespace(id="try 1", dag_id="retrain", run_id="run 1", task_id="train", map_index=-1)
+    again: Any = state_of({"ti": ti})  # type: ignore[typeddict-item]
+    save_state(again, TrainingState(generation=2))
+    assert load_state(state) == TrainingState(generation=2)
+
+
+@pytest.mark.usefixtures("ledger")
+def test_a_training_in_progress_continues_after_an_upgrade_to_3_3() -> None:
+    save_state(_process("try 1"), TrainingState(generation=2))
+    store = MemoryStore()
+    upgraded = _process("try 1", store=store)
+    assert load_state(upgraded) == TrainingState(generation=2)
+    save_state(upgraded, TrainingState(generation=3))
+    assert load_state(store) == TrainingState(generation=3)
+    assert load_state(_process("try 2", store=store)) == TrainingState(generation=3)
+
+
+def test_on_3_3_the_ledger_is_asked_once_and_need_not_answer(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    listed = Ledger.list_names
+
+    def list_names(self: Ledger, *where: Any, **how: Any) -> list[str]:
+        asked.append("list")
+        return listed(self, *where, **how)
+
+    monkeypatch.setattr(Ledger, "list_names", list_names)
+    state = _process("try 1", store=MemoryStore())
+    assert [state.get("a"), state.get("b"), load_state(state)] == [None, None, None]
+    assert asked == ["list"]
+
+    def refuse(*_: Any) -> LedgerState:
+        raise ConnectionError("S3 is away")
+
+    monkeypatch.setattr(kept_state, "_open", refuse)
+    assert load_state(_process("try 1", store=MemoryStore())) is None
+
+
+@pytest.mark.parametrize(("status", "is_known"), [(None, True), (404, False)])
+def test_airflow_is_asked_whether_this_try_is_the_latest(
+    status: int | None, is_known: bool, monkeypatch: pytest.MonkeyPatch, ledger: Ledger
+) -> None:
+    asked: list[Any] = []
+
+    def send(message: Any) -> Any:
+        asked.append(message)
+        if status is None:
+            return InactiveAssetsResult(inactive_assets=[])
+        return ErrorResponse(error=ErrorType.API_SERVER_ERROR, detail={"status_code": status})
+
+    monkeypatch.setattr(task_runner, "SUPERVISOR_COMMS", SimpleNamespace(send=send), raising=False)
+    ti_id = uuid.uuid4()
+    assert ledger.root
+    assert _process(ti_id).knows_this_try() is is_known
+    assert [message.ti_id for message in asked] == [ti_id]
+
+
+def test_an_error_that_is_no_answer_says_nothing_about_the_try(monkeypatch: pytest.MonkeyPatch) -> None:
+    error = ErrorResponse(error=ErrorType.API_SERVER_ERROR, detail={"status_code": 500})
+    comms = SimpleNamespace(send=lambda _: error)
+    monkeypatch.setattr(task_runner, "SUPERVISOR_COMMS", comms, raising=False)
+    with pytest.raises(AirflowRuntimeError):
+        compat.knows_task_instance(uuid.uuid4())

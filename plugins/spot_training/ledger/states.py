@@ -73,6 +73,14 @@ class LedgerState:
                 raise StateReplaced(self._said())
             return None if self._known is None else self._known.values.get(key)
 
+    def first_values(self) -> Mapping[str, Any]:
+        """All values, read once: for whoever only takes them over."""
+        with self._lock:
+            if not self._is_read:
+                self._known = self._newest()
+                self._is_read = True
+            return self._known.values if self._known else {}
+
     def set(self, key: str, value: Any) -> None:
         """Write the value. Raises `StateReplaced` if another process of the task has written since."""
         with self._lock:

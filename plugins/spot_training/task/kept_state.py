@@ -40,12 +40,17 @@ def state_of(context: Context) -> TaskState:
     ti: Any = context["ti"]
     store = airflow_state_store(context)
     if store is None:
-        return StateInLedger(_ledger_state.get(dict).setdefault(ti.id, _open(ti)), ti.id)
-    return KeptState(store, lambda: _open(ti))
+        return StateInLedger(_ledger_state_of(ti), getattr(ti, "id", None))
+    return KeptState(store, lambda: _ledger_state_of(ti))
 
 
-#: By task instance: a process must know what it has written last.
-_ledger_state: PerProcess[dict[Any, LedgerState]] = PerProcess()
+#: By task instance: a process must know what it has read and written last.
+_kept: PerProcess[LedgerState] = PerProcess()
+
+
+def _ledger_state_of(ti: Any) -> LedgerState:
+    ti_id = getattr(ti, "id", None)  # a task that `dag.test()` runs may have none
+    return _open(ti) if ti_id is None else _kept.get(lambda: _open(ti), key=ti_id)
 
 
 def _open(ti: Any) -> LedgerState:
@@ -121,7 +126,7 @@ class KeptState:
     def _value_before_upgrade(self, key: str) -> Any:
         assert self.earlier is not None  # noqa: S101 - see `get`
         try:
-            return self.earlier().get(key)
+            return self.earlier().first_values().get(key)
         except Exception as error:  # noqa: BLE001 - a job of this task is found by its name and tags, too
             log.debug("The ledger's storage has no answer about states of earlier versions: %s", error)
             return None
