@@ -55,7 +55,7 @@ def test_a_forked_child_keeps_nothing_of_its_parents(name: str, monkeypatch: pyt
         if kept._values or kept._lock.locked():
             return False
         use()
-        return not any(kept._values[key] is value for key, value in parents.items())
+        return not any(kept._values.get(key) is value for key, value in parents.items())
 
     try:
         with kept._lock:  # as a thread that the child does not have may hold it
