@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from spot_training import compat, process, triggers
+from spot_training import compat, connections, process, triggers
 from spot_training.ledger import store
 from spot_training.process import PerProcess, within
 from spot_training.task import kept_state, task_state
@@ -26,6 +26,7 @@ KEPT: dict[str, tuple[PerProcess[Any], Any]] = {
     "events": (events._shared, lambda: events.shared_state_changes("a queue", lambda: None)),  # type: ignore[arg-type, return-value]
     "stopping threads": (triggers._pool, lambda: triggers._stopping().submit(int).result()),
     "questions": (task_state._kept, task_state._questions),
+    "accesses": (connections._shared, lambda: connections.AwsAccess().shared()),
     "event loop": (compat._loops, lambda: compat._loops.get(list)),
     "task states": (kept_state._kept, lambda: kept_state._kept.get(object)),  # type: ignore[arg-type]
     "notes": (store._note_taker, lambda: store.take_note("key", None)),  # type: ignore[arg-type]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import settings
 from .domain.errors import InvalidInput
+from .process import PerProcess
 
 if TYPE_CHECKING:
     from botocore.client import BaseClient
@@ -60,6 +61,10 @@ class AwsAccess:
     def key(self) -> tuple[str, ...]:
         """Distinguishes one access from another: the key of the shared watcher."""
         return tuple(str(value) for value in asdict(self).values())
+
+    def shared(self) -> AwsAccess:
+        """The process's one value of this access: ten thousand triggers hold it instead of their own."""
+        return _shared.get(lambda: self, key=self.key)
 
     def jobs(self) -> TrainingJobs:
         from .sagemaker.jobs import TrainingJobs
@@ -145,6 +150,9 @@ class AwsAccess:
         )
         with _refusing_bad_settings(self.aws_conn_id):
             return ask_airflow(lambda: _client_of(hook, {**(self.botocore_config or {}), **config}))
+
+
+_shared: PerProcess[AwsAccess] = PerProcess()
 
 
 def _client_of(hook: Any, own_config: dict[str, Any]) -> BaseClient:

@@ -11,7 +11,6 @@ import pytest
 
 from spot_training.domain.deadline import Deadline, DeadlineGuard, Runtime
 from spot_training.domain.lifecycle import JobSnapshot, SecondaryStatus, Transition
-from spot_training.domain.messages import Narrator
 from spot_training.sagemaker.clock import ServiceClock
 from spot_training.triggers import TrainingJobTrigger
 from spot_training.watching.deadline_stop import DeadlineStop, guard_from_json, guard_to_json
@@ -63,7 +62,7 @@ def test_the_trigger_lets_its_guard_hear_of_each_change_of_the_job() -> None:
     trigger = TrainingJobTrigger(training_job_name="one")
     trigger._deadline_stop = deadline_stop = _through_json(_guard(), _job(SecondaryStatus.STARTING), NOW)
     training = _job(SecondaryStatus.TRAINING)
-    assert asyncio.run(trigger._handle(training, Narrator())) is None
+    assert asyncio.run(trigger._handle(training)) is None
     assert deadline_stop.outlook == deadline_stop.guard.outlook(NOW, training)
 
 
