@@ -2,7 +2,6 @@
 # Sourced by scripts/demo, scripts/test, scripts/lock and .ci/run. It makes the environments they use, with uv:
 #   spot_setup            .venv (locks/dev.lock and this project, editable; $SPOT_PYTHON) and .venv-training
 #   spot_setup_clients    .venv-clients and .venv-clients-v3: AWS's own clients, for the tests
-#   spot_setup_airflow    .venv-airflow-VERSION: an earlier version of Airflow
 #   spot_setup_provider   .venv-provider: the Amazon provider's own trigger, for benchmarks/waiting.py
 # A machine needs bash, a Python from 3.11 to 3.14 and a package index.
 
@@ -119,5 +118,4 @@ spot_environment() {
 
 spot_setup() { spot_environment .venv dev && spot_environment .venv-training training; }
 spot_setup_clients() { spot_environment .venv-clients clients && spot_environment .venv-clients-v3 clients-v3; }
-spot_setup_airflow() { spot_environment ".venv-airflow-$1" "airflow-$1"; }
 spot_setup_provider() { spot_environment .venv-provider provider; }
