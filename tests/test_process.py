@@ -29,6 +29,7 @@ KEPT: dict[str, tuple[PerProcess[Any], Any]] = {
     "accesses": (connections._shared, lambda: connections.AwsAccess().shared()),
     "event loop": (compat._loops, lambda: compat._loops.get(list)),
     "task states": (kept_state._kept, lambda: kept_state._kept.get(object)),  # type: ignore[arg-type]
+    "states before an upgrade": (kept_state._left, lambda: kept_state._left.get(dict)),
     "notes": (store._note_taker, lambda: store.take_note("key", None)),  # type: ignore[arg-type]
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import uuid
 from pathlib import Path
 from types import SimpleNamespace
@@ -62,6 +63,7 @@ def ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ledger:
 def _process(ti_id: Any, *, store: Any = None) -> TaskState:
     """The state as a new process of the task has it."""
     kept_state._kept.forget()
+    kept_state._left.forget()
     ti = SimpleNamespace(id=ti_id, dag_id="retrain", run_id="run 1", task_id="train", map_index=-1)
     context: Any = {"ti": ti} | ({} if store is None else {"task_state_store": store})
     return state_of(context)
@@ -122,6 +124,23 @@ def test_on_3_3_the_ledger_is_asked_once_and_need_not_answer(
 
     monkeypatch.setattr(kept_state, "_open", refuse)
     assert load_state(_process("try 1", store=MemoryStore())) is None
+
+
+def test_on_3_3_a_ledger_that_hangs_delays_a_task_once_and_briefly(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    never = threading.Event()
+
+    def hang(*_: Any) -> LedgerState:
+        asked.append(1)
+        never.wait(60)
+        raise ConnectionError("S3 is away")
+
+    monkeypatch.setattr(kept_state, "_open", hang)
+    monkeypatch.setattr(kept_state, "LEDGER_SECONDS", 0.2)
+    state = _process("try 1", store=MemoryStore())
+    assert [state.get("a"), state.get("b")] == [None, None]
+    never.set()
+    assert asked == [1]
 
 
 @pytest.mark.parametrize(("status", "is_known"), [(None, True), (404, False)])

@@ -7,12 +7,12 @@ upgrade to 3.3, a training in progress is read from there once, and continues in
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from spot_training.compat import airflow_state_store, keep_for_ever, knows_task_instance
-from spot_training.process import PerProcess
+from spot_training.process import PerProcess, within
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -41,7 +41,7 @@ def state_of(context: Context) -> TaskState:
     store = airflow_state_store(context)
     if store is None:
         return StateInLedger(_ledger_state_of(ti), getattr(ti, "id", None))
-    return KeptState(store, lambda: _ledger_state_of(ti))
+    return KeptState(store, lambda: _left_before_upgrade(ti))
 
 
 #: By task instance: a process must know what it has read and written last.
@@ -51,6 +51,23 @@ _kept: PerProcess[LedgerState] = PerProcess()
 def _ledger_state_of(ti: Any) -> LedgerState:
     ti_id = getattr(ti, "id", None)  # a task that `dag.test()` runs may have none
     return _open(ti) if ti_id is None else _kept.get(lambda: _open(ti), key=ti_id)
+
+
+#: What an Airflow before 3.3 has left of a task. The ledger is asked once in a process, and not waited for long.
+_left: PerProcess[Mapping[str, Any]] = PerProcess()
+LEDGER_SECONDS = 5.0
+
+
+def _left_before_upgrade(ti: Any) -> Mapping[str, Any]:
+    def read() -> Mapping[str, Any]:
+        try:
+            return within(LEDGER_SECONDS, lambda: _open(ti).first_values())
+        except Exception as error:  # noqa: BLE001 - a job of this task is found by its name and tags, too
+            log.debug("The ledger has no answer about states of earlier Airflows: %s", error)
+            return {}
+
+    ti_id = getattr(ti, "id", None)
+    return read() if ti_id is None else _left.get(read, key=ti_id)
 
 
 def _open(ti: Any) -> LedgerState:
@@ -94,14 +111,14 @@ _NOT_FOUND = 404
 
 @dataclass(frozen=True, slots=True)
 class KeptState:
-    """The state of a task since Airflow 3.3; `earlier` opens what an Airflow before 3.3 has left."""
+    """The state of a task since Airflow 3.3; `earlier` gives what an Airflow before 3.3 has left."""
 
     store: TaskStateStoreAccessor
-    earlier: Callable[[], LedgerState] | None = None
+    earlier: Callable[[], Mapping[str, Any]] | None = None
 
     def get(self, key: str) -> Any:
         value = self.store.get(key)
-        return self._value_before_upgrade(key) if value is None and self.earlier else value
+        return self.earlier().get(key) if value is None and self.earlier else value
 
     def set(self, key: str, value: Any) -> None:
         self.store.set(key, value, **keep_for_ever())
@@ -122,11 +139,3 @@ class KeptState:
                 raise
             return False
         return True
-
-    def _value_before_upgrade(self, key: str) -> Any:
-        assert self.earlier is not None  # noqa: S101 - see `get`
-        try:
-            return self.earlier().first_values().get(key)
-        except Exception as error:  # noqa: BLE001 - a job of this task is found by its name and tags, too
-            log.debug("The ledger's storage has no answer about states of earlier versions: %s", error)
-            return None
