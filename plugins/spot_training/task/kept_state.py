@@ -53,7 +53,7 @@ def _ledger_state_of(ti: Any) -> LedgerState:
     return _open(ti) if ti_id is None else _kept.get(lambda: _open(ti), key=ti_id)
 
 
-#: What an Airflow before 3.3 has left of a task. A process asks the ledger once, and waits for it only briefly.
+#: What an Airflow before 3.3 has left of a task. A process asks the ledger once, and waits only briefly.
 _left: PerProcess[Mapping[str, Any]] = PerProcess()
 LEDGER_SECONDS = 5.0
 
