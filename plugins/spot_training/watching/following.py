@@ -101,8 +101,9 @@ class Follower(EventLoopQueue[Report]):
     async def __anext__(self) -> Report:
         if self._has_ended:
             raise StopAsyncIteration
+        await self.wait(self._patience.seconds_left() if self._patience else None)
         try:
-            report = await self.get(self._patience.seconds_left() if self._patience else None)
+            report = self.take()
         except TimeoutError:
             report = TimeIsUp(until=datetime.now(UTC)) if self._patience is None else self._patience.is_over()
         self._has_ended = is_last(report)
