@@ -145,9 +145,12 @@ class TrainingJobTrigger(BaseTrigger):
         status: str | None = None
         try:
             while status is None:  # the deadline's limit ends the reports, but not the job
-                with self._follower() as reports:
+                reports = self._follower()
+                try:  # not `with`: for a waiting job, it keeps one more object for the garbage collector
                     async for report in reports:
                         status = await self._handle(report)
+                finally:
+                    reports.close()
         except asyncio.CancelledError:
             # A takeover or a shutdown looks the same: `on_kill` asks Airflow for the state of the task.
             if not calls_on_kill_of_triggers():

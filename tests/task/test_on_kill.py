@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from types import SimpleNamespace
 from typing import Any, TypeAlias
 
@@ -303,24 +303,26 @@ def test_a_question_that_was_answered_is_forgotten(make: Make, airflow: _Airflow
     assert len(airflow.asked) == 2
 
 
-@contextlib.contextmanager
-def _over_after(seconds: float) -> Iterator[AsyncIterator[Over]]:
+class _OverAfter:
     """In place of a `Follower`: the job is over after so many seconds."""
 
-    async def reports() -> AsyncIterator[Over]:
-        await asyncio.sleep(seconds)
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+
+    async def __aiter__(self) -> AsyncIterator[Over]:
+        await asyncio.sleep(self.seconds)
         yield Over(
             name="nightly-1", status=TrainingStatus.COMPLETED, secondary_status=SecondaryStatus.COMPLETED
         )
 
-    yield reports()
+    def close(self) -> None: ...
 
 
 def test_the_first_trigger_of_a_process_asks_once_so_that_later_answers_come_in_time(
     make: Make, airflow: _Airflow, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def start_three() -> None:
-        monkeypatch.setattr(TrainingJobTrigger, "_follower", lambda _self: _over_after(0.0))
+        monkeypatch.setattr(TrainingJobTrigger, "_follower", lambda _self: _OverAfter(0.0))
         monkeypatch.setattr(triggers, "seconds_to_settle", lambda: 0.0)
         for _ in range(3):
             async for _event in make().run():
@@ -335,7 +337,7 @@ def test_a_first_question_that_fails_fails_no_trigger(
 ) -> None:
     airflow.answer = RuntimeError("the database is away")
 
-    monkeypatch.setattr(TrainingJobTrigger, "_follower", lambda _self: _over_after(0.05))
+    monkeypatch.setattr(TrainingJobTrigger, "_follower", lambda _self: _OverAfter(0.05))
     monkeypatch.setattr(triggers, "seconds_to_settle", lambda: 0.0)
 
     async def run() -> list[Any]:

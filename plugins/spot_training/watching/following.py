@@ -50,6 +50,7 @@ class Follower(EventLoopQueue[Report]):
         with Follower(watcher, name, interval_seconds=30) as reports:
             async for report in reports:
 
+    Registers with the watcher where the iteration begins, and must be closed: `with` or `close` does it.
     `must_describe`, `due_in_seconds` and `shows_log`: see `JobWatcher.add`.
     """
 
@@ -85,17 +86,20 @@ class Follower(EventLoopQueue[Report]):
         self._patience = None if until is None else _Patience(watcher, name, until)
         self._has_ended = False
 
+    def close(self) -> None:
+        self._watcher.unwatch(self)
+
     def __enter__(self) -> Self:
-        self._watcher.add(self, must_describe=self._must_describe, due_in_seconds=self._due_in_seconds)
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._watcher.unwatch(self)
+        self.close()
 
     def notify(self, report: Report, /) -> None:
         self.put(report)
 
     def __aiter__(self) -> Self:
+        self._watcher.add(self, must_describe=self._must_describe, due_in_seconds=self._due_in_seconds)
         return self
 
     async def __anext__(self) -> Report:
