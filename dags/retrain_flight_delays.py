@@ -6,17 +6,9 @@ from datetime import timedelta
 from typing import Any
 
 import pendulum
-from airflow.sdk import (
-    Asset,
-    CronDataIntervalTimetable,
-    Param,
-    dag,
-    get_current_context,
-    task,
-    task_group,
-)
-from airflow.sdk.exceptions import AirflowSkipException
+from airflow.sdk import Asset, Param, dag, get_current_context, task, task_group
 
+from spot_training.compat import AirflowSkipException, CronDataIntervalTimetable
 from spot_training.operators import SpotTrainingOperator
 
 #: From Airflow Variables, so that a change to real AWS needs no change of the code.

@@ -4,20 +4,28 @@ from __future__ import annotations
 
 import ast
 import asyncio
+import importlib
 import re
 import sys
 import threading
 from pathlib import Path
 from types import SimpleNamespace
 
+import airflow.sdk
 import pytest
 from asgiref.sync import async_to_sync
 
 from spot_training import compat
 from spot_training.process import PerProcess
 
-PRODUCT = Path(__file__).parents[1] / "plugins" / "spot_training"
-OTHERS = sorted(path for path in PRODUCT.rglob("*.py") if path.name != "compat.py")
+ROOT = Path(__file__).parents[1]
+PRODUCT = ROOT / "plugins" / "spot_training"
+OTHERS = sorted(
+    path
+    for folder in (PRODUCT, ROOT / "dags", ROOT / "include" / "flight_delays")
+    for path in folder.rglob("*.py")
+    if path.name != "compat.py"
+)
 #: Modules of Airflow 3.3 that a version from 3.0.6 on lacks, and names that are elsewhere there.
 NOT_IN_ALL = {
     "airflow.sdk.configuration": None,
@@ -34,7 +42,12 @@ NOT_IN_ALL = {
         "TaskDeferralError",
         "TaskDeferred",
     },
-    "airflow.sdk": {"RetryAction"},
+    "airflow.sdk": {
+        "AssetOrTimeSchedule",
+        "CronDataIntervalTimetable",
+        "CronTriggerTimetable",
+        "RetryAction",
+    },
 }
 VERSION_CHECK = re.compile(
     r"AIRFLOW_V_3|version_compat|airflow\.__version__|airflow_version|hasattr\(BaseTrigger"
@@ -59,13 +72,22 @@ def _imports(path: Path) -> set[tuple[str, str]]:
 
 def test_no_other_module_imports_what_some_version_lacks() -> None:
     lacking = [
-        f"{path.relative_to(PRODUCT)} imports {module}.{name}"
+        f"{path.relative_to(ROOT)} imports {module}.{name}"
         for path in OTHERS
         for module, name in _imports(path)
         if module in NOT_IN_ALL and ((names := NOT_IN_ALL[module]) is None or name in names)
     ]
     assert len(OTHERS) > 100
     assert lacking == []
+
+
+@pytest.mark.parametrize(("name", "place"), sorted(compat._TIMETABLES.items()))
+def test_a_timetable_comes_from_where_the_version_has_it(
+    name: str, place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert getattr(compat, name) is getattr(airflow.sdk, name)
+    monkeypatch.setattr(airflow.sdk, "__all__", [])
+    assert getattr(compat, name) is getattr(importlib.import_module(place), name)
 
 
 def test_no_other_module_checks_the_version() -> None:

@@ -7,6 +7,7 @@ is a flag, and the module that needs it says what the user gets instead.
 from __future__ import annotations
 
 import asyncio
+import importlib
 import sys
 from collections.abc import Callable
 from contextvars import ContextVar
@@ -19,6 +20,7 @@ from .process import PerProcess
 T = TypeVar("T")
 
 if TYPE_CHECKING:
+    from airflow.sdk import AssetOrTimeSchedule, CronDataIntervalTimetable, CronTriggerTimetable
     from airflow.sdk.configuration import conf
     from airflow.sdk.exceptions import (
         AirflowFailException,
@@ -54,6 +56,9 @@ __all__ = [
     "AirflowRescheduleException",
     "AirflowSensorTimeout",
     "AirflowSkipException",
+    "AssetOrTimeSchedule",
+    "CronDataIntervalTimetable",
+    "CronTriggerTimetable",
     "TaskDeferralError",
     "airflow_state_store",
     "ask_airflow",
@@ -68,6 +73,24 @@ __all__ = [
 ]
 
 _NOT_FOUND = 404
+#: Where timetables are before 3.2.
+_TIMETABLES = {
+    "AssetOrTimeSchedule": "airflow.timetables.assets",
+    "CronDataIntervalTimetable": "airflow.timetables.interval",
+    "CronTriggerTimetable": "airflow.timetables.trigger",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Timetables, which only Dag files need: other processes do not load them."""
+    if name not in _TIMETABLES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import airflow.sdk
+
+    place: Any = airflow.sdk
+    if name not in airflow.sdk.__all__:
+        place = importlib.import_module(_TIMETABLES[name])
+    return getattr(place, name)
 
 
 def calls_on_kill_of_triggers() -> bool:
