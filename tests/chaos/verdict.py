@@ -197,7 +197,10 @@ def _judge_stops(lab: Lab, run: Run, kind: Kind, by_person: Sequence[Job], *, is
     ours = [job for job in lab.jobs_of(run) if job.was_stopped and job.name not in by_others | {run.watched}]
     for job in ours:
         if job.stopped_for is None and not (lab.ledger / "stops" / f"{job.name}.json").exists():
-            run.problems.append(f"stopped without a reason on record: {job.name}")
+            tries = range(1, lab.tries(run) + 1)
+            lines = [line for number in tries for line in lab.task_log(run, number).splitlines()]
+            said = [line for line in lines if job.name in line and "could not" in line]
+            run.problems.append(f"stopped without a reason on record: {job.name}; its tasks said: {said}")
         if _ending_in_ledger(lab, run, job) == Ending.STOPPED_BY_USER:
             run.problems.append(f"no person stopped {job.name} ({job.stopped_for}), but the ledger says so")
     tries = range(1, lab.tries(run) + 1)
