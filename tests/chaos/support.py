@@ -781,7 +781,8 @@ def check(runs: Iterable[Run]) -> None:
 
 
 def _pool(slots: int) -> dict[str, Any]:
-    return {"name": POOL, "slots": slots, "include_deferred": False}
+    # Airflow 3.0 wants them all.
+    return {"name": POOL, "slots": slots, "description": "trainings on workers", "include_deferred": False}
 
 
 def until(look: Any, what: str, *, timeout_seconds: float = 120) -> None:
