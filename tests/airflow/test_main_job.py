@@ -140,8 +140,16 @@ def test_a_param_outside_its_limits_starts_no_run(stack: LocalStack, conf: dict[
     stack.api.wait_for_dag(DAG)
     with pytest.raises(AirflowApiError, match=next(iter(conf))):
         stack.api.trigger(DAG, conf)
-    with pytest.raises(AirflowApiError, match=next(iter(conf))):
+    before = stack.api.list_runs(DAG, run_type="backfill")
+    # Airflow before 3.3 does not say why, and leaves a backfill without runs.
+    says_why = airflow_version() >= (3, 3)
+    with pytest.raises(AirflowApiError, match=next(iter(conf)) if says_why else "500 Internal Server Error"):
         stack.api.create_backfill(DAG, WEEK, WEEK, conf=conf)
+    assert stack.api.list_runs(DAG, run_type="backfill") == before
+    for backfill in stack.api.request("GET", "backfills", params={"dag_id": DAG})["backfills"]:
+        if backfill["completed_at"] is None:
+            assert not says_why
+            stack.api.request("PUT", f"backfills/{backfill['id']}/cancel")
 
 
 def test_a_wait_below_the_run_time_fails_before_any_job(stack: LocalStack) -> None:
