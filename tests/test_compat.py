@@ -151,7 +151,7 @@ class _Stream:
     def __init__(self) -> None:
         self.all_ask = threading.Barrier(3)
 
-    def send(self, msg: str) -> bool:
+    def send(self, _msg: str) -> bool:
         """Whether all three ask at the same time."""
         with contextlib.suppress(threading.BrokenBarrierError):
             self.all_ask.wait(0.2)
