@@ -6,7 +6,8 @@ from typing import Any
 
 import pendulum
 from airflow.sdk import Param, dag, get_current_context, task
-from airflow.sdk.exceptions import AirflowFailException
+
+from spot_training.compat import AirflowFailException
 
 
 def _text(default: str, title: str, description: str) -> Param:

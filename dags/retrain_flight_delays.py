@@ -6,17 +6,9 @@ from datetime import timedelta
 from typing import Any
 
 import pendulum
-from airflow.sdk import (
-    Asset,
-    CronDataIntervalTimetable,
-    Param,
-    dag,
-    get_current_context,
-    task,
-    task_group,
-)
-from airflow.sdk.exceptions import AirflowSkipException
+from airflow.sdk import Asset, Param, dag, get_current_context, task, task_group
 
+from spot_training.compat import AirflowSkipException, CronDataIntervalTimetable
 from spot_training.operators import SpotTrainingOperator
 
 #: From Airflow Variables, so that a change to real AWS needs no change of the code.
@@ -230,7 +222,8 @@ def channels(bucket: str) -> dict[str, Any]:
     }
 
 
-@task
+# One XCom: a champion may be missing, and Airflow 3.0 cannot push None.
+@task(multiple_outputs=False)
 def compare(bucket: str, prepared: dict[str, Any], trained: dict[str, Any]) -> dict[str, Any]:
     """Evaluate the new model on the holdout, and make it the champion if it is not worse."""
     from airflow.providers.amazon.aws.hooks.s3 import S3Hook

@@ -5,16 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import pendulum
-from airflow.sdk import (
-    Asset,
+from airflow.sdk import Asset, Param, dag, get_current_context, task
+
+from spot_training.compat import (
+    AirflowFailException,
+    AirflowSkipException,
     AssetOrTimeSchedule,
     CronTriggerTimetable,
-    Param,
-    dag,
-    get_current_context,
-    task,
 )
-from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 MODEL = Asset("flight_delays_model", uri="x-model://flight-delays/champion")
 
@@ -95,7 +93,8 @@ def spot_savings_report() -> None:
     )
 
 
-@task
+# One XCom: a figure may be unknown, and Airflow 3.0 cannot push None.
+@task(multiple_outputs=False)
 def report(folder: str) -> dict[str, Any]:
     """Read the records of the window and write the report."""
     from datetime import UTC, datetime

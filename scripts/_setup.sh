@@ -1,7 +1,8 @@
 # shellcheck shell=bash
-# Sourced by scripts/demo, scripts/test, scripts/lock and .ci/run. It makes the environments they use, with uv:
+# Sourced by the scripts here and by .ci/run. It makes the environments they use, with uv:
 #   spot_setup            .venv (locks/dev.lock and this project, editable; $SPOT_PYTHON) and .venv-training
 #   spot_setup_clients    .venv-clients and .venv-clients-v3: AWS's own clients, for the tests
+#   spot_setup_airflow    .venv-airflow-VERSION: an earlier version of Airflow
 #   spot_setup_provider   .venv-provider: the Amazon provider's own trigger, for benchmarks/waiting.py
 # A machine needs bash, a Python from 3.11 to 3.14 and a package index.
 
@@ -13,16 +14,18 @@ SPOT_PYTHON="$SPOT_ROOT/.venv/bin/python"
 spot_say() { printf '[set-up] %s\n' "$*"; }
 spot_fail() { spot_say "error: $*" >&2 && exit 1; }
 
-# Sets SPOT_BASE_PYTHON and SPOT_BASE_VERSION: the first interpreter that Airflow and every locked package support.
+# spot_find_python [NEWEST]: sets SPOT_BASE_PYTHON and SPOT_BASE_VERSION, the first interpreter that Airflow and every
+# locked package support. NEWEST is the 12 of 3.12.
 spot_find_python() {
-    local candidate code='import os, sys
-if (3, 11) <= sys.version_info[:2] <= (3, 14) and sys.implementation.name == "cpython":
+    local candidate newest="${1:-14}" code
+    code='import os, sys
+if (3, 11) <= sys.version_info[:2] <= (3, '"$newest"') and sys.implementation.name == "cpython":
     print(sys.version.split()[0], os.path.realpath(sys._base_executable))'
     for candidate in "${PYTHON:-}" python3 python3.12 python3.13 python3.11 python3.14 python; do
         read -r SPOT_BASE_VERSION SPOT_BASE_PYTHON <<<"$("${candidate:-false}" -c "$code" 2>/dev/null)"
         [ -z "$SPOT_BASE_PYTHON" ] || return 0
     done
-    spot_fail "no Python from 3.11 to 3.14 on PATH. Install one, or name it: PYTHON=/path/to/python3.12 $0"
+    spot_fail "no Python from 3.11 to 3.$newest on PATH. Install one, or name it: PYTHON=/path/to/python3.12 $0"
 }
 
 # spot_alone COMMAND...: one at a time in this folder, because uv locks an environment while it installs, but not while
@@ -118,4 +121,8 @@ spot_environment() {
 
 spot_setup() { spot_environment .venv dev && spot_environment .venv-training training; }
 spot_setup_clients() { spot_environment .venv-clients clients && spot_environment .venv-clients-v3 clients-v3; }
+spot_setup_airflow() (
+    case "$1" in 3.0.*) spot_find_python 12 ;; 3.1.*) spot_find_python 13 ;; esac
+    spot_environment ".venv-airflow-$1" "airflow-$1"
+)
 spot_setup_provider() { spot_environment .venv-provider provider; }

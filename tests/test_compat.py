@@ -4,20 +4,30 @@ from __future__ import annotations
 
 import ast
 import asyncio
+import contextlib
+import importlib
 import re
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
+import airflow.sdk
 import pytest
 from asgiref.sync import async_to_sync
 
 from spot_training import compat
 from spot_training.process import PerProcess
 
-PRODUCT = Path(__file__).parents[1] / "plugins" / "spot_training"
-OTHERS = sorted(path for path in PRODUCT.rglob("*.py") if path.name != "compat.py")
+ROOT = Path(__file__).parents[1]
+PRODUCT = ROOT / "plugins" / "spot_training"
+OTHERS = sorted(
+    path
+    for folder in (PRODUCT, ROOT / "dags", ROOT / "include" / "flight_delays")
+    for path in folder.rglob("*.py")
+    if path.name != "compat.py"
+)
 #: Modules of Airflow 3.3 that a version from 3.0.6 on lacks, and names that are elsewhere there.
 NOT_IN_ALL = {
     "airflow.sdk.configuration": None,
@@ -34,7 +44,12 @@ NOT_IN_ALL = {
         "TaskDeferralError",
         "TaskDeferred",
     },
-    "airflow.sdk": {"RetryAction"},
+    "airflow.sdk": {
+        "AssetOrTimeSchedule",
+        "CronDataIntervalTimetable",
+        "CronTriggerTimetable",
+        "RetryAction",
+    },
 }
 VERSION_CHECK = re.compile(
     r"AIRFLOW_V_3|version_compat|airflow\.__version__|airflow_version|hasattr\(BaseTrigger"
@@ -59,13 +74,22 @@ def _imports(path: Path) -> set[tuple[str, str]]:
 
 def test_no_other_module_imports_what_some_version_lacks() -> None:
     lacking = [
-        f"{path.relative_to(PRODUCT)} imports {module}.{name}"
+        f"{path.relative_to(ROOT)} imports {module}.{name}"
         for path in OTHERS
         for module, name in _imports(path)
         if module in NOT_IN_ALL and ((names := NOT_IN_ALL[module]) is None or name in names)
     ]
     assert len(OTHERS) > 100
     assert lacking == []
+
+
+@pytest.mark.parametrize(("name", "place"), sorted(compat._TIMETABLES.items()))
+def test_a_timetable_comes_from_where_the_version_has_it(
+    name: str, place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert getattr(compat, name) is getattr(airflow.sdk, name)
+    monkeypatch.setattr(airflow.sdk, "__all__", [])
+    assert getattr(compat, name) is getattr(importlib.import_module(place), name)
 
 
 def test_no_other_module_checks_the_version() -> None:
@@ -119,3 +143,49 @@ def test_a_thread_of_a_triggerer_asks_through_the_event_loop_where_it_must(
 def test_a_process_that_is_no_triggerer_asks_directly(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, "airflow.jobs.triggerer_job_runner", raising=False)
     assert compat.ask_airflow(threading.get_ident) == threading.get_ident()
+
+
+class _Stream:
+    """A task's decoder before 3.2: one stream, and whoever reads gets the next answer."""
+
+    def __init__(self) -> None:
+        self.all_ask = threading.Barrier(3)
+
+    def send(self, _msg: str) -> bool:
+        """Whether all three ask at the same time."""
+        with contextlib.suppress(threading.BrokenBarrierError):
+            self.all_ask.wait(0.2)
+            return True
+        return False
+
+
+class _StreamWithLock(_Stream):
+    _thread_lock = threading.Lock()
+
+
+@pytest.mark.parametrize(("decoder", "takes_turns"), [(_Stream, True), (_StreamWithLock, False)])
+def test_threads_of_a_task_ask_one_after_the_other_where_airflow_has_no_lock(
+    decoder: type[_Stream], takes_turns: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(decoder, "send", decoder.send)  # put back at the end
+    monkeypatch.setattr("airflow.sdk.execution_time.comms.CommsDecoder", decoder)
+
+    def ask_at_once() -> set[bool]:
+        stream = decoder()
+        with ThreadPoolExecutor(3) as pool:
+            return set(pool.map(stream.send, "abc"))
+
+    assert ask_at_once() == {True}
+    compat.ask_one_at_a_time()
+    locked = decoder.send
+    compat.ask_one_at_a_time()
+    assert decoder.send is locked
+    assert ask_at_once() == {not takes_turns}
+
+
+def test_airflow_has_the_lock_that_is_looked_for_since_3_2() -> None:
+    from airflow.sdk.execution_time.comms import CommsDecoder
+
+    before = CommsDecoder.send
+    compat.ask_one_at_a_time()
+    assert CommsDecoder.send is before

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,14 @@ from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[1]
 GROUPS = tomllib.loads((ROOT / "pyproject.toml").read_text())["dependency-groups"]
+# Other groups include it. It has no lock and names no versions, which come from the time of each Airflow.
+SHARED = "with-earlier-airflow"
 # The lock of each set of direct dependencies: `requirements.txt` is a file, the others are dependency groups.
-LOCKS = {"requirements.txt": "requirements.lock", **{group: f"locks/{group}.lock" for group in GROUPS}}
+LOCKS = {
+    "requirements.txt": "requirements.lock",
+    **{group: f"locks/{group}.lock" for group in GROUPS if group != SHARED},
+}
+EARLIER_AIRFLOWS = [group for group in GROUPS if group.startswith("airflow-")]
 HEADINGS = {"dependency", "---"}
 PINNED = re.compile(r"(?P<name>[A-Za-z0-9._-]+)(\[[a-z0-9,]+\])?==(?P<version>[^\s;]+)(\s*;.*)?")
 HASH = re.compile(r"--hash=sha256:[0-9a-f]{64}")
@@ -74,10 +81,10 @@ def test_the_lock_holds_the_very_versions_that_are_required(name: str) -> None:
         assert locked[package] == versions, package
 
 
-@pytest.mark.parametrize("name", LOCKS)
+@pytest.mark.parametrize("name", [*LOCKS, SHARED])
 def test_every_direct_dependency_is_explained_and_nothing_else_is(name: str) -> None:
     explained = _list_explained(name)
-    assert explained.keys() == _read_pins(_list_direct(name)).keys()
+    assert explained.keys() == {_normalise(Requirement(each).name) for each in _list_direct(name)}
     assert all(len(purpose) > 5 and len(instead) > 5 for purpose, instead in explained.values())
 
 
@@ -111,6 +118,29 @@ def test_the_tests_run_with_every_extra(folder: str) -> None:
         if requirement.name != project["name"]:
             versions = locked[_normalise(requirement.name)]
             assert all(version in requirement.specifier for version in versions), requirement
+
+
+def test_what_earlier_airflows_share_names_no_versions() -> None:
+    shared = _list_direct(SHARED)
+    assert shared
+    assert [each for each in shared if each != Requirement(each).name] == []
+    assert _list_included(SHARED) == []
+
+
+@pytest.mark.parametrize("group", EARLIER_AIRFLOWS)
+def test_an_earlier_airflow_is_locked_with_all_that_it_shares(group: str) -> None:
+    assert _list_included(group) == [SHARED]
+    locked = _read_locked(LOCKS[group])
+    assert locked["apache-airflow"] == {group.removeprefix("airflow-")}
+    assert {_normalise(each) for each in _list_direct(SHARED)} <= locked.keys()
+
+
+def test_each_earlier_airflow_has_the_day_until_which_its_packages_count() -> None:
+    listed = re.search(r'^EARLIER_AIRFLOWS="([^"]+)"$', (ROOT / "scripts" / "lock").read_text(), re.MULTILINE)
+    assert listed
+    days = dict(line.split() for line in listed[1].splitlines())
+    assert [f"airflow-{version}" for version in days] == EARLIER_AIRFLOWS
+    assert list(days.values()) == sorted(date.fromisoformat(day).isoformat() for day in days.values())
 
 
 def test_training_and_evaluation_use_the_same_xgboost() -> None:

@@ -21,7 +21,14 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-COMMANDS = ["scripts/demo", "scripts/test", "scripts/lock", "scripts/_no_cc", ".ci/run"]
+COMMANDS = [
+    "scripts/demo",
+    "scripts/test",
+    "scripts/test-airflow",
+    "scripts/lock",
+    "scripts/_no_cc",
+    ".ci/run",
+]
 USED = [
     "bash",
     "cat",
@@ -184,6 +191,30 @@ def test_without_a_fitting_python_the_error_says_what_is_needed(project: Path) -
     done = _run(project, "spot_setup", PYTHON="")
     assert done.returncode == 1
     assert "no Python from 3.11 to 3.14 on PATH. Install one" in done.stderr
+
+
+@pytest.mark.parametrize(("airflow", "newest"), [("3.0.6", 12), ("3.1.8", 13)])
+def test_an_earlier_airflow_takes_no_python_that_is_too_new_for_it(
+    project: Path, airflow: str, newest: int
+) -> None:
+    (project / "locks" / f"airflow-{airflow}.lock").write_text((project / "locks" / "dev.lock").read_text())
+    python = project / "python"
+    code = f"import sys; sys.version_info = (3, {newest + 1}, 0); exec(sys.argv[1])"
+    python.write_text(
+        f'#!/usr/bin/env bash\nexec {shlex.quote(sys.executable)} -c {shlex.quote(code)} "$2"\n'
+    )
+    python.chmod(0o755)
+    assert _run(project, "spot_find_python", PYTHON=str(python)).returncode == 0
+    done = _run(project, f"spot_setup_airflow {airflow}", PYTHON=str(python))
+    assert done.returncode == 1
+    assert f"no Python from 3.11 to 3.{newest} on PATH. Install one" in done.stderr
+
+
+def test_each_earlier_airflow_has_an_environment_of_its_own(project: Path) -> None:
+    (project / "locks" / "airflow-3.2.2.lock").write_text((project / "locks" / "dev.lock").read_text())
+    assert ".venv-airflow-3.2.2 is ready" in _set_up(project, "spot_setup_airflow 3.2.2")
+    assert _read_version(project, ".venv-airflow-3.2.2") == "1"
+    assert _set_up(project, "spot_setup_airflow 3.2.2") == ""
 
 
 def test_without_the_venv_module_the_error_says_what_to_install(project: Path) -> None:

@@ -6,11 +6,13 @@ Everything here can be overridden by the `env` of the stack: a Postgres address 
 from __future__ import annotations
 
 import base64
+import functools
 import json
 import os
 import random
 import secrets
 import socket
+import subprocess
 import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -34,6 +36,16 @@ PORTS = range(20_000, 32_000)
 def airflow_python() -> str:
     """The Python that runs Airflow's processes."""
     return os.environ.get(AIRFLOW_PYTHON) or sys.executable
+
+
+@functools.cache
+def airflow_version() -> tuple[int, ...]:
+    """The version of Airflow that the stack runs, as (3, 0, 6)."""
+    code = "import importlib.metadata; print(importlib.metadata.version('apache-airflow-core'))"
+    done = subprocess.run(
+        [airflow_python(), "-c", code], capture_output=True, text=True, check=True, timeout=60
+    )
+    return tuple(int(part) for part in done.stdout.strip().split(".")[:3])
 
 
 def find_free_port() -> int:

@@ -283,7 +283,10 @@ class LocalStack:
     def _prepare_database(self) -> None:
         started = time.monotonic()
         database = self.airflow_home / "airflow.db"
-        if self.env[environment.DATABASE] == f"sqlite:///{database}":
+        is_own_airflow = (
+            environment.airflow_python() == sys.executable
+        )  # the template is of this environment's
+        if is_own_airflow and self.env[environment.DATABASE] == f"sqlite:///{database}":
             how = make_database(database, self.root / ".state" / "templates", self._migrate)
         else:
             self._migrate()

@@ -1,6 +1,6 @@
 """The package on the Airflow of this test: every module can be imported, and Airflow lists what it brings.
 
-`LOCAL_STACK_AIRFLOW_PYTHON` names the Python of an environment with an earlier version.
+`scripts/test-airflow` runs this with earlier versions of Airflow.
 """
 
 from __future__ import annotations
