@@ -14,11 +14,13 @@ import pytest
 
 from spot_training.domain.errors import NewerFormat, StateReplaced
 from spot_training.ledger import Ledger
+from spot_training.ledger.state_writer import Origin, StateWriter
 from spot_training.ledger.states import LedgerState, forget_states
 from tests.cloud import Cloud
 
 from .stores import store_before
 
+RUN = datetime(2026, 11, 2, 6, tzinfo=UTC)
 KEY, EARLIER = "0" * 31 + "1", "0" * 31 + "2"
 
 
@@ -43,6 +45,11 @@ def place(
 
 def _state(ledger: Ledger, *keys: str) -> LedgerState:
     return LedgerState(ledger, keys or (KEY,), about={"dag_id": "retrain", "task_id": "train"})
+
+
+def _try(ledger: Ledger, number: int, *, ti_id: str = "", run: datetime | None = RUN) -> LedgerState:
+    by = StateWriter(ti_id=ti_id or f"ti {number}", try_number=number, run_started_at=run)
+    return LedgerState(ledger, (KEY,), about={"dag_id": "retrain", "task_id": "train"}, by=by)
 
 
 def _files(ledger: Ledger) -> list[str]:
@@ -122,6 +129,101 @@ def test_of_several_first_writers_one_wins_at_most(place: Ledger) -> None:
     if place.has_conditional_writes():
         assert len(won) == 1
     assert _state(place).get("a") == (won[0] if won else None)
+
+
+def test_a_try_that_begins_keeps_the_one_before_from_writing(place: Ledger) -> None:
+    """Else the one before, frozen and back, would write first, and the new one would fail."""
+    old = _try(place, 1)
+    old.set("a", 1)
+    new = _try(place, 2)
+    assert new.get("a") == 1
+    with pytest.raises(StateReplaced):
+        old.set("a", "late")
+    assert (old.has_later_try(), new.has_later_try()) == (True, False)
+    new.set("a", 2)
+    assert (_try(place, 2).get("a"), len(_files(place))) == (2, 1)
+
+
+def test_a_try_before_that_has_written_nothing_cannot_begin_either(place: Ledger) -> None:
+    old = _try(place, 1)
+    assert old.get("a") is None
+    new = _try(place, 2)
+    assert new.get("a") is None
+    with pytest.raises(StateReplaced):
+        old.set("a", "late")
+    with pytest.raises(StateReplaced):
+        _try(place, 1).get("a")
+    new.set("a", 2)
+    assert _try(place, 2).get("a") == 2
+
+
+def test_a_try_reads_what_the_one_before_writes_just_then(
+    place: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old, new = _try(place, 1), _try(place, 2)
+    old.set("a", 1)
+    find = LedgerState._find
+
+    def while_old_writes(state: LedgerState) -> Any:
+        found = find(state)
+        monkeypatch.undo()
+        old.set("a", "just then")
+        return found
+
+    monkeypatch.setattr(LedgerState, "_find", while_old_writes)
+    assert new.get("a") == "just then"
+    with pytest.raises(StateReplaced):
+        old.set("a", "late")
+    new.set("b", 2)
+
+
+def test_a_resumption_of_the_same_try_writes_nothing_when_it_begins(place: Ledger) -> None:
+    _try(place, 1).set("a", 1)
+    before = _files(place)
+    assert _try(place, 1).get("a") == 1
+    assert _files(place) == before
+
+
+_LATER_RUN = RUN + timedelta(hours=1)
+
+
+@pytest.mark.parametrize(
+    ("mine", "its", "origin"),
+    [
+        # (id, try, clears, start of the run)
+        (("a", 1, 0, RUN), ("a", 1, 0, RUN), Origin.THIS_RUN),
+        (("b", 2, 0, RUN), ("a", 1, 0, RUN), Origin.THIS_RUN),
+        (("b", 2, 1, RUN), ("a", 1, 0, RUN), Origin.THIS_RUN),
+        (("a", 1, 0, RUN), ("b", 2, 0, RUN), Origin.LATER),
+        # The run was over, and was cleared.
+        (("b", 2, 1, _LATER_RUN), ("a", 1, 0, RUN), Origin.THIS_RUN),
+        (("a", 1, 0, RUN), ("b", 2, 1, _LATER_RUN), Origin.LATER),
+        # A deferred task resumes after its run was queued again.
+        (("a", 1, 0, _LATER_RUN), ("a", 1, 0, RUN), Origin.THIS_RUN),
+        # Airflow 3.0's scheduler takes a try back, which keeps its id.
+        (("a", 2, 0, RUN), ("a", 1, 0, RUN), Origin.THIS_RUN),
+        (("a", 1, 0, RUN), ("a", 2, 0, RUN), Origin.LATER),
+        # The run was deleted and made again.
+        (("b", 1, 0, _LATER_RUN), ("a", 1, 0, RUN), Origin.DELETED_RUN),
+        (("b", 1, 0, _LATER_RUN), ("a", 3, 2, RUN), Origin.DELETED_RUN),
+        (("c", 2, 0, _LATER_RUN), ("a", 1, 0, RUN), Origin.DELETED_RUN),
+        (("c", 2, 1, _LATER_RUN), ("a", 1, 1, RUN), Origin.DELETED_RUN),
+        (("a", 1, 0, RUN), ("b", 1, 0, _LATER_RUN), Origin.LATER),
+        # `dag.test()` knows less.
+        (("", 1, 0, None), ("", 1, 0, None), Origin.THIS_RUN),
+        (("b", 1, 0, None), ("a", 1, 0, RUN), Origin.DELETED_RUN),
+        (("b", 2, 0, None), ("a", 1, 0, None), Origin.THIS_RUN),
+    ],
+)
+def test_the_ids_and_the_start_of_the_run_say_where_a_state_comes_from(
+    mine: tuple[str, int, int, datetime | None], its: tuple[str, int, int, datetime | None], origin: Origin
+) -> None:
+    one, other = (
+        StateWriter(ti_id=ti_id, try_number=number, clear_number=clears, run_started_at=run)
+        for ti_id, number, clears, run in (mine, its)
+    )
+    assert one.origin_of(other) is origin
+    assert StateWriter.from_json(one.to_json()) == one
 
 
 def test_an_answer_that_was_lost_is_no_other_process(place: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:

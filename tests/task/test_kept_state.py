@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import uuid
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -26,6 +27,8 @@ from spot_training.ledger.states import LedgerState
 from spot_training.task import kept_state
 from spot_training.task.kept_state import KeptState, StateInLedger, TaskState, state_of
 from spot_training.training.state import MemoryStore, TrainingState, load_state, save_state
+
+RUN, LATER = datetime(2026, 11, 2, 6, tzinfo=UTC), datetime(2026, 11, 2, 7, tzinfo=UTC)
 
 
 class _Supervisor:
@@ -60,13 +63,22 @@ def ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ledger:
     return Ledger.configured()
 
 
-def _process(ti_id: Any, *, store: Any = None) -> TaskState:
+def _context(
+    ti_id: Any = "try 1", *, try_number: int = 1, run: datetime = RUN, clears: int = 0, store: Any = None
+) -> Any:
+    """A process of the task: the id and number of its try, and when its run began."""
+    ti = SimpleNamespace(
+        id=ti_id, dag_id="retrain", run_id="run 1", task_id="train", map_index=-1, try_number=try_number
+    )
+    dag_run = SimpleNamespace(start_date=run, clear_number=clears)
+    return {"ti": ti, "dag_run": dag_run} | ({} if store is None else {"task_state_store": store})
+
+
+def _process(ti_id: Any = "try 1", **facts: Any) -> TaskState:
     """The state as a new process of the task has it."""
     kept_state._kept.forget()
     kept_state._left.forget()
-    ti = SimpleNamespace(id=ti_id, dag_id="retrain", run_id="run 1", task_id="train", map_index=-1)
-    context: Any = {"ti": ti} | ({} if store is None else {"task_state_store": store})
-    return state_of(context)
+    return state_of(_context(ti_id, **facts))
 
 
 @pytest.mark.usefixtures("ledger")
@@ -76,10 +88,57 @@ def test_a_task_without_airflows_store_continues_in_its_next_process() -> None:
     assert load_state(first) is None
     save_state(first, TrainingState(generation=2))
     assert load_state(_process("try 1")) == TrainingState(generation=2)
-    save_state(_process("try 2"), TrainingState(generation=3))
+    second = _process("try 2", try_number=2)
+    assert load_state(second) == TrainingState(generation=2)
     with pytest.raises(StateReplaced):
         save_state(first, TrainingState(generation=2, is_over=True))
-    assert load_state(_process("try 2")) == TrainingState(generation=3)
+    save_state(second, TrainingState(generation=3))
+    assert load_state(_process("try 2", try_number=2)) == TrainingState(generation=3)
+
+
+@pytest.mark.usefixtures("ledger")
+def test_a_run_that_is_made_again_does_not_find_the_state_of_the_deleted_one() -> None:
+    """Its try has the same number, or a higher one if its first tries never got here."""
+    before = _process("try 1")
+    save_state(before, TrainingState(generation=2, is_over=True))
+    again = _process("try 1 again", run=LATER)
+    assert load_state(again) is None
+    with pytest.raises(StateReplaced):
+        save_state(before, TrainingState(generation=9))
+    save_state(again, TrainingState(generation=3))
+    assert load_state(_process("try 1 again", run=LATER)) == TrainingState(generation=3)
+    assert load_state(_process("try 2 again", try_number=2, run=LATER)) == TrainingState(generation=3)
+    assert load_state(_process("try 2 of a third", try_number=2, run=LATER + timedelta(days=1))) is None
+
+
+@pytest.mark.usefixtures("ledger")
+def test_a_run_that_is_cleared_after_its_end_keeps_its_state() -> None:
+    save_state(_process("try 1"), TrainingState(generation=2, is_over=True))
+    cleared = _process("try 2", try_number=2, run=LATER, clears=1)
+    assert load_state(cleared) == TrainingState(generation=2, is_over=True)
+
+
+@pytest.mark.parametrize("is_latest", [True, False])
+@pytest.mark.usefixtures("ledger")
+def test_airflow_says_whether_a_later_state_is_that_of_a_later_try(
+    is_latest: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The database may have been set back to a copy: the later run never was, and this try is the latest."""
+    save_state(_process("try 1", run=LATER), TrainingState(generation=2))
+    monkeypatch.setattr(kept_state, "knows_task_instance", lambda _: is_latest)
+    process = _process("try 1 before", run=RUN)
+    if is_latest:
+        assert load_state(process) is None
+        save_state(process, TrainingState(generation=3))
+    else:
+        with pytest.raises(StateReplaced):
+            load_state(process)
+
+
+@pytest.mark.usefixtures("ledger")
+def test_a_state_that_a_deleted_run_left_before_an_upgrade_is_not_read() -> None:
+    save_state(_process("try 1"), TrainingState(generation=2))
+    assert load_state(_process("try 1 again", run=LATER, store=MemoryStore())) is None
 
 
 @pytest.mark.usefixtures("ledger")
@@ -87,8 +146,7 @@ def test_one_process_has_one_view_of_its_state() -> None:
     """Its parts each ask for it, and what one has written is no other process's write to another."""
     state = _process("try 1")
     save_state(state, TrainingState(generation=1))
-    ti = SimpleNamespace(id="try 1", dag_id="retrain", run_id="run 1", task_id="train", map_index=-1)
-    again: Any = state_of({"ti": ti})  # type: ignore[typeddict-item]
+    again: Any = state_of(_context("try 1"))
     save_state(again, TrainingState(generation=2))
     assert load_state(state) == TrainingState(generation=2)
 
@@ -101,7 +159,7 @@ def test_a_training_in_progress_continues_after_an_upgrade_to_3_3() -> None:
     assert load_state(upgraded) == TrainingState(generation=2)
     save_state(upgraded, TrainingState(generation=3))
     assert load_state(store) == TrainingState(generation=3)
-    assert load_state(_process("try 2", store=store)) == TrainingState(generation=3)
+    assert load_state(_process("try 2", try_number=2, store=store)) == TrainingState(generation=3)
 
 
 def test_on_3_3_the_ledger_is_asked_once_and_need_not_answer(

@@ -11,13 +11,19 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from spot_training.compat import airflow_state_store, keep_for_ever, knows_task_instance
+from spot_training.compat import (
+    airflow_state_store,
+    ask_one_at_a_time,
+    keep_for_ever,
+    knows_task_instance,
+)
 from spot_training.process import PerProcess, within
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
     from airflow.sdk.execution_time.context import TaskStateStoreAccessor
 
+    from spot_training.ledger.state_writer import StateWriter
     from spot_training.ledger.states import LedgerState
 
 log = logging.getLogger(__name__)
@@ -40,17 +46,18 @@ def state_of(context: Context) -> TaskState:
     ti: Any = context["ti"]
     store = airflow_state_store(context)
     if store is None:
-        return StateInLedger(_ledger_state_of(ti), getattr(ti, "id", None))
-    return KeptState(store, lambda: _left_before_upgrade(ti))
+        ask_one_at_a_time()
+        return StateInLedger(_ledger_state_of(context), getattr(ti, "id", None))
+    return KeptState(store, lambda: _left_before_upgrade(context))
 
 
 #: By task instance: a process must know what it has read and written last.
 _kept: PerProcess[LedgerState] = PerProcess()
 
 
-def _ledger_state_of(ti: Any) -> LedgerState:
-    ti_id = getattr(ti, "id", None)  # a task that `dag.test()` runs may have none
-    return _open(ti) if ti_id is None else _kept.get(lambda: _open(ti), key=ti_id)
+def _ledger_state_of(context: Context) -> LedgerState:
+    ti_id = getattr(context["ti"], "id", None)  # a task that `dag.test()` runs may have none
+    return _open(context) if ti_id is None else _kept.get(lambda: _open(context), key=ti_id)
 
 
 #: What an Airflow before 3.3 has left of a task. A process asks the ledger once, and waits only briefly.
@@ -58,24 +65,25 @@ _left: PerProcess[Mapping[str, Any]] = PerProcess()
 LEDGER_SECONDS = 5.0
 
 
-def _left_before_upgrade(ti: Any) -> Mapping[str, Any]:
+def _left_before_upgrade(context: Context) -> Mapping[str, Any]:
     def read() -> Mapping[str, Any]:
         try:
-            return within(LEDGER_SECONDS, lambda: _open(ti).first_values())
+            return within(LEDGER_SECONDS, lambda: _open(context).first_values())
         except Exception as error:  # noqa: BLE001 - a job of this task is found by its name and tags, too
             log.debug("The ledger has no answer about states of earlier Airflows: %s", error)
             return {}
 
-    ti_id = getattr(ti, "id", None)
+    ti_id = getattr(context["ti"], "id", None)
     return read() if ti_id is None else _left.get(read, key=ti_id)
 
 
-def _open(ti: Any) -> LedgerState:
+def _open(context: Context) -> LedgerState:
     from spot_training.domain.record_keys import record_key
     from spot_training.installation import this_installation
     from spot_training.ledger import Ledger
     from spot_training.ledger.states import LedgerState
 
+    ti: Any = context["ti"]
     who = {
         "dag_id": ti.dag_id,
         "run_id": ti.run_id,
@@ -84,7 +92,28 @@ def _open(ti: Any) -> LedgerState:
     }
     names = this_installation().names
     keys = tuple(record_key(installation=name, **who) for name in names)
-    return LedgerState(Ledger.configured(), keys, about={"installation": names[0], **who})
+    by = _writer_of(context)
+    return LedgerState(
+        Ledger.configured(),
+        keys,
+        about={"installation": names[0], **who},
+        by=by,
+        is_latest_try=lambda: knows_task_instance(by.ti_id),
+    )
+
+
+def _writer_of(context: Context) -> StateWriter:
+    from spot_training.ledger.state_writer import StateWriter
+
+    ti: Any = context["ti"]
+    run: Any = context["dag_run"]
+    ti_id = getattr(ti, "id", None)
+    return StateWriter(
+        ti_id="" if ti_id is None else str(ti_id),
+        try_number=ti.try_number,
+        clear_number=getattr(run, "clear_number", 0),
+        run_started_at=run.start_date,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +130,8 @@ class StateInLedger:
         self.state.set(key, value)
 
     def knows_this_try(self) -> bool:
-        return knows_task_instance(self.ti_id)
+        """See `TaskState`. On Airflow 3.0 a try that the scheduler takes back has the next one's id."""
+        return knows_task_instance(self.ti_id) and not self.state.has_later_try()
 
 
 #: No value has this key: deleting it asks whether Airflow still knows this try, and changes nothing.
