@@ -53,7 +53,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
 
 
 class Deferred:
-    """A run with four deferred tasks, two of them mapped, and a note in the ledger for each of their jobs."""
+    """A run with four deferred tasks, two of them mapped, whose triggers have written into the ledger."""
 
     def __init__(self, stack: LocalStack) -> None:
         self.stack, self.api = stack, stack.api
@@ -61,15 +61,17 @@ class Deferred:
         self.api.unpause(DAG)
         self.run_id = str(self.api.trigger(DAG)["dag_run_id"])
         wait_until(lambda: self.states() == ["deferred"] * 4, "four deferred tasks", timeout_seconds=180)
-        wait_until(lambda: self._notes() == 4, "a note of each job", timeout_seconds=60)
+        wait_until(self._are_noted, "the triggerer to write notes into the ledger", timeout_seconds=120)
         self.jobs = sorted(self.statuses())
 
     def states(self) -> list[str]:
         return [str(task["state"]) for task in self.api.task_instances(DAG, self.run_id)]
 
-    def _notes(self) -> int:
+    def _are_noted(self) -> bool:
+        if f"conn_id='{CONNECTION}'" not in self.stack.processes["triggerer"].read_log():
+            return False
         found = self.stack.boto3_client("s3").list_objects_v2(Bucket=BUCKET, Prefix="ledger/notes/")
-        return len(found.get("Contents", ()))
+        return len(found.get("Contents", ())) == 4
 
     def statuses(self) -> dict[str, str]:
         names = job_names(self.stack, "takeover")
