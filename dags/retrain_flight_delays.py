@@ -222,7 +222,8 @@ def channels(bucket: str) -> dict[str, Any]:
     }
 
 
-@task
+# One XCom: a champion may be missing, and Airflow 3.0 cannot push None.
+@task(multiple_outputs=False)
 def compare(bucket: str, prepared: dict[str, Any], trained: dict[str, Any]) -> dict[str, Any]:
     """Evaluate the new model on the holdout, and make it the champion if it is not worse."""
     from airflow.providers.amazon.aws.hooks.s3 import S3Hook

@@ -93,7 +93,8 @@ def spot_savings_report() -> None:
     )
 
 
-@task
+# One XCom: a figure may be unknown, and Airflow 3.0 cannot push None.
+@task(multiple_outputs=False)
 def report(folder: str) -> dict[str, Any]:
     """Read the records of the window and write the report."""
     from datetime import UTC, datetime

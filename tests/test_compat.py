@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import ast
 import asyncio
+import contextlib
 import importlib
 import re
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -141,3 +143,49 @@ def test_a_thread_of_a_triggerer_asks_through_the_event_loop_where_it_must(
 def test_a_process_that_is_no_triggerer_asks_directly(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, "airflow.jobs.triggerer_job_runner", raising=False)
     assert compat.ask_airflow(threading.get_ident) == threading.get_ident()
+
+
+class _Stream:
+    """A task's decoder before 3.2: one stream, and whoever reads gets the next answer."""
+
+    def __init__(self) -> None:
+        self.all_ask = threading.Barrier(3)
+
+    def send(self, _msg: str) -> bool:
+        """Whether all three ask at the same time."""
+        with contextlib.suppress(threading.BrokenBarrierError):
+            self.all_ask.wait(0.2)
+            return True
+        return False
+
+
+class _StreamWithLock(_Stream):
+    _thread_lock = threading.Lock()
+
+
+@pytest.mark.parametrize(("decoder", "takes_turns"), [(_Stream, True), (_StreamWithLock, False)])
+def test_threads_of_a_task_ask_one_after_the_other_where_airflow_has_no_lock(
+    decoder: type[_Stream], takes_turns: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(decoder, "send", decoder.send)  # put back at the end
+    monkeypatch.setattr("airflow.sdk.execution_time.comms.CommsDecoder", decoder)
+
+    def ask_at_once() -> set[bool]:
+        stream = decoder()
+        with ThreadPoolExecutor(3) as pool:
+            return set(pool.map(stream.send, "abc"))
+
+    assert ask_at_once() == {True}
+    compat.ask_one_at_a_time()
+    locked = decoder.send
+    compat.ask_one_at_a_time()
+    assert decoder.send is locked
+    assert ask_at_once() == {not takes_turns}
+
+
+def test_airflow_has_the_lock_that_is_looked_for_since_3_2() -> None:
+    from airflow.sdk.execution_time.comms import CommsDecoder
+
+    before = CommsDecoder.send
+    compat.ask_one_at_a_time()
+    assert CommsDecoder.send is before

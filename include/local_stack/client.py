@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -89,7 +90,16 @@ class AirflowClient:
         headers: Mapping[str, str] | None,
     ) -> httpx.Response:
         given = {name: value for name, value in (params or {}).items() if value is not None}
-        return self._client.request(method, path, params=given, json=body, headers=dict(headers or {}))
+        call = partial(
+            self._client.request, method, path, params=given, json=body, headers=dict(headers or {})
+        )
+        try:
+            return call()
+        except httpx.RemoteProtocolError:
+            # The server closes a connection after an error of its own, and this call still met the old one.
+            if method != "GET":
+                raise
+            return call()
 
     @staticmethod
     def _raise_for_status(response: httpx.Response) -> None:

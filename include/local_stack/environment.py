@@ -39,11 +39,11 @@ def airflow_python() -> str:
 
 
 @functools.cache
-def airflow_version() -> tuple[int, ...]:
-    """The version of Airflow that the stack runs, as (3, 0, 6)."""
+def airflow_version(python: str | None = None) -> tuple[int, ...]:
+    """The version of Airflow that the stack runs, or that another Python has, as (3, 0, 6)."""
     code = "import importlib.metadata; print(importlib.metadata.version('apache-airflow-core'))"
     done = subprocess.run(
-        [airflow_python(), "-c", code], capture_output=True, text=True, check=True, timeout=60
+        [python or airflow_python(), "-c", code], capture_output=True, text=True, check=True, timeout=60
     )
     return tuple(int(part) for part in done.stdout.strip().split(".")[:3])
 

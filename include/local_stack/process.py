@@ -114,8 +114,12 @@ class KeptProcess:
 
     def stop_patiently(self) -> None:
         """Stop it as a redeployment does, with a grace period of half a minute."""
-        self._order(b"t")
+        self.ask_to_stop_patiently()
         self._wait(LONG_GRACE_SECONDS)
+
+    def ask_to_stop_patiently(self) -> None:
+        """Send SIGTERM, and SIGKILL after half a minute. Returns at once."""
+        self._order(b"t")
 
     def kill(self) -> None:
         """SIGKILL it and all its child processes, as if its machine was lost."""

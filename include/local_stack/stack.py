@@ -55,6 +55,7 @@ class LocalStack:
         has_own_homes: whether each component has its own home, `<state_dir>/homes/<name>`, with copies of
             the Dags and the plugins, as containers that share no disk. Needs a database server.
         airflow_port: instead of a free one.
+        airflow_python: the Python that has Airflow, by default as `environment.airflow_python` finds it.
         parallelism: tasks that run at once.
         fresh: start with an empty database and empty logs, otherwise with the content of the folder.
         grace_seconds: how long a process has to end by itself.
@@ -76,6 +77,7 @@ class LocalStack:
         plugins_folder: Path | None = None,
         has_own_homes: bool = False,
         airflow_port: int | None = None,
+        airflow_python: str | None = None,
         parallelism: int = 8,
         fresh: bool = True,
         grace_seconds: float = 3.0,
@@ -94,6 +96,7 @@ class LocalStack:
         self.env: dict[str, str] = {}
         self.airflow_url = ""
         self.sagemaker_url = ""
+        self.airflow_python = airflow_python or environment.airflow_python()
         self._speed = speed
         self._market = market
         self._sagemaker_options = tuple(sagemaker_options)
@@ -174,6 +177,25 @@ class LocalStack:
             self._launch(name)
         self._wait_until_up(names, self._start_timeout_seconds)
 
+    def upgrade(self, airflow_python: str) -> None:
+        """Stop all of Airflow, migrate its database, and start it with another version.
+
+        All components get SIGTERM at once, with tasks running. The local SageMaker runs on.
+        """
+        airflow = [name for name in self._components if name != LOCAL_SAGEMAKER]
+        if self._api is not None:
+            self._api.close()
+            self._api = None
+        for name in airflow:
+            self.processes[name].ask_to_stop_patiently()
+        for name in airflow:
+            self.processes[name].stop_patiently()
+        self.airflow_python = airflow_python
+        self._migrate()
+        for name in airflow:
+            self._launch(name)
+        self._wait_until_up(airflow, self._start_timeout_seconds)
+
     def kill(self, name: str) -> None:
         """SIGKILL one component with everything below it, as when its machine is lost."""
         self.processes[name].kill()
@@ -226,7 +248,7 @@ class LocalStack:
             LocalStackError: it failed. The message has the last lines of its output.
         """
         done = subprocess.run(
-            [environment.airflow_python(), "-m", "airflow", *arguments],
+            [self.airflow_python, "-m", "airflow", *arguments],
             env=self.env,
             cwd=self.state_dir,
             stdin=subprocess.DEVNULL,
@@ -290,9 +312,7 @@ class LocalStack:
     def _prepare_database(self) -> None:
         started = time.monotonic()
         database = self.airflow_home / "airflow.db"
-        is_own_airflow = (
-            environment.airflow_python() == sys.executable
-        )  # the template is of this environment's
+        is_own_airflow = self.airflow_python == sys.executable  # the template is of this environment's
         if is_own_airflow and self.env[environment.DATABASE] == f"sqlite:///{database}":
             how = make_database(database, self.root / ".state" / "templates", self._migrate)
         else:
@@ -326,23 +346,20 @@ class LocalStack:
 
     def _build_command(self, name: str) -> list[str]:
         if name != LOCAL_SAGEMAKER:
-            return [environment.airflow_python(), "-m", "airflow", *COMPONENTS[kind_of(name)].arguments]
-        command = [sys.executable, "-m", "local_sagemaker"]
-        command += [
-            "--host",
-            environment.HOST,
-            "--port",
-            str(self._sagemaker_port),
-            "--speed",
-            f"{self._speed:g}",
+            return [self.airflow_python, "-m", "airflow", *COMPONENTS[kind_of(name)].arguments]
+        return [
+            *_sagemaker_command(self._sagemaker_port, self._speed, self._market),
+            *self._sagemaker_options,
         ]
-        if self._market is not None:
-            command += [
-                "--market",
-                str(self._market.resolve() if isinstance(self._market, Path) else self._market),
-            ]
-        return [*command, *self._sagemaker_options]
 
     def _wait_until_up(self, names: Sequence[str], timeout_seconds: float) -> None:
         readiness = Readiness(self.processes, self.api, self.sagemaker_url)
         readiness.wait_until_up(names, timeout_seconds, self._say)
+
+
+def _sagemaker_command(port: int, speed: float, market: Path | str | None) -> list[str]:
+    command = [sys.executable, "-m", "local_sagemaker"]
+    command += ["--host", environment.HOST, "--port", str(port), "--speed", f"{speed:g}"]
+    if market is not None:
+        command += ["--market", str(market.resolve() if isinstance(market, Path) else market)]
+    return command

@@ -7,9 +7,11 @@ is a flag, and the module that needs it says what the user gets instead.
 from __future__ import annotations
 
 import asyncio
+import functools
 import importlib
 import inspect
 import sys
+import threading
 from collections.abc import Callable
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -63,6 +65,7 @@ __all__ = [
     "TaskDeferralError",
     "airflow_state_store",
     "ask_airflow",
+    "ask_one_at_a_time",
     "calls_on_kill_of_triggers",
     "conf",
     "hitl_operator",
@@ -168,7 +171,7 @@ def ask_airflow(call: Callable[[], T]) -> T:
     loops = _loops.get(list)
     if triggerer is None or not loops or hasattr(triggerer.TriggerCommsDecoder, "start_reader"):
         return call()
-    if _is_started_by_loop.get():
+    if _is_started_by_loop.get() or _is_in(loops[0]):
         return call()
     from asgiref.sync import sync_to_async
 
@@ -179,10 +182,41 @@ def ask_airflow(call: Callable[[], T]) -> T:
     return asyncio.run_coroutine_threadsafe(start(), loops[0]).result(ANSWER_SECONDS)
 
 
+def _is_in(loop: asyncio.AbstractEventLoop) -> bool:
+    """Whether this is the loop's own thread. It must not wait for itself, and Airflow refuses a question."""
+    try:
+        return asyncio.get_running_loop() is loop
+    except RuntimeError:
+        return False
+
+
 #: asgiref copies the context into the thread that it starts.
 _is_started_by_loop: ContextVar[bool] = ContextVar("is_started_by_loop", default=False)
 #: How long Airflow may take, with a secrets backend that it asks first.
 ANSWER_SECONDS = 60.0
+
+
+def ask_one_at_a_time() -> None:
+    """Let the threads of a task's process ask Airflow one after the other, as it does itself since 3.2.
+
+    Before 3.2 the process has one stream of answers and no lock: of two threads that ask at the same time,
+    each may read parts of the other's answer, and both wait for ever. A thread that asks for a connection
+    is enough, or one that nobody waits for any more. A signal handler may ask within a question of its own
+    thread, as before.
+    """
+    from airflow.sdk.execution_time.comms import CommsDecoder
+
+    decoder: Any = CommsDecoder
+    if hasattr(decoder, "_thread_lock") or hasattr(decoder.send, "__wrapped__"):
+        return
+    lock, send = threading.RLock(), decoder.send
+
+    @functools.wraps(send)
+    def send_alone(self: Any, msg: Any) -> Any:
+        with lock:
+            return send(self, msg)
+
+    decoder.send = send_alone
 
 
 def knows_task_instance(ti_id: Any) -> bool:

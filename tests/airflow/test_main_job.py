@@ -140,8 +140,16 @@ def test_a_param_outside_its_limits_starts_no_run(stack: LocalStack, conf: dict[
     stack.api.wait_for_dag(DAG)
     with pytest.raises(AirflowApiError, match=next(iter(conf))):
         stack.api.trigger(DAG, conf)
-    with pytest.raises(AirflowApiError, match=next(iter(conf))):
+    before = stack.api.list_runs(DAG, run_type="backfill")
+    # Airflow before 3.2.2 does not say why, and leaves a backfill without runs.
+    says_why = airflow_version() >= (3, 2, 2)
+    with pytest.raises(AirflowApiError, match=next(iter(conf)) if says_why else "500 Internal Server Error"):
         stack.api.create_backfill(DAG, WEEK, WEEK, conf=conf)
+    assert stack.api.list_runs(DAG, run_type="backfill") == before
+    for backfill in stack.api.request("GET", "backfills", params={"dag_id": DAG})["backfills"]:
+        if backfill["completed_at"] is None:
+            assert not says_why
+            stack.api.request("PUT", f"backfills/{backfill['id']}/cancel")
 
 
 def test_a_wait_below_the_run_time_fails_before_any_job(stack: LocalStack) -> None:
@@ -217,6 +225,44 @@ def test_no_capacity_falls_back_on_demand_in_both_modes(stack: LocalStack) -> No
         log = stack.api.task_log("variant_operator", run_id, mode)
         assert "MaxWaitTimeExceeded" in log
         assert "no spot capacity for ml.m5.4xlarge in 1 h" in log
+
+
+def test_each_index_of_a_mapped_task_is_a_training_of_its_own(stack: LocalStack) -> None:
+    set_capacity(stack, "ml.c5.18xlarge", available=False)
+    run_id = _run(stack, "variant_mapped", {"instance_type": "ml.c5.18xlarge"})
+    assert [t["state"] for t in stack.api.task_instances("variant_mapped", run_id)] == ["success"] * 4
+    jobs: list[str] = []
+    for mode in ("waits", "defers"):
+        at_once, late = (
+            stack.api.xcom("variant_mapped", run_id, mode, "attempts", map_index=index) for index in (0, 1)
+        )
+        assert [(a["purchase"], a["ending"]) for a in at_once] == [("spot", "completed")]
+        assert [(a["purchase"], a["ending"]) for a in late] == [
+            ("spot", "never got capacity"),
+            ("on-demand", "completed"),
+        ]
+        jobs += [attempt["job_name"] for attempt in at_once + late]
+    assert len(set(jobs)) == 6
+
+
+def test_marking_one_index_of_a_deferred_mapped_task_stops_its_job_only(stack: LocalStack) -> None:
+    stack.api.wait_for_dag("variant_mapped")
+    stack.api.unpause("variant_mapped")
+    run_id = str(stack.api.trigger("variant_mapped", {"seconds": 12000, "max_run": 86400})["dag_run_id"])
+    logs = stack.airflow_home / "logs" / "dag_id=variant_mapped" / f"run_id={run_id}" / "task_id=defers"
+    for index in (0, 1):
+        stack.api.wait_for_task("variant_mapped", run_id, "defers", states={"deferred"}, map_index=index)
+    wait_until(lambda: len([*logs.glob("*/*.trigger.*")]) == 2, "a trigger for each", timeout_seconds=60)
+    stack.api.set_task_state("variant_mapped", run_id, "defers", "failed", map_index=1)
+    client = stack.boto3_client("sagemaker")
+
+    def status(index: int) -> str:
+        name = stack.api.xcom("variant_mapped", run_id, "defers", "training_job_name", map_index=index)
+        return str(client.describe_training_job(TrainingJobName=name)["TrainingJobStatus"])
+
+    wait_until(lambda: status(1) == "Stopped", "the marked index's job to stop", timeout_seconds=60)
+    assert stack.api.wait_for_run("variant_mapped", run_id, timeout_seconds=240)["state"] == "failed"
+    assert status(0) == "Completed"
 
 
 def test_spot_that_never_comes_fails_the_task_and_still_pushes_the_books(stack: LocalStack) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 import textwrap
 import urllib.request
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ from typing import Any
 import pytest
 
 from include.local_stack import LocalStack, wait_until
+from include.local_stack.environment import airflow_python
 from spot_training.sagemaker.identity import TAG_INSTALLATION, RunIdentity
 
 from .conftest import live_jobs, set_capacity
@@ -81,7 +81,7 @@ class Twin:
     def run(self, *arguments: str, **env: str) -> str:
         """Run one of the package's commands in this Airflow's environment."""
         done = subprocess.run(
-            [sys.executable, "-m", *arguments],
+            [airflow_python(), "-m", *arguments],
             env=self.stack.env | env,
             capture_output=True,
             text=True,

@@ -11,7 +11,6 @@ import itertools
 import json
 import shutil
 import subprocess
-import sys
 import threading
 import time
 import urllib.error
@@ -46,6 +45,7 @@ from include.local_stack import (
     describe_missing_programs,
     wait_until,
 )
+from include.local_stack.environment import airflow_python
 from spot_training.domain.lifecycle import Ending, ending_of
 from spot_training.ledger import Ledger
 from spot_training.sagemaker.descriptions import snapshot_of
@@ -412,7 +412,7 @@ class Lab:
         """
         login = {"AIRFLOW_USERNAME": self.stack.login.username, "AIRFLOW_PASSWORD": self.stack.login.password}
         command = [
-            sys.executable,
+            airflow_python(),
             "-m",
             "spot_training.sweep",
             "--airflow-url",
@@ -781,7 +781,8 @@ def check(runs: Iterable[Run]) -> None:
 
 
 def _pool(slots: int) -> dict[str, Any]:
-    return {"name": POOL, "slots": slots, "include_deferred": False}
+    # Airflow 3.0 wants them all.
+    return {"name": POOL, "slots": slots, "description": "trainings on workers", "include_deferred": False}
 
 
 def until(look: Any, what: str, *, timeout_seconds: float = 120) -> None:

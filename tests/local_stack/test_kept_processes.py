@@ -123,6 +123,16 @@ def test_a_patient_stop_lets_a_process_wind_down(tmp_path: Path) -> None:
         assert "wound down" in process.read_log()
 
 
+def test_a_process_that_is_asked_to_stop_patiently_winds_down_meanwhile(tmp_path: Path) -> None:
+    script = "trap 'echo wound down; exit 0' TERM; echo started; while :; do sleep 0.05; done"
+    with _kept(tmp_path, script, grace_seconds=0.1) as process:
+        wait_until(lambda: "started" in process.read_log(), "its start", timeout_seconds=10)
+        process.ask_to_stop_patiently()
+        wait_until(lambda: process.exit_code == 0, "its end", timeout_seconds=10)
+        process.stop_patiently()
+        assert "wound down" in process.read_log()
+
+
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_nothing_is_left_when_the_owner_is_killed(tmp_path: Path, number: signal.Signals) -> None:
     owner_script = (

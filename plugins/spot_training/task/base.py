@@ -19,7 +19,7 @@ from spot_training.compat import (
     TaskDeferralError,
     wants_no_other_try,
 )
-from spot_training.domain.errors import InvalidInput
+from spot_training.domain.errors import InvalidInput, StateReplaced
 from spot_training.domain.parsing import as_bool
 
 from .tries import is_last_try
@@ -86,6 +86,10 @@ class TrainingOperatorBase(BaseOperator):
             with self._refusing_bad_input(context):
                 yield
         except AirflowRescheduleException:
+            raise
+        except StateReplaced as error:
+            if self._training is not None:
+                self._training.leave_job(error)
             raise
         except Exception as error:
             if self._is_ended or isinstance(error, _FINAL) or is_last_try(context["ti"]):

@@ -11,7 +11,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from spot_training.compat import airflow_state_store, keep_for_ever, knows_task_instance
+from spot_training.compat import (
+    airflow_state_store,
+    ask_one_at_a_time,
+    keep_for_ever,
+    knows_task_instance,
+)
 from spot_training.process import PerProcess, within
 
 if TYPE_CHECKING:
@@ -41,6 +46,7 @@ def state_of(context: Context) -> TaskState:
     ti: Any = context["ti"]
     store = airflow_state_store(context)
     if store is None:
+        ask_one_at_a_time()
         return StateInLedger(_ledger_state_of(context), getattr(ti, "id", None))
     return KeptState(store, lambda: _left_before_upgrade(context))
 

@@ -25,6 +25,7 @@ from spot_training.domain.errors import (
     InstallationUnknown,
     InvalidInput,
     SpotTrainingError,
+    StateReplaced,
 )
 from spot_training.domain.lifecycle import JobSnapshot
 from spot_training.domain.messages import statement_line
@@ -236,9 +237,18 @@ class TrainingTask:
         """The task ends and no other try follows: stop the job unless it outlives its task."""
         self._stopper.stop_abandoned_job()
 
+    def leave_job(self, error: StateReplaced) -> None:
+        """Another process of the task has taken over: start nothing more, and stop nothing."""
+        if not self.driver.leaves_job:
+            self._log.warning("%s", error)
+        self.driver.leave_job()
+
     def _fail(self, error: SpotTrainingError) -> NoReturn:
         if isinstance(error, InstallationUnknown):
             raise error  # nothing has begun, and the training before it stays on record as it ended
+        if isinstance(error, StateReplaced):
+            self.leave_job(error)  # at once: a sensor may turn it into a skip, after which a job is stopped
+            raise error
         if is_replaced(self._state):
             raise error  # a later try keeps the records, and may have pushed its XCom already
         may_retry = self._could_succeed(error) and not has_no_time_for_a_retry(

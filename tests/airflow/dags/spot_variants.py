@@ -35,6 +35,7 @@ def _config(**overrides: Any) -> dict[str, Any]:
 PARAMS = {
     "instance_type": Param("ml.m5.xlarge", type="string"),
     "seconds": Param(600, type="integer", minimum=1),
+    "max_run": Param(3600, type="integer"),
     "policy": Param("widen", type="string"),
     "deadline": Param("7h", type="string"),
 }
@@ -62,6 +63,25 @@ def operator_in_every_mode() -> None:
             **QUICK,
         )
         read_back.override(task_id=f"read_{name}")(trained.output)
+
+
+@_dag(dag_id="variant_mapped")
+def operator_that_is_mapped() -> None:
+    """The first training gets capacity at once; the second one's instance type is the Param's."""
+    configs = [
+        _config(
+            ResourceConfig={"InstanceType": name, "InstanceCount": 1, "VolumeSizeInGB": 10},
+            StoppingCondition={"MaxRuntimeInSeconds": "{{ params.max_run }}"},
+        )
+        for name in ("ml.m5.xlarge", "{{ params.instance_type }}")
+    ]
+    for name, deferrable in (("waits", False), ("defers", True)):
+        SpotTrainingOperator.partial(
+            task_id=name,
+            policy={"name": "widen", "first_wait": "{{ params.max_run }}", "spot_attempts": 1},
+            deferrable=deferrable,
+            **QUICK,
+        ).expand(config=configs)
 
 
 @_dag(dag_id="variant_deadline")
@@ -164,6 +184,7 @@ def failing_script() -> None:
 
 
 operator_in_every_mode()
+operator_that_is_mapped()
 operator_with_a_deadline()
 sensor_in_every_mode()
 bad_input()

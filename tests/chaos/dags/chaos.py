@@ -24,6 +24,7 @@ from airflow.sdk import Param, dag, task
 from spot_training.operators import SpotTrainingOperator
 from spot_training.sensors import SpotTrainingSensor
 from spot_training.task.base import TrainingOperatorBase
+from spot_training.task.kept_state import state_of
 from spot_training.training.state import STATE_KEY
 from tests.chaos.triggers import MortalTrigger
 
@@ -82,7 +83,7 @@ class Mortal(TrainingOperatorBase):
             return
         self._is_armed = True
         if self.found_state is not None and _is_first_time(Path(self.graves), "found-state"):
-            context["task_state_store"].set(STATE_KEY, self.found_state)
+            state_of(context).set(STATE_KEY, self.found_state)
         arm(self._pass_point)
 
     def _pass_point(self, point: str) -> None:
