@@ -92,7 +92,7 @@ RULES = [
         folder="plugins/spot_training/ledger",
         allowed=(*_product("domain", "ledger", "process"), "botocore", "duckdb", "fsspec", "yaml"),
         # Opens the ledger that Airflow's configuration names, with one of Airflow's connections.
-        also={"opening.py": (*_product("settings", "connections"), "airflow.sdk", "boto3")},
+        also={"opening.py": (*_product("settings", "connections", "compat"), "airflow.sdk", "boto3")},
     ),
     Rule(folder="plugins/spot_training/task", forbidden=_AIRFLOW_CLASSES),
     Rule(folder="plugins/spot_training/sweep", forbidden=_TRAINING),

@@ -148,7 +148,7 @@ def ask_airflow(call: Callable[[], T]) -> T:
     loops = _loops.get(list)
     if triggerer is None or not loops or hasattr(triggerer.TriggerCommsDecoder, "start_reader"):
         return call()
-    if _is_started_by_loop.get():
+    if _is_started_by_loop.get() or _is_in(loops[0]):
         return call()
     from asgiref.sync import sync_to_async
 
@@ -157,6 +157,14 @@ def ask_airflow(call: Callable[[], T]) -> T:
         return await sync_to_async(call, thread_sensitive=False)()
 
     return asyncio.run_coroutine_threadsafe(start(), loops[0]).result(ANSWER_SECONDS)
+
+
+def _is_in(loop: asyncio.AbstractEventLoop) -> bool:
+    """Whether this is the loop's own thread. It must not wait for itself, and Airflow refuses a question."""
+    try:
+        return asyncio.get_running_loop() is loop
+    except RuntimeError:
+        return False
 
 
 #: asgiref copies the context into the thread that it starts.

@@ -41,8 +41,14 @@ def open_storage(url: str | Path) -> tuple[AbstractFileSystem | S3Files, str]:
         return S3Files(partial(_s3_client, connection or None)), bucket + parts.path
     from airflow.sdk import ObjectStoragePath
 
-    path = ObjectStoragePath(text)
-    return path.fs, path.path
+    from spot_training.compat import ask_airflow
+
+    def find() -> tuple[AbstractFileSystem, str]:
+        path = ObjectStoragePath(text)
+        return path.fs, path.path
+
+    # Asks for the connection before the `@`. It may be a thread of a triggerer that opens the ledger.
+    return ask_airflow(find)
 
 
 def is_merged_in_one_place() -> bool:
