@@ -51,6 +51,7 @@ print("RESULT" + json.dumps({
         "params": {name: p.schema | {"description": p.description} for name, p in dag.params.items()},
         "earlier": check(dag, json.loads(sys.argv[2]).get(dag.dag_id, [])),
         "tasks": {task.task_id: {
+            "multiple_outputs": getattr(task, "multiple_outputs", False),
             "trigger_rule": task.trigger_rule.value, "is_teardown": task.is_teardown,
             "upstream": sorted(task.upstream_task_ids), "downstream": sorted(task.downstream_task_ids),
         } for task in dag.tasks},
@@ -108,6 +109,17 @@ def test_every_dag_loads(parsed: dict[str, Any]) -> None:
     assert set(parsed["dags"]) == files - refused
     assert {Path(file).stem for file in parsed["errors"]} == refused
     assert all("needs Airflow 3.1 or later" in error for error in parsed["errors"].values())
+
+
+def test_only_tasks_with_outputs_that_are_never_none_push_them_one_by_one(parsed: dict[str, Any]) -> None:
+    """Airflow 3.0 fails a task that pushes None. A task that returns a dictionary pushes each value."""
+    found = {
+        task_id
+        for dag in parsed["dags"].values()
+        for task_id, task in dag["tasks"].items()
+        if task["multiple_outputs"]
+    }
+    assert found == {"prepare.channels", "prepare"}
 
 
 def test_parsing_imports_nothing_heavy(parsed: dict[str, Any]) -> None:

@@ -273,6 +273,55 @@ def test_an_answer_that_takes_longer_than_airflow_waits_still_counts(
 
 
 @pytest.mark.parametrize(
+    ("calls_on_kill", "state", "is_asked", "is_stopped"),
+    [
+        (False, "failed", True, True),
+        (False, "deferred", True, False),  # a takeover, a clear, or a triggerer that ends
+        (True, "failed", False, False),  # `on_kill` does it: here it may be a triggerer that ends
+    ],
+)
+def test_where_airflow_has_no_on_kill_a_cancelled_trigger_does_the_same(
+    make: Make,
+    airflow: _Airflow,
+    reasons: list[StopReason],
+    monkeypatch: pytest.MonkeyPatch,
+    calls_on_kill: bool,
+    state: str,
+    is_asked: bool,
+    is_stopped: bool,
+) -> None:
+    """Before 3.3 Airflow cancels `run` again every second, and waits for its `CancelledError`."""
+    monkeypatch.setattr(triggers, "calls_on_kill_of_triggers", lambda: calls_on_kill)
+    is_waiting = asyncio.Event()
+
+    async def wait_for_ever(_self: TrainingJobTrigger) -> str:
+        is_waiting.set()
+        await asyncio.Event().wait()
+        return "never"
+
+    monkeypatch.setattr(TrainingJobTrigger, "_wait", wait_for_ever)
+    monkeypatch.setattr(triggers, "warm_up", lambda _: None)
+    airflow.answer, airflow.after = state, 0.3
+
+    async def run(trigger: TrainingJobTrigger) -> None:
+        async for _ in trigger.run():
+            pass
+
+    async def cancel_until_over() -> None:
+        running = asyncio.ensure_future(run(make()))
+        await is_waiting.wait()
+        while not running.done():
+            running.cancel()
+            await asyncio.wait({running}, timeout=0.1)
+        assert running.cancelled()
+
+    asyncio.run(asyncio.wait_for(cancel_until_over(), 20))
+    assert bool(airflow.asked) is is_asked
+    assert not airflow.was_cancelled
+    assert reasons == ([StopReason.TASK_ENDED] if is_stopped else [])
+
+
+@pytest.mark.parametrize(
     ("states", "is_stopped"),
     [
         ({"train_3": "failed", "train_4": "deferred"}, True),
