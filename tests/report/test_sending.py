@@ -228,6 +228,24 @@ def test_the_variable_that_cannot_be_used_is_named(message: Message, training: T
         send("smtp", training, {}, variable="flight_delays_notifier")
 
 
+@pytest.mark.parametrize("given", [{}, {"connection": ""}, {"connection": "mine"}])
+def test_without_a_connection_the_provider_of_mail_takes_its_own(
+    message: Message, given: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The provider of Airflow 3.0's time looks for a connection named None where it is given None."""
+    got: dict[str, Any] = {}
+
+    class Notifier:
+        def __init__(self, **arguments: Any) -> None:
+            got.update(arguments)
+
+        def notify(self, context: Any) -> None: ...
+
+    monkeypatch.setattr("airflow.providers.smtp.notifications.smtp.SmtpNotifier", Notifier)
+    send(json.dumps(SMTP | given), message, {})
+    assert got.get("smtp_conn_id", "its own") == (given.get("connection") or "its own")
+
+
 @pytest.mark.parametrize("kind", ["smtp", "slack", "slack_webhook"])
 def test_a_provider_that_is_not_installed_is_named(
     message: Message, kind: str, monkeypatch: pytest.MonkeyPatch

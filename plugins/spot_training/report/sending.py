@@ -169,14 +169,15 @@ def _notifier(options: Mapping[str, Any], message: Sendable, folder: Path) -> Ba
 
 
 def _smtp(options: Mapping[str, Any], message: Sendable, folder: Path) -> dict[str, Any]:
-    return {
+    # An earlier provider takes an absent argument as its default, and None as a connection.
+    connection = {"smtp_conn_id": options["connection"]} if options.get("connection") else {}
+    return connection | {
         "to": _addresses(options, "to"),
         "cc": _addresses(options, "cc") or None,
         "from_email": options.get("from"),
         "subject": message.subject,
         "html_content": message.mail,
         "files": [str(_local_copy(path, folder)) for path in message.files],
-        "smtp_conn_id": options.get("connection"),
     }
 
 
