@@ -93,7 +93,8 @@ Variable `spot_report_folder` (default: `reports` next to the Dags folder; any o
 """,
 )
 def advise_on_spot() -> None:
-    @task
+    # One XCom: a value may be missing, and Airflow 3.0 cannot push None.
+    @task(multiple_outputs=False)
     def advise(folder: str) -> dict[str, Any]:
         """Simulate every policy, print the table, draw the plot."""
         from datetime import UTC, datetime

@@ -1,4 +1,4 @@
-"""Where every test must run, a skip is a failure with its reason, except for the recorded spot traces."""
+"""Where every test must run, a skip is a failure with its reason, except for what is in ../shared."""
 
 from __future__ import annotations
 
@@ -16,6 +16,9 @@ TESTS = """
 
     def test_without_traces():
         pytest.skip("needs the spot traces in ../shared")
+
+    def test_without_versions():
+        pytest.skip("needs the package versions of MWAA's images in ../shared")
 
     @pytest.mark.skipif(True, reason="no postgres")
     def test_without_a_database():
@@ -38,7 +41,7 @@ def test_a_skip_is_a_failure_where_every_test_must_run(
     monkeypatch.setenv("SPOT_TESTS_REQUIRE_ALL", "1")
     inner.makepyfile(TESTS)
     result = inner.runpytest_subprocess("-p", "no:cacheprovider")
-    result.assert_outcomes(passed=1, failed=1, errors=1, skipped=1)
+    result.assert_outcomes(passed=1, failed=1, errors=1, skipped=2)
     result.stdout.fnmatch_lines_random(
         ["*skipped where every test must run: no chromium*", "*every test must run: no postgres*"]
     )
@@ -60,4 +63,4 @@ def test_a_skip_is_a_skip_on_a_developers_machine(
     monkeypatch.delenv("SPOT_TESTS_REQUIRE_ALL", raising=False)
     inner.makepyfile(TESTS)
     result = inner.runpytest_subprocess("-p", "no:cacheprovider")
-    result.assert_outcomes(passed=1, skipped=3)
+    result.assert_outcomes(passed=1, skipped=4)

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Build plugins.zip and requirements.txt for an Amazon MWAA environment.
 
-    python deploy/mwaa/build.py --airflow 3.3.1
+    python deploy/mwaa/build.py --airflow 3.0.6
     python deploy/mwaa/build.py --airflow 3.3.1 --offline
 
 MWAA unpacks `plugins.zip`, and then installs `requirements.txt` with pip. No index has the package, so its

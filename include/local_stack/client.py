@@ -95,7 +95,7 @@ class AirflowClient:
         )
         try:
             return call()
-        except httpx.RemoteProtocolError:
+        except (httpx.RemoteProtocolError, httpx.ReadError):
             # The server closes a connection after an error of its own, and this call still met the old one.
             if method != "GET":
                 raise

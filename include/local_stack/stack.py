@@ -21,6 +21,7 @@ from include.local_stack.components import COMPONENTS, DEFAULT_COMPONENTS, LOCAL
 from include.local_stack.database import make_database
 from include.local_stack.errors import LocalStackError, PortTakenError, StackInUseError
 from include.local_stack.freezing import Frozen, pids_of_tasks
+from include.local_stack.homes import build_own_env, make_own_home
 from include.local_stack.locking import lock_folder
 from include.local_stack.process import KeptProcess
 from include.local_stack.readiness import Readiness
@@ -51,6 +52,8 @@ class LocalStack:
         components: what runs, from `COMPONENTS` and "local-sagemaker". "triggerer:2" is a second triggerer.
         dags_folder: instead of `<root>/dags`.
         plugins_folder: instead of `<root>/plugins`.
+        has_own_homes: whether each component has its own home, `<state_dir>/homes/<name>`, with copies of
+            the Dags and the plugins, as containers that share no disk. Needs a database server.
         airflow_port: instead of a free one.
         airflow_python: the Python that has Airflow, by default as `environment.airflow_python` finds it.
         parallelism: tasks that run at once.
@@ -72,6 +75,7 @@ class LocalStack:
         components: Sequence[str] = DEFAULT_COMPONENTS,
         dags_folder: Path | None = None,
         plugins_folder: Path | None = None,
+        has_own_homes: bool = False,
         airflow_port: int | None = None,
         airflow_python: str | None = None,
         parallelism: int = 8,
@@ -100,6 +104,7 @@ class LocalStack:
         self._components = tuple(components)
         self._dags_folder = dags_folder or self.root / "dags"
         self._plugins_folder = plugins_folder or self.root / "plugins"
+        self._has_own_homes = has_own_homes
         self._airflow_port = airflow_port
         self._parallelism = parallelism
         self._fresh = fresh
@@ -137,7 +142,7 @@ class LocalStack:
         atexit.register(self.stop)
         try:
             if self._fresh:
-                for folder in (self.airflow_home, self.log_dir):
+                for folder in (self.airflow_home, self.log_dir, self.state_dir / "homes"):
                     shutil.rmtree(folder, ignore_errors=True)
             for attempt in range(1, ATTEMPTS_AT_PORTS + 1):
                 try:
@@ -301,6 +306,8 @@ class LocalStack:
         }
         if not self.env[environment.DATABASE].startswith("sqlite"):
             del self.env[environment.SQLITE_ARGS]
+        elif self._has_own_homes:
+            raise LocalStackError("components with homes of their own need a database server, not SQLite")
 
     def _prepare_database(self) -> None:
         started = time.monotonic()
@@ -316,11 +323,21 @@ class LocalStack:
     def _migrate(self) -> None:
         self.run_airflow("db", "migrate", timeout_seconds=self._start_timeout_seconds)
 
+    def home_of(self, name: str) -> Path:
+        """The Airflow home of a component."""
+        is_own = self._has_own_homes and name != LOCAL_SAGEMAKER
+        return self.state_dir / "homes" / name.replace(":", "-") if is_own else self.airflow_home
+
     def _launch(self, name: str) -> None:
+        env, home = self.env, self.home_of(name)
+        if home != self.airflow_home:
+            locks = environment.Secrets.load_or_make(self.state_dir / "secrets.json")
+            make_own_home(env, locks, home)
+            env = build_own_env(env, shared_home=self.airflow_home, home=home)
         self.processes[name] = KeptProcess(
             name,
             self._build_command(name),
-            env=self.env,
+            env=env,
             cwd=self.state_dir,
             log=self.log_dir / f"{name.replace(':', '-')}.log",
             grace_seconds=self._grace_seconds,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import importlib
+import inspect
 import sys
 import threading
 from collections.abc import Callable
@@ -69,7 +70,9 @@ __all__ = [
     "conf",
     "hitl_operator",
     "keep_for_ever",
+    "keeps_login_in_storage",
     "knows_task_instance",
+    "leads_into_framed_pages",
     "remember_event_loop",
     "state_rows",
     "wants_no_other_try",
@@ -119,6 +122,26 @@ def hitl_operator() -> Any:
             "training waits for spot instead of exceeding it."
         ) from error
     return HITLOperator
+
+
+def leads_into_framed_pages() -> bool:
+    """Whether an address of Airflow's UI leads to any page of a plugin within its frame (since 3.3).
+
+    From 3.1 on, the UI frames the first page of a plugin, and 3.0 frames none.
+    """
+    from airflow import __version__
+
+    return tuple(map(int, __version__.split(".")[:2])) >= (3, 3)
+
+
+def keeps_login_in_storage() -> bool:
+    """Whether Airflow's UI keeps the login in the browser's storage (before 3.1).
+
+    Since 3.1 it is a cookie, which the browser sends when a person opens an address. For the API server.
+    """
+    from airflow.api_fastapi.core_api.security import get_user
+
+    return "request" not in inspect.signature(get_user).parameters
 
 
 def keep_for_ever() -> dict[str, Any]:

@@ -12,7 +12,7 @@ from urllib.parse import quote, urlencode, urlsplit
 
 from airflow.sdk import BaseOperatorLink
 
-from .compat import conf
+from .compat import conf, leads_into_framed_pages
 from .sagemaker.logs import LOG_GROUP
 
 if TYPE_CHECKING:
@@ -33,7 +33,10 @@ class PageLink(BaseOperatorLink):
     name: ClassVar[str] = "Training timeline"
 
     def get_link(self, operator: Any, *, ti_key: Any) -> str:  # noqa: ARG002 - ti_key is enough
-        """The address in Airflow's UI. It ends with the page's own path, including Airflow's base path."""
+        """The address in Airflow's UI. It ends with the page's own path, including Airflow's base path.
+
+        Where Airflow's UI cannot lead there, it is the page's own address.
+        """
         base = str(conf.get("api", "base_url", fallback="")).rstrip("/")
         map_index = -1 if ti_key.map_index is None else ti_key.map_index
         task = {
@@ -42,8 +45,8 @@ class PageLink(BaseOperatorLink):
             "task_id": ti_key.task_id,
             "map_index": map_index,
         }
-        path = urlsplit(base).path
-        return f"{base}/plugin/spot-training{path}/spot-training/training?{urlencode(task)}"
+        framed = f"/plugin/spot-training{urlsplit(base).path}" if leads_into_framed_pages() else ""
+        return f"{base}{framed}/spot-training/training?{urlencode(task)}"
 
 
 class JobLink(BaseOperatorLink):

@@ -142,8 +142,15 @@ class TrainingJobTrigger(BaseTrigger):
         warm_up(self.task_instance)
         loop = asyncio.get_running_loop()
         may_resume_at = loop.time() + seconds_to_settle()
+        status: str | None = None
         try:
-            status = await self._wait()
+            while status is None:  # the deadline's limit ends the reports, but not the job
+                reports = self._follower()
+                try:  # not `with`: for a waiting job, it keeps one more object for the garbage collector
+                    async for report in reports:
+                        status = await self._handle(report)
+                finally:
+                    reports.close()
         except asyncio.CancelledError:
             # A takeover or a shutdown looks the same: `on_kill` asks Airflow for the state of the task.
             if not calls_on_kill_of_triggers():
@@ -156,26 +163,20 @@ class TrainingJobTrigger(BaseTrigger):
         await asyncio.sleep(may_resume_at - loop.time())
         yield self._event(status)
 
-    async def _wait(self) -> str:
-        """Read reports on the job until it is over, or time is up. Returns the event's status."""
+    def _follower(self) -> Follower:
+        """Reports on the job until it is over, or time is up."""
         watcher = self.access.watcher()
-        if self.guard is not None:
+        if self.guard is not None and self._deadline_stop is None:
             self._deadline_stop = DeadlineStop.from_json(self.guard, lambda: watcher.clock)
-        status: str | None = None
-        while status is None:
-            follower = Follower(
-                watcher,
-                self.training_job_name,
-                interval_seconds=self.check_interval,
-                until=self._until if self._deadline_stop or self.until else None,
-                must_describe=self._deadline_stop is not None,
-                due_in_seconds=self._deadline_stop.first_look_in_seconds if self._deadline_stop else None,
-                shows_log=self.shows_log,
-            )
-            with follower as reports:
-                async for report in reports:
-                    status = await self._handle(report)
-        return status
+        return Follower(
+            watcher,
+            self.training_job_name,
+            interval_seconds=self.check_interval,
+            until=self._until if self._deadline_stop or self.until else None,
+            must_describe=self._deadline_stop is not None,
+            due_in_seconds=self._deadline_stop.first_look_in_seconds if self._deadline_stop else None,
+            shows_log=self.shows_log,
+        )
 
     def _until(self) -> datetime | None:
         """When to stop waiting, asked before each wait: the task's limit, or the deadline's."""

@@ -23,6 +23,35 @@ for name in names:
         importlib.import_module(name)
 print("imported", len(names))
 """
+#: Four threads ask at the same time, through Airflow's own decoder, what a supervisor answers in order.
+ASK_IN_THREADS = """
+import faulthandler, socket, threading
+from concurrent.futures import ThreadPoolExecutor
+import msgspec
+from airflow.sdk.execution_time import comms
+from spot_training.compat import ask_one_at_a_time
+
+faulthandler.dump_traceback_later(60, exit=True)
+mine, supervisor = socket.socketpair()
+
+def answer():
+    stream = supervisor.makefile("rb")
+    while head := stream.read(4):
+        number, asked, *_ = msgspec.msgpack.decode(stream.read(int.from_bytes(head, "big")))
+        found = {"type": "VariableResult", "key": asked["key"], "value": asked["key"] * 500}
+        supervisor.sendall(comms._ResponseFrame(id=number, body=found).as_bytes())
+
+threading.Thread(target=answer, daemon=True).start()
+decoder = comms.CommsDecoder(socket=mine)
+ask_one_at_a_time()
+
+def ask(thread):
+    keys = [f"{thread}-{number}" for number in range(200)]
+    return [decoder.send(comms.GetVariable(key=key)).key for key in keys] == keys
+
+with ThreadPoolExecutor(4) as pool:
+    print("own answers:", set(pool.map(ask, "abcd")))
+"""
 
 
 def _run(home: Path, code: str) -> subprocess.CompletedProcess[str]:
@@ -36,6 +65,12 @@ def test_every_module_can_be_imported(tmp_path: Path) -> None:
     done = _run(tmp_path, IMPORT_ALL)
     assert done.returncode == 0, done.stderr
     assert "imported" in done.stdout
+
+
+def test_each_thread_of_a_task_gets_the_answers_to_its_own_questions(tmp_path: Path) -> None:
+    """Before 3.2 Airflow itself mixes them up, or waits for ever."""
+    done = _run(tmp_path, ASK_IN_THREADS)
+    assert "own answers: {True}" in done.stdout, done.stderr
 
 
 def test_a_question_to_a_person_says_which_airflow_it_needs(tmp_path: Path) -> None:

@@ -89,6 +89,7 @@ KILL_POINTS = (
 class Case:
     """One run: where its worker is held or dies, and what spot does to it. Seconds are simulated ones.
 
+    A task that `dies_alone` loses its own process only, not its worker.
     A job that `stumbles` is interrupted after a minute, and waits until its type gets capacity again.
     With `watches` the task is a sensor on a job that was started before the run; on a worker it `looks` as a
     sensor's mode says. The task's first trigger fails after so many real seconds. `dag` is one of the Dags
@@ -96,6 +97,7 @@ class Case:
     """
 
     kill_at: tuple[str, ...] = ()
+    dies_alone: bool = False
     hold_at: tuple[str, ...] = ()
     deferrable: bool = True
     has_capacity: bool = True
@@ -322,6 +324,7 @@ class Lab:
             "looks": case.looks,
             "hold_at": ",".join(case.hold_at),
             "kill_at": ",".join(case.kill_at),
+            "dies_alone": case.dies_alone,
             "trigger_fails_after": case.trigger_fails_after,
             "policy": case.policy,
             "training_timeout": case.training_timeout,

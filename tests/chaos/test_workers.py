@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from .support import DAG, KILL_POINTS, TASK, Case, Lab, check
+from include.local_stack.environment import airflow_version
+
+from .support import DAG, KILL_POINTS, TASK, Case, Lab, check, until
 
 pytestmark = [pytest.mark.airflow, pytest.mark.timeout(600)]
 
@@ -33,6 +35,29 @@ def test_a_worker_may_die_before_it_stops_what_it_gave_up(lab: Lab) -> None:
     task = lab.api.task_instance(DAG, "gives-up", TASK)
     assert task["try_number"] == 2, "the try after the one that died is the last: no time is left"
     assert "time limit of 8 s passed" in lab.api.task_log(DAG, "gives-up", TASK)
+
+
+def test_a_process_that_dies_alone_leaves_no_job_alive(lab: Lab) -> None:
+    """As one that the system kills for want of memory. The next try goes on with its job.
+
+    Airflow before 3.1 fails the task at once, whatever its `retries`: the sweeper stops the job there.
+    """
+    case = Case(kill_at=("after-create",), dies_alone=True, has_capacity=False, first_wait=24 * 3600)
+    run = lab.start(case, "dies-alone")
+    if airflow_version() >= (3, 1):
+        until(lambda: lab.tries(run) > 1, "a second try")
+        lab.set_capacity(run.instance_type, available=True)
+        lab.finish([run])
+        assert len(lab.jobs_of(run)) == 1
+        return
+    lab.watch([run], timeout_seconds=120)
+    assert (lab.run_state(run), lab.tries(run)) == ("failed", 1)
+    (job,) = lab.jobs_of(run)
+    assert f"Stopped {job.name}" in lab.sweep()
+    until(lambda: not lab.alive(run), "its job to be over")
+    lab.sweep()
+    lab.judge_gone(run)
+    check([run])
 
 
 def test_state_of_a_later_version_is_refused_at_once(lab: Lab) -> None:

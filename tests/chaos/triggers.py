@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, Self
 
 from spot_training.triggers import TrainingJobTrigger
+from spot_training.watching.following import Follower
+from spot_training.watching.reports import Report
 
 
 class MortalTrigger(TrainingJobTrigger):
@@ -23,6 +25,24 @@ class MortalTrigger(TrainingJobTrigger):
         path, arguments = super().serialize()
         return path, arguments | {"fails_after_seconds": self.fails_after_seconds}
 
-    async def _wait(self) -> str:
-        async with asyncio.timeout(self.fails_after_seconds):
-            return await super()._wait()
+    def _follower(self) -> Any:
+        return _Mortal(super()._follower(), self.fails_after_seconds)
+
+
+class _Mortal:
+    """Reports that end with an error after so many seconds."""
+
+    def __init__(self, reports: Follower, seconds: float) -> None:
+        self._reports = reports
+        self._over_at = asyncio.get_running_loop().time() + seconds
+
+    def __aiter__(self) -> Self:
+        aiter(self._reports)
+        return self
+
+    async def __anext__(self) -> Report:
+        async with asyncio.timeout_at(self._over_at):
+            return await anext(self._reports)
+
+    def close(self) -> None:
+        self._reports.close()

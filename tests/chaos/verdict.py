@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import ClientError
 
 from include.local_stack import AirflowApiError, StackTimeoutError
+from include.local_stack.environment import airflow_version
 from spot_training.domain.lifecycle import Ending
 from spot_training.domain.stop_reasons import StopReason
 from spot_training.ledger import Ledger
@@ -63,7 +64,8 @@ def _is_cut_off(batch: Batch, run: Run) -> bool:
     """Whether a person ended the task, or Airflow for want of another try: the sweeper does the rest.
 
     Without another try a task may fail by what kills its process, keeps it from Airflow's services or
-    outlasts the calls' own patience; by nothing else.
+    outlasts the calls' own patience; by nothing else. Airflow 3.0 never tries again when it finds the process
+    of a task killed.
     """
     kind = batch.slot_of(run).kind
     if kind in {Kind.MARK, Kind.DELETE}:
@@ -71,6 +73,8 @@ def _is_cut_off(batch: Batch, run: Run) -> bool:
     match batch.lab.run_state(run):
         case "gone":
             return kind is Kind.REMAKE  # the API server went away before the run could be made again
+        case "failed" if airflow_version() < (3, 1) and has_died(batch.lab, run):
+            return True
         case "failed" if kind is Kind.CLEAR_LOWERED or not run.case.has_retries:
             events = batch.schedule.events
             return has_died(batch.lab, run) or any(
@@ -197,7 +201,10 @@ def _judge_stops(lab: Lab, run: Run, kind: Kind, by_person: Sequence[Job], *, is
     ours = [job for job in lab.jobs_of(run) if job.was_stopped and job.name not in by_others | {run.watched}]
     for job in ours:
         if job.stopped_for is None and not (lab.ledger / "stops" / f"{job.name}.json").exists():
-            run.problems.append(f"stopped without a reason on record: {job.name}")
+            tries = range(1, lab.tries(run) + 1)
+            lines = [line for number in tries for line in lab.task_log(run, number).splitlines()]
+            said = [line for line in lines if job.name in line and "could not" in line]
+            run.problems.append(f"stopped without a reason on record: {job.name}; its tasks said: {said}")
         if _ending_in_ledger(lab, run, job) == Ending.STOPPED_BY_USER:
             run.problems.append(f"no person stopped {job.name} ({job.stopped_for}), but the ledger says so")
     tries = range(1, lab.tries(run) + 1)

@@ -101,3 +101,14 @@ def test_the_page_link_holds_any_name_under_any_base_path(
     assert link.fragment == ""
     shown = parse_qs(link.query)
     assert shown == {"dag_id": [name], "run_id": [name], "task_id": [name], "map_index": ["3"]}
+
+
+@pytest.mark.parametrize("base", ["", "https://airflow.example.com", "https://example.com/deep/airflow/"])
+def test_where_airflows_ui_cannot_lead_into_the_frame_the_link_is_the_pages_own_address(
+    monkeypatch: pytest.MonkeyPatch, base: str
+) -> None:
+    monkeypatch.setenv("AIRFLOW__API__BASE_URL", base)
+    monkeypatch.setattr("spot_training.links.leads_into_framed_pages", lambda: False)
+    link = PageLink().get_link(None, ti_key=_task())
+    own = f"{base.rstrip('/')}/spot-training/training?"
+    assert link == f"{own}dag_id=d&run_id=r&task_id=t&map_index=-1"

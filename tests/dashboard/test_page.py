@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ import httpx
 import pytest
 
 from include.local_stack import wait_until
+from include.local_stack.environment import airflow_version
 from spot_training.dashboard import assets
 from spot_training.domain.record_keys import record_key
 
@@ -26,6 +28,10 @@ pytestmark = [pytest.mark.airflow, pytest.mark.timeout(600)]
 #: Set it to have the pictures in the docs taken anew.
 TAKES_PICTURES = os.environ.get("SPOT_SCREENSHOTS") == "1"
 PICTURES = ROOT / "docs" / "images"
+#: Airflow's UI shows the pages of plugins since 3.1, and its address follows what is in the frame since 3.3.
+#: The login is a cookie since 3.1.
+FRAMES = HAS_LOGIN_COOKIE = airflow_version() >= (3, 1)
+FOLLOWS_THE_FRAME = airflow_version() >= (3, 3)
 PAST_RUN = "manual__2026-03-02T09:00:00+00:00"
 
 
@@ -92,19 +98,21 @@ def test_there_is_nothing_to_change(site: Site, method: str, path: str) -> None:
 
 def test_every_answer_forbids_what_the_page_does_not_need(site: Site) -> None:
     headers = {"Authorization": f"Bearer {site.token('admin')}"}
-    for path, status in (("", 200), ("api/choices", 200), ("api/training", 422), ("nothing", 404)):
-        answer = httpx.get(site.page + path, headers=headers)
-        assert answer.status_code == status
-        policy = answer.headers["Content-Security-Policy"]
-        assert policy.startswith("default-src 'none'; script-src 'self'; style-src 'self'")
-        assert "unsafe" not in policy
-        assert answer.headers["X-Content-Type-Options"] == "nosniff"
-        assert "no-store" in answer.headers["Cache-Control"]
-    assert "page.css" in httpx.get(site.page, headers=headers).text
-    for name in assets.names():
-        file = httpx.get(site.page + assets.url(name), headers=headers)
-        assert file.status_code == 200
-        assert "immutable" in file.headers["Cache-Control"]
+    # Whoever asks first waits until the server has read the ledger, and made the charts.
+    with httpx.Client(base_url=site.page, headers=headers, timeout=60) as client:
+        for path, status in (("", 200), ("api/choices", 200), ("api/training", 422), ("nothing", 404)):
+            answer = client.get(path)
+            assert answer.status_code == status
+            policy = answer.headers["Content-Security-Policy"]
+            assert policy.startswith("default-src 'none'; script-src 'self'; style-src 'self'")
+            assert "unsafe" not in policy
+            assert answer.headers["X-Content-Type-Options"] == "nosniff"
+            assert "no-store" in answer.headers["Cache-Control"]
+        assert "page.css" in client.get("").text
+        for name in assets.names():
+            file = client.get(assets.url(name))
+            assert file.status_code == 200
+            assert "immutable" in file.headers["Cache-Control"]
 
 
 def test_a_user_sees_only_the_dags_airflow_lets_them_read(site: Site, visit: Any) -> None:
@@ -141,12 +149,16 @@ def test_who_is_not_logged_in_is_shown_the_way(site: Site, visit: Any) -> None:
     visitor = visit(None)
     visitor.page.goto(site.page)
     visitor.page.get_by_role("link", name="Log in to Airflow").click()
-    visitor.page.get_by_label("Username").fill("admin")
-    visitor.page.get_by_label("Password").fill(site.passwords["admin"])
-    visitor.page.get_by_role("button", name="Sign in").click()
+    _log_in(visitor.page, site)
     visitor.page.get_by_role("heading", name="Spot training", exact=True).wait_for()
     assert visitor.page.url == site.page
     _forgive(visitor, 401)
+
+
+def _log_in(page: Page, site: Site) -> None:
+    page.get_by_label("Username").fill("admin")
+    page.get_by_label("Password").fill(site.passwords["admin"])
+    page.get_by_role("button", name="Sign in").click()
 
 
 # The page --------------------------------------------------------------------------------------------
@@ -155,6 +167,10 @@ def test_who_is_not_logged_in_is_shown_the_way(site: Site, visit: Any) -> None:
 def test_the_navigation_leads_to_the_page(site: Site, visit: Any) -> None:
     page = visit().page
     page.goto(f"{site.url}/")
+    page.get_by_role("link", name="Home").wait_for()
+    if not FRAMES:
+        assert page.get_by_role("link", name="Spot training").count() == 0
+        return
     page.get_by_role("link", name="Spot training").click()
     frame = _frame(page)
     assert re.search(r"Spot (saved|cost)", frame.locator(".headline").inner_text())
@@ -163,10 +179,48 @@ def test_the_navigation_leads_to_the_page(site: Site, visit: Any) -> None:
     _take_picture(page, "page-light")
     frame.get_by_label("Started").select_option("all")
     frame.get_by_role("button", name="Apply").click()
-    page.wait_for_url(re.compile("window=all"))
-    # Airflow keeps the frame's own address in its own, so that it can be handed on.
-    page.reload()
+    if FOLLOWS_THE_FRAME:
+        page.wait_for_url(re.compile("window=all"))
+        # Airflow keeps the frame's own address in its own, so that it can be handed on.
+        page.reload()
     assert _frame(page).get_by_label("Started").input_value() == "all"
+
+
+def test_a_login_to_airflow_is_one_to_the_page_until_the_person_logs_out(site: Site, visit: Any) -> None:
+    visitor = visit(None)
+    page = visitor.page
+    page.goto(f"{site.url}/")
+    _log_in(page, site)
+    page.get_by_role("link", name="Home").wait_for()
+    page.goto(site.page)
+    page.get_by_role("heading", name="Spot training", exact=True).wait_for()
+    page.get_by_role("link", name="Newest").click()
+    _table(page, "Trainings: newest").wait_for()
+    _check_the_cookie_of_the_page(visitor, site)
+    other = visitor.context.new_page()
+    other.goto(f"{site.url}/")
+    if HAS_LOGIN_COOKIE:
+        other.goto(f"{site.url}/api/v2/auth/logout")
+    else:
+        other.evaluate("localStorage.removeItem('token')")  # what Airflow's UI does
+    wait_until(lambda: not visitor.context.cookies(), "the login to be forgotten", timeout_seconds=10)
+    for _ in range(2):
+        page.reload()
+        page.get_by_role("link", name="Log in to Airflow").wait_for()
+    _forgive(visitor, 401)
+
+
+def _check_the_cookie_of_the_page(visitor: Visitor, site: Site) -> None:
+    """Where Airflow keeps the login in the browser's storage, a minute of it is in a cookie of the page."""
+    cookies = {cookie["name"]: cookie for cookie in visitor.context.cookies()}
+    if HAS_LOGIN_COOKIE:
+        assert set(cookies) == {"_token"}
+        return
+    assert set(cookies) == {"spot_training_login"}
+    cookie = cookies["spot_training_login"]
+    assert cookie["path"] == httpx.URL(site.page).path
+    assert 0 < cookie["expires"] - time.time() <= 60
+    assert cookie["sameSite"] == "Strict"
 
 
 def test_filters_choose_what_is_summed(site: Site, visit: Any) -> None:
@@ -266,9 +320,7 @@ def test_a_training_is_followed_while_it_runs(site: Site, visit: Any) -> None:
     run_id = site.start("predict_churn", seconds=1200)
     site.stack.api.wait_for_task("predict_churn", run_id, "train", {"deferred"})
     page = visit().page
-    page.goto(site.task_instance(run_id))
-    page.get_by_role("link", name="Spot training").last.click()
-    frame = _frame(page)
+    frame = _open_training(page, site, run_id)
     headline = frame.locator(".headline")
     frame.get_by_text("Attempt 1 (spot ml.m5.xlarge) is waiting.").wait_for()
     assert frame.locator(".state").inner_text() == "running"
@@ -293,10 +345,21 @@ def test_a_training_is_followed_while_it_runs(site: Site, visit: Any) -> None:
     ]
     assert set(links) == {"Training timeline", "SageMaker training job", "CloudWatch log"}
     page.goto(links["Training timeline"])
-    _frame(page).locator(".headline", has_text="Training completed: 1 attempt").wait_for()
+    shown = _frame(page) if FOLLOWS_THE_FRAME else page
+    shown.locator(".headline", has_text="Training completed: 1 attempt").wait_for()
     job = httpx.get(links["SageMaker training job"].partition("#")[0])
     assert links["SageMaker training job"].partition("#job-")[2] in job.text
     _check_without_the_ledger(site, run_id)
+
+
+def _open_training(page: Page, site: Site, run_id: str) -> Page | Frame:
+    """The tab of the task; where there are none, the page's own address."""
+    if not FRAMES:
+        page.goto(site.training(run_id))
+        return page
+    page.goto(site.task_instance(run_id))
+    page.get_by_role("link", name="Spot training").last.click()
+    return _frame(page)
 
 
 def _check_without_the_ledger(site: Site, run_id: str) -> None:
@@ -327,20 +390,25 @@ def test_a_task_that_trains_nothing_says_so(site: Site, visit: Any) -> None:
 
 
 def test_the_page_follows_the_theme_chosen_in_airflow(site: Site, visit: Any) -> None:
-    page = visit(theme="dark").page
-    page.goto(f"{site.url}/plugin/spot-training")
-    frame = _frame(page)
+    visitor = visit(theme="dark")
+    airflow = page = visitor.page
+    page.goto(f"{site.url}/plugin/spot-training" if FRAMES else site.page)
+    frame = _frame(page) if FRAMES else page
     background = "getComputedStyle(document.body).backgroundColor"
     dark = frame.evaluate(background)
-    theirs = page.evaluate(
-        "getComputedStyle(document.documentElement).getPropertyValue('--chakra-colors-bg')"
-    )
     assert frame.evaluate("document.documentElement.dataset.theme") == "dark"
-    assert frame.evaluate("document.documentElement.style.getPropertyValue('--bg')") == theirs
     _wait_until_drawn(frame)
-    _take_picture(page, "page-dark")
+    if FRAMES:
+        theirs = page.evaluate(
+            "getComputedStyle(document.documentElement).getPropertyValue('--chakra-colors-bg')"
+        )
+        assert frame.evaluate("document.documentElement.style.getPropertyValue('--bg')") == theirs
+        _take_picture(page, "page-dark")
+    else:
+        airflow = visitor.context.new_page()
+        airflow.goto(f"{site.url}/")
     # What Airflow does when a person chooses another theme.
-    page.evaluate("localStorage.theme = 'light'; document.documentElement.className = 'light'")
+    airflow.evaluate("localStorage.theme = 'light'; document.documentElement.className = 'light'")
     frame.locator("html[data-theme=light]").wait_for(state="attached")
     assert frame.evaluate(background) != dark
 

@@ -128,6 +128,17 @@ def test_a_single_training_is_this_airflows(page: Page, monkeypatch: pytest.Monk
     assert page.training("same run").json()["model"] == "mine-model"
 
 
+def test_a_tab_with_a_run_id_as_it_is_shows_the_training(page: Page) -> None:
+    """In an address a + means a space, and Airflow 3.1 does not quote it."""
+    run_id, unquoted = (f"manual__2026-11-29T03:20:12{sign}00:00" for sign in "+ ")
+    task = {"dag_id": DAG, "task_id": "train", "map_index": "{MAP_INDEX}"}
+    Ledger.configured().write(_record(MINE, run_id))
+    shown = page.get("/training", **task, run_id=run_id, within="task").text
+    assert "mine-model" in shown
+    assert page.get("/training", **task, run_id=unquoted, within="task").text == shown
+    assert "mine-model" not in page.get("/training", **task, run_id=unquoted).text
+
+
 def test_a_training_of_0_1_0_that_goes_on_is_found_by_its_state(page: Page) -> None:
     """Also where its record would not be looked for: this metadata database holds its state."""
     run_id = f"live of {EARLIER}"

@@ -16,7 +16,7 @@ from packaging.requirements import Requirement
 
 from spot_training.provider_info import OPTIONS
 
-from .support import DEPLOY, EXTRAS, PACKAGE, ROOT, WHEEL, brought_by, is_option
+from .support import DEPLOY, EXTRAS, PACKAGE, PROJECT, ROOT, WHEEL, brought_by, is_option
 
 FOLDER = DEPLOY / "mwaa"
 REQUIREMENTS = (FOLDER / "requirements.txt").read_text()
@@ -39,6 +39,18 @@ SCRIPT = _load_script()
 def _wanted(requirements: str) -> Requirement:
     (line,) = (line for line in requirements.splitlines() if line and not line.startswith(("#", "-")))
     return Requirement(line)
+
+
+#: The Airflows that MWAA has an image for.
+AIRFLOWS = ("3.0.6", "3.2.1", "3.3.1")
+
+
+@pytest.mark.parametrize("airflow", AIRFLOWS)
+def test_the_package_takes_every_airflow_that_mwaa_has(airflow: str) -> None:
+    (needed,) = (each for each in map(Requirement, PROJECT["dependencies"]) if each.name == "apache-airflow")
+    assert needed.specifier.contains(airflow)
+    SCRIPT.check_versions([needed], {}, airflow)
+    assert airflow in (ROOT / "docs" / "mwaa.md").read_text()
 
 
 # requirements.txt -------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 
 from spot_training.dashboard.overview import lay_tables, overview_of
-from spot_training.domain.lifecycle import Ending
+from spot_training.domain.lifecycle import Ending, SecondaryStatus, Transition
 from spot_training.domain.records import CurrentJob, RecordState, TrainingRecord, record_from
 from spot_training.domain.savings import PurchaseOption
 from spot_training.domain.totals import FIGURES, Totals, totals_of
@@ -73,7 +73,9 @@ def test_page_report_and_budget_show_the_same_figures(ledger: Ledger, is_merged:
 
 
 def test_a_job_that_a_sensor_watched_is_in_each_sum_once(ledger: Ledger) -> None:
-    started = make_attempt()
+    lost = Transition(status=SecondaryStatus.INTERRUPTED, started_at=T0 + timedelta(hours=2))
+    plain = make_attempt()
+    started = replace(plain, interruptions=1, transitions=(*plain.transitions, lost))
     ledger.write(make_record(task_id="start", attempts=(started,)))
     ledger.write(make_record(task_id="watch", attempts=(started,), watches=started.job_name))
     with ledger.read() as reader:
@@ -81,10 +83,14 @@ def test_a_job_that_a_sensor_watched_is_in_each_sum_once(ledger: Ledger) -> None
         page = overview_of(reader, ALL)
         report = report_of(reader, ALL, title="", made_at=T0)
     for name in SUMS:
-        once = pytest.approx(getattr(totals_of([make_record()]), name))
+        once = pytest.approx(getattr(totals_of([make_record(attempts=(started,))]), name))
         assert getattr(page.totals, name) == once
         assert sum(getattr(period, name) for period in page.periods) == once
         assert sum(getattr(period, name) for period in report.periods) == once
+    assert [row.attempts for row in page.instance_types] == [1]
+    assert [row.interruptions for row in page.instance_types] == [1]
+    assert sum(hour.attempts for hour in page.hours) == 1
+    assert sum(hour.interruptions for hour in page.hours) == 1
 
 
 def test_every_figure_of_the_totals_is_defined() -> None:

@@ -90,7 +90,7 @@ def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def make_environment(folder: Path) -> Environment:
-    _run_uv("venv", "--quiet", "--python", sys.executable, str(folder / "venv"))
+def make_environment(folder: Path, *, python: str = sys.executable) -> Environment:
+    _run_uv("venv", "--quiet", "--python", python, str(folder / "venv"))
     (folder / "work").mkdir()
     return Environment(folder=folder / "venv", work=folder / "work")

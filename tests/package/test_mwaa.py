@@ -10,11 +10,10 @@ from pathlib import Path
 import pytest
 
 from .conftest import LOCK, ROOT, Environment, make_environment
+from .support import NO_INDEX, PLUGINS, build_configuration, list_installed
 
 pytestmark = [pytest.mark.airflow, pytest.mark.timeout(600)]
 
-#: Where MWAA unpacks plugins.zip. Here it is a folder of the test.
-PLUGINS = "/usr/local/airflow/plugins"
 #: What is in MWAA's images, as far as the package needs it.
 IN_THE_IMAGE = ("apache-airflow", "apache-airflow-providers-amazon", "apache-airflow-providers-fab", "pip")
 #: What they lack, at the versions of the lock.
@@ -22,8 +21,6 @@ LACKING = {
     name: re.findall(rf"^{name}==(\S+)", LOCK.read_text(), re.MULTILINE)[0]
     for name in ("duckdb", "vl-convert-python")
 }
-#: No wheels of this machine either.
-NO_INDEX = {"PIP_FIND_LINKS": "", "PIP_CONFIG_FILE": "/dev/null"}
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +33,7 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Environment:
 @pytest.fixture(scope="module")
 def before(image: Environment) -> dict[str, str]:
     """The packages of the image, as long as nothing is installed into it."""
-    return _list_installed(image)
+    return list_installed(image)
 
 
 @pytest.fixture(scope="module")
@@ -59,20 +56,15 @@ def installed(image: Environment, before: dict[str, str], dist: Path) -> Environ
     return image
 
 
-def _list_installed(environment: Environment) -> dict[str, str]:
-    listed = json.loads(environment.run("python", "-m", "pip", "list", "--format=json", env=NO_INDEX))
-    return {each["name"]: each["version"] for each in listed}
-
-
 def test_pip_installs_the_package_and_what_the_image_lacks_without_an_index(installed: Environment) -> None:
-    found = _list_installed(installed)
+    found = list_installed(installed)
     assert "airflow-provider-spot-training" in found
     assert {name: found[name] for name in LACKING} == LACKING
     assert "No broken requirements" in installed.run("python", "-m", "pip", "check")
 
 
 def test_what_the_image_has_stays_as_it_is(installed: Environment, before: dict[str, str]) -> None:
-    assert _list_installed(installed).items() >= before.items()
+    assert list_installed(installed).items() >= before.items()
 
 
 def test_airflow_finds_the_package_next_to_the_wheels_in_the_plugins_folder(installed: Environment) -> None:
@@ -80,7 +72,7 @@ def test_airflow_finds_the_package_next_to_the_wheels_in_the_plugins_folder(inst
         "AIRFLOW_HOME": str(installed.work),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
         "AIRFLOW_ENV_ID": "11112222",
-        **_configuration(),
+        **build_configuration(),
     }
     plugins = json.loads(installed.run("airflow", "plugins", "--output", "json", env=env))
     assert [each["name"] for each in plugins if "spot_training" in each["source"]] == ["spot_training"]
@@ -89,9 +81,3 @@ def test_airflow_finds_the_package_next_to_the_wheels_in_the_plugins_folder(inst
     assert installed.run("spot-training", "installation", env=env).startswith("11112222\n")
     ledger = installed.run("airflow", "config", "get-value", "spot_training", "ledger", env=env)
     assert ledger.splitlines()[-1] == "s3://BUCKET/PREFIX"
-
-
-def _configuration() -> dict[str, str]:
-    """The configuration options as MWAA hands them to every component: as variables."""
-    options = json.loads((ROOT / "deploy" / "mwaa" / "airflow-configuration-options.json").read_text())
-    return {f"AIRFLOW__{name.replace('.', '__')}".upper(): value for name, value in options.items()}

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from types import SimpleNamespace
 from typing import Any, TypeAlias
 
@@ -17,10 +17,12 @@ from airflow.sdk.execution_time.comms import ErrorResponse, GetTaskStates, TaskS
 from spot_training import triggers
 from spot_training.connections import AwsAccess
 from spot_training.domain.errors import ServiceFailed
+from spot_training.domain.lifecycle import SecondaryStatus, TrainingStatus
 from spot_training.domain.stop_reasons import StopReason
 from spot_training.sagemaker.jobs import TrainingJobs
 from spot_training.task import task_state
 from spot_training.triggers import TrainingJobTrigger
+from spot_training.watching.reports import Over
 
 NAME = "model-1"
 RUN, TASK = "run 1", "train"
@@ -350,14 +352,26 @@ def test_a_question_that_was_answered_is_forgotten(make: Make, airflow: _Airflow
     assert len(airflow.asked) == 2
 
 
+class _OverAfter:
+    """In place of a `Follower`: the job is over after so many seconds."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+
+    async def __aiter__(self) -> AsyncIterator[Over]:
+        await asyncio.sleep(self.seconds)
+        yield Over(
+            name="nightly-1", status=TrainingStatus.COMPLETED, secondary_status=SecondaryStatus.COMPLETED
+        )
+
+    def close(self) -> None: ...
+
+
 def test_the_first_trigger_of_a_process_asks_once_so_that_later_answers_come_in_time(
     make: Make, airflow: _Airflow, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def start_three() -> None:
-        async def over_at_once(_self: TrainingJobTrigger) -> str:
-            return "Completed"
-
-        monkeypatch.setattr(TrainingJobTrigger, "_wait", over_at_once)
+        monkeypatch.setattr(TrainingJobTrigger, "_follower", lambda _self: _OverAfter(0.0))
         monkeypatch.setattr(triggers, "seconds_to_settle", lambda: 0.0)
         for _ in range(3):
             async for _event in make().run():
@@ -372,11 +386,7 @@ def test_a_first_question_that_fails_fails_no_trigger(
 ) -> None:
     airflow.answer = RuntimeError("the database is away")
 
-    async def over(_self: TrainingJobTrigger) -> str:
-        await asyncio.sleep(0.05)
-        return "Completed"
-
-    monkeypatch.setattr(TrainingJobTrigger, "_wait", over)
+    monkeypatch.setattr(TrainingJobTrigger, "_follower", lambda _self: _OverAfter(0.05))
     monkeypatch.setattr(triggers, "seconds_to_settle", lambda: 0.0)
 
     async def run() -> list[Any]:

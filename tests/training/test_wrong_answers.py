@@ -227,6 +227,11 @@ def test_a_tag_that_takes_long_does_not_hold_the_stop_back(drought: Cloud) -> No
     )
     assert time.monotonic() - began < 4
     assert stops.reasons == {step.job.name: StopReason.TASK_KILLED}
+    late_until = time.monotonic() + 10  # the tag comes after the stop, and still counts
+    while TAG_STOPPED_FOR not in (tags := task.jobs.tags(step.job.arn)):
+        assert time.monotonic() < late_until
+        time.sleep(0.05)
+    assert tags[TAG_STOPPED_FOR] == StopReason.TASK_KILLED
 
 
 def test_a_reason_that_could_not_be_tagged_is_in_the_state(drought: Cloud) -> None:

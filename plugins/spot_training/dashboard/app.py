@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import threading
+from base64 import b64encode
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, date, datetime
+from hashlib import sha256
 from typing import Annotated, Any, Literal
 
 from airflow.api_fastapi.core_api.security import get_user
@@ -16,11 +18,12 @@ from fastapi.responses import HTMLResponse, JSONResponse
 from pydantic import BaseModel, BeforeValidator, StringConstraints
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
+from spot_training.compat import keeps_login_in_storage
 from spot_training.domain.errors import InstallationUnknown, MissingPackage
 from spot_training.domain.records import TrainingRecord
 
 from . import assets
-from .access import MAY_READ_TASK, Readable, login_url, this_airflow
+from .access import MAY_READ_TASK, Readable, login_url, this_airflow, use_login_of_cookie
 from .overview import (
     PAGE_ROWS,
     Choices,
@@ -151,6 +154,8 @@ def create_app(source: Source | None = None) -> FastAPI:
     )
     app.state.source = source or Source()
     app.middleware("http")(_add_headers)
+    if keeps_login_in_storage():
+        app.middleware("http")(_use_login_of_cookie)
     app.add_exception_handler(StarletteHTTPException, _answer_http_problem)
     app.add_exception_handler(RequestValidationError, _answer_bad_request)
     for problem in (MissingPackage, InstallationUnknown):
@@ -197,6 +202,10 @@ def show_training(
     # For a task that is not mapped, Airflow does not replace `{MAP_INDEX}`.
     index = int(map_index) if map_index.isdecimal() and len(map_index) < 10 else -1
     timeline = _find_training(source, dag_id, run_id, task_id, index)
+    if timeline is None and within == "task":
+        # Airflow 3.1 puts the run id into the tab's address as it is, where + means a space.
+        run_id = run_id.replace(" ", "+")
+        timeline = _find_training(source, dag_id, run_id, task_id, index)
     return render(
         "training.html.j2",
         timeline=timeline,
@@ -311,6 +320,13 @@ async def _add_headers(request: Request, call_next: Callable[[Request], Awaitabl
     return response
 
 
+async def _use_login_of_cookie(
+    request: Request, call_next: Callable[[Request], Awaitable[Response]]
+) -> Response:
+    use_login_of_cookie(request)
+    return await call_next(request)
+
+
 def _is_page(request: Request) -> bool:
     path = request.scope["path"].removeprefix(request.scope.get("root_path", ""))
     return path in {"/", "/training"}
@@ -320,13 +336,24 @@ async def _answer_http_problem(request: Request, error: Exception) -> Response:
     assert isinstance(error, StarletteHTTPException)  # noqa: S101 - registered for it alone
     if not _is_page(request):
         return JSONResponse({"detail": error.detail}, error.status_code, headers=error.headers)
-    page = render(
-        "problem.html.j2",
-        status=error.status_code,
-        detail=str(error.detail),
-        login=login_url(str(request.url)) if error.status_code == 401 else None,
-    )
+    if error.status_code == 401:
+        return _ask_for_login(str(request.url), str(error.detail))
+    page = render("problem.html.j2", status=error.status_code, detail=str(error.detail), login=None)
     return HTMLResponse(page, error.status_code)
+
+
+def _ask_for_login(address: str, detail: str) -> Response:
+    """Link to the login. Where only a script can read the login, it looks first.
+
+    The script is within the page, because nothing else is served without a login.
+    """
+    script = assets.read(assets.LOGIN).content.decode() if keeps_login_in_storage() else None
+    page = render("problem.html.j2", status=401, detail=detail, login=login_url(address), script=script)
+    if script is None:
+        return HTMLResponse(page, 401)
+    digest = b64encode(sha256(script.encode()).digest()).decode()
+    policy = CONTENT_SECURITY_POLICY.replace("script-src 'self'", f"script-src 'sha256-{digest}'")
+    return HTMLResponse(page, 401, headers={"Content-Security-Policy": policy})
 
 
 async def _answer_what_is_missing(request: Request, error: Exception) -> Response:

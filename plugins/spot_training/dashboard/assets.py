@@ -17,6 +17,7 @@ from pathlib import Path
 
 STATIC = Path(__file__).parent / "static"
 CHARTS = "charts.js"
+LOGIN = "login.js"
 _TYPES = {".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".svg": "image/svg+xml"}
 #: The package's V8 makes the bundle in about a second.
 _BUNDLE_SECONDS = 120

@@ -194,7 +194,7 @@ _TABLES = {
         SELECT {_CHOSEN_BY}, a.instance_type AS spot_type, a.created_at AS submitted_at,
                a.started_at IS NULL AS never_started, a.wait_seconds AS waited, a.interruptions AS losses,
                a.training_seconds * a.instance_count AS held, a.billable_seconds * a.instance_count AS billed
-        FROM (SELECT {_CHOSEN_BY}, unnest(attempts) AS a FROM trainings)
+        FROM (SELECT {_CHOSEN_BY}, unnest(attempts) AS a FROM trainings WHERE counts)
         WHERE a.purchase = 'spot' AND a.instance_type IS NOT NULL
     """,
     "page_losses": f"""
@@ -204,7 +204,7 @@ _TABLES = {
         FROM (
             SELECT {_CHOSEN_BY}, attempts,
                    unnest([visit FOR visit IN transitions IF visit.status = 'Interrupted']) AS t
-            FROM trainings WHERE interruptions > 0
+            FROM trainings WHERE interruptions > 0 AND counts
         ) WHERE spot_type IS NOT NULL
     """,
 }

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
+from spot_training.compat import keeps_login_in_storage
 from spot_training.domain.messages import counted, times
 from spot_training.domain.packages import needed_by
 from spot_training.domain.parsing import in_words
@@ -50,7 +51,12 @@ def _environment() -> Environment:
         "times": times,
         "plain": plain,
     }
-    environment.globals |= {"asset": assets.url, "has_charts": assets.has_charts, "query": query}
+    environment.globals |= {
+        "asset": assets.url,
+        "has_charts": assets.has_charts,
+        "query": query,
+        "login_script": assets.LOGIN if keeps_login_in_storage() else None,
+    }
     return environment
 
 

@@ -97,7 +97,7 @@ class LedgerState:
             self._write({**(self._known.values if self._known else {}), key: value})
 
     def has_later_try(self) -> bool:
-        """Whether a later try of the task has written. Locks nothing: a signal handler may ask."""
+        """Whether a later try of the task has written. A signal handler may ask: no lock."""
         found = self._newest()
         return found is not None and self.by is not None and self.by.origin_of(found.by) is Origin.LATER
 
@@ -125,8 +125,8 @@ class LedgerState:
     def _find(self) -> _Found | None:
         """The newest version, without values if a deleted run left it.
 
-        Raises `StateReplaced` if a later try wrote it. The metadata database may have been set back to a
-        copy, so Airflow says whether there is a later try.
+        Raises `StateReplaced` if a later try wrote it. The metadata database may have been restored from a
+        backup, so Airflow says whether there is a later try.
         """
         found = self._newest()
         if found is None or self.by is None:

@@ -214,10 +214,12 @@ class TrainingJobs:
         """Write the reason into a tag, then `StopTrainingJob`.
 
         A tag that is not written within `tag_within` seconds does not delay the stop: `keep_reason` then gets
-        the reason, before the stop. A job that is already being stopped gets neither: that stop is not ours.
+        the reason, before the stop, and the tag is tried once more after it: a machine that stood still for a
+        minute is late for both. A job that is already being stopped gets neither: that stop is not ours.
         Returns False when there was nothing to stop: no such job, being stopped, or already over.
         """
         note = StopNote(why=why, at=self._now_or_none())
+        is_late = False
         try:
             if not within(tag_within, lambda: self._tag_stop(name, note)):
                 return False
@@ -225,7 +227,12 @@ class TrainingJobs:
             log.warning("Training job %s could not be tagged with why it is stopped: %s", name, error)
             with contextlib.suppress(Exception):
                 keep_reason(note)
-        return self._stop(name)
+            is_late = isinstance(error, TimeoutError)
+        is_stopped = self._stop(name)
+        if is_stopped and is_late:
+            with contextlib.suppress(Exception):  # logged above
+                within(tag_within, lambda: self._add_stop_tags(self._describe_taken(name), note))
+        return is_stopped
 
     def _now_or_none(self) -> datetime | None:
         return self.clock.now() if self.clock.is_set else None
@@ -238,12 +245,15 @@ class TrainingJobs:
         description = self._describe_taken(name)
         if description["TrainingJobStatus"] in {*TERMINAL_STATUSES, TrainingStatus.STOPPING}:
             return False
+        self._add_stop_tags(description, note)
+        return True
+
+    def _add_stop_tags(self, description: Mapping[str, Any], note: StopNote) -> None:
         tags = [{"Key": TAG_STOPPED_FOR, "Value": str(note.why)}]
         if note.at is not None:
             tags.append({"Key": TAG_STOPPED_AT, "Value": note.at.isoformat()})
-        with calling(f"AddTags {name}"):
+        with calling(f"AddTags {description['TrainingJobName']}"):
             self._client.add_tags(ResourceArn=description["TrainingJobArn"], Tags=tags)
-        return True
 
     def _stop(self, name: str) -> bool:
         is_over = {Refusal.NOT_FOUND, Refusal.ALREADY_OVER}

@@ -34,18 +34,23 @@ class EventLoopQueue(Generic[Item]):
         """Append an item, from any thread."""
         self._delivery.send(self, item)
 
-    async def get(self, timeout_seconds: float | None) -> Item:
-        """The next item. Raises `TimeoutError` when none came in time."""
-        if not self._items:
-            loop = asyncio.get_running_loop()
-            self._waiting = loop.create_future()
-            alarm = None if timeout_seconds is None else loop.call_later(timeout_seconds, self._wake)
-            try:
-                await self._waiting
-            finally:
-                self._waiting = None
-                if alarm is not None:
-                    alarm.cancel()
+    def wait(self, timeout_seconds: float | None) -> asyncio.Future[None]:
+        """Done once there is an item, or the time is up: `take` tells which.
+
+        Not a coroutine, which would be one more object for the garbage collector to visit for each of ten
+        thousand waiting jobs.
+        """
+        loop = asyncio.get_running_loop()
+        waiting = self._waiting = loop.create_future()
+        if self._items:
+            _wake(waiting)
+        elif timeout_seconds is not None:
+            alarm = loop.call_later(timeout_seconds, _wake, waiting)
+            waiting.add_done_callback(lambda _: alarm.cancel())
+        return waiting
+
+    def take(self) -> Item:
+        """The next item. Raises `TimeoutError` if there is none."""
         if not self._items:
             raise TimeoutError
         item = self._items.popleft()
@@ -53,15 +58,17 @@ class EventLoopQueue(Generic[Item]):
             self._items = None
         return item
 
-    def _wake(self) -> None:
-        if self._waiting is not None and not self._waiting.done():
-            self._waiting.set_result(None)
-
     def _append(self, item: Item) -> None:
         if self._items is None:
             self._items = deque()
         self._items.append(item)
-        self._wake()
+        if self._waiting is not None:
+            _wake(self._waiting)
+
+
+def _wake(waiting: asyncio.Future[None]) -> None:
+    if not waiting.done():
+        waiting.set_result(None)
 
 
 class Delivery:

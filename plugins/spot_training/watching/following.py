@@ -50,6 +50,7 @@ class Follower(EventLoopQueue[Report]):
         with Follower(watcher, name, interval_seconds=30) as reports:
             async for report in reports:
 
+    Registers with the watcher where the iteration begins, and must be closed: `with` or `close` does it.
     `must_describe`, `due_in_seconds` and `shows_log`: see `JobWatcher.add`.
     """
 
@@ -85,24 +86,28 @@ class Follower(EventLoopQueue[Report]):
         self._patience = None if until is None else _Patience(watcher, name, until)
         self._has_ended = False
 
+    def close(self) -> None:
+        self._watcher.unwatch(self)
+
     def __enter__(self) -> Self:
-        self._watcher.add(self, must_describe=self._must_describe, due_in_seconds=self._due_in_seconds)
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._watcher.unwatch(self)
+        self.close()
 
     def notify(self, report: Report, /) -> None:
         self.put(report)
 
     def __aiter__(self) -> Self:
+        self._watcher.add(self, must_describe=self._must_describe, due_in_seconds=self._due_in_seconds)
         return self
 
     async def __anext__(self) -> Report:
         if self._has_ended:
             raise StopAsyncIteration
+        await self.wait(self._patience.seconds_left() if self._patience else None)
         try:
-            report = await self.get(self._patience.seconds_left() if self._patience else None)
+            report = self.take()
         except TimeoutError:
             report = TimeIsUp(until=datetime.now(UTC)) if self._patience is None else self._patience.is_over()
         self._has_ended = is_last(report)

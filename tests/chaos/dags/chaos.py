@@ -18,6 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import airflow
 import pendulum
 from airflow.sdk import Param, dag, task
 
@@ -32,7 +33,7 @@ Checkpoint = Callable[[str], None]
 
 
 #: What both mortal tasks are told beside a training's own arguments.
-FATE = ("hold_at", "kill_at", "trigger_fails_after", "graves", "found_state")
+FATE = ("hold_at", "kill_at", "dies_alone", "trigger_fails_after", "graves", "found_state")
 
 
 class Mortal(TrainingOperatorBase):
@@ -50,6 +51,7 @@ class Mortal(TrainingOperatorBase):
         *,
         hold_at: str,
         kill_at: str,
+        dies_alone: Any,
         trigger_fails_after: Any,
         graves: str,
         found_state: Any,
@@ -58,6 +60,7 @@ class Mortal(TrainingOperatorBase):
         super().__init__(**kwargs)
         self.hold_at = hold_at
         self.kill_at = kill_at
+        self.dies_alone = dies_alone
         self.trigger_fails_after = trigger_fails_after
         self.graves = graves
         self.found_state = found_state
@@ -92,7 +95,16 @@ class Mortal(TrainingOperatorBase):
             while not (graves / "release").exists():
                 time.sleep(0.1)
         if point in (self.kill_at or "").split(",") and _is_first_time(graves, f"{TASK}-{point}"):
-            os.kill(os.getpid(), signal.SIGKILL)
+            self._die()
+
+    def _die(self) -> None:
+        """As on a worker that is lost, or (`dies_alone`) only this process, as without memory.
+
+        Airflow before 3.1 does not try a task again that dies alone. There, its supervisor dies with it.
+        """
+        if airflow.__version__.startswith("3.0.") and not self.dies_alone:
+            os.kill(os.getppid(), signal.SIGKILL)
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 class MortalOperator(Mortal, SpotTrainingOperator):
@@ -182,6 +194,7 @@ PARAMS = {
     "looks": Param("poke", enum=["poke", "reschedule"]),
     "hold_at": Param("", type="string"),
     "kill_at": Param("", type="string"),
+    "dies_alone": Param(False, type="boolean"),
     "trigger_fails_after": Param(None, type=["null", "number"]),
     "policy": Param("widen", type="string"),
     "training_timeout": Param(None, type=["null", "integer"]),
@@ -243,6 +256,7 @@ def make_dag(dag_id: str, make_task: Callable[..., Any], *, retries: int, **more
             pool=POOL,
             hold_at="{{ params.hold_at }}",
             kill_at="{{ params.kill_at }}",
+            dies_alone="{{ params.dies_alone }}",
             trigger_fails_after="{{ params.trigger_fails_after }}",
             graves="{{ params.graves }}/{{ run_id }}",
             found_state="{{ params.found_state }}",
