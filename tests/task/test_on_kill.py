@@ -292,14 +292,7 @@ def test_where_airflow_has_no_on_kill_a_cancelled_trigger_does_the_same(
 ) -> None:
     """Before 3.3 Airflow cancels `run` again every second, and waits for its `CancelledError`."""
     monkeypatch.setattr(triggers, "calls_on_kill_of_triggers", lambda: calls_on_kill)
-    is_waiting = asyncio.Event()
-
-    async def wait_for_ever(_self: TrainingJobTrigger) -> str:
-        is_waiting.set()
-        await asyncio.Event().wait()
-        return "never"
-
-    monkeypatch.setattr(TrainingJobTrigger, "_wait", wait_for_ever)
+    monkeypatch.setattr(TrainingJobTrigger, "_follower", lambda _self: _OverAfter(3600))
     monkeypatch.setattr(triggers, "warm_up", lambda _: None)
     airflow.answer, airflow.after = state, 0.3
 
@@ -309,7 +302,7 @@ def test_where_airflow_has_no_on_kill_a_cancelled_trigger_does_the_same(
 
     async def cancel_until_over() -> None:
         running = asyncio.ensure_future(run(make()))
-        await is_waiting.wait()
+        await asyncio.sleep(0)  # it waits for the job now
         while not running.done():
             running.cancel()
             await asyncio.wait({running}, timeout=0.1)
