@@ -263,6 +263,24 @@ def test_an_answer_that_never_comes_holds_nothing_up_and_is_not_cancelled(
     assert reasons == []
 
 
+def test_a_triggerer_that_ends_and_answers_no_more_is_not_asked(
+    make: Make, airflow: _Airflow, reasons: list[StopReason], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Since 3.2.2. The wait would delay a redeploy by five seconds."""
+    airflow.after = 3600
+
+    async def kill() -> None:
+        reader = asyncio.ensure_future(asyncio.sleep(3600))
+        reader.cancel()
+        await asyncio.wait({reader})
+        airflow._reader_task = reader  # type: ignore[attr-defined]
+        await asyncio.wait_for(make().on_kill(), 1)
+
+    asyncio.run(kill())
+    assert (reasons, airflow.asked) == ([], [])
+    assert "did not say whether the task has ended (the triggerer ends)" in caplog.text
+
+
 def test_an_answer_that_takes_longer_than_airflow_waits_still_counts(
     make: Make, airflow: _Airflow, reasons: list[StopReason]
 ) -> None:
