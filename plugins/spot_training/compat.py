@@ -136,9 +136,9 @@ def leads_into_framed_pages() -> bool:
 
 
 def keeps_login_in_storage() -> bool:
-    """Whether Airflow's UI keeps the login in the browser's storage (before 3.1).
+    """Whether Airflow's UI keeps the login in the browser's storage (before 3.1.1).
 
-    Since 3.1 it is a cookie, which the browser sends when a person opens an address. For the API server.
+    Since then it is a cookie, which the browser sends when a person opens an address. For the API server.
     """
     from airflow.api_fastapi.core_api.security import get_user
 

@@ -20,21 +20,25 @@ import pytest
 from aiosmtpd.controller import Controller
 
 from include.local_stack import LocalStack, best_database, wait_until
-from include.local_stack.environment import find_free_port
+from include.local_stack.environment import airflow_version, find_free_port
 
 from .conftest import set_capacity
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Locator, Page
 
-pytestmark = [pytest.mark.airflow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.airflow, pytest.mark.timeout(900)]
 
 ROOT = Path(__file__).resolve().parents[2]
 #: A file has the name of its Dag, which a test holds: a Dag that is added is tried as well.
-DAGS = sorted(file.stem for file in (ROOT / "dags").glob("*.py"))
+#: Airflow before 3.1 cannot ask a person: that file says so instead of loading (tests/dags).
+ASKS, CAN_ASK = {"retrain_with_approval"}, airflow_version() >= (3, 1)
+DAGS = sorted({file.stem for file in (ROOT / "dags").glob("*.py")} - (set() if CAN_ASK else ASKS))
 TRAIN, TASK, REPORT = "retrain_flight_delays", "train.train", "report_savings"
 #: A minute a second: the default of an hour of run time is a minute on this machine.
 SPEED = 60
+#: All runs share this machine, and prepare real data.
+FINISH_SECONDS = 300
 
 #: What is typed into the form, by Dag and param; "" empties a field. All optional params must be here.
 TYPED: dict[str, dict[str, str]] = {
@@ -156,7 +160,9 @@ def started(shipped: LocalStack, browser: Browser) -> Started:
         as_opened={dag_id: _send_form(shipped, page, dag_id, {}) for dag_id in in_order},
         filled={dag_id: _send_form(shipped, page, dag_id, typed) for dag_id, typed in TYPED.items()},
     )
-    shipped.api.wait_for_task(TRAIN, by_conf["marked"], TASK, states={"deferred"})
+    shipped.api.wait_for_task(
+        TRAIN, by_conf["marked"], TASK, states={"deferred"}, timeout_seconds=FINISH_SECONDS
+    )
     _mark_failed(shipped, TRAIN, by_conf["marked"])
     assert _finish(shipped, TRAIN, by_conf["cleared"])["run"] == "success"
     shipped.api.clear(TRAIN, by_conf["cleared"])
@@ -176,8 +182,7 @@ def _log_in(stack: LocalStack, browser: Browser) -> Page:
 def _send_form(stack: LocalStack, page: Page, dag_id: str, typed: dict[str, str]) -> str:
     """Open the form of a Dag, type, press *Trigger*. Returns the run's id."""
     page.goto(f"{stack.airflow_url}/dags/{dag_id}")
-    page.get_by_test_id("trigger-dag-button").click()
-    submit = page.get_by_test_id("trigger-dag-submit")
+    submit = _open_form(page)
     submit.wait_for()
     for name, text in typed.items():
         _fill(page, name, text)
@@ -188,6 +193,15 @@ def _send_form(stack: LocalStack, page: Page, dag_id: str, typed: dict[str, str]
         submit.click()
     assert answered.value.ok, f"{dag_id}: {answered.value.text()}"
     return str(answered.value.json()["dag_run_id"])
+
+
+def _open_form(page: Page) -> Locator:
+    """Press *Trigger*; returns the button of the same name in the form."""
+    if airflow_version() >= (3, 2):
+        page.get_by_test_id("trigger-dag-button").click()
+        return page.get_by_test_id("trigger-dag-submit")
+    page.get_by_role("button", name="Trigger").first.click()
+    return page.get_by_role("dialog").get_by_role("button", name="Trigger").last
 
 
 def _fill(page: Page, name: str, text: str) -> None:
@@ -217,7 +231,7 @@ def _optional(stack: LocalStack, dag_id: str) -> dict[str, Any]:
 
 def _finish(stack: LocalStack, dag_id: str, run_id: str) -> dict[str, str]:
     """The states of a finished run and its tasks."""
-    run = stack.api.wait_for_run(dag_id, run_id, timeout_seconds=240)
+    run = stack.api.wait_for_run(dag_id, run_id, timeout_seconds=FINISH_SECONDS)
     tasks = {str(task["task_id"]): str(task["state"]) for task in stack.api.task_instances(dag_id, run_id)}
     return {"run": str(run["state"]), **tasks}
 

@@ -88,7 +88,10 @@ def _find_python() -> str:
     return done.stdout.strip() if done.returncode == 0 else sys.executable
 
 
-@pytest.fixture(scope="module", params=VERSIONS)
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(each, marks=() if each == VERSIONS[0] else pytest.mark.long) for each in VERSIONS],
+)
 def image(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Image:
     """The image, with the content of `plugins.zip` for a private web server in the plugins folder."""
     environment = make_environment(tmp_path_factory.mktemp("image"), python=_find_python())

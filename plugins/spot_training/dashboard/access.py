@@ -1,7 +1,7 @@
 """Who may read what. Airflow's login and its auth manager decide, not this package.
 
 Airflow serves the FastAPI apps of plugins without authentication, so every route of the page depends on
-`get_user`. Before Airflow 3.1, `get_user` reads a header only, which a browser does not send when a person
+`get_user`. Before Airflow 3.1.1, `get_user` reads a header only, which a browser does not send when a person
 opens an address. Airflow's UI keeps the login in the browser's storage there, and the script login.js hands
 it to the page: in a cookie for the page's own path, which lives for a minute.
 """
