@@ -64,6 +64,7 @@ __all__ = [
     "CronTriggerTimetable",
     "TaskDeferralError",
     "airflow_state_store",
+    "answers_no_more",
     "ask_airflow",
     "ask_one_at_a_time",
     "calls_on_kill_of_triggers",
@@ -217,6 +218,14 @@ def ask_one_at_a_time() -> None:
             return send(self, msg)
 
     decoder.send = send_alone
+
+
+def answers_no_more() -> bool:
+    """Whether the triggerer ends. Since 3.2.2 it then reads no more answers, and still takes questions."""
+    from airflow.sdk.execution_time import task_runner
+
+    reader = getattr(getattr(task_runner, "SUPERVISOR_COMMS", None), "_reader_task", None)
+    return reader is not None and bool(reader.done())
 
 
 def knows_task_instance(ti_id: Any) -> bool:

@@ -113,6 +113,7 @@ def test_trainings_under_way_go_on_with_the_next_airflow(old: str, new: str, tmp
         assert stack.api.request("GET", "version")["version"] == _dotted(new)
         stack.api.wait_for_run(DAG, trainings.run_id, timeout_seconds=400)
         _check_state_of_each(trainings)
+        assert trainings.task("waits")["try_number"] > 1, "its process ends with the old version"
         _check_where_state_is(new, trainings, postgres)
         _check_attempts(trainings, before)
 

@@ -5,14 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 
-from include.local_stack.environment import airflow_version
-
 from .support import TASK, Case, Lab, Run, check, until
 
 DAY = 24 * 3600
 WAITS_FOR_SLOT = frozenset({"scheduled", "queued"})
-#: Before this version Airflow fails a task for good if its process was killed, also with retries left.
-RETRIES_IF_KILLED = (3, 1)
 
 
 class Action(StrEnum):
@@ -37,9 +33,7 @@ class Phase(StrEnum):
     """Where a training is. Where it has a job, some of it is billed."""
 
     QUEUED = "queued"  # its first try waits for a slot
-    QUEUED_AGAIN = (
-        "queued-again"  # its worker died; the next try waits for a slot (3.0: failed), its job goes on
-    )
+    QUEUED_AGAIN = "queued-again"  # its worker died; the next try waits for a slot, its job goes on
     RUNNING = "running"  # its worker waits for the job
     DEFERRING = "deferring"  # its job is there, and the task is about to defer
     DEFERRED = "deferred"
@@ -87,12 +81,8 @@ def bring_about(lab: Lab, cells: Sequence[tuple[Phase, Action]]) -> dict[tuple[P
         lab.release(run)
     for run in of(Phase.RESUMING):
         lab.set_capacity(run.instance_type, available=True)
-    retries_if_killed = airflow_version() >= RETRIES_IF_KILLED
-    for (phase, _), run in runs.items():
-        if phase in {Phase.QUEUED, Phase.QUEUED_AGAIN, Phase.RESUMING}:
-            is_failed = phase is Phase.QUEUED_AGAIN and not retries_if_killed
-            states = frozenset({"failed"}) if is_failed else WAITS_FOR_SLOT
-            lab.api.wait_for_task(run.dag_id, run.run_id, TASK, states=states, timeout_seconds=60)
+    for run in of(Phase.QUEUED, Phase.QUEUED_AGAIN, Phase.RESUMING):
+        lab.api.wait_for_task(run.dag_id, run.run_id, TASK, states=WAITS_FOR_SLOT, timeout_seconds=60)
     return runs
 
 

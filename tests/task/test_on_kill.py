@@ -263,6 +263,24 @@ def test_an_answer_that_never_comes_holds_nothing_up_and_is_not_cancelled(
     assert reasons == []
 
 
+def test_a_triggerer_that_ends_and_answers_no_more_is_not_asked(
+    make: Make, airflow: _Airflow, reasons: list[StopReason], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Since 3.2.2. The wait would delay a redeploy by five seconds."""
+    airflow.after = 3600
+
+    async def kill() -> None:
+        reader = asyncio.ensure_future(asyncio.sleep(3600))
+        reader.cancel()
+        await asyncio.wait({reader})
+        airflow._reader_task = reader  # type: ignore[attr-defined]
+        await asyncio.wait_for(make().on_kill(), 1)
+
+    asyncio.run(kill())
+    assert (reasons, airflow.asked) == ([], [])
+    assert "did not say whether the task has ended (the triggerer ends)" in caplog.text
+
+
 def test_an_answer_that_takes_longer_than_airflow_waits_still_counts(
     make: Make, airflow: _Airflow, reasons: list[StopReason]
 ) -> None:
@@ -292,14 +310,7 @@ def test_where_airflow_has_no_on_kill_a_cancelled_trigger_does_the_same(
 ) -> None:
     """Before 3.3 Airflow cancels `run` again every second, and waits for its `CancelledError`."""
     monkeypatch.setattr(triggers, "calls_on_kill_of_triggers", lambda: calls_on_kill)
-    is_waiting = asyncio.Event()
-
-    async def wait_for_ever(_self: TrainingJobTrigger) -> str:
-        is_waiting.set()
-        await asyncio.Event().wait()
-        return "never"
-
-    monkeypatch.setattr(TrainingJobTrigger, "_wait", wait_for_ever)
+    monkeypatch.setattr(TrainingJobTrigger, "_follower", lambda _self: _OverAfter(3600))
     monkeypatch.setattr(triggers, "warm_up", lambda _: None)
     airflow.answer, airflow.after = state, 0.3
 
@@ -309,7 +320,7 @@ def test_where_airflow_has_no_on_kill_a_cancelled_trigger_does_the_same(
 
     async def cancel_until_over() -> None:
         running = asyncio.ensure_future(run(make()))
-        await is_waiting.wait()
+        await asyncio.sleep(0)  # it waits for the job now
         while not running.done():
             running.cancel()
             await asyncio.wait({running}, timeout=0.1)

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
+from spot_training.compat import answers_no_more
 from spot_training.process import PerProcess
 from spot_training.sweep.orphans import OVER_STATES
 
@@ -85,6 +86,8 @@ async def fate_of(task_instance: Any, *, say: Callable[[str], None] = log.warnin
     """
     if task_instance is None:
         return Fate.UNKNOWN, "this trigger has no task"
+    if answers_no_more():
+        return Fate.UNKNOWN, "the triggerer ends"
     question = _ask(task_instance)
     loop = asyncio.get_running_loop()
     over_at = loop.time() + ANSWER_SECONDS
