@@ -6,7 +6,10 @@ import inspect
 from typing import Any
 
 import pytest
-from airflow.providers.amazon.aws.operators.sagemaker import SageMakerTrainingOperator
+from airflow.providers.amazon.aws.operators.sagemaker import (
+    SageMakerBaseOperator,
+    SageMakerTrainingOperator,
+)
 from airflow.sdk.exceptions import AirflowFailException, TaskDeferred
 
 from spot_training.operators import SpotTrainingOperator
@@ -15,15 +18,30 @@ from tests.cloud import Cloud, live_jobs
 from .support import PATIENT, Run, make_operator
 
 
-def _arguments(cls: type) -> set[str]:
-    """The keyword arguments of a class and of the bases that are not Airflow's own."""
-    names: set[str] = set()
+def _signature(cls: type) -> dict[str, inspect.Parameter]:
+    """The arguments of a class and of the bases that are not Airflow's own; a subclass overrides its base."""
+    arguments: dict[str, inspect.Parameter] = {}
     for base in cls.__mro__:
         if base.__module__.startswith("airflow.sdk"):
             break
         if "__init__" in vars(base):
-            names |= set(inspect.signature(inspect.unwrap(vars(base)["__init__"])).parameters)
-    return names - {"self", "args", "kwargs"}
+            own = inspect.signature(inspect.unwrap(vars(base)["__init__"])).parameters
+            arguments = {**own, **arguments}
+    return {name: arguments[name] for name in arguments.keys() - {"self", "args", "kwargs"}}
+
+
+def _differences(theirs: type) -> dict[str, str]:
+    """Each argument of theirs that ours does not take in the same way, and what is different."""
+    ours = _signature(SpotTrainingOperator)
+    different: dict[str, str] = {}
+    for name, argument in _signature(theirs).items():
+        if name not in ours:
+            different[name] = "missing"
+        elif ours[name].kind is not argument.kind:
+            different[name] = f"{argument.kind.description}"
+        elif ours[name].default != argument.default:
+            different[name] = f"default {argument.default!r}, here {ours[name].default!r}"
+    return different
 
 
 def _say_at_start(cloud: Cloud, capsys: pytest.CaptureFixture[str], **arguments: Any) -> str:
@@ -34,10 +52,38 @@ def _say_at_start(cloud: Cloud, capsys: pytest.CaptureFixture[str], **arguments:
     return capsys.readouterr().out
 
 
-def test_every_argument_of_the_providers_operator_is_taken() -> None:
-    theirs = _arguments(SageMakerTrainingOperator)
-    assert {"max_attempts", "max_ingestion_time", "aws_conn_id", "config"} <= theirs
-    assert theirs - _arguments(SpotTrainingOperator) == set()
+@pytest.mark.parametrize("theirs", [SageMakerTrainingOperator, SageMakerBaseOperator])
+def test_every_argument_of_the_providers_operator_is_taken_in_the_same_way(theirs: type) -> None:
+    assert {"aws_conn_id", "region_name", "config"} <= _signature(theirs).keys()
+    different = _differences(theirs)
+    # Their way of not giving it: the argument exists there for `partial` only.
+    assert different.pop("region") == "default NOTSET, here None"
+    assert different == {}
+
+
+def test_what_a_later_provider_adds_or_changes_is_noticed() -> None:
+    class Later(SageMakerTrainingOperator):
+        def __init__(self, *, stop_on_kill: bool = True, check_interval: int = 60, **kwargs: Any) -> None:
+            super().__init__(check_interval=check_interval, **kwargs)
+
+    different = _differences(Later)
+    assert different["stop_on_kill"] == "missing"
+    assert different["check_interval"] == "default 60, here 30"
+
+
+def test_every_templated_field_of_the_providers_operator_is_templated_here() -> None:
+    assert set(SageMakerTrainingOperator.template_fields) <= set(SpotTrainingOperator.template_fields)
+    theirs = SageMakerTrainingOperator.template_fields_renderers
+    assert theirs.items() <= SpotTrainingOperator.template_fields_renderers.items()
+
+
+def test_their_values_by_default_make_a_task() -> None:
+    given = {
+        name: argument.default
+        for name, argument in _signature(SageMakerTrainingOperator).items()
+        if argument.default is not inspect.Parameter.empty and name != "region"
+    }
+    assert make_operator(**given).max_attempts is None
 
 
 @pytest.mark.parametrize(
