@@ -200,9 +200,9 @@ class SpotTrainingOperator(TrainingOperatorBase):
             while True:
                 match training.proceed():
                     case Completed() as completed:
-                        return training.outcome(completed)
+                        return self._returned(training.outcome(completed))
                     case Waiting() as waiting if not options.wait_for_completion:
-                        return training.started(waiting)
+                        return self._returned(training.started(waiting))
                     case Waiting() as waiting if options.deferrable and self._may_defer:
                         from .triggers import TrainingJobTrigger
 

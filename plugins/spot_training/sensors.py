@@ -120,7 +120,7 @@ class SpotTrainingSensor(BaseSensorOperator, TrainingOperatorBase):
             training = self._training or self._begin(self._training_of(context, TaskOptions.of_sensor(self)))
             step = _proceed(training)
             if isinstance(step, Completed):
-                return PokeReturnValue(is_done=True, xcom_value=training.outcome(step))
+                return PokeReturnValue(is_done=True, xcom_value=self._returned(training.outcome(step)))
         training.show(step.job, only_the_latest=self.reschedule)
         return PokeReturnValue(is_done=False)
 
@@ -136,7 +136,7 @@ class SpotTrainingSensor(BaseSensorOperator, TrainingOperatorBase):
                 trigger = TrainingJobTrigger(**training.trigger_arguments(step))
                 self.defer(trigger=trigger, method_name=self.resume.__name__)
             training.wait(step)
-        return training.outcome(step)
+        return self._returned(training.outcome(step))
 
     def _training_of(self, context: Context, options: TaskOptions) -> TrainingTask:
         from .task.training import TrainingTask
