@@ -65,6 +65,7 @@ def test_what_a_later_provider_adds_or_changes_is_noticed() -> None:
     class Later(SageMakerTrainingOperator):
         def __init__(self, *, stop_on_kill: bool = True, check_interval: int = 60, **kwargs: Any) -> None:
             super().__init__(check_interval=check_interval, **kwargs)
+            self.stop_on_kill = stop_on_kill
 
     different = _differences(Later)
     assert different["stop_on_kill"] == "missing"
