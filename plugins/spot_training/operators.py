@@ -36,9 +36,10 @@ class SpotTrainingOperator(TrainingOperatorBase):
     [...]}`. The keys `savings` and `attempts` cover all attempts and are also pushed when the training fails.
     `deadline` says whether the deadline was kept. `training_job_name` is the newest job.
 
-    :param config: a CreateTrainingJob request, as the Amazon provider's operator takes it (templated; text
-        is cast to the type that SageMaker's model asks for). `TrainingJobName` is the prefix of the job
-        names, and each run gets its own prefix below `CheckpointConfig.S3Uri`.
+    :param config: a CreateTrainingJob request, as the Amazon provider's operator takes it (templated). Text
+        is cast to the type that SageMaker's model asks for, also JSON text of the whole request or of a
+        mapping or list in it: `"{{ params.hyperparameters | tojson }}"`. `TrainingJobName` is the prefix of
+        the job names, and each run gets its own prefix below `CheckpointConfig.S3Uri`.
     :param policy: what to try, and in which order (templated). A name: `widen`, `spot_only`, `on_demand`,
         `deadline` (with a deadline), or a name from the policy file. A mapping of a name and options:
         `{"name": "widen", "first_wait": "2h", "factor": 2, "cap": "12h", "spot_attempts": 3}`, where
@@ -129,7 +130,7 @@ class SpotTrainingOperator(TrainingOperatorBase):
     def __init__(
         self,
         *,
-        config: Mapping[str, Any],
+        config: Mapping[str, Any] | str,
         policy: str | Mapping[str, Any] | Sequence[object] | Policy | None = None,
         wait_for_completion: bool | str = True,
         check_interval: float | str = 30,

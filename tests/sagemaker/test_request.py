@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import traceback
 from types import SimpleNamespace
 from typing import Any
@@ -131,6 +132,52 @@ def test_bad_input_is_refused_by_field_value_and_way_out(
 ) -> None:
     with pytest.raises(error, match=says):
         cast_request(_config(**overrides))
+
+
+def test_json_text_is_taken_wherever_a_mapping_or_a_list_belongs() -> None:
+    config = _config(
+        HyperParameters={"num_round": 120, "objective": "reg:squarederror"},
+        Tags=[{"Key": "team", "Value": "air"}],
+        Environment={"MODE": "fast"},
+        VpcConfig={"SecurityGroupIds": ["sg-1"], "Subnets": ["subnet-1", "subnet-2"]},
+    )
+    as_text = {
+        name: json.dumps(value) if isinstance(value, dict | list) else value for name, value in config.items()
+    }
+    as_text["VpcConfig"] = {"SecurityGroupIds": '["sg-1"]', "Subnets": '["subnet-1", "subnet-2"]'}
+    as_text["Tags"] = ['{"Key": "team", "Value": "air"}']
+    expected = cast_request(config)
+    assert cast_request(json.dumps(config)) == expected
+    assert cast_request(as_text) == expected
+
+
+@pytest.mark.parametrize("field", ["HyperParameters", "Tags", "Environment", "InputDataConfig"])
+def test_what_an_upstream_task_did_not_push_is_said(field: str) -> None:
+    for value in (None, "None"):
+        with pytest.raises(
+            EmptyValue, match=r"the upstream task pushed nothing.*render_template_as_native_obj"
+        ):
+            cast_request(_config(**{field: value}))
+    with pytest.raises(
+        EmptyValue, match=r"config is .*CreateTrainingJob.*not None: the upstream task pushed"
+    ):
+        cast_request(None)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("config", "meant"),
+    [
+        ({"HyperParameter": {}}, "HyperParameters"),
+        ({"hyperparameters": {}}, "HyperParameters"),
+        ({"InstanceType": "ml.m5.xlarge"}, "ResourceConfig.InstanceType"),
+        ({"MaxWaitTimeInSeconds": 7200}, "StoppingCondition.MaxWaitTimeInSeconds"),
+        ({"ResourceConfig": {**RESOURCES, "VolumeSizeInGb": 1}}, "VolumeSizeInGB"),
+        ({"ResourceConfig": {**RESOURCES, "RoleArn": "x"}}, "RoleArn"),
+    ],
+)
+def test_an_unknown_field_comes_with_the_one_that_was_meant(config: dict[str, Any], meant: str) -> None:
+    with pytest.raises(InvalidInput, match=rf"SageMaker has no such field\. Did you mean {meant}\?$"):
+        cast_request(_config(**config))
 
 
 @pytest.mark.parametrize("field", ["ResourceConfig", "AlgorithmSpecification", "RoleArn", "OutputDataConfig"])

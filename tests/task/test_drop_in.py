@@ -13,7 +13,7 @@ from airflow.providers.amazon.aws.operators.sagemaker import (
 from airflow.sdk.exceptions import AirflowFailException, TaskDeferred
 
 from spot_training.operators import SpotTrainingOperator
-from tests.cloud import Cloud, live_jobs
+from tests.cloud import Cloud, live_jobs, make_config
 
 from .support import PATIENT, Run, make_operator
 
@@ -150,3 +150,28 @@ def test_a_task_with_the_providers_arguments_trains(cloud: Cloud, drought: Cloud
         config={**make_operator().config, "StoppingCondition": PATIENT},
     ).execute(Run().context())
     assert done["Training"]["TrainingJobStatus"] == "Completed"
+
+
+@pytest.mark.parametrize("part", ["config", "HyperParameters", "Tags"])
+def test_what_a_template_renders_as_json_text_is_trained(cloud: Cloud, drought: Cloud, part: str) -> None:
+    cloud.set_capacity(available=True)
+    parts = {"HyperParameters": {"num_round": 120}, "Tags": [{"Key": "team", "Value": "air"}]}
+    config: Any = make_config(**parts)
+    if part == "config":
+        config, pushed = "{{ pushed | tojson }}", config
+    else:
+        config, pushed = {**config, part: "{{ pushed | tojson }}"}, config[part]
+    task = make_operator(config=config)
+    task.render_template_fields({"pushed": pushed})  # type: ignore[typeddict-unknown-key]
+    description = task.execute(Run().context())["Training"]
+    assert description["HyperParameters"] == {"num_round": "120"}
+    tags = cloud.client("sagemaker").list_tags(ResourceArn=description["TrainingJobArn"])["Tags"]
+    assert {"Key": "team", "Value": "air"} in tags
+
+
+def test_a_config_that_nobody_pushed_creates_no_job_and_says_so(drought: Cloud) -> None:
+    task = make_operator(config="{{ pushed }}")
+    task.render_template_fields({"pushed": None})  # type: ignore[typeddict-unknown-key]
+    with pytest.raises(AirflowFailException, match="not the text 'None': the upstream task pushed nothing"):
+        task.execute(Run().context())
+    assert live_jobs(drought) == []

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from spot_training.domain.caps import NO_CAPS, Caps
 from spot_training.domain.errors import EmptyValue, InvalidInput
+from spot_training.domain.json_text import as_mapping
 from spot_training.domain.parsing import HIDDEN, MASK, as_instance_type
 from spot_training.domain.policy_specs import Defaults
 from spot_training.domain.savings import PurchaseOption
@@ -30,15 +31,17 @@ if TYPE_CHECKING:
     from .identity import RunIdentity
 
 
-def cast_request(config: Mapping[str, Any]) -> dict[str, Any]:
+def cast_request(config: Mapping[str, Any] | str) -> dict[str, Any]:
     """A deep copy of `config` with every value of the type SageMaker's model asks for.
 
-    Raises `EmptyValue` or `InvalidInput`, naming the field by its path in the request. `TrainingJobName` may
-    be missing: the names of attempts are made, and it serves as their prefix.
+    `config`, and each mapping or list in it, may be JSON text, as `| tojson` renders it. `TrainingJobName`
+    may be missing: the names of attempts are made, and it serves as their prefix. Raises `EmptyValue` or
+    `InvalidInput`, naming the field by its path in the request.
     """
-    if not isinstance(config, Mapping):
-        raise InvalidInput("config", HIDDEN, "give a CreateTrainingJob request as a dictionary.")
-    request = cast_structure(dict(config), create_shape(), "", skip=frozenset({"TrainingJobName"}))
+    given = as_mapping(
+        config, field="config", wanted="a CreateTrainingJob request as a dictionary", shown=HIDDEN
+    )
+    request = cast_structure(dict(given), create_shape(), "", skip=frozenset({"TrainingJobName"}))
     if "ResourceConfig" not in request or "AlgorithmSpecification" not in request:
         missing = "ResourceConfig" if "ResourceConfig" not in request else "AlgorithmSpecification"
         raise EmptyValue(missing, None, "a training job needs it.")

@@ -44,7 +44,7 @@ class Specification(Protocol):
 class ConfiguredTraining:
     """The training that an operator's rendered arguments ask for."""
 
-    config: Mapping[str, Any]
+    config: Mapping[str, Any] | str
     policy_spec: object
     caps: Mapping[str, Any] | None
     keep_checkpoints: object
