@@ -296,7 +296,7 @@ def test_every_name_and_tag_is_one_sagemaker_takes(
     request = cast_request(_config(Tags=identity.tags(number)))
     plan = TrainingPlan.of(cast_request(_config()), identity=identity, name_prefix=prefix)
     assert cast_request(plan.attempt_request(ON_DEMAND, number=number))["TrainingJobName"] == name
-    assert len(request["Tags"]) == 9
+    assert len(request["Tags"]) == 8
 
 
 def test_a_description_makes_the_request_again() -> None:

@@ -30,6 +30,8 @@ _WAYS_OUT = {
     "CheckpointConfig.S3Uri": "give an S3 URI, like s3://my-bucket/checkpoints.",
 }
 
+#: `TrainingPlan.check` counts tags: this package adds some.
+_COUNTED_LATER = "Tags"
 
 #: SageMaker's model, from a client of this process: parsing it takes longer than everything else here.
 _shared_model: ServiceModel | None = None
@@ -67,7 +69,8 @@ def _cast(value: Any, shape: Shape, path: str) -> Any:
             return cast_structure(as_mapping(value, field=path), shape, path)
         case "list":
             items = as_items(value, field=path)
-            _check_length(len(items), shape, path, value, "item")
+            if path != _COUNTED_LATER:
+                _check_length(len(items), shape, path, value, "item")
             return [_cast(item, shape.member, f"{path}[{i}]") for i, item in enumerate(items)]  # type: ignore[attr-defined]
         case "map":
             return _cast_map(as_mapping(value, field=path), shape, path)

@@ -24,6 +24,7 @@ from spot_training.domain.stopping import (
 )
 
 from .casting import MAY_HOLD_SECRETS, cast_structure, create_shape
+from .identity import MOST_OUR_TAGS, MOST_TAGS
 
 if TYPE_CHECKING:
     from spot_training.domain.ladder import Policy, Step
@@ -192,8 +193,19 @@ class TrainingPlan:
 
         And `AboveCap` where a step asks for more than the Dag's author allows.
         """
+        self._check_tags()
         for step in policy.steps:
             _check_caps(self.attempt_request(step, number=1), self.caps)
+
+    def _check_tags(self) -> None:
+        own, most = len(self.request.get("Tags", ())), MOST_TAGS - 1 - MOST_OUR_TAGS
+        if own > most:
+            raise InvalidInput(
+                "Tags (their number)",
+                own,
+                f"SageMaker takes {MOST_TAGS} for each job. This package adds up to {MOST_OUR_TAGS}, and one "
+                f"stays free for the reason of a stop, so there may be {most}: leave out {own - most}.",
+            )
 
     def job_name(self, number: int) -> str:
         return self.identity.job_name(self.name_prefix, number)
