@@ -11,6 +11,7 @@ from .domain.errors import InvalidInput
 from .domain.parsing import as_bool, is_left_out
 from .links import LINKS
 from .task.base import TrainingOperatorBase
+from .task.constants import check_constants
 from .task.specification import ConfiguredTraining
 
 if TYPE_CHECKING:
@@ -185,6 +186,7 @@ class SpotTrainingOperator(TrainingOperatorBase):
         self.verify = verify
         self.botocore_config = botocore_config
         self.events_queue_url = events_queue_url
+        check_constants(self)
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Drive the training one step further; also when a deferred task resumes."""

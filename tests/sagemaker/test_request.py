@@ -350,7 +350,7 @@ def test_what_may_be_a_password_is_not_told_in_an_error(config: dict[str, Any]) 
 
 def test_a_config_that_is_text_is_not_told_in_an_error() -> None:
     with pytest.raises(InvalidInput) as refused:
-        cast_request(f'{{"Environment": {{"TOKEN": "{PASSWORD}"}}}}')  # type: ignore[arg-type]
+        cast_request(f'{{"Environment": {{"TOKEN": "{PASSWORD}"}}}}')
     assert PASSWORD not in str(refused.value)
 
 

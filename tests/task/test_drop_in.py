@@ -135,8 +135,10 @@ def test_the_job_is_stopped_when_max_ingestion_time_has_passed(drought: Cloud) -
 
 
 def test_another_action_than_the_providers_is_refused_before_there_is_a_job(drought: Cloud) -> None:
+    task = make_operator(action_if_job_exists="{{ params.action }}")
+    task.render_template_fields({"params": {"action": "overwrite"}})  # type: ignore[typeddict-item]
     with pytest.raises(AirflowFailException, match=r"action_if_job_exists.*give \"timestamp\" or \"fail\""):
-        make_operator(action_if_job_exists="overwrite").execute(Run().context())
+        task.execute(Run().context())
     assert live_jobs(drought) == []
 
 
@@ -147,7 +149,7 @@ def test_a_task_with_the_providers_arguments_trains(cloud: Cloud, drought: Cloud
         max_attempts=480,
         check_if_job_exists=True,
         action_if_job_exists="fail",
-        config={**make_operator().config, "StoppingCondition": PATIENT},
+        config=make_config(StoppingCondition=PATIENT),
     ).execute(Run().context())
     assert done["Training"]["TrainingJobStatus"] == "Completed"
 
