@@ -88,7 +88,8 @@ class SpotTrainingOperator(TrainingOperatorBase):
         instead of from zero.
     :param caps: the most that a job may ask for, whatever templates and params say (not templated):
         `{"instance_types": ["ml.m5.*"], "instance_count": 2, "max_runtime": "1d", "max_wait": "3d"}`.
-    :param aws_conn_id: the Airflow connection. None: boto3's own credential chain.
+    :param aws_conn_id: the Airflow connection. None, or `aws_default` if it does not exist: boto3's own
+        credential chain. Another connection that does not exist is refused.
     :param region_name: the AWS region. None: the connection's.
     :param region: an older name of `region_name`, which takes precedence.
     :param verify: whether to verify TLS certificates, or the CA bundle to use.
