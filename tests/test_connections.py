@@ -145,7 +145,7 @@ def test_a_mistyped_connection_does_not_fall_back_to_the_machines_credentials(
 
 @pytest.mark.parametrize("aws_conn_id", ["aws_default", None])
 def test_the_default_connection_may_be_missing(no_connections: None, aws_conn_id: str | None) -> None:
-    client = AwsAccess(aws_conn_id=aws_conn_id)._client("sagemaker")
+    client: Any = AwsAccess(aws_conn_id=aws_conn_id)._client("sagemaker")
     assert client._request_signer._credentials.access_key == "AMBIENT"
 
 

@@ -135,6 +135,12 @@ class AwsAccess:
         """For the ledger's files on S3."""
         return self._client("s3")
 
+    def role_arn(self, name: str) -> str:
+        """The ARN of an IAM role. Asks once in a process. Raises what `arn_of_role` does."""
+        from .sagemaker.roles import arn_of_role
+
+        return _roles.get(lambda: arn_of_role(name, lambda: self._client("iam")), key=(*self.key, name))
+
     def account(self) -> str:
         """The account of the credentials, by STS, which networks with VPC endpoints may lack."""
         client: Any = self._client("sts")
@@ -156,6 +162,7 @@ class AwsAccess:
 
 
 _shared: PerProcess[AwsAccess] = PerProcess()
+_roles: PerProcess[str] = PerProcess()
 
 
 def _client_of(hook: Any, own_config: dict[str, Any]) -> BaseClient:

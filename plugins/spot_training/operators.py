@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from .compat import conf
 from .domain.errors import InvalidInput
+from .domain.json_text import from_json_text
 from .domain.parsing import as_bool, is_left_out
 from .links import LINKS
 from .task.base import TrainingOperatorBase
@@ -46,8 +47,8 @@ class SpotTrainingOperator(TrainingOperatorBase):
         `{"name": "widen", "first_wait": "2h", "factor": 2, "cap": "12h", "spot_attempts": 3}`, where
         `first_wait` is the `MaxWaitTimeInSeconds` of the first attempt. A list of steps: `[{"spot":
         "ml.m5.xlarge", "max_wait": "2h"}, {"on_demand": ["ml.m5.xlarge", "ml.m5.2xlarge"]}]`. JSON text of
-        one of these, or a `Ladder`. None: `widen`; `deadline` with a deadline; `on_demand` if the config has
-        `EnableManagedSpotTraining: False`.
+        one of these, or a `Ladder`. None: `deadline` with a deadline; otherwise `widen`, or `on_demand` if
+        the config has `EnableManagedSpotTraining: False`.
     :param wait_for_completion: False: return as soon as a job is created, for a `SpotTrainingSensor` to
         follow. There is no fallback then, unless the sensor has a policy. Not allowed with a deadline.
     :param check_interval: seconds between two looks at SageMaker.
@@ -261,6 +262,11 @@ def _provider_differences(task: SpotTrainingOperator) -> Iterator[str]:
         )
     if not is_left_out(task.region):
         yield f"region={task.region} is an older name of region_name, which is {task.region_name}."
+    if winner := _overrules_on_demand(task):
+        yield (
+            f"The config has EnableManagedSpotTraining: False, and the task has a {winner}, which decides "
+            "whether spot is used. Remove one of them. Without a policy or a deadline, False means on-demand."
+        )
     checks = as_bool(task.check_if_job_exists, field="check_if_job_exists")
     if task.action_if_job_exists not in ACTIONS_IF_JOB_EXISTS:
         raise InvalidInput("action_if_job_exists", task.action_if_job_exists, 'give "timestamp" or "fail".')
@@ -270,3 +276,16 @@ def _provider_differences(task: SpotTrainingOperator) -> Iterator[str]:
             "used: each attempt gets its own job name, and a job that this task did not create is left "
             "alone."
         )
+
+
+def _overrules_on_demand(task: SpotTrainingOperator) -> str:
+    """The argument that decides about spot although the config has `EnableManagedSpotTraining: False`."""
+    config = from_json_text(task.config)
+    flag = config.get("EnableManagedSpotTraining") if isinstance(config, Mapping) else None
+    try:
+        is_off = flag is not None and not as_bool(flag, field="EnableManagedSpotTraining")
+    except InvalidInput:
+        return ""  # the request is refused with it
+    if not is_off:
+        return ""
+    return "policy" if task.policy is not None else "" if is_left_out(task.deadline) else "deadline"

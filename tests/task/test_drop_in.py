@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from airflow.providers.amazon.aws.operators.sagemaker import (
 from airflow.sdk.exceptions import AirflowFailException, TaskDeferred
 
 from spot_training.operators import SpotTrainingOperator
-from tests.cloud import Cloud, live_jobs, make_config
+from tests.cloud import ROOT, Cloud, live_jobs, make_config
 
 from .support import PATIENT, Run, make_operator
 
@@ -110,6 +111,56 @@ def test_what_means_something_else_here_is_said_once(
     assert _say_at_start(drought, capsys, **arguments).count(line) == 1
 
 
+@pytest.mark.parametrize(
+    ("arguments", "purchase", "conflict"),
+    [
+        ({}, "on-demand", None),
+        ({"policy": "widen"}, "spot", "policy"),
+        ({"policy": "on_demand"}, "on-demand", "policy"),
+        ({"deadline": "20d", "expected_runtime": "1h"}, "spot", "deadline"),
+        ({"deadline": ""}, "on-demand", None),
+    ],
+)
+@pytest.mark.parametrize("flag", [False, "False"])
+def test_false_means_on_demand_unless_a_policy_or_a_deadline_decides(
+    drought: Cloud,
+    capsys: pytest.CaptureFixture[str],
+    arguments: dict[str, Any],
+    purchase: str,
+    conflict: str | None,
+    flag: object,
+) -> None:
+    config = make_config(StoppingCondition=PATIENT, EnableManagedSpotTraining=flag)
+    with pytest.raises(TaskDeferred):
+        make_operator(deferrable=True, config=config, **arguments).execute(Run().context())
+    (name,) = live_jobs(drought)
+    job = drought.client("sagemaker").describe_training_job(TrainingJobName=name)
+    assert job["EnableManagedSpotTraining"] is (purchase == "spot")
+    said = capsys.readouterr().out
+    assert said.count("EnableManagedSpotTraining: False") == (conflict is not None)
+    if conflict:
+        assert f"the task has a {conflict}, which decides whether spot is used" in said
+
+
+def test_a_missing_flag_means_spot(drought: Cloud, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "EnableManagedSpotTraining" not in _say_at_start(drought, capsys)
+    (name,) = live_jobs(drought)
+    job = drought.client("sagemaker").describe_training_job(TrainingJobName=name)
+    assert job["EnableManagedSpotTraining"] is True
+
+
+def test_the_migration_page_has_each_argument_of_the_provider_and_says_first_what_a_missing_flag_means() -> (
+    None
+):
+    page = (ROOT / "docs" / "migration.md").read_text()
+    rows = re.findall(
+        r"^\| `(\w+)` \|", page.split("## Argument by argument")[1].split("\n## ")[0], re.MULTILINE
+    )
+    assert set(rows) == _signature(SageMakerTrainingOperator).keys()
+    first = page.split("```")[2].strip()
+    assert first.startswith("**A config without `EnableManagedSpotTraining` trains on spot.**")
+
+
 def test_nothing_is_said_of_what_is_as_the_provider_has_it_by_default(
     drought: Cloud, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -136,7 +187,7 @@ def test_the_job_is_stopped_when_max_ingestion_time_has_passed(drought: Cloud) -
 
 def test_another_action_than_the_providers_is_refused_before_there_is_a_job(drought: Cloud) -> None:
     task = make_operator(action_if_job_exists="{{ params.action }}")
-    task.render_template_fields({"params": {"action": "overwrite"}})  # type: ignore[typeddict-item]
+    task.render_template_fields({"params": {"action": "overwrite"}})
     with pytest.raises(AirflowFailException, match=r"action_if_job_exists.*give \"timestamp\" or \"fail\""):
         task.execute(Run().context())
     assert live_jobs(drought) == []

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from spot_training.connections import DEFAULT_BOTOCORE_CONFIG, AwsAccess
 from spot_training.domain.errors import AlgorithmFailed, InvalidInput, SpotTrainingError
 from spot_training.operators import SpotTrainingOperator
+from spot_training.sagemaker.roles import arn_of_role
 from spot_training.sensors import SpotTrainingSensor
 from spot_training.task import policy_file
 from spot_training.task.access import access_of, botocore_config_from
@@ -24,6 +25,8 @@ from spot_training.task.options import TaskOptions
 from spot_training.task.specification import WatchedJob
 from spot_training.training.state import MemoryStore
 from tests.cloud import Cloud, make_config
+
+from .support import rendered
 
 FUZZ = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
@@ -76,26 +79,22 @@ def waiting_cloud(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> Cloud:
     cloud.set_capacity(available=False)
     jobs = cloud.jobs()
     monkeypatch.setattr(AwsAccess, "jobs", lambda _self: jobs)
+    monkeypatch.setattr(
+        AwsAccess, "role_arn", lambda _self, name: arn_of_role(name, lambda: cloud.client("iam"))
+    )
     logging.getLogger("airflow").setLevel(logging.CRITICAL)
     return cloud
 
 
-def _operator(**rendered: Any) -> SpotTrainingOperator:
-    """An operator whose arguments came out of templates: what is constant is refused when it is made."""
-    return _rendered(SpotTrainingOperator(task_id="t", config={}), {"config": make_config(), **rendered})
+def _operator(**values: Any) -> SpotTrainingOperator:
+    """An operator whose arguments came out of templates."""
+    return rendered(SpotTrainingOperator(task_id="t", config={}), **{"config": make_config(), **values})
 
 
-def _sensor(**rendered: Any) -> SpotTrainingSensor:
+def _sensor(**values: Any) -> SpotTrainingSensor:
     """The same of a sensor; what Airflow's own sensor takes is not templated."""
-    own = {name: rendered.pop(name) for name in ("timeout", "poke_interval") if name in rendered}
-    sensor = SpotTrainingSensor(task_id="t", training_job_name="nowhere", **own)
-    return _rendered(sensor, rendered)
-
-
-def _rendered(task: Any, rendered: dict[str, Any]) -> Any:
-    for name, value in rendered.items():
-        setattr(task, name, value)
-    return task
+    own = {name: values.pop(name) for name in ("timeout", "poke_interval") if name in values}
+    return rendered(SpotTrainingSensor(task_id="t", training_job_name="nowhere", **own), **values)
 
 
 def _attempt(cloud: Cloud, make: Any) -> None:

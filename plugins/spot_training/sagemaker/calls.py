@@ -51,6 +51,9 @@ _REFUSALS = {
     "CapacityError": Refusal.CAPACITY,
     "InsufficientCapacityError": Refusal.CAPACITY,
     "ResourceNotFound": Refusal.NOT_FOUND,
+    "NoSuchEntity": Refusal.NOT_FOUND,
+    "NoSuchBucket": Refusal.REQUEST,
+    "BucketAlreadyExists": Refusal.REQUEST,
     "ValidationException": Refusal.REQUEST,
     "ValidationError": Refusal.REQUEST,
     "SerializationException": Refusal.REQUEST,
@@ -127,12 +130,17 @@ def translated(error: ClientError, call: str, *, created_nothing: bool = False) 
             )
         case Refusal.REQUEST | Refusal.NOT_FOUND:
             return RequestRefused(
-                f"SageMaker refused {call}: {text} {effect} Correct the request; a retry cannot help."
+                f"{_service_of(call)} refused {call}: {text} {effect} Correct the request; a retry "
+                "cannot help."
             )
         case Refusal.QUOTA | Refusal.CAPACITY:
-            return RequestRefused(f"SageMaker refused {call}: {text} {effect}")
+            return RequestRefused(f"{_service_of(call)} refused {call}: {text} {effect}")
         case _:
-            return _service_failed(call, text)
+            return _service_failed(call, text, created_nothing=created_nothing)
+
+
+def _service_of(call: str) -> str:
+    return "S3" if " s3://" in call or call.startswith("CreateBucket") else "SageMaker"
 
 
 def for_certain(error: SpotTrainingError) -> SpotTrainingError:
@@ -162,12 +170,13 @@ def unreachable(error: BotoCoreError, call: str, *, created_nothing: bool = Fals
             f"{call} could not be signed: {error}. {effect} Check the connection's credentials."
         )
     if isinstance(error, EndpointConnectionError):
-        return _service_failed(call, f"{error}. Check the region, AWS_ENDPOINT_URL and the network.")
-    return _service_failed(call, f"{error}.")
+        text = f"{error}. Check the region, AWS_ENDPOINT_URL and the network."
+    else:
+        text = f"{error}."
+    return _service_failed(call, text, created_nothing=created_nothing)
 
 
-def _service_failed(call: str, text: str) -> ServiceFailed:
-    return ServiceFailed(
-        f"{call} failed after botocore's retries: {text} A running training job continues and is billed; "
-        "the next try finds it, under the same name."
-    )
+def _service_failed(call: str, text: str, *, created_nothing: bool) -> ServiceFailed:
+    going_on = "A running training job continues and is billed; the next try finds it, under the same name."
+    effect = _CREATED_NOTHING if created_nothing else going_on
+    return ServiceFailed(f"{call} failed after botocore's retries: {text} {effect}")

@@ -24,6 +24,8 @@ _ESCAPE = re.compile(rb"=([0-9A-F]{2})")
 _JOB_NAME = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}")
 _OUR_NAME = re.compile(rf"-[0-9a-f]{{{_KEY_LENGTH}}}-\d+$")
 _NOT_IN_NAME = re.compile(r"[^a-z0-9]+")
+#: What the SageMaker SDK's `name_from_base` appends.
+_SDK_TIME = re.compile(r"-\d{4}-\d\d-\d\d-\d\d-\d\d-\d\d-\d{3}$")
 
 #: SageMaker's limit of tags for a job. One stays free for the reason of a stop, and this package writes at
 #: most `MOST_OUR_TAGS` when it creates a job.
@@ -125,6 +127,15 @@ class RunIdentity:
         else:
             pairs[TAG_WITHOUT_TASK] = "keep"
         return [{"Key": key, "Value": tag_value(value)} for key, value in pairs.items()]
+
+
+def without_sdk_time(prefix: str) -> str:
+    """A prefix of job names without the time that the SageMaker SDK appends to a name that it makes.
+
+    A Dag that calls `training_config` has another time each time it is parsed, so attempts of one training
+    would share no checkpoints.
+    """
+    return _SDK_TIME.sub("", prefix) or prefix
 
 
 def tag_value(text: str) -> str:

@@ -25,6 +25,8 @@ from spot_training.domain.stopping import (
 
 from .casting import MAY_HOLD_SECRETS, cast_structure, create_shape
 from .identity import MOST_OUR_TAGS, MOST_TAGS
+from .roles import is_role_name
+from .uploads import FIELD, S3Operations
 
 if TYPE_CHECKING:
     from spot_training.domain.ladder import Policy, Step
@@ -32,17 +34,28 @@ if TYPE_CHECKING:
     from .identity import RunIdentity
 
 
-def cast_request(config: Mapping[str, Any] | str) -> dict[str, Any]:
+def config_of(config: Mapping[str, Any] | str) -> dict[str, Any]:
+    """An operator's rendered `config` as a dictionary. Raises `EmptyValue` or `InvalidInput`."""
+    wanted = "a CreateTrainingJob request as a dictionary"
+    return dict(as_mapping(config, field="config", wanted=wanted, shown=HIDDEN))
+
+
+def cast_request(config: Mapping[str, Any] | str, *, takes_role_name: bool = False) -> dict[str, Any]:
     """A deep copy of `config` with every value of the type SageMaker's model asks for.
 
     `config`, and each mapping or list in it, may be JSON text, as `| tojson` renders it. `TrainingJobName`
     may be missing: the names of attempts are made, and it serves as their prefix. Raises `EmptyValue` or
     `InvalidInput`, naming the field by its path in the request.
+
+    `S3Operations`, which the SageMaker SDK exports, is no part of the request. With `takes_role_name`, a
+    role may be given by its name; whoever sends the request puts the ARN in its place.
     """
-    given = as_mapping(
-        config, field="config", wanted="a CreateTrainingJob request as a dictionary", shown=HIDDEN
-    )
-    request = cast_structure(dict(given), create_shape(), "", skip=frozenset({"TrainingJobName"}))
+    given = config_of(config)
+    S3Operations.of(given)
+    given.pop(FIELD, None)
+    if takes_role_name and is_role_name(given.get("RoleArn")):
+        given["RoleArn"] = f"arn:aws:iam::000000000000:role/{given['RoleArn']}"
+    request = cast_structure(given, create_shape(), "", skip=frozenset({"TrainingJobName"}))
     if "ResourceConfig" not in request or "AlgorithmSpecification" not in request:
         missing = "ResourceConfig" if "ResourceConfig" not in request else "AlgorithmSpecification"
         raise EmptyValue(missing, None, "a training job needs it.")
