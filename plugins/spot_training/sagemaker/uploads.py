@@ -49,8 +49,8 @@ class Upload:
                 return
             with tempfile.TemporaryFile() as archive:
                 with tarfile.open(mode="w:gz", fileobj=archive) as tar:
-                    for file in sorted(self.path.iterdir()) if self.path.is_dir() else [self.path]:
-                        tar.add(file, arcname=file.name)
+                    for each in sorted(self.path.iterdir()) if self.path.is_dir() else [self.path]:
+                        tar.add(each, arcname=each.name)
                 archive.seek(0)
                 yield archive
         except OSError as error:
