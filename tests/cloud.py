@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -124,10 +125,11 @@ def answer_with(
     return answered
 
 
-@pytest.fixture(scope="session")
-def running_cloud() -> Iterator[Cloud]:
+@contextlib.contextmanager
+def serving(*options: str) -> Iterator[Cloud]:
+    """A local SageMaker with these options, for as long as the block takes."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "local_sagemaker", "--port", "0", "--speed", str(SPEED)],
+        [sys.executable, "-m", "local_sagemaker", "--port", "0", *options],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
@@ -142,6 +144,12 @@ def running_cloud() -> Iterator[Cloud]:
         process.wait(timeout=20)
         if process.stdout is not None:
             process.stdout.close()
+
+
+@pytest.fixture(scope="session")
+def running_cloud() -> Iterator[Cloud]:
+    with serving("--speed", str(SPEED)) as cloud:
+        yield cloud
 
 
 @pytest.fixture

@@ -8,9 +8,12 @@ from typing import Any
 
 import boto3
 import pytest
+from airflow.providers.amazon.aws.hooks.base_aws import AwsBaseHook
+from airflow.sdk.exceptions import AirflowNotFoundException
 from botocore.exceptions import ConnectTimeoutError, EndpointConnectionError
 
 from spot_training.connections import DEFAULT_BOTOCORE_CONFIG, AwsAccess
+from spot_training.domain.errors import InvalidInput
 
 
 @pytest.fixture
@@ -114,3 +117,44 @@ def test_logs_that_are_shown_live_hold_the_watcher_up_for_seconds_only(connect: 
     assert config.retries["total_max_attempts"] == 1
     patient = AwsAccess(aws_conn_id="mine", botocore_config={"read_timeout": 9})._live_logs()
     assert patient._client.meta.config.read_timeout == 9
+
+
+@pytest.fixture
+def no_connections(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Airflow answers that it knows no connection; the machine has credentials of its own."""
+
+    def not_found(_hook: object, conn_id: str) -> None:
+        raise AirflowNotFoundException(f"The conn_id `{conn_id}` isn't defined")
+
+    monkeypatch.setattr(AwsBaseHook, "get_connection", not_found)
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AMBIENT")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+
+
+@pytest.mark.parametrize("service", ["sagemaker", "logs", "s3"])
+def test_a_mistyped_connection_does_not_fall_back_to_the_machines_credentials(
+    no_connections: None, service: str
+) -> None:
+    with pytest.raises(
+        InvalidInput, match=r"^aws_conn_id is 'aws_prodd': Airflow has no such connection"
+    ) as it:
+        AwsAccess(aws_conn_id="aws_prodd")._client(service)
+    assert "None or aws_default" in str(it.value)
+
+
+@pytest.mark.parametrize("aws_conn_id", ["aws_default", None])
+def test_the_default_connection_may_be_missing(no_connections: None, aws_conn_id: str | None) -> None:
+    client: Any = AwsAccess(aws_conn_id=aws_conn_id)._client("sagemaker")
+    assert client._request_signer._credentials.access_key == "AMBIENT"
+
+
+def test_a_connection_that_cannot_be_read_at_the_moment_is_not_bad_input(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(_hook: object, _conn_id: str) -> None:
+        raise ConnectionError("the API server does not answer")
+
+    monkeypatch.setattr(AwsBaseHook, "get_connection", fail)
+    with pytest.raises(ConnectionError):
+        AwsAccess(aws_conn_id="aws_prod")._client("sagemaker")

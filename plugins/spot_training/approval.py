@@ -20,8 +20,8 @@ from airflow.sdk import TaskGroup, get_current_context, task
 from .compat import AirflowFailException, hitl_operator
 from .domain.budget import OnDemandCost, dollars, usd_from
 from .domain.errors import InvalidInput
+from .domain.interruptions import is_spot_cause
 from .domain.ladder import what_happened, why_no_other
-from .domain.lifecycle import CAPACITY_CAUSES
 from .domain.messages import counted
 from .domain.parsing import in_words
 from .domain.savings import Attempt
@@ -139,7 +139,7 @@ def _attempts(xcom: Any, train_id: str) -> tuple[Attempt, ...]:
         raise AirflowFailException(
             f"{train_id} made no attempt, so there is nothing to continue. See its log."
         )
-    if attempts[-1].ending not in CAPACITY_CAUSES:
+    if not is_spot_cause(attempts[-1]):
         raise AirflowFailException(
             f"{train_id} did not end for lack of spot capacity ({attempts[-1].ending}): "
             f"{why_no_other(attempts[-1])}."

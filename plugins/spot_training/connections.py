@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from .watching.rate_limit import RateLimit
     from .watching.watcher import JobWatcher
 
+#: The Amazon provider's connection, which may be missing.
+DEFAULT_CONNECTION = "aws_default"
+
 #: botocore's own retries (with jitter), more patient than its three: twenty attempts last through about two
 #: minutes of internal failures, whose backoff begins at 50 ms, and longer through throttling.
 DEFAULT_BOTOCORE_CONFIG: dict[str, Any] = {
@@ -51,7 +54,7 @@ LIVE_LOGS_BOTOCORE_CONFIG: dict[str, Any] = {
 class AwsAccess:
     """How to reach AWS: what operator, sensor and trigger take and pass to each other. Holds no secret."""
 
-    aws_conn_id: str | None = "aws_default"
+    aws_conn_id: str | None = DEFAULT_CONNECTION
     region_name: str | None = None
     verify: bool | str | None = None
     botocore_config: dict[str, Any] | None = None
@@ -132,6 +135,12 @@ class AwsAccess:
         """For the ledger's files on S3."""
         return self._client("s3")
 
+    def role_arn(self, name: str) -> str:
+        """The ARN of an IAM role. Asks once in a process. Raises what `arn_of_role` does."""
+        from .sagemaker.roles import arn_of_role
+
+        return _roles.get(lambda: arn_of_role(name, lambda: self._client("iam")), key=(*self.key, name))
+
     def account(self) -> str:
         """The account of the credentials, by STS, which networks with VPC endpoints may lack."""
         client: Any = self._client("sts")
@@ -153,6 +162,7 @@ class AwsAccess:
 
 
 _shared: PerProcess[AwsAccess] = PerProcess()
+_roles: PerProcess[str] = PerProcess()
 
 
 def _client_of(hook: Any, own_config: dict[str, Any]) -> BaseClient:
@@ -163,6 +173,7 @@ def _client_of(hook: Any, own_config: dict[str, Any]) -> BaseClient:
     from botocore.config import Config
 
     connection = hook.conn_config
+    _check_is_known(hook.aws_conn_id, connection)
     connection.botocore_config = (
         Config(**DEFAULT_BOTOCORE_CONFIG).merge(hook.config).merge(Config(**own_config))
     )
@@ -173,6 +184,20 @@ def _client_of(hook: Any, own_config: dict[str, Any]) -> BaseClient:
         verify=hook.verify,
     )
     return client
+
+
+def _check_is_known(aws_conn_id: str | None, connection: Any) -> None:
+    """Refuse a connection that Airflow does not know: the Amazon provider uses ambient credentials instead.
+
+    `aws_default` may be missing, as in the provider: then boto3 finds the credentials.
+    """
+    if aws_conn_id and aws_conn_id != DEFAULT_CONNECTION and not connection:
+        raise InvalidInput(
+            "aws_conn_id",
+            aws_conn_id,
+            "Airflow has no such connection. Create it or correct the name. To use the credentials of the "
+            f"machine on purpose, give None or {DEFAULT_CONNECTION}.",
+        )
 
 
 @contextlib.contextmanager
@@ -190,6 +215,7 @@ def _refusing_bad_settings(aws_conn_id: str | None) -> Iterator[None]:
         botocore.CredentialRetrievalError,
         botocore.MetadataRetrievalError,
         botocore.TokenRetrievalError,
+        InvalidInput,
     ):
         raise
     except (botocore.BotoCoreError, TypeError, ValueError, AttributeError) as error:

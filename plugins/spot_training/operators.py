@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from .compat import conf
 from .domain.errors import InvalidInput
+from .domain.json_text import from_json_text
 from .domain.parsing import as_bool, is_left_out
 from .links import LINKS
 from .task.base import TrainingOperatorBase
+from .task.constants import check_constants
 from .task.specification import ConfiguredTraining
 
 if TYPE_CHECKING:
@@ -36,16 +38,17 @@ class SpotTrainingOperator(TrainingOperatorBase):
     [...]}`. The keys `savings` and `attempts` cover all attempts and are also pushed when the training fails.
     `deadline` says whether the deadline was kept. `training_job_name` is the newest job.
 
-    :param config: a CreateTrainingJob request, as the Amazon provider's operator takes it (templated; text
-        is cast to the type that SageMaker's model asks for). `TrainingJobName` is the prefix of the job
-        names, and each run gets its own prefix below `CheckpointConfig.S3Uri`.
+    :param config: a CreateTrainingJob request, as the Amazon provider's operator takes it (templated). Text
+        is cast to the type that SageMaker's model asks for, also JSON text of the whole request or of a
+        mapping or list in it: `"{{ params.hyperparameters | tojson }}"`. `TrainingJobName` is the prefix of
+        the job names, and each run gets its own prefix below `CheckpointConfig.S3Uri`.
     :param policy: what to try, and in which order (templated). A name: `widen`, `spot_only`, `on_demand`,
         `deadline` (with a deadline), or a name from the policy file. A mapping of a name and options:
         `{"name": "widen", "first_wait": "2h", "factor": 2, "cap": "12h", "spot_attempts": 3}`, where
         `first_wait` is the `MaxWaitTimeInSeconds` of the first attempt. A list of steps: `[{"spot":
         "ml.m5.xlarge", "max_wait": "2h"}, {"on_demand": ["ml.m5.xlarge", "ml.m5.2xlarge"]}]`. JSON text of
-        one of these, or a `Ladder`. None: `widen`; `deadline` with a deadline; `on_demand` if the config has
-        `EnableManagedSpotTraining: False`.
+        one of these, or a `Ladder`. None: `deadline` with a deadline; otherwise `widen`, or `on_demand` if
+        the config has `EnableManagedSpotTraining: False`.
     :param wait_for_completion: False: return as soon as a job is created, for a `SpotTrainingSensor` to
         follow. There is no fallback then, unless the sensor has a policy. Not allowed with a deadline.
     :param check_interval: seconds between two looks at SageMaker.
@@ -86,7 +89,8 @@ class SpotTrainingOperator(TrainingOperatorBase):
         instead of from zero.
     :param caps: the most that a job may ask for, whatever templates and params say (not templated):
         `{"instance_types": ["ml.m5.*"], "instance_count": 2, "max_runtime": "1d", "max_wait": "3d"}`.
-    :param aws_conn_id: the Airflow connection. None: boto3's own credential chain.
+    :param aws_conn_id: the Airflow connection. None, or `aws_default` if it does not exist: boto3's own
+        credential chain. Another connection that does not exist is refused.
     :param region_name: the AWS region. None: the connection's.
     :param region: an older name of `region_name`, which takes precedence.
     :param verify: whether to verify TLS certificates, or the CA bundle to use.
@@ -129,7 +133,7 @@ class SpotTrainingOperator(TrainingOperatorBase):
     def __init__(
         self,
         *,
-        config: Mapping[str, Any],
+        config: Mapping[str, Any] | str,
         policy: str | Mapping[str, Any] | Sequence[object] | Policy | None = None,
         wait_for_completion: bool | str = True,
         check_interval: float | str = 30,
@@ -184,6 +188,7 @@ class SpotTrainingOperator(TrainingOperatorBase):
         self.verify = verify
         self.botocore_config = botocore_config
         self.events_queue_url = events_queue_url
+        check_constants(self)
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Drive the training one step further; also when a deferred task resumes."""
@@ -200,9 +205,9 @@ class SpotTrainingOperator(TrainingOperatorBase):
             while True:
                 match training.proceed():
                     case Completed() as completed:
-                        return training.outcome(completed)
+                        return self._returned(training.outcome(completed))
                     case Waiting() as waiting if not options.wait_for_completion:
-                        return training.started(waiting)
+                        return self._returned(training.started(waiting))
                     case Waiting() as waiting if options.deferrable and self._may_defer:
                         from .triggers import TrainingJobTrigger
 
@@ -257,6 +262,11 @@ def _provider_differences(task: SpotTrainingOperator) -> Iterator[str]:
         )
     if not is_left_out(task.region):
         yield f"region={task.region} is an older name of region_name, which is {task.region_name}."
+    if winner := _overrules_on_demand(task):
+        yield (
+            f"The config has EnableManagedSpotTraining: False, and the task has a {winner}, which decides "
+            "whether spot is used. Remove one of them. Without a policy or a deadline, False means on-demand."
+        )
     checks = as_bool(task.check_if_job_exists, field="check_if_job_exists")
     if task.action_if_job_exists not in ACTIONS_IF_JOB_EXISTS:
         raise InvalidInput("action_if_job_exists", task.action_if_job_exists, 'give "timestamp" or "fail".')
@@ -266,3 +276,16 @@ def _provider_differences(task: SpotTrainingOperator) -> Iterator[str]:
             "used: each attempt gets its own job name, and a job that this task did not create is left "
             "alone."
         )
+
+
+def _overrules_on_demand(task: SpotTrainingOperator) -> str:
+    """The argument that decides about spot although the config has `EnableManagedSpotTraining: False`."""
+    config = from_json_text(task.config)
+    flag = config.get("EnableManagedSpotTraining") if isinstance(config, Mapping) else None
+    try:
+        is_off = flag is not None and not as_bool(flag, field="EnableManagedSpotTraining")
+    except InvalidInput:
+        return ""  # the request is refused with it
+    if not is_off:
+        return ""
+    return "policy" if task.policy is not None else "" if is_left_out(task.deadline) else "deadline"

@@ -9,11 +9,12 @@ from airflow.sdk import BaseSensorOperator, PokeReturnValue
 
 from .compat import AirflowFailException, AirflowSensorTimeout, conf
 from .domain.caps import Caps
-from .domain.errors import EmptyValue, InvalidInput, TimedOutWaiting
+from .domain.errors import InvalidInput, TimedOutWaiting
 from .domain.parsing import is_left_out
 from .links import LINKS
-from .sagemaker.identity import is_job_name
+from .sagemaker.naming import NamedJob
 from .task.base import TrainingOperatorBase
+from .task.constants import check_constants
 from .task.specification import WatchedJob
 
 if TYPE_CHECKING:
@@ -33,7 +34,9 @@ class SpotTrainingSensor(BaseSensorOperator, TrainingOperatorBase):
     capacity was not available, the request of the next attempt is built from DescribeTrainingJob, and it
     trains on the job's own checkpoint prefix.
 
-    :param training_job_name: the job to wait for (templated).
+    :param training_job_name: the job to wait for (templated): its name, its ARN, or the result of an operator
+        that started it (`train.output`), ours or the Amazon provider's. An ARN also says the region, unless
+        `region_name` does.
     :param policy: as for the operator (templated). The job's own wait is the first step. None: only watch.
     :param deferrable: wait in the triggerer. Default: `[operators] default_deferrable`. Otherwise the
         sensor's `mode` (poke or reschedule), `poke_interval` and `timeout` apply.
@@ -66,7 +69,7 @@ class SpotTrainingSensor(BaseSensorOperator, TrainingOperatorBase):
     def __init__(
         self,
         *,
-        training_job_name: str,
+        training_job_name: str | Mapping[str, Any],
         policy: str | Mapping[str, Any] | Sequence[object] | Policy | None = None,
         deferrable: bool | str = conf.getboolean("operators", "default_deferrable", fallback=False),
         check_interval: float | str = 30,
@@ -93,34 +96,31 @@ class SpotTrainingSensor(BaseSensorOperator, TrainingOperatorBase):
         self.verify = verify
         self.botocore_config = botocore_config
         self.events_queue_url = events_queue_url
+        check_constants(self)
 
     def execute(self, context: Context) -> Any:
         from .task.kept_state import state_of
-        from .task.options import TaskOptions
         from .task.recorded_job import has_begun
 
         with self._leaving_no_job(context):
-            options = TaskOptions.of_sensor(self)
+            options = self._options()
             if not has_begun(state_of(context)):
                 _check_policy_and_caps(self.policy, self.caps)
             return self._follow(context, options) if options.deferrable else super().execute(context)
 
     def resume(self, context: Context, event: dict[str, Any] | None = None) -> Any:  # noqa: ARG002
-        from .task.options import TaskOptions
-
         with self._leaving_no_job(context):
-            return self._follow(context, TaskOptions.of_sensor(self))
+            return self._follow(context, self._options())
 
     def poke(self, context: Context) -> PokeReturnValue:
         """One look. The state between looks is in the task state store, so `reschedule` works too."""
-        from .task.options import TaskOptions
         from .training.driver import Completed
 
         with self._refusing_bad_input(context):
-            training = self._training or self._begin(self._training_of(context, TaskOptions.of_sensor(self)))
+            training = self._training or self._begin(self._training_of(context, self._options()))
             step = _proceed(training)
             if isinstance(step, Completed):
-                return PokeReturnValue(is_done=True, xcom_value=training.outcome(step))
+                return PokeReturnValue(is_done=True, xcom_value=self._returned(training.outcome(step)))
         training.show(step.job, only_the_latest=self.reschedule)
         return PokeReturnValue(is_done=False)
 
@@ -136,13 +136,13 @@ class SpotTrainingSensor(BaseSensorOperator, TrainingOperatorBase):
                 trigger = TrainingJobTrigger(**training.trigger_arguments(step))
                 self.defer(trigger=trigger, method_name=self.resume.__name__)
             training.wait(step)
-        return training.outcome(step)
+        return self._returned(training.outcome(step))
 
     def _training_of(self, context: Context, options: TaskOptions) -> TrainingTask:
         from .task.training import TrainingTask
 
-        _check_job_name(self.training_job_name)
         jobs = options.access.jobs()
+        job_name = NamedJob.of(self.training_job_name, field="training_job_name").name_in(jobs)
         return TrainingTask(
             context=context,
             log=self.log,
@@ -150,24 +150,26 @@ class SpotTrainingSensor(BaseSensorOperator, TrainingOperatorBase):
             jobs=jobs,
             specification=WatchedJob(
                 jobs,
-                self.training_job_name,
+                job_name,
                 policy_spec=self.policy,
                 caps=self.caps,
                 is_stopped_with_task=options.stop_job_on_kill,
             ),
-            adopt=self.training_job_name,
+            adopt=job_name,
         )
 
+    def _options(self) -> TaskOptions:
+        """The options; an ARN, also one in an operator's result, says the region if nothing else does."""
+        from .task.options import TaskOptions
 
-def _check_job_name(name: object) -> None:
-    field = "training_job_name"
-    error: InvalidInput | None = None
-    if is_left_out(name):
-        error = EmptyValue(field, name, "give the job to wait for.")
-    elif not isinstance(name, str) or not is_job_name(name):
-        error = InvalidInput(field, name, "give a job's name: 1 to 63 letters, digits and inner dashes.")
-    if error is not None:
-        raise error
+        region = NamedJob.of(self.training_job_name, field="training_job_name").region
+        if region and is_left_out(self.region_name):
+            self.region_name = region
+        elif region and str(self.region_name).strip() != region:
+            raise InvalidInput(
+                "region_name", self.region_name, f"the job to wait for is in {region}: leave region_name out."
+            )
+        return TaskOptions.of_sensor(self)
 
 
 def _check_policy_and_caps(policy: object, caps: Mapping[str, Any] | None) -> None:

@@ -348,7 +348,7 @@ def test_bad_input_is_refused_with_its_name_before_any_job_is_created(stack: Loc
         "builtin_waits_too_long": "us-east-1.amazonaws.com/kmeans:1 writes no checkpoints",
         "unknown_policy": "policy is 'yolo': choose one of",
         "empty_template": "OutputDataConfig.S3OutputPath is ''",
-        "no_arn": "RoleArn is 'SageMakerTraining': give the role's full ARN",
+        "no_arn": "RoleArn is 'SageMakerTraining': IAM has no role of this name",
         "bad_flag": "deferrable is 'perhaps'",
         "sensor_without_job": "training_job_name is 'None'",
         "sensor_of_nothing": "There is no training job named nowhere in us-east-1",

@@ -245,7 +245,6 @@ def test_a_job_has_the_tags_that_people_allocate_costs_by() -> None:
         "spot-training:generation": "0",
         "spot-training:attempt": "2",
         "spot-training:installation": "prod",
-        "spot-training:without-task": "stop",
     }
     assert identity_of(tags) == identity
     assert (TAG_INTENT, TAG_STOPPED_FOR) == ("spot-training:intent", "spot-training:stopped-for")

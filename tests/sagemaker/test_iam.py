@@ -20,10 +20,12 @@ SERVICES = {
     "logs": PRODUCT / "sagemaker" / "logs.py",
     "pricing": PRODUCT / "sagemaker" / "prices.py",
     "sqs": PRODUCT / "watching" / "events.py",
+    "iam": PRODUCT / "sagemaker" / "roles.py",
 }
 #: SQS's batches are allowed with the single call.
 BATCHES = re.compile(r"^(sqs:\w+)Batch$")
 LEDGER = PRODUCT / "ledger" / "s3.py"
+UPLOADS = PRODUCT / "sagemaker" / "uploads.py"
 #: S3's calls whose permission has another name.
 S3_NAMES = {"s3:ListObjectsV2": "s3:ListBucket", "s3:HeadObject": "s3:GetObject"}
 #: What IAM asks for beside the call itself.
@@ -63,9 +65,13 @@ def test_the_policy_for_a_ledger_on_s3_allows_what_its_files_need_and_nothing_el
     assert _actions(ROOT / "docs" / "iam" / "ledger-policy.json") == made
 
 
+def test_the_policy_for_what_the_sagemaker_sdk_exports_allows_its_uploads_and_nothing_else() -> None:
+    assert _actions(ROOT / "docs" / "iam" / "uploads-policy.json") == _calls("s3", UPLOADS)
+
+
 def test_no_other_module_of_the_product_calls_aws() -> None:
     for path in (ROOT / "plugins").rglob("*.py"):
-        if path not in {*SERVICES.values(), LEDGER}:
+        if path not in {*SERVICES.values(), LEDGER, UPLOADS}:
             assert "_client." not in path.read_text().replace("self._client(", ""), path
 
 

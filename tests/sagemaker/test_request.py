@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import traceback
 from types import SimpleNamespace
 from typing import Any
@@ -133,6 +134,52 @@ def test_bad_input_is_refused_by_field_value_and_way_out(
         cast_request(_config(**overrides))
 
 
+def test_json_text_is_taken_wherever_a_mapping_or_a_list_belongs() -> None:
+    config = _config(
+        HyperParameters={"num_round": 120, "objective": "reg:squarederror"},
+        Tags=[{"Key": "team", "Value": "air"}],
+        Environment={"MODE": "fast"},
+        VpcConfig={"SecurityGroupIds": ["sg-1"], "Subnets": ["subnet-1", "subnet-2"]},
+    )
+    as_text = {
+        name: json.dumps(value) if isinstance(value, dict | list) else value for name, value in config.items()
+    }
+    as_text["VpcConfig"] = {"SecurityGroupIds": '["sg-1"]', "Subnets": '["subnet-1", "subnet-2"]'}
+    as_text["Tags"] = ['{"Key": "team", "Value": "air"}']
+    expected = cast_request(config)
+    assert cast_request(json.dumps(config)) == expected
+    assert cast_request(as_text) == expected
+
+
+@pytest.mark.parametrize("field", ["HyperParameters", "Tags", "Environment", "InputDataConfig"])
+def test_what_an_upstream_task_did_not_push_is_said(field: str) -> None:
+    for value in (None, "None"):
+        with pytest.raises(
+            EmptyValue, match=r"the upstream task pushed nothing.*render_template_as_native_obj"
+        ):
+            cast_request(_config(**{field: value}))
+    with pytest.raises(
+        EmptyValue, match=r"config is .*CreateTrainingJob.*not None: the upstream task pushed"
+    ):
+        cast_request(None)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("config", "meant"),
+    [
+        ({"HyperParameter": {}}, "HyperParameters"),
+        ({"hyperparameters": {}}, "HyperParameters"),
+        ({"InstanceType": "ml.m5.xlarge"}, "ResourceConfig.InstanceType"),
+        ({"MaxWaitTimeInSeconds": 7200}, "StoppingCondition.MaxWaitTimeInSeconds"),
+        ({"ResourceConfig": {**RESOURCES, "VolumeSizeInGb": 1}}, "VolumeSizeInGB"),
+        ({"ResourceConfig": {**RESOURCES, "RoleArn": "x"}}, "RoleArn"),
+    ],
+)
+def test_an_unknown_field_comes_with_the_one_that_was_meant(config: dict[str, Any], meant: str) -> None:
+    with pytest.raises(InvalidInput, match=rf"SageMaker has no such field\. Did you mean {meant}\?$"):
+        cast_request(_config(**config))
+
+
 @pytest.mark.parametrize("field", ["ResourceConfig", "AlgorithmSpecification", "RoleArn", "OutputDataConfig"])
 def test_a_missing_part_is_named(field: str) -> None:
     config = _config()
@@ -249,7 +296,7 @@ def test_every_name_and_tag_is_one_sagemaker_takes(
     request = cast_request(_config(Tags=identity.tags(number)))
     plan = TrainingPlan.of(cast_request(_config()), identity=identity, name_prefix=prefix)
     assert cast_request(plan.attempt_request(ON_DEMAND, number=number))["TrainingJobName"] == name
-    assert len(request["Tags"]) == 9
+    assert len(request["Tags"]) == 8
 
 
 def test_a_description_makes_the_request_again() -> None:
@@ -303,7 +350,7 @@ def test_what_may_be_a_password_is_not_told_in_an_error(config: dict[str, Any]) 
 
 def test_a_config_that_is_text_is_not_told_in_an_error() -> None:
     with pytest.raises(InvalidInput) as refused:
-        cast_request(f'{{"Environment": {{"TOKEN": "{PASSWORD}"}}}}')  # type: ignore[arg-type]
+        cast_request(f'{{"Environment": {{"TOKEN": "{PASSWORD}"}}}}')
     assert PASSWORD not in str(refused.value)
 
 

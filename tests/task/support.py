@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 from airflow.sdk.exceptions import AirflowRuntimeError, ErrorType, TaskDeferred
@@ -14,6 +14,8 @@ from airflow.sdk.execution_time.comms import ErrorResponse
 from spot_training.operators import SpotTrainingOperator
 from spot_training.training.state import MemoryStore
 from tests.cloud import Cloud, make_config
+
+Task = TypeVar("Task")
 
 #: A request whose job waits for capacity for as long as a test takes, on the cloud's quick clock.
 PATIENT = {"MaxRuntimeInSeconds": 3600, "MaxWaitTimeInSeconds": 20 * 86400}
@@ -88,6 +90,13 @@ class Run:
 def make_operator(**arguments: Any) -> SpotTrainingOperator:
     fixed = {"config": make_config(StoppingCondition=PATIENT), "check_interval": 1, "print_log": False}
     return SpotTrainingOperator(task_id="task", **{**fixed, **arguments})
+
+
+def rendered(task: Task, **values: Any) -> Task:
+    """The task with values that its templates rendered: constants are checked when it is made."""
+    for name, value in values.items():
+        setattr(task, name, value)
+    return task
 
 
 def start_elsewhere(cloud: Cloud) -> str:

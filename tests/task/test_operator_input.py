@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from spot_training.connections import DEFAULT_BOTOCORE_CONFIG, AwsAccess
 from spot_training.domain.errors import AlgorithmFailed, InvalidInput, SpotTrainingError
 from spot_training.operators import SpotTrainingOperator
+from spot_training.sagemaker.roles import arn_of_role
 from spot_training.sensors import SpotTrainingSensor
 from spot_training.task import policy_file
 from spot_training.task.access import access_of, botocore_config_from
@@ -24,6 +25,8 @@ from spot_training.task.options import TaskOptions
 from spot_training.task.specification import WatchedJob
 from spot_training.training.state import MemoryStore
 from tests.cloud import Cloud, make_config
+
+from .support import rendered
 
 FUZZ = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
@@ -76,8 +79,22 @@ def waiting_cloud(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> Cloud:
     cloud.set_capacity(available=False)
     jobs = cloud.jobs()
     monkeypatch.setattr(AwsAccess, "jobs", lambda _self: jobs)
+    monkeypatch.setattr(
+        AwsAccess, "role_arn", lambda _self, name: arn_of_role(name, lambda: cloud.client("iam"))
+    )
     logging.getLogger("airflow").setLevel(logging.CRITICAL)
     return cloud
+
+
+def _operator(**values: Any) -> SpotTrainingOperator:
+    """An operator whose arguments came out of templates."""
+    return rendered(SpotTrainingOperator(task_id="t", config={}), **{"config": make_config(), **values})
+
+
+def _sensor(**values: Any) -> SpotTrainingSensor:
+    """The same of a sensor; what Airflow's own sensor takes is not templated."""
+    own = {name: values.pop(name) for name in ("timeout", "poke_interval") if name in values}
+    return rendered(SpotTrainingSensor(task_id="t", training_job_name="nowhere", **own), **values)
 
 
 def _attempt(cloud: Cloud, make: Any) -> None:
@@ -118,9 +135,7 @@ FIELDS = (
 @given(field=st.sampled_from(FIELDS), value=hostile)
 def test_whatever_is_in_the_config(waiting_cloud: Cloud, field: str, value: Any) -> None:
     config = make_config(**{field: value})
-    _attempt(
-        waiting_cloud, lambda: SpotTrainingOperator(task_id="t", config=config, wait_for_completion=False)
-    )
+    _attempt(waiting_cloud, lambda: _operator(config=config, wait_for_completion=False))
 
 
 ARGUMENTS = (
@@ -143,7 +158,7 @@ def test_whatever_is_in_the_operators_arguments(waiting_cloud: Cloud, name: str,
     arguments: dict[str, Any] = {"wait_for_completion": False, name: value}
     if name == "wait_for_completion":
         arguments["deferrable"] = True
-    _attempt(waiting_cloud, lambda: SpotTrainingOperator(task_id="t", config=make_config(), **arguments))
+    _attempt(waiting_cloud, lambda: _operator(**arguments))
 
 
 @FUZZ
@@ -156,14 +171,12 @@ def test_whatever_is_said_of_a_deadline(waiting_cloud: Cloud, name: str, value: 
         "deferrable": True,
         name: value,
     }
-    _attempt(waiting_cloud, lambda: SpotTrainingOperator(task_id="t", config=make_config(), **arguments))
+    _attempt(waiting_cloud, lambda: _operator(**arguments))
 
 
 @pytest.mark.parametrize("waits", [False, "False", "no"])
 def test_a_deadline_that_nobody_would_guard_is_refused(waiting_cloud: Cloud, waits: Any) -> None:
-    task = SpotTrainingOperator(
-        task_id="t", config=make_config(), deadline="2d", expected_runtime="1h", wait_for_completion=waits
-    )
+    task = _operator(deadline="2d", expected_runtime="1h", wait_for_completion=waits)
     before = _names(waiting_cloud)
     with pytest.raises(AirflowFailException, match=r"wait_for_completion is .*nobody would hold .* \(2d\)"):
         task.execute(_context())
@@ -193,9 +206,7 @@ def test_a_failed_script_is_left_to_airflows_retries_only_by_choice(
 )
 def test_whatever_is_in_the_sensors_arguments(waiting_cloud: Cloud, name: str, value: Any) -> None:
     arguments = {"training_job_name": "nowhere", "deferrable": True, name: value}
-    _attempt(
-        waiting_cloud, lambda: SpotTrainingSensor(task_id="t", timeout=1, poke_interval=0.1, **arguments)
-    )
+    _attempt(waiting_cloud, lambda: _sensor(timeout=1, poke_interval=0.1, **arguments))
 
 
 @pytest.fixture
@@ -254,14 +265,14 @@ botocore_options = st.dictionaries(
 @given(name=st.sampled_from(ACCESS_ARGUMENTS), value=hostile)
 def test_whatever_is_said_of_reaching_aws(reached_cloud: Cloud, name: str, value: Any) -> None:
     arguments: dict[str, Any] = {"wait_for_completion": False, name: value}
-    _attempt(reached_cloud, lambda: SpotTrainingOperator(task_id="t", config=make_config(), **arguments))
+    _attempt(reached_cloud, lambda: _operator(**arguments))
 
 
 @FUZZ
 @given(options=botocore_options)
 def test_whatever_is_in_botocores_options(reached_cloud: Cloud, options: dict[str, Any]) -> None:
     arguments: dict[str, Any] = {"wait_for_completion": False, "botocore_config": options}
-    _attempt(reached_cloud, lambda: SpotTrainingOperator(task_id="t", config=make_config(), **arguments))
+    _attempt(reached_cloud, lambda: _operator(**arguments))
 
 
 @FUZZ
@@ -269,9 +280,7 @@ def test_whatever_is_in_botocores_options(reached_cloud: Cloud, options: dict[st
 def test_whatever_is_said_of_a_budget(waiting_cloud: Cloud, value: Any) -> None:
     _attempt(
         waiting_cloud,
-        lambda: SpotTrainingOperator(
-            task_id="t", config=make_config(), budget=value, wait_for_completion=False
-        ),
+        lambda: _operator(budget=value, wait_for_completion=False),
     )
 
 
@@ -279,7 +288,7 @@ def test_whatever_is_said_of_a_budget(waiting_cloud: Cloud, value: Any) -> None:
 @given(name=st.sampled_from([*ACCESS_ARGUMENTS, "stop_job_on_kill", "caps"]), value=hostile)
 def test_whatever_reaches_the_sensor_by_template(reached_cloud: Cloud, name: str, value: Any) -> None:
     arguments = {"training_job_name": "nowhere", "policy": "widen", "deferrable": True, name: value}
-    _attempt(reached_cloud, lambda: SpotTrainingSensor(task_id="t", timeout=60, **arguments))
+    _attempt(reached_cloud, lambda: _sensor(timeout=60, **arguments))
 
 
 @FUZZ
@@ -318,10 +327,7 @@ def test_whatever_the_sensors_timeout(waiting_cloud: Cloud, timeout: Any) -> Non
 def test_what_cannot_reach_aws_is_refused_by_its_name(
     reached_cloud: Cloud, argument: str, value: Any, field: str, is_sensor: bool
 ) -> None:
-    arguments: dict[str, Any] = {"training_job_name": "nowhere"} if is_sensor else {"config": make_config()}
-    task = (SpotTrainingSensor if is_sensor else SpotTrainingOperator)(
-        task_id="t", **arguments, **{argument: value}
-    )
+    task = (_sensor if is_sensor else _operator)(**{argument: value})
     with pytest.raises(AirflowFailException, match=f"^{field} is ") as refused:
         task.execute(_context())
     assert isinstance(refused.value.__cause__, InvalidInput)
@@ -330,7 +336,7 @@ def test_what_cannot_reach_aws_is_refused_by_its_name(
 
 def test_a_budget_that_is_none_is_refused_by_its_name(reached_cloud: Cloud) -> None:
     with pytest.raises(AirflowFailException, match=r"^budget is 'plenty'"):
-        SpotTrainingOperator(task_id="t", config=make_config(), budget="plenty").execute(_context())
+        _operator(budget="plenty").execute(_context())
     assert _names(reached_cloud) == set()
 
 
@@ -406,7 +412,7 @@ def test_the_sensor_goes_on_with_nothing_above_its_caps(waiting_cloud: Cloud) ->
 def test_the_sensor_tells_what_it_could_not_go_on_with_before_it_waits(
     waiting_cloud: Cloud, given: dict[str, Any], said: str, deferrable: bool
 ) -> None:
-    sensor = SpotTrainingSensor(task_id="t", training_job_name="any", deferrable=deferrable, **given)
+    sensor = _sensor(deferrable=deferrable, **given)
     with pytest.raises(AirflowFailException, match=said):
         sensor.execute(_context())
 
@@ -459,12 +465,12 @@ def test_what_may_be_a_password_is_not_returned(waiting_cloud: Cloud) -> None:
 def test_whatever_is_in_the_caps(waiting_cloud: Cloud, caps: dict[str, Any]) -> None:
     _attempt(
         waiting_cloud,
-        lambda: SpotTrainingOperator(task_id="t", config=make_config(), caps=caps, wait_for_completion=False),
+        lambda: _operator(caps=caps, wait_for_completion=False),
     )
 
 
 @pytest.mark.parametrize("value", ["liv", "", 3, []])
 def test_what_print_log_takes_is_said(value: object) -> None:
-    task = SpotTrainingOperator(task_id="train", config=make_config(), print_log=value)  # type: ignore[arg-type]
+    task = _operator(print_log=value)
     with pytest.raises(InvalidInput, match=r'^print_log .*give true, false or "live"'):
         TaskOptions.of_operator(task)

@@ -78,6 +78,9 @@ class FakeHost:
     def only_watches(self) -> bool:
         return self.make_policy is None
 
+    def prepare(self) -> dict[str, Any]:
+        return {}
+
     def plan(self, identity: RunIdentity) -> TrainingPlan:
         return self.make_plan(identity)
 

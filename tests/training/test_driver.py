@@ -571,12 +571,13 @@ def test_checkpoints_are_said_to_be_kept_only_where_there_are_any(
     assert ("checkpoints are kept" in str(failed.value)) is has_checkpoints
 
 
-def test_a_job_that_only_interruptions_kept_from_finishing_is_told_so(cloud: Cloud) -> None:
+def _lose_two_hours_of_four(cloud: Cloud, **overrides: Any) -> Task:
+    """A task with a job of four hours and a limit of five that is interrupted after two."""
     four_of_five = {
         "StoppingCondition": {"MaxRuntimeInSeconds": 5 * HOUR},
         "Environment": {"LOCAL_TRAINING_SECONDS": str(4 * HOUR)},
     }
-    task = Task(cloud, config=_without_checkpoints(**four_of_five))
+    task = Task(cloud, config=_without_checkpoints(**four_of_five), **overrides)
     step = task.step()
     assert isinstance(step, Waiting)
 
@@ -587,9 +588,23 @@ def test_a_job_that_only_interruptions_kept_from_finishing_is_told_so(cloud: Clo
 
     wait_until(has_trained_for_two_hours, "two hours of training", timeout_seconds=30)
     cloud.control("POST", "interrupt", {"training_job_name": step.job.name})
-    with pytest.raises(MaxRuntimeReached) as failed:
-        task.finish()
+    return task
+
+
+def test_a_job_that_only_interruptions_kept_from_finishing_is_followed_by_on_demand(cloud: Cloud) -> None:
+    done = _lose_two_hours_of_four(cloud).finish()
+    assert [(a.purchase, a.ending, a.interruptions) for a in done.attempts] == [
+        (PurchaseOption.SPOT, Ending.MAX_RUNTIME, 1),
+        (PurchaseOption.ON_DEMAND, Ending.COMPLETED, 0),
+    ]
+    assert "spot capacity was taken away once, and the job started again from zero" in done.attempts[1].reason
+
+
+def test_without_on_demand_it_ends_as_a_training_that_spot_failed(cloud: Cloud) -> None:
+    policy = {"name": "spot_only", "spot_attempts": 1}
+    with pytest.raises(OutOfSteps) as failed:
+        _lose_two_hours_of_four(cloud, policy=policy).finish()
     said = str(failed.value)
-    assert "started again from zero: without interruptions it may have finished" in said
+    assert "had passed; no step is left" in said
     assert "Train on demand, or raise MaxRuntimeInSeconds. With a CheckpointConfig" in said
     assert "capacity would not help" not in said

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from .errors import InvalidInput
+from .json_text import did_you_mean, from_json_text
 from .parsing import as_bool, in_words, is_left_out
 from .savings import cost_usd
 
@@ -150,8 +151,9 @@ def dollars(usd: float) -> str:
 def budget_from(value: object, *, field: str = "budget") -> Budget | None:
     """A budget from dollars (`200`, `"200"`, `"$200"`) or `{"usd": 200, "deadline_wins": true}`.
 
-    None for nothing, and for `unlimited`. Raises `InvalidInput`.
+    The mapping may be JSON text. None for nothing, and for `unlimited`. Raises `InvalidInput`.
     """
+    value = from_json_text(value)
     if is_left_out(value) or (isinstance(value, str) and value.strip().lower() == UNLIMITED):
         return None
     if not isinstance(value, Mapping):
@@ -160,7 +162,8 @@ def budget_from(value: object, *, field: str = "budget") -> Budget | None:
     usd, wins = options.pop("usd", None), options.pop("deadline_wins", False)
     if options:
         key = next(iter(options))
-        raise InvalidInput(f"{field}.{key}", options[key], "a budget has usd and deadline_wins.")
+        way_out = f"a budget has usd and deadline_wins.{did_you_mean(key, ('usd', 'deadline_wins'))}"
+        raise InvalidInput(f"{field}.{key}", options[key], way_out)
     if is_left_out(usd):
         return None
     return Budget(

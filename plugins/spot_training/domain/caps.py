@@ -9,7 +9,10 @@ from types import MappingProxyType
 from typing import Any
 
 from .errors import AboveCap, InvalidInput
+from .json_text import did_you_mean
 from .parsing import as_whole_number, in_words, parse_seconds
+
+_NAMES = ("instance_types", "instance_count", "max_runtime", "max_wait", "keep_alive")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,8 +53,9 @@ class Caps:
             keep_alive_seconds=_optional(left.pop("keep_alive", 0), parse_seconds, "keep_alive"),
         )
         if left:
-            known = "instance_types, instance_count, max_runtime, max_wait and keep_alive"
-            raise InvalidInput(f"caps.{next(iter(left))}", next(iter(left.values())), f"caps has {known}.")
+            name, value = next(iter(left.items()))
+            way_out = f"caps has {', '.join(_NAMES)}.{did_you_mean(name, _NAMES)}"
+            raise InvalidInput(f"caps.{name}", value, way_out)
         return caps
 
     def check(

@@ -25,8 +25,9 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from .errors import InvalidInput
+from .interruptions import is_spot_cause
 from .ladder import Action, Decision, Policy, Situation, Step, because, start, what_happened
-from .lifecycle import CAPACITY_CAUSES, Ending
+from .lifecycle import Ending
 from .savings import PurchaseOption
 
 if TYPE_CHECKING:
@@ -137,7 +138,7 @@ def _go_on(decision: Decision, steps: Sequence[Step], situation: Situation, outl
         if failures < SPOT_FAILURES and not outlook.is_time_for_on_demand:
             return start(steps, last.step, f"{because(situation)}: spot again")
         return start(steps, on_demand, f"{what_happened(last)}: on-demand now")
-    if last.ending in CAPACITY_CAUSES:
+    if is_spot_cause(last):
         return start(steps, on_demand, f"{what_happened(last)}, and no step is left: on-demand now")
     return decision
 

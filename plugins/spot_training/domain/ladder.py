@@ -12,7 +12,8 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
 
 from .errors import InvalidInput
-from .lifecycle import CAPACITY_CAUSES, Ending
+from .interruptions import is_lost_to_interruptions, is_spot_cause
+from .lifecycle import Ending
 from .messages import times
 from .parsing import in_words
 from .savings import Attempt, PurchaseOption
@@ -97,7 +98,7 @@ class Policy(Protocol):
 
 @dataclass(frozen=True, slots=True, init=False)
 class Ladder:
-    """Steps that are tried in order. Only an ending caused by capacity leads to the next step.
+    """Steps that are tried in order. Only an ending caused by spot leads to the next step.
 
     `rungs` is the argument's name in 0.1.0.
     """
@@ -122,7 +123,12 @@ class Ladder:
         return start(self.steps, following, f"{because(situation)}: next is {self.steps[following]}")
 
     def _step_after(self, last: Attempt) -> int | None:
-        """The next step. After a refused quota, the next with another quota (type and purchase option)."""
+        """The next step. After a refused quota, the next with another quota (type and purchase option).
+
+        After a job that interruptions kept from finishing, on-demand if there is any.
+        """
+        if is_lost_to_interruptions(last) and (on_demand := self._on_demand_after(last)) is not None:
+            return on_demand
         spent = self.steps[last.step] if last.step < len(self.steps) else None
         for index in range(last.step + 1, len(self.steps)):
             step = self.steps[index]
@@ -133,6 +139,10 @@ class Ladder:
             if not (last.ending is Ending.QUOTA and same_quota):
                 return index
         return None
+
+    def _on_demand_after(self, last: Attempt) -> int | None:
+        later = range(last.step + 1, len(self.steps))
+        return next((i for i in later if self.steps[i].purchase is PurchaseOption.ON_DEMAND), None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,7 +174,8 @@ class SpotWhileTimeAllows:
             return end
         if last.purchase is PurchaseOption.ON_DEMAND:
             return Decision(action=Action.GIVE_UP, reason=f"{what_happened(last)}; no step is left")
-        if last.ending in {Ending.QUOTA, Ending.STOPPED_FOR_DEADLINE}:
+        is_no_use = last.ending in {Ending.QUOTA, Ending.STOPPED_FOR_DEADLINE}
+        if is_no_use or is_lost_to_interruptions(last):
             return start(self.steps, 1, f"{what_happened(last)}: on-demand now")
         return start(self.steps, 0, f"{because(situation)}: spot again")
 
@@ -178,7 +189,7 @@ def _end_of(last: Attempt) -> Decision | None:
     """The end of the training if this was its last attempt: it completed, or another attempt cannot help."""
     if last.ending is Ending.COMPLETED:
         return Decision(action=Action.FINISH, reason=what_happened(last))
-    if last.ending not in CAPACITY_CAUSES:
+    if not is_spot_cause(last):
         return Decision(action=Action.GIVE_UP, reason=f"{what_happened(last)}; {why_no_other(last)}")
     return None
 
@@ -229,6 +240,16 @@ def what_happened(last: Attempt) -> str:
             return f"the account's quota refused {last.instance_type} ({last.purchase})"
         case Ending.CAPACITY_ERROR:
             return f"SageMaker could not provide {last.purchase} {last.instance_type}"
+        case Ending.MAX_RUNTIME if is_lost_to_interruptions(last):
+            lost = (
+                "lost more work than its checkpoints kept"
+                if last.has_checkpoints
+                else "started again from zero, because it has no checkpoints,"
+            )
+            return (
+                f"attempt {last.number}: spot capacity was taken away {times(last.interruptions)}, and the "
+                f"job {lost} until its max runtime of {in_words(last.max_runtime_seconds or 0)} had passed"
+            )
         case _:
             return f"attempt {last.number}: {last.ending}"
 

@@ -127,7 +127,8 @@ class Ending(StrEnum):
 
 
 #: Only these lead to the next step: another wait, type or purchase option can help. A failing script, a
-#: person's stop or a run time that is too short would have the same result at a higher price.
+#: person's stop or a run time that is too short would have the same result at a higher price. A run time that
+#: interruptions used up is the exception (`interruptions.is_spot_cause`).
 CAPACITY_CAUSES = frozenset(
     {
         Ending.NO_CAPACITY,

@@ -55,6 +55,20 @@ def as_bool(value: Any, *, field: str) -> bool:
             raise InvalidInput(field, value, "give true or false.")
 
 
+#: `print_log`: the training's log as it comes, too.
+LIVE = "live"
+
+
+def as_log_mode(value: Any, *, field: str) -> bool | str:
+    """True or false as `as_bool`, or `LIVE`. Raises `InvalidInput`, naming `field`."""
+    if isinstance(value, str) and value.strip().lower() == LIVE:
+        return LIVE
+    try:
+        return as_bool(value, field=field)
+    except InvalidInput:
+        raise InvalidInput(field, value, 'give true, false or "live".') from None
+
+
 def as_whole_number(value: Any, *, field: str) -> int:
     """The number in `3`, `3.0`, `"3"` or `"3.0"`. Raises `EmptyValue` or `InvalidInput`, naming `field`."""
     if is_left_out(value):
@@ -145,6 +159,14 @@ def parse_seconds(value: object, *, field: str) -> int:
     if not 0 <= seconds <= LONGEST_SECONDS:
         raise InvalidInput(field, value, "give a duration from 0 seconds to ten years.")
     return round(seconds)
+
+
+def at_least_a_second(value: object, *, field: str) -> int:
+    """`parse_seconds` of a duration that may not be zero."""
+    seconds = parse_seconds(value, field=field)
+    if seconds < 1:
+        raise InvalidInput(field, value, "give 1 second or more.")
+    return seconds
 
 
 def _seconds_of_text(value: str, *, field: str) -> float:

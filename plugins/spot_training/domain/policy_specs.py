@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .errors import InvalidInput, UnknownPolicy
+from .json_text import did_you_mean
 from .ladder import (
     DEFAULT_SPOT_ATTEMPTS,
     DEFAULT_WAIT_FACTOR,
@@ -95,6 +96,7 @@ def _ladder(options: dict[str, Any], defaults: Defaults) -> Policy:
     return Ladder(tuple(_step(step, f"policy.steps[{i}]", defaults) for i, step in enumerate(steps)))
 
 
+_STEP_KEYS = ("spot", "on_demand", "max_wait")
 _FOR_SPOT_ONLY = "SageMaker accepts a max wait for spot jobs only: remove it."
 
 
@@ -111,7 +113,8 @@ def _step(value: Any, where: str, defaults: Defaults) -> Step:
     wait = _take_seconds(options, "max_wait", where=where)
     if options:
         key = next(iter(options))
-        raise InvalidInput(f"{where}.{key}", options[key], "a step has spot or on_demand, and max_wait.")
+        way_out = f"a step has spot or on_demand, and max_wait.{did_you_mean(key, _STEP_KEYS)}"
+        raise InvalidInput(f"{where}.{key}", options[key], way_out)
     if kind == "on_demand":
         if wait is not None:
             raise InvalidInput(f"{where}.max_wait", wait, _FOR_SPOT_ONLY)
@@ -224,11 +227,13 @@ def policy_from(spec: object, defaults: Defaults) -> Policy:
         return policy_from(_named(name, defaults), _without_names(defaults))
     maker = LADDERS.get(name) if isinstance(name, str) else None
     if maker is None:
-        raise UnknownPolicy("policy.name" if name is None else "policy", name, _choose(defaults))
+        raise UnknownPolicy("policy.name" if name is None else "policy", name, _choose(defaults, name))
     policy = maker(options, defaults)
     if options:
         key = next(iter(options))
-        raise InvalidInput(f"policy.{key}", options[key], f"{name} takes {', '.join(OPTIONS[str(name)])}.")
+        takes = OPTIONS[str(name)]
+        way_out = f"{name} takes {', '.join(takes)}.{did_you_mean(key, takes)}"
+        raise InvalidInput(f"policy.{key}", options[key], way_out)
     return policy
 
 
@@ -247,8 +252,9 @@ def _without_names(defaults: Defaults) -> Defaults:
     )
 
 
-def _choose(defaults: Defaults) -> str:
-    return f"choose one of {', '.join(sorted({*LADDERS, *defaults.named}))}."
+def _choose(defaults: Defaults, given: object = "") -> str:
+    names = sorted({*LADDERS, *defaults.named})
+    return f"choose one of {', '.join(names)}.{did_you_mean(given, names)}"
 
 
 def _spec_as_mapping(spec: object, defaults: Defaults) -> dict[str, Any]:

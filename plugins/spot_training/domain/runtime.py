@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from .errors import InvalidInput
+from .json_text import did_you_mean, from_json_text
 from .lifecycle import SecondaryStatus, Transition
 from .parsing import is_left_out, parse_seconds
 
@@ -20,6 +21,8 @@ CHECKPOINT_EVERY_SECONDS = 600
 #: runs is added to it, divided by that number.
 HIGH_AT_LEAST = 1.15
 HIGH_FOR_FEW = 0.35
+
+_KEYS = ("mean", "high", "checkpoint_every", "like")
 
 
 def high_at_least(mean_seconds: float, *, runs: int | None = None) -> float:
@@ -80,10 +83,11 @@ def kept_by_attempts(attempts: Iterable[Attempt], lost_per_launch: float) -> flo
 def runtime_from(value: object, *, field_name: str = "expected_runtime") -> Runtime | None:
     """A runtime from seconds or text (`"4h"`), or from a mapping with `mean`, `high` and `checkpoint_every`.
 
-    A single value is both mean and high: the user says that it never takes longer. Without `high`, it is
-    `high_at_least` of the mean; without `mean`, the mean is `high`. None if nothing is given, and for
-    `{"like": ...}`: then the runtime is learned. Raises `InvalidInput`.
+    The mapping may be JSON text. A single value is both mean and high: the user says that it never takes
+    longer. Without `high`, it is `high_at_least` of the mean; without `mean`, the mean is `high`. None if
+    nothing is given, and for `{"like": ...}`: then the runtime is learned. Raises `InvalidInput`.
     """
+    value = from_json_text(value)
     if is_left_out(value) or like_from(value, field_name=field_name):
         return None
     if not isinstance(value, Mapping):
@@ -99,7 +103,7 @@ def runtime_from(value: object, *, field_name: str = "expected_runtime") -> Runt
         raise InvalidInput(
             f"{field_name}.{unknown[0]}",
             options[unknown[0]],
-            "it takes mean, high and checkpoint_every, or like.",
+            f"it takes mean, high and checkpoint_every, or like.{did_you_mean(unknown[0], _KEYS)}",
         )
     if not {"mean", "high"} & set(given):
         raise InvalidInput(field_name, dict(value), "give mean, high, or both, as seconds or text.")
@@ -116,6 +120,7 @@ def like_from(value: object, *, field_name: str = "expected_runtime") -> tuple[s
 
     Raises `InvalidInput`.
     """
+    value = from_json_text(value)
     if not isinstance(value, Mapping) or is_left_out(like := value.get("like")):
         return ()
     names = (like,) if isinstance(like, str) else like

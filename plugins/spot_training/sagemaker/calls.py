@@ -51,6 +51,9 @@ _REFUSALS = {
     "CapacityError": Refusal.CAPACITY,
     "InsufficientCapacityError": Refusal.CAPACITY,
     "ResourceNotFound": Refusal.NOT_FOUND,
+    "NoSuchEntity": Refusal.NOT_FOUND,
+    "NoSuchBucket": Refusal.REQUEST,
+    "BucketAlreadyExists": Refusal.REQUEST,
     "ValidationException": Refusal.REQUEST,
     "ValidationError": Refusal.REQUEST,
     "SerializationException": Refusal.REQUEST,
@@ -111,29 +114,33 @@ def calling(call: str, *, nothing_at: Collection[Refusal] = ()) -> Iterator[None
         raise unreachable(error, call) from error
 
 
-def translated(error: ClientError, call: str) -> SpotTrainingError:
-    """This package's error for AWS's refusal of a call."""
+def translated(error: ClientError, call: str, *, created_nothing: bool = False) -> SpotTrainingError:
+    """This package's error for AWS's refusal of a call. `created_nothing`: it certainly created no job."""
     text = _in_short(error_text(error))
+    effect = _CREATED_NOTHING if created_nothing else _CHANGED_NOTHING
     match refusal_of(error):
         case Refusal.PERMISSION:
             return RequestRefused(
-                f"AWS denied {call}: {text} {_CHANGED_NOTHING} Check the connection's credentials and "
-                "its IAM policy."
+                f"AWS denied {call}: {text} {effect} Check the connection's credentials and its IAM policy."
             )
         case Refusal.EXPIRED:
             return CredentialsExpired(
-                f"AWS denied {call}: {text} {_CHANGED_NOTHING} The next try asks the connection for "
+                f"AWS denied {call}: {text} {effect} The next try asks the connection for "
                 "fresh credentials. If the connection holds a session token, renew it."
             )
         case Refusal.REQUEST | Refusal.NOT_FOUND:
             return RequestRefused(
-                f"SageMaker refused {call}: {text} {_CHANGED_NOTHING} Correct the request; a retry "
+                f"{_service_of(call)} refused {call}: {text} {effect} Correct the request; a retry "
                 "cannot help."
             )
         case Refusal.QUOTA | Refusal.CAPACITY:
-            return RequestRefused(f"SageMaker refused {call}: {text} {_CHANGED_NOTHING}")
+            return RequestRefused(f"{_service_of(call)} refused {call}: {text} {effect}")
         case _:
-            return _service_failed(call, text)
+            return _service_failed(call, text, created_nothing=created_nothing)
+
+
+def _service_of(call: str) -> str:
+    return "S3" if " s3://" in call or call.startswith("CreateBucket") else "SageMaker"
 
 
 def for_certain(error: SpotTrainingError) -> SpotTrainingError:
@@ -150,23 +157,26 @@ def is_certain(error: ClientError, refusal: Refusal) -> bool:
 
 #: What a refused call means for the job and the bill.
 _CHANGED_NOTHING = "The call changed nothing: a running training job continues and is billed."
+_CREATED_NOTHING = "No training job was created."
 
 
-def unreachable(error: BotoCoreError, call: str) -> SpotTrainingError:
-    """For a call that got no answer, or could not be made."""
+def unreachable(error: BotoCoreError, call: str, *, created_nothing: bool = False) -> SpotTrainingError:
+    """For a call that got no answer, or could not be made. `created_nothing`: as for `translated`."""
     from botocore.exceptions import EndpointConnectionError, NoCredentialsError, PartialCredentialsError
 
     if isinstance(error, NoCredentialsError | PartialCredentialsError):
+        effect = _CREATED_NOTHING if created_nothing else _CHANGED_NOTHING
         return RequestRefused(
-            f"{call} could not be signed: {error}. {_CHANGED_NOTHING} Check the connection's credentials."
+            f"{call} could not be signed: {error}. {effect} Check the connection's credentials."
         )
     if isinstance(error, EndpointConnectionError):
-        return _service_failed(call, f"{error}. Check the region, AWS_ENDPOINT_URL and the network.")
-    return _service_failed(call, f"{error}.")
+        text = f"{error}. Check the region, AWS_ENDPOINT_URL and the network."
+    else:
+        text = f"{error}."
+    return _service_failed(call, text, created_nothing=created_nothing)
 
 
-def _service_failed(call: str, text: str) -> ServiceFailed:
-    return ServiceFailed(
-        f"{call} failed after botocore's retries: {text} A running training job continues and is billed; "
-        "the next try finds it, under the same name."
-    )
+def _service_failed(call: str, text: str, *, created_nothing: bool) -> ServiceFailed:
+    going_on = "A running training job continues and is billed; the next try finds it, under the same name."
+    effect = _CREATED_NOTHING if created_nothing else going_on
+    return ServiceFailed(f"{call} failed after botocore's retries: {text} {effect}")

@@ -14,6 +14,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from spot_training.domain.errors import EmptyValue, InvalidInput
+from spot_training.domain.json_text import as_items, as_mapping, did_you_mean
 from spot_training.domain.parsing import HIDDEN, as_bool, as_whole_number, is_left_out
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ _WAYS_OUT = {
     "CheckpointConfig.S3Uri": "give an S3 URI, like s3://my-bucket/checkpoints.",
 }
 
+#: `TrainingPlan.check` counts tags: this package adds some.
+_COUNTED_LATER = "Tags"
 
 #: SageMaker's model, from a client of this process: parsing it takes longer than everything else here.
 _shared_model: ServiceModel | None = None
@@ -59,17 +62,18 @@ def create_shape() -> StructureShape:
 
 
 def _cast(value: Any, shape: Shape, path: str) -> Any:
-    if value is None:
+    if value is None and shape.type_name not in {"structure", "list", "map"}:
         raise EmptyValue(path, value, _way_out(path, "give a value or leave the field out."))
     match shape.type_name:
         case "structure":
-            return cast_structure(_expect(value, Mapping, path, "a dictionary"), shape, path)
+            return cast_structure(as_mapping(value, field=path), shape, path)
         case "list":
-            items = _expect(value, list | tuple, path, "a list")
-            _check_length(len(items), shape, path, value, "item")
+            items = as_items(value, field=path)
+            if path != _COUNTED_LATER:
+                _check_length(len(items), shape, path, value, "item")
             return [_cast(item, shape.member, f"{path}[{i}]") for i, item in enumerate(items)]  # type: ignore[attr-defined]
         case "map":
-            return _cast_map(_expect(value, Mapping, path, "a dictionary"), shape, path)
+            return _cast_map(as_mapping(value, field=path), shape, path)
         case "boolean":
             return as_bool(value, field=path)
         case "integer" | "long":
@@ -82,14 +86,6 @@ def _cast(value: Any, shape: Shape, path: str) -> Any:
             return value
 
 
-def _expect(value: Any, kind: Any, path: str, what: str) -> Any:
-    if is_left_out(value):
-        raise EmptyValue(path, value, _way_out(path, f"give {what}."))
-    if not isinstance(value, kind):
-        raise InvalidInput(path, value, f"give {what}.")
-    return value
-
-
 def cast_structure(
     value: Mapping[str, Any], shape: Any, path: str, skip: frozenset[str] = frozenset()
 ) -> dict[str, Any]:
@@ -99,7 +95,7 @@ def cast_structure(
                 _join(path, str(name)),
                 # A misspelled `Environment` must not show its values either.
                 value[name] if path else HIDDEN,
-                f"SageMaker has no such field; known here: {', '.join(shape.members)}.",
+                f"SageMaker has no such field{_meant(str(name), path, shape)}",
             )
     for name in shape.required_members:
         if name not in value and name not in skip:
@@ -108,6 +104,17 @@ def cast_structure(
         name: copy.copy(item) if name in skip else _cast_member(item, shape.members[name], _join(path, name))
         for name, item in value.items()
     }
+
+
+def _meant(name: str, path: str, shape: Any) -> str:
+    """Where a field of that name belongs, the closest name here, or all names here."""
+    top = create_shape().members
+    homes = [part for part, inner in top.items() if part != path and name in getattr(inner, "members", ())]
+    if homes or (path and name in top):
+        return f". Did you mean {'.'.join([*homes[:1], name])}?"
+    if meant := did_you_mean(name, shape.members):
+        return f".{meant}"
+    return f"; known here: {', '.join(shape.members)}."
 
 
 def _cast_member(value: Any, shape: Shape, path: str) -> Any:

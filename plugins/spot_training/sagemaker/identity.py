@@ -16,12 +16,21 @@ from spot_training.domain.record_keys import record_key
 #: SageMaker's limit (`TrainingJobName`); `s3://` prefixes and tags may be longer.
 MAX_JOB_NAME_LENGTH = 63
 _KEY_LENGTH = 12
+#: A generation is a clear of a training that was over: more than this were not made by hand.
+_MOST_GENERATIONS = 1000
 #: What AWS refuses in a tag value (it takes letters and digits of any script), and the `=` of escapes.
 _NOT_IN_TAG = re.compile(r"[^\w .:/+\-@]+")
 _ESCAPE = re.compile(rb"=([0-9A-F]{2})")
 _JOB_NAME = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}")
 _OUR_NAME = re.compile(rf"-[0-9a-f]{{{_KEY_LENGTH}}}-\d+$")
 _NOT_IN_NAME = re.compile(r"[^a-z0-9]+")
+#: What the SageMaker SDK's `name_from_base` appends.
+_SDK_TIME = re.compile(r"-\d{4}-\d\d-\d\d-\d\d-\d\d-\d\d-\d{3}$")
+
+#: SageMaker's limit of tags for a job. One stays free for the reason of a stop, and this package writes at
+#: most `MOST_OUR_TAGS` when it creates a job.
+MOST_TAGS = 50
+MOST_OUR_TAGS = 9
 
 #: Tag keys this package writes. A job that carries `TAG_KEY` was made by it.
 TAG_KEY = "spot-training:key"
@@ -29,13 +38,14 @@ TAG_DAG = "spot-training:dag"
 TAG_RUN = "spot-training:run"
 TAG_TASK = "spot-training:task"
 TAG_MAP_INDEX = "spot-training:map-index"
+#: Where `TAG_WITHOUT_TASK` is not needed. The key is a digest of the generation, too, so it is found without.
 TAG_GENERATION = "spot-training:generation"
 TAG_ATTEMPT = "spot-training:attempt"
 #: The nonce of the intent that made the job: after a lost state a name may repeat, a nonce does not.
 TAG_INTENT = "spot-training:intent"
 #: Which Airflow made the job: accounts are shared, and a sweeper may only stop the jobs of its own Airflow.
 TAG_INSTALLATION = "spot-training:installation"
-#: `stop` or `keep`: whether the job is to be stopped when its task is gone.
+#: `keep` if the job is to outlive its task. Without the tag (or with `stop`, up to 0.2.0) it is not.
 TAG_WITHOUT_TASK = "spot-training:without-task"
 #: Why we stopped a job (`domain.stop_reasons.StopReason`), written before the stop. A person's stop has none.
 TAG_STOPPED_FOR = "spot-training:stopped-for"
@@ -102,19 +112,30 @@ class RunIdentity:
         return f"{base_uri.rstrip('/')}/{self.base_name(prefix)}"
 
     def tags(self, attempt: int, *, is_stopped_with_task: bool = True) -> list[dict[str, str]]:
-        """AWS tags that lead from a job back to its task."""
+        """AWS tags that lead from a job back to its task: few, because a job takes 50 with the user's own."""
         pairs = {
             TAG_KEY: self.key,
             TAG_DAG: self.dag_id,
             TAG_RUN: self.run_id,
             TAG_TASK: self.task_id,
             TAG_MAP_INDEX: str(self.map_index),
-            TAG_GENERATION: str(self.generation),
             TAG_ATTEMPT: str(attempt),
             TAG_INSTALLATION: self.installation,
-            TAG_WITHOUT_TASK: "stop" if is_stopped_with_task else "keep",
         }
+        if is_stopped_with_task:
+            pairs[TAG_GENERATION] = str(self.generation)
+        else:
+            pairs[TAG_WITHOUT_TASK] = "keep"
         return [{"Key": key, "Value": tag_value(value)} for key, value in pairs.items()]
+
+
+def without_sdk_time(prefix: str) -> str:
+    """A prefix of job names without the time that the SageMaker SDK appends to a name that it makes.
+
+    A Dag that calls `training_config` has another time each time it is parsed, so attempts of one training
+    would share no checkpoints.
+    """
+    return _SDK_TIME.sub("", prefix) or prefix
 
 
 def tag_value(text: str) -> str:
@@ -162,13 +183,15 @@ def identity_of(tags: Mapping[str, str]) -> RunIdentity | None:
             dag_id=text_of_tag(tags[TAG_DAG]),
             run_id=text_of_tag(tags[TAG_RUN]),
             task_id=text_of_tag(tags[TAG_TASK]),
-            map_index=int(tags[TAG_MAP_INDEX]),
-            generation=int(tags[TAG_GENERATION]),
+            map_index=int(tags.get(TAG_MAP_INDEX, "-1")),
             installation=text_of_tag(tags[TAG_INSTALLATION]),
         )
+        written = tags.get(TAG_GENERATION)
+        generations = range(_MOST_GENERATIONS) if written is None else (int(written),)
     except (KeyError, ValueError):
         return None
-    return identity if identity.key == tags.get(TAG_KEY) else None
+    possible = (replace(identity, generation=generation) for generation in generations)
+    return next((who for who in possible if who.key == tags.get(TAG_KEY)), None)
 
 
 def slug(text: str) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from spot_training.domain.errors import InvalidInput, NotOurJob, SpotTrainingError
+from spot_training.domain.errors import InvalidInput, NotOurJob, RequestRefused, SpotTrainingError
 from spot_training.domain.lifecycle import TERMINAL_STATUSES, JobSnapshot, TrainingStatus
 from spot_training.domain.messages import stop_command
 from spot_training.domain.stop_reasons import StopNote, StopReason, note_of
@@ -165,10 +165,12 @@ class TrainingJobs:
                         raise NotThereYet(name) from error
                     raise CapacityRefused(refusal, error_text(error)) from error
                 case refusal:
-                    refused = translated(error, f"CreateTrainingJob {name}")
-                    raise (for_certain(refused) if is_certain(error, refusal) else refused) from error
+                    created_nothing = is_certain(error, refusal)
+                    refused = translated(error, f"CreateTrainingJob {name}", created_nothing=created_nothing)
+                    raise (for_certain(refused) if created_nothing else refused) from error
         except (NoCredentialsError, PartialCredentialsError) as error:
-            raise for_certain(unreachable(error, f"CreateTrainingJob {name}")) from error
+            unsigned = unreachable(error, f"CreateTrainingJob {name}", created_nothing=True)
+            raise for_certain(unsigned) from error
         except BotoCoreError as error:
             raise unreachable(error, f"CreateTrainingJob {name}") from error
         return Created(arn=arn, is_new=True)
@@ -249,9 +251,15 @@ class TrainingJobs:
         return True
 
     def _add_stop_tags(self, description: Mapping[str, Any], note: StopNote) -> None:
-        tags = [{"Key": TAG_STOPPED_FOR, "Value": str(note.why)}]
+        """The reason and its time; only the reason if the job has no room for two more tags."""
+        why = {"Key": TAG_STOPPED_FOR, "Value": str(note.why)}
         if note.at is not None:
-            tags.append({"Key": TAG_STOPPED_AT, "Value": note.at.isoformat()})
+            with contextlib.suppress(RequestRefused):
+                self._add_tags(description, [why, {"Key": TAG_STOPPED_AT, "Value": note.at.isoformat()}])
+                return
+        self._add_tags(description, [why])
+
+    def _add_tags(self, description: Mapping[str, Any], tags: list[dict[str, str]]) -> None:
         with calling(f"AddTags {description['TrainingJobName']}"):
             self._client.add_tags(ResourceArn=description["TrainingJobArn"], Tags=tags)
 

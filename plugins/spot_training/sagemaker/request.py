@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from spot_training.domain.caps import NO_CAPS, Caps
 from spot_training.domain.errors import EmptyValue, InvalidInput
+from spot_training.domain.json_text import as_mapping
 from spot_training.domain.parsing import HIDDEN, MASK, as_instance_type
 from spot_training.domain.policy_specs import Defaults
 from spot_training.domain.savings import PurchaseOption
@@ -23,6 +24,9 @@ from spot_training.domain.stopping import (
 )
 
 from .casting import MAY_HOLD_SECRETS, cast_structure, create_shape
+from .identity import MOST_OUR_TAGS, MOST_TAGS
+from .roles import is_role_name
+from .uploads import FIELD, S3Operations
 
 if TYPE_CHECKING:
     from spot_training.domain.ladder import Policy, Step
@@ -30,15 +34,28 @@ if TYPE_CHECKING:
     from .identity import RunIdentity
 
 
-def cast_request(config: Mapping[str, Any]) -> dict[str, Any]:
+def config_of(config: Mapping[str, Any] | str) -> dict[str, Any]:
+    """An operator's rendered `config` as a dictionary. Raises `EmptyValue` or `InvalidInput`."""
+    wanted = "a CreateTrainingJob request as a dictionary"
+    return dict(as_mapping(config, field="config", wanted=wanted, shown=HIDDEN))
+
+
+def cast_request(config: Mapping[str, Any] | str, *, takes_role_name: bool = False) -> dict[str, Any]:
     """A deep copy of `config` with every value of the type SageMaker's model asks for.
 
-    Raises `EmptyValue` or `InvalidInput`, naming the field by its path in the request. `TrainingJobName` may
-    be missing: the names of attempts are made, and it serves as their prefix.
+    `config`, and each mapping or list in it, may be JSON text, as `| tojson` renders it. `TrainingJobName`
+    may be missing: the names of attempts are made, and it serves as their prefix. Raises `EmptyValue` or
+    `InvalidInput`, naming the field by its path in the request.
+
+    `S3Operations`, which the SageMaker SDK exports, is no part of the request. With `takes_role_name`, a
+    role may be given by its name; whoever sends the request puts the ARN in its place.
     """
-    if not isinstance(config, Mapping):
-        raise InvalidInput("config", HIDDEN, "give a CreateTrainingJob request as a dictionary.")
-    request = cast_structure(dict(config), create_shape(), "", skip=frozenset({"TrainingJobName"}))
+    given = config_of(config)
+    S3Operations.of(given)
+    given.pop(FIELD, None)
+    if takes_role_name and is_role_name(given.get("RoleArn")):
+        given["RoleArn"] = f"arn:aws:iam::000000000000:role/{given['RoleArn']}"
+    request = cast_structure(given, create_shape(), "", skip=frozenset({"TrainingJobName"}))
     if "ResourceConfig" not in request or "AlgorithmSpecification" not in request:
         missing = "ResourceConfig" if "ResourceConfig" not in request else "AlgorithmSpecification"
         raise EmptyValue(missing, None, "a training job needs it.")
@@ -189,8 +206,19 @@ class TrainingPlan:
 
         And `AboveCap` where a step asks for more than the Dag's author allows.
         """
+        self._check_tags()
         for step in policy.steps:
             _check_caps(self.attempt_request(step, number=1), self.caps)
+
+    def _check_tags(self) -> None:
+        own, most = len(self.request.get("Tags", ())), MOST_TAGS - 1 - MOST_OUR_TAGS
+        if own > most:
+            raise InvalidInput(
+                "Tags (their number)",
+                own,
+                f"SageMaker takes {MOST_TAGS} for each job. This package adds up to {MOST_OUR_TAGS}, and one "
+                f"stays free for the reason of a stop, so there may be {most}: leave out {own - most}.",
+            )
 
     def job_name(self, number: int) -> str:
         return self.identity.job_name(self.name_prefix, number)

@@ -25,6 +25,7 @@ from spot_training.domain.parsing import as_bool
 from .tries import is_last_try
 
 if TYPE_CHECKING:
+    from airflow.providers.openlineage.extractors import OperatorLineage
     from airflow.sdk import Context
 
     from .training import TrainingTask
@@ -42,6 +43,9 @@ class TrainingOperatorBase(BaseOperator):
     botocore_config: dict[str, Any] | None
     events_queue_url: str | None
     stop_job_on_kill: bool | str
+
+    #: DescribeTrainingJob's answer as plain JSON, once the task has returned it. The Amazon provider's name.
+    serialized_training_data: dict[str, Any] | None = None
 
     _training: TrainingTask | None = None
     _is_ended = False
@@ -76,6 +80,17 @@ class TrainingOperatorBase(BaseOperator):
         if self._is_ended:
             training.end_with_process()
         return training
+
+    def _returned(self, outcome: dict[str, Any]) -> dict[str, Any]:
+        """Remember what the task returns, for OpenLineage."""
+        self.serialized_training_data = outcome["Training"]
+        return outcome
+
+    def get_openlineage_facets_on_complete(self, task_instance: Any) -> OperatorLineage:  # noqa: ARG002
+        """Return the channels and the model artifacts of the training, as the Amazon provider's operator."""
+        from .lineage import lineage_of
+
+        return lineage_of(self.serialized_training_data)
 
     # Failing ---------------------------------------------------------------------------------------
 

@@ -10,8 +10,14 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Protocol
 
 from spot_training.domain.deadline import Runtime, like_from, runtime_from
-from spot_training.domain.errors import InvalidInput
-from spot_training.domain.parsing import as_bool, is_left_out, parse_seconds
+from spot_training.domain.parsing import (
+    LIVE,
+    as_bool,
+    as_log_mode,
+    at_least_a_second,
+    is_left_out,
+    parse_seconds,
+)
 
 from .access import AccessArguments, access_of
 from .budget import budget_of
@@ -20,9 +26,6 @@ from .deadline import DeadlineArguments, DeadlineOptions
 if TYPE_CHECKING:
     from spot_training.connections import AwsAccess
     from spot_training.domain.budget import Budget
-
-#: `print_log`: the training's log as it comes, too.
-LIVE = "live"
 
 
 class CommonArguments(AccessArguments, Protocol):
@@ -101,33 +104,19 @@ class TaskOptions:
 
     @classmethod
     def _of_both(cls, task: CommonArguments) -> TaskOptions:
-        shows_log_live = isinstance(task.print_log, str) and task.print_log.strip().lower() == LIVE
+        log_mode = as_log_mode(task.print_log, field="print_log")
         access = access_of(task)
         deferrable = as_bool(task.deferrable, field="deferrable")
         access.rate_limit()  # a setting that waiting would refuse is refused before there is a job
         return cls(
             access=access,
-            check_interval=_at_least_a_second(task.check_interval, "check_interval"),
+            check_interval=at_least_a_second(task.check_interval, field="check_interval"),
             deferrable=deferrable,
-            print_log=shows_log_live or _prints_log(task.print_log),
-            shows_log_live=shows_log_live,
+            print_log=bool(log_mode),
+            shows_log_live=log_mode == LIVE,
             stop_job_on_kill=as_bool(task.stop_job_on_kill, field="stop_job_on_kill"),
             execution_timeout=task.execution_timeout,
         )
-
-
-def _prints_log(value: Any) -> bool:
-    try:
-        return as_bool(value, field="print_log")
-    except InvalidInput:
-        raise InvalidInput("print_log", value, 'give true, false or "live".') from None
-
-
-def _at_least_a_second(value: Any, field: str) -> int:
-    seconds = parse_seconds(value, field=field)
-    if seconds < 1:
-        raise InvalidInput(field, value, "give 1 second or more.")
-    return seconds
 
 
 def _training_timeout(task: OperatorArguments) -> timedelta | None:
@@ -135,5 +124,5 @@ def _training_timeout(task: OperatorArguments) -> timedelta | None:
     given = {"training_timeout": task.training_timeout, "max_ingestion_time": task.max_ingestion_time}
     for field, value in given.items():
         if not is_left_out(value):
-            return timedelta(seconds=_at_least_a_second(value, field))
+            return timedelta(seconds=at_least_a_second(value, field=field))
     return None

@@ -8,7 +8,7 @@ Bad input is refused then, so a Dag that was changed meanwhile spoils no trainin
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
@@ -33,6 +33,9 @@ class Specification(Protocol):
     def only_watches(self) -> bool:
         """Whether there is no policy for what follows a job that was started elsewhere."""
 
+    def prepare(self, say: Callable[[str], None]) -> Mapping[str, Any]:
+        """What comes before each job is created: uploads. Returns the fields that are known only then."""
+
     def plan(self, identity: RunIdentity) -> TrainingPlan:
         """What to train, under the names of this identity."""
 
@@ -44,22 +47,34 @@ class Specification(Protocol):
 class ConfiguredTraining:
     """The training that an operator's rendered arguments ask for."""
 
-    config: Mapping[str, Any]
+    config: Mapping[str, Any] | str
     policy_spec: object
     caps: Mapping[str, Any] | None
     keep_checkpoints: object
     options: TaskOptions
     only_watches: bool = False
 
-    def plan(self, identity: RunIdentity) -> TrainingPlan:
-        from spot_training.sagemaker.request import TrainingPlan, cast_request
+    def prepare(self, say: Callable[[str], None]) -> Mapping[str, Any]:
+        from spot_training.sagemaker.request import config_of
+        from spot_training.sagemaker.roles import is_role_name
+        from spot_training.sagemaker.uploads import S3Operations
 
-        request = cast_request(self.config)
+        config, access = config_of(self.config), self.options.access
+        role = config.get("RoleArn")
+        found = {"RoleArn": access.role_arn(role)} if isinstance(role, str) and is_role_name(role) else {}
+        S3Operations.of(config).carry_out(access.s3, say=say)
+        return found
+
+    def plan(self, identity: RunIdentity) -> TrainingPlan:
+        from spot_training.sagemaker.identity import without_sdk_time
+        from spot_training.sagemaker.request import TrainingPlan
+
+        request = self._request()
         name_prefix = request.get("TrainingJobName") or f"{identity.dag_id}-{identity.task_id}"
         return TrainingPlan.of(
             request,
             identity=identity,
-            name_prefix=str(name_prefix),
+            name_prefix=without_sdk_time(str(name_prefix)),
             caps=Caps.of(self.caps),
             keep_checkpoints=as_bool(self.keep_checkpoints, field="keep_checkpoints"),
             # A job that nobody waits for outlives its task.
@@ -68,18 +83,24 @@ class ConfiguredTraining:
 
     def policy(self, seconds_left: float | None) -> Policy:
         from spot_training.domain.policy_specs import DEFAULT_WITH_DEADLINE, policy_from
-        from spot_training.sagemaker.request import cast_request, defaults_of
+        from spot_training.sagemaker.request import defaults_of
 
         from .policy_file import named_policies
 
         self._check_is_guarded()
-        request = cast_request(self.config)
+        request = self._request()
         spec, named = self.policy_spec, named_policies()
         if spec is None:
-            default = "widen" if seconds_left is None else DEFAULT_WITH_DEADLINE
-            spec = default if request.get("EnableManagedSpotTraining", True) else "on_demand"
+            wants_spot = request.get("EnableManagedSpotTraining", True)
+            without_deadline = "widen" if wants_spot else "on_demand"
+            spec = without_deadline if seconds_left is None else DEFAULT_WITH_DEADLINE
             named = {}
         return policy_from(spec, replace(defaults_of(request), deadline_in_seconds=seconds_left, named=named))
+
+    def _request(self) -> dict[str, Any]:
+        from spot_training.sagemaker.request import cast_request
+
+        return cast_request(self.config, takes_role_name=True)
 
     def _check_is_guarded(self) -> None:
         """The guard of a deadline lives in the task and its trigger, so it needs a task that waits."""
@@ -113,6 +134,10 @@ class WatchedJob:
     @property
     def only_watches(self) -> bool:
         return self._policy_spec is None
+
+    def prepare(self, say: Callable[[str], None]) -> Mapping[str, Any]:  # noqa: ARG002
+        """Nothing: a description has an ARN and uploads nothing."""
+        return {}
 
     def plan(self, identity: RunIdentity) -> TrainingPlan:
         """Attempts on the job's own checkpoint prefix, which holds the work done so far."""

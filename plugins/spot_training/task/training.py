@@ -15,7 +15,7 @@ polls.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -108,6 +108,9 @@ class TrainingTask:
     @property
     def only_watches(self) -> bool:
         return self._specification.only_watches
+
+    def prepare(self) -> Mapping[str, Any]:
+        return self._specification.prepare(self.say)
 
     def plan(self, identity: RunIdentity) -> TrainingPlan:
         return self._specification.plan(identity)

@@ -105,6 +105,7 @@ def _create(training: ActiveTraining, intent: Intent, step: Step) -> None:
     request = {**plan.attempt_request(step, number=intent.number), "TrainingJobName": intent.job_name}
     request["Tags"] = [*request["Tags"], {"Key": TAG_INTENT, "Value": intent.nonce}]
     training.leave_if_killed()
+    request |= training.host.prepare()
     training.host.say(f"Attempt {intent.number}: {intent.reason}")
     try:
         created = _confirm(

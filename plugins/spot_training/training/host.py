@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from spot_training.domain.budget import BudgetCheck
@@ -30,6 +30,12 @@ class Host(Protocol):
     @property
     def only_watches(self) -> bool:
         """Whether it is only a job that was started elsewhere, without a policy for what follows."""
+
+    def prepare(self) -> Mapping[str, Any]:
+        """Do what comes before each job is created: uploads. Returns fields of the request known only then.
+
+        Raises errors that are marked with `nothing_was_created`.
+        """
 
     def plan(self, identity: RunIdentity) -> TrainingPlan:
         """What to train, under the names of this identity."""

@@ -16,6 +16,7 @@ from spot_training.domain.errors import (
     TimedOutWaiting,
     TrainingNotCompleted,
 )
+from spot_training.domain.interruptions import is_lost_to_interruptions
 from spot_training.domain.lifecycle import Ending
 from spot_training.domain.messages import counted
 from spot_training.domain.parsing import in_words
@@ -95,6 +96,8 @@ def _kind_of(last: Attempt) -> type[TrainingNotCompleted]:
     is_refused = last.ending in {Ending.QUOTA, Ending.CAPACITY_ERROR}
     if is_refused and last.purchase is PurchaseOption.ON_DEMAND:
         return OnDemandRefused
+    if is_lost_to_interruptions(last):
+        return OutOfSteps
     return ERRORS[last.ending]
 
 

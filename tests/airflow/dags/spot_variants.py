@@ -135,12 +135,12 @@ def bad_input() -> None:
             "config": _config(AlgorithmSpecification={"TrainingImage": kmeans, "TrainingInputMode": "File"}),
             "policy": {"name": "widen", "first_wait": "2h"},
         },
-        "unknown_policy": {"config": _config(), "policy": "yolo"},
+        "unknown_policy": {"config": _config(), "policy": "{{ 'yolo' }}"},
         "empty_template": {
             "config": _config(OutputDataConfig={"S3OutputPath": "{{ dag_run.conf.get('nowhere', '') }}"})
         },
         "no_arn": {"config": _config(RoleArn="SageMakerTraining")},
-        "bad_flag": {"config": _config(), "deferrable": "perhaps"},
+        "bad_flag": {"config": _config(), "deferrable": "{{ 'perhaps' }}"},
     }
     for name, arguments in cases.items():
         SpotTrainingOperator(task_id=name, retries=2, **arguments)
