@@ -27,6 +27,7 @@ KEPT: dict[str, tuple[PerProcess[Any], Any]] = {
     "stopping threads": (triggers._pool, lambda: triggers._stopping().submit(int).result()),
     "questions": (task_state._kept, task_state._questions),
     "accesses": (connections._shared, lambda: connections.AwsAccess().shared()),
+    "roles": (connections._roles, lambda: connections._roles.get(object)),  # type: ignore[arg-type]
     "event loop": (compat._loops, lambda: compat._loops.get(list)),
     "task states": (kept_state._kept, lambda: kept_state._kept.get(object)),  # type: ignore[arg-type]
     "states before an upgrade": (kept_state._left, lambda: kept_state._left.get(dict)),

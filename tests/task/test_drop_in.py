@@ -116,7 +116,7 @@ def test_what_means_something_else_here_is_said_once(
     [
         ({}, "on-demand", None),
         ({"policy": "widen"}, "spot", "policy"),
-        ({"policy": "on_demand"}, "on-demand", "policy"),
+        ({"policy": "on_demand"}, "on-demand", None),
         ({"deadline": "20d", "expected_runtime": "1h"}, "spot", "deadline"),
         ({"deadline": ""}, "on-demand", None),
     ],
