@@ -286,6 +286,6 @@ def _overrules_on_demand(task: SpotTrainingOperator) -> str:
         is_off = flag is not None and not as_bool(flag, field="EnableManagedSpotTraining")
     except InvalidInput:
         return ""  # the request is refused with it
-    if not is_off:
+    if not is_off or task.policy == "on_demand":
         return ""
     return "policy" if task.policy is not None else "" if is_left_out(task.deadline) else "deadline"
