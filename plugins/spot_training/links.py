@@ -12,6 +12,7 @@ from urllib.parse import quote, urlencode, urlsplit
 
 from airflow.sdk import BaseOperatorLink
 
+from . import settings
 from .compat import conf, leads_into_framed_pages
 from .sagemaker.logs import LOG_GROUP
 
@@ -92,9 +93,10 @@ def _link_to_job(operator: Any, *, console: Callable[[str, str], str], local: st
     jobs: TrainingJobs = training.driver.jobs
     if address := CONSOLES.get(jobs.partition) if _is_aws(jobs.endpoint_url) else None:
         return address + console(job, jobs.region)
-    if _is_this_machine(jobs.endpoint_url):
-        return f"{jobs.endpoint_url.rstrip('/')}/_local/{local.format(job=quote(job, safe=''))}"
-    return ""
+    address = settings.text("local_sagemaker_url") if not _is_aws(jobs.endpoint_url) else ""
+    if not address and _is_this_machine(jobs.endpoint_url):
+        address = jobs.endpoint_url
+    return f"{address.rstrip('/')}/_local/{local.format(job=quote(job, safe=''))}" if address else ""
 
 
 def _newest_job(training: TrainingTask) -> str | None:

@@ -84,6 +84,12 @@ OPTIONS = {
         default="False",
         kind="boolean",
     ),
+    "local_sagemaker_url": _option(
+        "The address at which a browser opens the local SageMaker, if it is not the one that the tasks call, "
+        "as in containers. The buttons of a task instance lead there.",
+        example="http://localhost:4566",
+        since="0.3.0",
+    ),
 }
 
 

@@ -62,6 +62,17 @@ def test_there_is_no_link_to_a_place_nobody_can_open(endpoint: str, partition: s
     assert LogLink().get_link(operator, ti_key=_task()) == ""
 
 
+def test_a_local_sagemaker_in_a_container_is_opened_at_its_public_address(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("AIRFLOW__SPOT_TRAINING__LOCAL_SAGEMAKER_URL", "http://localhost:4566/")
+    operator = _operator("http://local-sagemaker:4566")
+    job, log = (link.get_link(operator, ti_key=_task()) for link in (JobLink(), LogLink()))
+    assert job == "http://localhost:4566/_local/#job-churn-0a1b-2"
+    assert log == "http://localhost:4566/_local/logs/churn-0a1b-2"
+    assert JobLink().get_link(_operator(AWS), ti_key=_task()).startswith("https://console.aws.amazon.com/")
+
+
 def test_a_job_that_is_over_is_the_newest_where_none_is_alive() -> None:
     link = JobLink().get_link(_operator(AWS, live=None), ti_key=_task())
     assert link.endswith(f"#/jobs/{training().attempts[-1].job_name}")
