@@ -8,8 +8,9 @@ RUN pip install --no-cache-dir --no-deps --require-hashes --requirement /opt/spo
 COPY --chown=airflow:0 plugins /opt/airflow/plugins
 COPY --chown=airflow:0 include /opt/airflow/include
 COPY --chown=airflow:0 dags /opt/airflow/dags
-# The volumes of these folders take over their owner.
-RUN mkdir -p /opt/airflow/auth /opt/airflow/logs /opt/airflow/reports /opt/airflow/spot_ledger
+# The volumes of these folders take over their owner. Any user of group 0 may write there: see `user` in the compose file.
+RUN mkdir -p /opt/airflow/auth /opt/airflow/logs /opt/airflow/reports /opt/airflow/spot_ledger \
+    && chmod g+rwX /opt/airflow/auth /opt/airflow/logs /opt/airflow/reports /opt/airflow/spot_ledger
 # `include` and `spot_training` import in every component; the triggerer adds neither by itself.
 ENV PYTHONPATH=/opt/airflow:/opt/airflow/plugins
 
@@ -29,6 +30,9 @@ RUN apt-get update -qq \
 ENV PYTHONUNBUFFERED=1 \
     LOCAL_SAGEMAKER_PYTHON=/opt/spot/.venv-training/bin/python
 WORKDIR /opt/spot
+# Training scripts run as this user, too.
+RUN useradd --create-home --uid 50000 sagemaker
+USER sagemaker
 EXPOSE 4566
 ENTRYPOINT ["local-sagemaker"]
 CMD ["--host", "0.0.0.0", "--port", "4566"]

@@ -22,6 +22,8 @@ from typing import Any
 import pytest
 import yaml
 
+from spot_training.provider_info import OPTIONS
+
 ROOT = Path(__file__).parents[1]
 COMPOSE_TEXT = (ROOT / "docker-compose.yaml").read_text()
 COMPOSE: dict[str, Any] = yaml.safe_load(COMPOSE_TEXT)
@@ -77,6 +79,7 @@ def _list_airflow_settings() -> dict[str, set[str]]:
     folder = Path(str(spec.origin)).parent
     config = yaml.safe_load((folder / "config_templates" / "config.yml").read_text())
     known = {section: set(content["options"]) for section, content in config.items()}
+    known["spot_training"] = set(OPTIONS)
     for info in (folder / "providers").rglob("get_provider_info.py"):
         returned = next(
             node for node in ast.walk(ast.parse(info.read_text())) if isinstance(node, ast.Return)
@@ -113,9 +116,12 @@ def test_the_images_run_a_python_that_the_locks_are_made_for() -> None:
         assert match[1] == "3.11"
 
 
-def test_every_airflow_component_runs_the_same_image() -> None:
+def test_every_airflow_component_runs_the_one_image_that_init_builds() -> None:
     assert {SERVICES[name]["image"] for name in AIRFLOW_SERVICES} == {SERVICES["init"]["image"]}
-    assert {SERVICES[name]["build"]["target"] for name in AIRFLOW_SERVICES} == {"airflow"}
+    assert SERVICES["init"]["build"]["target"] == "airflow"
+    for name in AIRFLOW_SERVICES[1:]:
+        assert "build" not in SERVICES[name]
+        assert SERVICES[name]["pull_policy"] == "never", "no registry has it"
 
 
 def test_every_build_target_is_a_stage_of_the_dockerfile() -> None:
@@ -125,7 +131,7 @@ def test_every_build_target_is_a_stage_of_the_dockerfile() -> None:
 
 def test_every_image_from_a_registry_has_a_version() -> None:
     for service, content in SERVICES.items():
-        if "build" not in content:
+        if content.get("pull_policy") not in {"never", "build"} and "build" not in content:
             assert re.search(r":\d+", content["image"]), service
 
 
@@ -287,7 +293,7 @@ def test_every_port_of_the_local_sagemaker_is_the_one_that_airflow_calls() -> No
     endpoint = SERVICES["scheduler"]["environment"]["AWS_ENDPOINT_URL"]
     host, _, port = endpoint.removeprefix("http://").partition(":")
     content = SERVICES[host]
-    assert content["command"][content["command"].index("--port") + 1] == port
+    assert f"--port={port}" in content["command"]
     assert content["ports"] == [f"127.0.0.1:{port}:{port}"]
     assert f"http://127.0.0.1:{port}/_local/health" in content["healthcheck"]["test"][-1]
     assert _find_instruction("local-sagemaker", "EXPOSE") == port
@@ -341,6 +347,117 @@ def test_every_service_that_keeps_running_has_a_healthcheck(service: str) -> Non
     check = SERVICES[service]["healthcheck"]
     assert check["test"][0] in {"CMD", "CMD-SHELL"}
     assert {"interval", "timeout", "retries"} <= check.keys()
+
+
+def test_no_container_runs_as_root() -> None:
+    for service, content in SERVICES.items():
+        if service == "local-sagemaker":
+            users = [words[1] for words in _list_stages()[service] if words[0] == "USER"]
+            assert users, service
+            assert users[-1] not in {"root", "0"}, service
+        else:
+            assert _fill_in(content["user"]).partition(":")[0] not in {"", "root", "0"}, service
+
+
+def test_the_buttons_of_a_task_lead_to_an_address_that_this_machine_can_open() -> None:
+    address = SERVICES["worker"]["environment"]["AIRFLOW__SPOT_TRAINING__LOCAL_SAGEMAKER_URL"]
+    (port,) = SERVICES["local-sagemaker"]["ports"]
+    assert address == f"http://localhost:{port.split(':')[1]}"
+
+
+def test_the_market_shows_a_fallback() -> None:
+    from local_sagemaker.__main__ import _parser
+    from local_sagemaker.market.reader import load_market
+
+    words = [_fill_in(word) for word in SERVICES["local-sagemaker"]["command"]]
+    market = load_market(_parser().parse_args(words).market)
+    rule = market.by_type["ml.m5.xlarge"]  # the example Dag's
+    assert rule.spot_changes is not None, "capacity comes late"
+    assert rule.interruptions
+
+
+def test_a_worker_has_time_to_end_its_tasks() -> None:
+    assert SERVICES["worker"]["stop_grace_period"] == "2m"
+
+
+def test_reports_and_ledger_are_folders_of_this_machine_that_git_ignores() -> None:
+    ignored = (ROOT / ".gitignore").read_text().splitlines()
+    for service in AIRFLOW_SERVICES:
+        mounts = dict(volume.split(":")[:2] for volume in SERVICES[service]["volumes"])
+        for name in ("reports", "spot_ledger"):
+            assert mounts[f"./{name}"] == f"/opt/airflow/{name}"
+            assert f"/{name}/" in ignored
+
+
+class _Reset:
+    """`!reset null`: Compose leaves the key out."""
+
+
+class _Loader(yaml.SafeLoader):
+    pass
+
+
+_Loader.add_constructor("!reset", lambda _loader, _node: _Reset())
+
+
+def _merge(base: Any, over: Any) -> Any:
+    """As Compose merges mappings of a second file into those of the first."""
+    if not (isinstance(base, dict) and isinstance(over, dict)):
+        return over
+    merged = {**base, **{key: _merge(base.get(key), value) for key, value in over.items()}}
+    return {key: value for key, value in merged.items() if not isinstance(value, _Reset)}
+
+
+def test_on_aws_no_service_needs_the_local_sagemaker() -> None:
+    text = (ROOT / "compose.aws.yaml").read_text()
+    over = yaml.load(text, _Loader)["services"]  # noqa: S506 - a SafeLoader
+    assert over.keys() <= SERVICES.keys()
+    merged = _merge(SERVICES, over)
+    assert merged["local-sagemaker"]["profiles"] == ["local"], "it does not start by itself"
+    for service in AIRFLOW_SERVICES:
+        content = merged[service]
+        assert "local-sagemaker" not in content["depends_on"], service
+        assert content["depends_on"], service
+        assert not [value for value in content["environment"].values() if "4566" in str(value)], service
+        if service != "init":
+            connection = json.loads(_fill_in(content["environment"]["AIRFLOW_CONN_AWS_DEFAULT"]))
+            assert connection == {"conn_type": "aws", "extra": {"region_name": "given"}}
+            for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_DEFAULT_REGION"):
+                assert content["environment"][name].startswith(f"${{{name}:?"), name
+
+
+def _make_env(folder: Path) -> subprocess.CompletedProcess[str]:
+    (folder / "scripts").mkdir(exist_ok=True)
+    for name in ("scripts/make-env", ".env.example"):
+        (folder / name).write_bytes((ROOT / name).read_bytes())
+    command = [sys.executable, str(folder / "scripts" / "make-env")]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60)
+
+
+def _read_env(path: Path) -> dict[str, str]:
+    lines = [line for line in path.read_text().splitlines() if line and not line.startswith("#")]
+    return dict(line.split("=", 1) for line in lines)
+
+
+def test_a_script_makes_new_secrets_and_never_replaces_them(tmp_path: Path) -> None:
+    from cryptography.fernet import Fernet
+
+    done = _make_env(tmp_path)
+    assert done.returncode == 0, done.stderr
+    first = _read_env(tmp_path / ".env")
+    assert first.keys() == _list_local_variables()
+    assert all(first.values())
+    secrets = [value for name, value in first.items() if SECRET.search(name)]
+    assert len(set(secrets)) == len(secrets) == 6
+    Fernet(first["AIRFLOW_FERNET_KEY"])
+    assert re.fullmatch(r"[a-z0-9]+", first["POSTGRES_PASSWORD"] + first["REDIS_PASSWORD"])
+    assert int(first["AIRFLOW_UID"]) > 0
+    assert (tmp_path / ".env").stat().st_mode & 0o077 == 0
+    assert (tmp_path / "reports").is_dir()
+    again = _make_env(tmp_path)
+    assert again.returncode == 1
+    assert "stays as it is" in again.stderr
+    assert _read_env(tmp_path / ".env") == first
 
 
 def test_nothing_is_published_beyond_this_machine() -> None:
