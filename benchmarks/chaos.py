@@ -10,7 +10,8 @@ batch. Prints how each batch did, and at the end how often each kind was drawn a
 A campaign can be played in pieces: `--out FILE` gets a line of JSON for each batch, with commit and seed, and
 the same command goes on where FILE ends; `--from N --to M` plays these batches alone. `--add FILE...` plays
 nothing, and adds up what is in the files. `--only N` plays one batch again; `--celery` has Celery workers
-instead of LocalExecutor.
+instead of LocalExecutor. LOCAL_STACK_AIRFLOW_PYTHON names the Python of an environment with another Airflow
+(`scripts/test-airflow` makes them), and a run is judged by what is promised on it.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from include.local_stack.environment import airflow_version  # noqa: E402
 from tests.chaos import kinds  # noqa: E402
 from tests.chaos.campaign import Batch, play, summary_of  # noqa: E402
 from tests.chaos.drawing import (  # noqa: E402
@@ -63,8 +65,12 @@ def play_all(numbers: Sequence[int], options: argparse.Namespace, commit: str) -
         for number in numbers:
             began = time.monotonic()
             batch = play(lab, draw_batch(number, options), f"{options.seed}-{number}")
-            of = {"commit": commit, "seed": options.seed, "batch": number, "celery": options.celery}
-            line = {**of, "seconds": round(time.monotonic() - began), **summary_of(batch)}
+            line = {
+                **what_is_played(commit, options),
+                "batch": number,
+                "seconds": round(time.monotonic() - began),
+            }
+            line |= summary_of(batch)
             lines.append(line)
             tell(batch, line)
             if options.out:
@@ -115,9 +121,13 @@ def find_commit() -> str:
     return f"{commit} and changes" if is_changed else commit
 
 
+def what_is_played(commit: str, options: argparse.Namespace) -> dict[str, Any]:
+    airflow = ".".join(map(str, airflow_version()))
+    return {"commit": commit, "airflow": airflow, "seed": options.seed, "celery": options.celery}
+
+
 def is_of(line: dict[str, Any], commit: str, options: argparse.Namespace) -> bool:
-    wanted = {"commit": commit, "seed": options.seed, "celery": options.celery}
-    return all(line[name] == value for name, value in wanted.items())
+    return what_is_played(commit, options).items() <= line.items()
 
 
 def read_lines(paths: Iterable[Path]) -> list[dict[str, Any]]:
@@ -146,8 +156,10 @@ def conclude(lines: Sequence[dict[str, Any]]) -> int:
     print(f"{freezes} freezes, {outlasting} of them longer than the health threshold in force")
     lost = sum(line["stopped_by_lost_workers"] for line in lines)
     print(f"{lost} jobs stopped, and followed by another, by workers that Airflow had given up")
-    for commit, seed in sorted({(line["commit"], line["seed"]) for line in lines}):
-        print(f"commit {commit}, seed {seed}")
+    for commit, airflow, seed in sorted(
+        {(line["commit"], line.get("airflow", "3.3"), line["seed"]) for line in lines}
+    ):
+        print(f"commit {commit}, Airflow {airflow}, seed {seed}")
     seconds = sum(line["seconds"] for line in lines)
     print(f"{schedules} schedules in {seconds} s, broke the promise: {broken}")
     return 1 if broken else 0
