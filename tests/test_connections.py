@@ -158,3 +158,18 @@ def test_a_connection_that_cannot_be_read_at_the_moment_is_not_bad_input(
     monkeypatch.setattr(AwsBaseHook, "get_connection", fail)
     with pytest.raises(ConnectionError):
         AwsAccess(aws_conn_id="aws_prod")._client("sagemaker")
+
+
+def test_our_clients_do_not_note_in_the_task_log_where_botocore_found_its_settings(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "local")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "local")
+    caplog.set_level("INFO", "botocore")
+    client = AwsAccess(aws_conn_id=None, region_name="eu-west-1")._client("sagemaker")
+    assert client.meta.endpoint_url == "http://127.0.0.1:9"
+    assert [record.name for record in caplog.records if record.name.startswith("botocore")] == []
+    boto3.session.Session(region_name="eu-west-1").client("sagemaker")  # somebody else's in the same process
+    names = {record.name for record in caplog.records}
+    assert names >= {"botocore.credentials", "botocore.configprovider"}

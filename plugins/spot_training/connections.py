@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import math
 from collections.abc import Iterator
+from contextvars import ContextVar
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -177,13 +179,36 @@ def _client_of(hook: Any, own_config: dict[str, Any]) -> BaseClient:
     connection.botocore_config = (
         Config(**DEFAULT_BOTOCORE_CONFIG).merge(hook.config).merge(Config(**own_config))
     )
-    client: BaseClient = hook.get_session(region_name=hook.region_name).client(
-        hook.service_name,
-        endpoint_url=connection.get_service_endpoint_url(hook.service_name),
-        config=hook.config,
-        verify=hook.verify,
-    )
+    with _without_notes_of_botocore():
+        client: BaseClient = hook.get_session(region_name=hook.region_name).client(
+            hook.service_name,
+            endpoint_url=connection.get_service_endpoint_url(hook.service_name),
+            config=hook.config,
+            verify=hook.verify,
+        )
     return client
+
+
+_makes_client: ContextVar[bool] = ContextVar("makes_client", default=False)
+
+
+def _is_for_the_log(record: logging.LogRecord) -> bool:
+    return record.levelno > logging.INFO or not _makes_client.get()
+
+
+@contextlib.contextmanager
+def _without_notes_of_botocore() -> Iterator[None]:
+    """Leave out where botocore found credentials and endpoint: the task log would have it at each resume.
+
+    Only for our own clients: other code in the process logs as before, and so do warnings.
+    """
+    for name in ("botocore.credentials", "botocore.configprovider"):
+        logging.getLogger(name).addFilter(_is_for_the_log)
+    token = _makes_client.set(True)
+    try:
+        yield
+    finally:
+        _makes_client.reset(token)
 
 
 def _check_is_known(aws_conn_id: str | None, connection: Any) -> None:
