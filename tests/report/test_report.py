@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from spot_training.domain.errors import InvalidInput
+from spot_training.domain.messages import PRICE_BASIS
 from spot_training.domain.records import Price
 from spot_training.ledger import Ledger, Selection
 from spot_training.report import (
@@ -102,6 +103,14 @@ def test_without_a_price_the_account_is_in_instance_time() -> None:
     assert lines["Billed for them, over all attempts"] == "3 h 42 min"
     assert lines["of that, for abandoned attempts"] == "2 h 30 min"
     assert "No price is known" in remarks(totals)[0]
+    assert PRICE_BASIS not in remarks(totals)
+
+
+def test_amounts_in_dollars_say_what_they_are_made_of() -> None:
+    totals = totals_of([replace(DONE, prices=(PRICE,))])
+    assert totals.has_dollars
+    assert remarks(totals)[-1] == PRICE_BASIS
+    assert PRICE_BASIS in to_log(totals)
 
 
 def test_spot_that_lost_money_is_called_lost() -> None:

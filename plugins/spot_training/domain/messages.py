@@ -43,6 +43,13 @@ def _account(attempt: Attempt) -> str:
     return ", ".join(parts) + (f" ({saved:g} % below on-demand)" if saved is not None else "")
 
 
+#: What amounts in dollars are made of, for page and report.
+PRICE_BASIS = (
+    "Dollars are instance time at list prices, of AWS's price list or your prices file, without storage, "
+    "data transfer, taxes and discounts."
+)
+
+
 def counted(count: int, thing: str) -> str:
     """`1 attempt`, `2 attempts`."""
     return f"{count} {thing}" if count == 1 else f"{count} {thing}s"

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from spot_training.domain.budget import dollars
-from spot_training.domain.messages import counted, times
+from spot_training.domain.messages import PRICE_BASIS, counted, times
 from spot_training.domain.parsing import in_words
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def sentences(totals: Totals) -> list[str]:
 
 
 def remarks(totals: Totals) -> list[str]:
-    """What the figures do not include."""
+    """What the figures are made of, and what they do not include."""
     left_out = [f"The figures may be incomplete: the ledger's {file}" for file in totals.left_out]
     if totals.unknown:
         words = counted(totals.unknown, "training")
@@ -113,6 +113,8 @@ def remarks(totals: Totals) -> list[str]:
         left_out.append(f"The dollars do not include {words} without a known price.")
     if not has_dollars(totals) and totals.trainings:
         left_out.append("No price is known, so costs are instance time at the on-demand price.")
+    if has_dollars(totals):
+        left_out.append(PRICE_BASIS)
     return left_out
 
 
