@@ -243,6 +243,10 @@ class Live:
             return len(seconds) >= 2 * self._trainings
 
         wait_until(look, "the end of each task's two processes", timeout_seconds=60)
+        if len(seconds) > 2 * self._trainings:
+            lines = told.read_text(errors="replace").splitlines()
+            ends = [line for line in lines if FINISHED.search(line) or "[error" in line]
+            self._tell("more processes than that:\n" + "\n".join(ends))
         return seconds
 
 
