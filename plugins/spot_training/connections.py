@@ -189,11 +189,11 @@ def _client_of(hook: Any, own_config: dict[str, Any]) -> BaseClient:
     return client
 
 
-_makes_client: ContextVar[bool] = ContextVar("makes_client", default=False)
+_is_making_one: ContextVar[bool] = ContextVar("is_making_one", default=False)
 
 
 def _is_for_the_log(record: logging.LogRecord) -> bool:
-    return record.levelno > logging.INFO or not _makes_client.get()
+    return record.levelno > logging.INFO or not _is_making_one.get()
 
 
 @contextlib.contextmanager
@@ -204,11 +204,11 @@ def _without_notes_of_botocore() -> Iterator[None]:
     """
     for name in ("botocore.credentials", "botocore.configprovider"):
         logging.getLogger(name).addFilter(_is_for_the_log)
-    token = _makes_client.set(True)
+    token = _is_making_one.set(True)
     try:
         yield
     finally:
-        _makes_client.reset(token)
+        _is_making_one.reset(token)
 
 
 def _check_is_known(aws_conn_id: str | None, connection: Any) -> None:
