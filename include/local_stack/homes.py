@@ -15,7 +15,7 @@ FOLDERS = {"AIRFLOW__CORE__DAGS_FOLDER": "dags", "AIRFLOW__CORE__PLUGINS_FOLDER"
 
 
 def build_own_env(env: Mapping[str, str], *, shared_home: Path, home: Path) -> dict[str, str]:
-    """The variables of a component whose home is `home`: what they have in `shared_home` is there instead.
+    """A component's variables, with the paths in `shared_home` changed to paths in `home`.
 
     The Dags and the plugins are copied into the home, as a container gets them.
     """

@@ -201,7 +201,7 @@ def ask_one_at_a_time() -> None:
     """Let the threads of a task's process ask Airflow one after the other, as it does itself since 3.2.
 
     Before 3.2 the process has one stream of answers and no lock: of two threads that ask at the same time,
-    each may read parts of the other's answer, and both wait for ever. A thread that asks for a connection
+    each may read parts of the other's answer, and both hang. A thread that asks for a connection
     is enough, or one that nobody waits for any more. A signal handler may ask within a question of its own
     thread, as before.
     """

@@ -53,7 +53,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
 
 
 class Deferred:
-    """A run with four deferred tasks, two of them mapped, whose triggers have written into the ledger."""
+    """A run with four deferred tasks, two of them mapped. Their triggers have written to the ledger."""
 
     def __init__(self, stack: LocalStack) -> None:
         self.stack, self.api = stack, stack.api
