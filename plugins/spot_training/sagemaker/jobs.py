@@ -216,8 +216,8 @@ class TrainingJobs:
         """Write the reason into a tag, then `StopTrainingJob`.
 
         A tag that is not written within `tag_within` seconds does not delay the stop: `keep_reason` then gets
-        the reason, before the stop, and the tag is tried again after the stop, because a freeze delays both. A
-        job that is already being stopped gets neither: that stop is not ours.
+        the reason, before the stop, and the tag is tried again after the stop, because a freeze delays both.
+        A job that is already being stopped gets neither: that stop is not ours.
         Returns False when there was nothing to stop: no such job, being stopped, or already over.
         """
         note = StopNote(why=why, at=self._now_or_none())
