@@ -68,7 +68,6 @@ NAMES = {
     "aws.budget.shared_budget": "watching.rate_limit.shared_rate_limit",
     "aws.events.Hear": "watching.events.Handle",
     "aws.punctual.Punctual": "watching.deadline_stop.DeadlineStop",
-    "aws.request.share_service_model": "sagemaker.casting.share_service_model",
     "aws.watcher.shared_budget": "watching.rate_limit.shared_rate_limit",
     "aws.watcher.shared_watcher": "watching.shared.shared_watcher",
 }

@@ -7,7 +7,7 @@ from typing import Any, NoReturn
 
 import pytest
 
-from spot_training.sagemaker import casting, request
+from spot_training.sagemaker import request
 from spot_training.sagemaker.jobs import TrainingJobs
 from spot_training.training.driver import Waiting
 from spot_training.training.state import STATE_KEY, MemoryStore, TrainingState
@@ -101,12 +101,5 @@ def test_a_dag_that_was_changed_meanwhile_spoils_no_finished_training(cloud: Clo
     assert task.store.get(STATE_KEY)["is_over"]
 
 
-def test_a_request_is_checked_against_the_model_that_the_client_has_parsed(cloud: Cloud) -> None:
-    client = cloud.client("sagemaker")
-    TrainingJobs(client)
-    assert casting.service_model() is client.meta.service_model
-
-
-def test_a_request_is_checked_without_any_client_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(casting, "_shared_model", None)
+def test_a_request_is_checked_without_any_client() -> None:
     assert request.cast_request(make_config())["ResourceConfig"]["InstanceCount"] == 1

@@ -18,7 +18,7 @@ from spot_training.domain.json_text import as_items, as_mapping, did_you_mean
 from spot_training.domain.parsing import HIDDEN, as_bool, as_whole_number, is_left_out
 
 if TYPE_CHECKING:
-    from botocore.model import ServiceModel, Shape, StructureShape
+    from botocore.model import Shape, StructureShape
 
 #: Maps of the request that may hold passwords, although AWS shows them to everybody who may describe a job.
 MAY_HOLD_SECRETS = frozenset({"Environment", "HyperParameters"})
@@ -33,30 +33,11 @@ _WAYS_OUT = {
 #: `TrainingPlan.check` counts tags: this package adds some.
 _COUNTED_LATER = "Tags"
 
-#: SageMaker's model, from a client of this process: parsing it takes longer than everything else here.
-_shared_model: ServiceModel | None = None
-
-
-def share_service_model(model: ServiceModel) -> None:
-    """Use the model that a SageMaker client has already parsed."""
-    global _shared_model  # noqa: PLW0603 - the same for all clients of a process
-    _shared_model = model
-
-
-def service_model() -> ServiceModel:
-    return _shared_model or _load_service_model()
-
-
-@lru_cache(maxsize=1)
-def _load_service_model() -> ServiceModel:
-    from botocore.loaders import Loader
-    from botocore.model import ServiceModel
-
-    return ServiceModel(Loader().load_service_model("sagemaker", "service-2"), "sagemaker")
-
 
 def create_shape() -> StructureShape:
-    shape = service_model().operation_model("CreateTrainingJob").input_shape
+    from .service_models import sagemaker_model
+
+    shape = sagemaker_model().operation_model("CreateTrainingJob").input_shape
     assert shape is not None  # noqa: S101 - the call has arguments
     return shape
 

@@ -16,7 +16,6 @@ from spot_training.domain.stop_reasons import StopNote, StopReason, note_of
 from spot_training.process import within
 
 from .calls import Refusal, calling, error_text, for_certain, is_certain, refusal_of, translated, unreachable
-from .casting import share_service_model
 from .clock import ServiceClock
 from .descriptions import Summary, account_of, snapshot_of, summary_of
 from .identity import TAG_INTENT, TAG_KEY, TAG_STOPPED_AT, TAG_STOPPED_FOR
@@ -81,7 +80,6 @@ class TrainingJobs:
         self._client: Any = client
         self.clock = ServiceClock()
         self.clock.listen_to(client)
-        share_service_model(client.meta.service_model)
 
     def now(self) -> datetime:
         """AWS's time. Makes a cheap call if there was no answer yet."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Generic, TypeVar
 from weakref import WeakKeyDictionary
@@ -23,52 +24,47 @@ ITEMS_AT_ONCE = 25
 class EventLoopQueue(Generic[Item]):
     """A queue from any thread to one coroutine of this event loop. Small while it is empty."""
 
-    __slots__ = ("_delivery", "_items", "_waiting")
+    __slots__ = ("_delivery", "_items", "_next")
 
     def __init__(self) -> None:
         self._delivery = delivery_to(asyncio.get_running_loop())
         self._items: deque[Item] | None = None
-        self._waiting: asyncio.Future[None] | None = None
+        self._next: asyncio.Future[Item] | None = None
 
     def put(self, item: Item) -> None:
         """Append an item, from any thread."""
         self._delivery.send(self, item)
 
-    def wait(self, timeout_seconds: float | None) -> asyncio.Future[None]:
-        """Done once there is an item, or the time is up: `take` tells which.
+    def next(
+        self, timeout_seconds: float | None = None, on_timeout: Callable[[], Item] | None = None
+    ) -> asyncio.Future[Item]:
+        """The next item, or what `on_timeout` returns if there is none in time.
 
         Not a coroutine, which would be one more object for the garbage collector to visit for each of ten
         thousand waiting jobs.
         """
         loop = asyncio.get_running_loop()
-        waiting = self._waiting = loop.create_future()
+        upcoming = self._next = loop.create_future()
         if self._items:
-            _wake(waiting)
-        elif timeout_seconds is not None:
-            alarm = loop.call_later(timeout_seconds, _wake, waiting)
-            waiting.add_done_callback(lambda _: alarm.cancel())
-        return waiting
-
-    def take(self) -> Item:
-        """The next item. Raises `TimeoutError` if there is none."""
-        if not self._items:
-            raise TimeoutError
-        item = self._items.popleft()
-        if not self._items:
-            self._items = None
-        return item
+            upcoming.set_result(self._items.popleft())
+            self._items = self._items or None
+        elif timeout_seconds is not None and on_timeout is not None:
+            alarm = loop.call_later(timeout_seconds, lambda: _resolve(upcoming, on_timeout()))
+            upcoming.add_done_callback(lambda _: alarm.cancel())
+        return upcoming
 
     def _append(self, item: Item) -> None:
+        if self._next is not None and not self._next.done():
+            self._next.set_result(item)
+            return
         if self._items is None:
             self._items = deque()
         self._items.append(item)
-        if self._waiting is not None:
-            _wake(self._waiting)
 
 
-def _wake(waiting: asyncio.Future[None]) -> None:
-    if not waiting.done():
-        waiting.set_result(None)
+def _resolve(upcoming: asyncio.Future[Item], item: Item) -> None:
+    if not upcoming.done():
+        upcoming.set_result(item)
 
 
 class Delivery:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import queue
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -56,7 +57,6 @@ class Follower(EventLoopQueue[Report]):
 
     __slots__ = (
         "_due_in_seconds",
-        "_has_ended",
         "_must_describe",
         "_patience",
         "_watcher",
@@ -84,7 +84,6 @@ class Follower(EventLoopQueue[Report]):
         self._must_describe = must_describe
         self._due_in_seconds = due_in_seconds
         self._patience = None if until is None else _Patience(watcher, name, until)
-        self._has_ended = False
 
     def close(self) -> None:
         self._watcher.unwatch(self)
@@ -102,16 +101,13 @@ class Follower(EventLoopQueue[Report]):
         self._watcher.add(self, must_describe=self._must_describe, due_in_seconds=self._due_in_seconds)
         return self
 
-    async def __anext__(self) -> Report:
-        if self._has_ended:
+    def __anext__(self) -> asyncio.Future[Report]:
+        previous = self._next
+        if previous is not None and not previous.cancelled() and is_last(previous.result()):
             raise StopAsyncIteration
-        await self.wait(self._patience.seconds_left() if self._patience else None)
-        try:
-            report = self.take()
-        except TimeoutError:
-            report = TimeIsUp(until=datetime.now(UTC)) if self._patience is None else self._patience.is_over()
-        self._has_ended = is_last(report)
-        return report
+        if self._patience is None:
+            return self.next()
+        return self.next(self._patience.seconds_left(), self._patience.is_over)
 
 
 class _Patience:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from spot_training.domain.lifecycle import JobSnapshot, SecondaryStatus
+    from spot_training.domain.lifecycle import JobSnapshot
     from spot_training.sagemaker.descriptions import Summary
 
     from .periodic import Failing
@@ -59,11 +59,12 @@ class Watch:
 
 
 #: Tells one state of a job from another: its LastModifiedTime in milliseconds, and its secondary status.
-State: TypeAlias = "tuple[int, SecondaryStatus]"
+#: Plain values: the garbage collector does not visit a tuple of these.
+State: TypeAlias = tuple[int, str]
 
 
 def state_of(job: JobSnapshot | Summary) -> State:
-    return round(job.last_modified_at.timestamp() * 1000), job.secondary_status
+    return round(job.last_modified_at.timestamp() * 1000), job.secondary_status.value
 
 
 @dataclass(eq=False, slots=True)
