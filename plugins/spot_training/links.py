@@ -14,6 +14,7 @@ from airflow.sdk import BaseOperatorLink
 
 from . import settings
 from .compat import conf, leads_into_framed_pages
+from .sagemaker.local_cloud import is_aws
 from .sagemaker.logs import LOG_GROUP
 
 if TYPE_CHECKING:
@@ -91,9 +92,9 @@ def _link_to_job(operator: Any, *, console: Callable[[str, str], str], local: st
     if training is None or job is None:
         return ""
     jobs: TrainingJobs = training.driver.jobs
-    if address := CONSOLES.get(jobs.partition) if _is_aws(jobs.endpoint_url) else None:
+    if address := CONSOLES.get(jobs.partition) if is_aws(jobs.endpoint_url) else None:
         return address + console(job, jobs.region)
-    address = settings.text("local_sagemaker_url") if not _is_aws(jobs.endpoint_url) else ""
+    address = settings.text("local_sagemaker_url") if not is_aws(jobs.endpoint_url) else ""
     if not address and _is_this_machine(jobs.endpoint_url):
         address = jobs.endpoint_url
     return f"{address.rstrip('/')}/_local/{local.format(job=quote(job, safe=''))}" if address else ""
@@ -102,12 +103,6 @@ def _link_to_job(operator: Any, *, console: Callable[[str, str], str], local: st
 def _newest_job(training: TrainingTask) -> str | None:
     attempts = training.driver.attempts
     return training.driver.live_job or next((a.job_name for a in reversed(attempts) if a.job_name), None)
-
-
-def _is_aws(endpoint_url: str) -> bool:
-    """Including AWS's interface endpoints in a private network."""
-    host = urlsplit(endpoint_url).hostname or ""
-    return host.endswith((".amazonaws.com", ".amazonaws.com.cn", ".api.aws"))
 
 
 def _is_this_machine(endpoint_url: str) -> bool:
