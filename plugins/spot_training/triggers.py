@@ -26,7 +26,7 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from .compat import calls_on_kill_of_triggers, conf, remember_event_loop
 from .connections import AwsAccess
-from .domain.messages import COULD_NOT_STOP, TransitionTracker, stop_command, transition_line
+from .domain.messages import COULD_NOT_STOP, TransitionTracker, stop_command
 from .domain.stop_reasons import StopReason
 from .ledger import take_note
 from .process import PerProcess
@@ -212,9 +212,9 @@ class TrainingJobTrigger(BaseTrigger):
 
     def _on_news(self, job: JobSnapshot, fresh: Sequence[Transition]) -> None:
         """Log new transitions, and note them in the ledger."""
+        tracker = self._tracker or TransitionTracker()
         for visit in fresh:
-            at = f"{visit.started_at:%Y-%m-%d %H:%M:%S}"
-            self.log.info("%s %s %s", at, job.name, transition_line(job, visit))
+            self.log.info("%s", tracker.line(job, visit))
         if self.record_key is not None:
             take_note(self.record_key, job)
 

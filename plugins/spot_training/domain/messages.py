@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from .lifecycle import JobSnapshot, SecondaryStatus, Transition
@@ -60,11 +60,16 @@ def times(count: int) -> str:
     return {1: "once", 2: "twice"}.get(count, f"{count} times")
 
 
+#: A log has its own time for each line. A transition gets AWS's time only if it differs by more than this.
+SAME_TIME = timedelta(minutes=1)
+
+
 @dataclass(slots=True)
 class TransitionTracker:
     """Returns each transition of a job once."""
 
     _seen: set[tuple[SecondaryStatus, datetime, str]] = field(default_factory=set)
+    _shown: datetime | None = None
 
     def news(self, job: JobSnapshot) -> list[Transition]:
         """The transitions that are new since the last call."""
@@ -72,23 +77,34 @@ class TransitionTracker:
         self._seen.update((t.status, t.started_at, t.message) for t in fresh)
         return fresh
 
-    def lines(self, job: JobSnapshot) -> list[str]:
-        """A log line for each transition that is new since the last call, with AWS's time (UTC)."""
-        return [
-            f"{visit.started_at:%Y-%m-%d %H:%M:%S} {job.name} {transition_line(job, visit)}"
-            for visit in self.news(job)
-        ]
+    def lines(self, job: JobSnapshot, now: datetime | None = None) -> list[str]:
+        """A log line for each transition that is new since the last call."""
+        return [self.line(job, visit, now) for visit in self.news(job)]
+
+    def line(self, job: JobSnapshot, visit: Transition, now: datetime | None = None) -> str:
+        """A transition as a log shows it `now`, by this machine's clock.
+
+        With AWS's time in words if it is another one: the transition was noticed late, is shown again at the
+        end of a job, or happened on the local cloud's clock. The day is shown where it changes.
+        """
+        now = now or datetime.now(UTC)
+        if abs(now - visit.started_at) <= SAME_TIME:
+            return f"{job.name} {transition_line(job, visit)}"
+        at = clock_time(visit.started_at.astimezone(UTC), self._shown or now.astimezone(UTC))
+        self._shown = visit.started_at.astimezone(UTC)
+        return f"{job.name} {transition_line(job, visit, at=at)}"
 
 
 #: The name in 0.1.0.
 Narrator = TransitionTracker
 
 
-def transition_line(job: JobSnapshot, visit: Transition) -> str:
+def transition_line(job: JobSnapshot, visit: Transition, *, at: str = "") -> str:
     """A transition: the status and message of AWS, and what they mean for this training."""
+    when = f" at {at}" if at else ""
     message = f": {visit.message}" if visit.message else ""
     remark = _remark(job, visit)
-    return f"{visit.status}{message}" + (f" [{remark}]" if remark else "")
+    return f"{visit.status}{when}{message}" + (f" [{remark}]" if remark else "")
 
 
 def _remark(job: JobSnapshot, visit: Transition) -> str:

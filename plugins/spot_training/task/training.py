@@ -31,6 +31,7 @@ from spot_training.domain.lifecycle import JobSnapshot
 from spot_training.domain.messages import statement_line
 from spot_training.domain.savings import statement_of
 from spot_training.installation import installation
+from spot_training.sagemaker.local_cloud import describe_clock
 from spot_training.training.driver import TrainingDriver, Waiting
 
 from .beginning import find_account, identity_of, open_recorder, private_ledger_warning
@@ -87,8 +88,7 @@ class TrainingTask:
         self._specification = specification
         self._adopt = adopt
         self._job_log = JobLog(log, options)
-        if not has_begun(self._state) and (warning := private_ledger_warning()):
-            log.warning("%s", warning)
+        is_new = not has_begun(self._state)
         identity = identity_of(context, jobs, specification.plan, watches=adopt)
         self.recorder = open_recorder(
             self._state, identity, options.access, region=jobs.region, log=log, watches=adopt
@@ -96,6 +96,12 @@ class TrainingTask:
         self.driver = TrainingDriver(
             jobs=jobs, store=self._state, identity=identity, host=self, recorder=self.recorder
         )
+        # Each try has its own log.
+        is_new_try = self._ti.try_number != self.driver.state.try_number
+        if is_new_try and (clock := describe_clock(jobs.endpoint_url)):
+            log.info("%s: times and costs are simulated.", clock)
+        if is_new and (warning := private_ledger_warning()):
+            log.warning("%s", warning)
         self._stopper = JobStopper(
             self.driver,
             stops_job=options.stop_job_on_kill,
