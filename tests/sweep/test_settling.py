@@ -153,6 +153,8 @@ def test_trainings_whose_ledger_could_not_be_written_are_found_by_their_tags(
     assert (record.state, record.team, record.model) == (RecordState.COMPLETED, "ads", "flight-delays")
     assert [a.ending for a in record.attempts] == [a.ending for a in done.attempts]
     assert record.statement.billable_seconds == done.statement.billable_seconds
+    assert (record.local_cloud or "").startswith("local cloud, clock ")
+    assert (record.model_uri or "").endswith(f"/{done.attempts[-1].job_name}/output/model.tar.gz")
     assert _settle(cloud, ledger, "success") == []
 
 

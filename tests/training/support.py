@@ -284,6 +284,7 @@ class Training:
             store=self.store,
             identity=self.identity,
             region=self.jobs.region,
+            endpoint_url=self.jobs.endpoint_url,
             warn=self.warned.append,
             price_of=self.price_of,
             watches=self.adopt,

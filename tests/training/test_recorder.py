@@ -13,6 +13,7 @@ from spot_training.domain.errors import OutOfSteps
 from spot_training.domain.lifecycle import Ending, JobSnapshot, SecondaryStatus
 from spot_training.domain.records import RecordState
 from spot_training.ledger import Ledger
+from spot_training.sagemaker.local_cloud import describe_clock
 from spot_training.training import record_writer
 from spot_training.training import recorder as bookkeeping
 from spot_training.training.driver import Completed, Waiting
@@ -33,6 +34,11 @@ def test_a_training_is_on_record_from_its_first_submission_to_its_end(cloud: Clo
     assert (running.current_job.job_name, running.current_job.number) == (step.job.name, 1)
     assert (running.model, running.team, running.region) == ("flight-delays", "ads", "us-east-1")
     assert [decision.action for decision in running.decisions] == ["start"]
+    # Where it runs: on a clock that is not the world's, and with files that have addresses.
+    assert running.endpoint_url == cloud.url
+    assert running.local_cloud == describe_clock(cloud.url) is not None
+    assert (running.checkpoint_uri or "").startswith("s3://bucket/checkpoints/")
+    assert running.model_uri is None
     training.wait(step)
     training.finish()
     done = training.record()
@@ -46,6 +52,8 @@ def test_a_training_is_on_record_from_its_first_submission_to_its_end(cloud: Clo
     assert done.statement.billed_usd == pytest.approx((attempt.billable_seconds or 0) * 0.23 / HOUR, abs=1e-6)
     assert done.prices == (PRICE,)
     assert done.ended_at == attempt.ended_at
+    assert (done.local_cloud, done.checkpoint_uri) == (running.local_cloud, running.checkpoint_uri)
+    assert (done.model_uri or "").endswith(f"/{attempt.job_name}/output/model.tar.gz")
     assert [decision.action for decision in done.decisions] == ["start", "finish"]
     assert training.warned == []
 

@@ -188,7 +188,9 @@ class TrainingRecord:
     request's own tags (not this package's), `team` the one of that name. `generation` counts the clears that
     started afresh; only the last one is on record, and `replaced_instance_seconds` and `replaced_usd` are
     what the ones before it were billed. `watches` is the job a sensor was given. `is_resumed` says that the
-    training went on from an earlier generation's checkpoints (None: not known). `deadline_at` and
+    training went on from an earlier generation's checkpoints (None: not known). `endpoint_url` is where the
+    jobs were created, and `local_cloud` describes the clock of a local SageMaker: its times and costs are
+    simulated. `checkpoint_uri` and `model_uri` are where the checkpoints and the model are. `deadline_at` and
     `latest_on_demand_at` are None for a training without a deadline. `reason` says why it ended. `unknown`
     are members that a newer version wrote as well: they are written back.
     """
@@ -214,6 +216,10 @@ class TrainingRecord:
     latest_on_demand_at: datetime | None = None
     watches: str | None = None
     is_resumed: bool | None = None
+    endpoint_url: str | None = None
+    local_cloud: str | None = None
+    checkpoint_uri: str | None = None
+    model_uri: str | None = None
     attempts: tuple[Attempt, ...] = ()
     decisions: tuple[DecisionMade, ...] = ()
     current_job: CurrentJob | None = None

@@ -24,6 +24,7 @@ from spot_training.ledger.store import FreshName
 from spot_training.sagemaker.certainty import until_sure
 from spot_training.sagemaker.descriptions import snapshot_of
 from spot_training.sagemaker.identity import TAG_ATTEMPT, RunIdentity, identity_of, is_our_tag, may_be_ours
+from spot_training.sagemaker.local_cloud import describe_clock
 from spot_training.sweep.orphans import NO_SUCH_TASK, OVER_STATES
 from spot_training.training.recorder import blank_record
 
@@ -94,6 +95,7 @@ class Settling:
         if not job.is_terminal:
             return None
         attempt = self._attempt(job, number=current.number, reason=current.reason)
+        record = _with_files(record, job)
         return self._close(record, f"the task ended ({task_state}); its job ended: {attempt.ending}", attempt)
 
     def _surely_missing(self, missing: list[TrainingRecord]) -> list[TrainingRecord]:
@@ -185,8 +187,11 @@ class Settling:
                 tags=own,
                 team=team_of(own),
                 region=self.jobs.region,
+                endpoint_url=self.jobs.endpoint_url,
+                local_cloud=describe_clock(self.jobs.endpoint_url),
                 began_at=job.created_at,
             )
+        known = _with_files(known, job)
         attempt = self._attempt(job, number=int(tags.get(TAG_ATTEMPT, "1")), reason=_FOUND)
         return self._close(known, f"{name} was {_FOUND}", attempt)
 
@@ -237,6 +242,16 @@ class Settling:
             if price is not None:
                 prices.append(price)
         return replace(record, prices=tuple(prices))
+
+
+def _with_files(record: TrainingRecord, job: JobSnapshot) -> TrainingRecord:
+    """With what the job left: its checkpoints, and the model if it completed the training."""
+    is_complete = ending_of(job) is Ending.COMPLETED
+    return replace(
+        record,
+        checkpoint_uri=job.checkpoint_uri or record.checkpoint_uri,
+        model_uri=job.model_uri if is_complete else record.model_uri,
+    )
 
 
 def _identity_of_record(record: TrainingRecord) -> RunIdentity:

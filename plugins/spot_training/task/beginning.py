@@ -67,6 +67,7 @@ def open_recorder(
     access: AwsAccess,
     *,
     region: str,
+    endpoint_url: str,
     log: Any,
     watches: str | None = None,
 ) -> Bookkeeper:
@@ -82,6 +83,7 @@ def open_recorder(
         region=region,
         warn=lambda text: log.warning("%s", text),
         price_of=lambda region, kind: configured_prices(access).price_of(region, kind),
+        endpoint_url=endpoint_url,
         watches=watches,
     )
 

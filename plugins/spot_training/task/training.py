@@ -91,7 +91,13 @@ class TrainingTask:
         is_new = not has_begun(self._state)
         identity = identity_of(context, jobs, specification.plan, watches=adopt)
         self.recorder = open_recorder(
-            self._state, identity, options.access, region=jobs.region, log=log, watches=adopt
+            self._state,
+            identity,
+            options.access,
+            region=jobs.region,
+            endpoint_url=jobs.endpoint_url,
+            log=log,
+            watches=adopt,
         )
         self.driver = TrainingDriver(
             jobs=jobs, store=self._state, identity=identity, host=self, recorder=self.recorder

@@ -173,6 +173,7 @@ class TrainingDriver:
         attempt = attempt_of(
             job, number=intent.number, step=intent.step, reason=intent.reason, ending=ending, message=message
         )
+        self.training.recorder.saw_end(job)
         self.training.save(self.state.with_attempt(attempt))
         if self._starts_anew_once_over:
             self._starts_anew_once_over = False

@@ -91,6 +91,9 @@ class Recorder(Protocol):
     def planned(self, plan: TrainingPlan) -> None:
         """What is being trained."""
 
+    def saw_end(self, job: JobSnapshot) -> None:
+        """A job that is over, before its attempt is saved: where its model and checkpoints are."""
+
     def saving(self, state: TrainingState) -> None:
         """A change of the state, before it is written."""
 
@@ -116,6 +119,8 @@ class NoRecorder:
     def restored(self, state: TrainingState) -> None: ...
 
     def planned(self, plan: TrainingPlan) -> None: ...
+
+    def saw_end(self, job: JobSnapshot) -> None: ...
 
     def saving(self, state: TrainingState) -> None: ...
 

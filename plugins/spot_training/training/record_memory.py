@@ -32,13 +32,17 @@ NOTHING_BILLED: Billed = (0, 0.0)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class About:
-    """What is being trained: facts of the request or of the watched job."""
+    """What is being trained, and where: facts of the request, or of the watched job."""
 
     model: str = ""
     tags: Mapping[str, str] = field(default_factory=dict)
     instance_type: str | None = None
     instance_count: int = 1
     is_resumed: bool | None = None
+    endpoint_url: str | None = None
+    local_cloud: str | None = None
+    checkpoint_uri: str | None = None
+    model_uri: str | None = None
     unknown: Mapping[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:

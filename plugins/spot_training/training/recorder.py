@@ -22,6 +22,7 @@ from spot_training.domain.records import (
     record_from,
     team_of,
 )
+from spot_training.sagemaker.local_cloud import describe_clock
 from spot_training.training.host import OnRecord
 from spot_training.training.record_memory import MEMORY_KEY, About, Memory, MemoryInStore, bill_of
 from spot_training.training.record_writer import PriceOf, PricesOfTraining, RecordWriter, TimeLimit
@@ -72,6 +73,7 @@ class Bookkeeper:
         region: str,
         warn: Callable[[str], None],
         price_of: PriceOf = lambda _region, _type: None,
+        endpoint_url: str | None = None,
         watches: str | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
@@ -81,6 +83,7 @@ class Bookkeeper:
         self._memory = MemoryInStore(store)
         self._identity = identity
         self._region = region
+        self._endpoint_url = endpoint_url
         self._warn = warn
         self._watches = watches
         self._now = now
@@ -114,6 +117,7 @@ class Bookkeeper:
                 instance_type=resources.get("InstanceType"),
                 instance_count=plan.instance_count,
                 is_resumed=plan.is_resumed,
+                checkpoint_uri=plan.checkpoint_uri,
             )
         )
 
@@ -127,6 +131,7 @@ class Bookkeeper:
                     model=model_of(job.name),
                     instance_type=job.instance_type,
                     instance_count=job.instance_count,
+                    checkpoint_uri=job.checkpoint_uri,
                 )
             )
         # That on-demand runs is in the record, not only in a note: budgets depend on it.
@@ -136,6 +141,15 @@ class Bookkeeper:
             self._write(self._record())
         if is_news:
             self._writer.note(self.key, job)
+
+    @_never_raises
+    def saw_end(self, job: JobSnapshot) -> None:
+        """Remember where a job that is over left its model and its checkpoints."""
+        about = self._recall().about or About(
+            model=model_of(job.name), instance_type=job.instance_type, instance_count=job.instance_count
+        )
+        checkpoint_uri = job.checkpoint_uri or about.checkpoint_uri
+        self._learn(replace(about, checkpoint_uri=checkpoint_uri, model_uri=job.model_uri))
 
     @_never_raises
     def decided(self, action: str, reason: str, *, attempt: int | None = None) -> None:
@@ -254,7 +268,16 @@ class Bookkeeper:
         )
 
     def _learn(self, about: About) -> None:
-        self._memory.keep(replace(self._recall(), about=about))
+        self._memory.keep(replace(self._recall(), about=self._with_place(about)))
+
+    def _with_place(self, about: About) -> About:
+        """With the address of SageMaker. A local one is asked for its clock, once for each training."""
+        before, address = self._recall().about, self._endpoint_url
+        if address is None:
+            return about
+        is_known = before is not None and before.endpoint_url == address
+        clock = before.local_cloud if before and is_known else describe_clock(address)
+        return replace(about, endpoint_url=address, local_cloud=clock)
 
     def _learn_from(self, attempt: Attempt) -> None:
         """What a job was that was over at the first look: nobody saw it running."""
@@ -296,6 +319,10 @@ class Bookkeeper:
             latest_on_demand_at=(deadline.latest_on_demand_start_after(state.attempts) if deadline else None),
             watches=self._watches,
             is_resumed=about.is_resumed,
+            endpoint_url=about.endpoint_url,
+            local_cloud=about.local_cloud,
+            checkpoint_uri=about.checkpoint_uri,
+            model_uri=about.model_uri if _is_complete(state.attempts) else None,
             decisions=memory.decisions,
             prices=memory.prices,
             replaced_instance_seconds=memory.replaced[0],
@@ -340,6 +367,11 @@ class Bookkeeper:
             "on; its record is written again at its next step, and the sweeper settles what stays open. "
             "Check [spot_training] ledger and the permissions on what it names."
         )
+
+
+def _is_complete(attempts: Iterable[Attempt]) -> bool:
+    """Whether one of the attempts completed the training."""
+    return any(attempt.ending is Ending.COMPLETED for attempt in attempts)
 
 
 def _is_taken_back(before: TrainingState, state: TrainingState) -> bool:
