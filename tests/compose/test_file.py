@@ -1,7 +1,6 @@
-"""docker-compose.yaml and the Dockerfile agree with the project, without a Docker engine.
+"""docker-compose.yaml and the Dockerfile agree with each other and with the project.
 
-Images, versions, commands, ports and variables are compared with what they stand for: the requirements,
-Airflow's own command line and configuration, the local SageMaker's argument parser.
+What the file starts is tested in test_native.py, and who gets which secret in test_secrets.py.
 """
 
 from __future__ import annotations
@@ -10,8 +9,6 @@ import ast
 import json
 import re
 import shlex
-import subprocess
-import sys
 import tomllib
 from collections.abc import Iterator
 from fnmatch import fnmatch
@@ -24,31 +21,28 @@ import yaml
 
 from spot_training.provider_info import OPTIONS
 
-ROOT = Path(__file__).parents[1]
-COMPOSE_TEXT = (ROOT / "docker-compose.yaml").read_text()
-COMPOSE: dict[str, Any] = yaml.safe_load(COMPOSE_TEXT)
-SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
-AIRFLOW_SERVICES = ["init", "api-server", "scheduler", "dag-processor", "triggerer", "worker"]
-LONG_RUNNING = sorted(SERVICES.keys() - {"init"})
-DOCKERFILE = (ROOT / "Dockerfile").read_text().replace("\\\n", " ")
-SUBSTITUTION = re.compile(r"(?<!\$)\$\{(?P<name>\w+)(?P<rest>[^}]*)\}")
+from .native import LISTENING
+from .reading import (
+    AIRFLOW_SERVICES,
+    COMPOSE,
+    COMPOSE_TEXT,
+    DOCKERFILE,
+    LONG_RUNNING,
+    ROOT,
+    SERVICES,
+    SUBSTITUTION,
+    fill_in,
+    find_instruction,
+    read_words,
+)
+
 SETTING = re.compile(r"AIRFLOW__(?P<section>[A-Z0-9_]+?)__(?P<key>[A-Z0-9_]+)")
-SECRET = re.compile(r"PASSWORD|SECRET|FERNET")
 
 
 def _read_requirement(name: str) -> str:
     match = re.search(rf"^{re.escape(name)}==(\S+)$", (ROOT / "requirements.txt").read_text(), re.MULTILINE)
     assert match, name
     return match[1]
-
-
-def _fill_in(text: str) -> str:
-    """Put the defaults of `${NAME:-default}` in, and a word for what `.env` must give."""
-
-    def fill(match: re.Match[str]) -> str:
-        return match["rest"][2:] if match["rest"].startswith(":-") else "given"
-
-    return SUBSTITUTION.sub(fill, text)
 
 
 def _list_stages() -> dict[str, list[list[str]]]:
@@ -62,14 +56,6 @@ def _list_stages() -> dict[str, list[list[str]]]:
             stages[words[3]] = []
         list(stages.values())[-1].append(words)
     return stages
-
-
-def _find_instruction(stage: str, name: str) -> str:
-    return next(
-        line.partition(" ")[2]
-        for line in DOCKERFILE.split(f"AS {stage}\n")[1].split("\nFROM ")[0].splitlines()
-        if line.startswith(name)
-    )
 
 
 def _list_airflow_settings() -> dict[str, set[str]]:
@@ -167,53 +153,11 @@ def test_pip_installs_files_with_hashes_and_the_project_and_nothing_else() -> No
     ]
 
 
-@pytest.mark.parametrize("service", ["api-server", "scheduler", "dag-processor", "triggerer", "worker"])
-def test_the_command_of_a_component_is_one_that_airflow_has(service: str) -> None:
-    from airflow.cli.cli_parser import get_parser
-
-    assert callable(get_parser().parse_args(SERVICES[service]["command"].split()).func)
-
-
-def test_the_commands_of_the_healthchecks_are_ones_that_airflow_has() -> None:
-    from airflow.cli.cli_parser import get_parser
-
-    checked = 0
-    for content in SERVICES.values():
-        words = content.get("healthcheck", {}).get("test", [])
-        if len(words) == 2 and words[1].startswith("airflow "):
-            get_parser().parse_args(words[1].split()[1:])
-            checked += 1
-    assert checked == 2
-
-
-def test_the_worker_is_asked_through_an_application_that_imports() -> None:
-    words = SERVICES["worker"]["healthcheck"]["test"][1].split()
-    module, _, name = words[words.index("--app") + 1].rpartition(".")
-    code = f"from {module} import {name}; print({name}.main)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0, done.stderr
-
-
 def test_the_database_is_migrated_once_before_anything_else_of_airflow_starts() -> None:
-    assert SERVICES["init"]["command"][0].rstrip().endswith("exec airflow db migrate")
+    assert SERVICES["init"]["command"][0].endswith("exec airflow db migrate")
     assert SERVICES["init"]["restart"] == "no"
     for service in AIRFLOW_SERVICES[1:]:
         assert SERVICES[service]["depends_on"]["init"] == {"condition": "service_completed_successfully"}
-
-
-def test_the_script_of_init_is_sound_and_writes_the_login_where_airflow_reads_it(tmp_path: Path) -> None:
-    script = SERVICES["init"]["command"][0]
-    assert "$" not in script.replace("$$", "")
-    path = tmp_path / "passwords.json"
-    env = {
-        "PATH": "/usr/bin:/bin",
-        "AIRFLOW_USER": "someone",
-        "AIRFLOW_PASSWORD": "a password",
-        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(path),
-    }
-    script = script.replace("python -", f"{sys.executable} -").replace("exec airflow db migrate", "exec true")
-    subprocess.run([*SERVICES["init"]["entrypoint"], script], env=env, check=True, timeout=60)
-    assert json.loads(path.read_text()) == {"someone": "a password"}
 
 
 def test_every_airflow_setting_is_one_that_this_airflow_knows() -> None:
@@ -225,31 +169,12 @@ def test_every_airflow_setting_is_one_that_this_airflow_knows() -> None:
             assert match["key"].lower() in known[match["section"].lower()], f"{service}: {name}"
 
 
-def test_every_component_has_the_same_settings() -> None:
-    settings = {
-        service: {name: value for name, value in content["environment"].items() if SETTING.fullmatch(name)}
-        for service, content in SERVICES.items()
-        if service in AIRFLOW_SERVICES
-    }
-    assert all(found == settings["init"] for found in settings.values())
-
-
 @pytest.mark.parametrize("service", AIRFLOW_SERVICES)
 def test_include_and_spot_training_import_in_every_component(service: str) -> None:
     path = SERVICES[service]["environment"]["PYTHONPATH"]
     mounts = {volume.split(":")[0]: volume.split(":")[1] for volume in SERVICES[service]["volumes"]}
     assert path.split(":") == [str(Path(mounts["./include"]).parent), mounts["./plugins"]]
-    assert f"PYTHONPATH={path}" in _find_instruction("airflow", "ENV")
-
-
-def test_no_secret_is_in_the_file_and_a_missing_one_stops_the_start_with_a_message() -> None:
-    for service, name, value in _list_environments():
-        if SECRET.search(name) and not name.endswith("_FILE") and not name.startswith("AWS_"):
-            assert re.fullmatch(r"\$\{\w+:\?[^}]+\}", value), f"{service}: {name}"
-    for match in SUBSTITUTION.finditer(COMPOSE_TEXT):
-        assert match["rest"].startswith((":?", ":-")), match[0]
-        if SECRET.search(match["name"]):
-            assert match["rest"].startswith(":?"), match[0]
+    assert f"PYTHONPATH={path}" in find_instruction("airflow", "ENV")
 
 
 def test_every_variable_of_the_file_is_explained_in_the_example_and_no_other() -> None:
@@ -257,25 +182,11 @@ def test_every_variable_of_the_file_is_explained_in_the_example_and_no_other() -
     assert used == _list_local_variables()
 
 
-def test_the_example_holds_no_secret_and_a_line_of_explanation_for_each_variable() -> None:
-    for block in (ROOT / ".env.example").read_text().strip().split("\n\n"):
-        assert block.startswith("#"), block
-    for line in (ROOT / ".env.example").read_text().splitlines():
-        name, given, value = line.partition("=")
-        if given and not line.startswith("#") and SECRET.search(name):
-            assert value == "", name
-
-
-def test_the_file_with_secrets_is_kept_out_of_git_and_out_of_images() -> None:
-    assert ".env" in (ROOT / ".gitignore").read_text().splitlines()
-    assert (ROOT / ".dockerignore").read_text().splitlines()[0] == "*"
-
-
 def test_the_command_line_of_the_local_sagemaker_parses() -> None:
     from local_sagemaker.__main__ import _parser
 
-    given = [_fill_in(word) for word in SERVICES["local-sagemaker"]["command"]]
-    for words in (given, json.loads(_find_instruction("local-sagemaker", "CMD"))):
+    given = [fill_in(word) for word in SERVICES["local-sagemaker"]["command"]]
+    for words in (given, read_words("local-sagemaker", "CMD")):
         arguments = _parser().parse_args(words)
         assert (arguments.host, arguments.port) == ("0.0.0.0", 4566)  # noqa: S104
 
@@ -284,28 +195,28 @@ def test_the_image_of_the_local_sagemaker_installs_its_package_and_starts_its_co
     instructions = _list_stages()["local-sagemaker"]
     assert ["COPY", "packages", "/opt/spot/packages"] in instructions
     assert any("/opt/spot/packages/local-sagemaker" in words for words in instructions if words[0] == "RUN")
-    (command,) = json.loads(_find_instruction("local-sagemaker", "ENTRYPOINT"))
+    (command,) = read_words("local-sagemaker", "ENTRYPOINT")
     project = tomllib.loads((ROOT / "packages" / "local-sagemaker" / "pyproject.toml").read_text())["project"]
     assert project["scripts"][command] == "local_sagemaker.__main__:main"
 
 
 def test_every_port_of_the_local_sagemaker_is_the_one_that_airflow_calls() -> None:
-    endpoint = SERVICES["scheduler"]["environment"]["AWS_ENDPOINT_URL"]
+    endpoint = SERVICES["worker"]["environment"]["AWS_ENDPOINT_URL"]
     host, _, port = endpoint.removeprefix("http://").partition(":")
     content = SERVICES[host]
     assert f"--port={port}" in content["command"]
     assert content["ports"] == [f"127.0.0.1:{port}:{port}"]
     assert f"http://127.0.0.1:{port}/_local/health" in content["healthcheck"]["test"][-1]
-    assert _find_instruction("local-sagemaker", "EXPOSE") == port
+    assert find_instruction("local-sagemaker", "EXPOSE") == port
 
 
 def test_the_local_sagemaker_answers_to_the_name_by_which_airflow_calls_it() -> None:
     from local_sagemaker.__main__ import _parser
     from local_sagemaker.http.access import Access
 
-    words = [_fill_in(word) for word in SERVICES["local-sagemaker"]["command"]]
+    words = [fill_in(word) for word in SERVICES["local-sagemaker"]["command"]]
     access = Access(_parser().parse_args(words).allow_host)
-    for service in AIRFLOW_SERVICES:
+    for service in ("triggerer", "worker"):
         host = SERVICES[service]["environment"]["AWS_ENDPOINT_URL"].removeprefix("http://")
         assert access.find_refusal("POST", "/", {"host": host}) is None
     assert access.find_refusal("POST", "/", {"host": "evil.example:4566"})
@@ -315,25 +226,26 @@ def test_tasks_reach_the_execution_api_at_the_port_of_the_api_server() -> None:
     url = SERVICES["worker"]["environment"]["AIRFLOW__CORE__EXECUTION_API_SERVER_URL"]
     assert url == "http://api-server:8080/execution/"
     (port,) = SERVICES["api-server"]["ports"]
-    assert _fill_in(port) == "127.0.0.1:8080:8080"
+    assert fill_in(port) == "127.0.0.1:8080:8080"
     assert "http://localhost:8080/" in SERVICES["api-server"]["healthcheck"]["test"][-1]
 
 
-def test_the_scheduler_answers_the_healthcheck_that_it_is_asked() -> None:
+def test_every_port_that_a_container_listens_on_is_its_default() -> None:
     from airflow.configuration import conf
 
+    for name, port in LISTENING.items():
+        match = SETTING.fullmatch(name)
+        assert match
+        assert conf.getint(match["section"].lower(), match["key"].lower()) == port, name
+    assert SERVICES["scheduler"]["environment"]["AIRFLOW__SCHEDULER__ENABLE_HEALTH_CHECK"] == "True"
+    assert ":8974/" in SERVICES["scheduler"]["healthcheck"]["test"][-1]
+
+
+def test_databases_and_broker_are_the_services_of_the_file() -> None:
     environment = SERVICES["scheduler"]["environment"]
-    assert environment["AIRFLOW__SCHEDULER__ENABLE_HEALTH_CHECK"] == "True"
-    port = conf.get("scheduler", "scheduler_health_check_server_port")
-    assert SERVICES["scheduler"]["healthcheck"]["test"][-1] == f"http://localhost:{port}/health"
-
-
-def test_the_metadata_database_and_the_broker_are_the_services_of_the_file() -> None:
-    environment = SERVICES["worker"]["environment"]
-    for name in ("AIRFLOW__DATABASE__SQL_ALCHEMY_CONN", "AIRFLOW__CELERY__RESULT_BACKEND"):
-        assert _fill_in(environment[name]).endswith("://airflow:given@postgres/airflow")
-    assert _fill_in(environment["AIRFLOW__CELERY__BROKER_URL"]) == "redis://:given@redis:6379/0"
-    assert SERVICES["postgres"]["environment"]["POSTGRES_DB"] == "airflow"
+    for name, user in (("DATABASE__SQL_ALCHEMY_CONN", "airflow"), ("CELERY__RESULT_BACKEND", "celery")):
+        assert fill_in(environment[f"AIRFLOW__{name}"]).endswith(f"://{user}:given@postgres/{user}")
+    assert fill_in(environment["AIRFLOW__CELERY__BROKER_URL"]) == "redis://:given@redis:6379/0"
 
 
 def test_the_connection_that_the_operators_use_by_default_is_there() -> None:
@@ -356,7 +268,7 @@ def test_no_container_runs_as_root() -> None:
             assert users, service
             assert users[-1] not in {"root", "0"}, service
         else:
-            assert _fill_in(content["user"]).partition(":")[0] not in {"", "root", "0"}, service
+            assert fill_in(content["user"]).partition(":")[0] not in {"", "root", "0"}, service
 
 
 def test_the_buttons_of_a_task_lead_to_an_address_that_this_machine_can_open() -> None:
@@ -369,7 +281,7 @@ def test_the_market_shows_a_fallback() -> None:
     from local_sagemaker.__main__ import _parser
     from local_sagemaker.market.reader import load_market
 
-    words = [_fill_in(word) for word in SERVICES["local-sagemaker"]["command"]]
+    words = [fill_in(word) for word in SERVICES["local-sagemaker"]["command"]]
     market = load_market(_parser().parse_args(words).market)
     rule = market.by_type["ml.m5.xlarge"]  # the example Dag's
     assert rule.spot_changes is not None, "capacity comes late"
@@ -384,7 +296,7 @@ def test_reports_and_ledger_are_folders_of_this_machine_that_git_ignores() -> No
     ignored = (ROOT / ".gitignore").read_text().splitlines()
     for service in AIRFLOW_SERVICES:
         mounts = dict(volume.split(":")[:2] for volume in SERVICES[service]["volumes"])
-        for name in ("reports", "spot_ledger"):
+        for name in ("reports", "spot_ledger") if service != "init" else ():
             assert mounts[f"./{name}"] == f"/opt/airflow/{name}"
             assert f"/{name}/" in ignored
 
@@ -418,46 +330,13 @@ def test_on_aws_no_service_needs_the_local_sagemaker() -> None:
         content = merged[service]
         assert "local-sagemaker" not in content["depends_on"], service
         assert content["depends_on"], service
-        assert not [value for value in content["environment"].values() if "4566" in str(value)], service
-        if service != "init":
-            connection = json.loads(_fill_in(content["environment"]["AIRFLOW_CONN_AWS_DEFAULT"]))
+        environment = content["environment"]
+        assert not [value for value in environment.values() if "4566" in str(value)], service
+        if "AWS_ACCESS_KEY_ID" in environment:
+            connection = json.loads(fill_in(environment["AIRFLOW_CONN_AWS_DEFAULT"]))
             assert connection == {"conn_type": "aws", "extra": {"region_name": "given"}}
             for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_DEFAULT_REGION"):
-                assert content["environment"][name].startswith(f"${{{name}:?"), name
-
-
-def _make_env(folder: Path) -> subprocess.CompletedProcess[str]:
-    (folder / "scripts").mkdir(exist_ok=True)
-    for name in ("scripts/make-env", ".env.example"):
-        (folder / name).write_bytes((ROOT / name).read_bytes())
-    command = [sys.executable, str(folder / "scripts" / "make-env")]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60)
-
-
-def _read_env(path: Path) -> dict[str, str]:
-    lines = [line for line in path.read_text().splitlines() if line and not line.startswith("#")]
-    return dict(line.split("=", 1) for line in lines)
-
-
-def test_a_script_makes_new_secrets_and_never_replaces_them(tmp_path: Path) -> None:
-    from cryptography.fernet import Fernet
-
-    done = _make_env(tmp_path)
-    assert done.returncode == 0, done.stderr
-    first = _read_env(tmp_path / ".env")
-    assert first.keys() == _list_local_variables()
-    assert all(first.values())
-    secrets = [value for name, value in first.items() if SECRET.search(name)]
-    assert len(set(secrets)) == len(secrets) == 6
-    Fernet(first["AIRFLOW_FERNET_KEY"])
-    assert re.fullmatch(r"[a-z0-9]+", first["POSTGRES_PASSWORD"] + first["REDIS_PASSWORD"])
-    assert int(first["AIRFLOW_UID"]) > 0
-    assert (tmp_path / ".env").stat().st_mode & 0o077 == 0
-    assert (tmp_path / "reports").is_dir()
-    again = _make_env(tmp_path)
-    assert again.returncode == 1
-    assert "stays as it is" in again.stderr
-    assert _read_env(tmp_path / ".env") == first
+                assert environment[name].startswith(f"${{{name}:?"), name
 
 
 def test_nothing_is_published_beyond_this_machine() -> None:

@@ -1,0 +1,1 @@
+"""docker-compose.yaml: read, and run as processes without Docker."""
