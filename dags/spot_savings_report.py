@@ -101,7 +101,7 @@ def report(folder: str) -> dict[str, Any]:
 
     from spot_training.domain.errors import InvalidInput
     from spot_training.ledger import Ledger
-    from spot_training.report import report_of, sentences, to_csv, to_html, to_log
+    from spot_training.report import headline, report_of, sentences, to_csv, to_html, to_log
     from spot_training.report.folder import report_folder
 
     context: Any = get_current_context()
@@ -130,6 +130,7 @@ def report(folder: str) -> dict[str, Any]:
         **made.totals.to_json(),
         "title": made.title,
         "window": str(made.window),
+        "headline": headline(made.totals),
         "sentences": sentences(made.totals),
         "groups": {
             group: [{"name": name, **totals.to_json()} for name, totals in list(by_name.items())[:20]]

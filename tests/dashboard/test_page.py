@@ -173,7 +173,7 @@ def test_the_navigation_leads_to_the_page(site: Site, visit: Any) -> None:
         return
     page.get_by_role("link", name="Spot training").click()
     frame = _frame(page)
-    assert re.search(r"Spot (saved|cost)", frame.locator(".headline").inner_text())
+    assert re.search(r"Spot (saved|lost)", frame.locator(".headline").inner_text())
     assert page.url.startswith(f"{site.url}/plugin/spot-training")
     _wait_until_drawn(frame)
     _take_picture(page, "page-light")
@@ -272,7 +272,7 @@ def test_what_the_charts_show_is_in_tables_too(site: Site, visit: Any) -> None:
 def test_the_page_is_whole_without_a_script(site: Site, visit: Any) -> None:
     page = visit(java_script_enabled=False).page
     page.goto(f"{site.page}?window=90d")
-    assert re.search(r"Spot (saved|cost)", page.locator(".headline").inner_text())
+    assert re.search(r"Spot (saved|lost)", page.locator(".headline").inner_text())
     page.get_by_label("Model").select_option("demand")
     page.get_by_role("button", name="Apply").click()
     rows = _table(page, "Trainings: most expensive").locator("tbody tr")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from html.parser import HTMLParser
 from pathlib import Path
@@ -21,7 +22,11 @@ from spot_training.dashboard.overview import (
 )
 from spot_training.dashboard.source import Source
 from spot_training.dashboard.timeline import timeline_of
+from spot_training.domain.lifecycle import Ending
+from spot_training.domain.messages import NET_MEANING
+from spot_training.domain.records import Price, RecordState
 from spot_training.ledger import Ledger, Selection
+from tests.records import make_attempt, make_record
 
 from .hostile import MARKUP, NAMES, hostile_training
 from .trainings import BEGAN, training
@@ -69,6 +74,23 @@ def _overview_page(folder: Path, record: Any, filters: Filters) -> str:
         page=1,
         page_rows=PAGE_ROWS,
     )
+
+
+def test_the_headline_of_the_overview_is_net(tmp_path: Path) -> None:
+    """Money for trainings that spot killed is a cost of spot."""
+    price = Price(instance_type="ml.m5.xlarge", usd_per_hour=1.0, as_of=BEGAN, source="a test")
+    done = make_record(began_at=BEGAN, prices=(price,))
+    killed = make_attempt(ending=Ending.OUT_OF_WAIT, billable_seconds=1800)
+    failed = replace(done, run_id="2", state=RecordState.FAILED, attempts=(killed,))
+    Ledger(fsspec.filesystem("file"), str(tmp_path)).write(failed)
+    page = " ".join(_Reader(_overview_page(tmp_path, done, Filters(window=Window.ALL))).text.split())
+    assert "Spot saved $0.90 net, 45 % of what on-demand would have cost" in page
+    assert NET_MEANING in page
+    assert "$0.50 because of spot" in page
+    only_killed = _overview_page(
+        tmp_path / "other", replace(failed, dag_id="other"), Filters(window=Window.ALL)
+    )
+    assert "Spot lost $0.50 net" in " ".join(_Reader(only_killed).text.split())
 
 
 def _training_page(record: Any, *, is_within_task: bool = False) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from random import Random
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -19,6 +20,7 @@ from spot_training.domain.savings import (
     PurchaseOption,
     attempt_of,
     billed_usd,
+    spot_failures,
     statement_of,
 )
 from tests.records import make_job
@@ -262,3 +264,49 @@ def test_an_attempt_that_failed_shows_no_percentage_saved(ending: Ending) -> Non
 def test_an_attempt_on_demand_shows_no_percentage_saved() -> None:
     assert replace(CLEAN, purchase=PurchaseOption.ON_DEMAND).shown_savings_percent is None
     assert CLEAN.shown_savings_percent == CLEAN.savings_percent
+
+
+# Net of what spot wasted -----------------------------------------------------------------------------------
+
+KILLED = replace(CLEAN, ending=Ending.OUT_OF_WAIT)
+FAILING_SCRIPT = replace(CLEAN, ending=Ending.ALGORITHM_ERROR)
+
+
+def test_what_spot_killed_is_a_loss_and_a_failing_script_is_not() -> None:
+    killed, failing = statement_of([KILLED], PRICES), statement_of([FAILING_SCRIPT], PRICES)
+    assert killed.spot_failed_usd == killed.billed_usd
+    assert killed.spot_failed_instance_seconds == killed.billable_instance_seconds
+    assert killed.net_saved_usd == -(killed.billed_usd or 0.0) < 0
+    assert (failing.spot_failed_usd, failing.net_saved_usd) == (0.0, 0.0)
+    both = statement_of([KILLED, replace(FAILING_SCRIPT, number=2)], PRICES)
+    assert both.net_saved_usd == killed.net_saved_usd
+
+
+def test_a_training_that_completed_has_no_loss_that_is_not_in_its_bill() -> None:
+    statement = statement_of([KILLED, replace(CLEAN, number=2)], PRICES)
+    assert (statement.spot_failed_usd, statement.net_saved_usd) == (0.0, statement.saved_usd)
+    assert statement.net_savings_percent == statement.savings_percent
+
+
+@pytest.mark.parametrize(
+    ("facts", "is_spots_fault"),
+    [
+        ({"ending": Ending.STOPPED_FOR_DEADLINE}, True),
+        ({"ending": Ending.MAX_RUNTIME, "interruptions": 5, "has_checkpoints": False}, True),
+        ({"ending": Ending.MAX_RUNTIME}, False),
+        ({"ending": Ending.STOPPED_AT_TIME_LIMIT, "interruptions": 1}, True),
+        ({"ending": Ending.STOPPED_AT_TIME_LIMIT}, False),
+        ({"ending": Ending.STOPPED_BY_USER, "interruptions": 1}, False),
+        ({"ending": Ending.CAPACITY_ERROR, "purchase": PurchaseOption.ON_DEMAND}, False),
+    ],
+)
+def test_the_cause_says_whether_spot_pays(facts: dict[str, Any], is_spots_fault: bool) -> None:
+    assert bool(spot_failures([replace(CLEAN, transitions=(), **facts)])) is is_spots_fault
+
+
+@given(attempts_strategy)
+def test_net_is_never_better_than_the_savings(attempts: list[Attempt]) -> None:
+    statement = statement_of(attempts, PRICES)
+    if statement.net_saved_usd is not None:
+        assert statement.net_saved_usd <= (statement.saved_usd or 0.0)
+        assert -statement.net_saved_usd <= (statement.billed_usd or 0.0)

@@ -18,7 +18,8 @@ import pytest
 from spot_training.dashboard.overview import lay_tables, overview_of
 from spot_training.dashboard.source import Source
 from spot_training.domain.errors import NewerFormat
-from spot_training.domain.records import RECORD_FORMAT, RecordState, Totals, TrainingRecord
+from spot_training.domain.lifecycle import Ending
+from spot_training.domain.records import RECORD_FORMAT, RecordState, Totals, TrainingRecord, totals_of
 from spot_training.domain.savings import Attempt
 from spot_training.ledger import Ledger, Selection
 from spot_training.ledger.compaction import compact
@@ -45,13 +46,26 @@ def old(tmp_path: Path) -> Ledger:
     return Ledger.at(tmp_path / "old")
 
 
+#: Columns that 0.1.0 did not write, and that follow from others.
+SINCE_0_2_0 = {
+    "spot_failed_instance_seconds",
+    "spot_failed_usd",
+    "net_saved_usd",
+    "net_savings_percent",
+    "replaced_spot_failed_instance_seconds",
+    "replaced_spot_failed_usd",
+}
+
+
 def _without_format(record: TrainingRecord) -> dict[str, Any]:
     data: dict[str, Any] = json.loads(json.dumps(record.to_json()))
     assert data.pop("format") == RECORD_FORMAT
     assert [data.pop(name) for name in LATER] == [None] * len(LATER)
     if data["current_job"]:
         assert data["current_job"].pop("max_runtime_seconds") is None, "0.1.0 did not note it"
-    return data
+    for attempt in data["attempts"]:
+        assert attempt.pop("job_arn") is None, "nor this"
+    return {name: value for name, value in data.items() if name not in SINCE_0_2_0}
 
 
 def _expected_records() -> list[dict[str, Any]]:
@@ -63,13 +77,14 @@ def _expected_records() -> list[dict[str, Any]]:
 def _sums(totals: Totals) -> dict[str, Any]:
     sums = totals.to_json()
     assert sums.pop("left_out") == []
-    return sums
+    return {name: sums[name] for name in EXPECTED["totals"]}
 
 
 def _reads_as_expected(ledger: Ledger) -> None:
     with ledger.read() as reader:
         assert reader.set_aside == ()
         assert _sums(reader.totals()) == EXPECTED["totals"]
+        assert reader.totals() == totals_of(reader.records())
         assert {str(k): _sums(v) for k, v in reader.totals_by("dag_id").items()} == EXPECTED["by_dag"]
         assert [_without_format(r) for r in reader.records(order="dag_id")] == _expected_records()
         assert len(reader.records(Selection(models=("flight-delays",)))) == EXPECTED["selected"]
@@ -124,6 +139,22 @@ def test_what_the_bookkeeper_of_0_1_0_remembered_goes_into_the_next_story(
     assert training.warned == []
     remembered = training.store.get(bookkeeping.MEMORY_KEY)
     assert remembered["prices"][0]["usd_per_hour"] == memory["prices"][0]["usd_per_hour"]
+
+
+def test_what_spot_wasted_is_found_in_records_of_earlier_versions(ledger: Ledger) -> None:
+    gave_up = make_attempt(ending=Ending.OUT_OF_WAIT, billable_seconds=3600)
+    failed = make_record(run_id="1", attempts=(gave_up,), state=RecordState.FAILED)
+    for record in (failed, make_record(run_id="2")):
+        data = json.loads(json.dumps(record.to_json()))
+        _put(ledger, {name: value for name, value in data.items() if name not in SINCE_0_2_0})
+    for is_merged in (False, True):
+        assert not is_merged or compact(ledger, settled_after=NOW).merged == 2
+        with ledger.read() as reader:
+            totals, expected = reader.totals(), totals_of([failed, make_record(run_id="2")])
+            (row,) = reader.query("SELECT sum(net_saved_usd) AS usd FROM trainings WHERE counts")
+        assert totals.spot_failed_usd == pytest.approx(0.23)
+        assert totals == expected
+        assert row["usd"] == pytest.approx(expected.net_saved_usd)
 
 
 # Members that this version does not know ------------------------------------------------------------

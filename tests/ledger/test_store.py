@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from spot_training.domain.lifecycle import Ending
 from spot_training.domain.record_keys import record_key
 from spot_training.domain.records import RecordState, TrainingRecord, model_of, totals_of
+from spot_training.domain.savings import PurchaseOption
 from spot_training.ledger import Ledger, Selection, note_live
 from spot_training.ledger.reader import GROUPS
 from tests.records import PRICE, T0, make_attempt, make_record
@@ -155,6 +156,7 @@ attempts = st.lists(
         billable_seconds=st.none() | st.integers(0, 10**5),
         training_seconds=st.none() | st.integers(1, 10**5),
         interruptions=st.integers(0, 3),
+        purchase=st.sampled_from(PurchaseOption),
     ),
     max_size=3,
 )
@@ -176,7 +178,8 @@ def test_the_readers_sums_are_those_of_the_records(many: list[Any], data: st.Dat
             ledger.write(record)
         with ledger.read() as reader:
             totals, expected = reader.totals(), totals_of(records)
-    dollars = dict.fromkeys(("billed_usd", "clean_run_usd", "saved_usd", "failed_usd", "abandoned_usd"))
+    assert totals.net_saved_usd == pytest.approx(totals.saved_usd - totals.spot_failed_usd, abs=1e-4)
+    dollars = [each.name for each in fields(totals) if each.name.endswith("_usd")]
     for name in dollars:
         assert getattr(totals, name) == pytest.approx(getattr(expected, name), abs=1e-4)
     blank: dict[str, Any] = dict.fromkeys(dollars, 0.0)

@@ -29,6 +29,7 @@ def _trainings() -> list[TrainingRecord]:
         number=2, job_name="b-2", purchase=PurchaseOption.ON_DEMAND, billable_seconds=7200, instance_count=2
     )
     failed = make_attempt(job_name="c-1", ending=Ending.ALGORITHM_ERROR, billable_seconds=600)
+    killed = make_attempt(job_name="e-1", ending=Ending.OUT_OF_WAIT, billable_seconds=1800)
     not_comparable = make_attempt(job_name="d-1", work_seconds=None)
     return [
         make_record(run_id="a", attempts=(make_attempt(job_name="a-1"),)),
@@ -41,6 +42,10 @@ def _trainings() -> list[TrainingRecord]:
             replaced_usd=0.25,
         ),
         make_record(run_id="d", attempts=(not_comparable,), began_at=T0 + timedelta(days=2)),
+        make_record(run_id="e", attempts=(killed,), state=RecordState.FAILED),
+        # The next attempt of a training that runs may complete it.
+        make_record(run_id="f", attempts=(replace(killed, job_name="f-1"),), state=RecordState.RUNNING),
+        make_record(run_id="g", attempts=(), state=RecordState.RUNNING, replaced_spot_failed_usd=0.5),
     ]
 
 
@@ -50,7 +55,7 @@ def test_page_report_and_budget_show_the_same_figures(ledger: Ledger, is_merged:
     for record in records:
         ledger.write(record)
     if is_merged:
-        assert ledger.compact().merged == len(records)
+        assert ledger.compact().merged == sum(record.state is not RecordState.RUNNING for record in records)
     with ledger.read() as reader:
         lay_tables(reader)
         page = overview_of(reader, ALL)
@@ -59,7 +64,9 @@ def test_page_report_and_budget_show_the_same_figures(ledger: Ledger, is_merged:
         month = month_spending(reader, me, (), now=T0 + timedelta(days=3), price_of=lambda _kind: None)
     totals = totals_of(records)
     assert page.totals == report.totals == totals
-    assert (totals.unknown, totals.failed, totals.unpriced) == (1, 1, 0)
+    assert (totals.unknown, totals.failed, totals.unpriced) == (1, 2, 0)
+    assert totals.spot_failed_usd == pytest.approx(0.115), "not what a failing script cost"
+    assert totals.net_saved_usd == pytest.approx(totals.saved_usd - 0.115 - 0.5)
     not_compared = records[3].statement.billed_usd
     assert not_compared
     # A budget also counts what cannot be compared with a clean run.
@@ -95,6 +102,7 @@ def test_a_job_that_a_sensor_watched_is_in_each_sum_once(ledger: Ledger) -> None
 
 def test_every_figure_of_the_totals_is_defined() -> None:
     others = {"savings_percent", "left_out"}  # from other figures, and from the reader
+    others |= {"net_saved_usd", "net_saved_seconds", "net_savings_percent"}
     assert set(FIGURES) == {each.name for each in fields(Totals)} - others
 
 

@@ -15,13 +15,15 @@ from typing import Any
 import pytest
 
 from spot_training.domain.errors import InvalidInput
-from spot_training.domain.messages import PRICE_BASIS
-from spot_training.domain.records import Price
+from spot_training.domain.lifecycle import Ending
+from spot_training.domain.messages import NET_MEANING, PRICE_BASIS
+from spot_training.domain.records import Price, RecordState
 from spot_training.ledger import Ledger, Selection
 from spot_training.report import (
     Report,
     TrainingRecord,
     Window,
+    headline,
     report_of,
     sentences,
     table,
@@ -93,6 +95,7 @@ def test_failed_and_abandoned_have_lines_of_their_own_and_the_account_adds_up() 
         "of that, for abandoned attempts": "$5.00",
         "Saved": "$0.60",
         "Billed for failed trainings": "$1.20",
+        "Saved net": "$0.60",
         "Billed in total": "$8.60",
     }
 
@@ -116,8 +119,36 @@ def test_amounts_in_dollars_say_what_they_are_made_of() -> None:
 def test_spot_that_lost_money_is_called_lost() -> None:
     lines = bill(totals_of([replace(LOST, prices=(PRICE,))]))
     (lost,) = [line for line in lines if line.kind == "lost"]
-    assert (lost.label, lost.amount, lost.remark) == ("Lost", "$2.20", "55 %")
-    assert "55 % more" in sentences(totals_of([LOST]))[1]
+    assert (lost.label, lost.amount, lost.remark) == ("Lost net", "$2.20", "55 %")
+    net, _, cost, _ = sentences(totals_of([LOST]))
+    assert net == "Spot lost 1 h 6 min of instance time net, 55 % of what on-demand would have cost."
+    assert "55 % more" in cost
+
+
+def test_the_headline_has_what_spot_killed_as_a_cost_of_spot(tmp_path: Path) -> None:
+    killed = record_of(
+        make_attempt(ending=Ending.OUT_OF_WAIT), run_id="manual__3", state=RecordState.FAILED, prices=(PRICE,)
+    )
+    records = [replace(DONE, prices=(PRICE,)), killed]
+    totals = totals_of(records)
+    assert (totals.saved_usd, totals.spot_failed_usd, totals.net_saved_usd) == (2.8, 1.2, 1.6)
+    assert headline(totals) == "Spot saved $1.60 net"
+    assert sentences(totals)[0] == "Spot saved $1.60 net, 40 % of what on-demand would have cost."
+    assert NET_MEANING in remarks(totals)
+    lines = {line.label: line for line in bill(totals)}
+    assert lines["of that, for spot attempts that ended because of spot"].amount == "$1.20"
+    assert (lines["Saved net"].amount, lines["Saved net"].remark) == ("$1.60", "40 %")
+    rows = _csv(tmp_path, *records)
+    assert sum(float(row["net_saved_usd"] or 0) for row in rows) == pytest.approx(1.6)
+    assert sum(float(row["spot_failed_usd"] or 0) for row in rows) == pytest.approx(1.2)
+    assert "Spot saved $1.60 net" in to_html(_report(tmp_path))
+    only_killed = totals_of([killed])
+    assert sentences(only_killed)[0] == "Spot lost $1.20 net."
+
+
+def test_nothing_to_compare_has_no_headline() -> None:
+    assert headline(totals_of([])) == ""
+    assert sentences(totals_of([FAILED]))[0].startswith("0 of 1 training completed")
 
 
 def test_what_a_person_cleared_is_on_the_account() -> None:
@@ -127,10 +158,11 @@ def test_what_a_person_cleared_is_on_the_account() -> None:
     assert lines["Billed in total"] == "$4.20"
 
 
-def test_three_sentences_say_it_all() -> None:
+def test_four_sentences_say_it_all() -> None:
     priced = [replace(record, prices=(PRICE,)) for record in (DONE, FAILED, LOST)]
     live = replace(under_way(), prices=(), attempts=())
-    happened, cost, lost = sentences(totals_of([*priced, live]))
+    net, happened, cost, lost = sentences(totals_of([*priced, live]))
+    assert net == "Spot saved $0.60 net, 7.5 % of what on-demand would have cost."
     assert happened == (
         "2 of 4 trainings completed, 1 failed, 1 running, in 5 attempts; spot never interrupted them."
     )

@@ -173,7 +173,9 @@ def test_slack_gets_the_sentences_and_where_the_report_is(
     assert send(setting, message, {}) is not None
     ((path, got),) = slack
     assert path in {"/api/chat.postMessage", "/hook/T000/B000/X"}
-    assert got["text"].startswith("*Spot trainings of all Dags, 2026-05-04 to 2026-05-10*\n2 of 3 trainings")
+    assert got["text"].startswith(
+        "*Spot trainings of all Dags, 2026-05-04 to 2026-05-10*\nSpot saved 18 min of"
+    )
     assert message.html in got["text"]
     if kind == "slack":
         assert got["channel"] == "#ml-costs"

@@ -11,15 +11,16 @@ import pytest
 from include.local_stack import wait_until
 from spot_training.domain.errors import OutOfSteps
 from spot_training.domain.lifecycle import Ending, JobSnapshot, SecondaryStatus
-from spot_training.domain.records import RecordState
+from spot_training.domain.records import Price, RecordState
 from spot_training.ledger import Ledger
 from spot_training.sagemaker.local_cloud import describe_clock
 from spot_training.training import record_writer
 from spot_training.training import recorder as bookkeeping
 from spot_training.training.driver import Completed, Waiting
+from spot_training.training.record_memory import Memory
 from spot_training.training.state import STATE_KEY, MemoryStore, TrainingState
 from tests.cloud import HOUR, Cloud, answer_with
-from tests.records import PRICE
+from tests.records import PRICE, T0, make_attempt
 
 from .support import Died, Training, die_before_creating, patient_config
 
@@ -125,6 +126,22 @@ def test_a_retry_goes_on_with_its_record_and_a_clear_starts_its_story_anew(
     assert cleared.version > retried.version
     with ledger.read() as reader:
         assert reader.totals().trainings == 1
+
+
+def test_a_clear_keeps_what_spot_wasted_and_not_what_a_completed_training_was_billed() -> None:
+    """Otherwise a person who clears a training that spot killed makes the savings look better."""
+    killed = make_attempt(job_name="a-1", ending=Ending.OUT_OF_WAIT, billable_seconds=3600)
+    completed = make_attempt(number=2, job_name="a-2", billable_seconds=1800)
+    price = Price(instance_type="ml.m5.xlarge", usd_per_hour=0.5, as_of=T0, source="a test")
+    memory = Memory(prices=(price,)).with_bill([killed], watches=None)
+    cleared = memory.of_generation(1, watches=None)
+    assert cleared.replaced_spot_failed == cleared.replaced == (3600, 0.5)
+    assert Memory.from_json(cleared.to_json()) == cleared
+    again = cleared.with_bill([killed, completed], watches=None).of_generation(2, watches=None)
+    assert (again.replaced_spot_failed, again.replaced) == ((3600, 0.5), (9000, 1.25))
+    watching = Memory(prices=(price,)).with_bill([killed], watches="a-1")
+    assert watching.of_generation(1, watches="a-1").replaced_spot_failed == (0, 0.0)
+    assert watching.of_generation(1, watches="b-1").replaced_spot_failed == (3600, 0.5)
 
 
 def test_a_run_whose_state_was_lost_keeps_what_it_was_billed_before(cloud: Cloud, ledger: Ledger) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 from spot_training.compat import keeps_login_in_storage
-from spot_training.domain.messages import PRICE_BASIS, counted, times
+from spot_training.domain.messages import NET_MEANING, PRICE_BASIS, counted, times
 from spot_training.domain.packages import needed_by
 from spot_training.domain.parsing import in_words
 
@@ -56,6 +56,7 @@ def _environment() -> Environment:
         "has_charts": assets.has_charts,
         "query": query,
         "price_basis": PRICE_BASIS,
+        "net_meaning": NET_MEANING,
         "login_script": assets.LOGIN if keeps_login_in_storage() else None,
     }
     return environment

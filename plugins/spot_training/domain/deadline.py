@@ -26,7 +26,7 @@ from .runtime import (
 )
 
 if TYPE_CHECKING:
-    from .savings import Attempt
+    from .attempts import Attempt
 
 __all__ = [
     "CHECKPOINT_EVERY_SECONDS",

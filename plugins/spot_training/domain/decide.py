@@ -24,16 +24,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from .attempts import PurchaseOption
 from .errors import InvalidInput
 from .interruptions import is_spot_cause
 from .ladder import Action, Decision, Policy, Situation, Step, because, start, what_happened
 from .lifecycle import Ending
-from .savings import PurchaseOption
 
 if TYPE_CHECKING:
+    from .attempts import Attempt
     from .budget import BudgetCheck
     from .deadline import Outlook
-    from .savings import Attempt
 
 
 # --- without a policy ------------------------------------------------------------------------------------

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from .attempts import Attempt, PurchaseOption
 from .lifecycle import CAPACITY_CAUSES, HOLDING_STATUSES, WAITING_STATUSES, Ending, Transition
 from .runtime import CHECKPOINT_EVERY_SECONDS, kept_by_attempts, kept_by_visits
-from .savings import Attempt, PurchaseOption
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

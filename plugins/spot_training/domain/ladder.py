@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
 
+from .attempts import Attempt, PurchaseOption
 from .errors import InvalidInput
 from .interruptions import is_lost_to_interruptions, is_spot_cause
 from .lifecycle import Ending
 from .messages import times
 from .parsing import in_words
-from .savings import Attempt, PurchaseOption
 from .stopping import DEFAULT_MAX_RUNTIME_SECONDS, MAX_RUNTIME_SECONDS, StoppingLimits
 
 if TYPE_CHECKING:

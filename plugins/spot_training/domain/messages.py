@@ -50,6 +50,13 @@ PRICE_BASIS = (
 )
 
 
+#: What the headline of page, report and mail means.
+NET_MEANING = (
+    "Net means that the cost of spot includes spot attempts that ended because of spot (no capacity, "
+    "interruptions, the deadline) in trainings that failed."
+)
+
+
 def counted(count: int, thing: str) -> str:
     """`1 attempt`, `2 attempts`."""
     return f"{count} {thing}" if count == 1 else f"{count} {thing}s"

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from .attempts import PurchaseOption
 from .errors import InvalidInput, UnknownPolicy
 from .json_text import did_you_mean
 from .ladder import (
@@ -21,7 +22,6 @@ from .ladder import (
     widened_waits,
 )
 from .parsing import as_instance_type, as_whole_number, is_left_out, parse_seconds
-from .savings import PurchaseOption
 from .stopping import (
     DEFAULT_MAX_RUNTIME_SECONDS,
     MAX_RUNTIME_SECONDS,

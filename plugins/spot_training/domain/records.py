@@ -187,10 +187,11 @@ class TrainingRecord:
     `version` orders the writes of one key: the highest counts. `model` is the job name prefix, `tags` the
     request's own tags (not this package's), `team` the one of that name. `generation` counts the clears that
     started afresh; only the last one is on record, and `replaced_instance_seconds` and `replaced_usd` are
-    what the ones before it were billed. `watches` is the job a sensor was given. `is_resumed` says that the
-    training went on from an earlier generation's checkpoints (None: not known). `endpoint_url` is where the
-    jobs were created, and `local_cloud` describes the clock of a local SageMaker: its times and costs are
-    simulated. `checkpoint_uri` and `model_uri` are where the checkpoints and the model are. `deadline_at` and
+    what the ones before it were billed, `replaced_spot_failed_...` the part of it that is spot's fault.
+    `watches` is the job a sensor was given. `is_resumed` says that the training went on from an earlier
+    generation's checkpoints (None: not known). `endpoint_url` is where the jobs were created, and
+    `local_cloud` describes the clock of a local SageMaker: its times and costs are simulated.
+    `checkpoint_uri` and `model_uri` are where the checkpoints and the model are. `deadline_at` and
     `latest_on_demand_at` are None for a training without a deadline. `reason` says why it ended. `unknown`
     are members that a newer version wrote as well: they are written back.
     """
@@ -226,6 +227,8 @@ class TrainingRecord:
     prices: tuple[Price, ...] = ()
     replaced_instance_seconds: int | None = 0
     replaced_usd: float | None = 0.0
+    replaced_spot_failed_instance_seconds: int | None = 0
+    replaced_spot_failed_usd: float | None = 0.0
     written_at: datetime | None = None
     unknown: Mapping[str, Any] = field(default_factory=dict)
 
@@ -255,6 +258,8 @@ class TrainingRecord:
         """
         statement = self.statement.to_json()
         statement["attempt_count"] = statement.pop("attempts")
+        if self.state is RecordState.RUNNING:
+            statement["net_saved_usd"] = None  # the next attempt may complete
         return {
             **self.unknown,
             "format": RECORD_FORMAT,

@@ -13,7 +13,7 @@ from .lifecycle import SecondaryStatus, Transition
 from .parsing import is_left_out, parse_seconds
 
 if TYPE_CHECKING:
-    from .savings import Attempt
+    from .attempts import Attempt
 
 #: The work since the last checkpoint that an interruption loses, if nobody says how often the script saves.
 CHECKPOINT_EVERY_SECONDS = 600

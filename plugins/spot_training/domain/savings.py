@@ -7,33 +7,81 @@ that never started, which costs nothing because it never held an instance.
 Dollars are billable seconds x instances x the *on-demand* price per hour: the spot discount is in the
 billable seconds already. Without a known price for the instance type they are None.
 
-Source of the per-job formula: `BillableTimeInSeconds` in the SageMaker API reference.
+**Net** savings also count what spot wasted: of a training that failed, what was billed for the spot attempts
+that ended because of spot (`spot_failures`). Of a training that completed, this is in its bill already.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
-from datetime import datetime
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
 from enum import StrEnum
 from typing import Any, TypeAlias
 
-from .lifecycle import HOLDING_STATUSES, WAITING_STATUSES, Ending, JobSnapshot, SecondaryStatus, Transition
+from .attempts import (
+    MOST_TRANSITIONS,
+    Attempt,
+    PurchaseOption,
+    as_plain,
+    attempt_of,
+    kept_transitions,
+    saved_percent,
+    stored_as,
+    times_instances,
+    transition_from_json,
+    transition_to_json,
+    unknown_of,
+    wait_seconds_of,
+)
+from .interruptions import is_spot_cause
+from .lifecycle import Ending
 
-#: On-demand US dollars per instance-hour, by instance type.
+#: What is in `attempts` keeps its names here.
+__all__ = [
+    "MOST_TRANSITIONS",
+    "NO_PRICES",
+    "Attempt",
+    "CleanRunBasis",
+    "Prices",
+    "PurchaseOption",
+    "SavingsStatement",
+    "attempt_of",
+    "billed_usd",
+    "cost_usd",
+    "kept_transitions",
+    "saved_percent",
+    "statement_of",
+    "stored_as",
+    "transition_from_json",
+    "transition_to_json",
+    "unknown_of",
+    "wait_seconds_of",
+]
+
+#: On-demand US dollars per instance-hour, by instance type: plain numbers, or `Rate`.
 Prices: TypeAlias = Mapping[str, float]
 NO_PRICES: Prices = {}
 
-#: Transitions kept of one job: an interruption makes about four, so some fifty interruptions.
-MOST_TRANSITIONS = 200
+
+class Rate(float):
+    """A list price, which spot pays, and the discount that on-demand gets, as of a SageMaker Savings Plan."""
+
+    discount_percent: float
+
+    def __new__(cls, usd_per_hour: float, discount_percent: float = 0.0) -> Rate:
+        rate = super().__new__(cls, usd_per_hour)
+        rate.discount_percent = discount_percent
+        return rate
+
+    @property
+    def on_demand(self) -> float:
+        return float(self) * (1 - self.discount_percent / 100)
 
 
-class PurchaseOption(StrEnum):
-    """How the instances of a job are bought."""
-
-    SPOT = "spot"
-    ON_DEMAND = "on-demand"
+def on_demand_rate(usd_per_hour: float | None) -> float | None:
+    """What on-demand costs per hour at this price."""
+    return usd_per_hour.on_demand if isinstance(usd_per_hour, Rate) else usd_per_hour
 
 
 class CleanRunBasis(StrEnum):
@@ -42,138 +90,6 @@ class CleanRunBasis(StrEnum):
     MEASURED = "measured"
     ESTIMATED = "estimated"
     UNKNOWN = "unknown"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Attempt:
-    """One training job of a task, over.
-
-    `step` is the index of the policy's step it was made for, `reason` why it was made. `work_seconds` is the
-    time in `Training`, over all its launches, and `launch_seconds` what the last launch spent around it
-    (downloading, uploading). Both None when the job never started. `transitions` are the visits to secondary
-    statuses without their messages, the newest `MOST_TRANSITIONS` of them. `unknown` are the members that a
-    newer version wrote as well: they are written back.
-    """
-
-    number: int
-    step: int
-    job_name: str
-    purchase: PurchaseOption
-    reason: str
-    ending: Ending
-    created_at: datetime | None = None
-    started_at: datetime | None = None
-    ended_at: datetime | None = None
-    instance_type: str | None = None
-    instance_count: int = 1
-    max_runtime_seconds: int | None = None
-    max_wait_seconds: int | None = None
-    has_checkpoints: bool = False
-    interruptions: int = 0
-    wait_seconds: int = 0
-    training_seconds: int | None = None
-    billable_seconds: int | None = None
-    work_seconds: int | None = None
-    launch_seconds: int | None = None
-    message: str = ""
-    transitions: tuple[Transition, ...] = ()
-    unknown: Mapping[str, Any] = field(default_factory=dict, hash=False)
-
-    @property
-    def billable_instance_seconds(self) -> int | None:
-        return _times(self.billable_seconds, self.instance_count)
-
-    @property
-    def training_instance_seconds(self) -> int | None:
-        return _times(self.training_seconds, self.instance_count)
-
-    @property
-    def has_started(self) -> bool:
-        return self.started_at is not None
-
-    @property
-    def was_refused(self) -> bool:
-        """Whether SageMaker refused to create the job, because of a quota or missing capacity."""
-        return self.created_at is None and self.ending in {Ending.CAPACITY_ERROR, Ending.QUOTA}
-
-    @property
-    def savings_percent(self) -> float | None:
-        """AWS's own figure for one job: `(1 - billable / training) * 100`."""
-        return saved_percent(self.billable_seconds, self.training_seconds)
-
-    @property
-    def shown_savings_percent(self) -> float | None:
-        """`savings_percent` as people see it: a spot attempt that failed has saved nothing."""
-        is_saving = self.ending is Ending.COMPLETED and self.purchase is PurchaseOption.SPOT
-        return self.savings_percent if is_saving else None
-
-    def to_json(self, *, with_transitions: bool = True) -> dict[str, Any]:
-        """As plain JSON: numbers, strings, ISO 8601 times."""
-        plain = {stored_as(name): _plain(getattr(self, name)) for name in _ATTEMPT_FIELDS}
-        plain |= {**self.unknown, "savings_percent": self.savings_percent}
-        if not with_transitions:
-            return plain
-        return {**plain, "transitions": [transition_to_json(visit) for visit in self.transitions]}
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Attempt:
-        """Undo `to_json`. Members of a newer version are kept in `unknown`, missing ones take their defaults.
-
-        Raises KeyError, TypeError or ValueError if it is not an attempt.
-        """
-        known = {name: data[stored_as(name)] for name in _ATTEMPT_FIELDS if stored_as(name) in data}
-        for name in ("created_at", "started_at", "ended_at"):
-            if known.get(name):
-                known[name] = datetime.fromisoformat(known[name])
-        known["purchase"] = PurchaseOption(known["purchase"])
-        known["ending"] = Ending(known["ending"])
-        known["transitions"] = tuple(transition_from_json(t) for t in data.get("transitions") or ())
-        known["unknown"] = unknown_of(data, _ATTEMPT_MEMBERS)
-        return cls(**{"step": 0, "job_name": "", "reason": "", **known})
-
-
-def stored_as(field: str) -> str:
-    """The key of a field in states, records and XComs: 0.1.0 called a step a rung, and its data stays."""
-    return "rung" if field == "step" else field
-
-
-_ATTEMPT_FIELDS = tuple(each.name for each in fields(Attempt) if each.name not in {"transitions", "unknown"})
-#: What an attempt consists of in states, records and XComs, with what follows from it.
-_ATTEMPT_MEMBERS = frozenset(
-    {*map(stored_as, _ATTEMPT_FIELDS), "transitions", "savings_percent", "billed_usd"}
-)
-
-
-def unknown_of(data: Mapping[str, Any], known: Collection[str]) -> dict[str, Any]:
-    """The members of some JSON that a newer version wrote. They are kept and written back."""
-    return {name: value for name, value in data.items() if name not in known and value is not None}
-
-
-def transition_to_json(visit: Transition) -> dict[str, Any]:
-    """A visit to a status as plain JSON, without its message."""
-    ended = visit.ended_at.isoformat() if visit.ended_at else None
-    known = {"status": str(visit.status), "started_at": visit.started_at.isoformat(), "ended_at": ended}
-    return {**visit.unknown, **known}
-
-
-def transition_from_json(data: Mapping[str, Any]) -> Transition:
-    """Undo `transition_to_json`."""
-    ended = data.get("ended_at")
-    return Transition(
-        status=SecondaryStatus(data["status"]),
-        started_at=datetime.fromisoformat(data["started_at"]),
-        ended_at=datetime.fromisoformat(ended) if ended else None,
-        unknown=unknown_of(data, _TRANSITION_MEMBERS),
-    )
-
-
-#: A record adds `attempt`: it has the transitions of all attempts in one list.
-_TRANSITION_MEMBERS = frozenset({"status", "started_at", "ended_at", "attempt"})
-
-
-def kept_transitions(job: JobSnapshot) -> tuple[Transition, ...]:
-    """The job's transitions as records keep them: without messages, the newest `MOST_TRANSITIONS`."""
-    return tuple(replace(visit, message="") for visit in job.transitions[-MOST_TRANSITIONS:])
 
 
 def cost_usd(instance_seconds: int | None, usd_per_hour: float | None) -> float | None:
@@ -187,82 +103,26 @@ def cost_usd(instance_seconds: int | None, usd_per_hour: float | None) -> float 
 
 def billed_usd(attempt: Attempt, prices: Prices) -> float | None:
     """What one attempt cost, or None if its seconds or its price are not known."""
-    return cost_usd(attempt.billable_instance_seconds, prices.get(attempt.instance_type or ""))
+    price = prices.get(attempt.instance_type or "")
+    if attempt.purchase is PurchaseOption.ON_DEMAND:
+        price = on_demand_rate(price)
+    return cost_usd(attempt.billable_instance_seconds, price)
 
 
-def _plain(value: Any) -> Any:
-    match value:
-        case datetime():
-            return value.isoformat()
-        case StrEnum():
-            return str(value)
-        case _:
-            return value
+def spot_failures(attempts: Sequence[Attempt]) -> list[Attempt]:
+    """The spot attempts that produced nothing because of spot: none if the training completed.
+
+    What a failing script or a person's stop costs is not spot's fault. A task's time limit is, if the job was
+    interrupted before: the time went to spot.
+    """
+    if any(attempt.ending is Ending.COMPLETED for attempt in attempts):
+        return []
+    return [a for a in attempts if a.purchase is PurchaseOption.SPOT and _ended_because_of_spot(a)]
 
 
-def attempt_of(
-    job: JobSnapshot, *, number: int, step: int, reason: str, ending: Ending, message: str = ""
-) -> Attempt:
-    """The record of a job that is over."""
-    started = job.has_started
-    return Attempt(
-        number=number,
-        step=step,
-        job_name=job.name,
-        purchase=PurchaseOption.SPOT if job.is_spot else PurchaseOption.ON_DEMAND,
-        reason=reason,
-        ending=ending,
-        created_at=job.created_at,
-        started_at=job.training_started_at,
-        ended_at=job.training_ended_at or job.last_modified_at,
-        instance_type=job.instance_type,
-        instance_count=job.instance_count,
-        max_runtime_seconds=job.max_runtime_seconds,
-        max_wait_seconds=job.max_wait_seconds,
-        has_checkpoints=job.checkpoint_uri is not None,
-        interruptions=job.interruptions,
-        wait_seconds=wait_seconds_of(job),
-        training_seconds=job.training_seconds if started else 0,
-        billable_seconds=job.billable_seconds if started else 0,
-        work_seconds=_work_seconds(job.transitions) if started else None,
-        launch_seconds=_last_launch_seconds(job.transitions) if started else None,
-        message=message or job.failure_reason or job.message,
-        transitions=kept_transitions(job),
-    )
-
-
-def wait_seconds_of(job: JobSnapshot) -> int:
-    """Seconds without instances, from creation on: before the first launch and after each interruption."""
-    if job.transitions:
-        return round(sum(_seconds(t, job.last_modified_at) for t in job.transitions if _is_wait(t, job)))
-    end = job.training_started_at or job.training_ended_at or job.last_modified_at
-    return max(0, round((end - job.created_at).total_seconds()))
-
-
-def _is_wait(visit: Transition, job: JobSnapshot) -> bool:
-    if visit.status in WAITING_STATUSES:
-        return True
-    return visit.status is SecondaryStatus.STOPPING and not job.has_started
-
-
-def _seconds(visit: Transition, now: datetime) -> float:
-    return max(0.0, ((visit.ended_at or now) - visit.started_at).total_seconds())
-
-
-def _work_seconds(transitions: Sequence[Transition]) -> int:
-    return round(sum(_seconds(t, t.started_at) for t in transitions if t.status is SecondaryStatus.TRAINING))
-
-
-def _last_launch_seconds(transitions: Sequence[Transition]) -> int:
-    """How long the last launch held instances without training on them."""
-    after_last_wait: list[Transition] = []
-    for visit in transitions:
-        if visit.status in WAITING_STATUSES:
-            after_last_wait.clear()
-        else:
-            after_last_wait.append(visit)
-    around = HOLDING_STATUSES - {SecondaryStatus.TRAINING}
-    return round(sum(_seconds(t, t.started_at) for t in after_last_wait if t.status in around))
+def _ended_because_of_spot(attempt: Attempt) -> bool:
+    ran_out_of_time = attempt.ending is Ending.STOPPED_AT_TIME_LIMIT and attempt.interruptions > 0
+    return is_spot_cause(attempt) or ran_out_of_time
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -274,7 +134,9 @@ class SavingsStatement:
     the whole training; estimated as the work done plus one launch where it took several (work that had to be
     repeated after an interruption is in it, so the estimate is an upper bound); unknown when the training
     did not complete. `job_savings_percent` is AWS's formula over the same seconds. `abandoned` is what the
-    attempts that did not complete were billed: of a training that failed, all of it.
+    attempts that did not complete were billed: of a training that failed, all of it. `spot_failed` is what
+    `spot_failures` were billed, which the `net` figures take off: a training that completed has none.
+    `net_savings_percent` is of the dollars if prices are known, else of instance time.
     """
 
     completed: bool
@@ -295,10 +157,14 @@ class SavingsStatement:
     clean_run_usd: float | None
     saved_usd: float | None
     abandoned_usd: float | None
+    spot_failed_instance_seconds: int | None
+    spot_failed_usd: float | None
+    net_saved_usd: float | None
+    net_savings_percent: float | None
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON."""
-        return {each.name: _plain(getattr(self, each.name)) for each in fields(self)}
+        return {each.name: as_plain(getattr(self, each.name)) for each in fields(self)}
 
 
 def statement_of(attempts: Sequence[Attempt], prices: Prices = NO_PRICES) -> SavingsStatement:
@@ -306,11 +172,15 @@ def statement_of(attempts: Sequence[Attempt], prices: Prices = NO_PRICES) -> Sav
     completed = next((a for a in attempts if a.ending is Ending.COMPLETED), None)
     abandoned = [a for a in attempts if a is not completed]
     clean_run, basis = _clean_run(attempts, completed)
-    clean_instances = _times(clean_run, completed.instance_count) if completed else None
-    clean_usd = cost_usd(clean_instances, prices.get(completed.instance_type or "")) if completed else None
+    clean_instances = times_instances(clean_run, completed.instance_count) if completed else None
+    clean_usd = _clean_run_usd(completed, clean_instances, prices)
     billed_instances = _total(a.billable_instance_seconds for a in attempts)
     training_instances = _total(a.training_instance_seconds for a in attempts)
     billed = _total_usd(billed_usd(a, prices) for a in attempts)
+    saved = None if clean_usd is None or billed is None else round(clean_usd - billed, 6)
+    percent = saved_percent(billed_instances, clean_instances)
+    failures = spot_failures(attempts)
+    spot_failed = _total_usd(billed_usd(a, prices) for a in failures)
     return SavingsStatement(
         completed=completed is not None,
         attempts=len(attempts),
@@ -324,13 +194,27 @@ def statement_of(attempts: Sequence[Attempt], prices: Prices = NO_PRICES) -> Sav
         clean_run_seconds=clean_run,
         clean_run_instance_seconds=clean_instances,
         clean_run_basis=basis,
-        savings_percent=saved_percent(billed_instances, clean_instances),
+        savings_percent=percent,
         job_savings_percent=saved_percent(billed_instances, training_instances),
         billed_usd=billed,
         clean_run_usd=clean_usd,
-        saved_usd=None if clean_usd is None or billed is None else round(clean_usd - billed, 6),
+        saved_usd=saved,
         abandoned_usd=_total_usd(billed_usd(a, prices) for a in abandoned),
+        spot_failed_instance_seconds=_total(a.billable_instance_seconds for a in failures),
+        spot_failed_usd=spot_failed,
+        net_saved_usd=saved if completed else None if spot_failed is None else 0.0 - spot_failed,
+        net_savings_percent=_first_known(saved_percent(billed, clean_usd), percent),
     )
+
+
+def _first_known(*values: float | None) -> float | None:
+    return next((value for value in values if value is not None), None)
+
+
+def _clean_run_usd(completed: Attempt | None, instance_seconds: int | None, prices: Prices) -> float | None:
+    if completed is None:
+        return None
+    return cost_usd(instance_seconds, on_demand_rate(prices.get(completed.instance_type or "")))
 
 
 def _clean_run(attempts: Sequence[Attempt], completed: Attempt | None) -> tuple[int | None, CleanRunBasis]:
@@ -359,12 +243,3 @@ def _total_usd(values: Iterable[float | None]) -> float | None:
     if any(value is None for value in known):
         return None
     return round(math.fsum(value for value in known if value is not None), 6)
-
-
-def _times(seconds: int | None, count: int) -> int | None:
-    return None if seconds is None else seconds * count
-
-
-def saved_percent(paid: float | None, full: float | None) -> float | None:
-    """How much less than the full price was paid, in percent: negative if it was more. None if unknown."""
-    return None if paid is None or not full else round((1 - paid / full) * 100, 1)

@@ -7,7 +7,7 @@ over which trainings. `totals_of` sums records by it, and `ledger.totals` makes 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -27,6 +27,10 @@ class Totals:
     trainings without a known price: they are in no sum of dollars. `replaced` is what was billed for
     trainings that a person cleared afterwards to train again. `left_out` names files of the ledger that
     cannot be read, of whatever trainings: the sums may be incomplete.
+
+    `spot_failed` is the part of `failed` that is spot's fault (`savings.spot_failures`), and
+    `replaced_spot_failed` that of `replaced`. `net` figures are the savings minus both. `net_savings_percent`
+    is of the dollars if prices are known, else of instance time.
     """
 
     trainings: int
@@ -51,6 +55,14 @@ class Totals:
     replaced_usd: float
     unpriced: int
     left_out: tuple[str, ...] = ()
+    # An XCom of an earlier version has none of these.
+    spot_failed_billable_seconds: int = 0
+    replaced_spot_failed_billable_seconds: int = 0
+    net_saved_seconds: int = 0
+    net_savings_percent: float | None = None
+    spot_failed_usd: float = 0.0
+    replaced_spot_failed_usd: float = 0.0
+    net_saved_usd: float = 0.0
 
     @property
     def percent_saved(self) -> float | None:
@@ -73,8 +85,8 @@ class Totals:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Totals:
         """Undo `to_json`. Other members are ignored."""
-        known = {each.name: data[each.name] for each in fields(cls) if each.name in data}
-        return cls(**{**known, "left_out": tuple(data.get("left_out") or ())})
+        sums = {name: data.get(name, 0) for name in FIGURES}
+        return totals_from(sums, left_out=tuple(data.get("left_out") or ()))
 
 
 # What each figure sums --------------------------------------------------------------------------------
@@ -116,6 +128,7 @@ _NOT_COMPLETED = Condition("completed", Is.FALSE)
 #: Trainings that can be compared with a clean on-demand run, in time and in dollars.
 _COMPARED = (_COMPLETED, Condition("savings_percent", Is.KNOWN))
 _PRICED = (*_COMPARED, Condition("saved_usd", Is.KNOWN))
+_FAILED = Condition("state", "failed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +150,7 @@ FIGURES: Mapping[str, Figure] = {
     "trainings": Figure(),
     "running": Figure(over=(Condition("state", "running"),)),
     "completed": Figure(over=(_COMPLETED,)),
-    "failed": Figure(over=(Condition("state", "failed"),)),
+    "failed": Figure(over=(_FAILED,)),
     "attempts": Figure("attempt_count"),
     "interruptions": Figure("interruptions"),
     "wait_seconds": Figure("wait_seconds"),
@@ -154,6 +167,10 @@ FIGURES: Mapping[str, Figure] = {
     "abandoned_usd": Figure("abandoned_usd", (_COMPLETED,)),
     "replaced_usd": Figure("replaced_usd"),
     "unpriced": Figure(over=(Condition("billed_usd", Is.UNKNOWN),)),
+    "spot_failed_billable_seconds": Figure("spot_failed_instance_seconds", (_FAILED,)),
+    "replaced_spot_failed_billable_seconds": Figure("replaced_spot_failed_instance_seconds"),
+    "spot_failed_usd": Figure("spot_failed_usd", (_FAILED,)),
+    "replaced_spot_failed_usd": Figure("replaced_spot_failed_usd"),
 }
 
 
@@ -163,7 +180,20 @@ def totals_from(sums: Mapping[str, Any], *, left_out: tuple[str, ...] = ()) -> T
         name: round(sums[name], 6) if name.endswith("_usd") else int(sums[name]) for name in FIGURES
     }
     percent = saved_percent(known["billable_seconds"], known["clean_run_seconds"])
-    return Totals(**known, savings_percent=percent, left_out=left_out)
+    return Totals(**known, **_net(known), savings_percent=percent, left_out=left_out)
+
+
+def _net(known: Mapping[str, Any]) -> dict[str, Any]:
+    """What is left of the savings after the trainings that failed because of spot."""
+    wasted = known["spot_failed_billable_seconds"] + known["replaced_spot_failed_billable_seconds"]
+    wasted_usd = known["spot_failed_usd"] + known["replaced_spot_failed_usd"]
+    in_time = saved_percent(known["billable_seconds"] + wasted, known["clean_run_seconds"])
+    in_dollars = saved_percent(known["billed_usd"] + wasted_usd, known["clean_run_usd"])
+    return {
+        "net_saved_seconds": known["clean_run_seconds"] - known["billable_seconds"] - wasted,
+        "net_saved_usd": round(known["saved_usd"] - wasted_usd, 6),
+        "net_savings_percent": in_time if in_dollars is None else in_dollars,
+    }
 
 
 class Summed(Protocol):
@@ -177,6 +207,10 @@ class Summed(Protocol):
     def replaced_instance_seconds(self) -> int | None: ...
     @property
     def replaced_usd(self) -> float | None: ...
+    @property
+    def replaced_spot_failed_instance_seconds(self) -> int | None: ...
+    @property
+    def replaced_spot_failed_usd(self) -> float | None: ...
 
 
 def totals_of(records: Iterable[Summed]) -> Totals:
@@ -193,4 +227,6 @@ def _columns_of(record: Summed) -> dict[str, Any]:
         "state": str(record.state),
         "replaced_instance_seconds": record.replaced_instance_seconds,
         "replaced_usd": record.replaced_usd,
+        "replaced_spot_failed_instance_seconds": record.replaced_spot_failed_instance_seconds,
+        "replaced_spot_failed_usd": record.replaced_spot_failed_usd,
     }

@@ -19,21 +19,21 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from spot_training.domain.records import CurrentJob, TrainingRecord
 from spot_training.domain.totals import Totals, totals_from
 
 from .fresh import read_newest
 from .manifest import MONTHS
+from .rows import record_of
 from .selection import EVERYTHING, Selection
 from .set_aside import CannotRead, SetAside
 from .totals import sums_sql
-from .unknown import joined
 from .view import load_view
 
 if TYPE_CHECKING:
+    from spot_training.domain.records import CurrentJob, TrainingRecord
+
     from .files import LedgerFiles
 
 __all__ = ["GROUPS", "ORDERS", "LedgerReader", "Selection", "newest_record", "record_of"]
@@ -179,13 +179,6 @@ class LedgerReader:
         return replace(record, current_job=replace(note, number=current.number, reason=current.reason))
 
 
-def record_of(row: Mapping[str, Any]) -> TrainingRecord:
-    """A row of `trainings` as a record. Raises KeyError, TypeError or ValueError if it is not one."""
-    data = _plain({name: value for name, value in row.items() if name not in {"counts", "unknown"}})
-    unknown = row.get("unknown")
-    return TrainingRecord.from_json(joined(data, json.loads(unknown)) if unknown else data)
-
-
 def newest_record(ledger: LedgerFiles, key: str) -> TrainingRecord | None:
     """One record as it is now. None if it is merged, or there is none that can be read.
 
@@ -198,15 +191,3 @@ def newest_record(ledger: LedgerFiles, key: str) -> TrainingRecord | None:
         if trouble.is_newer:
             raise CannotRead(trouble)
     return None
-
-
-def _plain(value: Any) -> Any:
-    match value:
-        case datetime():
-            return value.astimezone(UTC).isoformat()
-        case Mapping():
-            return {name: _plain(item) for name, item in value.items()}
-        case list():
-            return [_plain(item) for item in value]
-        case _:
-            return value

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from spot_training.domain.records import RECORD_FORMAT, CurrentJob
 from .fresh import load_lines, read_fresh, read_notes
 from .manifest import MONTHS
 from .merged import Merged, columns_of, find_merged, source_of
+from .rows import record_of
 from .schema import ATTEMPT, connect
 from .set_aside import SetAside
 
@@ -41,6 +43,7 @@ def load_view(ledger: LedgerFiles) -> View:
     merged = find_merged(ledger)
     newer = [trouble.key for trouble in set_aside if trouble.is_newer and trouble.key]
     set_aside += [*merged.set_aside, *_unite(connection, merged, hidden=newer)]
+    _find_spot_failures(connection)
     _count_jobs_once(connection)
     _create_views(connection)
     notes, torn = read_notes(ledger, _running_keys(connection))
@@ -83,16 +86,55 @@ def _newer_record(key: str, found: int) -> SetAside:
     return SetAside(path=f"{MONTHS}: record {key}", why=str(why), is_newer=True, key=key)
 
 
+def _find_spot_failures(connection: Any) -> None:
+    """Make the view of all records with the columns that follow from `savings.spot_failures`.
+
+    Up to 0.2.0 records have none of them. Few trainings fail because of spot, so these are computed here.
+    """
+    rows = connection.execute(_WITHOUT_SPOT_FAILURES)
+    names = [column[0] for column in rows.description]
+    found = []
+    for row in rows.fetchall():
+        with suppress(Exception):  # what is no record is set aside when it is read
+            statement = record_of(dict(zip(names, row, strict=True))).statement
+            found.append((statement.spot_failed_instance_seconds, statement.spot_failed_usd, row[0]))
+    connection.execute("CREATE TABLE spot_failures (seconds BIGINT, usd DOUBLE, key VARCHAR)")
+    if not found:
+        connection.execute(
+            "CREATE VIEW complete_records AS SELECT * REPLACE ("
+            "coalesce(net_saved_usd, saved_usd) AS net_saved_usd, "
+            "coalesce(net_savings_percent, savings_percent) AS net_savings_percent) FROM all_records"
+        )
+        return
+    connection.executemany("INSERT INTO spot_failures VALUES (?, ?, ?)", found)
+    connection.execute(
+        "CREATE VIEW complete_records AS SELECT r.* REPLACE ("
+        "coalesce(r.spot_failed_instance_seconds, f.seconds) AS spot_failed_instance_seconds, "
+        "coalesce(r.spot_failed_usd, f.usd) AS spot_failed_usd, "
+        "coalesce(r.net_saved_usd, r.saved_usd, -f.usd) AS net_saved_usd, "
+        "coalesce(r.net_savings_percent, r.savings_percent) AS net_savings_percent) "
+        "FROM all_records r LEFT JOIN spot_failures f USING (key)"
+    )
+
+
+#: The key comes first.
+_WITHOUT_SPOT_FAILURES = """
+SELECT key, * EXCLUDE (key) FROM all_records
+WHERE spot_failed_instance_seconds IS NULL AND state = 'failed' AND NOT completed
+  AND len([a FOR a IN attempts IF a.purchase = 'spot' AND a.billable_seconds > 0]) > 0
+"""
+
+
 def _count_jobs_once(connection: Any) -> None:
     """Make the view of all records with `counts`: false if another record counts their job."""
     (watched,) = connection.execute("SELECT count(*) FROM all_records WHERE watches IS NOT NULL").fetchone()
     if not watched:
-        connection.execute("CREATE VIEW trainings AS SELECT *, true AS counts FROM all_records")
+        connection.execute("CREATE VIEW trainings AS SELECT *, true AS counts FROM complete_records")
         return
     connection.execute(_SHARED_JOBS)
     connection.execute(
         "CREATE VIEW trainings AS "
-        "SELECT *, key NOT IN (SELECT key FROM counted_elsewhere) AS counts FROM all_records"
+        "SELECT *, key NOT IN (SELECT key FROM counted_elsewhere) AS counts FROM complete_records"
     )
 
 

@@ -12,7 +12,7 @@ report to one of Airflow's notifiers. `training` reports on one training, from i
 
 from spot_training.domain.records import Totals, TrainingRecord, totals_of
 
-from .bill import sentences
+from .bill import headline, sentences
 from .facts import GROUPS, Report, Window, report_of
 from .table import to_csv
 from .training import TrainingReport
@@ -25,6 +25,7 @@ __all__ = [
     "TrainingRecord",
     "TrainingReport",
     "Window",
+    "headline",
     "report_of",
     "sentences",
     "to_csv",

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from spot_training.domain.budget import dollars
-from spot_training.domain.messages import PRICE_BASIS, counted, times
+from spot_training.domain.messages import NET_MEANING, PRICE_BASIS, counted, times
 from spot_training.domain.parsing import in_words
 
 if TYPE_CHECKING:
@@ -31,7 +31,8 @@ def has_dollars(totals: Totals) -> bool:
 def amount(totals: Totals, name: str) -> str:
     """A sum of `Totals` as text.
 
-    `name` is `billed`, `clean_run`, `saved`, `failed`, `abandoned` or `replaced`.
+    `name` is `billed`, `clean_run`, `saved`, `net_saved`, `failed`, `spot_failed`, `abandoned`, `replaced` or
+    `replaced_spot_failed`.
     """
     return in_money(money(totals, name), in_dollars=has_dollars(totals))
 
@@ -42,10 +43,15 @@ def money(totals: Totals, name: str) -> float:
         return float(getattr(totals, f"{name}_usd"))
     if name == "saved":
         return (totals.clean_run_seconds - totals.billable_seconds) / 3600
-    field = {"billed": "billable_seconds", "clean_run": "clean_run_seconds"}.get(
-        name, f"{name}_billable_seconds"
-    )
+    field = _IN_TIME.get(name, f"{name}_billable_seconds")
     return float(getattr(totals, field)) / 3600
+
+
+_IN_TIME = {
+    "billed": "billable_seconds",
+    "clean_run": "clean_run_seconds",
+    "net_saved": "net_saved_seconds",
+}
 
 
 def in_money(value: float, *, in_dollars: bool) -> str:
@@ -54,8 +60,8 @@ def in_money(value: float, *, in_dollars: bool) -> str:
 
 def bill(totals: Totals) -> list[BillLine]:
     """The costs of a window. A line for a rare case is left out if it is zero."""
-    saved = money(totals, "saved")
-    percent = "" if totals.percent_saved is None else f"{abs(totals.percent_saved):g} %"
+    in_dollars = has_dollars(totals)
+    saved, net = money(totals, "saved"), money(totals, "net_saved")
     lines = [
         BillLine(
             label="One clean on-demand run of each",
@@ -71,14 +77,14 @@ def bill(totals: Totals) -> list[BillLine]:
         ),
         BillLine(
             label="Saved" if saved >= 0 else "Lost",
-            amount=in_money(abs(saved), in_dollars=has_dollars(totals)),
-            remark=percent,
-            kind="saved" if saved >= 0 else "lost",
+            amount=in_money(abs(saved), in_dollars=in_dollars),
+            remark=_percent(totals.percent_saved),
         ),
         BillLine(
             label="Billed for failed trainings", amount=amount(totals, "failed"), remark=_failed(totals)
         ),
     ]
+    lines += _because_of_spot(totals, "spot_failed")
     if money(totals, "replaced"):
         lines.append(
             BillLine(
@@ -87,9 +93,35 @@ def bill(totals: Totals) -> list[BillLine]:
                 remark="a person cleared them, and they started again",
             )
         )
+    lines += _because_of_spot(totals, "replaced_spot_failed")
+    lines.append(
+        BillLine(
+            label="Saved net" if net >= 0 else "Lost net",
+            amount=in_money(abs(net), in_dollars=in_dollars),
+            remark=_percent(totals.net_savings_percent),
+            kind="saved" if net >= 0 else "lost",
+        )
+    )
     everything = sum(money(totals, name) for name in ("billed", "failed", "replaced"))
-    total = in_money(everything, in_dollars=has_dollars(totals))
+    total = in_money(everything, in_dollars=in_dollars)
     return [*lines, BillLine(label="Billed in total", amount=total, kind="sum")]
+
+
+def _percent(value: float | None) -> str:
+    return "" if value is None else f"{abs(value):g} %"
+
+
+def _because_of_spot(totals: Totals, name: str) -> list[BillLine]:
+    if not money(totals, name):
+        return []
+    return [
+        BillLine(
+            label="of that, for spot attempts that ended because of spot",
+            amount=amount(totals, name),
+            remark="a cost of spot",
+            kind="part",
+        )
+    ]
 
 
 def _failed(totals: Totals) -> str:
@@ -97,9 +129,23 @@ def _failed(totals: Totals) -> str:
     return f"{words}, and {totals.running} running" if totals.running else words
 
 
+def headline(totals: Totals) -> str:
+    """`Spot saved $0.34 net`. Empty if there is nothing to compare yet."""
+    net = money(totals, "net_saved")
+    if not net and totals.net_savings_percent is None:
+        return ""
+    in_dollars = has_dollars(totals)
+    size = in_money(abs(net), in_dollars=in_dollars) + ("" if in_dollars else " of instance time")
+    return f"Spot saved {size} net" if net >= 0 else f"Spot lost {size} net"
+
+
 def sentences(totals: Totals) -> list[str]:
-    """The most important facts, in three sentences."""
-    return [_what_happened(totals), _what_it_cost(totals), _what_was_lost(totals)]
+    """The most important facts, in up to four sentences."""
+    first = headline(totals)
+    if first and totals.net_savings_percent is not None:
+        first += f", {_percent(totals.net_savings_percent)} of what on-demand would have cost"
+    rest = [_what_happened(totals), _what_it_cost(totals), _what_was_lost(totals)]
+    return [f"{first}.", *rest] if first else rest
 
 
 def remarks(totals: Totals) -> list[str]:
@@ -113,6 +159,8 @@ def remarks(totals: Totals) -> list[str]:
         left_out.append(f"The dollars do not include {words} without a known price.")
     if not has_dollars(totals) and totals.trainings:
         left_out.append("No price is known, so costs are instance time at the on-demand price.")
+    if headline(totals):
+        left_out.append(NET_MEANING)
     if has_dollars(totals):
         left_out.append(PRICE_BASIS)
     return left_out

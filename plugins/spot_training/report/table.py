@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 #: Columns of the training, then of the attempt.
 _TRAINING = ("dag_id", "run_id", "task_id", "map_index", "model", "team", "region", "state")
+#: Of the training, on the line of its last attempt, so that a column adds up to the report's figure.
+_ONCE = ("spot_failed_usd", "net_saved_usd")
 _ATTEMPT = (
     "job_name",
     "purchase",
@@ -33,7 +35,7 @@ _ATTEMPT = (
     "savings_percent",
     "reason",
 )
-CSV_COLUMNS = (*_TRAINING, "attempt", *_ATTEMPT)
+CSV_COLUMNS = (*_TRAINING, "attempt", *_ATTEMPT, *_ONCE)
 #: How many trainings are read at a time, to limit the memory for a large report.
 PAGE_TRAININGS = 10_000
 #: With these a spreadsheet reads text as a formula.
@@ -55,14 +57,18 @@ def _page(reader: LedgerReader, selection: Selection, after: tuple[datetime, str
     where, parameters = selection.where()
     began = "coalesce(began_at, TIMESTAMPTZ '1970-01-01 00:00:00+00')"
     columns = ", ".join(f"a.{name} AS {name}" for name in _ATTEMPT)
+    # As in the sums: each job once, and only of trainings that are over.
+    sums = ", ".join(f"CASE WHEN counts AND state <> 'running' THEN {name} END AS {name}" for name in _ONCE)
+    once = ", ".join(f"CASE WHEN a.number = last THEN {name} END AS {name}" for name in _ONCE)
     return reader.query(
         f"""
         WITH page AS (
-            SELECT key, {began} AS ordered_at, {", ".join(_TRAINING)}, attempts
+            SELECT key, {began} AS ordered_at, {", ".join(_TRAINING)}, attempts,
+                   list_max([a.number FOR a IN attempts]) AS last, {sums}
             FROM trainings WHERE {where} AND ({began}, key) > (?::TIMESTAMPTZ, ?)
             ORDER BY ordered_at, key LIMIT {PAGE_TRAININGS}
         )
-        SELECT page.* EXCLUDE (attempts), a.number AS attempt, {columns}
+        SELECT page.* EXCLUDE (attempts, last, {", ".join(_ONCE)}), a.number AS attempt, {columns}, {once}
         FROM page LEFT JOIN LATERAL (SELECT unnest(attempts) AS a) ON true
         ORDER BY ordered_at, key, a.number
         """,

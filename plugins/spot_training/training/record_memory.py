@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from spot_training.domain.errors import NewerFormat
 from spot_training.domain.records import RECORD_FORMAT, DecisionMade, Price, TrainingRecord, check_format
-from spot_training.domain.savings import statement_of, unknown_of
+from spot_training.domain.savings import spot_failures, statement_of, unknown_of
 from spot_training.domain.text import with_whole_text
 
 if TYPE_CHECKING:
@@ -64,8 +64,9 @@ class Memory:
 
     `installation` is the one in the record's key. Empty: that of the stored training (0.1.0 wrote none).
     `billed` and `billed_watching` are what this generation's attempts were billed, the latter those of the
-    job that a sensor was given; `replaced` is what earlier generations were billed. `unknown` is what a newer
-    version wrote as well.
+    job that a sensor was given; `replaced` is what earlier generations were billed. `spot_failed` and so on
+    are the parts of these that are spot's fault (`savings.spot_failures`). `unknown` is what a newer version
+    wrote as well.
     """
 
     installation: str = ""
@@ -78,6 +79,9 @@ class Memory:
     billed: Billed = NOTHING_BILLED
     billed_watching: Billed = NOTHING_BILLED
     replaced: Billed = NOTHING_BILLED
+    spot_failed: Billed = NOTHING_BILLED
+    spot_failed_watching: Billed = NOTHING_BILLED
+    replaced_spot_failed: Billed = NOTHING_BILLED
     unknown: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -96,9 +100,7 @@ class Memory:
             "decisions": [decision.to_json() for decision in self.decisions],
             "prices": [price.to_json() for price in self.prices],
             "watches": self.watches,
-            "billed": list(self.billed),
-            "billed_watching": list(self.billed_watching),
-            "replaced": list(self.replaced),
+            **{name: list(getattr(self, name)) for name in _BILLS},
         }
 
     @classmethod
@@ -113,9 +115,7 @@ class Memory:
             decisions=tuple(DecisionMade.from_json(fact) for fact in data.get("decisions") or ()),
             prices=tuple(Price.from_json(fact) for fact in data.get("prices") or ()),
             watches=data.get("watches"),
-            billed=_bill_from(data.get("billed", NOTHING_BILLED)),
-            billed_watching=_bill_from(data.get("billed_watching", NOTHING_BILLED)),
-            replaced=_bill_from(data.get("replaced", NOTHING_BILLED)),
+            **{name: _bill_from(data.get(name, NOTHING_BILLED)) for name in _BILLS},
             unknown=unknown_of(data, _REMEMBERED),
         )
 
@@ -129,16 +129,23 @@ class Memory:
             decisions=record.decisions,
             prices=record.prices,
             replaced=(record.replaced_instance_seconds, record.replaced_usd),
+            replaced_spot_failed=(
+                record.replaced_spot_failed_instance_seconds,
+                record.replaced_spot_failed_usd,
+            ),
         )
         return memory.with_bill(record.attempts, watches=record.watches)
 
     def with_bill(self, attempts: Sequence[Attempt], *, watches: str | None) -> Memory:
         """With what these attempts were billed. `watches` is the job that a sensor was given."""
+        failures = spot_failures(attempts)
         return replace(
             self,
             watches=watches,
             billed=bill_of([a for a in attempts if a.job_name != watches], self.usd_per_hour),
             billed_watching=bill_of([a for a in attempts if a.job_name == watches], self.usd_per_hour),
+            spot_failed=bill_of([a for a in failures if a.job_name != watches], self.usd_per_hour),
+            spot_failed_watching=bill_of([a for a in failures if a.job_name == watches], self.usd_per_hour),
         )
 
     def with_decision(self, made: DecisionMade) -> Memory:
@@ -163,8 +170,10 @@ class Memory:
         if generation == self.generation:
             return self
         replaced = _sum(self.replaced, self.billed)
+        spot_failed = _sum(self.replaced_spot_failed, self.spot_failed)
         if watches != self.watches:
             replaced = _sum(replaced, self.billed_watching)
+            spot_failed = _sum(spot_failed, self.spot_failed_watching)
         return replace(
             self,
             generation=generation,
@@ -173,9 +182,20 @@ class Memory:
             billed=NOTHING_BILLED,
             billed_watching=NOTHING_BILLED,
             replaced=replaced,
+            spot_failed=NOTHING_BILLED,
+            spot_failed_watching=NOTHING_BILLED,
+            replaced_spot_failed=spot_failed,
         )
 
 
+_BILLS = (
+    "billed",
+    "billed_watching",
+    "replaced",
+    "spot_failed",
+    "spot_failed_watching",
+    "replaced_spot_failed",
+)
 #: What a memory consists of, without `unknown`.
 _REMEMBERED = frozenset({"format", *(each.name for each in fields(Memory))} - {"unknown"})
 

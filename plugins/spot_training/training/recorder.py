@@ -22,6 +22,7 @@ from spot_training.domain.records import (
     record_from,
     team_of,
 )
+from spot_training.domain.savings import spot_failures
 from spot_training.sagemaker.local_cloud import describe_clock
 from spot_training.training.host import OnRecord
 from spot_training.training.record_memory import MEMORY_KEY, About, Memory, MemoryInStore, bill_of
@@ -220,7 +221,9 @@ class Bookkeeper:
         self._ask_prices_of(attempts)
         # The next generation moves this to what was replaced, once, even if this process dies before that.
         memory = self._recall()
-        self._memory.store(replace(memory, billed=bill_of(attempts, memory.usd_per_hour)))
+        bill = bill_of(attempts, memory.usd_per_hour)
+        spot_failed = bill_of(spot_failures(attempts), memory.usd_per_hour)
+        self._memory.store(replace(memory, billed=bill, spot_failed=spot_failed))
 
     def known_jobs(self) -> OnRecord:
         """The jobs that the ledger knows of a task without state. No jobs if the ledger does not answer."""
@@ -327,6 +330,8 @@ class Bookkeeper:
             prices=memory.prices,
             replaced_instance_seconds=memory.replaced[0],
             replaced_usd=memory.replaced[1],
+            replaced_spot_failed_instance_seconds=memory.replaced_spot_failed[0],
+            replaced_spot_failed_usd=memory.replaced_spot_failed[1],
         )
         return record_from(
             facts,
