@@ -293,7 +293,7 @@ def test_a_training_that_completes_is_reported(shipped: LocalStack, started: Sta
     report = shipped.api.xcom(TRAIN, run_id, REPORT, "report")
     assert report.startswith("## retrain\\_flight\\_delays manual\\_\\_")
     assert "Training completed: 1 attempt" in report
-    assert f"{savings['savings_percent']:g} % of one clean on-demand run" in report
+    assert f"{savings['savings_percent']:g} % against on-demand without interruptions" in report
     assert "It cost $" in report
     assert "Training completed: 1 attempt" in shipped.api.task_log(TRAIN, run_id, REPORT)
 

@@ -283,10 +283,11 @@ def test_a_name_full_of_markup_is_text(site: Site, visit: Any) -> None:
     page = visit().page
     page.goto(f"{site.page}?window=all&model={MARKUP}")
     _wait_until_drawn(page)
-    assert page.get_by_role("link", name=MARKUP).count() == 1
+    training_link = page.locator("tbody th > a", has_text=MARKUP)
+    assert training_link.count() == 1
     page.locator("#waits-chart .mark-rect path").first.hover()
     page.locator("#vg-tooltip-element.visible", has_text="<script>").wait_for()
-    page.get_by_role("link", name=MARKUP).click()
+    training_link.click()
     _wait_until_drawn(page)
     assert MARKUP in page.get_by_role("heading", level=1).inner_text()
     page.locator("#timeline-chart .mark-symbol path").last.hover()

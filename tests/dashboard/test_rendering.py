@@ -3,35 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import date
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
 
-import fsspec
 import pytest
 
 from spot_training.dashboard import assets, rendering
-from spot_training.dashboard.overview import (
-    PAGE_ROWS,
-    Filters,
-    Order,
-    Window,
-    choices,
-    overview_of,
-)
-from spot_training.dashboard.source import Source
-from spot_training.dashboard.timeline import timeline_of
+from spot_training.dashboard.overview import Filters, Window
 from spot_training.domain.lifecycle import Ending
 from spot_training.domain.messages import NET_MEANING
 from spot_training.domain.records import Price, RecordState
-from spot_training.ledger import Ledger, Selection
+from spot_training.sagemaker.console import console_of
 from tests.records import make_attempt, make_record
 
 from .hostile import MARKUP, NAMES, hostile_training
-from .trainings import BEGAN, training
-
-NOW = BEGAN + timedelta(days=1)
+from .rendered import overview_page, training_page
+from .trainings import BEGAN, training, under_way
 
 
 class _Reader(HTMLParser):
@@ -56,49 +44,22 @@ class _Reader(HTMLParser):
         return [(tag, sorted(attributes)) for tag, attributes in self.elements]
 
 
-def _overview_page(folder: Path, record: Any, filters: Filters) -> str:
-    ledger = Ledger(fsspec.filesystem("file"), str(folder))
-    ledger.write(record)
-    dags = Selection(dag_ids=(record.dag_id,))
-    with Source(lambda: ledger).view() as reader:
-        overview = overview_of(reader, filters.selection(dags, now=NOW))
-        offered = choices(reader, dags)
-    return rendering.render(
-        "overview.html.j2",
-        overview=overview,
-        choices=offered,
-        filters=filters,
-        windows=Window,
-        orders=Order,
-        order=Order.COST,
-        page=1,
-        page_rows=PAGE_ROWS,
-    )
-
-
 def test_the_headline_of_the_overview_is_net(tmp_path: Path) -> None:
     """Money for trainings that spot killed is a cost of spot."""
     price = Price(instance_type="ml.m5.xlarge", usd_per_hour=1.0, as_of=BEGAN, source="a test")
     done = make_record(began_at=BEGAN, prices=(price,))
     killed = make_attempt(ending=Ending.OUT_OF_WAIT, billable_seconds=1800)
     failed = replace(done, run_id="2", state=RecordState.FAILED, attempts=(killed,))
-    Ledger(fsspec.filesystem("file"), str(tmp_path)).write(failed)
-    page = " ".join(_Reader(_overview_page(tmp_path, done, Filters(window=Window.ALL))).text.split())
+    page = " ".join(
+        _Reader(overview_page(tmp_path, done, failed, filters=Filters(window=Window.ALL))).text.split()
+    )
     assert "Spot saved $0.90 net, 45 % of what on-demand would have cost" in page
     assert NET_MEANING in page
     assert "$0.50 because of spot" in page
-    only_killed = _overview_page(
-        tmp_path / "other", replace(failed, dag_id="other"), Filters(window=Window.ALL)
+    only_killed = overview_page(
+        tmp_path / "other", replace(failed, dag_id="other"), filters=Filters(window=Window.ALL)
     )
     assert "Spot lost $0.50 net" in " ".join(_Reader(only_killed).text.split())
-
-
-def _training_page(record: Any, *, is_within_task: bool = False) -> str:
-    task = {name: getattr(record, name) for name in ("dag_id", "run_id", "task_id", "map_index")}
-    timeline = timeline_of(record, now=NOW)
-    return rendering.render(
-        "training.html.j2", timeline=timeline, left_out=(), task=task, is_within_task=is_within_task
-    )
 
 
 @pytest.mark.parametrize("name", NAMES.values(), ids=NAMES)
@@ -106,7 +67,9 @@ def test_no_name_adds_an_element_or_an_attribute_to_the_overview(tmp_path: Path,
     def page(text: str) -> _Reader:
         filters = Filters(window=Window.ALL, model=text, team=text, instance_type=text)
         return _Reader(
-            _overview_page(tmp_path / text[:1].encode().hex(), hostile_training(text, dag_id=text), filters)
+            overview_page(
+                tmp_path / text[:1].encode().hex(), hostile_training(text, dag_id=text), filters=filters
+            )
         )
 
     hostile, plain = page(name), page("z")
@@ -118,7 +81,7 @@ def test_no_name_adds_an_element_or_an_attribute_to_the_overview(tmp_path: Path,
 @pytest.mark.parametrize("name", NAMES.values(), ids=NAMES)
 def test_no_name_adds_an_element_or_an_attribute_to_a_training(name: str, is_within_task: bool) -> None:
     def page(text: str) -> _Reader:
-        return _Reader(_training_page(hostile_training(text, dag_id=text), is_within_task=is_within_task))
+        return _Reader(training_page(hostile_training(text, dag_id=text), is_within_task=is_within_task))
 
     hostile, plain = page(name), page("z")
     assert hostile.shape == plain.shape
@@ -133,8 +96,8 @@ def test_a_problem_is_told_without_markup() -> None:
 
 def test_nothing_in_a_page_is_inline_or_from_elsewhere(tmp_path: Path) -> None:
     for page in (
-        _overview_page(tmp_path, training(), Filters(window=Window.ALL)),
-        _training_page(training()),
+        overview_page(tmp_path, training(), filters=Filters(window=Window.ALL)),
+        training_page(training()),
     ):
         for tag, attributes in _Reader(page).elements:
             assert not any(name.startswith("on") or name == "style" for name in attributes), (tag, attributes)
@@ -162,10 +125,11 @@ def test_files_are_named_after_their_content_and_hold_no_address() -> None:
 @pytest.mark.parametrize(
     ("shown", "words"),
     [
-        (rendering.usd(0.034), "$0.0340"),
+        (rendering.usd(0.034), "$0.03"),
+        (rendering.usd(0.0034), "<$0.01"),
         (rendering.usd(0), "$0.00"),
         (rendering.usd(0.34), "$0.34"),
-        (rendering.usd(-1234.5), "−$1,234"),
+        (rendering.usd(-1234.5), "−$1,234.50"),
         (rendering.usd(None), "–"),
         (rendering.hours(0.256), "0.26 h"),
         (rendering.hours(12.34), "12.3 h"),
@@ -184,7 +148,7 @@ def test_files_of_the_ledger_that_cannot_be_read_are_named_as_text(tmp_path: Pat
     torn = tmp_path / "fresh" / f"{'0' * 32}.{1:020d}.json"
     torn.parent.mkdir()
     torn.write_text(f"{{{MARKUP}")
-    page = _Reader(_overview_page(tmp_path, record, Filters(window=Window.ALL)))
+    page = _Reader(overview_page(tmp_path, record, filters=Filters(window=Window.ALL)))
     assert ("section", ["aria-labelledby", "class", "role"]) in page.shape
     assert "The figures may be incomplete" in page.text
     assert f"fresh/{torn.name} cannot be read and is left out" in page.text
@@ -205,3 +169,78 @@ def test_a_training_of_which_the_record_cannot_be_read_says_so() -> None:
     assert "This training's record cannot be read" in page.text
     assert MARKUP in page.text
     assert "There is no record of a training of this task" not in page.text
+
+
+# Words, marks and links ------------------------------------------------------------------------------
+
+AWS = "https://api.sagemaker.eu-central-1.amazonaws.com"
+LOCAL = {"endpoint_url": "http://127.0.0.1:4566", "local_cloud": "local cloud, clock x150"}
+FILES = {"checkpoint_uri": "s3://bucket/checkpoints/run", "model_uri": "s3://bucket/models/model.tar.gz"}
+
+
+def _links(page: str) -> dict[str, str]:
+    """The addresses of a page's links, by target and in order."""
+    links = [attributes for tag, attributes in _Reader(page).elements if tag == "a"]
+    return {link["href"] or "": link.get("target") or "" for link in links}
+
+
+def test_a_training_links_to_airflow_to_its_jobs_and_to_its_files() -> None:
+    record = training(region="eu-central-1", endpoint_url=AWS, **FILES)
+    links = _links(training_page(record, console=console_of(AWS, region="eu-central-1")))
+    run = "../dags/retrain_flight_delays/runs/manual__2026-03-02T09%3A00%3A00%2B00%3A00"
+    of_airflow = {"../dags/retrain_flight_delays", run, f"{run}/tasks/train.train"}
+    assert {href for href, target in links.items() if target == "_top"} == of_airflow
+    console = "https://console.aws.amazon.com/"
+    of_aws = [href for href, target in links.items() if target == "_blank"]
+    assert all(href.startswith(console) for href in of_aws)
+    for attempt in record.attempts:
+        assert f"{console}sagemaker/home?region=eu-central-1#/jobs/{attempt.job_name}" in of_aws
+    assert sum("/cloudwatch/" in href for href in of_aws) == 2
+    assert sum("/s3/" in href for href in of_aws) == 2
+
+
+def test_without_a_place_that_a_person_can_open_names_are_only_text() -> None:
+    page = training_page(training(endpoint_url="http://local-sagemaker:4566", **FILES))
+    assert "_blank" not in _links(page).values()
+    assert "s3://bucket/checkpoints/run" in page
+
+
+def test_a_mapped_task_has_the_address_of_its_own_instance() -> None:
+    assert any(
+        href.endswith("/tasks/train.train/mapped/3") for href in _links(training_page(training(map_index=3)))
+    )
+
+
+def test_trainings_of_a_local_cloud_are_marked_and_others_are_not(tmp_path: Path) -> None:
+    filters = Filters(window=Window.ALL)
+    real = (training(), under_way(run_id="another"))
+    page = overview_page(tmp_path / "real", *real, filters=filters)
+    assert "local cloud" not in page + training_page(training())
+    simulated = (training(**LOCAL), under_way(run_id="another", **LOCAL), training(run_id="third"))
+    page = overview_page(tmp_path / "simulated", *simulated, filters=filters)
+    # One of the two is among those that run as well.
+    assert page.count(">local cloud, clock x150<") == 3
+    assert "2 trainings ran on a local cloud: their times and costs are simulated." in page
+    assert ">local cloud, clock x150<" in training_page(training(**LOCAL))
+
+
+def test_dates_that_replace_the_window_say_so(tmp_path: Path) -> None:
+    day = date(2026, 3, 1)
+    said = {
+        "from 2026-03-01": Filters(since=day),
+        "to 2026-03-01": Filters(until=day),
+        "from 2026-03-01 to 2026-03-01": Filters(since=day, until=day),
+    }
+    for words, filters in said.items():
+        text = " ".join(_Reader(overview_page(tmp_path, training(), filters=filters)).text.split())
+        assert f"started {words}. These dates replace “Last 30 days”." in text
+    assert "replace" not in overview_page(tmp_path, training(), filters=Filters())
+
+
+def test_the_pages_use_plain_words(tmp_path: Path) -> None:
+    overview = overview_page(tmp_path, training(), filters=Filters(window=Window.ALL))
+    for words in ("average per training", "Average wait", "Interruptions per 100 h"):
+        assert words in overview
+    for page in (overview, training_page(training())):
+        shown = page.partition('<script type="application/json"')[0]
+        assert not any(jargon in shown for jargon in ("Mean", "held", "clean on-demand", "rung"))

@@ -74,8 +74,8 @@ def test_on_demand_above_the_budget_waits_for_spot_and_says_why() -> None:
     assert decision.action is Action.START
     assert decision.step == LADDER.steps[1]
     assert decision.reason == (
-        "no spot capacity for ml.p3.2xlarge in 2 h; on-demand would take November to $226, its budget is "
-        "$200 ($190 billed, $5.00 for what runs now, $31.00 for this training): waiting for spot"
+        "no spot capacity for ml.p3.2xlarge in 2 h; on-demand would take November to $226.00, its budget is "
+        "$200.00 ($190.00 billed, $5.00 for what runs now, $31.00 for this training): waiting for spot"
     )
 
 
@@ -86,7 +86,7 @@ def test_on_demand_within_the_budget_is_bought() -> None:
 
 def test_a_budget_that_is_spent_says_so() -> None:
     reason = _kept(_check(usd=200, billed=204, running=0), _attempt()).reason
-    assert "November's budget of $200 is spent ($204 billed): waiting for spot" in reason
+    assert "November's budget of $200.00 is spent ($204.00 billed): waiting for spot" in reason
 
 
 def test_spot_is_never_held_back() -> None:
@@ -198,7 +198,7 @@ def test_a_month_is_a_calendar_month_in_utc() -> None:
     assert month_of(late.astimezone(tz=None)) == datetime(2026, 10, 1, tzinfo=UTC)
 
 
-def test_dollars_have_as_many_digits_as_matter() -> None:
+def test_dollars_are_shown_to_the_cent() -> None:
     shown = [dollars(usd) for usd in (0, 0.0031, 0.92, 9.4, 231.4, 12345.6, -3)]
-    assert shown == ["$0", "$0.0031", "$0.92", "$9.40", "$231", "$12,346", "-$3.00"]
+    assert shown == ["$0.00", "<$0.01", "$0.92", "$9.40", "$231.40", "$12,345.60", "-$3.00"]
     assert str(COST) == "about 8 h on 1 x ml.p3.2xlarge at $3.875 an hour, $31.00"

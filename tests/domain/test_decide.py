@@ -111,7 +111,7 @@ def test_the_budget_comes_before_the_deadline_unless_the_deadline_wins(
     situation = Situation(attempts=(stopped,), outlook=_outlook(0))
     decision = decide(POLICY, situation, Counter(_check(billed=500, deadline_wins=deadline_wins)))
     assert decision.step == step
-    assert "November's budget of $200 is spent" in decision.reason
+    assert "November's budget of $200.00 is spent" in decision.reason
 
 
 def test_without_a_budget_nothing_holds_on_demand_back() -> None:

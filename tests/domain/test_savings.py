@@ -249,7 +249,7 @@ def test_the_line_in_the_task_log_reads_well() -> None:
     )
     assert statement_line(statement_of([NEVER_STARTED, CLEAN])) == (
         "Training completed: 2 attempts, waited 1 h 12 min, never interrupted, billed 5 min 45 s; "
-        "saved 70 % of one clean on-demand run."
+        "saved 70 % against on-demand without interruptions."
     )
 
 

@@ -36,7 +36,7 @@ def test_a_training_that_completed_says_what_it_cost_and_saved_and_how_each_atte
     report = _report(_never_started(), make_attempt(number=2, reason="no spot capacity"))
     outcome = "Training completed: 2 attempts, waited 2 h, never interrupted, billed 36 min"
     assert report.sentences == (
-        f"{outcome}; saved 70 % of one clean on-demand run.",
+        f"{outcome}; saved 70 % against on-demand without interruptions.",
         "It cost $0.30 instead of $1.00 on demand.",
     )
     assert len(report.attempts) == 2
@@ -76,7 +76,7 @@ def test_without_a_price_there_are_no_dollars() -> None:
 def test_spot_that_lost_money_is_called_lost() -> None:
     lost = make_attempt(ending=Ending.OUT_OF_WAIT, has_checkpoints=False, billable_seconds=9000)
     done = make_attempt(number=2, has_checkpoints=False, purchase=PurchaseOption.ON_DEMAND)
-    assert "spot cost 55 % more than one clean on-demand run" in _report(lost, done).sentences[0]
+    assert "spot cost 55 % more than on-demand without interruptions" in _report(lost, done).sentences[0]
 
 
 def test_a_training_without_any_attempt_was_billed_nothing() -> None:

@@ -18,9 +18,11 @@ from fastapi.responses import HTMLResponse, JSONResponse
 from pydantic import BaseModel, BeforeValidator, StringConstraints
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
+from spot_training import settings
 from spot_training.compat import keeps_login_in_storage
 from spot_training.domain.errors import InstallationUnknown, MissingPackage
 from spot_training.domain.records import TrainingRecord
+from spot_training.sagemaker.console import console_of
 
 from . import assets
 from .access import MAY_READ_TASK, Readable, login_url, this_airflow, use_login_of_cookie
@@ -296,7 +298,12 @@ def get_icon(icon: Literal["icon", "icon-dark"]) -> Response:
 def _find_training(source: Source, dag_id: str, run_id: str, task_id: str, map_index: int) -> Timeline | None:
     for named in _records_of(dag_id, run_id, task_id, map_index):
         if (record := with_state(source.training(named.key), named)) is not None:
-            return timeline_of(record, now=datetime.now(UTC))
+            console = console_of(
+                record.endpoint_url,
+                region=record.region,
+                local_url=settings.text("local_sagemaker_url"),
+            )
+            return timeline_of(record, now=datetime.now(UTC), console=console)
     return None
 
 

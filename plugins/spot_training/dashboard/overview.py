@@ -131,7 +131,7 @@ class InstanceTypeRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingRow:
-    """One training in a table."""
+    """One training in a table. `local_cloud` describes the clock, if its times and costs are simulated."""
 
     dag_id: str
     run_id: str
@@ -143,6 +143,7 @@ class TrainingRow:
     began_at: datetime | None
     ended_at: datetime | None
     instance_type: str | None
+    local_cloud: str | None
     attempts: int
     interruptions: int
     wait_seconds: int
@@ -164,9 +165,10 @@ class Choices:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Overview:
-    """Everything that the page shows about a selection."""
+    """Everything that the page shows about a selection. `simulated` trainings ran on a local cloud."""
 
     totals: Totals
+    simulated: int
     step: Grain
     periods: tuple[Period, ...]
     hours: tuple[HourOfDay, ...]
@@ -184,9 +186,9 @@ class Overview:
 _CHOSEN_BY = "key, installation, dag_id, task_id, model, team, state, instance_type, began_at"
 _TABLES = {
     "page_trainings": f"""
-        SELECT {_CHOSEN_BY}, counts, run_id, map_index, ended_at, completed, interruptions, wait_seconds,
-               billable_instance_seconds, clean_run_instance_seconds, savings_percent, billed_usd,
-               clean_run_usd, saved_usd,
+        SELECT {_CHOSEN_BY}, counts, run_id, map_index, ended_at, local_cloud, completed, interruptions,
+               wait_seconds, billable_instance_seconds, clean_run_instance_seconds, savings_percent,
+               billed_usd, clean_run_usd, saved_usd,
                len(attempts) + CASE WHEN current_job IS NULL THEN 0 ELSE 1 END AS attempts
         FROM trainings
     """,
@@ -226,6 +228,7 @@ def overview_of(
     step = step_of(reader, selection, table="page_trainings")
     return Overview(
         totals=reader.totals(selection),
+        simulated=_simulated(reader, selection),
         step=step,
         periods=periods_of(reader, selection, step, table="page_trainings"),
         hours=_hours(reader, selection),
@@ -278,6 +281,16 @@ _ROW = ", ".join(f.name for f in fields(TrainingRow))
 
 def _row(row: Mapping[str, Any]) -> TrainingRow:
     return TrainingRow(**row)
+
+
+def _simulated(reader: LedgerReader, selection: Selection) -> int:
+    where, parameters = selection.where()
+    (row,) = reader.query(
+        f"SELECT count(*) AS trainings FROM page_trainings "
+        f"WHERE {where} AND counts AND local_cloud IS NOT NULL",
+        parameters,
+    )
+    return int(row["trainings"])
 
 
 def _hours(reader: LedgerReader, selection: Selection) -> tuple[HourOfDay, ...]:

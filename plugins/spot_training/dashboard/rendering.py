@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
+from spot_training.addresses import dag_page, run_page, task_page, training_page
 from spot_training.compat import keeps_login_in_storage
+from spot_training.domain.budget import dollars
 from spot_training.domain.messages import NET_MEANING, PRICE_BASIS, counted, times
 from spot_training.domain.packages import needed_by
 from spot_training.domain.parsing import in_words
@@ -57,6 +59,10 @@ def _environment() -> Environment:
         "query": query,
         "price_basis": PRICE_BASIS,
         "net_meaning": NET_MEANING,
+        "dag_page": dag_page,
+        "run_page": run_page,
+        "task_page": task_page,
+        "training_page": training_page,
         "login_script": assets.LOGIN if keeps_login_in_storage() else None,
     }
     return environment
@@ -76,12 +82,8 @@ def hours(value: float | None) -> str:
 
 
 def usd(value: float | None) -> str:
-    """US dollars, with a reasonable number of digits."""
-    if value is None:
-        return NOTHING
-    size = abs(value)
-    digits = 0 if size >= 1000 else 2 if size >= 0.1 or not size else 4
-    return f"{'−' if value < 0 else ''}${size:,.{digits}f}"
+    """US dollars, to the cent."""
+    return NOTHING if value is None else dollars(value).replace("-", "−")
 
 
 def percent(value: float | None) -> str:

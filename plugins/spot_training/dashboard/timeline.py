@@ -17,9 +17,14 @@ from typing import TYPE_CHECKING
 from spot_training.domain.lifecycle import HOLDING_STATUSES, SecondaryStatus, Transition
 from spot_training.domain.messages import statement_line
 from spot_training.domain.records import CurrentJob, DecisionMade, RecordState, TrainingRecord
+from spot_training.sagemaker.console import Console
 
 if TYPE_CHECKING:
     from spot_training.domain.savings import Attempt
+
+
+#: Nothing that a person can open is known.
+NO_CONSOLE = Console()
 
 
 class Phase(StrEnum):
@@ -104,7 +109,10 @@ class CostPoint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptRow:
-    """An attempt, over or running, as a row of the table below the chart. Seconds are per instance."""
+    """An attempt, over or running, as a row of the table below the chart. Seconds are per instance.
+
+    `job_url` and `log_url` are empty if nobody can open them.
+    """
 
     number: int
     job_name: str
@@ -119,12 +127,18 @@ class AttemptRow:
     billable_seconds: int | None
     interruptions: int
     savings_percent: float | None
+    job_url: str
+    log_url: str
     is_open: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timeline:
-    """A training: its identity, its state, and the data of its charts and tables."""
+    """A training: its identity, its state, and the data of its charts and tables.
+
+    `local_cloud` describes the clock, if times and costs are simulated. The URLs of the model and of the
+    checkpoints are empty if nobody can open them.
+    """
 
     dag_id: str
     run_id: str
@@ -137,6 +151,11 @@ class Timeline:
     summary: str
     reason: str
     seen_at: datetime | None
+    local_cloud: str | None
+    model_uri: str | None
+    model_url: str
+    checkpoint_uri: str | None
+    checkpoint_url: str
     bars: tuple[Bar, ...]
     marks: tuple[Mark, ...]
     lines: tuple[Line, ...]
@@ -144,8 +163,8 @@ class Timeline:
     attempts: tuple[AttemptRow, ...]
 
 
-def timeline_of(record: TrainingRecord, *, now: datetime) -> Timeline:
-    """The timeline of a training, over or running."""
+def timeline_of(record: TrainingRecord, *, now: datetime, console: Console = NO_CONSOLE) -> Timeline:
+    """The timeline of a training, over or running. `console` has the pages of its jobs."""
     bars = tuple(_bars(record, now))
     return Timeline(
         dag_id=record.dag_id,
@@ -159,11 +178,16 @@ def timeline_of(record: TrainingRecord, *, now: datetime) -> Timeline:
         summary=_summary(record),
         reason=record.reason,
         seen_at=record.current_job.seen_at if record.current_job else None,
+        local_cloud=record.local_cloud,
+        model_uri=record.model_uri,
+        model_url=console.files(record.model_uri),
+        checkpoint_uri=record.checkpoint_uri,
+        checkpoint_url=console.files(record.checkpoint_uri),
         bars=bars,
         marks=tuple(_marks(record)),
         lines=tuple(_lines(record)),
         costs=tuple(_costs(record, bars)),
-        attempts=tuple(_rows(record, now)),
+        attempts=tuple(_rows(record, now, console)),
     )
 
 
@@ -323,7 +347,7 @@ def _rate(attempt: Attempt) -> float | None:
     return attempt.billable_seconds / attempt.training_seconds if attempt.training_seconds else 0.0
 
 
-def _rows(record: TrainingRecord, now: datetime) -> Iterator[AttemptRow]:
+def _rows(record: TrainingRecord, now: datetime, console: Console) -> Iterator[AttemptRow]:
     for attempt in record.attempts:
         yield AttemptRow(
             number=attempt.number,
@@ -339,12 +363,14 @@ def _rows(record: TrainingRecord, now: datetime) -> Iterator[AttemptRow]:
             billable_seconds=attempt.billable_seconds,
             interruptions=attempt.interruptions,
             savings_percent=attempt.shown_savings_percent,
+            job_url=console.job(attempt.job_name),
+            log_url=console.log(attempt.job_name) if attempt.has_started else "",
         )
     if record.current_job:
-        yield _row_of_job(record.current_job, now)
+        yield _row_of_job(record.current_job, now, console)
 
 
-def _row_of_job(job: CurrentJob, now: datetime) -> AttemptRow:
+def _row_of_job(job: CurrentJob, now: datetime, console: Console) -> AttemptRow:
     bars = list(_bars_of_job(job, now))
     return AttemptRow(
         number=job.number,
@@ -360,6 +386,8 @@ def _row_of_job(job: CurrentJob, now: datetime) -> AttemptRow:
         billable_seconds=None,
         interruptions=sum(bar.phase is Phase.INTERRUPTED for bar in bars),
         savings_percent=None,
+        job_url=console.job(job.job_name) if job.seen_at else "",
+        log_url=console.log(job.job_name) if job.started_at else "",
         is_open=True,
     )
 

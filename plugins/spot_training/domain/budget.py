@@ -138,11 +138,9 @@ def month_of(moment: datetime) -> datetime:
 
 
 def dollars(usd: float) -> str:
-    """`$231`, `$9.40`, `$0.0031`: as many digits as matter."""
+    """`$1,231.00`, `$9.40`, `<$0.01`: to the cent, everywhere."""
     sign, size = "-" if usd < 0 else "", abs(usd)
-    if size >= 100 or size == 0:
-        return f"{sign}${size:,.0f}"
-    return f"{sign}${size:,.2f}" if size >= 0.01 else f"{sign}${size:.2g}"
+    return f"{sign}<$0.01" if 0 < size < 0.005 else f"{sign}${size:,.2f}"
 
 
 # --- what users write ------------------------------------------------------------------------------------

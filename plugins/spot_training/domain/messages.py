@@ -164,5 +164,7 @@ def _saved(statement: SavingsStatement) -> str:
         return "; savings unknown" if statement.completed else ""
     about = "about " if statement.clean_run_basis is CleanRunBasis.ESTIMATED else ""
     if statement.savings_percent < 0:
-        return f"; spot cost {about}{-statement.savings_percent:g} % more than one clean on-demand run"
-    return f"; saved {about}{statement.savings_percent:g} % of one clean on-demand run"
+        return (
+            f"; spot cost {about}{-statement.savings_percent:g} % more than on-demand without interruptions"
+        )
+    return f"; saved {about}{statement.savings_percent:g} % against on-demand without interruptions"

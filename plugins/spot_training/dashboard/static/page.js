@@ -6,6 +6,7 @@ const MOST_REFRESH_MS = 60000;
 // Undefined if the package with the charts is not installed. Then the page says so instead of showing charts.
 const charts = document.querySelector("script[data-charts]")?.dataset.charts;
 const views = new Map();
+const narrow = matchMedia("(max-width: 600px)");
 
 const CONFIG = {
   background: null,
@@ -21,10 +22,8 @@ const CONFIG = {
 
 const read = (root) => JSON.parse(root.getElementById("facts").textContent);
 const round = (value) => Math.round(value * 100) / 100;
-const dollars = (value) => {
-  const digits = value && Math.abs(value) < 0.1 ? 4 : 2;
-  return "$" + value.toLocaleString("en", { minimumFractionDigits: digits, maximumFractionDigits: digits });
-};
+const dollars = (value) =>
+  value && Math.abs(value) < 0.005 ? "<$0.01" : "$" + value.toLocaleString("en", { minimumFractionDigits: 2, maximumFractionDigits: 2 });
 const hours = (value) => value.toLocaleString("en", { maximumFractionDigits: 2 }) + " h";
 
 function words(seconds) {
@@ -48,25 +47,29 @@ function savings({ periods, has_dollars: inDollars, step }) {
     const billed = inDollars ? period.billed_usd : period.billed_hours;
     const clean = inDollars ? period.clean_run_usd : period.clean_run_hours;
     const text = {
-      from: period.starts_on, billed_text: say(billed), clean_text: say(clean), trainings: period.trainings,
+      from: period.starts_on, until: after(Date.parse(period.starts_on), step), billed_text: say(billed), clean_text: say(clean), trainings: period.trainings,
       saved_text: period.savings_percent === null ? "unknown" : `${period.savings_percent} %`,
     };
     return [
-      { ...text, part: "billed", rank: 0, value: Math.min(billed, clean) },
-      { ...text, part: "saved", rank: 1, value: Math.max(clean - billed, 0) },
-      { ...text, part: "more than on-demand", rank: 1, value: Math.max(billed - clean, 0) },
-    ].filter((row) => row.value > 0).map((row) => ({ ...row, label: `${step} from ${row.from}, ${row.part}: ${say(row.value)}` }));
+      { ...text, part: "billed", from_value: 0, value: Math.min(billed, clean) },
+      { ...text, part: "saved", from_value: billed, value: Math.max(clean - billed, 0) },
+      { ...text, part: "more than on-demand", from_value: clean, value: Math.max(billed - clean, 0) },
+    ].filter((row) => row.value > 0).map((row) => ({ ...row, to_value: row.from_value + row.value, label: `${step} from ${row.from}, ${row.part}: ${say(row.value)}` }));
   });
   const parts = PARTS.filter(({ name }) => values.some((row) => row.part === name));
-  const units = { day: "utcyearmonthdate", week: "utcyearweek", month: "utcyearmonth" };
+  const starts = steps(periods.map((period) => Date.parse(period.starts_on)), step);
   return {
     height: 220,
     data: { values },
-    mark: { type: "bar", binSpacing: 2, cornerRadius: 1 },
+    mark: { type: "rect", x2Offset: -2, cornerRadius: 1 },
     encoding: {
-      x: { field: "from", type: "temporal", timeUnit: units[step], title: null, axis: { grid: false, format: step === "month" ? "%b %Y" : "%b %d" } },
-      y: { field: "value", type: "quantitative", title: inDollars ? "US dollars" : "instance-hours", axis: { tickCount: 5, domain: false, ticks: false } },
-      order: { field: "rank" },
+      x: { field: "from", type: "temporal", title: "UTC",
+        scale: { type: "utc", domainMin: { expr: String(starts[0]) }, domainMax: { expr: String(starts.at(-1)) }, nice: false },
+        axis: { grid: false, format: step === "month" ? "%b %Y" : "%b %d", values: starts.map(utc), domain: true, labels: true, ticks: true, labelOverlap: true },
+      },
+      x2: { field: "until" },
+      y2: { field: "to_value" },
+      y: { field: "from_value", type: "quantitative", title: inDollars ? "US dollars" : "instance-hours", axis: { tickCount: 5, domain: false, ticks: false } },
       color: {
         field: "part",
         scale: { domain: parts.map(({ name }) => name), range: parts.map(({ colour }) => colour) },
@@ -78,6 +81,29 @@ function savings({ periods, has_dollars: inDollars, step }) {
       ],
     },
   };
+}
+
+// A bar is never wider than an eighth of the chart, however few there are.
+const LEAST_STEPS = 8;
+function after(moment, step, count = 1) {
+  const date = new Date(moment);
+  if (step === "month") return date.setUTCMonth(date.getUTCMonth() + count);
+  return date.setUTCDate(date.getUTCDate() + count * (step === "week" ? 7 : 1));
+}
+
+const utc = (moment) => {
+  const date = new Date(moment);
+  return { year: date.getUTCFullYear(), month: date.getUTCMonth() + 1, date: date.getUTCDate(), utc: true };
+};
+
+function steps(starts, step) {
+  const found = [Math.min(...starts)];
+  while (found.at(-1) <= Math.max(...starts)) found.push(after(found.at(-1), step));
+  while (found.length <= LEAST_STEPS) {
+    found.push(after(found.at(-1), step));
+    if (found.length <= LEAST_STEPS) found.unshift(after(found[0], step, -1));
+  }
+  return found;
 }
 
 function heat(rows, field, colour, say) {
@@ -93,7 +119,7 @@ function heat(rows, field, colour, say) {
     encoding: {
       x: {
         field: "hour", type: "ordinal", scale: { domain: [...Array(24).keys()], paddingInner: 0.08 },
-        axis: { title: null, labelAngle: 0, values: [0, 3, 6, 9, 12, 15, 18, 21], domain: false, ticks: false },
+        axis: { title: "hour (UTC)", labelAngle: 0, values: [0, 3, 6, 9, 12, 15, 18, 21], domain: false, ticks: false },
       },
       y: {
         field: "instance_type", type: "nominal", title: null, scale: { domain: [...types], paddingInner: 0.08 },
@@ -102,7 +128,7 @@ function heat(rows, field, colour, say) {
       opacity: { field, type: "quantitative", scale: { domainMin: 0, range: [0.06, 1] }, legend: null },
       description: { field: "label" },
       tooltip: [
-        { field: "instance_type", title: "type" }, { field: "time", title: "hour" }, { field: "text", title: field === "interruptions" ? "interruptions" : "mean wait" },
+        { field: "instance_type", title: "type" }, { field: "time", title: "hour" }, { field: "text", title: field === "interruptions" ? "interruptions" : "average wait" },
         { field: "attempts" },
       ],
     },
@@ -110,7 +136,7 @@ function heat(rows, field, colour, say) {
 }
 
 const PHASES = ["waiting", "downloading", "training", "uploading", "interrupted", "stopping"];
-const LEFT = 150;
+const left = () => (narrow.matches ? 84 : 150);
 
 function span({ bars, lines, marks }) {
   const moments = [...bars.flatMap((bar) => [bar.started_at, bar.ended_at]), ...lines.map((line) => line.at), ...marks.map((mark) => mark.at)];
@@ -122,9 +148,9 @@ function span({ bars, lines, marks }) {
 
 const DAY_MS = 86400000;
 const timeAxis = ([first, last]) => ({
-  type: "temporal", title: null,
+  type: "temporal", title: "UTC",
   scale: { type: "utc", domainMin: { expr: String(first) }, domainMax: { expr: String(last) }, nice: false },
-  axis: { grid: true, tickCount: 8, labelOverlap: true, format: clockFormat(last - first) },
+  axis: { grid: true, tickCount: narrow.matches ? 4 : 8, labelOverlap: true, format: clockFormat(last - first) },
 });
 
 function clockFormat(milliseconds) {
@@ -133,7 +159,7 @@ function clockFormat(milliseconds) {
 }
 
 function attempts(timeline) {
-  const names = new Map(timeline.attempts.map((row) => [row.number, `${row.number}  ${row.purchase} ${row.instance_type.replace(/^ml\./, "")}`.trim()]));
+  const names = new Map(timeline.attempts.map((row) => [row.number, `${row.number}  ${row.purchase}${narrow.matches ? "\n" : " "}${row.instance_type.replace(/^ml\./, "")}`.trim()]));
   const rows = [...names.values()];
   const domain = span(timeline);
   const bars = timeline.bars.map((bar) => {
@@ -143,10 +169,17 @@ function attempts(timeline) {
   const marks = timeline.marks.map((mark) => ({
     ...mark, row: names.get(mark.attempt) ?? rows[rows.length - 1], text: clock(mark.at), label: `Decision to ${mark.action}: ${mark.reason}`,
   }));
+  // The names of the lines are one above the other, and on that side of the line where there is more room.
   const lines = timeline.lines.map((line, index) => ({
-    ...line, text: clock(line.at), label: `${line.name}: ${clock(line.at)}`, colour: line.name === "deadline" ? "var(--lost)" : "var(--fg-muted)", shift: index,
+    ...line, text: clock(line.at), label: `${line.name}: ${clock(line.at)}`, colour: line.name === "deadline" ? "var(--lost)" : "var(--fg-muted)",
+    above: -2 - 14 * (timeline.lines.length - 1 - index), is_late: Date.parse(line.at) - domain[0] > (domain[1] - domain[0]) / 2,
   }));
-  const y = { field: "row", type: "nominal", title: null, sort: null, scale: { domain: rows, paddingInner: 0.45, paddingOuter: 0.35 }, axis: { domain: false, ticks: false, minExtent: LEFT, maxExtent: LEFT } };
+  const names_of_lines = lines.map((line) => ({
+    data: { values: [line] },
+    mark: { type: "text", align: line.is_late ? "right" : "left", baseline: "bottom", dx: line.is_late ? -4 : 4, fontSize: 11, aria: false },
+    encoding: { x: { field: "at", type: "temporal" }, y: { value: line.above }, text: { field: "name" }, color: { field: "colour", scale: null } },
+  }));
+  const y = { field: "row", type: "nominal", title: null, sort: null, scale: { domain: rows, paddingInner: 0.45, paddingOuter: 0.35 }, axis: { domain: false, ticks: false, minExtent: left(), maxExtent: left(), labelExpr: "split(datum.label, '\\n')" } };
   return {
     height: { step: 44 },
     layer: [
@@ -168,11 +201,7 @@ function attempts(timeline) {
           tooltip: [{ field: "name", title: "time" }, { field: "text", title: "at (UTC)" }],
         },
       },
-      {
-        data: { values: lines },
-        mark: { type: "text", align: "right", baseline: "bottom", dx: -4, fontSize: 11, aria: false },
-        encoding: { x: { field: "at", type: "temporal" }, y: { value: -2 }, text: { field: "name" }, color: { field: "colour", scale: null } },
-      },
+      ...names_of_lines,
       {
         data: { values: marks },
         mark: { type: "point", shape: "diamond", filled: true, size: 90, color: "var(--decision)", opacity: 1, stroke: "var(--bg)", strokeWidth: 1, yOffset: -15 },
@@ -199,7 +228,7 @@ function cost(timeline) {
     mark: { type: "line", strokeWidth: 2, point: { size: 12, opacity: 1 } },
     encoding: {
       x: { field: "at", ...timeAxis(span(timeline)) },
-      y: { field: "value", type: "quantitative", title: null, axis: { tickCount: 4, domain: false, ticks: false, minExtent: LEFT, maxExtent: LEFT, format: inDollars ? (most < 0.1 ? "$,.4f" : "$,.2f") : ",.2~f" } },
+      y: { field: "value", type: "quantitative", title: null, axis: { tickCount: 4, domain: false, ticks: false, minExtent: left(), maxExtent: left(), format: inDollars ? (most < 0.1 ? "$,.4f" : "$,.2f") : ",.2~f" } },
       color: { field: "name", legend: { symbolType: "stroke", symbolStrokeWidth: 2, symbolSize: 300 }, scale: { domain: ["billed", "on demand"], range: ["var(--billed-bar)", "var(--on-demand)"] } },
       strokeDash: { field: "name", scale: { domain: ["billed", "on demand"], range: [[1, 0], [5, 3]] } },
       description: { field: "label" },
@@ -275,6 +304,29 @@ async function keepUpToDate(before) {
   }
 }
 
+// Airflow's frame lets a link open neither a tab nor a page in the whole window. Its own document may do both.
+function leave(event) {
+  const link = event.target.closest?.("a[target]");
+  if (!link || parent === self) return;
+  try {
+    const outer = parent.document.createElement("a");
+    const is_new_tab = link.target === "_blank" || event.ctrlKey || event.metaKey || event.shiftKey;
+    Object.assign(outer, { href: link.href, target: is_new_tab ? "_blank" : "_top", rel: "noopener" });
+    outer.click();
+    event.preventDefault();
+  } catch {
+    // Framed by another site: the link does what the frame allows.
+  }
+}
+
+function unfold(event) {
+  const isOpen = document.getElementById("filters").classList.toggle("open");
+  event.currentTarget.setAttribute("aria-expanded", String(isOpen));
+}
+
+document.addEventListener("click", leave);
+document.querySelector(".fold button")?.addEventListener("click", unfold);
+
 const facts = read(document);
 try {
   await draw(facts);
@@ -282,4 +334,5 @@ try {
   document.querySelectorAll(".chart").forEach((chart) => chart.classList.add("failed"));
   console.error(error);
 }
+narrow.addEventListener("change", () => draw(read(document)));
 if (facts.kind === "training") keepUpToDate(facts);

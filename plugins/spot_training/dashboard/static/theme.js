@@ -3,6 +3,7 @@
 (() => {
   const COLOURS = ["bg", "bg-subtle", "bg-muted", "border", "fg", "fg-muted", "brand-solid", "brand-fg"];
   const root = document.documentElement;
+  root.classList.add("scripted");
   const system = matchMedia("(prefers-color-scheme: dark)");
 
   function chosen() {
