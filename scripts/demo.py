@@ -64,7 +64,7 @@ def main() -> int:
         print(f"\nThe demo failed: {error}", file=sys.stderr)
         return 1
     printer.say("Stopped Airflow and the local SageMaker; nothing is left running.")
-    print("\nNext: scripts/demo --ui for Airflow's pages; README.md, 'In your own Dag', for your training.")
+    print("\nNext: scripts/demo --ui for Airflow's pages; README.md, 'A first Dag', for your training.")
     return 0
 
 
