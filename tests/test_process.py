@@ -14,12 +14,13 @@ import pytest
 from spot_training import compat, connections, process, triggers
 from spot_training.ledger import store
 from spot_training.process import PerProcess, within
+from spot_training.sagemaker import service_models
 from spot_training.task import kept_state, task_state
 from spot_training.watching import events, rate_limit, shared
 from spot_training.watching.shared import shared_watcher
 
 PLUGINS = Path(__file__).parents[1] / "plugins"
-#: Everything that is kept, and how it is made: no network, no files.
+#: Everything that is kept, and how it is made: no network.
 KEPT: dict[str, tuple[PerProcess[Any], Any]] = {
     "watchers": (shared._kept, lambda: shared_watcher("a connection", lambda: None)),  # type: ignore[arg-type, return-value]
     "rate limit": (rate_limit._shared, rate_limit.shared_rate_limit),
@@ -31,6 +32,8 @@ KEPT: dict[str, tuple[PerProcess[Any], Any]] = {
     "event loop": (compat._loops, lambda: compat._loops.get(list)),
     "task states": (kept_state._kept, lambda: kept_state._kept.get(object)),  # type: ignore[arg-type]
     "states before an upgrade": (kept_state._left, lambda: kept_state._left.get(dict)),
+    "readers of service models": (service_models._loaders, lambda: service_models._loader(None)),
+    "SageMaker's model": (service_models._sagemaker, service_models.sagemaker_model),
     "notes": (store._note_taker, lambda: store.take_note("key", None)),  # type: ignore[arg-type]
 }
 
