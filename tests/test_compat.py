@@ -189,3 +189,27 @@ def test_airflow_has_the_lock_that_is_looked_for_since_3_2() -> None:
     before = CommsDecoder.send
     compat.ask_one_at_a_time()
     assert CommsDecoder.send is before
+
+
+def test_a_test_run_is_known_by_its_supervisor_its_name_or_its_user(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`tests/airflow/test_installation.py` asks in real ones."""
+    from airflow.sdk.execution_time import task_runner
+
+    def context(**facts: str) -> dict[str, SimpleNamespace]:
+        return {"dag_run": SimpleNamespace(**{"run_id": "manual__1", **facts})}
+
+    assert not compat.is_test_run(context())
+    assert not compat.is_test_run(context(triggering_user_name="admin"))
+    assert compat.is_test_run(context(run_id="__airflow_temporary_run_2026-01-01__"))
+    assert compat.is_test_run(context(triggering_user_name="dag_test"))
+    in_process = type("InProcessSupervisorComms", (), {})()
+    monkeypatch.setattr(task_runner, "SUPERVISOR_COMMS", in_process, raising=False)
+    assert compat.is_test_run(context())
+
+
+def test_airflow_has_the_names_by_which_a_test_run_is_known() -> None:
+    from airflow.cli.commands import task_command
+    from airflow.sdk.execution_time import supervisor
+
+    assert supervisor.InProcessSupervisorComms.__name__ == "InProcessSupervisorComms"
+    assert task_command._generate_temporary_run_id().startswith("__airflow_temporary_run_")

@@ -70,6 +70,7 @@ __all__ = [
     "calls_on_kill_of_triggers",
     "conf",
     "hitl_operator",
+    "is_test_run",
     "keep_for_ever",
     "keeps_login_in_storage",
     "knows_task_instance",
@@ -110,6 +111,28 @@ def calls_on_kill_of_triggers() -> bool:
 def airflow_state_store(context: Any) -> Any:
     """Airflow's task state store, or None before 3.3."""
     return context.get("task_state_store")
+
+
+#: How `airflow tasks test` names a run that it makes, and the user of a run of `dag.test()` since 3.1.
+_TEMPORARY_RUN = "__airflow_temporary_run_"
+_DAG_TEST = "dag_test"
+
+
+def is_test_run(context: Any) -> bool:
+    """Whether `airflow dags test`, `airflow tasks test` or `dag.test()` runs the task.
+
+    They run it in their own process, with an object in place of the supervisor. With `use_executor` the task
+    has a real supervisor, and only the run's user says it, which 3.0 does not have.
+    """
+    from airflow.sdk.execution_time import task_runner
+
+    comms = getattr(task_runner, "SUPERVISOR_COMMS", None)
+    run = context["dag_run"]
+    return (
+        type(comms).__name__ == "InProcessSupervisorComms"
+        or str(getattr(run, "run_id", "")).startswith(_TEMPORARY_RUN)
+        or getattr(run, "triggering_user_name", None) == _DAG_TEST
+    )
 
 
 def hitl_operator() -> Any:

@@ -45,9 +45,12 @@ DAG = """
     def who():
         @task
         def ask():
+            from airflow.sdk import get_current_context
+            from spot_training.compat import is_test_run
             from spot_training.installation import this_installation
 
             print("ASKED", this_installation().name)
+            print("IS A TEST RUN", is_test_run(get_current_context()))
 
         ask()
 
@@ -133,8 +136,10 @@ def test_dag_test_makes_an_identity_where_no_scheduler_ever_ran_and_the_next_one
     asked = _run(stack, str(stack.state_dir.parent / "dags" / "who.py"))
     name = _variable(stack)
     assert f"ASKED {name}" in asked.stdout + asked.stderr
+    assert "IS A TEST RUN True" in asked.stdout + asked.stderr
     again = stack.run_airflow("tasks", "test", "who", "ask")
     assert f"ASKED {name}" in again
+    assert "IS A TEST RUN True" in again
     known = _run(stack, "-m", "spot_training.installation")
     assert known.stdout.splitlines()[0] == name
     assert "from the Airflow Variable spot_training_installation in " in known.stdout

@@ -38,6 +38,7 @@ def test_the_books_of_a_task_are_those_in_its_xcom_and_have_dollars(stack: Local
     for task_id, record in records.items():
         assert record.state is RecordState.COMPLETED
         assert record.model == "variant"
+        assert record.is_test is False
         savings = stack.api.xcom(DAG, run_id, task_id, "savings")
         assert record.statement.to_json() == savings
         assert savings["billed_usd"] > 0

@@ -13,7 +13,7 @@ from spot_training.dashboard import assets, rendering
 from spot_training.dashboard.overview import Filters, Window
 from spot_training.domain.lifecycle import Ending
 from spot_training.domain.messages import NET_MEANING
-from spot_training.domain.records import Price, RecordState
+from spot_training.domain.records import Price, RecordState, TrainingRecord
 from spot_training.sagemaker.console import console_of
 from tests.records import make_attempt, make_record
 
@@ -60,6 +60,20 @@ def test_the_headline_of_the_overview_is_net(tmp_path: Path) -> None:
         tmp_path / "other", replace(failed, dag_id="other"), filters=Filters(window=Window.ALL)
     )
     assert "Spot lost $0.50 net" in " ".join(_Reader(only_killed).text.split())
+
+
+def test_test_runs_are_shown_and_left_out_of_the_figures(tmp_path: Path) -> None:
+    def page(record: TrainingRecord) -> str:
+        whole = overview_page(tmp_path, record, filters=Filters(window=Window.ALL))
+        return " ".join(_Reader(whole).text.split())
+
+    tested = make_record(began_at=BEGAN, is_test=True, run_id="tested", prices=())
+    alone = page(tested)
+    assert "0 of 0 trainings completed" in alone
+    assert "The figures do not include 1 test run (airflow dags test, airflow tasks test)." in alone
+    assert "· test run" in alone
+    assert "test run" in training_page(tested)
+    assert "1 of 1 training completed" in page(make_record(began_at=BEGAN))
 
 
 @pytest.mark.parametrize("name", NAMES.values(), ids=NAMES)

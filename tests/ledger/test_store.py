@@ -167,9 +167,15 @@ attempts = st.lists(
 def test_the_readers_sums_are_those_of_the_records(many: list[Any], data: st.DataObject) -> None:
     import tempfile
 
-    states = st.sampled_from(RecordState)
+    states, tests = st.sampled_from(RecordState), st.sampled_from([None, False, True])
     records = [
-        make_record(run_id=str(n), attempts=tuple(some), state=data.draw(states), prices=(PRICE,))
+        make_record(
+            run_id=str(n),
+            attempts=tuple(some),
+            state=data.draw(states),
+            prices=(PRICE,),
+            is_test=data.draw(tests),
+        )
         for n, some in enumerate(many)
     ]
     with tempfile.TemporaryDirectory() as folder:

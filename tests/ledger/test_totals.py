@@ -45,6 +45,7 @@ def _trainings() -> list[TrainingRecord]:
         make_record(run_id="e", attempts=(killed,), state=RecordState.FAILED),
         # The next attempt of a training that runs may complete it.
         make_record(run_id="f", attempts=(replace(killed, job_name="f-1"),), state=RecordState.RUNNING),
+        make_record(run_id="h", attempts=(make_attempt(job_name="h-1"),), is_test=True),
         make_record(run_id="g", attempts=(), state=RecordState.RUNNING, replaced_spot_failed_usd=0.5),
     ]
 
@@ -69,8 +70,10 @@ def test_page_report_and_budget_show_the_same_figures(ledger: Ledger, is_merged:
     assert totals.net_saved_usd == pytest.approx(totals.saved_usd - 0.115 - 0.5)
     not_compared = records[3].statement.billed_usd
     assert not_compared
-    # A budget also counts what cannot be compared with a clean run.
-    billed = totals.billed_usd + totals.failed_usd + totals.replaced_usd + not_compared
+    assert (totals.trainings, totals.test_runs) == (7, 1)
+    assert totals.test_usd == pytest.approx(0.138)
+    # A budget also counts what cannot be compared with a clean run, and test runs.
+    billed = totals.billed_usd + totals.failed_usd + totals.replaced_usd + not_compared + totals.test_usd
     assert month.usd == pytest.approx(billed)
     assert page.periods == report.periods
     for name in SUMS:
@@ -95,6 +98,7 @@ def test_a_job_that_a_sensor_watched_is_in_each_sum_once(ledger: Ledger) -> None
         assert sum(getattr(period, name) for period in page.periods) == once
         assert sum(getattr(period, name) for period in report.periods) == once
     assert [row.attempts for row in page.instance_types] == [1]
+    assert [wait.attempts for wait in report.waits] == [1]
     assert [row.interruptions for row in page.instance_types] == [1]
     assert sum(hour.attempts for hour in page.hours) == 1
     assert sum(hour.interruptions for hour in page.hours) == 1
@@ -102,6 +106,7 @@ def test_a_job_that_a_sensor_watched_is_in_each_sum_once(ledger: Ledger) -> None
 
 def test_every_figure_of_the_totals_is_defined() -> None:
     others = {"savings_percent", "left_out"}  # from other figures, and from the reader
+    others |= {"test_runs", "test_usd"}  # of what is in no figure
     others |= {"net_saved_usd", "net_saved_seconds", "net_savings_percent"}
     assert set(FIGURES) == {each.name for each in fields(Totals)} - others
 

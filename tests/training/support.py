@@ -277,6 +277,7 @@ class Training:
         self.try_number, self.max_tries = 1, 3
         self.adopt: str | None = None
         self.keep_checkpoints = False
+        self.is_test = False
 
     def process(self) -> tuple[TrainingDriver, Bookkeeper]:
         books = Bookkeeper(
@@ -288,6 +289,7 @@ class Training:
             warn=self.warned.append,
             price_of=self.price_of,
             watches=self.adopt,
+            is_test=self.is_test,
         )
         request = cast_request(self.config)
         driver = TrainingDriver(

@@ -17,7 +17,7 @@ from spot_training.sagemaker.local_cloud import describe_clock
 from spot_training.training import record_writer
 from spot_training.training import recorder as bookkeeping
 from spot_training.training.driver import Completed, Waiting
-from spot_training.training.record_memory import Memory
+from spot_training.training.record_memory import Memory, MemoryInStore
 from spot_training.training.state import STATE_KEY, MemoryStore, TrainingState
 from tests.cloud import HOUR, Cloud, answer_with
 from tests.records import PRICE, T0, make_attempt
@@ -142,6 +142,35 @@ def test_a_clear_keeps_what_spot_wasted_and_not_what_a_completed_training_was_bi
     watching = Memory(prices=(price,)).with_bill([killed], watches="a-1")
     assert watching.of_generation(1, watches="a-1").replaced_spot_failed == (0, 0.0)
     assert watching.of_generation(1, watches="b-1").replaced_spot_failed == (3600, 0.5)
+
+
+def test_a_record_says_whether_a_test_ran_its_training(cloud: Cloud, ledger: Ledger) -> None:
+    """A clear begins anew."""
+    training = Training(cloud, ledger)
+    training.is_test = True
+    training.finish()
+    assert (tested := training.record()) is not None
+    assert tested.is_test is True
+    training.try_number, training.max_tries, training.is_test = 2, 5, False
+    training.finish()
+    assert (real := training.record()) is not None
+    assert (real.generation, real.is_test) == (1, False)
+    with ledger.read() as reader:
+        assert (reader.totals().trainings, reader.totals().test_runs) == (1, 0)
+
+
+def test_a_training_that_began_in_a_real_run_is_no_test() -> None:
+    def recalled(store: MemoryStore) -> bool | None:
+        memory = MemoryInStore(store)
+        return memory.recall(
+            first_installation="a", installation="a", generation=0, watches=None, is_test=True
+        ).is_test
+
+    store = MemoryStore()
+    MemoryInStore(store).store(Memory(installation="a", version=1, is_test=False))
+    assert recalled(store) is False
+    assert recalled(MemoryStore()) is True
+    assert Memory.from_json({"version": 1}).is_test is False, "an earlier version wrote it"
 
 
 def test_a_run_whose_state_was_lost_keeps_what_it_was_billed_before(cloud: Cloud, ledger: Ledger) -> None:

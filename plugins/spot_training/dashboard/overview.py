@@ -151,6 +151,7 @@ class TrainingRow:
     billed_usd: float | None
     saved_usd: float | None
     savings_percent: float | None
+    is_test: bool | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -186,9 +187,9 @@ class Overview:
 _CHOSEN_BY = "key, installation, dag_id, task_id, model, team, state, instance_type, began_at"
 _TABLES = {
     "page_trainings": f"""
-        SELECT {_CHOSEN_BY}, counts, run_id, map_index, ended_at, local_cloud, completed, interruptions,
-               wait_seconds, billable_instance_seconds, clean_run_instance_seconds, savings_percent,
-               billed_usd, clean_run_usd, saved_usd,
+        SELECT {_CHOSEN_BY}, counts, is_test, run_id, map_index, ended_at, local_cloud, completed,
+               interruptions, wait_seconds, billable_instance_seconds, clean_run_instance_seconds,
+               savings_percent, billed_usd, clean_run_usd, saved_usd,
                len(attempts) + CASE WHEN current_job IS NULL THEN 0 ELSE 1 END AS attempts
         FROM trainings
     """,

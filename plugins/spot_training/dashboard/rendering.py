@@ -12,7 +12,7 @@ from urllib.parse import urlencode
 from spot_training.addresses import dag_page, run_page, task_page, training_page
 from spot_training.compat import keeps_login_in_storage
 from spot_training.domain.budget import dollars
-from spot_training.domain.messages import NET_MEANING, PRICE_BASIS, counted, times
+from spot_training.domain.messages import NET_MEANING, PRICE_BASIS, counted, tests_line, times
 from spot_training.domain.packages import needed_by
 from spot_training.domain.parsing import in_words
 
@@ -50,6 +50,7 @@ def _environment() -> Environment:
         "moment": moment,
         "number": lambda value: f"{value:,}",
         "counted": counted,
+        "tests_line": tests_line,
         "times": times,
         "plain": plain,
     }

@@ -146,6 +146,7 @@ class Timeline:
     map_index: int
     model: str
     team: str | None
+    is_test: bool
     state: str
     is_live: bool
     summary: str
@@ -173,6 +174,7 @@ def timeline_of(record: TrainingRecord, *, now: datetime, console: Console = NO_
         map_index=record.map_index,
         model=record.model,
         team=record.team,
+        is_test=bool(record.is_test),
         state=str(record.state),
         is_live=record.state is RecordState.RUNNING,
         summary=_summary(record),

@@ -57,6 +57,13 @@ NET_MEANING = (
 )
 
 
+def tests_line(count: int, billed: str) -> str:
+    """How many test runs the figures leave out. `billed` is an amount, or empty."""
+    runs = counted(count, "test run")
+    cost = f", billed {billed}" if billed else ""
+    return f"The figures do not include {runs} (airflow dags test, airflow tasks test){cost}."
+
+
 def counted(count: int, thing: str) -> str:
     """`1 attempt`, `2 attempts`."""
     return f"{count} {thing}" if count == 1 else f"{count} {thing}s"

@@ -191,6 +191,7 @@ class TrainingRecord:
     `watches` is the job a sensor was given. `is_resumed` says that the training went on from an earlier
     generation's checkpoints (None: not known). `endpoint_url` is where the jobs were created, and
     `local_cloud` describes the clock of a local SageMaker: its times and costs are simulated.
+    `is_test` says that `airflow dags test` or `airflow tasks test` ran it (None: not known).
     `checkpoint_uri` and `model_uri` are where the checkpoints and the model are. `deadline_at` and
     `latest_on_demand_at` are None for a training without a deadline. `reason` says why it ended. `unknown`
     are members that a newer version wrote as well: they are written back.
@@ -217,6 +218,7 @@ class TrainingRecord:
     latest_on_demand_at: datetime | None = None
     watches: str | None = None
     is_resumed: bool | None = None
+    is_test: bool | None = None
     endpoint_url: str | None = None
     local_cloud: str | None = None
     checkpoint_uri: str | None = None

@@ -7,7 +7,7 @@ over which trainings. `totals_of` sums records by it, and `ledger.totals` makes 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -31,6 +31,9 @@ class Totals:
     `spot_failed` is the part of `failed` that is spot's fault (`savings.spot_failures`), and
     `replaced_spot_failed` that of `replaced`. `net` figures are the savings minus both. `net_savings_percent`
     is of the dollars if prices are known, else of instance time.
+
+    `test_runs` are trainings of `airflow dags test` and `airflow tasks test`, which are in no other sum, and
+    `test_usd` is what they were billed.
     """
 
     trainings: int
@@ -63,6 +66,8 @@ class Totals:
     spot_failed_usd: float = 0.0
     replaced_spot_failed_usd: float = 0.0
     net_saved_usd: float = 0.0
+    test_runs: int = 0
+    test_usd: float = 0.0
 
     @property
     def percent_saved(self) -> float | None:
@@ -86,7 +91,8 @@ class Totals:
     def from_json(cls, data: Mapping[str, Any]) -> Totals:
         """Undo `to_json`. Other members are ignored."""
         sums = {name: data.get(name, 0) for name in FIGURES}
-        return totals_from(sums, left_out=tuple(data.get("left_out") or ()))
+        totals = totals_from(sums, left_out=tuple(data.get("left_out") or ()))
+        return replace(totals, test_runs=data.get("test_runs", 0), test_usd=data.get("test_usd", 0.0))
 
 
 # What each figure sums --------------------------------------------------------------------------------
@@ -202,6 +208,8 @@ class Summed(Protocol):
     @property
     def state(self) -> str: ...
     @property
+    def is_test(self) -> bool | None: ...
+    @property
     def statement(self) -> SavingsStatement: ...
     @property
     def replaced_instance_seconds(self) -> int | None: ...
@@ -214,9 +222,14 @@ class Summed(Protocol):
 
 
 def totals_of(records: Iterable[Summed]) -> Totals:
-    """Sum up trainings."""
-    rows = [_columns_of(record) for record in records]
-    return totals_from({name: figure.of(rows) for name, figure in FIGURES.items()})
+    """Sum up trainings, and count test runs."""
+    tests: list[dict[str, Any]] = []
+    rows: list[dict[str, Any]] = []
+    for record in records:
+        (tests if record.is_test else rows).append(_columns_of(record))
+    totals = totals_from({name: figure.of(rows) for name, figure in FIGURES.items()})
+    test_usd = round(sum(row["billed_usd"] or 0.0 for row in tests), 6)
+    return replace(totals, test_runs=len(tests), test_usd=test_usd)
 
 
 def _columns_of(record: Summed) -> dict[str, Any]:

@@ -2,9 +2,9 @@
 
 A reader is one consistent view. Its tables:
 
-    trainings     one row per training task: all columns of `docs/ledger.md`, and `counts`: false where
-                  another record has the same job and at least as many attempts (a sensor that watches what
-                  an operator started), so that sums count each job once
+    trainings     one row per training task: all columns of `docs/ledger.md`, and `counts`: false for test
+                  runs (`airflow dags test`), and where another record has the same job and at least as many
+                  attempts (a sensor that watches what an operator started), so that sums count each job once
     attempts      one row per attempt: its own columns, and those that name its training
     transitions   one row per visit of an attempt's job to a secondary status
     decisions     one row per decision
@@ -28,7 +28,7 @@ from .manifest import MONTHS
 from .rows import record_of
 from .selection import EVERYTHING, Selection
 from .set_aside import CannotRead, SetAside
-from .totals import sums_sql
+from .totals import sums_sql, tests_sql
 from .view import load_view
 
 if TYPE_CHECKING:
@@ -105,7 +105,8 @@ class LedgerReader:
         """The sums over the selected trainings."""
         where, parameters = selection.where()
         (row,) = self.query(f"SELECT {sums_sql()} FROM trainings WHERE counts AND {where}", parameters)
-        return self._totals(row)
+        (tests,) = self.query(f"SELECT {tests_sql()} FROM trainings WHERE is_test AND {where}", parameters)
+        return replace(self._totals(row), **tests)
 
     def _totals(self, row: Mapping[str, Any]) -> Totals:
         return totals_from(row, left_out=tuple(str(trouble) for trouble in self.set_aside))

@@ -102,6 +102,7 @@ COLUMNS: dict[str, str] = {
     "latest_on_demand_at": "TIMESTAMPTZ",
     "watches": "VARCHAR",
     "is_resumed": "BOOLEAN",
+    "is_test": "BOOLEAN",
     "endpoint_url": "VARCHAR",
     "local_cloud": "VARCHAR",
     "checkpoint_uri": "VARCHAR",

@@ -10,6 +10,11 @@ def sums_sql(*names: str) -> str:
     return ", ".join(f"{_sum(FIGURES[name])} AS {name}" for name in names or FIGURES)
 
 
+def tests_sql() -> str:
+    """The columns of a SELECT over test runs only."""
+    return "count(*) AS test_runs, round(coalesce(sum(billed_usd), 0), 6) AS test_usd"
+
+
 def _sum(figure: Figure) -> str:
     kept = f" FILTER ({' AND '.join(map(_condition, figure.over))})" if figure.over else ""
     return f"count(*){kept}" if figure.column is None else f"coalesce(sum({figure.column}){kept}, 0)"

@@ -126,25 +126,27 @@ WHERE spot_failed_instance_seconds IS NULL AND state = 'failed' AND NOT complete
 
 
 def _count_jobs_once(connection: Any) -> None:
-    """Make the view of all records with `counts`: false if another record counts their job."""
+    """Make the view of all records with `counts`: false for test runs and jobs that another record counts."""
     (watched,) = connection.execute("SELECT count(*) FROM all_records WHERE watches IS NOT NULL").fetchone()
     if not watched:
-        connection.execute("CREATE VIEW trainings AS SELECT *, true AS counts FROM complete_records")
+        connection.execute(f"CREATE VIEW trainings AS SELECT *, {_IS_REAL} AS counts FROM complete_records")
         return
     connection.execute(_SHARED_JOBS)
     connection.execute(
-        "CREATE VIEW trainings AS "
-        "SELECT *, key NOT IN (SELECT key FROM counted_elsewhere) AS counts FROM complete_records"
+        f"CREATE VIEW trainings AS SELECT *, {_IS_REAL} AND key NOT IN (SELECT key FROM counted_elsewhere) "
+        "AS counts FROM complete_records"
     )
 
 
+#: Records up to 0.2.0 do not say whether the run was a test.
+_IS_REAL = "is_test IS NOT true"
 #: Of the records that hold the same watched job, the one with the most attempts counts.
 _SHARED_JOBS = """
 CREATE TABLE counted_elsewhere AS
 WITH watched AS (SELECT DISTINCT watches AS job FROM all_records WHERE watches IS NOT NULL),
 holding AS (
     SELECT key, len(attempts) AS attempts, unnest(list_transform(attempts, lambda a: a.job_name)) AS job
-    FROM all_records
+    FROM all_records WHERE is_test IS NOT true
 )
 SELECT DISTINCT key FROM (
     SELECT key FROM holding SEMI JOIN watched USING (job)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from spot_training.domain.budget import dollars
-from spot_training.domain.messages import NET_MEANING, PRICE_BASIS, counted, times
+from spot_training.domain.messages import NET_MEANING, PRICE_BASIS, counted, tests_line, times
 from spot_training.domain.parsing import in_words
 
 if TYPE_CHECKING:
@@ -159,6 +159,8 @@ def remarks(totals: Totals) -> list[str]:
         left_out.append(f"The dollars do not include {words} without a known price.")
     if not has_dollars(totals) and totals.trainings:
         left_out.append("No price is known, so costs are instance time at the on-demand price.")
+    if totals.test_runs:
+        left_out.append(tests_line(totals.test_runs, dollars(totals.test_usd) if totals.test_usd else ""))
     if headline(totals):
         left_out.append(NET_MEANING)
     if has_dollars(totals):

@@ -146,7 +146,7 @@ def _waits(reader: LedgerReader, selection: Selection) -> tuple[Wait, ...]:
     rows = reader.query(
         f"""
         SELECT a.instance_type, count(*) AS attempts, avg(a.wait_seconds) AS wait_seconds
-        FROM (SELECT unnest(attempts) AS a FROM trainings WHERE {where})
+        FROM (SELECT unnest(attempts) AS a FROM trainings WHERE counts AND {where})
         WHERE a.purchase = 'spot' AND a.instance_type IS NOT NULL
         GROUP BY 1 ORDER BY wait_seconds DESC, 1
         """,

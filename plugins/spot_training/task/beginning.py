@@ -70,6 +70,7 @@ def open_recorder(
     endpoint_url: str,
     log: Any,
     watches: str | None = None,
+    is_test: bool = False,
 ) -> Bookkeeper:
     """The recorder of one task's training: the configured ledger, prices from AWS or `prices_file`."""
     from spot_training.ledger import Ledger
@@ -85,6 +86,7 @@ def open_recorder(
         price_of=lambda region, kind: configured_prices(access).price_of(region, kind),
         endpoint_url=endpoint_url,
         watches=watches,
+        is_test=is_test,
     )
 
 

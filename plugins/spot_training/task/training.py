@@ -19,7 +19,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from spot_training.compat import AirflowFailException
+from spot_training.compat import AirflowFailException, is_test_run
 from spot_training.domain.errors import (
     AlgorithmFailed,
     InstallationUnknown,
@@ -95,6 +95,7 @@ class TrainingTask:
             identity,
             options.access,
             region=jobs.region,
+            is_test=is_test_run(context),
             endpoint_url=jobs.endpoint_url,
             log=log,
             watches=adopt,

@@ -65,7 +65,8 @@ class Memory:
     `installation` is the one in the record's key. Empty: that of the stored training (0.1.0 wrote none).
     `billed` and `billed_watching` are what this generation's attempts were billed, the latter those of the
     job that a sensor was given; `replaced` is what earlier generations were billed. `spot_failed` and so on
-    are the parts of these that are spot's fault (`savings.spot_failures`). `unknown` is what a newer version
+    are the parts of these that are spot's fault (`savings.spot_failures`). `is_test` is None until a process
+    says whether this generation began in a test run. `unknown` is what a newer version
     wrote as well.
     """
 
@@ -79,6 +80,7 @@ class Memory:
     billed: Billed = NOTHING_BILLED
     billed_watching: Billed = NOTHING_BILLED
     replaced: Billed = NOTHING_BILLED
+    is_test: bool | None = None
     spot_failed: Billed = NOTHING_BILLED
     spot_failed_watching: Billed = NOTHING_BILLED
     replaced_spot_failed: Billed = NOTHING_BILLED
@@ -100,6 +102,7 @@ class Memory:
             "decisions": [decision.to_json() for decision in self.decisions],
             "prices": [price.to_json() for price in self.prices],
             "watches": self.watches,
+            "is_test": self.is_test,
             **{name: list(getattr(self, name)) for name in _BILLS},
         }
 
@@ -115,6 +118,7 @@ class Memory:
             decisions=tuple(DecisionMade.from_json(fact) for fact in data.get("decisions") or ()),
             prices=tuple(Price.from_json(fact) for fact in data.get("prices") or ()),
             watches=data.get("watches"),
+            is_test=data.get("is_test", False),
             **{name: _bill_from(data.get(name, NOTHING_BILLED)) for name in _BILLS},
             unknown=unknown_of(data, _REMEMBERED),
         )
@@ -128,6 +132,7 @@ class Memory:
             generation=record.generation,
             decisions=record.decisions,
             prices=record.prices,
+            is_test=bool(record.is_test),
             replaced=(record.replaced_instance_seconds, record.replaced_usd),
             replaced_spot_failed=(
                 record.replaced_spot_failed_instance_seconds,
@@ -179,6 +184,7 @@ class Memory:
             generation=generation,
             decisions=(),
             watches=watches,
+            is_test=None,
             billed=NOTHING_BILLED,
             billed_watching=NOTHING_BILLED,
             replaced=replaced,
@@ -212,7 +218,13 @@ class MemoryInStore:
         return bool(self._store.get(MEMORY_KEY))
 
     def recall(
-        self, *, first_installation: str, installation: str, generation: int, watches: str | None
+        self,
+        *,
+        first_installation: str,
+        installation: str,
+        generation: int,
+        watches: str | None,
+        is_test: bool = False,
     ) -> Memory:
         """The memory, brought to this generation, which may have begun under another name of this Airflow.
 
@@ -222,6 +234,8 @@ class MemoryInStore:
         if not memory.installation:
             memory = memory.of_installation(first_installation)
         memory = memory.of_installation(installation).of_generation(generation, watches=watches)
+        if memory.is_test is None:
+            memory = replace(memory, is_test=is_test)
         self._memory = memory
         return memory
 

@@ -76,6 +76,7 @@ class Bookkeeper:
         price_of: PriceOf = lambda _region, _type: None,
         endpoint_url: str | None = None,
         watches: str | None = None,
+        is_test: bool = False,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         limit = TimeLimit()
@@ -87,6 +88,7 @@ class Bookkeeper:
         self._endpoint_url = endpoint_url
         self._warn = warn
         self._watches = watches
+        self._is_test = is_test
         self._now = now
         self._state = TrainingState()
         self._last_saved = TrainingState()
@@ -268,6 +270,7 @@ class Bookkeeper:
             installation=self._who.installation,
             generation=self._state.generation,
             watches=self._watches,
+            is_test=self._is_test,
         )
 
     def _learn(self, about: About) -> None:
@@ -322,6 +325,7 @@ class Bookkeeper:
             latest_on_demand_at=(deadline.latest_on_demand_start_after(state.attempts) if deadline else None),
             watches=self._watches,
             is_resumed=about.is_resumed,
+            is_test=memory.is_test,
             endpoint_url=about.endpoint_url,
             local_cloud=about.local_cloud,
             checkpoint_uri=about.checkpoint_uri,
