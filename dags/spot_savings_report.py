@@ -101,7 +101,7 @@ def report(folder: str) -> dict[str, Any]:
 
     from spot_training.domain.errors import InvalidInput
     from spot_training.ledger import Ledger
-    from spot_training.report import headline, report_of, sentences, to_csv, to_html, to_log
+    from spot_training.report import Links, headline, report_of, sentences, to_csv, to_html, to_log
     from spot_training.report.folder import report_folder
 
     context: Any = get_current_context()
@@ -123,7 +123,7 @@ def report(folder: str) -> dict[str, Any]:
         )
         with table.open("w", newline="") as file:  # type: ignore[no-untyped-call]
             file.writelines(to_csv(reader, selection))
-    page.write_text(to_html(made))
+    page.write_text(to_html(made, Links.configured()))
     print(to_log(made.totals))
     print(f"Report: {page}")
     return {

@@ -20,6 +20,7 @@ from spot_training.domain.messages import NET_MEANING, PRICE_BASIS
 from spot_training.domain.records import Price, RecordState
 from spot_training.ledger import Ledger, Selection
 from spot_training.report import (
+    Links,
     Report,
     TrainingRecord,
     Window,
@@ -90,7 +91,7 @@ def test_failed_and_abandoned_have_lines_of_their_own_and_the_account_adds_up() 
     priced = [replace(record, prices=(PRICE,)) for record in (DONE, FAILED, LOST)]
     lines = {line.label: line.amount for line in bill(totals_of(priced))}
     assert lines == {
-        "One clean on-demand run of each": "$8.00",
+        "On demand without interruptions": "$8.00",
         "Billed for them, over all attempts": "$7.40",
         "of that, for abandoned attempts": "$5.00",
         "Saved": "$0.60",
@@ -229,7 +230,7 @@ def test_the_page_has_the_account_the_groups_and_the_dearest_trainings(tmp_path:
     page = to_html(_report(tmp_path, *history(80, until=NOW, days=30), under_way()))
     for words in ("Costs", "Costs by group", "abandoned attempts", "Billed for failed trainings"):
         assert words in page
-    assert page.count("<svg") == 3
+    assert page.count("<svg") == 2 * 3, "each chart also for a narrow screen"
     assert page.count("<details>") > 20
     assert 'class="detail"' in page
     assert re.findall(r"(?:src|href|url\()=?\s*[\"'(]?\s*(?:https?:)?//(?!www\.w3\.org)", page) == []
@@ -278,9 +279,13 @@ class _Tags(HTMLParser):
     def __init__(self) -> None:
         super().__init__()
         self.tags: set[str] = set()
+        self.links: list[str] = []
 
-    def handle_starttag(self, tag: str, attrs: object) -> None:  # noqa: ARG002
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.add(tag)
+        if tag == "a":
+            assert [attribute for attribute, _ in attrs] == ["href"]
+            self.links += [value or "" for _, value in attrs]
 
 
 @pytest.mark.parametrize("name", HOSTILE)
@@ -293,6 +298,16 @@ def test_no_name_becomes_markup_or_a_formula(tmp_path: Path, name: str) -> None:
         tags = _Tags()
         tags.feed(markup)
         assert not tags.tags & {"script", "img", "iframe", "a"}
+    linked = _Tags()
+    somewhere = {"endpoint_url": "http://127.0.0.1:4566", "model_uri": name, "checkpoint_uri": name}
+    hostile = replace(hostile, **somewhere, local_cloud=name)
+    linked.feed(to_html(_report(tmp_path / "linked", hostile), Links(airflow_url="https://airflow.example")))
+    assert not linked.tags & {"script", "img", "iframe"}
+    assert len(linked.links) > 4
+    assert all(
+        re.fullmatch(r"(https://airflow\.example|http://127\.0\.0\.1:4566)/[!-~]+", link)
+        for link in linked.links
+    )
     for svg in re.findall(r"<svg.*?</svg>", page, re.DOTALL):
         ET.fromstring(svg)  # noqa: S314 - made by us
     rows = [row for row in _csv(tmp_path, hostile) if name in row["run_id"]]

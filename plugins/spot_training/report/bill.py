@@ -64,7 +64,7 @@ def bill(totals: Totals) -> list[BillLine]:
     saved, net = money(totals, "saved"), money(totals, "net_saved")
     lines = [
         BillLine(
-            label="One clean on-demand run of each",
+            label="On demand without interruptions",
             amount=amount(totals, "clean_run"),
             remark=counted(totals.completed, "completed training"),
         ),
@@ -186,7 +186,7 @@ def _what_happened(totals: Totals) -> str:
 
 def _what_it_cost(totals: Totals) -> str:
     if totals.percent_saved is None:
-        return "None of them can be compared with a clean on-demand run yet."
+        return "None of them can be compared with on-demand yet."
     size = abs(totals.percent_saved)
     verb = "less" if totals.percent_saved >= 0 else "more"
     times_ = (

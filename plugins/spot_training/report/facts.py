@@ -101,7 +101,8 @@ class Report:
     """The facts of one report.
 
     `groups` has the totals by name for each requested member of `GROUPS`, the most expensive first. The name
-    is None for trainings without one. `dearest` has the most expensive trainings.
+    is None for trainings without one. `dearest` has the most expensive trainings. `simulated` is how
+    many trainings ran on a local cloud.
     """
 
     title: str
@@ -113,6 +114,7 @@ class Report:
     waits: tuple[Wait, ...]
     groups: Mapping[str, Mapping[str | None, Totals]]
     dearest: tuple[TrainingRecord, ...]
+    simulated: int = 0
 
 
 def report_of(
@@ -137,11 +139,21 @@ def report_of(
         waits=_waits(reader, selection),
         groups={group: reader.totals_by(group, selection) for group in group_by},
         dearest=tuple(reader.records(selection, order="billed_usd", limit=MOST_TRAININGS)),
+        simulated=_simulated(reader, selection),
     )
 
 
+def _simulated(reader: LedgerReader, selection: Selection) -> int:
+    where, parameters = selection.where()
+    (row,) = reader.query(
+        f"SELECT count(*) AS trainings FROM trainings WHERE counts AND local_cloud IS NOT NULL AND {where}",
+        parameters,
+    )
+    return int(row["trainings"])
+
+
 def _waits(reader: LedgerReader, selection: Selection) -> tuple[Wait, ...]:
-    """The mean waits, the longest first."""
+    """The average waits, the longest first."""
     where, parameters = selection.where()
     rows = reader.query(
         f"""

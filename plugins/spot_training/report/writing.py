@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from spot_training.domain.messages import counted
 from spot_training.domain.packages import needed_by
 from spot_training.domain.parsing import in_words
 from spot_training.domain.records import RecordState, Totals, TrainingRecord, totals_of
 
 from .bill import bill, has_dollars, in_money, money, remarks, sentences
-from .charts import groups_svg, printable, savings_svg, waits_svg
+from .charts import NARROW, WIDTH, groups_svg, printable, savings_svg, waits_svg
 from .facts import GROUPS, MOST_GROUPS
+from .links import Links
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
     from .facts import Report
 
 NOTHING = "–"
+#: A report that says nothing of Airflow's address.
+NO_LINKS = Links()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,13 +35,18 @@ class _Chart:
     title: str
     about: str
     svg: Any
+    narrow_svg: Any
 
 
-def to_html(report: Report) -> str:
-    """A self-contained page, light or dark as the reader prefers. Everything is escaped."""
+def to_html(report: Report, links: Links = NO_LINKS) -> str:
+    """A self-contained page, light or dark as the reader prefers. Everything is escaped.
+
+    `links` say where Airflow is; see `Links.configured`.
+    """
     return _render(
         "report.html.j2",
         report=report,
+        links=links,
         sentences=sentences(report.totals),
         lines=bill(report.totals),
         remarks=remarks(report.totals),
@@ -83,6 +92,7 @@ def _environment() -> Environment:
         "cost": _cost,
         "story": _story,
         "printable": printable,
+        "counted": counted,
     }
     return environment
 
@@ -117,24 +127,28 @@ def _story(record: TrainingRecord) -> str:
 def _charts(report: Report) -> list[_Chart]:
     from markupsafe import Markup
 
-    def chart(title: str, about: str, svg: str) -> _Chart:
-        return _Chart(title=title, about=about, svg=Markup(svg))  # noqa: S704 - Vega escapes its text
+    def chart(title: str, about: str, draw: Callable[..., str]) -> _Chart:
+        # Text in a chart must not shrink with the screen, so there is a second one for narrow screens.
+        wide, narrow = (Markup(draw(width=width)) for width in (WIDTH, NARROW))  # noqa: S704 - Vega escapes
+        return _Chart(title=title, about=about, svg=wide, narrow_svg=narrow)
 
     drawn = []
     if len(report.periods) > 1:
         about = (
-            "What completed trainings were billed, and how much more one clean on-demand run of each would "
-            f"have cost, by {report.step} (UTC)."
+            "What completed trainings were billed, and how much more on-demand without interruptions "
+            f"would have cost, by {report.step} (UTC)."
         )
-        drawn.append(chart("Savings over time", about, savings_svg(report)))
+        drawn.append(chart("Savings over time", about, partial(savings_svg, report)))
     group = next((name for name, by_name in report.groups.items() if len(by_name) > 1), None)
     if group is not None:
         heading = GROUPS[group] if group == "dag_id" else GROUPS[group].lower()
         about = "The most expensive on top. The cost of failed trainings is in addition to what was billed."
-        drawn.append(chart(f"By {heading}", about, groups_svg(report, group)))
+        drawn.append(chart(f"By {heading}", about, partial(groups_svg, report, group)))
     if any(row.wait_seconds for row in report.waits):
-        about = "Waiting costs time, but no money. The mean over all spot attempts, including interruptions."
-        drawn.append(chart("Waits by instance type", about, waits_svg(report)))
+        about = (
+            "Waiting costs time, but no money. The average over all spot attempts, including interruptions."
+        )
+        drawn.append(chart("Waits by instance type", about, partial(waits_svg, report)))
     return drawn
 
 
