@@ -20,7 +20,7 @@ class SpotTrainingPlugin(AirflowPlugin):
     #: Relative to Airflow's address, so that they work under any base path.
     external_views = [  # noqa: RUF012 - Airflow reads plain attributes
         {
-            "name": "Spot training",
+            "name": "Spot",  # the navigation has room for one short word
             "href": "spot-training/",
             "destination": "nav",
             "url_route": "spot-training",

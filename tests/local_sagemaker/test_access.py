@@ -343,7 +343,13 @@ def test_the_servers_own_pages_and_addresses_that_people_type_are_served(server:
 @pytest.mark.parametrize("site", ["cross-site", "same-site"])
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
 def test_a_link_from_anywhere_opens_the_pages_for_people(server: Server, site: str, method: str) -> None:
-    for path, status in (("/_local/", 200), ("/_local/?x", 200), ("/_local", 301), ("/_local/logs/job", 404)):
+    for path, status in (
+        ("/_local/", 200),
+        ("/_local/?x", 200),
+        ("/_local", 301),
+        ("/_local/logs/job", 404),
+        ("/_local/objects/bucket", 404),
+    ):
         answer = _ask(server, method, path, {"Sec-Fetch-Site": site, **OPENED})
         assert answer.status == status
         assert bool(answer.body) == (method == "GET" and status != 301)
@@ -360,6 +366,7 @@ def test_a_link_from_anywhere_opens_the_pages_for_people(server: Server, site: s
         ("GET", "/_local/", {"Sec-Fetch-Dest": "iframe"}),
         ("GET", "/_local/", {"Sec-Fetch-Dest": "object"}),
         ("GET", "/_local/logs", {}),
+        ("GET", "/_local/objects", {}),
         ("GET", "/_local//", {}),
         ("GET", "/_local/reset", {}),
         ("GET", "/_LOCAL/", {}),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import shutil
+import urllib.request
 
 import pytest
 
@@ -133,3 +135,21 @@ def test_the_page_stays_up_to_date_and_keeps_what_a_person_opened(server: Server
             assert troubles == []
         finally:
             browser.close()
+
+
+def test_a_file_is_a_download_and_a_folder_lists_its_files(server: Server) -> None:
+    name = "models/<b>&'.tar.gz"
+    server.put(f"s3://bucket/{name}", b"a model")
+    server.put("s3://bucket/models2/other", b"")
+    status, listed = server.send("GET", "/_local/objects/bucket/models")
+    page = listed.decode()
+    assert status == 200
+    assert "&lt;b&gt;&amp;&#x27;.tar.gz</a>" in page
+    assert "models2" not in page
+    (address,) = re.findall(r'href="(/_local/[^"]*)"', page)
+    with urllib.request.urlopen(server.url + address, timeout=20) as answer:  # noqa: S310
+        assert answer.read() == b"a model"
+        assert answer.headers["Content-Disposition"].startswith("attachment")
+        assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    for place in ("bucket/nothing", "no-bucket/models", "bucket/model"):
+        assert server.send("GET", f"/_local/objects/{place}")[0] == 404

@@ -299,7 +299,11 @@ def test_no_name_becomes_markup_or_a_formula(tmp_path: Path, name: str) -> None:
         tags.feed(markup)
         assert not tags.tags & {"script", "img", "iframe", "a"}
     linked = _Tags()
-    somewhere = {"endpoint_url": "http://127.0.0.1:4566", "model_uri": name, "checkpoint_uri": name}
+    somewhere: dict[str, Any] = {
+        "endpoint_url": "http://127.0.0.1:4566",
+        "model_uri": name,
+        "checkpoint_uri": name,
+    }
     hostile = replace(hostile, **somewhere, local_cloud=name)
     linked.feed(to_html(_report(tmp_path / "linked", hostile), Links(airflow_url="https://airflow.example")))
     assert not linked.tags & {"script", "img", "iframe"}

@@ -109,7 +109,9 @@ class LocalSageMaker:
         self._http.elsewhere = {
             engine.region: SageMakerProtocol(engine, faults) for engine in self._elsewhere
         }
-        self._http.control = Control(self.engine, faults, forget=lambda: self._forget(events))
+        self._http.control = Control(
+            self.engine, faults, objects=self._objects, forget=lambda: self._forget(events)
+        )
         self._http.moto = moto_bridge.make_app()
         own = () if host in _WILDCARDS else (host.lower().removesuffix("."),)
         self._http.access = Access((*own, *allowed_hosts))

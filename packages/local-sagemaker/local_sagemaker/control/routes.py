@@ -2,6 +2,7 @@
 
 GET  /_local/           the page of the jobs
 GET  /_local/logs/<job> the log of a job as text
+GET  /_local/objects/<bucket>/<key>  a file of S3, or the files of a folder
 GET  /_local/health     {"status": "ok"}
 GET  /_local/clock      {"now": ISO 8601, "speed": n}
 PUT  /_local/capacity   {"instance_type": "ml.m5.xlarge", "available": false}
@@ -25,12 +26,14 @@ from local_sagemaker.reply import Reply
 from local_sagemaker.service_model import about_instance_type, instance_types
 from local_sagemaker.services.logs import read_log
 
+from .objects import show_objects
 from .page import JOBS_SHOWN, render_page
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from local_sagemaker.jobs.engine import Engine
+    from local_sagemaker.services.objects import Objects
 
 PREFIX = "/_local/"
 #: The least and greatest number in each field of a fault.
@@ -41,6 +44,8 @@ _FAULT_LIMITS = {
     "delay_seconds": (0.001, 600),
     "burst_seconds": (0.001, 600),
 }
+#: What is below these paths is named by the rest of the path.
+_PLACES = (("GET", "logs/JOB"), ("GET", "objects/BUCKET/KEY"))
 #: Numbers that only some errors have.
 _OF_ONE_KIND = ("delay_seconds", "burst_seconds")
 
@@ -54,8 +59,11 @@ class BadControlRequestError(ValueError):
 class Control:
     """Answers `/_local` and everything below it."""
 
-    def __init__(self, engine: Engine, faults: Faults, *, forget: Callable[[], None]) -> None:
+    def __init__(
+        self, engine: Engine, faults: Faults, *, objects: Objects, forget: Callable[[], None]
+    ) -> None:
         self._engine = engine
+        self._objects = objects
         self._faults = faults
         self._forget = forget
         self._routes: dict[tuple[str, str], Callable[[bytes], Reply]] = {
@@ -76,9 +84,12 @@ class Control:
         method = "GET" if method == "HEAD" else method
         if method == "GET" and name.startswith("logs/"):
             return self._log(unquote(name.removeprefix("logs/")))
+        if method == "GET" and name.startswith("objects/"):
+            place = unquote(path.removeprefix(f"{PREFIX}objects/"))
+            return show_objects(self._objects, place, prefix=f"{PREFIX}objects/", headers=_ONLY_OURS)
         route = self._routes.get((method, name))
         if route is None:
-            known = [*(f"{verb} {PREFIX}{each}" for verb, each in self._routes), f"GET {PREFIX}logs/JOB"]
+            known = [f"{verb} {PREFIX}{each}" for verb, each in (*self._routes, *_PLACES)]
             is_known_name = any(each == name for _, each in self._routes)
             status = 405 if is_known_name else 404
             return _json({"error": f"{method} {path} is unknown. Known: {', '.join(known)}."}, status)

@@ -33,9 +33,9 @@ _READING = ("GET", "HEAD")
 #: Values that only this server's own pages send. AWS clients send none; `none` is an address that a person
 #: opened.
 _OWN_SITES = frozenset({None, "same-origin", "none"})
-#: The buttons on a task in Airflow's UI open these, from another origin.
+#: The buttons and links in Airflow's UI open these, from another origin.
 _PAGES = (CONTROL_PREFIX, CONTROL_PREFIX.rstrip("/"))
-_LOGS = f"{CONTROL_PREFIX}logs/"
+_LOGS, _OBJECTS = f"{CONTROL_PREFIX}logs/", f"{CONTROL_PREFIX}objects/"
 _MOTO_API = "/moto-api"
 #: The paths of moto's own API that only read.
 _MOTO_READS = frozenset(
@@ -85,7 +85,8 @@ class Access:
         if site not in _OWN_SITES and not _opens_page(method, target, headers):
             return (
                 f"The header Sec-Fetch-Site is {_quote(site or '')}: a web page of another origin sent this "
-                f"request, and may only link to {CONTROL_PREFIX} and {_LOGS}JOB. {_NO_OPTION}"
+                f"request, and may only link to {CONTROL_PREFIX}, {_LOGS}JOB and {_OBJECTS}BUCKET/KEY. "
+                f"{_NO_OPTION}"
             )
         return None
 
@@ -168,7 +169,7 @@ def _opens_page(method: str, target: str, headers: Mapping[str, str]) -> bool:
         method in _READING
         and headers.get("sec-fetch-mode") == "navigate"
         and headers.get("sec-fetch-dest", "document") == "document"
-        and (path in _PAGES or path.startswith(_LOGS))
+        and (path in _PAGES or path.startswith((_LOGS, _OBJECTS)))
     )
 
 
