@@ -101,7 +101,16 @@ def report(folder: str) -> dict[str, Any]:
 
     from spot_training.domain.errors import InvalidInput
     from spot_training.ledger import Ledger
-    from spot_training.report import Links, headline, report_of, sentences, to_csv, to_html, to_log
+    from spot_training.report import (
+        Links,
+        headline,
+        report_of,
+        sentences,
+        to_csv,
+        to_html,
+        to_jobs_csv,
+        to_log,
+    )
     from spot_training.report.folder import report_folder
 
     context: Any = get_current_context()
@@ -113,6 +122,7 @@ def report(folder: str) -> dict[str, Any]:
     where = report_folder(folder)
     page = where / f"spot-savings-{made_at:%Y%m%dT%H%M%S%fZ}.html"
     table = where / f"spot-savings-{made_at:%Y%m%dT%H%M%S%fZ}.csv"
+    jobs = where / f"spot-savings-{made_at:%Y%m%dT%H%M%S%fZ}-jobs.csv"
     with Ledger.configured().read() as reader:
         made = report_of(
             reader,
@@ -123,6 +133,8 @@ def report(folder: str) -> dict[str, Any]:
         )
         with table.open("w", newline="") as file:  # type: ignore[no-untyped-call]
             file.writelines(to_csv(reader, selection))
+        with jobs.open("w", newline="") as file:  # type: ignore[no-untyped-call]
+            file.writelines(to_jobs_csv(reader, selection))
     page.write_text(to_html(made, Links.configured()))
     print(to_log(made.totals))
     print(f"Report: {page}")
@@ -138,6 +150,7 @@ def report(folder: str) -> dict[str, Any]:
         },
         "html": str(page),
         "csv": str(table),
+        "jobs_csv": str(jobs),
     }
 
 

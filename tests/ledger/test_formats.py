@@ -66,6 +66,8 @@ def _without_format(record: TrainingRecord) -> dict[str, Any]:
         assert data["current_job"].pop("max_runtime_seconds") is None, "0.1.0 did not note it"
     for attempt in data["attempts"]:
         assert attempt.pop("job_arn") is None, "nor this"
+    for price in data["prices"]:
+        assert price.pop("discount_percent") is None
     assert data["is_test"] is None
     return {name: value for name, value in data.items() if name not in SINCE_0_2_0}
 

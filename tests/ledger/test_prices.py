@@ -9,11 +9,14 @@ from typing import Any
 
 import pytest
 
+from spot_training.domain.lifecycle import Ending
+from spot_training.domain.records import Price
+from spot_training.domain.savings import PurchaseOption
 from spot_training.ledger import Ledger
 from spot_training.ledger.prices import GOOD_FOR, UNKNOWN_FOR, PriceBook, PricesFileError
 from spot_training.sagemaker.prices import PriceList, home_of
-from tests.cloud import Cloud
-from tests.records import T0
+from tests.cloud import HOUR, Cloud
+from tests.records import T0, make_attempt, make_record
 
 REGION = "us-east-1"
 
@@ -149,6 +152,47 @@ def test_a_prices_file_that_is_none_is_said(ledger: Ledger, tmp_path: Path, text
     file = tmp_path / "prices.yaml"
     file.write_text(text)
     with pytest.raises(PricesFileError, match=r"\[spot_training\] prices_file"):
+        _book(ledger, Counted(), file=file).price_of(REGION, "ml.m5.xlarge")
+
+
+def test_a_file_may_give_a_discount_on_on_demand(ledger: Ledger, tmp_path: Path) -> None:
+    file = tmp_path / "prices.yaml"
+    file.write_text("us-east-1: {ml.m5.xlarge: {usd_per_hour: 0.2, discount_percent: 25}, ml.c5.xlarge: 0.1}")
+    book = _book(ledger, Counted(), file=file)
+    price, plain = book.price_of(REGION, "ml.m5.xlarge"), book.price_of(REGION, "ml.c5.xlarge")
+    assert price is not None
+    assert (price.usd_per_hour, price.discount_percent) == (0.2, 25)
+    assert Price.from_json(price.to_json()) == price
+    assert plain is not None
+    assert plain.discount_percent is None
+    spot = make_attempt(ending=Ending.OUT_OF_WAIT, billable_seconds=HOUR)
+    on_demand = make_attempt(number=2, purchase=PurchaseOption.ON_DEMAND, billable_seconds=HOUR)
+    record = make_record(attempts=(spot, on_demand), prices=(price,))
+    ledger.write(record)
+    with ledger.read() as reader:
+        (read,) = reader.records()
+        assert read == record
+        (row,) = reader.query("SELECT billed_usd, clean_run_usd, saved_usd FROM trainings")
+    hours = (record.statement.clean_run_instance_seconds or 0) / HOUR
+    assert row["billed_usd"] == pytest.approx(0.2 + 0.15), "a Savings Plan does not apply to spot"
+    assert row["clean_run_usd"] == pytest.approx(0.15 * hours)
+    assert record.statement.net_savings_percent != record.statement.savings_percent
+
+
+@pytest.mark.parametrize(
+    ("entry", "said"),
+    [
+        ("{discount_percent: 20}", "ml.m5.xlarge is None: give US dollars per hour"),
+        ("{usd_per_hour: 0.2, discount_percent: 120}", "discount_percent 120: give how much less on-demand"),
+        ("{usd_per_hour: 0.2, discount_percent: 20 %}", "discount_percent '20 %': give how much less"),
+        ("{usd_per_hour: 0.2, discount_percent: -1}", "from 0 to below 100"),
+        ("{usd_per_hour: 0.2, discount: 20}", "has 'discount': give .* Did you mean discount_percent?"),
+    ],
+)
+def test_a_discount_that_is_none_is_said(ledger: Ledger, tmp_path: Path, entry: str, said: str) -> None:
+    file = tmp_path / "prices.yaml"
+    file.write_text(f"us-east-1: {{ml.m5.xlarge: {entry}}}")
+    with pytest.raises(PricesFileError, match=said):
         _book(ledger, Counted(), file=file).price_of(REGION, "ml.m5.xlarge")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import re
 import xml.etree.ElementTree as ET
 from dataclasses import replace
@@ -18,6 +19,7 @@ from spot_training.domain.errors import InvalidInput
 from spot_training.domain.lifecycle import Ending
 from spot_training.domain.messages import NET_MEANING, PRICE_BASIS
 from spot_training.domain.records import Price, RecordState
+from spot_training.domain.savings import PurchaseOption
 from spot_training.ledger import Ledger, Selection
 from spot_training.report import (
     Links,
@@ -30,6 +32,7 @@ from spot_training.report import (
     table,
     to_csv,
     to_html,
+    to_jobs_csv,
     to_log,
     to_mail,
     to_text,
@@ -37,6 +40,8 @@ from spot_training.report import (
 )
 from spot_training.report.bill import bill, remarks
 from spot_training.report.charts import groups_svg, savings_svg, waits_svg
+from spot_training.report.jobs import JOB_COLUMNS
+from spot_training.sagemaker.identity import RunIdentity
 from tests.dashboard.trainings import history, under_way
 from tests.records import make_attempt
 
@@ -335,6 +340,42 @@ def test_the_csv_has_a_line_per_attempt_and_what_it_cost(tmp_path: Path) -> None
     assert [row["billed_usd"] for row in mine] == ["0.0", "1.2"]
     assert {row["state"] for row in rows if row["run_id"] == FAILED.run_id} == {"failed"}
     assert len(rows) == 5
+
+
+def test_the_csv_of_jobs_has_what_the_cost_and_usage_report_joins_by(tmp_path: Path) -> None:
+    who = RunIdentity(dag_id="retrain", run_id="scheduled__1", task_id="train", map_index=-1)
+    name = who.job_name("model", 2)
+    arn = f"arn:aws:sagemaker:us-east-1:123456789012:training-job/{name}"
+    bought = make_attempt(
+        number=2,
+        job_name=name,
+        job_arn=arn,
+        purchase=PurchaseOption.ON_DEMAND,
+        billable_seconds=5400,
+        instance_count=2,
+    )
+    first = make_attempt(job_name=who.job_name("model", 1), ending=Ending.OUT_OF_WAIT)
+    facts: dict[str, Any] = {
+        "run_id": who.run_id,
+        "prices": (PRICE,),
+        "region": "us-east-1",
+        "tags": {"team": "ads"},
+    }
+    made = record_of(first, bought, **facts)
+    watched = record_of(bought, **{**facts, "run_id": "watching", "watches": name, "tags": {}})
+    refused = record_of(make_attempt(job_name="", ending=Ending.QUOTA), run_id="refused")
+    with _ledger(tmp_path, made, watched, refused).read() as reader:
+        rows = list(csv.DictReader(io.StringIO("".join(to_jobs_csv(reader, Selection())))))
+    assert tuple(rows[0]) == JOB_COLUMNS
+    spot, on_demand = sorted(rows, key=lambda row: row["job_name"])
+    assert (on_demand["job_arn"], on_demand["instance_hours"]) == (arn, "3.0")
+    assert (on_demand["usage_type"], spot["usage_type"]) == ("Train:ml.m5.xlarge", "")
+    assert on_demand["billed_usd"] == "6.0"
+    made_with = {tag["Key"]: tag["Value"] for tag in who.tags(2)}
+    assert {name: on_demand[name] for name in made_with if name in JOB_COLUMNS} == {
+        name: value for name, value in made_with.items() if name in JOB_COLUMNS
+    }
+    assert json.loads(on_demand["tags"]) == {"team": "ads"}
 
 
 def test_a_csv_of_many_pages_loses_and_repeats_nothing(

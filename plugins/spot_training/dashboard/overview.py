@@ -189,7 +189,8 @@ _TABLES = {
     "page_trainings": f"""
         SELECT {_CHOSEN_BY}, counts, is_test, run_id, map_index, ended_at, local_cloud, completed,
                interruptions, wait_seconds, billable_instance_seconds, clean_run_instance_seconds,
-               savings_percent, billed_usd, clean_run_usd, saved_usd,
+               coalesce(net_savings_percent, savings_percent) AS savings_percent,
+               billed_usd, clean_run_usd, saved_usd,
                len(attempts) + CASE WHEN current_job IS NULL THEN 0 ELSE 1 END AS attempts
         FROM trainings
     """,

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from spot_training.domain.lifecycle import HOLDING_STATUSES, SecondaryStatus, Transition
 from spot_training.domain.messages import statement_line
 from spot_training.domain.records import CurrentJob, DecisionMade, RecordState, TrainingRecord
+from spot_training.domain.savings import PurchaseOption, on_demand_rate
 from spot_training.sagemaker.console import Console
 
 if TYPE_CHECKING:
@@ -320,8 +321,10 @@ class _Meter:
         billed = hours * (1.0 if rate is None else rate)
         self._hours += billed
         self._full_hours += hours
-        self._usd = _plus(self._usd, billed, price)
-        self._full_usd = _plus(self._full_usd, hours, price)
+        full_price = on_demand_rate(price)
+        is_on_demand = bar.purchase == PurchaseOption.ON_DEMAND
+        self._usd = _plus(self._usd, billed, full_price if is_on_demand else price)
+        self._full_usd = _plus(self._full_usd, hours, full_price)
 
     def read(self, at: datetime) -> CostPoint:
         return CostPoint(

@@ -45,8 +45,9 @@ def _account(attempt: Attempt) -> str:
 
 #: What amounts in dollars are made of, for page and report.
 PRICE_BASIS = (
-    "Dollars are instance time at list prices, of AWS's price list or your prices file, without storage, "
-    "data transfer, taxes and discounts."
+    "Amounts are in US dollars: billed instance time at on-demand list prices, from AWS's price list or your "
+    "prices file with its discounts. Storage, data transfer, extra copies of data and checkpoints, requests, "
+    "taxes and credits are not included."
 )
 
 
@@ -167,11 +168,12 @@ def statement_line(statement: SavingsStatement) -> str:
 
 
 def _saved(statement: SavingsStatement) -> str:
-    if statement.savings_percent is None:
+    percent = statement.net_savings_percent
+    if percent is None:  # an XCom of an earlier version does not have it
+        percent = statement.savings_percent
+    if percent is None:
         return "; savings unknown" if statement.completed else ""
     about = "about " if statement.clean_run_basis is CleanRunBasis.ESTIMATED else ""
-    if statement.savings_percent < 0:
-        return (
-            f"; spot cost {about}{-statement.savings_percent:g} % more than on-demand without interruptions"
-        )
-    return f"; saved {about}{statement.savings_percent:g} % against on-demand without interruptions"
+    if percent < 0:
+        return f"; spot cost {about}{-percent:g} % more than on-demand without interruptions"
+    return f"; saved {about}{percent:g} % against on-demand without interruptions"

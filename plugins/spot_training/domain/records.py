@@ -21,6 +21,7 @@ from .record_keys import record_key
 from .savings import (
     Attempt,
     PurchaseOption,
+    Rate,
     SavingsStatement,
     billed_usd,
     kept_transitions,
@@ -87,13 +88,22 @@ def model_of(job_name: str) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Price:
-    """An on-demand price: US dollars per instance-hour, with its date and source."""
+    """An on-demand price: US dollars per instance-hour, with its date and source.
+
+    `discount_percent` is what on-demand costs less (a SageMaker Savings Plan); spot does not get it.
+    """
 
     instance_type: str
     usd_per_hour: float
     as_of: datetime
     source: str
+    discount_percent: float | None = None
     unknown: Mapping[str, Any] = field(default_factory=dict, hash=False)
+
+    @property
+    def rate(self) -> Rate:
+        """As `savings` takes it."""
+        return Rate(self.usd_per_hour, self.discount_percent or 0.0)
 
     def to_json(self) -> dict[str, Any]:
         return _to_json(self)
@@ -247,7 +257,7 @@ class TrainingRecord:
     @property
     def usd_per_hour(self) -> dict[str, float]:
         """The record's prices as `savings` takes them."""
-        return {price.instance_type: price.usd_per_hour for price in self.prices}
+        return {price.instance_type: price.rate for price in self.prices}
 
     @property
     def statement(self) -> SavingsStatement:

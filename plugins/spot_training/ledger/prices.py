@@ -13,9 +13,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeGuard
 
+from spot_training.domain.json_text import did_you_mean
 from spot_training.domain.records import Price
+from spot_training.domain.savings import Rate
 
 from .opening import prices_file
 from .store import Ledger
@@ -133,16 +135,21 @@ def _price_in(file: Path, region: str, instance_type: str) -> Price | None:
     except OSError as error:
         raise PricesFileError(file, f"{error.strerror}.") from error
     prices = _read(file, changed)
-    usd = prices.get(region, {}).get(instance_type) or prices.get(ANY_REGION, {}).get(instance_type)
-    if usd is None:
+    rate = prices.get(region, {}).get(instance_type) or prices.get(ANY_REGION, {}).get(instance_type)
+    if rate is None:
         return None
-    as_of = datetime.fromtimestamp(changed, UTC)
-    return Price(instance_type=instance_type, usd_per_hour=usd, as_of=as_of, source=file.name)
+    return Price(
+        instance_type=instance_type,
+        usd_per_hour=float(rate),
+        as_of=datetime.fromtimestamp(changed, UTC),
+        source=file.name,
+        discount_percent=rate.discount_percent or None,
+    )
 
 
 @lru_cache(maxsize=4)
-def _read(file: Path, changed: float) -> dict[str, dict[str, float]]:  # noqa: ARG001 - a part of the key
-    """Region (or `*`) -> instance type -> US dollars per hour."""
+def _read(file: Path, changed: float) -> dict[str, dict[str, Rate]]:  # noqa: ARG001 - a part of the key
+    """Region (or `*`) -> instance type -> price."""
     import yaml
 
     try:
@@ -154,17 +161,35 @@ def _read(file: Path, changed: float) -> dict[str, dict[str, float]]:  # noqa: A
             file, "give regions (or '*'), and in each instance types with US dollars per hour."
         )
     return {
-        str(region): {str(kind): _dollars(file, region, kind, usd) for kind, usd in prices.items()}
+        str(region): {str(kind): _rate(file, f"{region}: {kind}", entry) for kind, entry in prices.items()}
         for region, prices in content.items()
     }
 
 
-def _dollars(file: Path, region: object, instance_type: object, usd: object) -> float:
-    if isinstance(usd, bool) or not isinstance(usd, int | float) or not 0 < usd < 10_000:
+_USD, _DISCOUNT = "usd_per_hour", "discount_percent"
+
+
+def _rate(file: Path, name: str, entry: object) -> Rate:
+    """The price of a number, or of a mapping with `usd_per_hour` and `discount_percent`."""
+    facts = entry if isinstance(entry, dict) else {_USD: entry}
+    for key in facts:
+        if key not in {_USD, _DISCOUNT}:
+            hint = did_you_mean(key, (_USD, _DISCOUNT))
+            raise PricesFileError(file, f"{name} has {key!r}: give {_USD} and {_DISCOUNT}.{hint}")
+    usd, discount = facts.get(_USD), facts.get(_DISCOUNT, 0)
+    if not _is_number(usd) or not 0 < usd < 10_000:
+        raise PricesFileError(file, f"{name} is {usd!r}: give US dollars per hour, above 0.")
+    if not _is_number(discount) or not 0 <= discount < 100:
         raise PricesFileError(
-            file, f"{region}: {instance_type} is {usd!r}: give US dollars per hour, above 0."
+            file,
+            f"{name} has the {_DISCOUNT} {discount!r}: give how much less on-demand costs, from 0 to below "
+            "100.",
         )
-    return float(usd)
+    return Rate(usd, discount)
+
+
+def _is_number(value: object) -> TypeGuard[float]:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def configured_prices(access: PriceAccess) -> PriceBook:

@@ -26,6 +26,7 @@ PRICE: dict[str, str] = {
     "usd_per_hour": "DOUBLE",
     "as_of": "TIMESTAMPTZ",
     "source": "VARCHAR",
+    "discount_percent": "DOUBLE",
 }
 
 ATTEMPT: dict[str, str] = {

@@ -14,6 +14,7 @@ from spot_training.domain.records import Totals, TrainingRecord, totals_of
 
 from .bill import headline, sentences
 from .facts import GROUPS, Report, Window, report_of
+from .jobs import to_jobs_csv
 from .links import Links
 from .table import to_csv
 from .training import TrainingReport
@@ -32,6 +33,7 @@ __all__ = [
     "sentences",
     "to_csv",
     "to_html",
+    "to_jobs_csv",
     "to_log",
     "to_mail",
     "to_text",

@@ -44,13 +44,13 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "|", "%")
 
 def to_csv(reader: LedgerReader, selection: Selection) -> Iterator[str]:
     """The CSV in pieces: a header, then a line for each attempt, oldest trainings first."""
-    yield _lines([CSV_COLUMNS])
+    yield as_lines([CSV_COLUMNS])
     after = (datetime.min.replace(tzinfo=UTC), "")
     while rows := _page(reader, selection, after):
         last = rows[-1]
         after = (last["ordered_at"], last["key"])
         attempts = [row for row in rows if row["attempt"] is not None]
-        yield _lines([[safe_cell(row[column]) for column in CSV_COLUMNS] for row in attempts])
+        yield as_lines([[safe_cell(row[column]) for column in CSV_COLUMNS] for row in attempts])
 
 
 def _page(reader: LedgerReader, selection: Selection, after: tuple[datetime, str]) -> list[dict[str, Any]]:
@@ -87,7 +87,8 @@ def safe_cell(value: Any) -> Any:
             return value
 
 
-def _lines(rows: Any) -> str:
+def as_lines(rows: Any) -> str:
+    """Rows as lines of CSV."""
     buffer = io.StringIO()
     csv.writer(buffer).writerows(rows)
     return buffer.getvalue()

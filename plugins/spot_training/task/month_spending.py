@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from spot_training.domain.budget import MonthSpending, PriceOf, month_of
-from spot_training.domain.savings import Attempt, PurchaseOption, billed_usd, cost_usd
+from spot_training.domain.savings import Attempt, PurchaseOption, billed_usd, cost_usd, on_demand_rate
 from spot_training.ledger import Selection
 
 from .past_runs import Teachers, learn
@@ -223,4 +223,6 @@ def _held_seconds(job: CurrentJob, now: datetime) -> float:
 def _cost(record: TrainingRecord, job: CurrentJob, seconds: float, price_of: PriceOf) -> float | None:
     kind = job.instance_type or record.instance_type or ""
     price = record.usd_per_hour.get(kind) or price_of(kind)
+    if job.purchase is PurchaseOption.ON_DEMAND:
+        price = on_demand_rate(price)
     return cost_usd(round(seconds * job.instance_count), price)

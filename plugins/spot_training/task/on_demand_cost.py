@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from spot_training.domain.budget import OnDemandCost, PriceOf
 from spot_training.domain.deadline import CHECKPOINT_EVERY_SECONDS, LAUNCH_SECONDS, Runtime, kept_by_attempts
 from spot_training.domain.records import model_of
+from spot_training.domain.savings import on_demand_rate
 from spot_training.ledger.prices import configured_prices
 from spot_training.process import within
 from spot_training.sagemaker.request import max_runtime_of
@@ -81,7 +82,7 @@ def _choices(resources: Mapping[str, Any], instance_types: Sequence[str]) -> lis
 def _usd_per_hour(instances: Mapping[str, int], price_of: PriceOf) -> float | None:
     total = 0.0
     for kind, count in instances.items():
-        price = price_of(kind)
+        price = on_demand_rate(price_of(kind))
         if price is None:
             return None
         total += price * count
@@ -104,7 +105,7 @@ class AskedPrices:
     def _ask(self, instance_type: str) -> float | None:
         def ask() -> float | None:
             price = configured_prices(self._access).price_of(self._region, instance_type)
-            return price.usd_per_hour if price else None
+            return price.rate if price else None
 
         try:
             return within(READ_SECONDS, ask)

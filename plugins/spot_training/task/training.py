@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from spot_training.domain.budget import BudgetCheck
     from spot_training.domain.deadline import Deadline
     from spot_training.domain.ladder import Policy, Step
-    from spot_training.domain.savings import Attempt
+    from spot_training.domain.savings import Attempt, SavingsStatement
     from spot_training.sagemaker.identity import RunIdentity
     from spot_training.sagemaker.jobs import TrainingJobs
     from spot_training.sagemaker.request import TrainingPlan
@@ -224,7 +224,7 @@ class TrainingTask:
 
     def outcome(self, completed: Completed) -> dict[str, Any]:
         """Push `savings` and `attempts` and return them with `Training`, the provider's return value."""
-        self.recorder.end(self.driver.state, statement_line(statement_of(self.driver.attempts)))
+        self.recorder.end(self.driver.state, statement_line(self._statement()))
         return {"Training": returned_description(completed.description), **self._push_outcome()}
 
     def started(self, waiting: Waiting) -> dict[str, Any]:
@@ -287,5 +287,7 @@ class TrainingTask:
         return error.is_retryable or (self.options.retry_failed_script and isinstance(error, AlgorithmFailed))
 
     def _push_outcome(self) -> dict[str, Any]:
-        statement = statement_of(self.driver.attempts, self.recorder.prices)
-        return push_outcome(self._ti, self.driver, statement, log=self._log)
+        return push_outcome(self._ti, self.driver, self._statement(), log=self._log)
+
+    def _statement(self) -> SavingsStatement:
+        return statement_of(self.driver.attempts, self.recorder.prices)

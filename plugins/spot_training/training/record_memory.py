@@ -89,7 +89,7 @@ class Memory:
     @property
     def usd_per_hour(self) -> dict[str, float]:
         """The prices as `statement_of` takes them."""
-        return {price.instance_type: price.usd_per_hour for price in self.prices}
+        return {price.instance_type: price.rate for price in self.prices}
 
     def to_json(self) -> dict[str, Any]:
         return {
