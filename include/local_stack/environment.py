@@ -25,7 +25,8 @@ HOST = "127.0.0.1"
 #: The Python of the environment that has Airflow, if it is not this one: another version of Airflow.
 AIRFLOW_PYTHON = "LOCAL_STACK_AIRFLOW_PYTHON"
 REGION = "us-east-1"
-ACCESS_KEY = "local"
+#: The local cloud takes any. Airflow masks it in logs, so it is no word that a log may contain.
+ACCESS_KEY = "any-key-will-do"
 USER = "admin"
 DATABASE = "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"
 SQLITE_ARGS = "AIRFLOW__DATABASE__SQL_ALCHEMY_CONNECT_ARGS"
