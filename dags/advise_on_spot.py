@@ -8,69 +8,117 @@ import pendulum
 from airflow.sdk import Param, dag, get_current_context, task
 
 from spot_training.compat import AirflowFailException
-
-
-def _text(default: str, title: str, description: str) -> Param:
-    return Param(default, type="string", maxLength=1000, title=title, description=description)
-
-
-def _optional(title: str, description: str) -> Param:
-    # Airflow's form requires every text that may not be null. An empty text is null; in 0.1.0 it was "".
-    return Param(None, type=["null", "string"], maxLength=1000, title=title, description=description)
-
+from spot_training.forms import DURATION, duration
 
 PARAMS = {
-    "work": Param(
+    "work": duration(
         "6h",
-        type=["null", "string"],
+        optional=True,
+        # Or the mapping that the operator's `expected_runtime` takes, as JSON.
+        pattern=rf"{DURATION}|^$|^\{{",
         maxLength=1000,
         title="Run time",
-        description="How long the training takes, like 6h. If empty, learned from past runs of the model.",
+        description=(
+            'How long the training takes. For example: 6h, 1d 6h, or {"mean": "5h", "high": "8h"}. If empty, '
+            "learned from past runs of the Model below."
+        ),
     ),
-    "model": _optional("Model", "The TrainingJobName of the operator. Required if the run time is empty."),
-    "deadline": _text("14h", "Deadline", "The time from submission to the deadline, like 14h."),
-    "instance_type": _text("ml.m5.xlarge", "Instance type", "The type for the price and the history."),
+    "model": Param(
+        None,
+        type=["null", "string"],
+        maxLength=1000,
+        title="Model",
+        description=(
+            "Only if Run time is empty, and then required: the TrainingJobName of the operator. For example: "
+            "flight-delays."
+        ),
+    ),
+    "deadline": duration(
+        "14h",
+        title="Deadline",
+        maxLength=1000,
+        description="The time from submission to the deadline, more than the Run time. For example: 14h, 2d.",
+        examples=["14h", "2d"],
+    ),
+    "instance_type": Param(
+        "ml.m5.xlarge",
+        type="string",
+        maxLength=1000,
+        title="Instance type",
+        description="For the price, the own history and past runs. For example: ml.m5.xlarge.",
+    ),
     "source": Param(
         "scenario",
         type="string",
+        section="Spot market",
         enum=["own history", "scenario", "trace"],
         title="Spot market",
         description=(
-            "The scenario or the trace below, or the ledger's history of the instance type in the last week "
-            "(own history)."
+            "When spot capacity is there. own history: what the ledger has of the Instance type in the last "
+            "week. scenario, trace: the field below."
         ),
     ),
     "scenario": Param(
         "3h/40m",
         type=["null", "string"],
+        section="Spot market",
         maxLength=1000,
+        pattern=r"^$|^[^/]+/[^/]+$",
         title="Scenario",
-        description="The mean time with/without spot capacity. Required if the spot market is scenario.",
+        description=(
+            "Only with the spot market scenario, and then required: the mean times with and without spot "
+            "capacity. For example: 3h/40m."
+        ),
     ),
-    "trace": _optional(
-        "Trace",
-        "A capacity trace (JSON): a path on the worker, or an object storage URL. Required if the spot "
-        "market is trace.",
+    "trace": Param(
+        None,
+        type=["null", "string"],
+        section="Spot market",
+        maxLength=1000,
+        title="Trace",
+        description=(
+            "Only with the spot market trace, and then required: a capacity trace (JSON), as a path on the "
+            "worker or an object storage URL. For example: s3://my-bucket/trace.json."
+        ),
     ),
     "on_demand_price": Param(
         None,
         type=["null", "number"],
+        section="Prices",
         exclusiveMinimum=0,
         title="On-demand price",
-        description="US dollars per instance hour. If empty, the configured prices are used.",
+        description=(
+            "US dollars per instance hour. For example: 0.23. If empty, the configured price of the Instance "
+            "type."
+        ),
     ),
     "price_ratio": Param(
         0.318,
         type="number",
+        section="Prices",
         minimum=0,
         title="Spot price",
-        description="The spot price, as a share of the on-demand price.",
+        description="As a share of the on-demand price. For example: 0.3 for 70 % less.",
     ),
-    "max_runtime": _optional(
-        "Max run time", "MaxRuntimeInSeconds of the request. If empty, one day, as in SageMaker."
+    "max_runtime": duration(
+        None,
+        optional=True,
+        section="The operator's options",
+        maxLength=1000,
+        title="Max run time",
+        description=(
+            "MaxRuntimeInSeconds of the request, at least the Run time. For example: 12h. If empty, 1d, as "
+            "in SageMaker."
+        ),
     ),
-    "deadline_reserve": _optional(
-        "Deadline reserve", "The operator's option: more time to keep free, like 30m."
+    "deadline_reserve": duration(
+        None,
+        optional=True,
+        section="The operator's options",
+        shortest="0s",
+        maxLength=1000,
+        title="Deadline reserve",
+        description="More time to keep free before the deadline. For example: 30m. If empty, none.",
     ),
 }
 
@@ -107,6 +155,9 @@ def advise_on_spot() -> None:
         params = dict(context["params"])
         source = params.pop("source")
         market = {name: params.pop(name) for name in ("scenario", "trace")}
+        if not market.get(source, True):
+            way_out = f"the spot market is {source}, which needs it. Give it, or choose another spot market."
+            raise AirflowFailException(f"{source} is {market[source]!r}: {way_out}")
         where = report_folder(folder)
         try:
             advice = advise_on(

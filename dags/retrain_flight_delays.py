@@ -9,6 +9,7 @@ import pendulum
 from airflow.sdk import Asset, Param, dag, get_current_context, task, task_group
 
 from spot_training.compat import AirflowSkipException, CronDataIntervalTimetable
+from spot_training.forms import check_form, check_policy, deadline, duration
 from spot_training.operators import SpotTrainingOperator
 
 #: From Airflow Variables, so that a change to real AWS needs no change of the code.
@@ -34,74 +35,87 @@ CAPS: dict[str, Any] = {
     "max_wait": "14d",
 }
 
-#: Everything that can be set when a run is triggered. Other keys of its conf have no effect.
+#: Everything that can be set when a run is triggered. Other keys of its conf have no effect. A form shows the
+#: first fields under *Run Parameters*; the others have a section each.
 PARAMS = {
     "instance_type": Param(
         "ml.m5.xlarge",
         type="string",
         enum=CAPS["instance_types"],
         title="Instance type",
-        description="The instance type of the training job. Spot capacity differs between types.",
+        description="The machine that trains. Spot capacity differs between types.",
+    ),
+    "max_run": duration(
+        "1h",
+        title="Max run time",
+        shortest="10m",
+        longest="1d",
+        description=(
+            "How long a training job may run (MaxRuntimeInSeconds), from 10m to 1d. For example: 45m, 2h, 1h "
+            "30m."
+        ),
+    ),
+    "deadline": deadline(
+        description=(
+            "When the model must be ready. For example: 12h (after the run starts), or a time with its time "
+            "zone, 2026-11-23T06:00:00Z or 2026-11-23 06:00 Europe/Berlin. If empty, there is no deadline."
+        ),
     ),
     "use_spot": Param(
         True,
         type="boolean",
+        section="Spot",
         title="Managed spot",
-        description="If off, the training runs on demand at once, whatever the policy is.",
+        description="If off, the training runs on demand at once, and the fields below have no effect.",
     ),
     "policy": Param(
-        "widen",
-        type="string",
+        None,
+        type=["null", "string"],
+        section="Spot",
         # The form suggests these. A cleared run is checked against the pattern only, so earlier names of
         # `deadline` in the conf of an earlier run still work.
         examples=["widen", "spot_only", "on_demand", "deadline"],
-        pattern=r"^(widen|spot_only|on_demand|deadline|rule|planner)$",
+        pattern=r"^(|widen|spot_only|on_demand|deadline|rule|planner)$",
         title="Policy",
-        description=(
-            "What to do if spot capacity is not available, or interrupted for too long. widen: spot, spot "
-            "with a longer wait, then on-demand. spot_only: the same, then fail. on_demand: on-demand at "
-            "once. deadline: spot for as long as the deadline allows, then on-demand to the end."
+        description_md=(
+            "Only with Managed spot. What to do if spot capacity is not available:\n\n"
+            "- widen: spot, spot with a longer wait, then on-demand\n"
+            "- spot_only: the same, then fail\n"
+            "- on_demand: on-demand at once\n"
+            "- deadline: spot for as long as the deadline allows, then on-demand; only with a Deadline\n\n"
+            "If empty: deadline with a Deadline, else widen."
         ),
     ),
-    "deadline": Param(
-        None,
-        # Airflow's form requires every text that may not be null. An empty text is null; in 0.1.0 it was "".
-        type=["null", "string"],
-        maxLength=40,
-        pattern=r"^$|^[0-9][0-9A-Za-z :.+\-]*$",
-        title="Deadline",
+    "first_wait": duration(
+        "1h",
+        section="Spot",
+        title="First wait",
+        shortest="10m",
+        longest="7d",
         description=(
-            'When the model must be ready: "12h" after the run started, or "2026-11-23T06:00:00Z". If empty, '
-            "there is no deadline. The policy deadline needs one."
-        ),
-    ),
-    "max_run": Param(
-        3600,
-        type="integer",
-        minimum=600,
-        maximum=86400,
-        title="Max run time (seconds)",
-        description="MaxRuntimeInSeconds: how long the training may run.",
-    ),
-    "first_wait": Param(
-        3600,
-        type="integer",
-        minimum=600,
-        maximum=604800,
-        title="First wait (seconds)",
-        description=(
-            "MaxWaitTimeInSeconds of the first attempt. It covers waiting and running, so it cannot be below "
-            "the max run time. The second attempt waits twice as long."
+            "Only with Managed spot and the policies widen and spot_only. How long the first spot job may "
+            "wait and run together (MaxWaitTimeInSeconds), so at least the Max run time, and at most 7d. The "
+            "second spot job waits twice as long. For example: 2h, 1d 6h."
         ),
     ),
     "num_round": Param(
         200,
         type="integer",
+        section="Model",
         minimum=10,
         maximum=5000,
         title="Boosting rounds",
-        description="The number of trees that XGBoost builds.",
+        description="The number of trees that XGBoost builds, from 10 to 5000.",
     ),
+}
+
+#: What to try. An empty policy is the operator's own default.
+POLICY = {
+    "name": (
+        "{{ 'on_demand' if not params.use_spot else params.policy "
+        "or ('deadline' if params.deadline else 'widen') }}"
+    ),
+    "first_wait": "{{ params.first_wait }}",
 }
 
 
@@ -121,7 +135,7 @@ departure. Each run trains on the **eight weeks before the end of its data inter
 **week after**. The flights are those of 2013, used as a calendar that repeats: a run of any year uses the
 same days of 2013.
 
-1. **prepare** writes the channels and the training script to S3.
+1. **prepare** checks the form, and writes the channels and the training script to S3.
 2. **train** runs on managed spot. If capacity is not available or is interrupted, the policy decides on the
    next attempt, which resumes from the last checkpoint.
 3. **evaluate** tests the model on the holdout and compares it with the champion.
@@ -143,7 +157,7 @@ You can backfill it: each run has its own channels, checkpoint prefix and job na
 def retrain_flight_delays() -> None:
     @task_group
     def prepare() -> Any:
-        return channels(BUCKET)
+        return channels(BUCKET, POLICY)
 
     @task_group
     def train(prepared: Any) -> Any:
@@ -168,10 +182,7 @@ def retrain_flight_delays() -> None:
                 },
                 "StoppingCondition": {"MaxRuntimeInSeconds": "{{ params.max_run }}"},
             },
-            policy={
-                "name": "{{ params.policy if params.use_spot else 'on_demand' }}",
-                "first_wait": "{{ params.first_wait }}",
-            },
+            policy=POLICY,
             deadline="{{ params.deadline or '' }}",
             caps=CAPS,
             deferrable=True,
@@ -193,8 +204,8 @@ def retrain_flight_delays() -> None:
 
 
 @task
-def channels(bucket: str) -> dict[str, Any]:
-    """Write the channels and the training script of this run's window to S3."""
+def channels(bucket: str, policy: dict[str, str]) -> dict[str, Any]:
+    """Check the form, then write the channels and the training script of this run's window to S3."""
     from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 
     from include.flight_delays.data import S3Destination, as_day, prepare_channels
@@ -202,7 +213,9 @@ def channels(bucket: str) -> dict[str, Any]:
     from include.flight_delays.storage import use_bucket
 
     context: Any = get_current_context()
-    run = context["dag_run"]
+    run, params = context["dag_run"], context["params"]
+    check_form(context)
+    check_policy(policy, max_runtime=params["max_run"], deadline=params["deadline"])
     # A run that is triggered manually may have no data interval. It uses the time of the run.
     as_of = as_day(context.get("data_interval_end") or run.run_after)
     s3 = S3Hook().get_conn()
@@ -218,7 +231,7 @@ def channels(bucket: str) -> dict[str, Any]:
         "as_of": str(as_of),
         "train": made.train.uri,
         "validation": made.validation.uri,
-        "hyperparameters": package.hyperparameters({"num_round": context["params"]["num_round"]}),
+        "hyperparameters": package.hyperparameters({"num_round": params["num_round"]}),
     }
 
 

@@ -9,6 +9,7 @@ import pendulum
 from airflow.sdk import Param, dag, get_current_context, task
 
 from spot_training.approval import ask_before_on_demand
+from spot_training.forms import check_form, duration
 from spot_training.operators import SpotTrainingOperator
 
 BUCKET = "{{ var.value.get('flight_delays_bucket', 'flight-delays') }}"
@@ -22,13 +23,24 @@ INSTANCE_TYPES = ["ml.m5.large", "ml.m5.xlarge", "ml.m5.2xlarge", "ml.c5.xlarge"
 #: Without an answer, the training then keeps waiting for spot.
 ANSWER_WITHIN = timedelta(hours=4)
 
+#: In the order in which they matter: the machine, the wait for spot, the question after it.
 PARAMS = {
     "instance_type": Param(
         "ml.m5.xlarge",
         type="string",
         enum=INSTANCE_TYPES,
         title="Instance type",
-        description="The instance type of the training job. Spot capacity differs between types.",
+        description="The machine that trains. Spot capacity differs between types.",
+    ),
+    "first_wait": duration(
+        "2h",
+        title="First wait",
+        shortest="1h",
+        longest="7d",
+        description=(
+            "How long the first spot job may wait and run together (MaxWaitTimeInSeconds), from 1h to 7d. "
+            "The second spot job waits twice as long. For example: 2h, 1d 6h."
+        ),
     ),
     "limit_usd": Param(
         1,
@@ -36,15 +48,10 @@ PARAMS = {
         minimum=0,
         maximum=1000,
         title="Ask above (US dollars)",
-        description="The most that on-demand may cost without a question. An unknown price always needs one.",
-    ),
-    "first_wait": Param(
-        7200,
-        type="integer",
-        minimum=3600,
-        maximum=604800,
-        title="First wait (seconds)",
-        description="MaxWaitTimeInSeconds of the first spot attempt; the second waits twice as long.",
+        description=(
+            "Only if spot capacity never comes. If on-demand costs more than this, a person is asked. For "
+            "example: 0 (always ask), 2.50. An unknown price always needs an answer."
+        ),
     ),
 }
 
@@ -59,7 +66,7 @@ PARAMS = {
     doc_md=__doc__
     + """
 
-1. **prepare** writes the channels and the training script to S3.
+1. **prepare** checks the form, and writes the channels and the training script to S3.
 2. **train_on_spot** waits twice for spot, the second time twice as long. It fails if there is no capacity.
 3. **on_demand** runs only then. `price` estimates what on-demand would cost from the last checkpoint. Up to
    the Param *Ask above*, `go_on` buys it at once. Above it, `ask` puts a question under *Required Actions*.
@@ -72,7 +79,7 @@ See *Asking first* in `docs/operator.md`.
 def retrain_with_approval() -> None:
     @task(retries=2)
     def prepare(bucket: str) -> dict[str, Any]:
-        """Write the channels and the training script of this run's window to S3."""
+        """Check the form, then write the channels and the training script of this run's window to S3."""
         from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 
         from include.flight_delays.data import S3Destination, as_day, prepare_channels
@@ -80,6 +87,7 @@ def retrain_with_approval() -> None:
         from include.flight_delays.storage import use_bucket
 
         context: Any = get_current_context()
+        check_form(context)
         as_of = as_day(context["dag_run"].run_after)
         s3 = S3Hook().get_conn()
         use_bucket(s3, bucket)

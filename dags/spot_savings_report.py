@@ -17,14 +17,15 @@ from spot_training.compat import (
 MODEL = Asset("flight_delays_model", uri="x-model://flight-delays/champion")
 
 
-def _only(title: str, what: str) -> Param:
+def _only(title: str, what: str, example: str) -> Param:
     # Airflow's form requires every text that may not be null. An empty text is null; in 0.1.0 it was "".
     return Param(
         None,
         type=["null", "string"],
+        section="Which trainings",
         maxLength=250,
         title=title,
-        description=f"Report only on trainings of this {what}. If empty, on all.",
+        description=f"Report only on trainings of this {what}. For example: {example}. If empty, on all.",
     )
 
 
@@ -39,25 +40,39 @@ PARAMS = {
         minimum=1,
         maximum=3660,
         title="Days",
-        description="How many days back, if no day is given below. A scheduled report has whole days.",
+        description=(
+            "Only if From and To are empty: how many days back, from 1 to 3660. A scheduled report has whole "
+            "days."
+        ),
     ),
-    "since": _day("From", "The first day (UTC). The start of a training decides."),
-    "until": _day("To", "The last day (UTC), included. If empty, up to now."),
-    "dag_id": _only("Dag", "Dag"),
-    "model": _only("Model", "model (the TrainingJobName of its operator)"),
-    "instance_type": _only("Instance type", "instance type"),
-    "team": _only("Team", "team (the tag `team` of its training jobs)"),
+    "since": _day(
+        "From",
+        "The first day (UTC): trainings that started on it or later. If only To is given, all before it.",
+    ),
+    "until": _day("To", "The last day (UTC), included: not before From. If only From is given, up to now."),
+    "dag_id": _only("Dag", "Dag", "retrain_flight_delays"),
+    "model": _only("Model", "model (the TrainingJobName of its operator)", "flight-delays"),
+    "instance_type": _only("Instance type", "instance type", "ml.m5.xlarge"),
+    "team": _only("Team", "team (the tag team of its training jobs)", "research"),
     "all_installations": Param(
         False,
         type="boolean",
+        section="Which trainings",
         title="All Airflows",
         description="If on, include trainings of every Airflow that shares the ledger.",
     ),
     "group_by": Param(
         ["dag_id", "model", "instance_type", "team"],
         type=["null", "array"],
+        section="Layout",
         items={"type": "string", "enum": ["dag_id", "model", "instance_type", "team"]},
         examples=["dag_id", "model", "instance_type", "team"],
+        values_display={
+            "dag_id": "Dag",
+            "model": "Model",
+            "instance_type": "Instance type",
+            "team": "Team",
+        },
         title="Group by",
         description="The groups of the totals, in this order. If empty, there are no groups.",
     ),

@@ -20,8 +20,10 @@ from spot_training import settings
             settings.flag("sweeper_stops"),
             type="boolean",
             title="Stop the orphans",
-            description="If off, only report them in the task log. If on, stop them, provided that "
-            "[spot_training] sweeper_stops is set. The default is the value of sweeper_stops.",
+            description=(
+                "If on, stop the orphans: only with [spot_training] sweeper_stops = True, which is also the "
+                "default here. If off, only report them in the task log."
+            ),
         ),
     },
     tags=["sagemaker", "spot", "safety"],

@@ -48,13 +48,13 @@ def _with_room(file: Path) -> str:
     text = file.read_text()
     if file.name != "retrain_flight_delays.py":
         return text
-    for name, default, here in (
-        ("num_round", 200, 20),
-        ("max_run", 3600, 14400),
-        ("first_wait", 3600, 14400),
+    for name, kind, default, here in (
+        ("num_round", "Param", "200", "20"),
+        ("max_run", "duration", '"1h"', '"4h"'),
+        ("first_wait", "duration", '"1h"', '"4h"'),
     ):
         before = text
-        text = text.replace(f'"{name}": Param(\n        {default},', f'"{name}": Param(\n        {here},')
+        text = text.replace(f'"{name}": {kind}(\n        {default},', f'"{name}": {kind}(\n        {here},')
         assert text != before, f"the default of {name} has changed"
     return text
 

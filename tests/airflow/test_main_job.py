@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,11 @@ from include.local_stack import AirflowApiError, LocalStack, wait_until
 from include.local_stack.environment import airflow_version
 from spot_training.sagemaker.identity import RunIdentity
 
-from .conftest import job_names, live_jobs, set_capacity
+from .conftest import SPEED, job_names, live_jobs, set_capacity
 
 pytestmark = [pytest.mark.airflow, pytest.mark.timeout(600)]
 
-DAG, TASK = "retrain_flight_delays", "train.train"
+DAG, FIRST, TASK = "retrain_flight_delays", "prepare.channels", "train.train"
 #: Real scripts share two cores with Airflow, and simulated time runs on: leave them room.
 ROOM = {"max_run": 86400, "first_wait": 86400, "num_round": 20}
 WEEK = datetime(2013, 3, 3, tzinfo=UTC)
@@ -35,6 +36,28 @@ def _run(stack: LocalStack, dag_id: str, conf: dict[str, Any] | None = None) -> 
 
 def _states(stack: LocalStack, dag_id: str, run_id: str) -> dict[str, str]:
     return {str(t["task_id"]): str(t["state"]) for t in stack.api.task_instances(dag_id, run_id)}
+
+
+def _own_log(stack: LocalStack, dag_id: str, run_id: str, task_id: str) -> list[str]:
+    """What our code logged in a task and its trigger, from the files: they name the loggers.
+
+    Airflow's base sensor says with the name of ours that it has looked for the last time.
+    """
+    folder = stack.airflow_home / "logs" / f"dag_id={dag_id}" / f"run_id={run_id}" / f"task_id={task_id}"
+    lines = [json.loads(line) for file in folder.glob("*.log*") for line in file.read_text().splitlines()]
+    lines.sort(key=lambda line: str(line["timestamp"]))
+    own = [str(line["event"]) for line in lines if "spot_training" in str(line.get("logger"))]
+    return [line for line in own if line != "Success criteria met. Exiting."]
+
+
+def _check_log(stack: LocalStack, dag_id: str, run_id: str, task_id: str) -> None:
+    """First the simulated clock, last the savings, and no line with a time besides the log's own."""
+    lines = _own_log(stack, dag_id, run_id, task_id)
+    assert lines[0] == f"local cloud, clock x{SPEED}: times and costs are simulated."
+    assert lines.count(lines[0]) == 1
+    assert lines[-1].startswith("Training completed: ")
+    assert [line for line in lines if re.match(r"\S*\d\d:\d\d:\d\d|\d{4}-\d\d-\d\d", line)] == []
+    assert any(re.match(r"\S+ Training at (\S+ )?\d\d:\d\d UTC: ", line) for line in lines)
 
 
 def _is_plain_json(value: Any) -> bool:
@@ -123,6 +146,7 @@ def test_params_of_the_trigger_form_reach_the_training_job_and_nothing_else_does
         {"instance_type": "ml.p5.48xlarge"},
         {"max_run": 1},
         {"max_run": "3600; rm -rf /"},
+        {"max_run": "two hours"},
         {"first_wait": 10**9},
         {"policy": "yolo"},
         {"num_round": 0},
@@ -153,9 +177,10 @@ def test_a_param_outside_its_limits_starts_no_run(stack: LocalStack, conf: dict[
 
 
 def test_a_wait_below_the_run_time_fails_before_any_job(stack: LocalStack) -> None:
-    run_id = _run(stack, DAG, {"max_run": 7200, "first_wait": 3600})
-    assert _states(stack, DAG, run_id)[TASK] == "failed"
-    assert "policy.first_wait is 3600" in stack.api.task_log(DAG, run_id, TASK)
+    run_id = _run(stack, DAG, {"max_run": "2h", "first_wait": "1h"})
+    states = _states(stack, DAG, run_id)
+    assert (states[FIRST], states[TASK]) == ("failed", "upstream_failed")
+    assert "policy.first_wait is 3600" in stack.api.task_log(DAG, run_id, FIRST)
     # The scheduled run, if there is one by now, may have made its own.
     training = RunIdentity(dag_id=DAG, run_id=run_id, task_id=TASK, installation="tests")
     assert job_names(stack, contains=training.key) == []
@@ -201,6 +226,7 @@ def test_the_operator_completes_on_spot(stack: LocalStack, mode: str) -> None:
     log = stack.api.task_log("variant_operator", run_id, mode)
     assert "Downloading" in log
     assert "Training completed: 1 attempt" in log
+    _check_log(stack, "variant_operator", run_id, mode)
 
 
 _runs: dict[str, str] = {}
@@ -313,6 +339,7 @@ def test_the_sensor_waits_in_every_mode_for_a_job_started_elsewhere(stack: Local
         (attempt,) = stack.api.xcom("variant_sensor", run_id, mode, "attempts")
         assert (attempt["job_name"], attempt["ending"]) == (started, "completed")
         assert stack.api.xcom("variant_sensor", run_id, mode)["savings"]["completed"] is True
+        _check_log(stack, "variant_sensor", run_id, mode)
 
 
 def test_the_sensor_tells_why_a_job_ended_and_carries_it_on_with_a_policy(stack: LocalStack) -> None:

@@ -34,7 +34,7 @@ ROOT = Path(__file__).resolve().parents[2]
 #: Airflow before 3.1 cannot ask a person: that file says so instead of loading (tests/dags).
 ASKS, CAN_ASK = {"retrain_with_approval"}, airflow_version() >= (3, 1)
 DAGS = sorted({file.stem for file in (ROOT / "dags").glob("*.py")} - (set() if CAN_ASK else ASKS))
-TRAIN, TASK, REPORT = "retrain_flight_delays", "train.train", "report_savings"
+TRAIN, FIRST, TASK, REPORT = "retrain_flight_delays", "prepare.channels", "train.train", "report_savings"
 #: A minute a second: the default of an hour of run time is a minute on this machine.
 SPEED = 60
 #: All runs share this machine, and prepare real data.
@@ -51,7 +51,13 @@ TYPED: dict[str, dict[str, str]] = {
         "max_runtime": "1d",
         "deadline_reserve": "30m",
     },
-    "retrain_flight_delays": {"deadline": "2d", "policy": "deadline", "num_round": "10"},
+    "retrain_flight_delays": {
+        "deadline": "2d",
+        "policy": "deadline",
+        "num_round": "10",
+        "max_run": "1h 30m",
+        "first_wait": "1d 6h",
+    },
     "spot_savings_report": {
         "since": "2020-01-01",
         "until": "2100-12-31",
@@ -63,9 +69,13 @@ TYPED: dict[str, dict[str, str]] = {
     },
 }
 
+#: Airflow's name for the fields without a section. It opens with the form.
+FIRST_SECTION = "Run Parameters"
+
 #: An instance type without spot capacity.
 NO_SPOT = "ml.c5.2xlarge"
-#: Runs of `retrain_flight_delays` with a conf as the form sent it before: a deadline left empty was "".
+#: Runs of `retrain_flight_delays` with a conf as the form sent it before: a deadline left empty was "", and
+#: durations were seconds.
 CONFS: dict[str, dict[str, Any]] = {
     "cleared": {"policy": "planner", "deadline": "2d", "num_round": 10},
     "fails": {
@@ -169,10 +179,10 @@ def started(shipped: LocalStack, browser: Browser) -> Started:
     return started
 
 
-def _log_in(stack: LocalStack, browser: Browser) -> Page:
+def _log_in(stack: LocalStack, browser: Browser, *, width: int = 1280) -> Page:
     login = {"username": stack.login.username, "password": stack.login.password}
     token = httpx.post(f"{stack.airflow_url}/auth/token", json=login).json()["access_token"]
-    context = browser.new_context(viewport={"width": 1280, "height": 1400})
+    context = browser.new_context(viewport={"width": width, "height": 1400})
     context.add_cookies([{"name": "_token", "value": token, "url": f"{stack.airflow_url}/"}])
     page = context.new_page()
     page.set_default_timeout(20_000)
@@ -184,7 +194,9 @@ def _send_form(stack: LocalStack, page: Page, dag_id: str, typed: dict[str, str]
     page.goto(f"{stack.airflow_url}/dags/{dag_id}")
     submit = _open_form(page)
     submit.wait_for()
+    params = stack.api.request("GET", f"dags/{dag_id}/details")["params"]
     for name, text in typed.items():
+        _open_section(page, params[name]["schema"].get("section") or FIRST_SECTION)
         _fill(page, name, text)
     wait_until(submit.is_enabled, f"Trigger to be enabled in the form of {dag_id}", timeout_seconds=10)
     with page.expect_response(
@@ -204,7 +216,15 @@ def _open_form(page: Page) -> Locator:
     return page.get_by_role("dialog").get_by_role("button", name="Trigger").last
 
 
+def _open_section(page: Page, section: str) -> None:
+    """Open a section of the form, which closes the others."""
+    heading = page.get_by_role("dialog").get_by_role("button", name=section, exact=True)
+    if heading.get_attribute("aria-expanded") != "true":
+        heading.click()
+
+
 def _fill(page: Page, name: str, text: str) -> None:
+    page.locator(f"[name=element_{name}]:visible, #element_{name}:visible").first.wait_for()
     field = page.locator(f"input[name=element_{name}]:visible")
     if field.count():
         field.fill(text)
@@ -274,6 +294,22 @@ def test_the_form_with_each_optional_field_filled_starts_a_run_that_succeeds(
     assert states["run"] == "success", states
 
 
+def test_the_form_says_which_duration_is_wrong_also_on_a_phone(shipped: LocalStack, browser: Browser) -> None:
+    page = _log_in(shipped, browser, width=390)
+    page.goto(f"{shipped.airflow_url}/dags/{TRAIN}")
+    submit = _open_form(page)
+    _fill(page, "max_run", "two hours")
+    with page.expect_response(lambda answer: answer.url.endswith("/dagRuns")) as answered:
+        submit.click()
+    assert not answered.value.ok
+    page.get_by_role("dialog").get_by_text("Invalid input for param max_run: 'two hours'").first.wait_for()
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    box = page.locator("#element_max_run").bounding_box()
+    assert box is not None
+    assert box["width"] > 150
+    assert box["x"] + box["width"] <= 390
+
+
 def test_a_run_with_a_policy_that_the_form_no_longer_offers_can_be_cleared(
     shipped: LocalStack, started: Started
 ) -> None:
@@ -317,7 +353,9 @@ def test_a_training_that_failed_before_its_first_attempt_is_reported_too(
 ) -> None:
     run_id = started.by_conf["bad input"]
     states = _finish(shipped, TRAIN, run_id)
-    assert (states["run"], states[TASK], states[REPORT]) == ("failed", "failed", "success")
+    assert (states["run"], states[FIRST], states[REPORT]) == ("failed", "failed", "success")
+    assert states[TASK] == "upstream_failed"
+    assert "policy.first_wait is 3600" in shipped.api.task_log(TRAIN, run_id, FIRST)
     assert "failed before its first attempt" in shipped.api.xcom(TRAIN, run_id, REPORT, "report")
 
 

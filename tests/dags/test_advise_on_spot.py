@@ -117,11 +117,11 @@ def test_run_time_and_market_come_from_the_installations_own_history(
     ("params", "said"),
     [
         ({"work": "6h", "source": "own history"}, "no recent spot job in us-east-1"),
-        ({"work": "6h", "source": "trace", "trace": ""}, "give one of"),
+        ({"work": "6h", "source": "trace", "trace": ""}, "trace is '': the spot market is trace"),
         ({"work": "6h", "source": "trace", "trace": "nowhere.json"}, "nowhere.json"),
         ({"work": "", "source": "scenario"}, "give the run time"),
         ({"work": None, "source": "scenario"}, "give the run time"),
-        ({"work": "6h", "source": "scenario", "scenario": None}, "give one of"),
+        ({"work": "6h", "source": "scenario", "scenario": None}, "scenario is None: the spot"),
         ({"work": "6h", "deadline": "5h", "source": "scenario"}, "give at least"),
         ({"work": "6h", "source": "scenario", "instance_type": "ml.p3.2xlarge"}, "price"),
     ],

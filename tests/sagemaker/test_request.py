@@ -58,6 +58,19 @@ SPOT = Step(purchase=PurchaseOption.SPOT, max_wait_seconds=7200)
 ON_DEMAND = Step(purchase=PurchaseOption.ON_DEMAND)
 
 
+def test_what_sagemaker_takes_in_seconds_may_be_a_duration_as_people_type_it() -> None:
+    given = {
+        "MaxRuntimeInSeconds": "2h",
+        "MaxWaitTimeInSeconds": " 1d 6H ",
+        "MaxPendingTimeInSeconds": "1.5h",
+    }
+    assert cast_request(_config(StoppingCondition=given))["StoppingCondition"] == {
+        "MaxRuntimeInSeconds": 7200,
+        "MaxWaitTimeInSeconds": 108000,
+        "MaxPendingTimeInSeconds": 5400,
+    }
+
+
 def test_values_that_came_out_of_a_template_are_cast_to_what_sagemaker_takes() -> None:
     request = cast_request(
         _config(
@@ -113,7 +126,17 @@ def test_the_users_config_is_never_changed() -> None:
             r"InstanceCount is 0: give 1 or more",
         ),
         ({"StoppingCondition": {"MaxRuntimeInSeconds": ""}}, EmptyValue, r"MaxRuntimeInSeconds is ''"),
-        ({"StoppingCondition": {"MaxRuntimeInSeconds": "soon"}}, InvalidInput, r"MaxRuntimeInSeconds"),
+        (
+            {"StoppingCondition": {"MaxRuntimeInSeconds": "soon"}},
+            InvalidInput,
+            r"InSeconds is 'soon': .*1d 12h",
+        ),
+        (
+            {"StoppingCondition": {"MaxRuntimeInSeconds": "None"}},
+            EmptyValue,
+            r"MaxRuntimeInSeconds is 'None'",
+        ),
+        ({"ResourceConfig": {**RESOURCES, "InstanceCount": "2h"}}, InvalidInput, r"InstanceCount is '2h'"),
         ({"StoppingCondition": {"MaxRuntimeInSeconds": 1.5}}, InvalidInput, r"MaxRuntimeInSeconds is 1\.5"),
         ({"StoppingCondition": {"MaxRuntimeInSeconds": True}}, InvalidInput, r"MaxRuntimeInSeconds is True"),
         ({"EnableManagedSpotTraining": "maybe"}, InvalidInput, r"EnableManagedSpotTraining is 'maybe'"),

@@ -9,6 +9,7 @@ import re
 from dataclasses import dataclass
 
 from .errors import InvalidInput, MaxWaitBelowMaxRuntime, WaitTooLongForAlgorithm
+from .parsing import in_words
 
 #: SageMaker's default for `MaxRuntimeInSeconds`: one day.
 DEFAULT_MAX_RUNTIME_SECONDS = 24 * 3600
@@ -70,7 +71,7 @@ def check_covers_running(wait_seconds: int, *, max_runtime_seconds: int, field: 
             field,
             wait_seconds,
             f"it covers waiting and running, so give at least MaxRuntimeInSeconds ({max_runtime_seconds}), "
-            "or lower MaxRuntimeInSeconds.",
+            f"that is {in_words(max_runtime_seconds)}, or lower MaxRuntimeInSeconds.",
         )
 
 

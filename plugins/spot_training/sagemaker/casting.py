@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from spot_training.domain.errors import EmptyValue, InvalidInput
 from spot_training.domain.json_text import as_items, as_mapping, did_you_mean
-from spot_training.domain.parsing import HIDDEN, as_bool, as_whole_number, is_left_out
+from spot_training.domain.parsing import HIDDEN, as_bool, as_whole_number, is_left_out, parse_seconds
 
 if TYPE_CHECKING:
     from botocore.model import Shape, StructureShape
@@ -29,6 +29,8 @@ _WAYS_OUT = {
     "OutputDataConfig.S3OutputPath": "give an S3 URI, like s3://my-bucket/models.",
     "CheckpointConfig.S3Uri": "give an S3 URI, like s3://my-bucket/checkpoints.",
 }
+
+_LETTER = re.compile("[A-Za-z]")
 
 #: `TrainingPlan.check` counts tags: this package adds some.
 _COUNTED_LATER = "Tags"
@@ -122,7 +124,9 @@ def _as_text(value: Any) -> Any:
 
 
 def _cast_int(value: Any, shape: Shape, path: str) -> int:
-    whole = as_whole_number(value, field=path)
+    # `MaxRuntimeInSeconds` may be a duration as people type it, like `2h`.
+    is_duration = path.endswith("InSeconds") and isinstance(value, str) and _LETTER.search(value)
+    whole = parse_seconds(value, field=path) if is_duration else as_whole_number(value, field=path)
     low, high = shape.metadata.get("min"), shape.metadata.get("max")
     if (low is not None and whole < low) or (high is not None and whole > high):
         raise InvalidInput(path, value, f"give a whole number {_range_in_words(low, high)}.")
