@@ -11,6 +11,7 @@ from spot_training.dashboard.timeline import Phase, timeline_of
 from spot_training.domain.lifecycle import TERMINAL_SECONDARY_STATUSES, Ending, SecondaryStatus
 from spot_training.domain.records import RecordState
 
+from .rendered import training_page
 from .trainings import BEGAN, S, attempt, training, under_way
 
 NOW = BEGAN + timedelta(minutes=30)
@@ -64,6 +65,16 @@ def test_the_deadline_and_the_latest_on_demand_start_are_lines_only_where_there_
     assert [line.name for line in lines] == ["latest on-demand start", "deadline"]
     without = training(deadline_at=None, latest_on_demand_at=None)
     assert timeline_of(without, now=NOW).lines == ()
+
+
+def test_a_latest_on_demand_start_that_moved_says_so() -> None:
+    """The reason of the first decision names the time before there was any checkpoint."""
+    latest, deadline = timeline_of(training(), now=NOW).lines
+    assert "It moved later as they arrived" in latest.note
+    assert "It moved later as they arrived" in training_page(training())
+    assert deadline.note == ""
+    first, *_ = timeline_of(replace(training(), attempts=()), now=NOW).lines
+    assert first.note == "", "nothing has moved yet"
 
 
 def test_the_cost_ends_at_what_the_statement_says() -> None:

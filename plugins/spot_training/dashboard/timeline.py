@@ -86,10 +86,14 @@ class Mark:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Line:
-    """An important moment: the deadline, or the latest start of on-demand that meets it."""
+    """An important moment: the deadline, or the latest start of on-demand that meets it.
+
+    `note` says why a decision may name another time.
+    """
 
     name: str
     at: datetime
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -281,10 +285,20 @@ def _action(decision: DecisionMade) -> str:
 
 def _lines(record: TrainingRecord) -> Iterator[Line]:
     if record.latest_on_demand_at:
-        yield Line(name="latest on-demand start", at=record.latest_on_demand_at)
+        yield Line(
+            name="latest on-demand start",
+            at=record.latest_on_demand_at,
+            note=_MOVED if any(a.has_checkpoints and a.work_seconds for a in record.attempts) else "",
+        )
     if record.deadline_at:
         yield Line(name="deadline", at=record.deadline_at)
 
+
+#: Each decision says the latest start as it was then. Work that is in checkpoints leaves less to do.
+_MOVED = (
+    "with the checkpoints so far. It moved later as they arrived: each decision names the time known at that "
+    "moment"
+)
 
 _HOLDING = frozenset(_PHASES[status] for status in HOLDING_STATUSES)
 
