@@ -104,6 +104,10 @@ def test_the_scheduler_retrains_the_latest_week_and_the_report_follows(stack: Lo
     assert stack.api.wait_for_run("spot_savings_report", report_id)["state"] == "success"
     summary = stack.api.xcom("spot_savings_report", report_id, "report")
     assert summary["completed"] >= 1
+    assert summary["headline"].startswith("Spot ")
+    assert "/spot-training/?" in summary["page"]
+    jobs = Path(summary["jobs_csv"].removeprefix("file://")).read_text()
+    assert ":training-job/flight-delays-" in jobs
     html = Path(summary["html"].removeprefix("file://")).read_text()
     assert run_id.replace("+", "&#43;") in html or run_id in html
     assert "<svg" in html

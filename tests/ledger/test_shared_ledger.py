@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from importlib.util import module_from_spec, spec_from_file_location
@@ -19,6 +20,7 @@ from spot_training.domain.records import CurrentJob, RecordState
 from spot_training.domain.savings import PurchaseOption
 from spot_training.ledger import Ledger
 from spot_training.report import report_of
+from spot_training.report.sending import Message
 from spot_training.sagemaker.identity import RunIdentity
 from spot_training.sagemaker.request import TrainingPlan, cast_request
 from spot_training.task.budget import check_budget, month_spending, on_demand_cost
@@ -202,6 +204,38 @@ def test_what_on_demand_would_cost_is_reckoned_from_this_airflows_runs(shared: L
 # The report --------------------------------------------------------------------------------------------
 
 
+def _report_dag() -> Any:
+    spec = spec_from_file_location("spot_savings_report_dag", ROOT / "dags" / "spot_savings_report.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module: Any = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_report_has_a_net_headline_the_jobs_and_a_link_in_its_xcom(
+    shared: Ledger, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("AIRFLOW__SPOT_TRAINING__INSTALLATION", MINE)
+    monkeypatch.setenv("AIRFLOW__API__BASE_URL", "https://airflow.example.com")
+    _train(shared, MINE)
+    module = _report_dag()
+    form = {name: param.value for name, param in module.PARAMS.items()}
+    run = SimpleNamespace(run_type="manual", run_after=datetime.now(UTC))
+    context = {"params": {**form, "days": 3660}, "dag_run": run}
+    monkeypatch.setattr(module, "get_current_context", lambda: context)
+    report = module.spot_savings_report().get_task("report").python_callable
+    summary = report(f"file://{tmp_path / 'reports'}")
+    assert summary["net_saved_usd"] == summary["saved_usd"] - summary["spot_failed_usd"]
+    assert summary["headline"] == summary["sentences"][0].split(",")[0].rstrip(".")
+    assert Path(summary["jobs_csv"].removeprefix("file://")).read_text().startswith("job_name,job_arn,")
+    message = Message.of(json.loads(json.dumps(summary)))
+    assert message.subject.startswith(f"{summary['headline']}, since ")
+    assert message.links["These trainings in Airflow"].startswith(
+        "https://airflow.example.com/spot-training/?"
+    )
+
+
 @pytest.mark.parametrize(("is_asked", "trainings"), [(False, 2), (True, 5)])
 def test_a_report_spans_installations_only_when_it_is_asked_to(
     shared: Ledger, monkeypatch: pytest.MonkeyPatch, is_asked: bool, trainings: int
@@ -210,11 +244,7 @@ def test_a_report_spans_installations_only_when_it_is_asked_to(
     _train(shared, MINE)
     _train(shared, "older")
     _train(shared, THEIRS, runs=3)
-    spec = spec_from_file_location("spot_savings_report_dag", ROOT / "dags" / "spot_savings_report.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module: Any = module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = _report_dag()
     form = {name: param.value for name, param in module.PARAMS.items()}
     assert form["all_installations"] is False
     params = {**form, "all_installations": is_asked, "days": 3660}

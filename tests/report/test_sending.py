@@ -6,10 +6,13 @@ import json
 import sys
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
 from email import message_from_bytes, policy
 from email.message import EmailMessage
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,7 +21,9 @@ from aiosmtpd.controller import Controller
 from include.local_stack.environment import find_free_port
 from spot_training.domain.records import totals_of
 from spot_training.domain.savings import statement_of
+from spot_training.ledger import Selection
 from spot_training.report import TrainingReport, sentences
+from spot_training.report.in_airflow import page_of, run_of
 from spot_training.report.sending import Message, NotifierProblem, send
 
 from .support import DONE, FAILED, LOST
@@ -80,23 +85,74 @@ def test_a_mail_has_the_sentences_the_account_and_the_files(inbox: _Inbox, messa
     assert send(json.dumps(SMTP), message, {}) == "Sent by smtp to ['boss@example.com', 'cfo@example.com']."
     (mail,) = inbox.mails
     assert inbox.recipients == SMTP["to"]
-    assert mail["Subject"] == "Spot trainings of all Dags, 2026-05-04 to 2026-05-10"
+    assert mail["Subject"] == "Spot saved 18 min of instance time net, 2026-05-04 to 2026-05-10"
     assert mail["From"] == "airflow@example.com"
     body = mail.get_body(("html",))
     assert body is not None
     text = body.get_content()
     assert sentences(TOTALS)[1] in text
     assert "Billed for failed trainings" in text
-    attached = {part.get_filename(): part.get_payload(decode=True) for part in mail.iter_attachments()}
-    assert attached == {"report.html": b"the report.html", "report.csv": b"the report.csv"}
+    attached = {part.get_filename(): part for part in mail.iter_attachments()}
+    assert {name: part.get_payload(decode=True) for name, part in attached.items()} == {
+        "report.html": b"the report.html",
+        "report.csv": b"the report.csv",
+    }
+    assert [part.get_content_type() for part in attached.values()] == ["text/html", "text/csv"]
+    assert "file:" not in text, "nobody can open a file of a worker"
+
+
+def test_a_mail_is_text_and_html_and_leads_to_airflow(
+    inbox: _Inbox, message: Message, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRFLOW__API__BASE_URL", "https://airflow.example.com/team/")
+    since, until = datetime(2026, 5, 4, tzinfo=UTC), datetime(2026, 5, 11, tzinfo=UTC)
+    page = page_of(Selection(since=since, until=until, dag_ids=("re train",)))
+    assert page == (
+        "https://airflow.example.com/team/spot-training/?dag_id=re+train&since=2026-05-04&until=2026-05-10"
+    )
+    run = SimpleNamespace(dag_id="spot_savings_report", run_id="manual__2026-05-11T00:00:00+00:00")
+    send(SMTP, replace(message, page=page, about="re train"), {"dag_run": run})
+    (mail,) = inbox.mails
+    assert mail.get_content_type() == "multipart/mixed"
+    alternatives, *_ = mail.iter_parts()
+    assert alternatives.get_content_type() == "multipart/alternative"
+    assert [part.get_content_type() for part in alternatives.iter_parts()] == ["text/plain", "text/html"]
+    assert mail["Subject"] == "Spot saved 18 min of instance time net in re train, 2026-05-04 to 2026-05-10"
+    plain, html = (part.get_content() for part in alternatives.iter_parts())
+    address = "https://airflow.example.com/team/dags/spot_savings_report/runs/manual__2026-05-11T00%3A00%3A00%2B00%3A00"
+    assert f"The Dag run: {address}" in plain
+    assert f'<a href="{address}">The Dag run</a>' in html
+    assert f"These trainings in Airflow: {page}" in plain
+    assert page.replace("&", "&amp;") in html
+    assert "Billed in total" in plain
+    assert "<" not in plain
+
+
+def test_nothing_leads_to_an_airflow_without_an_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRFLOW__API__BASE_URL", "")
+    assert page_of(Selection()) == ""
+    assert run_of({"dag_run": SimpleNamespace(dag_id="a", run_id="b")}) == ""
+    assert run_of({}) == ""
+
+
+def test_a_report_on_object_storage_says_where_it_is(message: Message) -> None:
+    stored = replace(message, html="s3://bucket/report.html")
+    assert "They are also stored in s3://bucket/report.html" in stored.mail
+    assert "They are also stored in s3://bucket/report.html" in stored.text
+    assert message.html not in replace(message, page="https://airflow/").lines[-1]
 
 
 def test_a_name_in_a_mail_is_neither_markup_nor_template_nor_header(inbox: _Inbox, message: Message) -> None:
     name = "{{ 7 * 7 }}\r\nBcc: everybody@example.com <b>"
-    hostile = Message(title=name, window="w", totals=TOTALS, html=message.html, csv=message.csv)
+    hostile = replace(message, title=name, window="w", about=name)
     send(SMTP, hostile, {})
     (mail,) = inbox.mails
-    assert mail["Subject"] == "{{ 7 * 7 }} Bcc: everybody@example.com <b>, w"
+    nothing = replace(hostile, totals=totals_of([]))
+    assert nothing.subject == "{{ 7 * 7 }} Bcc: everybody@example.com <b>, w"
+    assert (
+        mail["Subject"]
+        == "Spot saved 18 min of instance time net in {{ 7 * 7 }} Bcc: everybody@example.com <b>, w"
+    )
     assert mail["Bcc"] is None
     body = mail.get_body(("html",))
     assert body is not None
@@ -174,7 +230,7 @@ def test_slack_gets_the_sentences_and_where_the_report_is(
     ((path, got),) = slack
     assert path in {"/api/chat.postMessage", "/hook/T000/B000/X"}
     assert got["text"].startswith(
-        "*Spot trainings of all Dags, 2026-05-04 to 2026-05-10*\nSpot saved 18 min of"
+        "*Spot saved 18 min of instance time net, 2026-05-04 to 2026-05-10*\nSpot saved 18 min of"
     )
     assert message.html in got["text"]
     if kind == "slack":
@@ -191,11 +247,11 @@ def test_slack_gets_the_report_of_one_training(
 
 
 def test_a_name_on_slack_calls_nobody(slack: list[tuple[str, Any]], message: Message) -> None:
-    hostile = Message(
-        title="<!channel> & {{ 7 * 7 }}", window="w", totals=TOTALS, html=message.html, csv=message.csv
-    )
+    hostile = replace(message, window="w", about="<!channel> & {{ 7 * 7 }}")
     send({"kind": "slack", "channel": "#c"}, hostile, {})
-    assert slack[0][1]["text"].startswith("*&lt;!channel&gt; &amp; {{ 7 * 7 }}, w*")
+    assert slack[0][1]["text"].startswith(
+        "*Spot saved 18 min of instance time net in &lt;!channel&gt; &amp; {{ 7 * 7 }}, w*"
+    )
 
 
 @pytest.mark.parametrize("setting", ["", None, "None", {}])

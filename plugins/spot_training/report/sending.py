@@ -16,6 +16,7 @@ import json
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from html import escape
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
@@ -23,8 +24,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from spot_training.domain.parsing import is_left_out
 from spot_training.domain.records import Totals
 
-from .bill import sentences
-from .writing import to_mail
+from .bill import headline, sentences
+from .in_airflow import run_of
+from .mime import add_text
+from .writing import to_log, to_mail
 
 if TYPE_CHECKING:
     from airflow.sdk import BaseNotifier, Context
@@ -63,19 +66,32 @@ class Sendable(Protocol):
         """The body of a mail, as HTML."""
 
     @property
+    def text(self) -> str:
+        """The same as text, for mail programs and people that prefer it."""
+
+    @property
+    def links(self) -> Mapping[str, str]:
+        """Addresses in Airflow by what they lead to. Empty ones are left out."""
+
+    @property
     def files(self) -> Sequence[str]:
         """The attachments of a mail: paths or object storage URLs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Message:
-    """A finished report over a window. `html` and `csv` are paths or object storage URLs."""
+    """A finished report over a window. `html` and `csv` are paths or object storage URLs.
+
+    `about` is the Dag if the report is about one, `page` the address of the page with the same window.
+    """
 
     title: str
     window: str
     totals: Totals
     html: str
     csv: str
+    about: str = ""
+    page: str = ""
 
     @classmethod
     def of(cls, summary: Mapping[str, Any]) -> Message:
@@ -86,23 +102,47 @@ class Message:
             totals=Totals.from_json(summary),
             html=summary["html"],
             csv=summary["csv"],
+            about=summary.get("about", ""),
+            page=summary.get("page", ""),
         )
 
     @property
     def subject(self) -> str:
-        """The title and the window."""
-        return " ".join(f"{self.title}, {self.window}".split())
+        """The net amount and the window: `Spot saved $0.34 net, 2026-11-16 to 2026-11-23`."""
+        amount = headline(self.totals)
+        about = f" in {self.about}" if self.about else ""
+        first = f"{amount}{about}" if amount else self.title
+        return " ".join(f"{first}, {self.window}".split())
 
     @property
     def lines(self) -> tuple[str, ...]:
-        """The sentences, and where the report is."""
-        return (*sentences(self.totals), f"Report: {self.html}")
+        """The sentences, and where the report is: people cannot open a file of a worker."""
+        where = () if self.page and self._is_on_worker else (f"Report: {self.html}",)
+        return (*sentences(self.totals), *where)
 
     @property
     def mail(self) -> str:
         """The sentences and the costs."""
-        where = f"The report and its CSV are attached. They are also stored in {self.html}"
-        return to_mail(self.totals, title=self.title, window=self.window, where=where)
+        return to_mail(self.totals, title=self.title, window=self.window, where=self._where)
+
+    @property
+    def text(self) -> str:
+        """The same as text."""
+        return "\n".join([self.title, self.window, "", to_log(self.totals), "", self._where])
+
+    @property
+    def links(self) -> Mapping[str, str]:
+        """The page with the same window."""
+        return {"These trainings in Airflow": self.page}
+
+    @property
+    def _where(self) -> str:
+        attached = "The report and its CSV are attached."
+        return attached if self._is_on_worker else f"{attached} They are also stored in {self.html}"
+
+    @property
+    def _is_on_worker(self) -> bool:
+        return self.html.startswith("file:") or "://" not in self.html
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -120,7 +160,7 @@ def send(setting: object, message: Sendable, context: Context, *, variable: str 
         if options is None:
             return None
         with tempfile.TemporaryDirectory(prefix="spot-report-") as folder:
-            notifier = _notifier(options, message, Path(folder))
+            notifier = _notifier(options, _Linked(message, run_of(context)), Path(folder))
             # A notifier that is called as a callback logs errors instead of raising them, and renders its
             # fields, so a name in a report could be a template.
             notifier.notify(context)
@@ -129,6 +169,22 @@ def send(setting: object, message: Sendable, context: Context, *, variable: str 
         raise
     to = options.get("to") or options.get("channel") or "the webhook"
     return f"Sent by {options['kind']} to {to}."
+
+
+class _Linked:
+    """A message with its addresses in Airflow, and that of the run that sends it."""
+
+    def __init__(self, message: Sendable, run: str) -> None:
+        # A message of someone else may have neither links nor text.
+        given = {**getattr(message, "links", {}), "The Dag run": run}
+        text = getattr(message, "text", None) or "\n".join(message.lines)
+        links = {label: url for label, url in given.items() if url}
+        self.subject, self.files = message.subject, message.files
+        plain = [f"{label}: {url}" for label, url in links.items()]
+        self.lines = (*message.lines, *plain)
+        self.text = "\n".join([text, *([""] if plain else []), *plain])
+        anchors = (f'<p><a href="{escape(url)}">{escape(label)}</a></p>' for label, url in links.items())
+        self.mail = message.mail + "".join(anchors)
 
 
 def _options(setting: object) -> dict[str, Any] | None:
@@ -153,7 +209,7 @@ def _options(setting: object) -> dict[str, Any] | None:
     return dict(options)
 
 
-def _notifier(options: Mapping[str, Any], message: Sendable, folder: Path) -> BaseNotifier:
+def _notifier(options: Mapping[str, Any], message: _Linked, folder: Path) -> BaseNotifier:
     kind = _KINDS[options["kind"]]
     module, _, name = kind.notifier.rpartition(".")
     try:
@@ -165,10 +221,12 @@ def _notifier(options: Mapping[str, Any], message: Sendable, folder: Path) -> Ba
             "workers run, or empty the setting."
         ) from error
     made: BaseNotifier = notifier(**kind.arguments(options, message, folder))
+    if options["kind"] == "smtp":
+        add_text(made, message.text)
     return made
 
 
-def _smtp(options: Mapping[str, Any], message: Sendable, folder: Path) -> dict[str, Any]:
+def _smtp(options: Mapping[str, Any], message: _Linked, folder: Path) -> dict[str, Any]:
     # An earlier provider takes an absent argument as its default, and None as a connection.
     connection = {"smtp_conn_id": options["connection"]} if options.get("connection") else {}
     return connection | {
@@ -181,7 +239,7 @@ def _smtp(options: Mapping[str, Any], message: Sendable, folder: Path) -> dict[s
     }
 
 
-def _slack(options: Mapping[str, Any], message: Sendable, _folder: Path) -> dict[str, Any]:
+def _slack(options: Mapping[str, Any], message: _Linked, _folder: Path) -> dict[str, Any]:
     return {
         "slack_conn_id": options.get("connection") or "slack_api_default",
         "channel": str(options["channel"]),
@@ -191,7 +249,7 @@ def _slack(options: Mapping[str, Any], message: Sendable, _folder: Path) -> dict
     }
 
 
-def _slack_webhook(options: Mapping[str, Any], message: Sendable, _folder: Path) -> dict[str, Any]:
+def _slack_webhook(options: Mapping[str, Any], message: _Linked, _folder: Path) -> dict[str, Any]:
     return {
         "slack_webhook_conn_id": options.get("connection") or "slack_default",
         "text": _slack_text(message),
@@ -203,7 +261,7 @@ class _Kind(NamedTuple):
     """A notifier of a provider, and its arguments; the option it needs, and others it takes."""
 
     notifier: str
-    arguments: Callable[[Mapping[str, Any], Sendable, Path], dict[str, Any]]
+    arguments: Callable[[Mapping[str, Any], _Linked, Path], dict[str, Any]]
     needs: str = ""
     takes: tuple[str, ...] = ()
 
@@ -228,7 +286,7 @@ def _addresses(options: Mapping[str, Any], name: str) -> list[str]:
     return [one.strip() for one in listed]
 
 
-def _slack_text(message: Sendable) -> str:
+def _slack_text(message: _Linked) -> str:
     """Plain text, escaped: Slack's markup begins with `<` and `&`."""
     text = "\n".join([f"*{message.subject}*", *message.lines])
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

@@ -90,6 +90,11 @@ class TrainingReport:
         return f"<h1>{escape(self.title)}</h1>{paragraphs}" + (f"<ul>{attempts}</ul>" if attempts else "")
 
     @property
+    def links(self) -> Mapping[str, str]:
+        """None of its own: whoever sends it adds the run."""
+        return {}
+
+    @property
     def files(self) -> tuple[str, ...]:
         """Nothing to attach."""
         return ()
