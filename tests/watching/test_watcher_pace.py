@@ -151,8 +151,9 @@ def test_a_rate_that_is_none_is_refused_by_its_setting(rate: float) -> None:
 
 def _limited(limits: Limits, count: int) -> list[Watched]:
     watch = SimpleNamespace(name="", interval_seconds=30, shows_log=False)
-    jobs = [Watched(f"job-{n}", listeners=(watch,)) for n in range(count)]
+    jobs = [Watched(f"job-{n}") for n in range(count)]
     for n, job in enumerate(jobs):
+        job.listeners = (watch,)
         limits.set_limit(job, 1000 + n + BEFORE_A_LIMIT_SECONDS)
     return jobs
 

@@ -72,7 +72,9 @@ class Watched:
     """One job, its listeners, and what is known of it."""
 
     name: str
-    listeners: tuple[Listener, ...] = ()
+    #: Nearly always there is one. A tuple of it would be one more object for the garbage collector to visit.
+    _first: Listener | None = None
+    _others: tuple[Listener, ...] = ()
     state: State | None = None
     #: A digest of the last report; None when a listener has not got one yet.
     reported: int | None = None
@@ -87,8 +89,16 @@ class Watched:
     failing: Failing | None = None
 
     @property
+    def listeners(self) -> tuple[Listener, ...]:
+        return () if self._first is None else (self._first, *self._others)
+
+    @listeners.setter
+    def listeners(self, listeners: tuple[Listener, ...]) -> None:
+        self._first, self._others = (listeners[0], listeners[1:]) if listeners else (None, ())
+
+    @property
     def is_awaited(self) -> bool:
-        return bool(self.listeners) and not self.is_over
+        return self._first is not None and not self.is_over
 
     @property
     def shows_log(self) -> bool:
