@@ -79,7 +79,7 @@ def test_seconds_outside_the_limits_are_refused_in_the_form_and_text_in_the_firs
         with pytest.raises(ParamValidationError):
             _context(params, max_run=seconds)
     for text in ("9m", "2d"):
-        with pytest.raises(AirflowFailException, match=r"Max run time \(max_run\) is .*: give 10 min to 1 d"):
+        with pytest.raises(AirflowFailException, match=r"Max run time \(max_run\) is .*: give 10m to 1d"):
             check_form(_context(params, max_run=text))
     for value in ("10m", "24h", 600):
         check_form(_context(params, max_run=value))

@@ -17,7 +17,7 @@ from airflow.sdk import Param
 
 from .compat import AirflowFailException
 from .domain.errors import InvalidInput
-from .domain.parsing import LONGEST_TEXT, in_words, is_left_out, parse_seconds
+from .domain.parsing import LONGEST_TEXT, as_typed, is_left_out, parse_seconds
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -89,7 +89,7 @@ def check_form(context: Context) -> None:
 
 def _check_limits(value: object, shortest: int, longest: int, *, field: str) -> None:
     if not shortest <= parse_seconds(value, field=field) <= longest:
-        raise InvalidInput(field, value, f"give {in_words(shortest)} to {in_words(longest)}.")
+        raise InvalidInput(field, value, f"give {as_typed(shortest)} to {as_typed(longest)}.")
 
 
 def check_policy(policy: object, *, max_runtime: object, deadline: object = None) -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from spot_training.domain import parsing as durations
 from spot_training.domain.errors import InvalidInput
-from spot_training.domain.parsing import in_words, parse_seconds
+from spot_training.domain.parsing import LONGEST_SECONDS, as_typed, in_words, parse_seconds
 
 
 @pytest.mark.parametrize(
@@ -90,3 +90,12 @@ def test_no_text_breaks_the_reader(text: str) -> None:
 )
 def test_durations_read_well(seconds: int, words: str) -> None:
     assert in_words(seconds) == words
+
+
+@given(st.integers(0, LONGEST_SECONDS))
+def test_a_duration_is_shown_as_it_can_be_typed(seconds: int) -> None:
+    assert parse_seconds(as_typed(seconds), field="field") == seconds
+
+
+def test_a_duration_as_typed_has_no_unit_that_is_zero() -> None:
+    assert [as_typed(seconds) for seconds in (0, 600, 5400, 86400)] == ["0s", "10m", "1h 30m", "1d"]

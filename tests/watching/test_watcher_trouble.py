@@ -6,7 +6,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable, Iterator
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import boto3
@@ -613,3 +613,9 @@ def test_ends_that_no_event_tells_make_it_look_as_often_as_without() -> None:
     assert hand.is_told("job-2")
     hand.watcher.handle(_summary("job-3", hand.service_time()))
     assert hand.watcher._feed.is_reliable
+
+
+def test_trouble_says_since_when_in_words_because_a_line_has_its_own_time() -> None:
+    now = datetime.now(UTC)
+    said = str(Trouble(since=now, error="no route"))
+    assert said == f"SageMaker has not answered since {now:%H:%M} UTC, still asking: no route"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from spot_training.domain.lifecycle import Ending, JobSnapshot
-from spot_training.domain.messages import Narrator
+from spot_training.domain.messages import TransitionTracker
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -24,12 +24,12 @@ class JobLog:
     def __init__(self, log: Any, options: TaskOptions) -> None:
         self._log = log
         self._options = options
-        self._narrator = Narrator()
+        self._tracker = TransitionTracker()
         self._postponed: list[Attempt] = []
 
     def show(self, job: JobSnapshot, *, only_the_latest: bool = False) -> None:
         """Log the job's new transitions."""
-        for line in self._narrator.lines(job)[-1 if only_the_latest else 0 :]:
+        for line in self._tracker.lines(job)[-1 if only_the_latest else 0 :]:
             self._log.info("%s", line)
 
     def show_over(self, job: JobSnapshot, attempt: Attempt) -> None:

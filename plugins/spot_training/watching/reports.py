@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TypeAlias
 
 from spot_training.domain.lifecycle import JobSnapshot, SecondaryStatus, TrainingStatus
+from spot_training.domain.moments import clock_time
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +35,7 @@ class Trouble:
     service: str = "SageMaker"
 
     def __str__(self) -> str:
-        since = f"{self.since:%Y-%m-%d %H:%M:%S} UTC"
+        since = clock_time(self.since.astimezone(UTC), datetime.now(UTC))
         return f"{self.service} has not answered since {since}, still asking: {self.error}"
 
 
