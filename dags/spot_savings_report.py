@@ -127,7 +127,6 @@ def report(folder: str) -> dict[str, Any]:
         to_log,
     )
     from spot_training.report.folder import report_folder
-    from spot_training.report.in_airflow import page_of
 
     context: Any = get_current_context()
     params, made_at = context["params"], datetime.now(UTC)
@@ -168,7 +167,7 @@ def report(folder: str) -> dict[str, Any]:
         "csv": str(table),
         "jobs_csv": str(jobs),
         "about": params["dag_id"] or "",
-        "page": page_of(selection),
+        "page": Links.configured().page(selection),
     }
 
 

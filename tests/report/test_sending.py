@@ -23,7 +23,7 @@ from spot_training.domain.records import totals_of
 from spot_training.domain.savings import statement_of
 from spot_training.ledger import Selection
 from spot_training.report import TrainingReport, sentences
-from spot_training.report.in_airflow import page_of, run_of
+from spot_training.report.links import Links
 from spot_training.report.sending import Message, NotifierProblem, send
 
 from .support import DONE, FAILED, LOST
@@ -106,7 +106,7 @@ def test_a_mail_is_text_and_html_and_leads_to_airflow(
 ) -> None:
     monkeypatch.setenv("AIRFLOW__API__BASE_URL", "https://airflow.example.com/team/")
     since, until = datetime(2026, 5, 4, tzinfo=UTC), datetime(2026, 5, 11, tzinfo=UTC)
-    page = page_of(Selection(since=since, until=until, dag_ids=("re train",)))
+    page = Links.configured().page(Selection(since=since, until=until, dag_ids=("re train",)))
     assert page == (
         "https://airflow.example.com/team/spot-training/?dag_id=re+train&since=2026-05-04&until=2026-05-10"
     )
@@ -130,9 +130,11 @@ def test_a_mail_is_text_and_html_and_leads_to_airflow(
 
 def test_nothing_leads_to_an_airflow_without_an_address(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AIRFLOW__API__BASE_URL", "")
-    assert page_of(Selection()) == ""
-    assert run_of({"dag_run": SimpleNamespace(dag_id="a", run_id="b")}) == ""
-    assert run_of({}) == ""
+    nowhere = Links.configured()
+    assert nowhere.page(Selection()) == ""
+    assert nowhere.run_of({"dag_run": SimpleNamespace(dag_id="a", run_id="b")}) == ""
+    assert Links(airflow_url="https://airflow").run_of({}) == ""
+    assert Links(airflow_url="https://airflow").page(Selection()).endswith("/spot-training/?window=all")
 
 
 def test_a_report_on_object_storage_says_where_it_is(message: Message) -> None:

@@ -25,7 +25,7 @@ from spot_training.domain.parsing import is_left_out
 from spot_training.domain.records import Totals
 
 from .bill import headline, sentences
-from .in_airflow import run_of
+from .links import Links
 from .mime import add_text
 from .writing import to_log, to_mail
 
@@ -160,7 +160,7 @@ def send(setting: object, message: Sendable, context: Context, *, variable: str 
         if options is None:
             return None
         with tempfile.TemporaryDirectory(prefix="spot-report-") as folder:
-            notifier = _notifier(options, _Linked(message, run_of(context)), Path(folder))
+            notifier = _notifier(options, _Linked(message, Links.configured().run_of(context)), Path(folder))
             # A notifier that is called as a callback logs errors instead of raising them, and renders its
             # fields, so a name in a report could be a template.
             notifier.notify(context)
