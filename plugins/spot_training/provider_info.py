@@ -86,7 +86,7 @@ OPTIONS = {
     ),
     "local_sagemaker_url": _option(
         "The address at which a browser opens the local SageMaker, if it is not the one that the tasks call, "
-        "as in containers. The buttons of a task instance lead there.",
+        "as in containers. The buttons of a task instance and the links of page and report lead there.",
         example="http://localhost:4566",
         since="0.3.0",
     ),

@@ -7,6 +7,7 @@ import re
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, unquote
 
 import httpx
 import pytest
@@ -16,7 +17,7 @@ from include.local_stack.environment import airflow_version
 from spot_training.dashboard import assets
 from spot_training.domain.record_keys import record_key
 
-from .conftest import ROOT, Site, Visitor
+from .conftest import ROOT, SPEED, Site, Visitor
 from .hostile import MARKUP
 from .trainings import BEGAN
 
@@ -350,6 +351,7 @@ def test_a_training_is_followed_while_it_runs(site: Site, visit: Any) -> None:
     shown.locator(".headline", has_text="Training completed: 1 attempt").wait_for()
     job = httpx.get(links["SageMaker training job"].partition("#")[0])
     assert links["SageMaker training job"].partition("#job-")[2] in job.text
+    _click_links(shown, page, site, run_id)
     _check_without_the_ledger(site, run_id)
 
 
@@ -360,7 +362,42 @@ def _open_training(page: Page, site: Site, run_id: str) -> Page | Frame:
         return page
     page.goto(site.task_instance(run_id))
     page.get_by_role("link", name="Spot training").last.click()
-    return _frame(page)
+    return _frame(page, "Spot training")
+
+
+def _click_links(shown: Page | Frame, page: Page, site: Site, run_id: str) -> None:
+    """The links lead out of Airflow's frame, although its sandbox lets them open nothing."""
+    assert shown.locator("h1 .simulated").inner_text() == f"local cloud, clock x{SPEED}"
+    local = site.stack.sagemaker_url
+    for name, place in (
+        ("SageMaker job", "#job-churn-"),
+        ("Job log", "logs/churn-"),
+        ("s3://models/checkpoints", "objects/models/checkpoints/"),
+    ):
+        with page.context.expect_page() as opened:
+            shown.get_by_role("link", name=name).first.click()
+        opened.value.wait_for_load_state()
+        assert opened.value.url.startswith(f"{local}/_local/{place}")
+        opened.value.close()
+    at = page.url
+    run = f"{site.url}/dags/predict_churn/runs/{quote(run_id, safe='')}"
+    for name, place in (
+        ("predict_churn", f"{site.url}/dags/predict_churn"),
+        (run_id, run),
+        ("train", f"{run}/tasks/train"),
+        ("Task log", f"{run}/tasks/train"),
+    ):
+        page.goto(at)
+        where = _frame(page) if FOLLOWS_THE_FRAME else page
+        where.get_by_role("link", name=name, exact=True).click()
+        page.wait_for_url(lambda url, place=place: unquote(url.partition("?")[0]) == unquote(place))
+    page.goto(at)
+    where = _frame(page) if FOLLOWS_THE_FRAME else page
+    where.get_by_role("link", name="Spot training", exact=True).click()
+    # The frame's own links stay in it.
+    where.get_by_role("link", name="Newest").click()
+    _table(where, "Trainings: newest").wait_for()
+    assert where.locator("tbody .simulated").first.inner_text() == f"local cloud, clock x{SPEED}"
 
 
 def _check_without_the_ledger(site: Site, run_id: str) -> None:
@@ -376,8 +413,11 @@ def _check_without_the_ledger(site: Site, run_id: str) -> None:
         "the ledger's record to be gone",
         timeout_seconds=20,
     )
-    for fact in ("state", "model", "bars", "attempts"):
+    for fact in ("state", "model", "bars"):
         assert known[fact] == shown[fact]
+    # The state does not say where the jobs are.
+    links = {"job_url": "", "log_url": ""}
+    assert known["attempts"] == [{**attempt, **links} for attempt in shown["attempts"]]
     assert [mark["action"] for mark in known["marks"]] == ["start attempt 1"]
 
 

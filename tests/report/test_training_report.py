@@ -45,6 +45,14 @@ def test_a_training_that_completed_says_what_it_cost_and_saved_and_how_each_atte
     assert report.text.splitlines() == [TITLE, *report.sentences, *report.attempts]
 
 
+def test_a_training_of_a_local_cloud_says_that_it_is_simulated() -> None:
+    attempt, clock = make_attempt(), "local cloud, clock x150"
+    savings = {**statement_of([attempt], PRICES).to_json(), "local_cloud": clock}
+    report = TrainingReport.of(savings, [attempt.to_json()], title=TITLE)
+    assert f"Its times and costs are simulated ({clock})." in report.sentences
+    assert "simulated" not in _report(attempt).text
+
+
 def test_a_training_that_failed_says_why_and_that_there_is_no_model() -> None:
     said = "ExecuteUserScriptError:\nthe label column is missing"
     report = _report(make_attempt(ending=Ending.ALGORITHM_ERROR, message=said))

@@ -9,6 +9,7 @@ import pytest
 from airflow.sdk.exceptions import AirflowFailException
 
 from spot_training.operators import SpotTrainingOperator
+from spot_training.sagemaker.local_cloud import describe_clock
 from spot_training.sensors import SpotTrainingSensor
 from tests.cloud import Cloud, make_config
 
@@ -47,6 +48,7 @@ def test_a_training_pushes_its_job_its_attempts_its_savings_and_whether_it_was_i
     assert pushed["deadline"].keys() == {"at", "kept", "ended_at"}
     assert pushed["deadline"]["kept"] is True
     assert pushed["savings"]["completed"] is True
+    assert pushed["savings"]["local_cloud"] == describe_clock(drought.url) is not None
     assert [attempt["rung"] for attempt in pushed["attempts"]] == [0]
 
 

@@ -52,7 +52,8 @@ class TrainingReport:
         statement, listed = _statement(savings), _attempts(attempts)
         if not listed:
             return cls(title=title, sentences=(NO_ATTEMPT,))
-        sentences = (statement_line(statement), _cost(statement), _last_words(listed[-1]))
+        simulated = _simulated(savings)
+        sentences = (statement_line(statement), _cost(statement), simulated, _last_words(listed[-1]))
         return cls(
             title=title,
             sentences=tuple(filter(None, sentences)),
@@ -106,6 +107,11 @@ def _statement(savings: object) -> SavingsStatement:
     known: dict[str, Any] = {field.name: savings.get(field.name) for field in fields(SavingsStatement)}
     known["clean_run_basis"] = CleanRunBasis(known["clean_run_basis"] or CleanRunBasis.UNKNOWN)
     return SavingsStatement(**known)
+
+
+def _simulated(savings: object) -> str:
+    clock = savings.get("local_cloud") if isinstance(savings, Mapping) else None
+    return f"Its times and costs are simulated ({clock})." if clock else ""
 
 
 def _attempts(attempts: object) -> tuple[Attempt, ...]:

@@ -21,10 +21,15 @@ XCOM_DEADLINE = "deadline"
 XCOM_JOB_NAME = "training_job_name"
 
 
-def push_outcome(ti: Any, driver: TrainingDriver, statement: SavingsStatement, *, log: Any) -> dict[str, Any]:
-    """Push what the attempts of a training came to, and return it."""
+def push_outcome(
+    ti: Any, driver: TrainingDriver, statement: SavingsStatement, *, local_cloud: str | None = None, log: Any
+) -> dict[str, Any]:
+    """Push what the attempts of a training came to, and return it.
+
+    `local_cloud` describes the clock of a local SageMaker: the savings then say that they are simulated.
+    """
     outcome = {
-        XCOM_SAVINGS: statement.to_json(),
+        XCOM_SAVINGS: {**statement.to_json(), **({"local_cloud": local_cloud} if local_cloud else {})},
         XCOM_ATTEMPTS: [attempt.to_json(with_transitions=False) for attempt in driver.attempts],
         **_deadline_outcome(driver, log),
     }

@@ -287,7 +287,13 @@ class TrainingTask:
         return error.is_retryable or (self.options.retry_failed_script and isinstance(error, AlgorithmFailed))
 
     def _push_outcome(self) -> dict[str, Any]:
-        return push_outcome(self._ti, self.driver, self._statement(), log=self._log)
+        return push_outcome(
+            self._ti,
+            self.driver,
+            self._statement(),
+            local_cloud=self.recorder.local_cloud,
+            log=self._log,
+        )
 
     def _statement(self) -> SavingsStatement:
         return statement_of(self.driver.attempts, self.recorder.prices)

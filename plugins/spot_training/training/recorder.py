@@ -107,6 +107,15 @@ class Bookkeeper:
         except NewerFormat:
             return {}  # reported where the record could not be written
 
+    @property
+    def local_cloud(self) -> str | None:
+        """The clock of a local SageMaker, on which the training runs. None on AWS, and if it is not known."""
+        try:
+            about = self._recall().about
+        except NewerFormat:
+            return None
+        return about.local_cloud if about else None
+
     # What happens to the training -------------------------------------------------------------------
 
     @_never_raises
