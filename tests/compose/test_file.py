@@ -272,9 +272,11 @@ def test_no_container_runs_as_root() -> None:
 
 
 def test_the_buttons_of_a_task_lead_to_an_address_that_this_machine_can_open() -> None:
-    address = SERVICES["worker"]["environment"]["AIRFLOW__SPOT_TRAINING__LOCAL_SAGEMAKER_URL"]
     (port,) = SERVICES["local-sagemaker"]["ports"]
-    assert address == f"http://localhost:{port.split(':')[1]}"
+    # The task writes its buttons, and the API server the links of the page.
+    for service in ("worker", "triggerer", "api-server"):
+        address = SERVICES[service]["environment"]["AIRFLOW__SPOT_TRAINING__LOCAL_SAGEMAKER_URL"]
+        assert address == f"http://localhost:{port.split(':')[1]}"
 
 
 def test_the_market_shows_a_fallback() -> None:
