@@ -22,6 +22,8 @@ from .hostile import MARKUP
 from .trainings import BEGAN
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from playwright.sync_api import Frame, Locator, Page
 
 pytestmark = [pytest.mark.airflow, pytest.mark.timeout(600)]
@@ -390,7 +392,7 @@ def _click_links(shown: Page | Frame, page: Page, site: Site, run_id: str) -> No
         page.goto(at)
         where = _frame(page) if FOLLOWS_THE_FRAME else page
         where.get_by_role("link", name=name, exact=True).click()
-        page.wait_for_url(lambda url, place=place: unquote(url.partition("?")[0]) == unquote(place))
+        page.wait_for_url(_is_at(place))
     page.goto(at)
     where = _frame(page) if FOLLOWS_THE_FRAME else page
     where.get_by_role("link", name="Spot training", exact=True).click()
@@ -398,6 +400,10 @@ def _click_links(shown: Page | Frame, page: Page, site: Site, run_id: str) -> No
     where.get_by_role("link", name="Newest").click()
     _table(where, "Trainings: newest").wait_for()
     assert where.locator("tbody .simulated").first.inner_text() == f"local cloud, clock x{SPEED}"
+
+
+def _is_at(place: str) -> Callable[[str], bool]:
+    return lambda url: unquote(url.partition("?")[0]) == unquote(place)
 
 
 def _check_without_the_ledger(site: Site, run_id: str) -> None:
