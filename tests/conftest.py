@@ -11,6 +11,7 @@ import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import hypothesis
 import pytest
 
 if TYPE_CHECKING:
@@ -51,6 +52,10 @@ def pytest_configure(config: pytest.Config) -> None:
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     os.environ.setdefault("AIRFLOW__SPOT_TRAINING__INSTALLATION", "airflow")
+    # A machine that is busy with other tests is slow, and nothing is wrong.
+    patient = [hypothesis.HealthCheck.too_slow]
+    hypothesis.settings.register_profile("patient", deadline=None, suppress_health_check=patient)
+    hypothesis.settings.load_profile("patient")
     config.addinivalue_line("markers", "fast: starts no server and no process (set by this file)")
     config.addinivalue_line("markers", "slow: computes for seconds, so it is not among the fast ones")
 

@@ -130,7 +130,7 @@ def test_without_a_guard_the_policy_alone_must_keep_the_deadline() -> None:
     assert result.finish_seconds == 20 * TICK + 6 * TICK + 300
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     ticks=st.lists(st.integers(0, 1), min_size=1, max_size=60),
     wanted=st.lists(st.sampled_from(Mode), max_size=60),

@@ -62,7 +62,7 @@ def _cost_of(workload: Workload, modes: tuple[Mode, ...]) -> float:
     return math.inf
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     ticks=st.lists(st.integers(0, 1), min_size=4, max_size=8),
     work=st.sampled_from([1.0, 2.0, 2.6, 3.3, 4.0]),
@@ -85,7 +85,7 @@ def _intervals(draw: st.DrawFn) -> list[int]:
     return [(first + n) % 2 for n, length in enumerate(lengths) for _ in range(length)]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     ticks=_intervals(),
     work=st.sampled_from([20.0, 33.3]),

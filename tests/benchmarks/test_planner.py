@@ -173,7 +173,7 @@ def test_the_belief_finds_the_market_it_looks_at() -> None:
     assert scale_down < 1 < scale_up
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     ticks=st.lists(st.integers(0, 1), min_size=1, max_size=150),
     slack=st.floats(0, 20 * HOUR),

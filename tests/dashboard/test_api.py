@@ -45,7 +45,6 @@ def test_the_api_answers_as_its_description_says(
 ) -> None:
     @settings(
         max_examples=25,
-        deadline=None,
         database=None,
         derandomize=True,
         suppress_health_check=list(HealthCheck),

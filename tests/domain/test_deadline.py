@@ -266,7 +266,7 @@ def test_a_deadline_survives_json() -> None:
 STEP = 30
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     intervals=st.lists(st.integers(1, 8 * HOUR), min_size=1, max_size=40),
     starts_with_spot=st.booleans(),

@@ -470,7 +470,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return Path(ledger.root)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_whatever_happens_to_one_file_every_read_works_and_no_other_record_is_lost(
     template: Path, data: st.DataObject

@@ -79,7 +79,7 @@ _ACTIONS = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 @given(actions=_ACTIONS)
 def test_whatever_happens_every_job_moves_legally_and_ends_within_its_limits(
     actions: list[tuple[str, int, bool]],

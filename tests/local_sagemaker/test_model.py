@@ -363,6 +363,5 @@ TestWhateverHappens = LocalSageMakerModel.TestCase
 TestWhateverHappens.settings = settings(
     max_examples=int(os.environ.get("LOCAL_SAGEMAKER_MODEL_EXAMPLES", "400")),
     stateful_step_count=40,
-    deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )

@@ -28,7 +28,7 @@ from tests.cloud import Cloud, make_config
 
 from .support import rendered
 
-FUZZ = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+FUZZ = settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 hostile = st.one_of(
     st.none(),
