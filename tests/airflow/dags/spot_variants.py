@@ -37,7 +37,7 @@ PARAMS = {
     "seconds": Param(600, type="integer", minimum=1),
     "max_run": Param(3600, type="integer"),
     "policy": Param("widen", type="string"),
-    "deadline": Param("7h", type="string"),
+    "deadline": Param("12h", type="string"),
 }
 QUICK: dict[str, Any] = {"check_interval": "1"}
 
@@ -93,7 +93,7 @@ def operator_with_a_deadline() -> None:
             config=_config(),
             deadline="{{ params.deadline }}",
             expected_runtime={"mean": "10m", "high": "30m"},
-            deadline_reserve="4h",
+            deadline_reserve="6h",
             deferrable=deferrable,
             retries=1,
             **QUICK,
