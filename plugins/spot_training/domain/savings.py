@@ -35,10 +35,11 @@ from .attempts import (
     wait_seconds_of,
 )
 from .interruptions import is_spot_cause
-from .lifecycle import Ending
+from .lifecycle import CAPACITY_CAUSES, Ending
 
 #: What is in `attempts` keeps its names here.
 __all__ = [
+    "ENDINGS_OF_SPOT_FAILURES",
     "MOST_TRANSITIONS",
     "NO_PRICES",
     "Attempt",
@@ -121,6 +122,10 @@ def spot_failures(attempts: Sequence[Attempt]) -> list[Attempt]:
     if any(attempt.ending is Ending.COMPLETED for attempt in attempts):
         return []
     return [a for a in attempts if a.purchase is PurchaseOption.SPOT and _ended_because_of_spot(a)]
+
+
+#: The endings that `spot_failures` may have.
+ENDINGS_OF_SPOT_FAILURES = CAPACITY_CAUSES | {Ending.MAX_RUNTIME, Ending.STOPPED_AT_TIME_LIMIT}
 
 
 def _ended_because_of_spot(attempt: Attempt) -> bool:

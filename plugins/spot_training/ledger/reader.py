@@ -29,7 +29,7 @@ from .rows import record_of
 from .selection import EVERYTHING, Selection
 from .set_aside import CannotRead, SetAside
 from .totals import sums_sql, tests_sql
-from .view import load_view
+from .view import find_spot_failures, load_view, needs_spot_failures
 
 if TYPE_CHECKING:
     from spot_training.domain.records import CurrentJob, TrainingRecord
@@ -58,6 +58,7 @@ class LedgerReader:
         self._notes = notes
         self._root = root
         self._set_aside: dict[SetAside, None] = {}
+        self._knows_spot_failures = False
         for trouble in set_aside:
             self._set_it_aside(trouble)
 
@@ -97,6 +98,9 @@ class LedgerReader:
 
         Parameters replace `?` in their order, or `$name` by name.
         """
+        if not self._knows_spot_failures and needs_spot_failures(sql):
+            self._knows_spot_failures = True
+            find_spot_failures(self._connection)
         cursor = self._connection.execute(sql, parameters)
         names = [column[0] for column in cursor.description]
         return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]

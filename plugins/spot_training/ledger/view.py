@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from spot_training.domain.errors import NewerFormat
 from spot_training.domain.records import RECORD_FORMAT, CurrentJob
+from spot_training.domain.savings import ENDINGS_OF_SPOT_FAILURES
 
 from .fresh import load_lines, read_fresh, read_notes
 from .manifest import MONTHS
@@ -43,7 +44,11 @@ def load_view(ledger: LedgerFiles) -> View:
     merged = find_merged(ledger)
     newer = [trouble.key for trouble in set_aside if trouble.is_newer and trouble.key]
     set_aside += [*merged.set_aside, *_unite(connection, merged, hidden=newer)]
-    _find_spot_failures(connection)
+    connection.execute(
+        "CREATE VIEW complete_records AS SELECT * REPLACE ("
+        "coalesce(net_saved_usd, saved_usd) AS net_saved_usd, "
+        "coalesce(net_savings_percent, savings_percent) AS net_savings_percent) FROM all_records"
+    )
     _count_jobs_once(connection)
     _create_views(connection)
     notes, torn = read_notes(ledger, _running_keys(connection))
@@ -86,29 +91,29 @@ def _newer_record(key: str, found: int) -> SetAside:
     return SetAside(path=f"{MONTHS}: record {key}", why=str(why), is_newer=True, key=key)
 
 
-def _find_spot_failures(connection: Any) -> None:
-    """Make the view of all records with the columns that follow from `savings.spot_failures`.
+def needs_spot_failures(sql: str) -> bool:
+    """Whether a query reads a column that `find_spot_failures` fills."""
+    return "spot_failed" in sql or "net_saved" in sql
 
-    Up to 0.2.0 records have none of them. Few trainings fail because of spot, so these are computed here.
+
+def find_spot_failures(connection: Any) -> None:
+    """Fill the columns that follow from `savings.spot_failures`, which records up to 0.2.0 do not have.
+
+    It reads the attempts of trainings that failed, so it is done for queries that need it.
     """
-    rows = connection.execute(_WITHOUT_SPOT_FAILURES)
+    rows = connection.execute(_WITHOUT_SPOT_FAILURES, [[str(ending) for ending in ENDINGS_OF_SPOT_FAILURES]])
     names = [column[0] for column in rows.description]
     found = []
     for row in rows.fetchall():
         with suppress(Exception):  # what is no record is set aside when it is read
             statement = record_of(dict(zip(names, row, strict=True))).statement
             found.append((statement.spot_failed_instance_seconds, statement.spot_failed_usd, row[0]))
-    connection.execute("CREATE TABLE spot_failures (seconds BIGINT, usd DOUBLE, key VARCHAR)")
     if not found:
-        connection.execute(
-            "CREATE VIEW complete_records AS SELECT * REPLACE ("
-            "coalesce(net_saved_usd, saved_usd) AS net_saved_usd, "
-            "coalesce(net_savings_percent, savings_percent) AS net_savings_percent) FROM all_records"
-        )
         return
+    connection.execute("CREATE TABLE spot_failures (seconds BIGINT, usd DOUBLE, key VARCHAR)")
     connection.executemany("INSERT INTO spot_failures VALUES (?, ?, ?)", found)
     connection.execute(
-        "CREATE VIEW complete_records AS SELECT r.* REPLACE ("
+        "CREATE OR REPLACE VIEW complete_records AS SELECT r.* REPLACE ("
         "coalesce(r.spot_failed_instance_seconds, f.seconds) AS spot_failed_instance_seconds, "
         "coalesce(r.spot_failed_usd, f.usd) AS spot_failed_usd, "
         "coalesce(r.net_saved_usd, r.saved_usd, -f.usd) AS net_saved_usd, "
@@ -117,11 +122,12 @@ def _find_spot_failures(connection: Any) -> None:
     )
 
 
-#: The key comes first.
+#: What `spot_failures` depends on. The key comes first.
 _WITHOUT_SPOT_FAILURES = """
-SELECT key, * EXCLUDE (key) FROM all_records
+SELECT key, dag_id, run_id, task_id, state, attempts, transitions, prices FROM all_records
 WHERE spot_failed_instance_seconds IS NULL AND state = 'failed' AND NOT completed
-  AND len([a FOR a IN attempts IF a.purchase = 'spot' AND a.billable_seconds > 0]) > 0
+  AND billable_instance_seconds IS DISTINCT FROM 0
+  AND list_has_any([a.ending FOR a IN attempts IF a.purchase = 'spot'], ?::VARCHAR[])
 """
 
 
