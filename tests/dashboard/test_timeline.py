@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from html import unescape
 
 import pytest
 
 from spot_training.dashboard.timeline import Phase, timeline_of
 from spot_training.domain.lifecycle import TERMINAL_SECONDARY_STATUSES, Ending, SecondaryStatus
+from spot_training.domain.messages import PRICE_BASIS
 from spot_training.domain.records import RecordState
 
 from .rendered import training_page
@@ -77,13 +79,19 @@ def test_a_latest_on_demand_start_that_moved_says_so() -> None:
     assert first.note == "", "nothing has moved yet"
 
 
-def test_the_cost_ends_at_what_the_statement_says() -> None:
+@pytest.mark.parametrize("discount", [None, 25.0])
+def test_the_cost_ends_at_what_the_statement_says(discount: float | None) -> None:
     record = training()
+    record = replace(record, prices=tuple(replace(p, discount_percent=discount) for p in record.prices))
     last = timeline_of(record, now=NOW).costs[-1]
     assert last.billed_usd == pytest.approx(record.statement.billed_usd, abs=1e-4)
     assert last.billed_hours * 3600 == pytest.approx(record.statement.billable_instance_seconds, abs=1)
     assert last.on_demand_hours * 3600 == pytest.approx(record.statement.training_instance_seconds, abs=1)
     assert not last.is_estimate
+    on_demand = record.statement.training_instance_seconds or 0
+    price = record.prices[0].usd_per_hour * (1 - (discount or 0) / 100)
+    assert last.on_demand_usd == pytest.approx(on_demand / 3600 * price, abs=1e-3)
+    assert PRICE_BASIS in unescape(training_page(record))
 
 
 def test_costs_never_fall_and_on_demand_is_never_below_what_was_billed() -> None:

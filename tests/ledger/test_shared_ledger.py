@@ -17,7 +17,7 @@ from spot_training.domain.budget import Budget, MonthSpending
 from spot_training.domain.deadline import Deadline
 from spot_training.domain.ladder import Step
 from spot_training.domain.records import CurrentJob, RecordState
-from spot_training.domain.savings import PurchaseOption
+from spot_training.domain.savings import PurchaseOption, Rate
 from spot_training.ledger import Ledger
 from spot_training.report import report_of
 from spot_training.report.sending import Message
@@ -197,6 +197,10 @@ def test_what_on_demand_would_cost_is_reckoned_from_this_airflows_runs(shared: L
     _train(shared, MINE, runs=50, hours=1, dag_id="try_out")
     cost = on_demand_cost(_plan(), attempts=(), runtime=None, now=NOW, price_of=PRICES.get)
     assert cost.seconds == 4 * HOUR + 200
+    discounted = on_demand_cost(
+        _plan(), attempts=(), runtime=None, now=NOW, price_of=lambda kind: Rate(PRICES[kind], 25)
+    )
+    assert discounted.usd_per_hour == pytest.approx(0.75 * (cost.usd_per_hour or 0)), "a Savings Plan"
     like = on_demand_cost(_plan(), attempts=(), runtime=None, now=NOW, price_of=PRICES.get, like=["try_out"])
     assert like.seconds < 2 * HOUR
 
