@@ -44,7 +44,7 @@ def test_a_timeline_is_reported_in_words_too() -> None:
     page = _page_of(simulation)
     story = "Timeline: waiting 2 min, downloading 1 min, training 10 min, interrupted 2 min, waiting 2 min"
     assert story in page
-    assert "Waited 6 min, held instances for 33 min, billed 9 min 54 s (70% saved)" in page
+    assert "Waited 6 min, had instances for 33 min, billed 9 min 54 s (70% saved)" in page
 
 
 def test_every_type_of_instance_groups_is_reported_with_its_number() -> None:

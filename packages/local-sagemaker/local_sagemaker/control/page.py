@@ -132,7 +132,7 @@ def _seconds(job: TrainingJob, now: datetime) -> str:
         return (
             f"Waited {words(waited)}, never had instances" if job.is_over else f"Waiting for {words(waited)}"
         )
-    summary = f"Waited {words(waited)}, held instances for {words(training_seconds)}"
+    summary = f"Waited {words(waited)}, had instances for {words(training_seconds)}"
     billed = job.billed_seconds
     if billed is None:
         return summary
