@@ -221,14 +221,13 @@ function cost(timeline) {
     { name: "on demand", value: inDollars ? point.on_demand_usd : point.on_demand_hours },
     { name: "billed", value: inDollars ? point.billed_usd : point.billed_hours },
   ].map((row) => ({ ...row, at: point.at, text: say(row.value), when: clock(point.at), label: `${row.name} at ${clock(point.at)}: ${say(row.value)}` })));
-  const most = Math.max(...values.map((row) => row.value));
   return {
     height: 130,
     data: { values },
     mark: { type: "line", strokeWidth: 2, point: { size: 12, opacity: 1 } },
     encoding: {
       x: { field: "at", ...timeAxis(span(timeline)) },
-      y: { field: "value", type: "quantitative", title: null, axis: { tickCount: 4, domain: false, ticks: false, minExtent: left(), maxExtent: left(), format: inDollars ? (most < 0.1 ? "$,.4f" : "$,.2f") : ",.2~f" } },
+      y: { field: "value", type: "quantitative", title: null, axis: { tickCount: 4, domain: false, ticks: false, minExtent: left(), maxExtent: left(), format: inDollars ? "$,.2f" : ",.2~f", tickMinStep: 0.01 } },
       color: { field: "name", legend: { symbolType: "stroke", symbolStrokeWidth: 2, symbolSize: 300 }, scale: { domain: ["billed", "on demand"], range: ["var(--billed-bar)", "var(--on-demand)"] } },
       strokeDash: { field: "name", scale: { domain: ["billed", "on demand"], range: [[1, 0], [5, 3]] } },
       description: { field: "label" },
