@@ -173,11 +173,12 @@ def test_four_sentences_say_it_all() -> None:
         "2 of 4 trainings completed, 1 failed, 1 running, in 5 attempts; spot never interrupted them."
     )
     assert cost == (
-        "They cost $7.40 instead of about $8.00, 7.5 % less: billed 3 h 42 min of instance time instead of "
-        "about 4 h on demand."
+        "The completed trainings cost $7.40 instead of about $8.00, 7.5 % less: billed 3 h 42 min of "
+        "instance time instead of about 4 h on demand."
     )
     assert lost == (
-        "They waited 5 h for capacity, at no cost; abandoned attempts cost $5.00, failed trainings $1.20."
+        "All trainings waited 5 h for capacity, at no cost; abandoned attempts cost $5.00, failed trainings "
+        "$1.20."
     )
 
 

@@ -194,15 +194,15 @@ def _what_it_cost(totals: Totals) -> str:
         f"{in_words(totals.clean_run_seconds)} on demand"
     )
     if not has_dollars(totals):
-        return f"They were billed {times_}: {size:g} % {verb}."
+        return f"The completed trainings were billed {times_}: {size:g} % {verb}."
     return (
-        f"They cost {dollars(totals.billed_usd)} instead of about {dollars(totals.clean_run_usd)}, "
-        f"{size:g} % {verb}: billed {times_}."
+        f"The completed trainings cost {dollars(totals.billed_usd)} instead of about "
+        f"{dollars(totals.clean_run_usd)}, {size:g} % {verb}: billed {times_}."
     )
 
 
 def _what_was_lost(totals: Totals) -> str:
     return (
-        f"They waited {in_words(totals.wait_seconds)} for capacity, at no cost; abandoned attempts cost "
-        f"{amount(totals, 'abandoned')}, failed trainings {amount(totals, 'failed')}."
+        f"All trainings waited {in_words(totals.wait_seconds)} for capacity, at no cost; abandoned attempts "
+        f"cost {amount(totals, 'abandoned')}, failed trainings {amount(totals, 'failed')}."
     )
