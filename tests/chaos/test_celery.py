@@ -12,6 +12,7 @@ from dataclasses import replace
 import pytest
 
 from include.local_stack import describe_missing_programs
+from include.local_stack.environment import airflow_version
 
 from . import actions, phases
 from .actions import ON_ONE_RUN, Phase
@@ -42,6 +43,8 @@ def test_a_task_of_a_celery_worker_may_die(lab: Lab) -> None:
 
 
 def test_the_database_and_the_workers_may_be_lost_in_every_phase_of_a_job(lab: Lab) -> None:
+    if airflow_version() < (3, 1):
+        pytest.skip("Airflow 3.0 does not queue a task again of which its executor lost the result")
     postgres = lab.postgres
     assert postgres is not None
     runs = phases.bring_about(lab, "celery")
