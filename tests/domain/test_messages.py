@@ -44,6 +44,22 @@ def test_the_day_is_shown_once_where_it_is_another_one(off: timedelta) -> None:
         assert line.startswith(f"job {visit.status} at {visit.started_at:%H:%M} UTC")
 
 
+def test_each_launch_says_how_long_the_job_had_waited_by_then() -> None:
+    """Also when they are shown again after the end."""
+    job = _job(
+        ("Starting", 600),
+        ("Downloading", 60),
+        ("Training", 300),
+        ("Interrupted", 60),
+        ("Starting", 1200),
+        ("Downloading", 60),
+        ("Training", 0),
+    )
+    lines = _lines(job, timedelta(days=1))
+    assert "[waited 10 min so far]" in lines[1]
+    assert "[waited 31 min so far]" in lines[5]
+
+
 def test_the_day_is_shown_again_after_midnight() -> None:
     job = _job(("Starting", 86400), ("Training", 0))
     first, second = TransitionTracker().lines(job, T0 + timedelta(days=400))

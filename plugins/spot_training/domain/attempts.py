@@ -193,10 +193,14 @@ def attempt_of(
     )
 
 
-def wait_seconds_of(job: JobSnapshot) -> int:
-    """Seconds without instances, from creation on: before the first launch and after each interruption."""
+def wait_seconds_of(job: JobSnapshot, *, before: datetime | None = None) -> int:
+    """Seconds without instances, from creation on: before the first launch and after each interruption.
+
+    `before` counts only what began before that moment: how long the job had waited by then.
+    """
     if job.transitions:
-        return round(sum(_seconds(t, job.last_modified_at) for t in job.transitions if _is_wait(t, job)))
+        counted = (t for t in job.transitions if before is None or t.started_at < before)
+        return round(sum(_seconds(t, job.last_modified_at) for t in counted if _is_wait(t, job)))
     end = job.training_started_at or job.training_ended_at or job.last_modified_at
     return max(0, round((end - job.created_at).total_seconds()))
 

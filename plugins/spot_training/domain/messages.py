@@ -127,7 +127,7 @@ def _remark(job: JobSnapshot, visit: Transition) -> str:
         case SecondaryStatus.STARTING if visit is job.transitions[0] and job.max_wait_seconds:
             return f"may wait and run for {in_words(job.max_wait_seconds)} in total"
         case SecondaryStatus.DOWNLOADING:
-            return f"waited {in_words(wait_seconds_of(job))} so far"
+            return f"waited {in_words(wait_seconds_of(job, before=visit.started_at))} so far"
         case SecondaryStatus.INTERRUPTED:
             where = "from its last checkpoint" if job.checkpoint_uri else "from zero: it saves no checkpoints"
             return f"AWS reclaimed the spot capacity; the job starts again {where}"
