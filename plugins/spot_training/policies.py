@@ -60,7 +60,8 @@ def policy_named(name: str, **options: Any) -> MovePolicy:
     """A policy from its name and options. Raises `UnknownPolicy` or `InvalidInput`."""
     maker = POLICIES.get(name)
     if maker is None:
-        raise UnknownPolicy("policy", name, f"choose one of {', '.join(sorted(POLICIES))}.")
+        names = sorted(POLICIES.keys() - DEADLINE_ALIASES.keys())
+        raise UnknownPolicy("policy", name, f"choose one of {', '.join(names)}.")
     known = tuple(signature(maker).parameters)
     for option, value in options.items():
         if option not in known:

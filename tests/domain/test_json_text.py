@@ -34,7 +34,7 @@ def test_json_text_is_read_as_the_list_it_is(value: Any) -> None:
         ("", EmptyValue, "not the text '': the upstream task pushed nothing"),
         ("{'a': 1}", InvalidInput, r"not other text \(str\)"),
         ("{", InvalidInput, r"not other text \(str\)"),
-        ("[1]", InvalidInput, r"not other text \(str\)"),
+        ("[1]", InvalidInput, r"not JSON text of a list \(str\)"),
         ("[" * 100_000, InvalidInput, r"not other text \(str\)"),
         (7, InvalidInput, "not a value of type int"),
         ([1], InvalidInput, "not a value of type list"),

@@ -143,6 +143,7 @@ def test_the_users_config_is_never_changed() -> None:
         ({"MaxWaitTimeInSeconds": 7200}, InvalidInput, r"MaxWaitTimeInSeconds .*no such field"),
         ({"ResourceConfig": ["ml.m5.xlarge"]}, InvalidInput, r"ResourceConfig .*give a dictionary"),
         ({"Tags": [{"Key": "", "Value": "x"}]}, EmptyValue, r"Tags\[0\]\.Key is ''"),
+        ({"Tags": '{"a": "b"}'}, InvalidInput, r"a list, each with Key, Value, .* JSON text of a dictionary"),
         (
             {"ResourceConfig": {"InstanceType": "ml.m5.xlarge", "InstanceCount": 1, "VolumeSizeInGB": -1}},
             InvalidInput,

@@ -20,7 +20,7 @@ from spot_training.task.constants import is_constant
 from tests.cloud import make_config
 
 BOTH: list[tuple[str, Any, str]] = [
-    ("policy", "widenn", r"policy is 'widenn': choose one of .*Did you mean widen\?"),
+    ("policy", "widenn", r"one of deadline, ladder, on_demand, spot_only, widen\. Did you mean widen\?"),
     ("policy", {"name": "widen", "firstwait": "2h"}, r"policy\.firstwait"),
     ("policy", {"name": "widen", "first_wait": "two hours"}, r"policy\.first_wait is 'two hours'"),
     ("policy", [{"spot": "m5.xlarge"}], r"policy\.steps\[0\]\.spot"),

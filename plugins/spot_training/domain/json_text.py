@@ -42,11 +42,11 @@ def as_mapping(
     return found
 
 
-def as_items(value: Any, *, field: str) -> list[Any] | tuple[Any, ...]:
-    """A list, or JSON text of one. Raises `EmptyValue` or `InvalidInput`."""
+def as_items(value: Any, *, field: str, wanted: str = "a list") -> list[Any] | tuple[Any, ...]:
+    """A list, or JSON text of one. `wanted` says of what. Raises `EmptyValue` or `InvalidInput`."""
     found = from_json_text(value)
     if not isinstance(found, list | tuple):
-        raise _refused(value, "a list", field=field, shown=value)
+        raise _refused(value, wanted, field=field, shown=value)
     return found
 
 
@@ -57,6 +57,8 @@ def _refused(value: Any, wanted: str, *, field: str, shown: object) -> InvalidIn
             got = "None"
         case str() if is_empty:
             got = f"the text {value.strip()!r}"
+        case str() if not isinstance(found := from_json_text(value), str):
+            got = f"JSON text of {'a dictionary' if isinstance(found, Mapping) else 'a list'} (str)"
         case str():
             got = "other text (str)"
         case _:

@@ -253,7 +253,7 @@ def _without_names(defaults: Defaults) -> Defaults:
 
 
 def _choose(defaults: Defaults, given: object = "") -> str:
-    names = sorted({*LADDERS, *defaults.named})
+    names = sorted({*LADDERS, *defaults.named} - (set(DEADLINE_ALIASES) - {*defaults.named}))
     return f"choose one of {', '.join(names)}.{did_you_mean(given, names)}"
 
 

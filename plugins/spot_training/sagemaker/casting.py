@@ -30,6 +30,9 @@ _WAYS_OUT = {
     "CheckpointConfig.S3Uri": "give an S3 URI, like s3://my-bucket/checkpoints.",
 }
 
+#: A message lists up to so many fields of a list's items.
+_FEW = 4
+
 _LETTER = re.compile("[A-Za-z]")
 
 #: `TrainingPlan.check` counts tags: this package adds some.
@@ -51,7 +54,7 @@ def _cast(value: Any, shape: Shape, path: str) -> Any:
         case "structure":
             return cast_structure(as_mapping(value, field=path), shape, path)
         case "list":
-            items = as_items(value, field=path)
+            items = as_items(value, field=path, wanted=_list_of(shape.member))  # type: ignore[attr-defined]
             if path != _COUNTED_LATER:
                 _check_length(len(items), shape, path, value, "item")
             return [_cast(item, shape.member, f"{path}[{i}]") for i, item in enumerate(items)]  # type: ignore[attr-defined]
@@ -67,6 +70,12 @@ def _cast(value: Any, shape: Shape, path: str) -> Any:
             return _cast_string(value, shape, path)
         case _:
             return value
+
+
+def _list_of(member: Shape) -> str:
+    """What the list holds, where that is short to say: `a list, each with Key, Value`."""
+    names = list(getattr(member, "members", ()))
+    return f"a list, each with {', '.join(names)}" if 0 < len(names) <= _FEW else "a list"
 
 
 def cast_structure(
