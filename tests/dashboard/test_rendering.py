@@ -76,6 +76,18 @@ def test_test_runs_are_shown_and_left_out_of_the_figures(tmp_path: Path) -> None
     assert "1 of 1 training completed" in page(make_record(began_at=BEGAN))
 
 
+def test_the_first_training_under_way_is_neither_charted_nor_called_unpriced(tmp_path: Path) -> None:
+    """Prices are recorded with the end of a job, and a chart without a bar has only axes."""
+    first = overview_page(tmp_path, under_way(), filters=Filters(window=Window.ALL))
+    assert "1 training. None can be compared with on-demand yet" in first
+    assert "No training can be compared with on-demand yet." in first
+    assert 'id="savings-chart"' not in first
+    assert "No prices are known" not in first
+    done = overview_page(tmp_path, make_record(began_at=BEGAN, prices=()), filters=Filters(window=Window.ALL))
+    assert 'id="savings-chart"' in done
+    assert "No prices are known" in done
+
+
 @pytest.mark.parametrize("name", NAMES.values(), ids=NAMES)
 def test_no_name_adds_an_element_or_an_attribute_to_the_overview(tmp_path: Path, name: str) -> None:
     def page(text: str) -> _Reader:

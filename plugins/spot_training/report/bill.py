@@ -157,7 +157,7 @@ def remarks(totals: Totals) -> list[str]:
     if has_dollars(totals) and totals.unpriced:
         words = counted(totals.unpriced, "training")
         left_out.append(f"The dollars do not include {words} without a known price.")
-    if not has_dollars(totals) and totals.trainings:
+    if not has_dollars(totals) and totals.trainings > totals.running:
         left_out.append("No price is known, so costs are instance time at the on-demand price.")
     if totals.test_runs:
         left_out.append(tests_line(totals.test_runs, dollars(totals.test_usd) if totals.test_usd else ""))
