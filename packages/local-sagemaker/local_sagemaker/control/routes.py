@@ -159,7 +159,8 @@ class Control:
         """The log of a job as plain text, one stream after another."""
         streams = read_log(job_name)
         if not streams:
-            return _json({"error": f"{job_name} has no log: none of its containers started."}, 404)
+            why = "it has run no program. A job with LOCAL_TRAINING_SECONDS is simulated and runs none."
+            return _json({"error": f"{job_name} has no log: {why}"}, 404)
         text = "\n".join(f"== {name}\n" + "".join(f"{line}\n" for line in lines) for name, lines in streams)
         return Reply(body=text.encode(), content_type="text/plain; charset=utf-8", headers=_ONLY_OURS)
 
