@@ -151,12 +151,13 @@ def report(folder: str) -> dict[str, Any]:
         with jobs.open("w", newline="") as file:  # type: ignore[no-untyped-call]
             file.writelines(to_jobs_csv(reader, selection))
     page.write_text(to_html(made, Links.configured()))
-    print(to_log(made.totals))
+    print(to_log(made.totals, simulated=made.simulated))
     print(f"Report: {page}")
     return {
         **made.totals.to_json(),
         "title": made.title,
         "window": str(made.window),
+        "simulated": made.simulated,
         "headline": headline(made.totals),
         "sentences": sentences(made.totals),
         "groups": {

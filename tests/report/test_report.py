@@ -195,6 +195,9 @@ def test_a_terminal_shows_every_attempt_and_the_total() -> None:
     assert "2  spot       ml.m5.xlarge  completed           1 h" in text
     assert "total" in text
     assert "billed 36 min of instance time instead of about 2 h on demand: 70 % less" in text
+    assert "local cloud" not in text
+    local = to_text([replace(DONE, local_cloud="local cloud, clock x60"), DONE])
+    assert local.endswith("1 training ran on a local cloud: its times and costs are simulated.")
 
 
 # The window ---------------------------------------------------------------------------------------------

@@ -128,6 +128,13 @@ def test_a_mail_is_text_and_html_and_leads_to_airflow(
     assert "<" not in plain
 
 
+def test_simulated_figures_are_marked_in_mail_and_chat(message: Message) -> None:
+    local = replace(message, simulated=2)
+    mark = "2 trainings ran on a local cloud: their times and costs are simulated."
+    assert all(mark in text for text in (local.mail, local.text, "\n".join(local.lines)))
+    assert all("local cloud" not in text for text in (message.mail, message.text, *message.lines))
+
+
 def test_nothing_leads_to_an_airflow_without_an_address(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AIRFLOW__API__BASE_URL", "")
     nowhere = Links.configured()
@@ -332,3 +339,4 @@ def test_the_summary_in_xcom_is_all_a_message_needs(message: Message) -> None:
         "groups": {},
     }
     assert Message.of(json.loads(json.dumps(summary))) == message
+    assert Message.of({**summary, "simulated": 2}) == replace(message, simulated=2)

@@ -75,6 +75,14 @@ def times(count: int) -> str:
     return {1: "once", 2: "twice"}.get(count, f"{count} times")
 
 
+def simulated_line(trainings: int) -> str:
+    """How many trainings of a sum ran on a local SageMaker. Empty for none."""
+    if not trainings:
+        return ""
+    owner = "its" if trainings == 1 else "their"
+    return f"{counted(trainings, 'training')} ran on a local cloud: {owner} times and costs are simulated."
+
+
 #: A log has its own time for each line. A transition gets AWS's time only if it differs by more than this.
 SAME_TIME = timedelta(minutes=1)
 

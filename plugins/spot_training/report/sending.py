@@ -21,6 +21,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
+from spot_training.domain.messages import simulated_line
 from spot_training.domain.parsing import is_left_out
 from spot_training.domain.records import Totals
 
@@ -92,6 +93,8 @@ class Message:
     csv: str
     about: str = ""
     page: str = ""
+    #: How many of the trainings ran on a local SageMaker.
+    simulated: int = 0
 
     @classmethod
     def of(cls, summary: Mapping[str, Any]) -> Message:
@@ -104,6 +107,7 @@ class Message:
             csv=summary["csv"],
             about=summary.get("about", ""),
             page=summary.get("page", ""),
+            simulated=summary.get("simulated", 0),
         )
 
     @property
@@ -118,17 +122,20 @@ class Message:
     def lines(self) -> tuple[str, ...]:
         """The sentences, and where the report is: people cannot open a file of a worker."""
         where = () if self.page and self._is_on_worker else (f"Report: {self.html}",)
-        return (*sentences(self.totals), *where)
+        return (*sentences(self.totals), *filter(None, [simulated_line(self.simulated)]), *where)
 
     @property
     def mail(self) -> str:
         """The sentences and the costs."""
-        return to_mail(self.totals, title=self.title, window=self.window, where=self._where)
+        return to_mail(
+            self.totals, title=self.title, window=self.window, where=self._where, simulated=self.simulated
+        )
 
     @property
     def text(self) -> str:
         """The same as text."""
-        return "\n".join([self.title, self.window, "", to_log(self.totals), "", self._where])
+        costs = to_log(self.totals, simulated=self.simulated)
+        return f"{self.title}\n{self.window}\n\n{costs}\n\n{self._where}"
 
     @property
     def links(self) -> Mapping[str, str]:
@@ -171,6 +178,10 @@ def send(setting: object, message: Sendable, context: Context, *, variable: str 
     return f"Sent by {options['kind']} to {to}."
 
 
+#: As in `mail.html.j2`: a mail program takes no font from a style sheet.
+_FONT = "font: 15px/1.55 system-ui, sans-serif"
+
+
 class _Linked:
     """A message with its addresses in Airflow, and that of the run that sends it."""
 
@@ -183,8 +194,8 @@ class _Linked:
         plain = [f"{label}: {url}" for label, url in links.items()]
         self.lines = (*message.lines, *plain)
         self.text = "\n".join([text, *([""] if plain else []), *plain])
-        anchors = (f'<p><a href="{escape(url)}">{escape(label)}</a></p>' for label, url in links.items())
-        self.mail = message.mail + "".join(anchors)
+        anchors = (f'<a href="{escape(url)}">{escape(label)}</a>' for label, url in links.items())
+        self.mail = message.mail + "".join(f'<p style="{_FONT}">{anchor}</p>' for anchor in anchors)
 
 
 def _options(setting: object) -> dict[str, Any] | None:

@@ -8,7 +8,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from spot_training.domain.messages import counted
+from spot_training.domain.messages import counted, simulated_line
 from spot_training.domain.packages import needed_by
 from spot_training.domain.parsing import in_words
 from spot_training.domain.records import RecordState, Totals, TrainingRecord, totals_of
@@ -56,14 +56,17 @@ def to_html(report: Report, links: Links = NO_LINKS) -> str:
     )
 
 
-def to_mail(totals: Totals, *, title: str, window: str, where: str) -> str:
-    """The body of a mail: the sentences and the costs. `where` says where the report is."""
+def to_mail(totals: Totals, *, title: str, window: str, where: str, simulated: int = 0) -> str:
+    """The body of a mail: the sentences and the costs. `where` says where the report is.
+
+    `simulated` is how many of the trainings ran on a local SageMaker.
+    """
     return _render(
         "mail.html.j2",
         title=title,
         window=window,
         where=where,
-        sentences=sentences(totals),
+        sentences=_with_mark(sentences(totals), simulated),
         lines=bill(totals),
         remarks=remarks(totals),
     )
@@ -93,6 +96,7 @@ def _environment() -> Environment:
         "story": _story,
         "printable": printable,
         "counted": counted,
+        "simulated_line": simulated_line,
     }
     return environment
 
@@ -160,11 +164,16 @@ def to_text(records: Sequence[TrainingRecord]) -> str:
     lines: list[str] = []
     for record in records:
         lines += [f"{record.dag_id} {record.run_id} ({record.state})", *_text_table(record), ""]
-    return "\n".join([*lines, *sentences(totals_of(records))])
+    simulated = sum(bool(record.local_cloud) for record in records)
+    return "\n".join([*lines, *_with_mark(sentences(totals_of(records)), simulated)])
 
 
-def to_log(totals: Totals) -> str:
-    """The sentences and the costs, for a task log."""
+def _with_mark(lines: Sequence[str], simulated: int) -> list[str]:
+    return [*lines, *filter(None, [simulated_line(simulated)])]
+
+
+def to_log(totals: Totals, *, simulated: int = 0) -> str:
+    """The sentences and the costs, for a task log. `simulated` as in `to_mail`."""
     lines = bill(totals)
     labels = [f"  {line.label}" if line.kind == "part" else line.label for line in lines]
     wide = max(len(label) for label in labels)
@@ -173,7 +182,7 @@ def to_log(totals: Totals) -> str:
         f"  {label.ljust(wide)}  {line.amount.rjust(high)}  {line.remark}".rstrip()
         for label, line in zip(labels, lines, strict=True)
     ]
-    return "\n".join([*sentences(totals), "", *table, *remarks(totals)])
+    return "\n".join([*_with_mark(sentences(totals), simulated), "", *table, *remarks(totals)])
 
 
 _HEADINGS = ("#", "bought as", "instance", "ending", "waited", "interrupted", "trained", "billed", "saved")
