@@ -18,6 +18,7 @@ from spot_training.domain.ladder import (
     Situation,
     SpotWhileTimeAllows,
     Step,
+    on_demand_only,
     widened_waits,
 )
 from spot_training.domain.lifecycle import CAPACITY_CAUSES, Ending
@@ -204,6 +205,10 @@ def test_the_policy_file_names_policies_of_its_own() -> None:
         policy_from("impatient", defaults)
     with pytest.raises(UnknownPolicy):
         policy_from("round", Defaults(named={"round": "round"}))
+
+
+def test_a_policy_of_one_step_says_that_it_is_the_only_one() -> None:
+    assert on_demand_only().decide(Situation(attempts=())).reason == "the only step: on-demand"
 
 
 def test_the_requests_own_wait_is_the_first_wait() -> None:

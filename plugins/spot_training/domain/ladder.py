@@ -113,7 +113,8 @@ class Ladder:
     def decide(self, situation: Situation) -> Decision:
         if not situation.attempts:
             about = f" ({situation.outlook})" if situation.outlook else ""
-            return start(self.steps, 0, f"first of {len(self.steps)} steps: {self.steps[0]}{about}")
+            which = f"first of {len(self.steps)} steps" if len(self.steps) > 1 else "the only step"
+            return start(self.steps, 0, f"{which}: {self.steps[0]}{about}")
         last = situation.attempts[-1]
         if (end := _end_of(last)) is not None:
             return end
