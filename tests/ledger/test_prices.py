@@ -146,7 +146,14 @@ def test_a_file_replaces_the_price_list(ledger: Ledger, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["ml.m5.xlarge: 0.2", "us-east-1: {ml.m5.xlarge: cheap}", "us-east-1: {ml.m5.xlarge: -1}", "[", "7"],
+    [
+        "ml.m5.xlarge: 0.2",
+        "ml.m5.xlarge: {usd_per_hour: 0.2, discount_percent: 25}",
+        "us-east-1: {ml.m5.xlarge: cheap}",
+        "us-east-1: {ml.m5.xlarge: -1}",
+        "[",
+        "7",
+    ],
 )
 def test_a_prices_file_that_is_none_is_said(ledger: Ledger, tmp_path: Path, text: str) -> None:
     file = tmp_path / "prices.yaml"

@@ -156,7 +156,9 @@ def _read(file: Path, changed: float) -> dict[str, dict[str, Rate]]:  # noqa: AR
         content = yaml.safe_load(file.read_text())
     except (OSError, yaml.YAMLError) as error:
         raise PricesFileError(file, f"it cannot be read ({error}).") from error
-    if not isinstance(content, dict) or not all(isinstance(prices, dict) for prices in content.values()):
+    if not isinstance(content, dict) or not all(
+        isinstance(prices, dict) and not str(region).startswith("ml.") for region, prices in content.items()
+    ):
         raise PricesFileError(
             file, "give regions (or '*'), and in each instance types with US dollars per hour."
         )
