@@ -49,6 +49,7 @@ _FACTS = (
     "usage_type",
     "billed_usd",
     "is_test",
+    "local_cloud",
 )
 #: `tags` are those of the request, as JSON.
 JOB_COLUMNS = (*_FACTS, *_TAGS, "tags")
@@ -57,7 +58,7 @@ JOB_COLUMNS = (*_FACTS, *_TAGS, "tags")
 _JOBS = """
 WITH attempts_made AS (
     SELECT key, dag_id, run_id, task_id, map_index, generation, installation, region, tags, watches, is_test,
-           unnest(attempts) AS a
+           local_cloud, unnest(attempts) AS a
     FROM trainings WHERE {where}
 )
 SELECT * EXCLUDE (a), a.number AS attempt, a.job_name AS job_name, {columns},

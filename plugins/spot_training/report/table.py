@@ -14,7 +14,18 @@ if TYPE_CHECKING:
     from spot_training.ledger import LedgerReader, Selection
 
 #: Columns of the training, then of the attempt.
-_TRAINING = ("dag_id", "run_id", "task_id", "map_index", "model", "team", "region", "state", "is_test")
+_TRAINING = (
+    "dag_id",
+    "run_id",
+    "task_id",
+    "map_index",
+    "model",
+    "team",
+    "region",
+    "state",
+    "is_test",
+    "local_cloud",
+)
 #: Of the training, on the line of its last attempt, so that a column adds up to the report's figure.
 _ONCE = ("spot_failed_usd", "net_saved_usd")
 _ATTEMPT = (
