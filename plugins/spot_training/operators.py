@@ -222,6 +222,12 @@ class SpotTrainingOperator(TrainingOperatorBase):
     def _log_provider_differences(self) -> None:
         for line in _provider_differences(self):
             self.log.info("%s", line)
+        if winner := _overrules_on_demand(self):
+            self.log.warning(
+                "The config has EnableManagedSpotTraining: False, and the task has a %s, which decides whether "
+                "spot is used. Remove one of them. Without a policy or a deadline, False means on-demand.",
+                winner,
+            )
 
     def _training_of(self, context: Context, options: TaskOptions) -> TrainingTask:
         from .task.training import TrainingTask
@@ -262,11 +268,6 @@ def _provider_differences(task: SpotTrainingOperator) -> Iterator[str]:
         )
     if not is_left_out(task.region):
         yield f"region={task.region} is an older name of region_name, which is {task.region_name}."
-    if winner := _overrules_on_demand(task):
-        yield (
-            f"The config has EnableManagedSpotTraining: False, and the task has a {winner}, which decides "
-            "whether spot is used. Remove one of them. Without a policy or a deadline, False means on-demand."
-        )
     checks = as_bool(task.check_if_job_exists, field="check_if_job_exists")
     if task.action_if_job_exists not in ACTIONS_IF_JOB_EXISTS:
         raise InvalidInput("action_if_job_exists", task.action_if_job_exists, 'give "timestamp" or "fail".')
