@@ -224,8 +224,9 @@ class SpotTrainingOperator(TrainingOperatorBase):
             self.log.info("%s", line)
         if winner := _overrules_on_demand(self):
             self.log.warning(
-                "The config has EnableManagedSpotTraining: False, and the task has a %s, which decides whether "
-                "spot is used. Remove one of them. Without a policy or a deadline, False means on-demand.",
+                "The config has EnableManagedSpotTraining: False, and the task has a %s, which decides "
+                "whether spot is used. Remove one of them. Without a policy or a deadline, False means "
+                "on-demand.",
                 winner,
             )
 
