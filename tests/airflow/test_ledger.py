@@ -9,7 +9,7 @@ from spot_training.domain.lifecycle import Ending
 from spot_training.domain.records import RecordState, TrainingRecord
 from spot_training.ledger import Ledger, Selection
 
-from .conftest import set_capacity
+from .conftest import SPEED, set_capacity
 
 pytestmark = [pytest.mark.airflow, pytest.mark.timeout(600)]
 
@@ -40,7 +40,8 @@ def test_the_books_of_a_task_are_those_in_its_xcom_and_have_dollars(stack: Local
         assert record.model == "variant"
         assert record.is_test is False
         savings = stack.api.xcom(DAG, run_id, task_id, "savings")
-        assert record.statement.to_json() == savings
+        assert {**record.statement.to_json(), "local_cloud": record.local_cloud} == savings
+        assert record.local_cloud == f"local cloud, clock x{SPEED}"
         assert savings["billed_usd"] > 0
         assert record.prices[0].source == "AWS Price List API"
         assert record.attempts[0].transitions

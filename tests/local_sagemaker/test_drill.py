@@ -68,8 +68,8 @@ class Done:
         return next(dict(check) for check in self.verdict["checks"] if check["question"] == question)
 
 
-#: What a fault may lead to, as chance has it: a kill in the middle of an overwrite leaves no checkpoint.
-CONSEQUENCES = {"overwrites": ("sigkill",), "deletes-first": ("resume", "sigkill")}
+#: What a fault may lead to, as chance has it: an end in the middle of an overwrite leaves no checkpoint.
+CONSEQUENCES = {"overwrites": ("resume", "sigkill"), "deletes-first": ("resume", "sigkill")}
 OPTIONS = {"tidies-up": ("--hyperparameter=steps=12", "--interrupt-at=70%", "--grace=1%")}
 DEFAULT_OPTIONS = ("--interrupt-at=70%",)
 
