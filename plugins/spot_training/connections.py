@@ -174,7 +174,7 @@ def _client_of(hook: Any, own_config: dict[str, Any]) -> BaseClient:
     """
     from botocore.config import Config
 
-    from .sagemaker.service_models import share_service_models
+    from .sagemaker.service_models import sharing_service_models
 
     connection = hook.conn_config
     _check_is_known(hook.aws_conn_id, connection)
@@ -183,13 +183,13 @@ def _client_of(hook: Any, own_config: dict[str, Any]) -> BaseClient:
     )
     with _without_notes_of_botocore():
         session = hook.get_session(region_name=hook.region_name)
-        share_service_models(session)
-        client: BaseClient = session.client(
-            hook.service_name,
-            endpoint_url=connection.get_service_endpoint_url(hook.service_name),
-            config=hook.config,
-            verify=hook.verify,
-        )
+        with sharing_service_models(session):
+            client: BaseClient = session.client(
+                hook.service_name,
+                endpoint_url=connection.get_service_endpoint_url(hook.service_name),
+                config=hook.config,
+                verify=hook.verify,
+            )
     return client
 
 

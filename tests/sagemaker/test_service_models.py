@@ -14,7 +14,7 @@ from botocore.loaders import JSONFileLoader, Loader
 from spot_training.connections import AwsAccess
 from spot_training.process import PerProcess
 from spot_training.sagemaker import service_models
-from spot_training.sagemaker.service_models import OPERATIONS, sagemaker_model, share_service_models
+from spot_training.sagemaker.service_models import OPERATIONS, sagemaker_model, sharing_service_models
 from tests.cloud import Cloud
 
 JOBS = Path(service_models.__file__).with_name("jobs.py")
@@ -83,11 +83,16 @@ def test_threads_that_make_their_clients_at_once_get_whole_ones(access: AwsAcces
 def test_a_model_from_the_users_own_folder_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_DATA_PATH", str(tmp_path))
     session = boto3.Session(region_name="us-east-1")
-    share_service_models(session)
-    assert str(tmp_path) in session._session.get_component("data_loader").search_paths
+    with sharing_service_models(session):
+        assert str(tmp_path) in session._session.get_component("data_loader").search_paths
 
 
-def test_other_sessions_of_the_process_keep_the_whole_model(access: AwsAccess) -> None:
+def test_other_clients_of_the_process_keep_the_whole_model(access: AwsAccess) -> None:
+    """Of the same session too: `[aws] session_factory` may hand one session to all."""
+    session = boto3.Session(region_name="us-east-1")
+    with sharing_service_models(session):
+        ours = session.client("sagemaker")
+    assert "CreateEndpoint" not in ours.meta.service_model.operation_names
     access.jobs()
-    client = boto3.Session(region_name="us-east-1").client("sagemaker")
-    assert "CreateEndpoint" in client.meta.service_model.operation_names
+    for other in (session, boto3.Session(region_name="us-east-1")):
+        assert "CreateEndpoint" in other.client("sagemaker").meta.service_model.operation_names

@@ -8,6 +8,7 @@ nothing else happens meanwhile.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from botocore.loaders import Loader, create_loader, instance_cache
@@ -44,10 +45,19 @@ _loaders: PerProcess[_SharedLoader] = PerProcess()
 _sagemaker: PerProcess[ServiceModel] = PerProcess()
 
 
-def share_service_models(session: Session) -> None:
-    """Let clients of this session use the models that the process has read. Before its first client."""
+@contextmanager
+def sharing_service_models(session: Session) -> Iterator[None]:
+    """Let the clients made in the block use the models that the process has read.
+
+    Not those made later: with an Airflow session factory of its own, a process may share the session.
+    """
     core = session._session  # noqa: SLF001 - boto3 has no public way to the session it is made of
+    own = core.get_component("data_loader")
     core.register_component("data_loader", _loader(core.get_config_variable("data_path")))
+    try:
+        yield
+    finally:
+        core.register_component("data_loader", own)
 
 
 def sagemaker_model() -> ServiceModel:
