@@ -1,8 +1,7 @@
-"""Each page in a browser as wide as a phone: whole words, whole legends, and nothing beside the screen."""
+"""Each page in a browser as wide as a phone: whole words and legends, and nothing wider than the screen."""
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
@@ -18,9 +17,10 @@ from spot_training.domain.savings import statement_of
 from spot_training.ledger import Ledger, Selection
 from spot_training.report import Links, TrainingReport, report_of, to_html
 from spot_training.sagemaker.console import console_of
+from tests.browser import chromium
 from tests.dashboard.rendered import NOW, overview_page, training_page
 from tests.dashboard.trainings import BEGAN, history, training, under_way
-from tests.local_sagemaker.support import BROWSER, Simulation
+from tests.local_sagemaker.support import Simulation
 from tests.narrow import WIDTH, troubles_of
 from tests.serving import serving
 
@@ -89,12 +89,8 @@ def _mail() -> str:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    api = pytest.importorskip("playwright.sync_api")
-    chromium = shutil.which("chromium") or pytest.skip("no chromium")
-    with api.sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=chromium, args=BROWSER.split())
+    with chromium() as running:
         yield running
-        running.close()
 
 
 @pytest.fixture

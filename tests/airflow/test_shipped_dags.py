@@ -6,7 +6,6 @@ All runs are started first, so that they run at the same time; each test then wa
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from email import message_from_bytes, policy
@@ -21,6 +20,7 @@ from aiosmtpd.controller import Controller
 
 from include.local_stack import LocalStack, best_database, wait_until
 from include.local_stack.environment import airflow_version, find_free_port
+from tests.browser import chromium
 
 from .conftest import set_capacity
 
@@ -133,14 +133,8 @@ def shipped(tmp_path_factory: pytest.TempPathFactory, inbox: tuple[_Inbox, int])
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    api = pytest.importorskip("playwright.sync_api")
-    chromium = shutil.which("chromium") or pytest.skip("no chromium")
-    with api.sync_playwright() as playwright:
-        running = playwright.chromium.launch(
-            executable_path=chromium, args=["--no-sandbox", "--disable-gpu"], timeout=60_000
-        )
+    with chromium() as running:
         yield running
-        running.close()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

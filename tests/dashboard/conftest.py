@@ -18,6 +18,7 @@ import pytest
 
 from include.local_stack import LocalStack
 from spot_training.ledger import Ledger
+from tests.browser import chromium
 
 from .hostile import MARKUP, hostile_training
 from .trainings import history, training
@@ -29,10 +30,6 @@ ROOT = Path(__file__).resolve().parents[2]
 BASE_PATH = "/airflow"
 #: Two minutes a second: a live training changes every few seconds.
 SPEED = 120
-BROWSER = (
-    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync"
-)
 #: What Chromium says of Airflow's own frame.
 KNOWN_TROUBLE = "An iframe which has both allow-scripts and allow-same-origin"
 
@@ -140,12 +137,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
-    api = pytest.importorskip("playwright.sync_api")
-    chromium = shutil.which("chromium") or pytest.skip("no chromium")
-    with api.sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=chromium, args=BROWSER.split())
+    with chromium() as running:
         yield running
-        running.close()
 
 
 @dataclass(kw_only=True)

@@ -31,9 +31,6 @@ from local_sagemaker.market import Market, MarketSpec, load_market
 from local_sagemaker.services.objects import NoSuchBucketError
 
 ROOT = Path(__file__).resolve().parents[2]
-BROWSER = (
-    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-sync"
-)
 START = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 XGBOOST = "683313688378.dkr.ecr.us-east-1.amazonaws.com/sagemaker-xgboost:1.7-1"
 

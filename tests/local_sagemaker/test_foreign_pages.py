@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import contextlib
 import json
-import shutil
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -14,7 +13,9 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from .support import BROWSER, Server, request_for, source_archive
+from tests.browser import chromium
+
+from .support import Server, request_for, source_archive
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -98,14 +99,8 @@ def elsewhere() -> Iterator[int]:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    api = pytest.importorskip("playwright.sync_api")
-    chromium = shutil.which("chromium") or pytest.skip("no chromium")
-    with api.sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=chromium, args=[*BROWSER.split(), NAMES])
-        try:
-            yield running
-        finally:
-            running.close()
+    with chromium(NAMES) as running:
+        yield running
 
 
 @pytest.fixture

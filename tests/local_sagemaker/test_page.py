@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-import shutil
 import urllib.request
+from typing import Any
 
 import pytest
 
 from local_sagemaker.control.page import render_page, words
+from tests.browser import chromium
 
-from .support import BROWSER, START, Server, Simulation, on_demand_request_for, request_for, source_archive
+from .support import START, Server, Simulation, on_demand_request_for, request_for, source_archive
 
 
 @pytest.mark.parametrize(
@@ -109,32 +110,26 @@ def test_the_log_of_a_script_is_a_link_and_that_of_a_simulated_job_is_not(
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_the_page_stays_up_to_date_and_keeps_what_a_person_opened(server: Server, scheme: str) -> None:
-    api = pytest.importorskip("playwright.sync_api")
-    chromium = shutil.which("chromium") or pytest.skip("no chromium")
+def test_the_page_stays_up_to_date_and_keeps_what_a_person_opened(server: Server, scheme: Any) -> None:
     client = server.client("sagemaker")
     client.create_training_job(**request_for("first", Environment={"LOCAL_TRAINING_SECONDS": "7000"}))
-    with api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=BROWSER.split())
-        try:
-            page = browser.new_page(color_scheme=scheme, viewport={"width": 360, "height": 700})
-            troubles: list[str] = []
-            page.on("pageerror", lambda error: troubles.append(str(error)))
-            page.on("console", lambda said: troubles.append(said.text) if said.type == "error" else None)
-            page.goto(f"{server.url}/_local/")
-            page.locator("#job-first summary").click()
-            client.stop_training_job(TrainingJobName="first")
-            client.create_training_job(**request_for("second"))
-            page.locator("#jobs > li").first.get_by_role("heading", name="second").wait_for()
-            page.locator("#job-first .status", has_text="Stopped").wait_for()
-            assert page.locator("#job-first details[open] li").last.inner_text().startswith("Stopped at")
-            assert page.locator("#job-first").get_by_role("img").get_attribute("aria-label")
-            page.get_by_role("button", name="Pause updates").press("Enter")
-            assert page.get_by_role("button", name="Resume updates").is_visible()
-            assert page.evaluate("document.documentElement.scrollWidth") <= 360
-            assert troubles == []
-        finally:
-            browser.close()
+    with chromium() as browser:
+        page = browser.new_page(color_scheme=scheme, viewport={"width": 360, "height": 700})
+        troubles: list[str] = []
+        page.on("pageerror", lambda error: troubles.append(str(error)))
+        page.on("console", lambda said: troubles.append(said.text) if said.type == "error" else None)
+        page.goto(f"{server.url}/_local/")
+        page.locator("#job-first summary").click()
+        client.stop_training_job(TrainingJobName="first")
+        client.create_training_job(**request_for("second"))
+        page.locator("#jobs > li").first.get_by_role("heading", name="second").wait_for()
+        page.locator("#job-first .status", has_text="Stopped").wait_for()
+        assert page.locator("#job-first details[open] li").last.inner_text().startswith("Stopped at")
+        assert page.locator("#job-first").get_by_role("img").get_attribute("aria-label")
+        page.get_by_role("button", name="Pause updates").press("Enter")
+        assert page.get_by_role("button", name="Resume updates").is_visible()
+        assert page.evaluate("document.documentElement.scrollWidth") <= 360
+        assert troubles == []
 
 
 def test_a_file_is_a_download_and_a_folder_lists_its_files(server: Server) -> None:

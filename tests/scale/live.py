@@ -233,18 +233,18 @@ class Live:
     def _slot_seconds(self) -> list[float]:
         """How long each process of a training's task held a worker's slot: one before the wait, one after.
 
-        A task is a success in the database a moment before its process ends, and that is told.
+        A task is a success in the database a moment before its process ends, and the log has that.
         """
-        told = self._stack.log_dir / "scheduler.log"
+        output = self._stack.log_dir / "scheduler.log"
         seconds: list[float] = []
 
         def look() -> bool:
-            seconds[:] = map(float, FINISHED.findall(told.read_text(errors="replace")))
+            seconds[:] = map(float, FINISHED.findall(output.read_text(errors="replace")))
             return len(seconds) >= 2 * self._trainings
 
         wait_until(look, "the end of each task's two processes", timeout_seconds=60)
         if len(seconds) > 2 * self._trainings:
-            lines = told.read_text(errors="replace").splitlines()
+            lines = output.read_text(errors="replace").splitlines()
             ends = [line for line in lines if FINISHED.search(line) or "[error" in line]
             self._tell("more processes than that:\n" + "\n".join(ends))
         return seconds

@@ -135,25 +135,7 @@ def groups_svg(report: Report, group: str, *, width: int = WIDTH) -> str:
         label = f"no {group.removesuffix('_id').replace('_', ' ')}" if name is None else printable(name)
         rows += _stack(label, money(totals, "billed"), money(totals, "clean_run"), in_dollars=in_dollars)
         rows += [_bar(label, "failed trainings", money(totals, "failed"), 2, in_dollars=in_dollars)]
-    return _svg(
-        rows,
-        {
-            "width": width - _label_width(width) - 20,
-            "height": {"step": 26},
-            "mark": {"type": "bar", "cornerRadius": 1, "height": {"band": 0.62}},
-            "encoding": {
-                "y": {
-                    "field": "name",
-                    "type": "nominal",
-                    "sort": None,
-                    "title": None,
-                    "axis": _plain_axis(width),
-                },
-                "x": _money_axis(in_dollars=in_dollars),
-            },
-        },
-        width=width,
-    )
+    return _bars_svg(rows, _money_axis(in_dollars=in_dollars), width=width)
 
 
 def waits_svg(report: Report, *, width: int = WIDTH) -> str:
@@ -168,36 +150,34 @@ def waits_svg(report: Report, *, width: int = WIDTH) -> str:
         }
         for row in report.waits[:MOST_BARS]
     ]
+    hours = {
+        "field": "value",
+        "type": "quantitative",
+        "title": "average hours",
+        "axis": {
+            "tickCount": 5,
+            "domain": False,
+            "ticks": False,
+            "labelOverlap": True,
+            "labelSeparation": 8,
+        },
+    }
+    return _bars_svg(rows, hours, width=width, parts=(("waiting", "var(--waiting)"),))
+
+
+def _bars_svg(rows: Sequence[dict[str, Any]], amounts: dict[str, Any], *, width: int, **options: Any) -> str:
+    """A bar for each name, in the order of the rows."""
+    names = {"field": "name", "type": "nominal", "sort": None, "title": None, "axis": _plain_axis(width)}
     return _svg(
         rows,
         {
             "width": width - _label_width(width) - 20,
             "height": {"step": 26},
             "mark": {"type": "bar", "cornerRadius": 1, "height": {"band": 0.62}},
-            "encoding": {
-                "y": {
-                    "field": "name",
-                    "type": "nominal",
-                    "sort": None,
-                    "title": None,
-                    "axis": _plain_axis(width),
-                },
-                "x": {
-                    "field": "value",
-                    "type": "quantitative",
-                    "title": "average hours",
-                    "axis": {
-                        "tickCount": 5,
-                        "domain": False,
-                        "ticks": False,
-                        "labelOverlap": True,
-                        "labelSeparation": 8,
-                    },
-                },
-            },
+            "encoding": {"y": names, "x": amounts},
         },
         width=width,
-        parts=(("waiting", "var(--waiting)"),),
+        **options,
     )
 
 

@@ -51,6 +51,12 @@ _FACTS = (
     "is_test",
     "local_cloud",
 )
+#: Those that an attempt in the ledger has, but for the name of its job, which the query uses.
+_OF_ATTEMPT = tuple(
+    name
+    for name in _FACTS
+    if name not in {"job_name", "region", "instance_hours", "usage_type", "is_test", "local_cloud"}
+)
 #: `tags` are those of the request, as JSON.
 JOB_COLUMNS = (*_FACTS, *_TAGS, "tags")
 
@@ -66,18 +72,6 @@ SELECT * EXCLUDE (a), a.number AS attempt, a.job_name AS job_name, {columns},
 FROM attempts_made WHERE a.job_name <> ''
 QUALIFY row_number() OVER (PARTITION BY a.job_name, region ORDER BY watches = a.job_name NULLS FIRST, key) = 1
 """
-_OF_ATTEMPT = (
-    "job_arn",
-    "purchase",
-    "instance_type",
-    "instance_count",
-    "created_at",
-    "started_at",
-    "ended_at",
-    "ending",
-    "billable_seconds",
-    "billed_usd",
-)
 
 
 def to_jobs_csv(reader: LedgerReader, selection: Selection) -> Iterator[str]:
