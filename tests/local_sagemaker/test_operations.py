@@ -165,12 +165,102 @@ _CHANNEL = {
         ({"Environment": {"LOCAL_TRAINING_SECONDS": "soon"}}, "give the simulated job's work in seconds"),
         ({"RoleArn": "arn:aws:iam::123456789012:user/me"}, "12:user/me' at 'roleArn'"),
         ({"TrainingJobName": "bad_name!"}, "Value 'bad_name!' at 'trainingJobName'"),
+        (
+            {"ResourceConfig": {"InstanceType": "ml.m5.large", "InstanceCount": 0, "VolumeSizeInGB": 1}},
+            "Value '0' at 'resourceConfig.instanceCount' failed to satisfy constraint: Member must have",
+        ),
+        (
+            {"ResourceConfig": {"InstanceGroups": [_GROUP, _GROUP | {"InstanceCount": 0}]}},
+            "Value '0' at 'resourceConfig.instanceGroups.2.member.instanceCount'",
+        ),
+        ({"ProfilerConfig": {"ProfilingIntervalInMilliseconds": 300}}, "100, 200, 500, 1000, 5000, 60000"),
+        ({"Tags": [{"Key": "AWS:owner", "Value": "a"}]}, "Keys that start with aws: are reserved"),
+        ({"Tags": [{"Key": "a", "Value": "1"}, {"Key": "a", "Value": "1"}]}, "Duplicate tag key a."),
+        (
+            {"CheckpointConfig": {"S3Uri": "s3://bucket/ck", "LocalPath": "/opt/ml/model/"}},
+            "Invalid CheckpointConfig.LocalPath /opt/ml/model/.",
+        ),
     ],
 )  # fmt: skip
 def test_what_sagemaker_refuses_is_refused(server: Server, overrides: dict[str, Any], text: str) -> None:
     code, message = _refusal(server.client("sagemaker").create_training_job, **request_for(**overrides))
     assert code == "ValidationException"
     assert text in message
+
+
+@pytest.mark.parametrize(
+    "instance_type",
+    ["ml.g4dn.xlarge", "ml.g5.2xlarge", "ml.p4d.24xlarge", "ml.p6-b200.48xlarge", "ml.r5d.large"],
+)
+def test_a_disk_of_the_instance_takes_no_key(server: Server, instance_type: str) -> None:
+    client = server.client("sagemaker")
+    other = {"InstanceGroupName": "other", "InstanceType": instance_type, "InstanceCount": 1}
+    alone = {"InstanceType": instance_type, "InstanceCount": 1, "VolumeSizeInGB": 1}
+    for resources in (alone, {"InstanceGroups": [_GROUP, other], "VolumeSizeInGB": 1}):
+        keyed = request_for(ResourceConfig=resources | {"VolumeKmsKeyId": "key"})
+        code, message = _refusal(client.create_training_job, **keyed)
+        assert code == "ValidationException"
+        assert message.startswith("You can't request a VolumeKmsKeyId")
+        assert instance_type in message
+    client.create_training_job(**request_for(ResourceConfig=alone))
+
+
+@pytest.mark.parametrize(
+    "instance_type", ["ml.m5.large", "ml.p3.2xlarge", "ml.m7i-flex.large", "ml.p2.xlarge"]
+)
+def test_a_volume_takes_a_key(server: Server, instance_type: str) -> None:
+    resources = {
+        "InstanceType": instance_type,
+        "InstanceCount": 1,
+        "VolumeSizeInGB": 1,
+        "VolumeKmsKeyId": "key",
+    }
+    server.client("sagemaker").create_training_job(**request_for(ResourceConfig=resources))
+
+
+def test_a_job_that_runs_is_not_given_what_a_new_one_is_refused(server: Server) -> None:
+    client = server.client("sagemaker")
+    arn = client.create_training_job(**request_for())["TrainingJobArn"]
+    for tags in ([("aws:a", "1")], [("a", "1"), ("a", "2")]):
+        given = [{"Key": key, "Value": value} for key, value in tags]
+        assert _refusal(client.add_tags, ResourceArn=arn, Tags=given)[0] == "ValidationException"
+    assert client.list_tags(ResourceArn=arn)["Tags"] == []
+    profiler = {"ProfilingIntervalInMilliseconds": 300}
+    code, message = _refusal(client.update_training_job, TrainingJobName="job", ProfilerConfig=profiler)
+    assert (code, "Available values are" in message) == ("ValidationException", True)
+
+
+def test_retries_on_demand_may_have_a_max_wait(server: Server) -> None:
+    limits = {"MaxRuntimeInSeconds": 3600, "MaxWaitTimeInSeconds": 7200}
+    request = on_demand_request_for(StoppingCondition=limits, RetryStrategy={"MaximumRetryAttempts": 2})
+    server.client("sagemaker").create_training_job(**request)
+    assert server.wait_for_end("job")["TrainingJobStatus"] == "Completed"
+    code, message = _refusal(
+        server.client("sagemaker").create_training_job,
+        **request
+        | {"TrainingJobName": "short", "StoppingCondition": limits | {"MaxWaitTimeInSeconds": 3599}},
+    )
+    assert (code, "greater than or equal to MaxRuntimeInSeconds" in message) == ("ValidationException", True)
+
+
+def test_a_channel_without_objects_is_refused_in_the_words_of_the_service(server: Server) -> None:
+    client = server.client("sagemaker")
+    for uri in ("s3://bucket/none/", "s3://missing/train"):
+        source = {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": uri}}
+        channels = [{"ChannelName": "train", "DataSource": source}]
+        # A simulated job reads no channels.
+        client.create_training_job(**request_for(uri[5:11].strip("/"), InputDataConfig=channels))
+        code, message = _refusal(
+            client.create_training_job, **request_for(InputDataConfig=channels, Environment=None)
+        )
+        bucket = uri.split("/")[2]
+        assert code == "ValidationException"
+        assert message == (
+            f'No S3 objects found under S3 URL "{uri}" given in input data source. Please ensure that the '
+            "bucket exists in the selected region (us-east-1), that objects exist under that S3 prefix, and "
+            'that the role "arn:aws:iam::123456789012:role/SageMakerRole" has "s3:ListBucket" permissions on '
+            f'bucket "{bucket}".'
+        )
 
 
 def test_a_wait_as_long_as_the_run_is_accepted(server: Server) -> None:

@@ -94,3 +94,14 @@ def test_a_job_that_gets_capacity_in_time_is_not_stopped_for_having_been_pending
 def test_an_internal_error_that_cannot_be_told_is_complained_about(tmp_path: Path, text: str) -> None:
     with pytest.raises(MarketFileError, match="internal_errors"):
         market_from(tmp_path, text)
+
+
+def test_the_max_wait_of_retries_on_demand_ends_a_pending_job(tmp_path: Path) -> None:
+    simulation = Simulation(market=market_from(tmp_path, SHORTAGE))
+    simulation.create_on_demand(
+        StoppingCondition={"MaxRuntimeInSeconds": 1800, "MaxWaitTimeInSeconds": 3600},
+        RetryStrategy={"MaximumRetryAttempts": 2},
+    )
+    job = simulation.run_to_end()
+    assert statuses_of(job) == ["Starting", "Pending", "Stopping", "MaxWaitTimeExceeded"]
+    assert 3600 <= (job.last_modified_at - job.created_at).total_seconds() < 3600 + 300

@@ -394,19 +394,6 @@ def test_an_uncompressed_model_is_a_folder_in_s3(server: Server) -> None:
             "No program is mapped to the image m:1",
         ),
         ({"CheckpointConfig": {"S3Uri": "s3://missing/ck"}}, "The bucket missing does not exist"),
-        (
-            {
-                "InputDataConfig": [
-                    {
-                        "ChannelName": "train",
-                        "DataSource": {
-                            "S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": "s3://bucket/none"}
-                        },
-                    }
-                ]
-            },
-            'No S3 objects found under S3 URL "s3://bucket/none"',
-        ),
     ],
 )
 def test_what_cannot_be_prepared_fails_while_downloading(
@@ -420,6 +407,24 @@ def test_what_cannot_be_prepared_fails_while_downloading(
     assert _statuses(job) == ["Starting", "Downloading", "Failed"]
     assert job["FailureReason"].startswith("ClientError: ")
     assert message in job["FailureReason"]
+
+
+def test_a_channel_without_objects_fails_while_downloading_if_asked(training_python: str) -> None:
+    source = {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": "s3://bucket/none"}}
+    parameters = {"sagemaker_program": "train.py", "sagemaker_submit_directory": "s3://bucket/source.tar.gz"}
+    with running_server("--speed", "600", "--missing-inputs", "fail") as server:
+        server.client("s3").create_bucket(Bucket="bucket")
+        server.put("s3://bucket/source.tar.gz", source_archive("print(1)\n"))
+        server.client("sagemaker").create_training_job(
+            **request_for(
+                HyperParameters=parameters,
+                Environment=None,
+                InputDataConfig=[{"ChannelName": "train", "DataSource": source}],
+            )
+        )
+        job = server.wait_for_end("job")
+    assert _statuses(job) == ["Starting", "Downloading", "Failed"]
+    assert 'No S3 objects found under S3 URL "s3://bucket/none"' in job["FailureReason"]
 
 
 def test_a_missing_output_bucket_fails_the_upload(server: Server) -> None:

@@ -58,6 +58,7 @@ def main(arguments: list[str] | None = None) -> int:
             market=market,
             images=images,
             other_regions=tuple(dict.fromkeys(options.region)),
+            refuses_missing_inputs=options.missing_inputs == "refuse",
         )
     except OSError as exc:
         parser.error(
@@ -112,6 +113,13 @@ def _parser() -> argparse.ArgumentParser:
         metavar="NAME",
         help="another region, with its own training jobs and market; can be repeated (default: a request for "
         "any region is answered as us-east-1)",
+    )
+    parser.add_argument(
+        "--missing-inputs",
+        choices=["refuse", "fail"],
+        default="refuse",
+        help="what becomes of a job with a channel that has no objects: CreateTrainingJob refuses it, or it "
+        "fails while it downloads (default: %(default)s)",
     )
     parser.add_argument(
         "--images",

@@ -9,6 +9,7 @@ import socket
 import tempfile
 import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ from local_sagemaker.api.faults import Faults
 from local_sagemaker.api.protocol import SageMakerProtocol
 from local_sagemaker.containers.context import ContainerContext
 from local_sagemaker.containers.images import Images, load_images
+from local_sagemaker.containers.inputs import check_inputs
 from local_sagemaker.containers.observer import ContainerObserver, NoObserver
 from local_sagemaker.containers.script import ScriptWork
 from local_sagemaker.containers.simulated import SimulatedWork
@@ -67,7 +69,8 @@ class LocalSageMaker:
     """The whole local cloud. `start` it, use `url`, `close` it.
 
     It answers to loopback names, `host` and `allowed_hosts` (as `access.parse_host_name` returns them). Each
-    of the `other_regions` has its own training jobs and market. `/_local/` is about us-east-1.
+    of the `other_regions` has its own training jobs and market. `/_local/` is about us-east-1. A job with a
+    channel that has no objects is refused (`refuses_missing_inputs`), or fails while it downloads.
     """
 
     def __init__(
@@ -81,6 +84,7 @@ class LocalSageMaker:
         images: Images | None = None,
         observer: ContainerObserver | None = None,
         other_regions: Sequence[str] = (),
+        refuses_missing_inputs: bool = True,
     ) -> None:
         self._clock = clock or SimulatedClock()
         self._http = HttpServer((host, port))
@@ -97,6 +101,7 @@ class LocalSageMaker:
             isolate=False if os.environ.get(PRIVATE_MOUNTS_VARIABLE) == "0" else None,
             observer=observer or NoObserver(),
         )
+        self._refuses_missing_inputs = refuses_missing_inputs
         store = Store()
         events = StateChangeEvents(store)
         spec = market or MarketSpec()
@@ -132,6 +137,9 @@ class LocalSageMaker:
             work_for=self._work_for,
             listeners=listeners,
             region=region,
+            check_inputs=partial(check_inputs, self._objects, region)
+            if self._refuses_missing_inputs
+            else lambda _request: None,
         )
 
     def start(self) -> None:

@@ -80,6 +80,7 @@ def delete_training_job(engine: Engine, params: Params) -> dict[str, Any]:
 
 def update_training_job(engine: Engine, params: Params) -> dict[str, Any]:
     """Accept what AWS accepts, and change nothing: there is no profiler and no warm pool."""
+    rules.check_profiler(params)
     with engine:
         job = engine.store.get(params["TrainingJobName"])
         if job is None:
@@ -108,6 +109,7 @@ def search(engine: Engine, params: Params) -> dict[str, Any]:
 
 
 def add_tags(engine: Engine, params: Params) -> dict[str, Any]:
+    rules.check_tags(params["Tags"])
     with engine:
         tags = _tags_of(engine, params)
         tags.update({tag["Key"]: tag["Value"] for tag in params["Tags"]})

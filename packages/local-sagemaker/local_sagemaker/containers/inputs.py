@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from local_sagemaker.jobs.errors import ValidationError
+from local_sagemaker.jobs.work import LOCAL_TRAINING_SECONDS
 from local_sagemaker.services.objects import NoSuchBucketError, Objects, split_uri
 
 if TYPE_CHECKING:
@@ -57,6 +59,32 @@ def copy_channel(
             return
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(objects.read(bucket, key) or b"")
+
+
+def check_inputs(objects: Objects, region: str, request: Mapping[str, Any]) -> None:
+    """Raise `ValidationError`, in AWS's words, for a channel of CreateTrainingJob that has no objects.
+
+    A simulated job reads no channels, and passes.
+    """
+    if LOCAL_TRAINING_SECONDS in (request.get("Environment") or {}):
+        return
+    for channel in request.get("InputDataConfig") or ():
+        uri = (channel["DataSource"].get("S3DataSource") or {}).get("S3Uri")
+        if uri is not None and not _has_objects(objects, uri):
+            bucket = split_uri(uri)[0]
+            raise ValidationError(
+                f'No S3 objects found under S3 URL "{uri}" given in input data source. Please ensure that '
+                f"the bucket exists in the selected region ({region}), that objects exist under that S3 "
+                f'prefix, and that the role "{request["RoleArn"]}" has "s3:ListBucket" permissions on bucket '
+                f'"{bucket}".'
+            )
+
+
+def _has_objects(objects: Objects, uri: str) -> bool:
+    try:
+        return bool(objects.keys(*split_uri(uri)))
+    except NoSuchBucketError:
+        return False
 
 
 def _objects_of(objects: Objects, source: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:

@@ -53,8 +53,10 @@ class Engine:
         work_for: Callable[[Site, TrainingJob], Work],
         listeners: tuple[Callable[[TrainingJob], None], ...] = (),
         region: str = REGION,
+        check_inputs: Callable[[Mapping[str, Any]], None] = lambda _request: None,
     ) -> None:
         self.clock = clock
+        self._check_inputs = check_inputs
         self.region = region
         self.market = market
         self.store = store
@@ -85,7 +87,11 @@ class Engine:
         self._lock.release()
 
     def create(self, request: Mapping[str, Any], tags: Mapping[str, str]) -> TrainingJob:
-        """Start a job. The request is valid in form and by the rules that need no state."""
+        """Start a job. The request is valid in form and by the rules that need no state.
+
+        The inputs are checked before the lock is taken: a bucket may have many objects.
+        """
+        self._check_inputs(request)
         with self as now:
             name = str(request["TrainingJobName"])
             rules.check_name_is_free(self.store.get(name))

@@ -70,6 +70,7 @@ class JobLife:
         if job.is_spot:
             for instance_type in job.possible_types:
                 self._market.note_spot_request(instance_type, now)
+        if job.max_wait_seconds is not None:
             self._limits.limit_wait(run)
         self._seek_capacity(run)
         return run

@@ -41,7 +41,7 @@ class Limits:
         self._stop = stop
 
     def limit_wait(self, run: Run) -> None:
-        """From the creation of a spot job to its end, whatever happens in between."""
+        """From the creation of a job to its end, whatever happens in between."""
         seconds = float(self._running.job_of(run).max_wait_seconds or 0) + self._lag_seconds(run)
         due = self._schedule.now + timedelta(seconds=seconds)
         self._schedule.at(due, lambda: self._enforce_max_wait(run), run)

@@ -5,6 +5,7 @@ The texts are AWS's, if known. Those marked "ours" are not.
 
 from __future__ import annotations
 
+import posixpath
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,7 @@ from .stopping import (
 from .work import LOCAL_TRAINING_SECONDS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from local_sagemaker.market import TypeRule
 
@@ -26,6 +27,11 @@ if TYPE_CHECKING:
 
 
 _SECONDS = re.compile(r"\d{1,9}(\.\d{1,6})?")
+
+#: Types with NVMe disks of the instance: a `d` after the generation (r5d, g4dn), and the newer accelerated
+#: ones. The SageMaker SDK 2.257 has the same rule (`volume_size_supported`).
+_LOCAL_STORAGE = re.compile(r"ml\.([a-z]+\d+[a-z]*d[a-z]*|(g[5-9]|p[5-9]|trn)[a-z0-9-]*)\.\w+")
+_PROFILING_INTERVALS = (100, 200, 500, 1000, 5000, 60000)
 
 NOT_FOUND = "Requested resource not found."
 
@@ -35,13 +41,18 @@ def check_create(request: Mapping[str, Any]) -> None:
     for rule in (
         _check_algorithm,
         _check_resources,
+        _check_instance_counts,
+        _check_volume_key,
         _check_channels,
+        _check_checkpoint_path,
         _check_runtime,
         _check_wait,
         _check_spot_exclusions,
         _check_simulation,
     ):
         rule(request)
+    check_profiler(request)
+    check_tags(request.get("Tags") or ())
 
 
 def _check_algorithm(request: Mapping[str, Any]) -> None:
@@ -74,6 +85,73 @@ def _check_resources(request: Mapping[str, Any]) -> None:
         raise ValidationError("SelectedInstanceType and SelectedInstanceCount are read-only.")  # ours
 
 
+def _check_instance_counts(request: Mapping[str, Any]) -> None:
+    """The model allows zero instances, and the service does not."""
+    resources = request["ResourceConfig"]
+    has_others = resources.get("InstanceGroups") or resources.get("InstancePreferences")
+    counts = {} if has_others else {"resourceConfig": resources.get("InstanceCount")}
+    for member in ("InstanceGroups", "InstancePreferences"):
+        for position, each in enumerate(resources.get(member) or (), start=1):
+            path = f"resourceConfig.{member[:1].lower()}{member[1:]}.{position}.member"
+            counts[path] = each.get("InstanceCount")
+    zeros = [path for path, count in counts.items() if count == 0]
+    if zeros:
+        raise ValidationError(
+            f"{len(zeros)} validation error{'s' if len(zeros) > 1 else ''} detected: "
+            + "; ".join(
+                f"Value '0' at '{path}.instanceCount' failed to satisfy constraint: Member must have value "
+                "greater than or equal to 1"
+                for path in zeros
+            )
+        )
+
+
+def _check_volume_key(request: Mapping[str, Any]) -> None:
+    """The disks of these types are part of the instance: there is no volume to encrypt with a key."""
+    resources = request["ResourceConfig"]
+    if not resources.get("VolumeKmsKeyId"):
+        return
+    others = (*(resources.get("InstanceGroups") or ()), *(resources.get("InstancePreferences") or ()))
+    for instance_type in (resources.get("InstanceType"), *(each["InstanceType"] for each in others)):
+        if instance_type and _LOCAL_STORAGE.fullmatch(instance_type):
+            raise ValidationError(  # ours
+                f"You can't request a VolumeKmsKeyId when using an instance type with local storage: "
+                f"{instance_type}."
+            )
+
+
+def _check_checkpoint_path(request: Mapping[str, Any]) -> None:
+    path = (request.get("CheckpointConfig") or {}).get("LocalPath")
+    if path and posixpath.normpath(path) == "/opt/ml/model":
+        raise ValidationError(  # ours
+            f"Invalid CheckpointConfig.LocalPath {path}. It is reserved for the model artifacts."
+        )
+
+
+def check_profiler(request: Mapping[str, Any]) -> None:
+    """For CreateTrainingJob and UpdateTrainingJob."""
+    interval = (request.get("ProfilerConfig") or {}).get("ProfilingIntervalInMilliseconds")
+    if interval is not None and interval not in _PROFILING_INTERVALS:
+        allowed = ", ".join(str(each) for each in _PROFILING_INTERVALS)
+        raise ValidationError(  # ours
+            f"Invalid ProfilingIntervalInMilliseconds {interval}. Available values are {allowed}."
+        )
+
+
+def check_tags(tags: Iterable[Mapping[str, Any]]) -> None:
+    """For CreateTrainingJob and AddTags."""
+    seen: set[str] = set()
+    for tag in tags:
+        key = tag["Key"]
+        if key.lower().startswith("aws:"):
+            raise ValidationError(  # ours
+                f"Invalid tag key {key}. Keys that start with aws: are reserved for system use."
+            )
+        if key in seen:
+            raise ValidationError(f"Duplicate tag key {key}. Tag keys must be unique.")  # ours
+        seen.add(key)
+
+
 def _check_channels(request: Mapping[str, Any]) -> None:
     """Channel names are unique, and channels name only instance groups that exist."""
     groups = (request.get("ResourceConfig") or {}).get("InstanceGroups") or ()
@@ -104,13 +182,13 @@ def _check_runtime(request: Mapping[str, Any]) -> None:
 def _check_wait(request: Mapping[str, Any]) -> None:
     condition = request.get("StoppingCondition") or {}
     wait = condition.get("MaxWaitTimeInSeconds")
-    if not request.get("EnableManagedSpotTraining"):
-        if wait is not None:
-            raise ValidationError(
-                "Invalid MaxWaitTimeInSeconds. "
-                "It is only supported when EnableManagedSpotTraining is set to true"
-            )
+    is_spot = request.get("EnableManagedSpotTraining")
+    if not is_spot and wait is None:
         return
+    if not is_spot and not request.get("RetryStrategy"):
+        raise ValidationError(
+            "Invalid MaxWaitTimeInSeconds. It is only supported when EnableManagedSpotTraining is set to true"
+        )
     runtime = condition.get("MaxRuntimeInSeconds") or DEFAULT_MAX_RUNTIME_SECONDS
     if wait is None or wait < runtime:
         raise ValidationError(
@@ -119,7 +197,7 @@ def _check_wait(request: Mapping[str, Any]) -> None:
         )
     algorithm = request.get("AlgorithmSpecification") or {}
     capped = is_capped_algorithm(algorithm.get("TrainingImage"), algorithm.get("AlgorithmName"))
-    if capped and wait > MAX_WAIT_WITHOUT_CHECKPOINTS_SECONDS:
+    if is_spot and capped and wait > MAX_WAIT_WITHOUT_CHECKPOINTS_SECONDS:
         raise ValidationError("MaxWaitTimeInSeconds above 3600 is not supported for the given algorithm")
 
 
