@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import http.client
 import json
@@ -160,8 +161,10 @@ def _sample_string(shape: Shape) -> str:
     pattern = compile_pattern(limits.get("pattern", r"[\s\S]*"))
     length = limits.get("min", 0)
     candidates = (s + "a" * max(0, length - len(s)) for s in _STRINGS)
-    found: str = next(c for c in candidates if pattern.fullmatch(c) and len(c) <= limits.get("max", 10**6))
-    return found
+    for candidate in map(str, candidates):
+        if pattern.fullmatch(candidate) and len(candidate) <= limits.get("max", 10**6):
+            return candidate
+    raise LookupError(f"no sample for {shape.name}")
 
 
 def _breaches(shape: Shape) -> Iterator[tuple[str, Any]]:
@@ -333,6 +336,55 @@ def test_each_breach_is_refused_over_raw_http(server: Server) -> None:
             wrong.append((operation, path, status, answer))
     connection.close()
     assert wrong == []
+
+
+def _outermost_breaches() -> Iterator[tuple[str, Any]]:
+    """For every operation of the model, a request that breaks just one constraint near its surface."""
+    for operation in service_model().operation_names:
+        shape = service_model().operation_model(operation).input_shape
+        if shape is None:
+            continue
+        for path, place in _places(shape):
+            if len(path) > 2 or KEY in path or VALUE in path:
+                continue
+            with contextlib.suppress(LookupError):  # no sample for a pattern
+                for _, value in _breaches(place):
+                    yield operation, _with(shape, path, value)
+
+
+def test_no_operation_answers_a_breach_with_a_failure_of_the_server(server: Server) -> None:
+    cases = list(_outermost_breaches())
+    assert len({operation for operation, _ in cases}) > 300
+    wrong = []
+    connection = http.client.HTTPConnection(server.url.removeprefix("http://"))
+    for operation, params in cases:
+        status, answer = _post(connection, operation, params)
+        refused = answer.get("__type") == "UnknownOperationException"
+        broken = "failed to satisfy constraint" in str(answer)
+        if status != 400 or not (refused or broken):
+            wrong.append((operation, status, str(answer)[:200]))
+    connection.close()
+    assert wrong == []
+
+
+@pytest.mark.parametrize("operation", ["AddTags", "ListTags", "DeleteTags"])
+@pytest.mark.parametrize("kind", ["training-job", "model", "no-such-kind", ""])
+def test_a_tag_operation_on_any_arn_is_answered_in_the_words_of_the_service(
+    server: Server, operation: str, kind: str
+) -> None:
+    arn = f"arn:aws:sagemaker:us-east-1:123456789012:{kind}/x"
+    params: dict[str, Any] = {"ResourceArn": arn, "TagKeys": ["a"], "Tags": [{"Key": "a", "Value": "b"}]}
+    connection = http.client.HTTPConnection(server.url.removeprefix("http://"))
+    status, answer = _post(connection, operation, params)
+    assert (status, answer["__type"].rpartition("#")[2]) == (400, "ValidationException")
+    assert "Requested resource not found." in answer.values()
+    status, answer = _post(connection, operation, params | {"ResourceArn": arn + "y" * 256})
+    connection.close()
+    assert (status, answer["__type"]) == (400, "ValidationException")
+    assert (
+        "at 'resourceArn' failed to satisfy constraint: Member must have length less than or equal to 256"
+        in (answer["message"])
+    )
 
 
 def test_each_edge_is_within_the_constraint_over_raw_http(server: Server) -> None:

@@ -15,6 +15,7 @@ from datetime import timedelta
 from local_sagemaker.containers.images import ImagesFileError, load_images
 from local_sagemaker.http.access import HostNameError, parse_host_name
 from local_sagemaker.market import MarketFileError, load_market, scenario_names
+from local_sagemaker.services.stand_ins import STORED_ONLY
 
 from .account import REGION, forget_account
 from .clock import Clock, JumpingClock, SimulatedClock
@@ -59,6 +60,7 @@ def main(arguments: list[str] | None = None) -> int:
             images=images,
             other_regions=tuple(dict.fromkeys(options.region)),
             refuses_missing_inputs=options.missing_inputs == "refuse",
+            allows_stand_ins=options.stand_ins == "allow",
         )
     except OSError as exc:
         parser.error(
@@ -87,8 +89,10 @@ def _parser() -> argparse.ArgumentParser:
         description="A local SageMaker that models managed spot training, with the rest of AWS from moto on "
         "the same port. Point any AWS client at it with AWS_ENDPOINT_URL; any credentials work; region "
         "us-east-1, account 123456789012.",
-        epilog="GET /_local/ is a page that lists the training jobs. Market files: "
-        "python -m pydoc local_sagemaker.market. To test a training script: spot-drill --help.",
+        epilog=f"Stored only: {', '.join(STORED_ONLY)}. All other operations of SageMaker that are not about "
+        "training jobs are refused, or answer from what is stored. GET /_local/ is a page that lists the "
+        "training jobs. Market files: python -m pydoc local_sagemaker.market. To test a training script: "
+        "spot-drill --help.",
     )
     _add_address(parser)
     _add_clock(parser)
@@ -120,6 +124,13 @@ def _parser() -> argparse.ArgumentParser:
         default="refuse",
         help="what becomes of a job with a channel that has no objects: CreateTrainingJob refuses it, or it "
         "fails while it downloads (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--stand-ins",
+        choices=["refuse", "allow"],
+        default="refuse",
+        help="operations that only claim that work was done (tuning, processing, transform, endpoints, "
+        "AutoML, pipelines, ...): refuse them, or let moto pretend (default: %(default)s)",
     )
     parser.add_argument(
         "--images",

@@ -70,7 +70,8 @@ class LocalSageMaker:
 
     It answers to loopback names, `host` and `allowed_hosts` (as `access.parse_host_name` returns them). Each
     of the `other_regions` has its own training jobs and market. `/_local/` is about us-east-1. A job with a
-    channel that has no objects is refused (`refuses_missing_inputs`), or fails while it downloads.
+    channel that has no objects is refused (`refuses_missing_inputs`), or fails while it downloads. With
+    `allows_stand_ins`, moto answers operations that claim work was done.
     """
 
     def __init__(
@@ -85,6 +86,7 @@ class LocalSageMaker:
         observer: ContainerObserver | None = None,
         other_regions: Sequence[str] = (),
         refuses_missing_inputs: bool = True,
+        allows_stand_ins: bool = False,
     ) -> None:
         self._clock = clock or SimulatedClock()
         self._http = HttpServer((host, port))
@@ -110,10 +112,14 @@ class LocalSageMaker:
             self._make_engine(name, spec, Store(), (log_transition,)) for name in other_regions
         ]
         faults = Faults()
-        self._http.sagemaker = SageMakerProtocol(self.engine, faults)
+        self._http.sagemaker, *elsewhere = (
+            SageMakerProtocol(engine, faults, allows_stand_ins=allows_stand_ins)
+            for engine in (self.engine, *self._elsewhere)
+        )
         self._http.elsewhere = {
-            engine.region: SageMakerProtocol(engine, faults) for engine in self._elsewhere
+            engine.region: protocol for engine, protocol in zip(self._elsewhere, elsewhere, strict=True)
         }
+        self._http.allows_stand_ins = allows_stand_ins
         self._http.control = Control(
             self.engine, faults, objects=self._objects, forget=lambda: self._forget(events)
         )

@@ -41,10 +41,24 @@ _JAVA_CLASSES = {
 
 @lru_cache(maxsize=256)
 def compile_pattern(pattern: str) -> re.Pattern[str]:
-    """A pattern of the service model, for `fullmatch` (Java's `matches`)."""
-    for java, python in _JAVA_CLASSES.items():
-        pattern = pattern.replace(java, python)
-    return re.compile(pattern)
+    """A pattern of the service model, for `fullmatch` (Java's `matches`).
+
+    The few that `re` cannot read are read by `regex`, which is slower. Those with Java's surrogate pairs
+    match everything.
+    """
+    python = pattern
+    for java, own in _JAVA_CLASSES.items():
+        python = python.replace(java, own)
+    try:
+        return re.compile(python)
+    except re.error:
+        import regex  # type: ignore[import-untyped]
+
+        try:
+            found: re.Pattern[str] = regex.compile(pattern)
+        except regex.error:
+            return re.compile(r"[\s\S]*")
+        return found
 
 
 @lru_cache(maxsize=1)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from local_sagemaker.jobs.errors import ResourceInUseError, ResourceLimitExceededError, ValidationError
 from local_sagemaker.reply import CONTENT_TYPE, Reply, error_reply
 from local_sagemaker.service_model import operation_names
+from local_sagemaker.services.stand_ins import REFUSED, why_refused
 
 from .faults import Fault, Faults
 from .operations import HANDLERS, is_ours
@@ -45,11 +46,12 @@ _ERRORS: dict[type[Exception], tuple[str, int, str]] = {
 
 
 class SageMakerProtocol:
-    """Answers SageMaker's calls on training jobs."""
+    """Answers SageMaker's calls on training jobs, and refuses others before moto sees them."""
 
-    def __init__(self, engine: Engine, faults: Faults) -> None:
+    def __init__(self, engine: Engine, faults: Faults, *, allows_stand_ins: bool = False) -> None:
         self._engine = engine
         self._faults = faults
+        self._allows_stand_ins = allows_stand_ins
 
     def answer(self, target: str, content_type: str, body: bytes | None) -> Reply | None:
         """The reply to a call with an X-Amz-Target that starts with `SageMaker.`; None if moto answers it.
@@ -61,17 +63,26 @@ class SageMakerProtocol:
             return error_reply("RequestEntityTooLargeException", 413, f"The limit is {MAX_BODY_BYTES} bytes.")
         if operation not in operation_names():
             return error_reply("UnknownOperationException", 400, None)
-        if operation not in HANDLERS:
-            return None
         if content_type.partition(";")[0].strip().lower() != CONTENT_TYPE:
             return error_reply("UnknownOperationException", 404, None)
         try:
             params = _parse(body)
         except SerializationError as exc:
             return _refusal(exc)
-        if not is_ours(operation, params):
-            return None
-        return self._perform(operation, params)
+        return (
+            self._perform(operation, params) if is_ours(operation, params) else self._check(operation, params)
+        )
+
+    def _check(self, operation: str, params: Any) -> Reply | None:
+        """The refusal of a call that moto would answer; None if moto may answer it."""
+        reason = why_refused(operation, allows_stand_ins=self._allows_stand_ins)
+        if reason is not None:
+            return error_reply(REFUSED, 400, reason)
+        try:
+            validate(operation, params)
+        except (ValidationError, SerializationError) as exc:
+            return _refusal(exc)
+        return None
 
     def _perform(self, operation: str, params: Any) -> Reply:
         order = self._faults.take(operation)

@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Any
 
 from local_sagemaker.api import protocol
 from local_sagemaker.control import PREFIX as CONTROL_PREFIX
-from local_sagemaker.reply import Reply
-from local_sagemaker.services import pricing
+from local_sagemaker.reply import Reply, error_reply
+from local_sagemaker.services import pricing, stand_ins
 
 from . import moto_bridge
 from .access import Access, find_change, make_refusal
@@ -65,6 +65,8 @@ class HttpServer(socketserver.ThreadingTCPServer):
     moto: WsgiApp
     clock: Clock
     access: Access
+    #: Whether moto may answer calls of endpoints that do not exist.
+    allows_stand_ins: bool = False
 
     def __init__(self, address: tuple[str, int]) -> None:
         super().__init__(address, _Connection)
@@ -126,8 +128,18 @@ class _Connection(socketserver.StreamRequestHandler):
         self._send(reply, keep_alive=keep_alive, is_head=head.method == "HEAD")
         return keep_alive
 
+    def _why_refused(self, head: Head) -> str | None:
+        if self.server.allows_stand_ins:
+            return None
+        return stand_ins.why_invocation_refused(head.method, head.path, head.header("authorization"))
+
     def _pass_to_moto(self, head: Head, body: Body, *, read: bytes | None = None) -> bool:
         """`read` is the body, where it was read already."""
+        reason = self._why_refused(head)
+        if reason is not None:
+            keep_alive = body.is_drained() and head.keeps_alive
+            self._send(error_reply(stand_ins.REFUSED, 400, reason), keep_alive=keep_alive)
+            return keep_alive
         given = body if read is None else Body(io.BytesIO(read), body.length)
         host, port = self.server.server_address[:2]
         environ = moto_bridge.make_environ(

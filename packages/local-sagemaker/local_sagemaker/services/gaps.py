@@ -20,6 +20,12 @@ def fill(service: str, app: Any) -> Any:
     if service == "logs" and "streams_by_prefix" not in vars(_logs_response()):
         _logs_response().streams_by_prefix = True
         _logs_response().filter_log_events = _by_prefix(_logs_response().filter_log_events)
+    if service == "sagemaker":
+        from moto.sagemaker.models import SageMakerModelBackend as Backend
+
+        if "refuses_unknown" not in vars(Backend):
+            Backend.refuses_unknown = True
+            Backend._get_resource_from_arn = _refusing_unknown(Backend._get_resource_from_arn)  # noqa: SLF001
     if service == "events":
         from moto.events.utils import EventTemplateParser
 
@@ -57,6 +63,23 @@ def _by_prefix(filter_log_events: Callable[[Any], str]) -> Callable[[Any], str]:
         return filter_log_events(self)
 
     return answer
+
+
+def _refusing_unknown(find_by_arn: Callable[[Any, str], Any]) -> Callable[[Any, str], Any]:
+    """The resource of a tag operation. moto fails on an ARN that names nothing it has."""
+
+    def find(self: Any, arn: str) -> Any:
+        from moto.sagemaker.exceptions import ValidationError
+
+        try:
+            found = find_by_arn(self, arn)
+        except (AttributeError, ValueError):
+            found = None
+        if found is None:
+            raise ValidationError(message="Requested resource not found.")
+        return found
+
+    return find
 
 
 def _allow_everything(self: Any) -> Any:
