@@ -9,6 +9,8 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError
 
+from local_sagemaker.services.objects import split_uri
+
 from .support import Server, request_for, running_server
 
 LONG = {"LOCAL_TRAINING_SECONDS": "7000"}
@@ -16,7 +18,8 @@ LONG = {"LOCAL_TRAINING_SECONDS": "7000"}
 
 @pytest.fixture(scope="module")
 def two_regions() -> Iterator[Server]:
-    with running_server("--region", "eu-west-1") as server:
+    others = ("eu-west-1", "cn-north-1", "us-gov-west-1")
+    with running_server(*(f"--region={name}" for name in others)) as server:
         yield server
 
 
@@ -56,3 +59,64 @@ def test_a_reset_forgets_the_jobs_of_every_region(two_regions: Server) -> None:
     away.create_training_job(**request_for(Environment=LONG))
     assert two_regions.control("POST", "reset")[0] == 200
     assert _names(away) == []
+
+
+@pytest.mark.parametrize(
+    ("region", "partition", "host"),
+    [
+        ("eu-west-1", "aws", "s3.eu-west-1.amazonaws.com"),
+        ("cn-north-1", "aws-cn", "s3.cn-north-1.amazonaws.com.cn"),
+        ("us-gov-west-1", "aws-us-gov", "s3.us-gov-west-1.amazonaws.com"),
+    ],
+)
+def test_each_partition_is_as_the_first(two_regions: Server, region: str, partition: str, host: str) -> None:
+    """ARNs of the partition in and out, and the partition's own hosts in addresses of images and objects."""
+    assert two_regions.control("POST", "reset")[0] == 200
+    client = _client(two_regions, region)
+    two_regions.client("s3").create_bucket(Bucket="bucket")
+    two_regions.put("s3://bucket/data/x", b"1")
+    arn = f"arn:{partition}:sagemaker:{region}:123456789012:training-job/job"
+    role = f"arn:{partition}:iam::123456789012:role/R"
+    registry = host.replace("s3.", "123456789012.dkr.ecr.")
+
+    def request(**overrides: Any) -> dict[str, Any]:
+        image = {"TrainingImage": f"{registry}/mine:1", "TrainingInputMode": "File"}
+        return request_for(RoleArn=role, AlgorithmSpecification=image, **overrides)
+
+    def channel(uri: str) -> list[dict[str, Any]]:
+        source = {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": uri}}
+        return [{"ChannelName": "train", "DataSource": source}]
+
+    with pytest.raises(ClientError, match=f"No S3 objects found .*{region}.*{role}"):
+        client.create_training_job(
+            **request(InputDataConfig=channel(f"https://{host}/bucket/no"), Environment=None)
+        )
+    for uri in (f"https://{host}/bucket/data", f"https://bucket.{host}/data"):
+        made = client.create_training_job(**request(InputDataConfig=channel(uri), Environment=None))
+        assert made["TrainingJobArn"] == arn
+        client.add_tags(ResourceArn=arn, Tags=[{"Key": "a", "Value": "b"}])
+        assert client.list_tags(ResourceArn=arn)["Tags"] == [{"Key": "a", "Value": "b"}]
+        described = client.describe_training_job(TrainingJobName="job")
+        assert (described["TrainingJobArn"], described["RoleArn"]) == (arn, role)
+        named = {"Filters": [{"Name": "TrainingJobArn", "Operator": "Equals", "Value": arn}]}
+        assert len(client.search(Resource="TrainingJob", SearchExpression=named)["Results"]) == 1
+        client.stop_training_job(TrainingJobName="job")
+        assert two_regions.control("POST", "reset")[0] == 200
+        two_regions.client("s3").create_bucket(Bucket="bucket")
+        two_regions.put("s3://bucket/data/x", b"1")
+
+
+@pytest.mark.parametrize(
+    ("uri", "expected"),
+    [
+        ("s3://bucket/a/b", ("bucket", "a/b")),
+        ("s3://s3.amazonaws.com/a", ("s3.amazonaws.com", "a")),
+        ("https://s3.amazonaws.com/bucket/a/b", ("bucket", "a/b")),
+        ("https://s3-us-gov-west-1.amazonaws.com/bucket/a", ("bucket", "a")),
+        ("https://my.bucket.s3.cn-northwest-1.amazonaws.com.cn/a?b", ("my.bucket", "a?b")),
+        ("https://s3.dualstack.eu-west-1.amazonaws.com/bucket", ("bucket", "")),
+        ("https://bucket/a", ("bucket", "a")),
+    ],
+)
+def test_an_address_of_s3_names_bucket_and_key(uri: str, expected: tuple[str, str]) -> None:
+    assert split_uri(uri) == expected

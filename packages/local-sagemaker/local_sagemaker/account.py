@@ -9,7 +9,22 @@ from typing import Any
 ACCOUNT = "123456789012"
 REGION = "us-east-1"
 
+#: The beginning of a region's name -> its partition, as in ARNs. All other regions are in `aws`.
+_PARTITIONS = {
+    "cn-": "aws-cn",
+    "us-gov-": "aws-us-gov",
+    "us-iso-": "aws-iso",
+    "us-isob-": "aws-iso-b",
+    "us-isof-": "aws-iso-f",
+    "eu-isoe-": "aws-iso-e",
+    "eusc-": "aws-eusc",
+}
 _PROXIES = ("http_proxy", "https_proxy", "all_proxy")
+
+
+def partition_of(region: str) -> str:
+    """The partition of a region: `aws-cn` for `cn-north-1`."""
+    return next((name for start, name in _PARTITIONS.items() if region.startswith(start)), "aws")
 
 
 def forget_account(environment: MutableMapping[str, str]) -> None:

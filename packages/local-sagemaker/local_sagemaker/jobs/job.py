@@ -8,7 +8,7 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from local_sagemaker.account import ACCOUNT, REGION
+from local_sagemaker.account import ACCOUNT, REGION, partition_of
 
 from .errors import IllegalMoveError
 from .lifecycle import (
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 def arn_of(name: str, region: str = REGION) -> str:
     """SageMaker writes the name in lower case in the ARN, and keeps its case everywhere else."""
-    return f"arn:aws:sagemaker:{region}:{ACCOUNT}:training-job/{name.lower()}"
+    return f"arn:{partition_of(region)}:sagemaker:{region}:{ACCOUNT}:training-job/{name.lower()}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from typing import Any, Protocol
 from urllib.parse import urlsplit
@@ -29,11 +30,22 @@ class Objects(Protocol):
         """Delete an object, if it exists."""
 
 
+#: S3's own hosts, of every partition: `s3.eu-west-1.amazonaws.com`, `bucket.s3.cn-north-1.amazonaws.com.cn`.
+_S3_HOST = re.compile(r"((?P<bucket>[a-z0-9][a-z0-9.-]*)\.)?s3[.-]([a-z0-9-]+\.)*amazonaws\.com(\.cn)?")
+
+
 def split_uri(uri: str) -> tuple[str, str]:
-    """`s3://bucket/a/b` -> (`bucket`, `a/b`)."""
+    """`s3://bucket/a/b`, or the same as an https address of S3 -> (`bucket`, `a/b`)."""
     parts = urlsplit(uri, allow_fragments=False)
     query = f"?{parts.query}" if parts.query else ""
-    return parts.netloc, (parts.path + query).lstrip("/")
+    key = (parts.path + query).lstrip("/")
+    host = _S3_HOST.fullmatch(parts.netloc) if parts.scheme == "https" else None
+    if host is None:
+        return parts.netloc, key
+    if host["bucket"]:
+        return host["bucket"], key
+    bucket, _, key = key.partition("/")
+    return bucket, key
 
 
 def folder_prefix(uri: str) -> tuple[str, str]:
