@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -169,3 +170,103 @@ def test_links_are_not_followed(sync: CheckpointSync, objects: DictObjects, tmp_
     (tmp_path / "passwords").symlink_to("/etc/passwd")
     sync.sync(is_final=True)
     assert _in_s3(objects) == {}
+
+
+# --- what the script sees of the upload ---
+
+
+def _names(folder: Path) -> list[str]:
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+
+
+def test_a_file_is_marked_while_it_is_uploaded_and_afterwards(
+    sync: CheckpointSync, objects: DictObjects, tmp_path: Path
+) -> None:
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "model-1").write_bytes(b"one")
+    sync.sync()
+    assert _names(tmp_path) == ["sub/model-1", "sub/model-1.sagemaker-uploading"]
+    sync.sync()
+    assert _names(tmp_path) == ["sub/model-1", "sub/model-1.sagemaker-uploaded"]
+    assert (tmp_path / "sub" / "model-1.sagemaker-uploaded").read_bytes() == b""
+    for _ in range(3):
+        sync.sync()
+    sync.sync(is_final=True)
+    assert _in_s3(objects) == {"sub/model-1": b"one"}
+    assert _names(tmp_path) == ["sub/model-1", "sub/model-1.sagemaker-uploaded"]
+
+
+def test_a_file_that_is_being_written_is_not_marked(sync: CheckpointSync, tmp_path: Path) -> None:
+    with (tmp_path / "model").open("wb") as file:
+        file.write(b"half")
+        file.flush()
+        mine = processes_of(os.getpid())
+        sync.sync(being_written=lambda: files_being_written(mine))
+        assert _names(tmp_path) == ["model"]
+
+
+def test_a_file_that_changes_is_being_uploaded_again(
+    sync: CheckpointSync, objects: DictObjects, tmp_path: Path
+) -> None:
+    path = tmp_path / "model"
+    for content in (b"one", b"second"):
+        path.write_bytes(content)
+        sync.sync()
+        assert _names(tmp_path) == ["model", "model.sagemaker-uploading"]
+        sync.sync()
+        assert _names(tmp_path) == ["model", "model.sagemaker-uploaded"]
+    assert _in_s3(objects) == {"model": b"second"}
+
+
+@pytest.mark.parametrize("checks", [1, 2])
+def test_a_deletion_takes_markers_and_object_with_it(
+    sync: CheckpointSync, objects: DictObjects, tmp_path: Path, checks: int
+) -> None:
+    """AWS's XGBoost callback deletes checkpoints while and after they are uploaded."""
+    (tmp_path / "model-1").write_bytes(b"one")
+    for _ in range(checks):
+        sync.sync()
+    (tmp_path / "model-1").unlink()
+    sync.sync()
+    assert _names(tmp_path) == []
+    assert _in_s3(objects) == {}
+
+
+def test_a_removed_folder_does_no_harm(sync: CheckpointSync, objects: DictObjects, tmp_path: Path) -> None:
+    (tmp_path / "checkpoint-1").mkdir()
+    (tmp_path / "checkpoint-1" / "model").write_bytes(b"one")
+    sync.sync()
+    shutil.rmtree(tmp_path / "checkpoint-1")
+    sync.sync()
+    assert (_names(tmp_path), _in_s3(objects)) == ([], {})
+
+
+def test_a_file_to_ignore_stays_local_until_it_is_renamed(
+    sync: CheckpointSync, objects: DictObjects, tmp_path: Path
+) -> None:
+    path = tmp_path / "tmp123.sagemaker-ignore"
+    path.write_bytes(b"one")
+    for _ in range(3):
+        sync.sync()
+    sync.sync(is_final=True)
+    assert (_names(tmp_path), _in_s3(objects)) == ([path.name], {})
+    path.rename(tmp_path / "xgboost-checkpoint.1")
+    for _ in range(2):
+        sync.sync()
+    assert _in_s3(objects) == {"xgboost-checkpoint.1": b"one"}
+
+
+def test_a_link_in_the_place_of_a_marker_is_not_followed(sync: CheckpointSync, tmp_path: Path) -> None:
+    outside = tmp_path.parent / f"{tmp_path.name}-outside"
+    (tmp_path / "model").write_bytes(b"one")
+    (tmp_path / "model.sagemaker-uploading").symlink_to(outside)
+    sync.sync()
+    assert not outside.exists()
+
+
+def test_restored_files_have_no_markers(sync: CheckpointSync, objects: DictObjects, tmp_path: Path) -> None:
+    objects.write("bucket", "runs/one/model.1", b"one")
+    sync.restore()
+    for _ in range(3):
+        sync.sync()
+    assert _names(tmp_path) == ["model.1"]

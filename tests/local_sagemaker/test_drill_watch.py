@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -92,3 +93,15 @@ def test_where_there_is_no_inotify_looking_finds_the_same_files(tmp_path: Path) 
         (Happening.CLOSED, "b"),
         (Happening.DELETED, "b"),
     ]
+
+
+@pytest.mark.parametrize("make", [pytest.param(watch_folder, marks=needs_inotify), Poller])
+def test_the_markers_of_an_upload_and_what_stays_local_are_no_checkpoints(
+    tmp_path: Path, make: Callable[[Path], Watch]
+) -> None:
+    watch = make(tmp_path)
+    for name in ("m-1.sagemaker-uploading", "m-1.sagemaker-uploaded", "t.sagemaker-ignore", "m-1"):
+        (tmp_path / name).write_text("x")
+    (tmp_path / "t.sagemaker-ignore").rename(tmp_path / "m-2")
+    wait_until(lambda: {event.name for event in watch.events_so_far()} >= {"m-1", "m-2"})
+    assert {event.name for event in watch.stop()} == {"m-1", "m-2"}

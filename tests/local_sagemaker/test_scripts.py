@@ -173,6 +173,32 @@ def test_an_interrupted_script_goes_on_from_its_last_checkpoint(server: Server) 
     }
 
 
+CARELESS = """
+import pathlib, shutil, time
+import os
+folder = pathlib.Path(os.environ["SM_CHECKPOINT_DIR"])
+for epoch in range(1, 6):
+    (folder / f"model-{epoch}").write_text(str(epoch) * 1000)
+    for _ in range(100):
+        if (folder / f"model-{epoch}.sagemaker-uploaded").exists():
+            break
+        time.sleep(0.05)
+    for old in sorted(folder.iterdir())[:-3]:
+        old.unlink(missing_ok=True)
+best = sorted(folder.glob("model-*"))[-1]
+shutil.copy(best, pathlib.Path(os.environ["SM_MODEL_DIR"], "model"))
+"""
+
+
+def test_a_careless_script_meets_the_markers_as_on_aws(server: Server) -> None:
+    """It takes the last name for the newest model, and counts the markers as checkpoints that it keeps."""
+    _create(server, CARELESS, CheckpointConfig=CHECKPOINTS)
+    job = server.wait_for_end("job")
+    assert job["TrainingJobStatus"] == "Completed", job.get("FailureReason")
+    assert unpack(server.get(job["ModelArtifacts"]["S3ModelArtifacts"])) == {"model": b""}
+    assert server.keys("ck/") == ["ck/model-5"]
+
+
 def test_without_checkpoints_an_interrupted_script_starts_over(server: Server) -> None:
     script = TRAIN.replace('os.environ["SM_CHECKPOINT_DIR"]', '"checkpoints"').replace(
         "start = max", "folder.mkdir(exist_ok=True)\nstart = max"

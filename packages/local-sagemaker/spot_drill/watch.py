@@ -19,6 +19,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from local_sagemaker import UNSYNCED_SUFFIXES
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -84,6 +86,9 @@ class _Events:
         raise NotImplementedError
 
     def _note(self, what: Happening, name: str) -> None:
+        """Markers of SageMaker and what stays local are no checkpoints."""
+        if name.endswith(UNSYNCED_SUFFIXES):
+            return
         if what in (Happening.LEFT, Happening.DELETED):
             self._known.discard(name)
         elif what is not Happening.READ:
