@@ -186,6 +186,8 @@ def test_a_named_interpreter_is_relative_to_the_folder_in_which_the_server_start
         ("images: [{python: x}]", "give `image: PATTERN`"),
         ("images: [{image: x}]", "either `python` or `command`"),
         ("images: [{image: x, command: train}]", "give a list"),
+        ("images: [{image: x, command: [train], capture_error: true}]", "needs `python`"),
+        ("images: [{image: x, python: y, capture_error: often}]", "is true or false"),
         ("a: b: c", "cannot be read as YAML"),
     ],
 )
@@ -276,6 +278,38 @@ def test_an_archive_holds_what_all_instances_wrote_and_the_first_ones_file_of_tw
             path.write_text(content)
     archive = pack(tmp_path / "one", tmp_path / "two")
     assert unpack(archive) == {"model": b"1", "a/x": b"1", "a/y": b"2"}
+
+
+_DLC = "763104351884.dkr.ecr.us-east-1.amazonaws.com"
+
+
+@pytest.mark.parametrize(
+    ("image", "captures"),
+    [
+        (f"{_DLC}/pytorch-training:2.6.0-gpu-py312-cu126-ubuntu22.04-sagemaker", True),
+        ("727897471807.dkr.ecr.cn-north-1.amazonaws.com.cn/tensorflow-training@sha256:0", True),
+        (f"{_DLC}/huggingface-pytorch-training:2.1.0-transformers4.36.0-gpu-py310", True),
+        (f"{_DLC}/huggingface-tensorflow-trcomp-training:2.6", True),
+        (f"{_DLC}/pytorch-training-neuronx:1.13", True),
+        (f"{_DLC}/pytorch-inference:2.6", False),
+        ("683313688378.dkr.ecr.us-east-1.amazonaws.com/sagemaker-xgboost:1.7-1", False),
+        ("683313688378.dkr.ecr.us-east-1.amazonaws.com/sagemaker-scikit-learn:1.2-1", False),
+        ("123456789012.dkr.ecr.us-east-1.amazonaws.com/mine:1", False),
+        ("any", False),
+    ],
+)
+def test_framework_containers_capture_the_words_of_a_failure(
+    image: str, captures: bool, training_python: str, tmp_path: Path
+) -> None:
+    job = _job(
+        HyperParameters=SCRIPT, AlgorithmSpecification={"TrainingImage": image, "TrainingInputMode": "File"}
+    )
+    assert ("capture_error=True" in str(load_images().program_for(job).command)) is captures
+    path = tmp_path / "images.yaml"
+    for wanted in (True, False):
+        path.write_text(f"images: [{{image: '*', python: {training_python}, capture_error: {wanted}}}]")
+        command = load_images(str(path)).program_for(job).command
+        assert ("capture_error=True" in str(command)) is wanted
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ import pytest
 from local_sagemaker.containers.context import can_isolate
 
 from .support import (
+    XGBOOST,
     Server,
     on_demand_request_for,
     request_for,
@@ -197,6 +198,39 @@ def test_a_careless_script_meets_the_markers_as_on_aws(server: Server) -> None:
     assert job["TrainingJobStatus"] == "Completed", job.get("FailureReason")
     assert unpack(server.get(job["ModelArtifacts"]["S3ModelArtifacts"])) == {"model": b""}
     assert server.keys("ck/") == ["ck/model-5"]
+
+
+FAILING = """
+import sys, warnings
+warnings.warn("not the reason")
+print("to the log", file=sys.stderr)
+def fit():
+    raise ValueError("no column named delay")
+fit()
+"""
+
+
+@pytest.mark.parametrize(
+    ("image", "words"),
+    [
+        (
+            "763104351884.dkr.ecr.us-east-1.amazonaws.com/pytorch-training:2.6.0-cpu-py312",
+            'raise ValueError("no column named delay")\n ValueError: no column named delay',
+        ),
+        (XGBOOST, ""),
+    ],
+)
+def test_the_reason_of_a_failure_is_as_the_container_gives_it(server: Server, image: str, words: str) -> None:
+    specification = {"TrainingImage": image, "TrainingInputMode": "File"}
+    _create(server, FAILING, AlgorithmSpecification=specification)
+    job = server.wait_for_end("job")
+    assert job["TrainingJobStatus"] == "Failed"
+    assert job["FailureReason"].startswith(
+        f'AlgorithmError: ExecuteUserScriptError:\nExitCode 1\nErrorMessage "{words}"\nCommand "'
+    )
+    (lines,) = server.log_of("job").values()
+    assert any("to the log" in line for line in lines)
+    assert any("ValueError: no column named delay" in line for line in lines)
 
 
 def test_without_checkpoints_an_interrupted_script_starts_over(server: Server) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,22 @@ from .interpreter import HOW_TO_MAKE, PYTHON_VARIABLE, find_interpreter
 if TYPE_CHECKING:
     from local_sagemaker.jobs.job import TrainingJob
 
+#: AWS's framework containers for PyTorch, TensorFlow and Hugging Face, in any registry. They run the toolkit
+#: so that a failure has the script's own words. The toolkit by itself does not do that, nor do the containers
+#: for XGBoost and scikit-learn. Source: `training.py` of the aws/sagemaker-*-training-toolkit repositories.
+_FRAMEWORK_IMAGE = re.compile(
+    r"(.+/)?((huggingface-)?(pytorch|tensorflow)(-trcomp)?-training(-\w+)*|sagemaker-pytorch"
+    r"|sagemaker-tensorflow-scriptmode)([:@].*)?"
+)
+_TRAIN = ("-m", "sagemaker_training.cli.train")
+_CAPTURING = """\
+import functools
+from sagemaker_training import entry_point, trainer
+entry_point.run = functools.partial(entry_point.run, capture_error=True)
+trainer.train()
+"""
+#: The same as those containers run it. Not a file: its folder would be on the script's path.
+_CAPTURING_TRAIN = ("-c", _CAPTURING)
 DEFAULT_IMAGES = Path(__file__).parent / "images.yaml"
 
 
@@ -40,6 +57,8 @@ class ImageRule:
     pattern: str
     python: str | None = None
     command: tuple[str, ...] = ()
+    capture_error: bool | None = None
+    """whether a failure has the script's own words; None: if the image is one of a framework container"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,9 +91,11 @@ class Images:
                 f"mode), or map the image to a `command` in {self.file} (see --images), or simulate the job "
                 "with Environment LOCAL_TRAINING_SECONDS."
             )
-        return Program(
-            command=(python, "-m", "sagemaker_training.cli.train"), bin_folder=str(Path(python).parent)
-        )
+        captures = rule.capture_error if rule else None
+        if captures is None:
+            captures = _FRAMEWORK_IMAGE.fullmatch(job.training_image) is not None
+        train = _CAPTURING_TRAIN if captures else _TRAIN
+        return Program(command=(python, *train), bin_folder=str(Path(python).parent))
 
     def _how_to_map(self, job: TrainingJob) -> str:
         return (
@@ -104,16 +125,23 @@ def _rule(file: Path, index: int, entry: Any) -> ImageRule:
     where = f"{file}: images[{index}]"
     if not isinstance(entry, dict) or not isinstance(entry.get("image"), str):
         raise ImagesFileError(f"{where} is {entry!r}: give `image: PATTERN`.")
-    unknown = set(entry) - {"image", "python", "command"}
+    unknown = set(entry) - {"image", "python", "command", "capture_error"}
     if unknown or ("python" in entry) == ("command" in entry):
         raise ImagesFileError(
-            f"{where} is {entry!r}: give `image` and either `python` or `command`, nothing else."
+            f"{where} is {entry!r}: give `image` and either `python` or `command`, nothing else but "
+            "`capture_error`."
         )
+    capture_error = entry.get("capture_error")
+    if capture_error is not None and ("command" in entry or not isinstance(capture_error, bool)):
+        raise ImagesFileError(f"{where} is {entry!r}: `capture_error` is true or false, and needs `python`.")
     command = entry.get("command", [])
     if not isinstance(command, list):
         raise ImagesFileError(f"{where}.command is {command!r}: give a list, the program first.")
     return ImageRule(
-        pattern=entry["image"], python=entry.get("python"), command=tuple(str(part) for part in command)
+        pattern=entry["image"],
+        python=entry.get("python"),
+        command=tuple(str(part) for part in command),
+        capture_error=capture_error,
     )
 
 
