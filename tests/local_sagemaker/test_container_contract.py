@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import gzip
+import io
 import json
+import math
+import tarfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from local_sagemaker.containers.archives import pack
+from local_sagemaker.containers.archives import ArchiveError, check_source, pack
 from local_sagemaker.containers.contract import (
     channel_config,
     channels_of,
     checkpoint_folder,
     hosts_of,
+    source_uri,
     write_config,
 )
 from local_sagemaker.containers.images import ImagesFileError, UnmappedImageError, load_images
-from local_sagemaker.containers.inputs import InputError, copy_channel, name_in_channel
+from local_sagemaker.containers.inputs import InputError, Volume, copy_channel, name_in_channel, volume_of
 from local_sagemaker.containers.interpreter import find_interpreter
 from local_sagemaker.jobs.job import TrainingJob
 
@@ -107,6 +112,90 @@ def test_a_fast_file_channel_is_a_copy_and_a_pipe_is_refused(tmp_path: Path) -> 
     assert _copied(tmp_path / "fast") == {"a": b"a"}
     with pytest.raises(InputError, match=r"train has the input mode Pipe: .* has File and FastFile"):
         copy_channel(objects, _channel("s3://bucket/data/"), tmp_path / "pipe", mode="Pipe")
+
+
+def test_channels_that_do_not_fit_into_the_volume_are_not_copied(tmp_path: Path) -> None:
+    objects = DictObjects()
+    for key in ("data/a", "data/b"):
+        objects.write("bucket", key, b"x" * 600)
+    channel = _channel("s3://bucket/data/")
+    with pytest.raises(InputError, match=r"do not fit into the volume \(VolumeSizeInGB\)"):
+        copy_channel(objects, channel, tmp_path / "small", volume=Volume(left_bytes=1199))
+    assert _copied(tmp_path / "small").keys() == {"a"}
+    with pytest.raises(InputError, match="too many objects"):
+        copy_channel(objects, channel, tmp_path / "few", volume=Volume(left_files=1))
+    copy_channel(objects, channel, tmp_path / "fits", volume=Volume(left_bytes=1200, left_files=2))
+    copy_channel(objects, channel, tmp_path / "fast", mode="FastFile", volume=Volume(left_bytes=0))
+    assert _copied(tmp_path / "fast") == _copied(tmp_path / "fits")
+
+
+def test_the_volume_is_as_large_as_the_request_says() -> None:
+    def room(instance_type: str, **resources: Any) -> float:
+        asked = {"InstanceType": instance_type, "InstanceCount": 1} | resources
+        return volume_of(_job(ResourceConfig=asked), instance_type).left_bytes
+
+    assert room("ml.m5.large", VolumeSizeInGB=2) == 2 * 1024**3
+    assert room("ml.g5.xlarge", VolumeSizeInGB=2) == math.inf  # its disk is part of the instance
+    assert room("ml.m5.large") == math.inf
+
+
+# --- the archive of the script ---
+
+
+def _archive(*members: tuple[tarfile.TarInfo, bytes], format: int = tarfile.GNU_FORMAT) -> bytes:  # noqa: A002
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz", format=format) as archive:
+        for member, content in members:
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    return buffer.getvalue()
+
+
+def _link(name: str, target: str, kind: bytes = tarfile.SYMTYPE) -> tarfile.TarInfo:
+    member = tarfile.TarInfo(name)
+    member.type, member.linkname = kind, target
+    return member
+
+
+def test_the_archive_of_a_script_passes() -> None:
+    for kind in (tarfile.GNU_FORMAT, tarfile.PAX_FORMAT):
+        long_name = tarfile.TarInfo("a" * 90 + "/" + "b" * 90 + ".py")
+        check_source(_archive((tarfile.TarInfo("train.py"), b"x"), (long_name, b"y"), format=kind))
+    check_source(_archive((_link("latest.py", "train.py"), b"")))
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"no archive", gzip.compress(b"no tar" * 500), gzip.compress(b"x")[:-9]]
+)
+def test_what_is_no_archive_is_left_to_the_toolkit(content: bytes) -> None:
+    check_source(content)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (_archive((tarfile.TarInfo("../escaped.py"), b"x")), "outside the destination"),
+        (_archive((_link("out", "/etc"), b"")), "absolute path"),
+        (_archive((_link("out", "../../etc"), b"")), "outside the destination"),
+        (_archive((_link("hard", "../x", tarfile.LNKTYPE), b"")), "outside the destination"),
+        (_archive((_link("device", "", tarfile.CHRTYPE), b"")), "special file"),
+        (_archive((tarfile.TarInfo("zeros"), bytes(100_001))), "unpacks to more than 100000 bytes"),
+        (gzip.compress(bytes(100_001)), "unpacks to more than 100000 bytes"),
+        (_archive(*((tarfile.TarInfo(f"f{i}"), b"") for i in range(11))), "more than 10 entries"),
+        (_archive((tarfile.TarInfo("a" * 70_000), b"")), "a name or attribute in it has 70001 bytes"),
+    ],
+)
+def test_an_archive_beyond_the_limits_is_refused(content: bytes, reason: str) -> None:
+    with pytest.raises(ArchiveError, match=reason):
+        check_source(content, max_bytes=100_000, max_entries=10)
+
+
+@pytest.mark.parametrize("form", ["s3://bucket/source.tar.gz", '"s3://bucket/source.tar.gz"'])
+def test_the_archive_of_a_script_is_where_the_hyperparameter_says(form: str) -> None:
+    assert (
+        source_uri(_job(HyperParameters={"sagemaker_submit_directory": form})) == "s3://bucket/source.tar.gz"
+    )
+    assert source_uri(_job()) is None
 
 
 @pytest.mark.parametrize(("own", "expected"), [(None, "FastFile"), ("File", "File")])

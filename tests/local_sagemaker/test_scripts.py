@@ -469,6 +469,19 @@ def test_what_cannot_be_prepared_fails_while_downloading(
     assert message in job["FailureReason"]
 
 
+def test_an_archive_that_leaves_its_folder_fails_while_downloading(server: Server) -> None:
+    server.put("s3://bucket/source.tar.gz", source_archive("print(1)\n", "../train.py"))
+    parameters = {"sagemaker_program": "train.py", "sagemaker_submit_directory": "s3://bucket/source.tar.gz"}
+    server.client("sagemaker").create_training_job(
+        **request_for(HyperParameters=parameters, Environment=None)
+    )
+    job = server.wait_for_end("job")
+    assert _statuses(job) == ["Starting", "Downloading", "Failed"]
+    assert job["FailureReason"].startswith(
+        "ClientError: The local SageMaker does not unpack s3://bucket/source.tar.gz: '../train.py'"
+    )
+
+
 def test_a_channel_without_objects_fails_while_downloading_if_asked(training_python: str) -> None:
     source = {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": "s3://bucket/none"}}
     parameters = {"sagemaker_program": "train.py", "sagemaker_submit_directory": "s3://bucket/source.tar.gz"}

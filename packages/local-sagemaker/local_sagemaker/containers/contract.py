@@ -12,6 +12,7 @@ or not. The environment is made here: nothing of the server's own gets into it b
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from dataclasses import dataclass
@@ -76,6 +77,14 @@ def checkpoint_folder(job: TrainingJob) -> str:
             "separate folder below /opt/ml, such as /opt/ml/checkpoints."
         )
     return relative
+
+
+def source_uri(job: TrainingJob) -> str | None:
+    """Where the archive of the job's script is. The SageMaker SDK writes the hyperparameter as JSON."""
+    text = job.hyperparameters.get("sagemaker_submit_directory", "")
+    with contextlib.suppress(ValueError):
+        text = json.loads(text)
+    return text if isinstance(text, str) and text.startswith("s3://") else None
 
 
 def write_config(

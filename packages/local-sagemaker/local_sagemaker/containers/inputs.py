@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from local_sagemaker.jobs.errors import ValidationError
+from local_sagemaker.jobs.rules import has_local_storage
 from local_sagemaker.jobs.work import LOCAL_TRAINING_SECONDS
 from local_sagemaker.services.objects import NoSuchBucketError, Objects, split_uri
 
@@ -13,12 +16,37 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
+    from local_sagemaker.jobs.job import TrainingJob
+
 
 _MODES = ("File", "FastFile")
 
 
 class InputError(ValueError):
     """A channel that cannot be provided. The text is the FailureReason."""
+
+
+@dataclass(slots=True)
+class Volume:
+    """What a host still has room for. Only what SageMaker copies there takes any: not FastFile channels."""
+
+    left_bytes: float = math.inf
+    left_files: int = 1_000_000
+
+    def take(self, length: int) -> None:
+        self.left_bytes -= length
+        self.left_files -= 1
+        if self.left_bytes < 0:
+            raise InputError(
+                "ClientError: Data download failed: the channels do not fit into the volume (VolumeSizeInGB)."
+            )
+        if self.left_files < 0:
+            raise InputError("ClientError: Data download failed: the channels have too many objects.")
+
+
+def volume_of(job: TrainingJob, instance_type: str) -> Volume:
+    size = job.resources.get("VolumeSizeInGB")
+    return Volume(left_bytes=size * 1024**3) if size and not has_local_storage(instance_type) else Volume()
 
 
 def copy_channel(
@@ -29,6 +57,7 @@ def copy_channel(
     mode: str = "File",
     host_index: int = 0,
     host_count: int = 1,
+    volume: Volume | None = None,
     should_go_on: Callable[[], bool] = lambda: True,
 ) -> None:
     """Copy one channel of `InputDataConfig` into a folder."""
@@ -57,8 +86,11 @@ def copy_channel(
             raise InputError(f"ClientError: Data download failed: the key {key} does not fit into a folder.")
         if not should_go_on():
             return
+        content = objects.read(bucket, key) or b""
+        if volume is not None and mode == "File":
+            volume.take(len(content))
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(objects.read(bucket, key) or b"")
+        path.write_bytes(content)
 
 
 def check_inputs(objects: Objects, region: str, request: Mapping[str, Any]) -> None:

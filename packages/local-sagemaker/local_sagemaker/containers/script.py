@@ -16,12 +16,20 @@ from typing import TYPE_CHECKING
 from local_sagemaker.jobs.messages import INTERNAL_FAILURE
 from local_sagemaker.services.objects import NoSuchBucketError, split_uri
 
-from .archives import merged, pack
+from .archives import ArchiveError, check_source, merged, pack
 from .checkpoints import CheckpointSync
 from .container import Container
-from .contract import Host, channels_of, checkpoint_folder, hosts_of, input_mode, write_config
+from .contract import (
+    Host,
+    channels_of,
+    checkpoint_folder,
+    hosts_of,
+    input_mode,
+    source_uri,
+    write_config,
+)
 from .images import Program, UnmappedImageError
-from .inputs import InputError, copy_channel
+from .inputs import InputError, copy_channel, volume_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -132,6 +140,7 @@ class ScriptWork:
     def _prepare(self) -> Callable[[], None]:
         try:
             self._program = self._context.images.program_for(self._job)
+            self._check_source()
             for host in self._hosts:
                 self._prepare_host(host)
         except (UnmappedImageError, InputError) as exc:
@@ -141,6 +150,18 @@ class ScriptWork:
         else:
             return self._site.prepared
         return lambda: self._site.prepared(reason)
+
+    def _check_source(self) -> None:
+        """Before the toolkit unpacks it. An archive that does not exist fails there, as on AWS."""
+        uri = source_uri(self._job)
+        if uri is None:
+            return
+        try:
+            check_source(self._context.objects.read(*split_uri(uri)) or b"")
+        except NoSuchBucketError:
+            return
+        except ArchiveError as exc:
+            raise InputError(f"ClientError: The local SageMaker does not unpack {uri}: {exc}.") from exc
 
     def _prepare_host(self, host: Host) -> None:
         for name in ("input/config", "input/data", "model", "output/data", "code"):
@@ -162,6 +183,7 @@ class ScriptWork:
             self._syncs[host.name] = sync
 
     def _copy_channels(self, host: Host) -> None:
+        volume = volume_of(self._job, host.instance_type)
         for channel in channels_of(self._job, host):
             sharers = [each for each in self._hosts if channel in channels_of(self._job, each)]
             copy_channel(
@@ -171,6 +193,7 @@ class ScriptWork:
                 mode=input_mode(self._job, channel),
                 host_index=sharers.index(host),
                 host_count=len(sharers),
+                volume=volume,
                 should_go_on=self._should_go_on,
             )
 

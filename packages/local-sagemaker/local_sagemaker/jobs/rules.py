@@ -106,6 +106,11 @@ def _check_instance_counts(request: Mapping[str, Any]) -> None:
         )
 
 
+def has_local_storage(instance_type: str) -> bool:
+    """Whether the disks are part of the instance. Then VolumeSizeInGB has no effect."""
+    return _LOCAL_STORAGE.fullmatch(instance_type) is not None
+
+
 def _check_volume_key(request: Mapping[str, Any]) -> None:
     """The disks of these types are part of the instance: there is no volume to encrypt with a key."""
     resources = request["ResourceConfig"]
@@ -113,7 +118,7 @@ def _check_volume_key(request: Mapping[str, Any]) -> None:
         return
     others = (*(resources.get("InstanceGroups") or ()), *(resources.get("InstancePreferences") or ()))
     for instance_type in (resources.get("InstanceType"), *(each["InstanceType"] for each in others)):
-        if instance_type and _LOCAL_STORAGE.fullmatch(instance_type):
+        if instance_type and has_local_storage(instance_type):
             raise ValidationError(  # ours
                 f"You can't request a VolumeKmsKeyId when using an instance type with local storage: "
                 f"{instance_type}."
