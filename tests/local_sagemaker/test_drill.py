@@ -36,6 +36,7 @@ FAULTS = {
     "trusts-checkpoints": ["torn checkpoint"],
     "keeps-what-is-there": ["resume"],
     "tidies-up": ["resume", "keeps a checkpoint"],
+    "takes-the-last-name": ["runs"],
 }
 
 
@@ -68,8 +69,13 @@ class Done:
         return next(dict(check) for check in self.verdict["checks"] if check["question"] == question)
 
 
-#: What a fault may lead to, as chance has it: an end in the middle of an overwrite leaves no checkpoint.
-CONSEQUENCES = {"overwrites": ("resume", "sigkill"), "deletes-first": ("resume", "sigkill")}
+#: What a fault may lead to, as chance has it: an end in the middle of an overwrite leaves no checkpoint, and
+#: what was restored has no markers.
+CONSEQUENCES = {
+    "overwrites": ("resume", "sigkill"),
+    "deletes-first": ("resume", "sigkill"),
+    "takes-the-last-name": ("same model",),
+}
 OPTIONS = {"tidies-up": ("--hyperparameter=steps=12", "--interrupt-at=70%", "--grace=1%")}
 DEFAULT_OPTIONS = ("--interrupt-at=70%",)
 

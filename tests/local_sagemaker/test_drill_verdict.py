@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 from typing import Any
 
@@ -564,3 +565,26 @@ def test_what_the_toolkit_says_of_itself_is_not_the_script() -> None:
 def test_names_that_differ_in_digits_are_one_kind() -> None:
     assert kind_of("epoch=3-loss=0.25.ckpt") == kind_of("epoch=12-loss=1.5.ckpt")
     assert kind_of("a.pt") != kind_of("b.pt")
+
+
+EMPTY = hashlib.sha256(b"").hexdigest()
+MARKER = FileEvent(9.5, Happening.READ, "step-9.sagemaker-uploaded")
+
+
+@pytest.mark.parametrize(
+    ("events", "model", "is_marker"),
+    [
+        ([MARKER], {"weights": EMPTY}, True),
+        ([MARKER], {"weights": EMPTY, "about": "a"}, True),
+        ([MARKER], {"weights": "a"}, False),
+        ([MARKER], {"step-9": "a", "step-9.sagemaker-uploaded": EMPTY}, False),  # the whole folder, copied
+        ([], {"weights": EMPTY}, False),
+    ],
+)
+def test_a_marker_that_is_published_as_the_model_is_a_failure(
+    events: list[FileEvent], model: dict[str, str], is_marker: bool
+) -> None:
+    first = _first(stretches=(_stretch(WHOLE_SECONDS, [*_steps(1, 9), *events]),), model=model)
+    check = judge("train.py", (first, _interrupted(model=model))).check("runs")
+    assert check.result is (Result.FAIL if is_marker else Result.PASS)
+    assert ("took step-9.sagemaker-uploaded, a marker of SageMaker" in check.seen) is is_marker

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping
+
+from local_sagemaker import UNSYNCED_SUFFIXES
 
 from .core import judge_resume, judge_sigkill, judge_torn
 from .evidence import DID_NOT_RESUME
@@ -10,6 +13,7 @@ from .facts import LATE_FACTOR, Facts, count, describe_difference, describe_fail
 from .observe import Arrival, Run, RunKind, read_history
 from .verdict import Check, Question, Result, RunSummary, Verdict
 
+_EMPTY = hashlib.sha256(b"").hexdigest()
 #: If one interruption loses more than this share of the run, that is a warning.
 _MUCH_LOST = 0.25
 
@@ -61,6 +65,16 @@ def _summarise(run: Run) -> RunSummary:
 
 def _judge_run(facts: Facts) -> Check:
     run = facts.first
+    marker = _find_published_marker(run)
+    if marker is not None:
+        return Check(
+            question=Question.RUNS,
+            result=Result.FAIL,
+            seen=f"The undisturbed run completed, but its model has an empty file: the script took {marker}, "
+            "a marker of SageMaker, for a checkpoint.",
+            change="Match the whole name of a checkpoint. While SageMaker uploads a file, and afterwards, an "
+            "empty <file>.sagemaker-uploading or <file>.sagemaker-uploaded is next to it.",
+        )
     if run.is_completed:
         seen = f"The undisturbed run completed after {facts.whole_seconds:.1f} s."
         return Check(
@@ -77,6 +91,14 @@ def _judge_run(facts: Facts) -> Check:
         if run.status == "TimedOut"
         else "Make the script run without interruptions first. The end of its log is below.",
     )
+
+
+def _find_published_marker(run: Run) -> str | None:
+    """The last marker that the script opened, if a file of its model that is no marker is empty."""
+    opened = [name for stretch in run.stretches for name in stretch.markers_read()]
+    empty = [name for name, digest in run.model.items() if digest == _EMPTY]
+    is_empty = any(not name.endswith(UNSYNCED_SUFFIXES) for name in empty)
+    return opened[-1] if opened and run.is_completed and is_empty else None
 
 
 def _judge_checkpoints(facts: Facts, promise: float | None) -> Check:

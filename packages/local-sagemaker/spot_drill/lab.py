@@ -248,6 +248,7 @@ def open_lab(plan: Plan) -> Iterator[Lab]:
             market=MarketSpec(general=at_once),
             images=Images(file=Path("--python"), rules=(ImageRule(pattern="*", python=str(plan.python)),)),
             observer=recorder,
+            refuses_missing_inputs=False,  # an empty data folder is a failure of the run, not of the drill
         )
         server.start()
         stack.callback(server.close)

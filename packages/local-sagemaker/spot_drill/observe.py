@@ -11,6 +11,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from local_sagemaker import UNSYNCED_SUFFIXES
+
 from .watch import FileEvent, Happening
 
 _TOOLKIT, _TOOLKIT_STARTS_SCRIPT = "sagemaker-training-toolkit", "Invoking script with the following command"
@@ -55,6 +57,11 @@ class Stretch:
             elif event.name in self.restored and event.name not in changed:
                 read.add(event.name)
         return frozenset(read)
+
+    def markers_read(self) -> tuple[str, ...]:
+        """The markers of SageMaker that the script opened. They are empty."""
+        opened = (event.name for event in self.events if event.what is Happening.READ)
+        return tuple(dict.fromkeys(name for name in opened if name.endswith(UNSYNCED_SUFFIXES)))
 
     def script_lines(self) -> tuple[tuple[float, str], ...]:
         """The log without the lines of AWS's toolkit; the whole log if the script never started."""

@@ -86,8 +86,8 @@ class _Events:
         raise NotImplementedError
 
     def _note(self, what: Happening, name: str) -> None:
-        """Markers of SageMaker and what stays local are no checkpoints."""
-        if name.endswith(UNSYNCED_SUFFIXES):
+        """Markers of SageMaker and what stays local are no checkpoints. That a script reads them counts."""
+        if name.endswith(UNSYNCED_SUFFIXES) and what is not Happening.READ:
             return
         if what in (Happening.LEFT, Happening.DELETED):
             self._known.discard(name)
