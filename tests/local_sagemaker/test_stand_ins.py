@@ -94,6 +94,23 @@ def test_what_moto_does_not_have_is_refused_by_name_and_not_retried(server: Serv
     )
 
 
+def test_what_does_not_exist_is_a_refusal_and_no_failure_of_the_server(server: Server) -> None:
+    client = server.client("sagemaker", retries={"max_attempts": 1})
+    calls = {
+        "describe_experiment": {"ExperimentName": "e"},
+        "describe_feature_group": {"FeatureGroupName": "f"},
+        "describe_endpoint": {"EndpointName": "e"},
+        "describe_model": {"ModelName": "m"},
+        "describe_processing_job": {"ProcessingJobName": "p"},
+        "delete_model": {"ModelName": "m"},
+        "stop_processing_job": {"ProcessingJobName": "p"},
+    }
+    for call, names in calls.items():
+        assert _refusal(getattr(client, call), **names)[0] in ("ValidationException", "ResourceNotFound"), (
+            call
+        )
+
+
 def test_records_are_stored_and_returned(server: Server) -> None:
     client = server.client("sagemaker")
     client.create_model(ModelName="m", ExecutionRoleArn=ROLE, PrimaryContainer={"Image": "i"})

@@ -25,7 +25,8 @@ def fill(service: str, app: Any) -> Any:
 
         if "refuses_unknown" not in vars(Backend):
             Backend.refuses_unknown = True
-            Backend._get_resource_from_arn = _refusing_unknown(Backend._get_resource_from_arn)  # noqa: SLF001
+            for name in ("_get_resource_from_arn", "describe_experiment", "describe_feature_group"):
+                setattr(Backend, name, _refusing_unknown(getattr(Backend, name)))
     if service == "events":
         from moto.events.utils import EventTemplateParser
 
@@ -65,21 +66,21 @@ def _by_prefix(filter_log_events: Callable[[Any], str]) -> Callable[[Any], str]:
     return answer
 
 
-def _refusing_unknown(find_by_arn: Callable[[Any, str], Any]) -> Callable[[Any, str], Any]:
-    """The resource of a tag operation. moto fails on an ARN that names nothing it has."""
+def _refusing_unknown(find: Callable[..., Any]) -> Callable[..., Any]:
+    """What finds a resource by its name or ARN. moto fails, or finds None, if it does not have it."""
 
-    def find(self: Any, arn: str) -> Any:
+    def find_or_refuse(*args: Any, **kwargs: Any) -> Any:
         from moto.sagemaker.exceptions import ValidationError
 
         try:
-            found = find_by_arn(self, arn)
-        except (AttributeError, ValueError):
+            found = find(*args, **kwargs)
+        except (AttributeError, LookupError, ValueError):
             found = None
         if found is None:
             raise ValidationError(message="Requested resource not found.")
         return found
 
-    return find
+    return find_or_refuse
 
 
 def _allow_everything(self: Any) -> Any:
