@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 from .old_names import OldNames
 
 if TYPE_CHECKING:
-    from local_sagemaker.containers.checkpoints import UNSYNCED_SUFFIXES
+    from local_sagemaker.containers.checkpoints import MARKER_SUFFIXES, UNSYNCED_SUFFIXES
     from local_sagemaker.containers.images import ImageRule, Images
     from local_sagemaker.containers.interpreter import HOW_TO_MAKE, PYTHON_VARIABLE, find_interpreter
     from local_sagemaker.containers.observer import ContainerObserver
@@ -50,6 +50,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ENVIRONMENT",
     "HOW_TO_MAKE",
+    "MARKER_SUFFIXES",
     "PYTHON_VARIABLE",
     "UNSYNCED_SUFFIXES",
     "ContainerObserver",
@@ -74,7 +75,7 @@ __all__ = [
 _MODULES = {
     "account": ("forget_account", "make_client"),
     "clock": ("SimulatedClock",),
-    "containers.checkpoints": ("UNSYNCED_SUFFIXES",),
+    "containers.checkpoints": ("MARKER_SUFFIXES", "UNSYNCED_SUFFIXES"),
     "containers.images": ("ImageRule", "Images"),
     "containers.interpreter": ("HOW_TO_MAKE", "PYTHON_VARIABLE", "find_interpreter"),
     "containers.observer": ("ContainerObserver",),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping
 
-from local_sagemaker import UNSYNCED_SUFFIXES
+from local_sagemaker import MARKER_SUFFIXES
 
 from .core import judge_resume, judge_sigkill, judge_torn
 from .evidence import DID_NOT_RESUME
@@ -97,7 +97,7 @@ def _find_published_marker(run: Run) -> str | None:
     """The last marker that the script opened, if a file of its model that is no marker is empty."""
     opened = [name for stretch in run.stretches for name in stretch.markers_read()]
     empty = [name for name, digest in run.model.items() if digest == _EMPTY]
-    is_empty = any(not name.endswith(UNSYNCED_SUFFIXES) for name in empty)
+    is_empty = any(not name.endswith(MARKER_SUFFIXES) for name in empty)
     return opened[-1] if opened and run.is_completed and is_empty else None
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from local_sagemaker import UNSYNCED_SUFFIXES
+from local_sagemaker import MARKER_SUFFIXES
 
 from .watch import FileEvent, Happening
 
@@ -61,7 +61,7 @@ class Stretch:
     def markers_read(self) -> tuple[str, ...]:
         """The markers of SageMaker that the script opened. They are empty."""
         opened = (event.name for event in self.events if event.what is Happening.READ)
-        return tuple(dict.fromkeys(name for name in opened if name.endswith(UNSYNCED_SUFFIXES)))
+        return tuple(dict.fromkeys(name for name in opened if name.endswith(MARKER_SUFFIXES)))
 
     def script_lines(self) -> tuple[tuple[float, str], ...]:
         """The log without the lines of AWS's toolkit; the whole log if the script never started."""

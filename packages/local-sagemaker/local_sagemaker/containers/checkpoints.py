@@ -25,9 +25,10 @@ from local_sagemaker.services.objects import Objects, folder_prefix
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-UPLOADING, UPLOADED = ".sagemaker-uploading", ".sagemaker-uploaded"
+#: The ends of the names of the empty files that tell a script about an upload.
+MARKER_SUFFIXES = UPLOADING, UPLOADED = ".sagemaker-uploading", ".sagemaker-uploaded"
 #: The ends of the names of files in a checkpoint folder that never reach S3.
-UNSYNCED_SUFFIXES = (UPLOADING, UPLOADED, ".sagemaker-ignore")
+UNSYNCED_SUFFIXES = (*MARKER_SUFFIXES, ".sagemaker-ignore")
 
 _FileState = tuple[int, int, int]
 
