@@ -6,6 +6,7 @@ import csv
 import json
 import re
 from datetime import UTC, datetime
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -173,11 +174,20 @@ def test_a_param_outside_its_limits_starts_no_run(stack: LocalStack, conf: dict[
     says_why = airflow_version() >= (3, 2, 2)
     with pytest.raises(AirflowApiError, match=next(iter(conf)) if says_why else "500 Internal Server Error"):
         stack.api.create_backfill(DAG, WEEK, WEEK, conf=conf)
+    _cancel_backfills_without_runs(stack, none_expected=says_why)
+    assert stack.api.list_runs(DAG, run_type="backfill") == before
+
+
+def _cancel_backfills_without_runs(stack: LocalStack, *, none_expected: bool) -> None:
+    """Airflow allows a Dag one unfinished backfill, and may complete one while it is cancelled."""
     for backfill in stack.api.request("GET", "backfills", params={"dag_id": DAG})["backfills"]:
         if backfill["completed_at"] is None:
-            assert not says_why
-            stack.api.request("PUT", f"backfills/{backfill['id']}/cancel")
-    assert stack.api.list_runs(DAG, run_type="backfill") == before
+            assert not none_expected
+            try:
+                stack.api.request("PUT", f"backfills/{backfill['id']}/cancel")
+            except AirflowApiError as refusal:
+                if refusal.status_code != HTTPStatus.CONFLICT:
+                    raise
 
 
 def test_a_wait_below_the_run_time_fails_before_any_job(stack: LocalStack) -> None:
