@@ -11,7 +11,7 @@ import tarfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -271,13 +271,15 @@ def wait_until(
 
 
 @contextlib.contextmanager
-def running_server(*arguments: str, errors: Path | None = None) -> Iterator[Server]:
-    """The command line's own server, on a free port."""
+def running_server(
+    *arguments: str, errors: Path | None = None, prefix: Sequence[str] = ()
+) -> Iterator[Server]:
+    """The command line's own server, on a free port. `prefix` is a command that runs it."""
     with contextlib.ExitStack() as stack:
         stderr = stack.enter_context(errors.open("w")) if errors else subprocess.DEVNULL
         process = stack.enter_context(
             subprocess.Popen(
-                [sys.executable, "-m", "local_sagemaker", "--port", "0", *arguments],
+                [*prefix, sys.executable, "-m", "local_sagemaker", "--port", "0", *arguments],
                 cwd=ROOT,
                 stdout=subprocess.PIPE,
                 stderr=stderr,

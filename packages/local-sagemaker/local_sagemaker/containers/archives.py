@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import posixpath
 import tarfile
 import zlib
 from pathlib import Path
@@ -43,11 +44,12 @@ def merged(*folders: Path) -> dict[str, Path]:
 
 def check_source(
     content: bytes, *, max_bytes: int = MAX_SOURCE_BYTES, max_entries: int = MAX_SOURCE_ENTRIES
-) -> None:
-    """Raise `ArchiveError` for a tar.gz that must not be unpacked.
+) -> frozenset[str]:
+    """The names of the entries. Raise `ArchiveError` for a tar.gz that must not be unpacked.
 
     What is no tar.gz passes: the toolkit reports it, as on AWS.
     """
+    names: set[str] = set()
     try:
         with gzip.open(io.BytesIO(content)) as file:
             _check_length(file, max_bytes)
@@ -60,10 +62,12 @@ def check_source(
                 if size > max_bytes:  # a sparse file is longer than what the archive has of it
                     raise ArchiveError(f"it unpacks to more than {max_bytes} bytes")
                 tarfile.data_filter(member, "/opt/ml/code")
+                names.add(posixpath.normpath(member.name))
     except tarfile.FilterError as exc:
         raise ArchiveError(str(exc)) from exc
     except (tarfile.TarError, OSError, EOFError, zlib.error):
-        return
+        pass
+    return frozenset(names)
 
 
 def _check_length(file: gzip.GzipFile, max_bytes: int) -> None:

@@ -1,8 +1,8 @@
 """One host's container: a tree of processes, its log, its checkpoints and its use of the machine.
 
-Each host of a job is a process tree in its own namespaces (`launcher`), so the paths in /opt/ml are
-literal. Where the system does not allow that (or with LOCAL_SAGEMAKER_PRIVATE_MOUNTS=0), SAGEMAKER_BASE_DIR
-says where /opt/ml is; AWS's toolkit honours it.
+Each host of a job is a process tree in its own namespaces (`isolation`, `launcher`), so the paths in /opt/ml
+are literal. Where the system does not allow that (or with LOCAL_SAGEMAKER_PRIVATE_MOUNTS=0),
+SAGEMAKER_BASE_DIR says where /opt/ml is; AWS's toolkit honours it.
 
 SIGTERM goes to the container's first process only, as `docker stop` does. What is left after the grace period
 is killed.
@@ -27,8 +27,8 @@ import psutil
 from local_sagemaker.services.metrics import AlgorithmMetrics
 from local_sagemaker.services.objects import NoSuchBucketError
 
-from .context import LAUNCHER
-from .contract import checkpoint_folder, container_environment
+from .contract import checkpoint_folder, container_environment, volumes_of
+from .isolation import LAUNCHER, launch_spec, paths_of
 from .processes import files_being_written, processes_of
 from .usage import InstanceMetrics
 
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from .context import ContainerContext
     from .contract import Host
     from .images import Program
+    from .users import User
 
 log = logging.getLogger(__name__)
 
@@ -58,6 +59,7 @@ class Container:
         program: Program,
         context: ContainerContext,
         *,
+        user: User | None,
         host_names: list[str],
         sync: CheckpointSync | None,
         started_at: datetime,
@@ -71,7 +73,7 @@ class Container:
         self._exit_code: int | None = None
         self._synced_at = time.monotonic()
         spec_file = host.folder / "container.json"
-        spec_file.write_text(json.dumps(self._launch_spec(program, host_names)), encoding="utf-8")
+        spec_file.write_text(json.dumps(self._launch_spec(program, user, host_names)), encoding="utf-8")
         context.observer.starting(job.name, host.name, host.base / checkpoint_folder(job) if sync else None)
         self._process = subprocess.Popen(
             [sys.executable, "-I", str(LAUNCHER), str(spec_file)],
@@ -85,15 +87,21 @@ class Container:
         self._reader = self._read_log(started_at)
         self._usage = InstanceMetrics(job, host.name, host.folder, speed=speed, now=context.now)
 
-    def _launch_spec(self, program: Program, host_names: list[str]) -> dict[str, Any]:
-        host = self._host
-        visible_base = self._context.visible_base(host)
+    def _launch_spec(self, program: Program, user: User | None, host_names: list[str]) -> dict[str, Any]:
+        host, context = self._host, self._context
         hosts_file = host.folder / "hosts"
         hosts_file.write_text(f"127.0.0.1 localhost {' '.join(host_names)}\n{_own_hosts()}", encoding="utf-8")
-        return {
-            "isolate": self._context.can_isolate,
-            "base": str(host.base),
-            "stand_in": str(host.folder / "opt"),
+        visible_base = context.visible_base(host)
+        spec: dict[str, Any] = {"isolate": False}
+        if context.can_isolate:
+            spec = launch_spec(
+                host.folder,
+                root=context.root,
+                volumes=volumes_of(self._job, host),
+                needed=paths_of(program),
+                user=user,
+            )
+        return spec | {
             "hostname": host.name,
             "hosts_file": str(hosts_file),
             "cwd": f"{visible_base}/code",
@@ -101,7 +109,7 @@ class Container:
             "env": container_environment(
                 self._job,
                 host,
-                endpoint_url=self._context.endpoint_url,
+                endpoint_url=context.endpoint_url,
                 bin_folder=program.bin_folder,
                 visible_base=visible_base,
             ),

@@ -1,18 +1,17 @@
-"""What all containers of a server share, and whether the system allows them private mounts."""
+"""What all containers of a server share, and who runs their programs."""
 
 from __future__ import annotations
 
-import json
-import shutil
-import subprocess
-import sys
-import tempfile
+import logging
+import os
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .isolation import LAUNCHER, can_isolate, can_run, find_program
 from .observer import ContainerObserver, NoObserver
+from .users import JOB_USER_VARIABLE, User, is_user_chosen, job_user
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,9 +21,11 @@ if TYPE_CHECKING:
     from local_sagemaker.services.objects import Objects
 
     from .contract import Host
-    from .images import Images
+    from .images import Images, Program
 
-LAUNCHER = Path(__file__).with_name("launcher.py")
+__all__ = ["LAUNCHER", "ContainerContext", "can_isolate"]
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,26 +50,38 @@ class ContainerContext:
         """/opt/ml as the script on the host can name it."""
         return "/opt/ml" if self.can_isolate else str(host.base)
 
+    def user_for(self, job_name: str, program: Program, *, installs: bool) -> User | None:
+        """Who runs a job's program outside its container. None is the user of the server.
 
-def can_isolate(root: Path) -> bool:
-    """Try to start an empty container."""
-    folder = Path(tempfile.mkdtemp(prefix="probe-", dir=root))
-    try:
-        (folder / "base").mkdir()
-        (folder / "opt").mkdir()
-        spec = {
-            "isolate": True,
-            "base": str(folder / "base"),
-            "stand_in": str(folder / "opt"),
-            "hostname": "algo-1",
-            "cwd": "/opt/ml",
-            "command": [sys.executable, "-I", "-c", ""],
-            "env": {},
-        }
-        (folder / "spec.json").write_text(json.dumps(spec), encoding="utf-8")
-        command = [sys.executable, "-I", str(LAUNCHER), str(folder / "spec.json")]
-        return subprocess.run(command, capture_output=True, timeout=20, check=False).returncode == 0
-    except (OSError, subprocess.SubprocessError):
-        return False
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        If that is root, a job has no power over the machine, unless it cannot run otherwise. `installs` says
+        that it installs packages into the environment of its interpreter.
+        """
+        if os.geteuid() != 0:
+            return None
+        user = job_user()
+        if user is None or (is_user_chosen() and self.can_isolate):
+            return user
+        path = find_program(program)
+        if not self.can_isolate:
+            why = "the system allows no private mounts"
+        elif installs and not user.may_write(Path(path).parent.parent):
+            why = f"it installs packages into the environment of {path}, which belongs to root"
+        elif not self._can_run(program, user):
+            why = f"{user.name} cannot run {path}"
+        else:
+            return user
+        log.warning(
+            "%s runs as root, with power over this machine: %s. See %s.", job_name, why, JOB_USER_VARIABLE
+        )
+        return None
+
+    def _can_run(self, program: Program, user: User) -> bool:
+        path = find_program(program)
+        if path not in self._runnable:
+            self._runnable[path] = can_run(self.root, program, user)
+        return self._runnable[path]
+
+    @cached_property
+    def _runnable(self) -> dict[str, bool]:
+        """The programs that were tried."""
+        return {}

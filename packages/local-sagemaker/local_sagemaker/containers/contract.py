@@ -79,6 +79,13 @@ def checkpoint_folder(job: TrainingJob) -> str:
     return relative
 
 
+def volumes_of(job: TrainingJob, host: Host) -> list[str]:
+    """The folders that SageMaker mounts, relative to /opt/ml."""
+    channels = [f"input/data/{channel['ChannelName']}" for channel in channels_of(job, host)]
+    checkpoints = [] if job.checkpoint_uri is None else [checkpoint_folder(job)]
+    return ["model", "output/data", *channels, *checkpoints]
+
+
 def source_uri(job: TrainingJob) -> str | None:
     """Where the archive of the job's script is. The SageMaker SDK writes the hyperparameter as JSON."""
     text = job.hyperparameters.get("sagemaker_submit_directory", "")
@@ -155,8 +162,7 @@ def container_environment(
     path = os.environ.get("PATH", os.defpath)
     environment = {
         "PATH": f"{bin_folder}{os.pathsep}{path}" if bin_folder else path,
-        "HOME": str(host.folder / "home"),
-        "TMPDIR": str(host.folder / "tmp"),
+        "HOME": "/root",
         "LANG": "C.UTF-8",
         "PYTHONUNBUFFERED": "1",
         "PYTHONDONTWRITEBYTECODE": "1",
@@ -172,6 +178,8 @@ def container_environment(
         environment["SM_CHECKPOINT_DIR"] = f"{visible_base}/{checkpoint_folder(job)}"
     if visible_base != "/opt/ml":
         environment["SAGEMAKER_BASE_DIR"] = visible_base
+        environment["HOME"] = str(host.folder / "home")
+        environment["TMPDIR"] = str(host.folder / "tmp")
         # Otherwise the toolkit waits for a host named algo-1, which has no address outside a container.
         environment["SM_STUDIO_LOCAL_MODE"] = "true"
     return environment | dict(job.environment)

@@ -30,6 +30,8 @@ from .contract import (
 )
 from .images import Program, UnmappedImageError
 from .inputs import InputError, copy_channel, volume_of
+from .isolation import make_folders
+from .users import NoSuchUserError, User
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,6 +48,8 @@ _POLL_SECONDS = 0.05
 _LEAST_STOP_GRACE_SECONDS = 1.0
 #: As a shell reports a process that SIGKILL ended.
 _KILLED_EXIT_CODE = 137
+#: What the toolkit installs if the archive of the script has it.
+_INSTALLED = frozenset({"requirements.txt", "setup.py"})
 
 
 class ScriptWork:
@@ -61,6 +65,7 @@ class ScriptWork:
         self._hosts = hosts_of(job, self._folder)
         self._syncs: dict[str, CheckpointSync] = {}
         self._program: Program | None = None
+        self._user: User | None = None
         self._lock = threading.Lock()
         self._kill_at: float | None = None
         self._terminate = threading.Event()
@@ -140,10 +145,11 @@ class ScriptWork:
     def _prepare(self) -> Callable[[], None]:
         try:
             self._program = self._context.images.program_for(self._job)
-            self._check_source()
+            installs = not _INSTALLED.isdisjoint(self._check_source())
+            self._user = self._context.user_for(self._job.name, self._program, installs=installs)
             for host in self._hosts:
                 self._prepare_host(host)
-        except (UnmappedImageError, InputError) as exc:
+        except (UnmappedImageError, InputError, NoSuchUserError) as exc:
             reason = str(exc)
         except NoSuchBucketError as exc:
             reason = f"ClientError: Checkpoint download failed: {exc}."
@@ -151,23 +157,22 @@ class ScriptWork:
             return self._site.prepared
         return lambda: self._site.prepared(reason)
 
-    def _check_source(self) -> None:
-        """Before the toolkit unpacks it. An archive that does not exist fails there, as on AWS."""
+    def _check_source(self) -> frozenset[str]:
+        """The names in the archive, before the toolkit unpacks it. If it does not exist, that fails there."""
         uri = source_uri(self._job)
         if uri is None:
-            return
+            return frozenset()
         try:
-            check_source(self._context.objects.read(*split_uri(uri)) or b"")
+            return check_source(self._context.objects.read(*split_uri(uri)) or b"")
         except NoSuchBucketError:
-            return
+            return frozenset()
         except ArchiveError as exc:
             raise InputError(f"ClientError: The local SageMaker does not unpack {uri}: {exc}.") from exc
 
     def _prepare_host(self, host: Host) -> None:
         for name in ("input/config", "input/data", "model", "output/data", "code"):
             (host.base / name).mkdir(parents=True)
-        for name in ("tmp", "opt", "home"):
-            (host.folder / name).mkdir()
+        make_folders(host.folder)
         write_config(self._job, host, self._hosts, visible_base=self._context.visible_base(host))
         self._copy_channels(host)
         if self._job.checkpoint_uri is not None:
@@ -181,6 +186,8 @@ class ScriptWork:
             )
             sync.restore(self._should_go_on)
             self._syncs[host.name] = sync
+        if self._user is not None:
+            self._user.own(host.folder)
 
     def _copy_channels(self, host: Host) -> None:
         volume = volume_of(self._job, host.instance_type)
@@ -227,6 +234,7 @@ class ScriptWork:
             host,
             self._program,
             self._context,
+            user=self._user,
             host_names=[each.name for each in self._hosts],
             sync=self._syncs.get(host.name),
             started_at=self._site.started_at,
