@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, NoReturn
 
 import pytest
 
@@ -270,3 +272,80 @@ def test_restored_files_have_no_markers(sync: CheckpointSync, objects: DictObjec
     for _ in range(3):
         sync.sync()
     assert _names(tmp_path) == ["model.1"]
+
+
+# --- what a script may do to the server ---
+
+
+def test_a_checkpoint_that_becomes_a_link_between_two_looks_is_not_followed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server may read more than the job: what the folder leads to must not reach S3."""
+    folder, secrets = tmp_path / "folder", tmp_path / "secrets"
+    for each in (folder / "sub", secrets):
+        each.mkdir(parents=True)
+    (secrets / "file").write_text("secret")
+    objects = DictObjects()
+    sync = CheckpointSync(objects, uri=URI, folder=folder, uploaded=lambda: None)
+    (folder / "sub" / "file").write_text("mine")
+    states = sync._list_states
+
+    def list_and_swap(*arguments: Any) -> Iterator[Any]:
+        found = [("sub/file", _state(secrets / "file")), *states(*arguments)][:1]
+        shutil.rmtree(folder / "sub")
+        (folder / "sub").symlink_to(secrets)
+        yield from found
+
+    monkeypatch.setattr(sync, "_list_states", list_and_swap)
+    assert sync.sync(is_final=True) == 0
+    sync._mark_uploading("sub/file")
+    assert objects.content == {}
+    assert _names(secrets) == ["file"]
+
+
+def _state(path: Path) -> tuple[int, int, int]:
+    found = path.stat()
+    return found.st_size, found.st_mtime_ns, found.st_ino
+
+
+def test_only_files_that_fit_into_s3_are_uploaded_and_the_rest_is_named(
+    sync: CheckpointSync, objects: DictObjects, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "model").write_bytes(b"one")
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / os.fsdecode(b"\xff\xfe")).write_bytes(b"no text")
+    with (tmp_path / "sparse").open("wb") as file:
+        file.truncate(1 << 43)
+    for _ in range(3):
+        sync.sync()
+    assert sync.sync(is_final=True) == 0
+    assert _in_s3(objects) == {"model": b"one"}
+    assert caplog.text.count("is not uploaded: its name is not one for an object") == 1
+    assert caplog.text.count("bytes do not fit into the memory of this machine") == 1
+
+
+def test_a_folder_that_cannot_be_listed_deletes_nothing_in_s3(
+    sync: CheckpointSync, objects: DictObjects, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "model").write_bytes(b"one")
+    sync.sync(is_final=True)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "scandir", _refuse)
+        sync.sync(is_final=True)
+    assert _in_s3(objects) == {"model": b"one"}
+    (tmp_path / "model").unlink()
+    sync.sync(is_final=True)
+    assert _in_s3(objects) == {}
+
+
+def _refuse(*_: object) -> NoReturn:
+    raise PermissionError(errno.EACCES, "Permission denied")
+
+
+def test_keys_that_are_no_names_of_files_are_left_out(
+    sync: CheckpointSync, objects: DictObjects, tmp_path: Path
+) -> None:
+    for key in ("a", "a/b", "null\0byte", "n" * 300, "ok"):
+        objects.write("bucket", f"runs/one/{key}", b"x")
+    sync.restore()
+    assert _names(tmp_path) == ["a", "ok"]

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import io
 import json
 import math
+import os
+import socket
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -24,6 +27,7 @@ from local_sagemaker.containers.contract import (
 from local_sagemaker.containers.images import ImagesFileError, UnmappedImageError, load_images
 from local_sagemaker.containers.inputs import InputError, Volume, copy_channel, name_in_channel, volume_of
 from local_sagemaker.containers.interpreter import find_interpreter
+from local_sagemaker.containers.written import remove, walk
 from local_sagemaker.jobs.job import TrainingJob
 
 from .support import ROOT, START, DictObjects, request_for, unpack
@@ -105,6 +109,23 @@ def test_a_key_that_would_leave_the_channel_is_refused(tmp_path: Path) -> None:
     assert not (tmp_path.parent / "escaped").exists()
 
 
+@pytest.mark.parametrize("key", ["data/null\0byte", f"data/{'n' * 300}", "data/a/b", "data/.."])
+def test_a_key_that_is_no_name_of_a_file_is_a_client_error(tmp_path: Path, key: str) -> None:
+    objects = DictObjects()
+    objects.write("bucket", "data/a", b"a")
+    objects.write("bucket", key, b"x")
+    with pytest.raises(InputError, match=r"^ClientError: Data download failed: the key .* does not fit into"):
+        copy_channel(objects, _channel("s3://bucket/data/"), tmp_path / "train")
+
+
+@pytest.mark.parametrize("manifest", [b"[" * 100_000, b"[1]", b"{}", b"\xff"])
+def test_a_manifest_that_is_none_is_a_client_error(tmp_path: Path, manifest: bytes) -> None:
+    objects = DictObjects()
+    objects.write("bucket", "manifest", manifest)
+    with pytest.raises(InputError, match=r"^ClientError: Data download failed"):
+        copy_channel(objects, _channel("s3://bucket/manifest", S3DataType="ManifestFile"), tmp_path)
+
+
 def test_a_fast_file_channel_is_a_copy_and_a_pipe_is_refused(tmp_path: Path) -> None:
     objects = DictObjects()
     objects.write("bucket", "data/a", b"a")
@@ -157,11 +178,38 @@ def _link(name: str, target: str, kind: bytes = tarfile.SYMTYPE) -> tarfile.TarI
     return member
 
 
+def _sparse_archive(*, is_pax: bool) -> bytes:
+    """A small archive with a long map of a sparse file, which tarfile would keep in memory."""
+    member = tarfile.TarInfo("sparse")
+    if is_pax:
+        member.pax_headers = {"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.name": "sparse"}
+        return _archive((member, b"1000000\n" + b"1\n" * 10_000), format=tarfile.PAX_FORMAT)
+    member.type = tarfile.GNUTYPE_SPARSE
+    return _archive((member, b""))
+
+
+def _negative_archive() -> bytes:
+    """Python before 3.11.14 reads such an archive for ever (CVE-2025-8194)."""
+    header = bytearray(tarfile.TarInfo("negative").tobuf())
+    header[124:136] = b"\xff" * 10 + b"\xf0\x00"
+    header[148:156] = b" " * 8
+    header[148:156] = b"%06o\0 " % sum(header)
+    return gzip.compress(bytes(header) * 5)
+
+
 def test_the_archive_of_a_script_passes() -> None:
     for kind in (tarfile.GNU_FORMAT, tarfile.PAX_FORMAT):
         long_name = tarfile.TarInfo("a" * 90 + "/" + "b" * 90 + ".py")
         check_source(_archive((tarfile.TarInfo("train.py"), b"x"), (long_name, b"y"), format=kind))
-    check_source(_archive((_link("latest.py", "train.py"), b"")))
+    names = check_source(
+        _archive(
+            (_link("latest.py", "train.py"), b""),
+            (tarfile.TarInfo("./requirements.txt"), b""),
+            (_link("lib", "lib64"), b""),
+            (_link("bin/tool", "../lib/tool.py"), b""),
+        )
+    )
+    assert names == {"latest.py", "requirements.txt", "lib", "bin/tool"}
 
 
 @pytest.mark.parametrize(
@@ -179,6 +227,15 @@ def test_what_is_no_archive_is_left_to_the_toolkit(content: bytes) -> None:
         (_archive((_link("out", "../../etc"), b"")), "outside the destination"),
         (_archive((_link("hard", "../x", tarfile.LNKTYPE), b"")), "outside the destination"),
         (_archive((_link("device", "", tarfile.CHRTYPE), b"")), "special file"),
+        (_archive((tarfile.TarInfo("/train.py"), b"x")), "not a name in a folder"),
+        # Each of these links stays in the folder, and together they lead out of it.
+        (_archive((_link("x", "a/b/.."), b""), (_link("a/b", ".."), b"")), "leads down and up again"),
+        (_archive((_link("d/up", ".."), b""), (_link("x", "d/up/../../etc"), b"")), "outside|down and up"),
+        (_archive((_link("a/l", "../x"), b""), (_link("l", "a/l", tarfile.LNKTYPE), b"")), "through a link"),
+        (_archive((_link("a", "b"), b""), (tarfile.TarInfo("a/train.py"), b"x")), "leads through a link"),
+        (_sparse_archive(is_pax=False), "a sparse file"),
+        (_sparse_archive(is_pax=True), "a sparse file"),
+        (_negative_archive(), "less than 0 bytes"),
         (_archive((tarfile.TarInfo("zeros"), bytes(100_001))), "unpacks to more than 100000 bytes"),
         (gzip.compress(bytes(100_001)), "unpacks to more than 100000 bytes"),
         (_archive(*((tarfile.TarInfo(f"f{i}"), b"") for i in range(11))), "more than 10 entries"),
@@ -367,6 +424,44 @@ def test_an_archive_holds_what_all_instances_wrote_and_the_first_ones_file_of_tw
             path.write_text(content)
     archive = pack(tmp_path / "one", tmp_path / "two")
     assert unpack(archive) == {"model": b"1", "a/x": b"1", "a/y": b"2"}
+
+
+def test_an_archive_has_only_what_a_client_can_unpack(tmp_path: Path) -> None:
+    (tmp_path / "model").write_bytes(b"m")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "link").symlink_to("model")
+    os.mkfifo(tmp_path / "pipe")
+    with socket.socket(socket.AF_UNIX) as listener, contextlib.chdir(tmp_path):
+        listener.bind("socket")
+    with tarfile.open(fileobj=io.BytesIO(pack(tmp_path))) as archive:
+        assert archive.getnames() == ["empty", "link", "model"]
+
+
+def test_a_folder_that_the_job_replaced_with_a_link_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "secret").write_text("x")
+    (tmp_path / "model").symlink_to("elsewhere")
+    assert unpack(pack(tmp_path / "model", tmp_path / "missing")) == {}
+
+
+def test_a_sparse_file_that_no_memory_holds_fails_the_upload_at_once(tmp_path: Path) -> None:
+    with (tmp_path / "sparse").open("wb") as file:
+        file.truncate(1 << 43)
+    with pytest.raises(OSError, match="do not fit into the memory of this machine"):
+        pack(tmp_path)
+
+
+def test_a_folder_without_permissions_or_of_any_depth_can_be_removed(tmp_path: Path) -> None:
+    top = tmp_path / "job"
+    (top / "closed" / "inside").mkdir(parents=True)
+    (top / "closed").chmod(0)
+    with contextlib.chdir(tmp_path / "job"):
+        for _ in range(1050):
+            os.mkdir("d")  # noqa: PTH102
+            os.chdir("d")
+    assert len(list(walk(top))) > 1000
+    remove(top)
+    assert not top.exists()
 
 
 _DLC = "763104351884.dkr.ecr.us-east-1.amazonaws.com"

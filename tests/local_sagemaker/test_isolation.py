@@ -239,6 +239,8 @@ path.write_text("now")
 folder = pathlib.Path("/opt/ml/model/private")
 folder.mkdir(mode=0o700)
 (folder / "file").write_text("x")
+(folder / "file").chmod(0)
+folder.chmod(0)
 print("power outside:", os.access("/etc", os.W_OK))
 {FOREVER}
 """

@@ -245,3 +245,73 @@ def test_ten_thousand_jobs_need_no_thread_each_and_sigterm_ends_them_all_in_seco
         wait_until(lambda: not any(_is_alive(each) for each in (process, *children)))
         assert time.monotonic() - started < 8
         assert not folders[0].exists()
+
+
+# --- scripts that are no good ---
+
+HOSTILE = r"""
+import os, pathlib, socket
+base = pathlib.Path("/opt/ml" if os.path.isdir("/opt/ml/model") else os.environ["SAGEMAKER_BASE_DIR"])
+model, checkpoints, output = base / "model", base / "checkpoints", base / "output"
+for folder in (model, checkpoints, output / "data"):
+    os.mkfifo(folder / "pipe")
+    (folder / "link").symlink_to("/etc/passwd")
+    (folder / "folder-link").symlink_to("/etc")
+    for name in (b"\xff", b"new\nline", b"\x01"):
+        pathlib.Path(os.fsdecode(bytes(folder) + b"/" + name)).write_text("odd")
+    (folder / "closed").mkdir()
+    (folder / "closed" / "file").write_text("closed")
+    (folder / "closed" / "file").chmod(0)
+    (folder / "closed").chmod(0)
+    (folder / "last").write_text("x")
+os.chdir(model)
+for _ in range(300):
+    os.mkdir("deep")
+    os.chdir("deep")
+os.mkfifo(output / "failure")
+os.rename(output, base / "moved")
+output.symlink_to("/etc")
+(base / "input").rename(base / "gone")
+print("y" * 1_000_000, flush=True)
+os._exit(3)
+"""
+
+
+@pytest.mark.parametrize("mounts", ["1", "0"])
+@pytest.mark.usefixtures("training_python")
+def test_a_hostile_script_neither_stalls_the_server_nor_makes_it_read_for_it(
+    monkeypatch: pytest.MonkeyPatch, mounts: str
+) -> None:
+    monkeypatch.setenv("LOCAL_SAGEMAKER_PRIVATE_MOUNTS", mounts)
+    with running_server("--speed", "600") as server:
+        server.client("s3").create_bucket(Bucket="bucket")
+        algorithm = {
+            "TrainingImage": "own",
+            "TrainingInputMode": "File",
+            "ContainerEntrypoint": [
+                "python",
+                "-c",
+                "import os; exec(os.environ['A'] + os.environ['B'] + os.environ['C'])",
+            ],
+        }
+        third = len(HOSTILE) // 3 + 1
+        parts = {name: HOSTILE[at * third : (at + 1) * third] for at, name in enumerate("ABC")}
+        request = on_demand_request_for(
+            AlgorithmSpecification=algorithm,
+            Environment=parts,
+            CheckpointConfig={"S3Uri": "s3://bucket/ck"},
+            StoppingCondition={"MaxRuntimeInSeconds": 400_000},
+        )
+        server.client("sagemaker").create_training_job(**request)
+        job = server.wait_for_end("job")
+        assert job["FailureReason"] == "AlgorithmError: , exit code: 3"
+        model = unpack(server.get("s3://bucket/models/job/output/model.tar.gz"))
+        assert model.keys() == {"\udcff", "new\nline", "\x01", "closed/file", "last"}
+        assert model["closed/file"] == b"closed"
+        assert server.keys("ck/") == ["ck/\x01", "ck/closed/file", "ck/last", "ck/new\nline"]
+        # The output folder was moved away. What lies in its place is not the job's.
+        assert server.keys("models/") == ["models/job/output/model.tar.gz"]
+        (lines,) = server.log_of("job").values()
+        assert "".join(lines) == "y" * 1_000_000
+        (state,) = Path(tempfile.gettempdir()).glob(f"local-sagemaker-{server.pid}-*")
+        wait_until(lambda: not list(state.iterdir()))

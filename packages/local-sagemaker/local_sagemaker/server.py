@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import shutil
 import socket
 import tempfile
 import threading
@@ -23,6 +22,7 @@ from local_sagemaker.containers.inputs import check_inputs
 from local_sagemaker.containers.observer import ContainerObserver, NoObserver
 from local_sagemaker.containers.script import ScriptWork
 from local_sagemaker.containers.simulated import SimulatedWork
+from local_sagemaker.containers.written import remove
 from local_sagemaker.control import Control
 from local_sagemaker.http import moto_bridge
 from local_sagemaker.http.access import Access
@@ -162,7 +162,7 @@ class LocalSageMaker:
         for thread in threading.enumerate():
             if thread.name.startswith("job "):
                 thread.join(timeout=3)
-        shutil.rmtree(self._root, ignore_errors=True)
+        remove(self._root)
 
     def _forget(self, events: StateChangeEvents) -> None:
         for engine in self._elsewhere:
@@ -181,7 +181,7 @@ def make_root() -> Path:
     for folder in Path(tempfile.gettempdir()).glob(f"{_ROOT_PREFIX}[0-9]*-*"):
         owner = folder.name.removeprefix(_ROOT_PREFIX).partition("-")[0]
         if owner.isdigit() and not psutil.pid_exists(int(owner)):
-            shutil.rmtree(folder, ignore_errors=True)
+            remove(folder)
     return Path(tempfile.mkdtemp(prefix=f"{_ROOT_PREFIX}{os.getpid()}-"))
 
 

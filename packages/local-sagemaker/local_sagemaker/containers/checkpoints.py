@@ -16,14 +16,20 @@ then renames. Source: `checkpointing.py` of aws/sagemaker-xgboost-container.
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from local_sagemaker.services.objects import Objects, folder_prefix
 
+from .inputs import write_below
+from .written import check_memory, is_key, open_file, open_folder, walk
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+log = logging.getLogger(__name__)
 
 #: The ends of the names of the empty files that tell a script about an upload.
 MARKER_SUFFIXES = UPLOADING, UPLOADED = ".sagemaker-uploading", ".sagemaker-uploaded"
@@ -39,23 +45,25 @@ class CheckpointSync:
     def __init__(self, objects: Objects, *, uri: str, folder: Path, uploaded: Callable[[], None]) -> None:
         self._objects = objects
         self._bucket, self._prefix = folder_prefix(uri)
-        self._folder = folder
+        self._folder = folder.resolve()
         self._uploaded = uploaded
         self._last_states: dict[str, _FileState] = {}
         self._in_s3: dict[str, _FileState] = {}
         self._marked: set[str] = set()
+        self._warned: set[str] = set()
 
     def restore(self, should_go_on: Callable[[], bool] = lambda: True) -> None:
         """Copy everything below the prefix into the folder."""
-        root = self._folder.resolve()
         for key in self._objects.keys(self._bucket, self._prefix):
-            path = (root / key.removeprefix(self._prefix)).resolve()
-            if key.endswith("/") or not path.is_relative_to(root) or not should_go_on():
+            if key.endswith("/") or not should_go_on():
                 continue
             content = self._objects.read(self._bucket, key)
-            if content is not None:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_bytes(content)
+            if content is None:
+                continue
+            try:
+                write_below(self._folder, key.removeprefix(self._prefix), content)
+            except (OSError, ValueError) as exc:
+                log.warning("The object %r is not restored, because it fits into no folder: %s", key, exc)
         self._last_states = dict(self._list_states())
         self._in_s3 = dict(self._last_states)
 
@@ -67,7 +75,8 @@ class CheckpointSync:
         `being_written` returns (device, inode) of the files open for writing. It is called only if there is
         something new. The final sync does not wait for a second check, and nobody is left to see markers.
         """
-        states = dict(self._list_states())
+        errors: list[OSError] = []
+        states = dict(sorted(self._list_states(errors.append)))
         new = [name for name, seen in states.items() if self._in_s3.get(name) != seen]
         incomplete = being_written() if new else frozenset()
         complete = [name for name in new if self._inode(name) not in incomplete]
@@ -79,7 +88,8 @@ class CheckpointSync:
             for name in complete
             if is_final or self._last_states.get(name) == states[name]
         )
-        for name in [n for n in self._in_s3 if n not in states]:
+        is_complete = all(isinstance(error, FileNotFoundError) for error in errors)
+        for name in [n for n in self._in_s3 if n not in states and is_complete]:
             self._objects.delete(self._bucket, f"{self._prefix}{name}")
             del self._in_s3[name]
         for name in [n for n in self._marked if n not in states]:
@@ -90,12 +100,16 @@ class CheckpointSync:
         return count
 
     def _upload(self, name: str, seen: _FileState, *, is_seen: bool) -> int:
-        path = self._folder / name
         try:
-            content = path.read_bytes()
-            if _state_of(path) != seen:
-                return 0
+            check_memory(seen[0])
+            with open_file(self._folder, name) as file:
+                content = file.read() if _state_of(os.fstat(file.fileno())) == seen else None
+                if content is None or _state_of(os.fstat(file.fileno())) != seen:
+                    return 0
         except FileNotFoundError:
+            return 0
+        except OSError as exc:
+            self._warn_once(name, exc.strerror or str(exc))
             return 0
         self._objects.write(self._bucket, f"{self._prefix}{name}", content)
         self._in_s3[name] = seen
@@ -105,49 +119,75 @@ class CheckpointSync:
 
     def _mark_uploading(self, name: str) -> None:
         self._marked.add(name)
-        self._make_marker(name, UPLOADING)
-        self._remove_marker(name, UPLOADED)
+        folder, file = _split(name)
+        with contextlib.suppress(OSError), open_folder(self._folder, folder) as at:
+            _make_marker(f"{file}{UPLOADING}", at)
+            _remove_marker(f"{file}{UPLOADED}", at)
 
     def _mark_uploaded(self, name: str) -> None:
         """With a rename, because a script may list the folder at any time."""
-        try:
-            (self._folder / f"{name}{UPLOADING}").replace(self._folder / f"{name}{UPLOADED}")
-        except OSError:  # the script removed the marker
-            self._make_marker(name, UPLOADED)
+        folder, file = _split(name)
+        with contextlib.suppress(OSError), open_folder(self._folder, folder) as at:
+            try:
+                os.replace(f"{file}{UPLOADING}", f"{file}{UPLOADED}", src_dir_fd=at, dst_dir_fd=at)
+            except OSError:  # the script removed the marker
+                _make_marker(f"{file}{UPLOADED}", at)
 
     def _unmark(self, name: str) -> None:
         self._marked.discard(name)
-        for marker in (UPLOADING, UPLOADED):
-            self._remove_marker(name, marker)
+        folder, file = _split(name)
+        with contextlib.suppress(OSError), open_folder(self._folder, folder) as at:
+            for marker in MARKER_SUFFIXES:
+                _remove_marker(f"{file}{marker}", at)
 
-    def _make_marker(self, name: str, marker: str) -> None:
-        """The script may have removed the folder, and it may have put a link there: it is not followed."""
-        flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW
-        with contextlib.suppress(OSError):
-            os.close(os.open(self._folder / f"{name}{marker}", flags, 0o644))
-
-    def _remove_marker(self, name: str, marker: str) -> None:
-        with contextlib.suppress(OSError):
-            (self._folder / f"{name}{marker}").unlink()
-
-    def _list_states(self) -> Iterator[tuple[str, _FileState]]:
-        for folder, _, names in os.walk(self._folder):
-            for name in sorted(n for n in names if not n.endswith(UNSYNCED_SUFFIXES)):
-                path = Path(folder) / name
-                try:
-                    if not path.is_symlink() and path.is_file():
-                        yield path.relative_to(self._folder).as_posix(), _state_of(path)
-                except FileNotFoundError:
+    def _list_states(
+        self, report: Callable[[OSError], None] = lambda _: None
+    ) -> Iterator[tuple[str, _FileState]]:
+        start = len(str(self._folder)) + 1
+        for entry in walk(self._folder, report=report):
+            name = entry.path[start:]
+            with contextlib.suppress(OSError):
+                if name.endswith(UNSYNCED_SUFFIXES) or not entry.is_file(follow_symlinks=False):
                     continue
+                if is_key(f"{self._prefix}{name}"):
+                    yield name, _state_of(entry.stat(follow_symlinks=False))
+                else:
+                    self._warn_once(name, "its name is not one for an object")
+
+    def _warn_once(self, name: str, why: str) -> None:
+        if name not in self._warned:
+            self._warned.add(name)
+            log.warning("The checkpoint %r is not uploaded: %s.", name, why)
 
     def _inode(self, name: str) -> tuple[int, int] | None:
         try:
-            found = (self._folder / name).stat()
-        except FileNotFoundError:
+            found = (self._folder / name).lstat()
+        except OSError:
             return None
         return found.st_dev, found.st_ino
 
 
-def _state_of(path: Path) -> _FileState:
-    found = path.stat()
+def _state_of(found: os.stat_result) -> _FileState:
     return found.st_size, found.st_mtime_ns, found.st_ino
+
+
+def _split(name: str) -> tuple[str, str]:
+    """The folder of a file, and its name there."""
+    folder, _, file = name.rpartition("/")
+    return folder or ".", file
+
+
+def _make_marker(name: str, folder: int) -> None:
+    """Like all files in the folder, it belongs to the job. The script may have put a link there."""
+    flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW
+    with contextlib.suppress(OSError):
+        number = os.open(name, flags, 0o644, dir_fd=folder)
+        owner = os.fstat(folder)
+        with contextlib.suppress(OSError):
+            os.fchown(number, owner.st_uid, owner.st_gid)
+        os.close(number)
+
+
+def _remove_marker(name: str, folder: int) -> None:
+    with contextlib.suppress(OSError):
+        os.unlink(name, dir_fd=folder)

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
+from local_sagemaker.services.logs import MAX_EVENT_CHARACTERS
 from local_sagemaker.services.metrics import AlgorithmMetrics
 from local_sagemaker.services.objects import NoSuchBucketError
 
@@ -180,10 +181,11 @@ class Container:
 
 
 def _copy_lines(process: subprocess.Popen[str], write: Callable[[str], None]) -> None:
+    """A line may have no end: one that is too long for CloudWatch becomes several."""
     if process.stdout is None:
         return
     with process.stdout as lines:
-        for line in lines:
+        while line := lines.readline(MAX_EVENT_CHARACTERS):
             write(line.rstrip("\r\n"))
 
 

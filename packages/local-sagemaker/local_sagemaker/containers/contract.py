@@ -82,8 +82,12 @@ def checkpoint_folder(job: TrainingJob) -> str:
 def volumes_of(job: TrainingJob, host: Host) -> list[str]:
     """The folders that SageMaker mounts, relative to /opt/ml."""
     channels = [f"input/data/{channel['ChannelName']}" for channel in channels_of(job, host)]
-    checkpoints = [] if job.checkpoint_uri is None else [checkpoint_folder(job)]
-    return ["model", "output/data", *channels, *checkpoints]
+    return [*written_folders(job), *channels]
+
+
+def written_folders(job: TrainingJob) -> list[str]:
+    """The folders that go to S3, relative to /opt/ml."""
+    return ["model", "output/data", *([] if job.checkpoint_uri is None else [checkpoint_folder(job)])]
 
 
 def source_uri(job: TrainingJob) -> str | None:

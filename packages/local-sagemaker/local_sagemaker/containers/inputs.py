@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from local_sagemaker.jobs.errors import ValidationError
@@ -14,7 +16,6 @@ from local_sagemaker.services.objects import NoSuchBucketError, Objects, split_u
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
-    from pathlib import Path
 
     from local_sagemaker.jobs.job import TrainingJob
 
@@ -70,7 +71,6 @@ def copy_channel(
             f"SageMaker has {' and '.join(_MODES)}."
         )
     folder.mkdir(parents=True, exist_ok=True)
-    root = folder.resolve()
     found = sorted(set(_objects_of(objects, source)))
     if not found:
         raise InputError(
@@ -81,16 +81,26 @@ def copy_channel(
     if source.get("S3DataDistributionType") == "ShardedByS3Key":
         found = found[host_index::host_count]
     for bucket, key, name in found:
-        path = (root / name).resolve()
-        if not path.is_relative_to(root) or path == root:
-            raise InputError(f"ClientError: Data download failed: the key {key} does not fit into a folder.")
         if not should_go_on():
             return
         content = objects.read(bucket, key) or b""
         if volume is not None and mode == "File":
             volume.take(len(content))
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
+        try:
+            write_below(folder, name, content)
+        except (OSError, ValueError) as exc:
+            raise InputError(
+                f"ClientError: Data download failed: the key {key!r} does not fit into a folder."
+            ) from exc
+
+
+def write_below(folder: Path, name: str, content: bytes) -> None:
+    """Write a file with the name of an object. OSError or ValueError if a folder cannot have such a file."""
+    path = Path(os.path.normpath(folder / name))
+    if path == folder or not path.is_relative_to(folder):
+        raise ValueError("the name leads out of the folder")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
 
 
 def check_inputs(objects: Objects, region: str, request: Mapping[str, Any]) -> None:
@@ -139,9 +149,9 @@ def _objects_of(objects: Objects, source: Mapping[str, Any]) -> Iterator[tuple[s
 def _objects_of_manifest(objects: Objects, bucket: str, key: str) -> Iterator[tuple[str, str, str]]:
     try:
         entries = json.loads(objects.read(bucket, key) or b"")
-        prefix_bucket, prefix = split_uri(entries[0]["prefix"])
+        prefix_bucket, prefix = split_uri(str(entries[0]["prefix"]))
         names = [str(name) for name in entries[1:]]
-    except (ValueError, LookupError, TypeError) as exc:
+    except (ValueError, LookupError, TypeError, RecursionError) as exc:
         raise InputError(
             f"ClientError: Data download failed: s3://{bucket}/{key} is not a manifest."
         ) from exc

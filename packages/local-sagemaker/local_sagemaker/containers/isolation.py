@@ -11,6 +11,8 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .written import remove
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
@@ -102,4 +104,4 @@ def _can_start(
     except (OSError, subprocess.SubprocessError):
         return False
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        remove(folder)

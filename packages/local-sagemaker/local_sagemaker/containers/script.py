@@ -6,7 +6,6 @@ Real time passes while a script runs. `contract` is what the script finds, `cont
 from __future__ import annotations
 
 import logging
-import shutil
 import tempfile
 import threading
 import time
@@ -27,11 +26,13 @@ from .contract import (
     input_mode,
     source_uri,
     write_config,
+    written_folders,
 )
 from .images import Program, UnmappedImageError
 from .inputs import InputError, copy_channel, volume_of
 from .isolation import make_folders
 from .users import NoSuchUserError, User
+from .written import make_readable, open_file, remove
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,6 +49,8 @@ _POLL_SECONDS = 0.05
 _LEAST_STOP_GRACE_SECONDS = 1.0
 #: As a shell reports a process that SIGKILL ended.
 _KILLED_EXIT_CODE = 137
+#: More than the FailureReason takes of the failure file, whatever the characters.
+_FAILURE_BYTES = 8 * 1024
 #: What the toolkit installs if the archive of the script has it.
 _INSTALLED = frozenset({"requirements.txt", "setup.py"})
 
@@ -61,7 +64,7 @@ class ScriptWork:
         self._site = site
         self._job = job
         self._context = context
-        self._folder = Path(tempfile.mkdtemp(prefix=f"{job.name[:40]}-", dir=context.root))
+        self._folder = Path(tempfile.mkdtemp(prefix=f"{job.name[:40]}-", dir=context.root)).resolve()
         self._hosts = hosts_of(job, self._folder)
         self._syncs: dict[str, CheckpointSync] = {}
         self._program: Program | None = None
@@ -138,7 +141,7 @@ class ScriptWork:
         self._site.uploaded(reason)
 
     def _clean_up(self) -> None:
-        shutil.rmtree(self._folder, ignore_errors=True)
+        remove(self._folder)
 
     # --- Downloading ---
 
@@ -222,6 +225,7 @@ class ScriptWork:
                 container.close()
         if self._abandoned.is_set():
             return None
+        make_readable(host.base / name for host in self._hosts for name in written_folders(self._job))
         for container in containers:
             container.sync_checkpoints(is_final=True)
         failure = None if code == 0 else self._describe_failure(code)
@@ -264,7 +268,8 @@ class ScriptWork:
         code = code if code >= 0 else 128 - code
         for host in self._hosts:
             try:
-                text = (host.base / "output" / "failure").read_text(encoding="utf-8", errors="replace")
+                with open_file(host.base, "output/failure") as file:
+                    text = file.read(_FAILURE_BYTES).decode("utf-8", errors="replace")
             except OSError:
                 continue
             return f"AlgorithmError: {text}, exit code: {code}"[:1024]
@@ -273,13 +278,14 @@ class ScriptWork:
     # --- Uploading ---
 
     def _upload(self) -> Callable[[], None]:
+        outputs = [host.base / "output" / "data" for host in self._hosts]
         try:
             self._upload_model(*(host.base / "model" for host in self._hosts))
-            outputs = [host.base / "output" / "data" for host in self._hosts]
-            if any(any(output.iterdir()) for output in outputs):
+            if merged(*outputs):
                 self._put(f"{self._job.output_uri}/output.tar.gz", pack(*outputs))
-        except NoSuchBucketError as exc:
-            reason = f"ClientError: Artifact upload failed: {exc}."
+        except (NoSuchBucketError, OSError) as exc:
+            why = getattr(exc, "strerror", None) or exc
+            reason = f"ClientError: Artifact upload failed: {why}."
             return lambda: self._site.uploaded(reason)
         return self._site.uploaded
 

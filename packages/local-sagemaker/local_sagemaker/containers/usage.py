@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psutil
@@ -13,10 +11,12 @@ import psutil
 from local_sagemaker.services.metrics import put_metrics
 
 from .processes import processes_of
+from .written import walk
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
+    from pathlib import Path
 
     from local_sagemaker.jobs.job import TrainingJob
 
@@ -70,8 +70,7 @@ def _usage(processes: list[psutil.Process]) -> tuple[float, int]:
 
 def _size_of(folder: Path) -> int:
     total = 0
-    for parent, _, names in os.walk(folder):
-        for name in names:
-            with contextlib.suppress(OSError):
-                total += (Path(parent) / name).lstat().st_size
+    for entry in walk(folder):
+        with contextlib.suppress(OSError):
+            total += 0 if entry.is_dir(follow_symlinks=False) else entry.stat(follow_symlinks=False).st_size
     return total
