@@ -60,7 +60,7 @@ LOCAL_LAYERS = {
     "containers": ("psutil", "yaml"),
     "api": ("botocore",),
     "control": (),
-    "http": ("moto",),
+    "http": ("aiohttp", "moto"),
 }
 #: Its modules that any folder may import. They import no folder.
 LOCAL_BASE = tuple(f"local_sagemaker.{name}" for name in ("account", "clock", "reply", "service_model"))
@@ -115,7 +115,7 @@ RULES = [
     # A package of its own: what it imports is in its requirements.
     Rule(
         folder=f"{PACKAGE}/local_sagemaker",
-        allowed=("local_sagemaker", "boto3", "botocore", "moto", "psutil", "regex", "yaml"),
+        allowed=("local_sagemaker", "aiohttp", "boto3", "botocore", "moto", "psutil", "regex", "yaml"),
     ),
     *_layer_rules(),
     Rule(folder=f"{PACKAGE}/spot_drill", allowed=("local_sagemaker", "spot_drill", "pytest")),

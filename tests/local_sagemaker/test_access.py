@@ -132,8 +132,7 @@ def test_a_host_of_another_name_is_refused_with_the_header_its_value_and_the_opt
     answer = _ask(server, headers={"Host": host})
     assert answer.status == 403
     error = json.loads(answer.body)["error"]
-    sent = host.encode().decode("latin-1")
-    assert f"The header Host is {sent!r}" in error
+    assert f"The header Host is {host!r}" in error
     assert f"start the server with --allow-host {message}." in error
 
 
@@ -151,7 +150,7 @@ def test_a_request_of_http_1_0_needs_no_host_and_one_of_http_1_1_does(server: Se
     foreign = Answer(_exchange(server, b"GET /_local/health HTTP/1.0\r\nOrigin: http://HOST\r\n\r\n"))
     assert foreign.status == 403
     new = Answer(_exchange(server, b"GET /_local/health HTTP/1.1\r\n\r\n"))
-    assert (new.status, new.text) == (400, "The header Host is missing.")
+    assert (new.status, new.text) == (400, "Missing 'Host' header in request.")
 
 
 @pytest.mark.parametrize("name", ["Host", "Origin", "Sec-Fetch-Site"])
@@ -160,7 +159,10 @@ def test_two_headers_that_could_contradict_each_other_are_refused(server: Server
     lines = [f"{key}: {value}" for key, value in values.items()]
     head = "\r\n".join(["GET /_local/health HTTP/1.1", *lines, f"{name.lower()}: evil.example", "", ""])
     answer = Answer(_exchange(server, head.encode()))
-    assert (answer.status, answer.text) == (400, f"The header {name.lower()} occurs 2 times.")
+    words = (
+        "Duplicate 'Host' header found." if name == "Host" else f"The header {name.lower()} occurs 2 times."
+    )
+    assert (answer.status, answer.text) == (400, words)
 
 
 @pytest.mark.parametrize(
@@ -172,7 +174,7 @@ def test_two_headers_that_could_contradict_each_other_are_refused(server: Server
         ("http://evil.example/_local/health", "localhost", 403),
         ("http://localhost@evil.example/_local/health", "localhost", 403),
         ("http://evil.example?/_local/health", "localhost", 403),
-        ("http:///_local/health", "localhost", 403),
+        ("http:///_local/health", "localhost", 400),
         ("https://localhost/_local/health", "localhost", 400),
         ("localhost:4566", "localhost", 400),
         ("evil", "localhost", 400),
@@ -481,27 +483,29 @@ REFUSED = b"POST / HTTP/1.1\r\nHost: localhost\r\nOrigin: null\r\n"
 
 
 @pytest.mark.parametrize(
-    "rest",
+    ("rest", "status"),
     [
-        b"Content-Length: 0\r\n\r\n" + RESET,
-        b"Content-Length: %d\r\n\r\n" % len(RESET) + RESET,
-        b"Content-Length: 5\r\n\r\n" + RESET,
-        b"Content-Length: 99999999999\r\n\r\n" + RESET,
-        b"Content-Length: many\r\n\r\n" + RESET,
-        b"Transfer-Encoding: chunked\r\n\r\n%x\r\n" % len(RESET) + RESET + b"\r\n0\r\n\r\n",
-        b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n" + RESET,
-        b"Transfer-Encoding: chunked\r\n\r\nfffffffffff\r\n" + RESET,
-        b"Expect: 100-continue\r\nContent-Length: %d\r\n\r\n" % len(RESET) + RESET,
-        b"Expect: 100-continue\r\nContent-Length: 5\r\n\r\n",
+        (b"Content-Length: 0\r\n\r\n" + RESET, 403),
+        (b"Content-Length: %d\r\n\r\n" % len(RESET) + RESET, 403),
+        (b"Content-Length: 5\r\n\r\n" + RESET, 400),  # what follows is no request
+        (b"Content-Length: 99999999999\r\n\r\n" + RESET, 403),
+        (b"Content-Length: many\r\n\r\n" + RESET, 400),
+        (b"Transfer-Encoding: chunked\r\n\r\n%x\r\n" % len(RESET) + RESET + b"\r\n0\r\n\r\n", 403),
+        (b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n" + RESET, 403),
+        (b"Transfer-Encoding: chunked\r\n\r\nfffffffffff\r\n" + RESET, 403),
+        (b"Transfer-Encoding: chunked\r\nContent-Length: 0\r\n\r\n0\r\n\r\n" + RESET, 400),
+        (b"Expect: 100-continue\r\nContent-Length: %d\r\n\r\n" % len(RESET) + RESET, 403),
+        (b"Expect: 100-continue\r\nContent-Length: 5\r\n\r\n", 403),
     ],
 )
-def test_nothing_after_a_refusal_is_taken_for_a_request(server: Server, rest: bytes) -> None:
+def test_nothing_after_a_refusal_is_taken_for_a_request(server: Server, rest: bytes, status: int) -> None:
     server.client("sagemaker").create_training_job(**request_for())
     received = _exchange(server, REFUSED + rest)
-    assert received.startswith(b"HTTP/1.1 403 ")
-    assert received.count(b"HTTP/1.1 ") == 1
-    assert Answer(received).headers["connection"] == "close"
-    assert int(Answer(received).headers["content-length"]) == len(Answer(received).body)
+    answer = Answer(received)
+    assert answer.status == status
+    assert len(re.findall(rb"HTTP/1\.\d \d", received)) == 1
+    assert status == 400 or answer.headers["connection"] == "close"
+    assert int(answer.headers["content-length"]) == len(answer.body)
     assert len(server.client("sagemaker").list_training_jobs()["TrainingJobSummaries"]) == 1
 
 

@@ -127,7 +127,6 @@ class LocalSageMaker:
         own = () if host in _WILDCARDS else (host.lower().removesuffix("."),)
         self._http.access = Access((*own, *allowed_hosts))
         self._http.clock = self._clock
-        self._thread = threading.Thread(target=self._http.serve_forever, name="http", daemon=True)
 
     def _make_engine(
         self,
@@ -151,12 +150,11 @@ class LocalSageMaker:
     def start(self) -> None:
         for engine in (self.engine, *self._elsewhere):
             engine.start()
-        self._thread.start()
+        self._http.start()
 
     def close(self) -> None:
         """Stop serving, kill the processes of all jobs, and remove their files."""
-        self._http.shutdown()
-        self._http.server_close()
+        self._http.close()
         for engine in (self.engine, *self._elsewhere):
             engine.close()
         for thread in threading.enumerate():

@@ -13,7 +13,7 @@ from local_sagemaker.account import REGION
 from local_sagemaker.services import gaps
 
 if TYPE_CHECKING:
-    from .request import Body, Head
+    from .request import Head
 
 log = logging.getLogger(__name__)
 
@@ -63,34 +63,38 @@ def call(app: WsgiApp, environ: dict[str, Any]) -> tuple[str, Headers, bytes]:
         return "500 Internal Server Error", [("Content-Type", reply.content_type)], reply.body
 
 
-def make_environ(
-    head: Head, body: Body, *, server: tuple[str, int], client: tuple[str, int]
-) -> dict[str, Any]:
-    """A request as WSGI passes it."""
+def decoded(path: str) -> str:
+    """A path without escapes, as WSGI has it."""
+    return unquote_to_bytes(path).decode("latin-1")
+
+
+def make_environ(head: Head, body: Any, *, server: tuple[str, int], client: str) -> dict[str, Any]:
+    """A request as WSGI passes it. `body` is a file at its end."""
+    length = body.tell()
+    body.seek(0)
     path, _, query = head.target.partition("?")
     environ: dict[str, Any] = {
         "REQUEST_METHOD": head.method,
         "SCRIPT_NAME": "",
-        "PATH_INFO": unquote_to_bytes(path).decode("latin-1"),
+        "PATH_INFO": decoded(path),
         "QUERY_STRING": query,
         "REQUEST_URI": head.target,
         "RAW_URI": head.target,
-        "SERVER_NAME": str(server[0]),
+        "SERVER_NAME": server[0],
         "SERVER_PORT": str(server[1]),
         "SERVER_PROTOCOL": head.version,
-        "REMOTE_ADDR": client[0],
-        "REMOTE_PORT": client[1],
-        "CONTENT_LENGTH": str(body.length),
+        "REMOTE_ADDR": client,
+        "CONTENT_LENGTH": str(length),
         "wsgi.version": (1, 0),
         "wsgi.url_scheme": "http",
-        "wsgi.input": body.stream,
+        "wsgi.input": body,
         "wsgi.input_terminated": True,
         "wsgi.errors": sys.stderr,
         "wsgi.multithread": True,
         "wsgi.multiprocess": False,
         "wsgi.run_once": False,
     }
-    return environ | _header_environ(head.headers)
+    return environ | _header_environ(head)
 
 
 def region_of(authorization: str) -> str:
@@ -99,13 +103,14 @@ def region_of(authorization: str) -> str:
     return scope[2] if scope else ""
 
 
-def _header_environ(headers: Headers) -> dict[str, Any]:
+def _header_environ(head: Head) -> dict[str, Any]:
     """The headers with WSGI's names, as moto's own server makes them. S3 metadata keep underscores."""
     from moto.core.request import PRESERVED_HEADER_NAMES_ENVIRON_KEY, should_preserve_original_header_name
 
     environ: dict[str, Any] = {}
     preserved: dict[str, str] = {}
-    for name, value in headers:
+    for raw_name, raw_value in head.raw_headers:
+        name, value = raw_name.decode("latin-1"), raw_value.decode("latin-1")
         if "_" in name:
             if not should_preserve_original_header_name(name):
                 continue
@@ -114,6 +119,8 @@ def _header_environ(headers: Headers) -> dict[str, Any]:
         if key in ("CONTENT_LENGTH", "HTTP_TRANSFER_ENCODING", "HTTP_EXPECT"):
             continue
         environ[key] = f"{environ[key]},{value}" if key in environ else value
+    if host := head.header("host"):
+        environ["HTTP_HOST"] = host
     if "HTTP_AUTHORIZATION" in environ:
         environ["HTTP_AUTHORIZATION"] = _in_our_region(environ["HTTP_AUTHORIZATION"])
     environ[PRESERVED_HEADER_NAMES_ENVIRON_KEY] = preserved

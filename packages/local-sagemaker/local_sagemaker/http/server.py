@@ -1,23 +1,24 @@
 """One port for everything: the API of SageMaker, prices, `/_local/`, and moto for the rest.
 
-It is an HTTP/1.1 server with keep-alive and one thread for each connection, because the servers that moto
-brings close the connection after each answer, and boto3 keeps its connections. An answer that must get lost
-closes the connection. `access` refuses what a web page may have sent, before its body is read.
+aiohttp speaks HTTP, on one thread that also answers SageMaker's calls: they take microseconds, and several
+threads would wait for the interpreter lock. What may take longer (moto, `/_local/`) has a thread for each
+request. `access` refuses what a web page may have sent, before its body is read.
 """
 
 from __future__ import annotations
 
-import contextlib
-import http.client
-import io
+import asyncio
+import concurrent.futures
 import logging
 import socket
-import socketserver
-import sys
+import tempfile
+import threading
 import time
 from email.utils import formatdate
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from functools import lru_cache, partial
+from typing import TYPE_CHECKING, TypeVar
+
+from aiohttp import web
 
 from local_sagemaker.api import protocol
 from local_sagemaker.control import PREFIX as CONTROL_PREFIX
@@ -26,9 +27,11 @@ from local_sagemaker.services import pricing, stand_ins
 
 from . import moto_bridge
 from .access import Access, find_change, make_refusal
-from .request import MAX_LINE, BadRequestError, Body, Head, read_body, read_head
+from .request import BadRequestError, Head, copy_body, read_at_most, read_head
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from local_sagemaker.api.protocol import SageMakerProtocol
     from local_sagemaker.clock import Clock
     from local_sagemaker.control import Control
@@ -36,27 +39,34 @@ if TYPE_CHECKING:
     from .moto_bridge import Headers, WsgiApp
 
 log = logging.getLogger(__name__)
+#: aiohttp reports every client that goes away, with a traceback.
+_silent = logging.getLogger(f"{__name__}.aiohttp")
+_silent.setLevel(logging.CRITICAL)
 
 #: The speed of the clock in the `Date` header, in seconds per real second.
 SPEED_HEADER = "x-clock-speed"
 
+_BACKLOG = 1024
 _IDLE_SECONDS = 300
+_MAX_LINE = 64 * 1024
+_MAX_HEADERS = 200
+#: How long a client may go on sending after its answer.
+_LINGER_SECONDS = 10
+#: How long requests may take that are not answered yet when the server stops.
+_LAST_SECONDS = 0.2
 #: These headers of moto are not passed on: the server sets them.
 _OWN_HEADERS = ("connection", "transfer-encoding", "date")
 _LOGGED_CHARACTERS = 200
-#: How long a client may go on sending after a refusal.
-_LINGER_SECONDS = 10
+#: Larger bodies are in a file.
+_IN_MEMORY_BYTES = 8 * 1024 * 1024
 #: A document from a bucket may run scripts in a browser, but not as a page of this server.
 _SANDBOX = ("Content-Security-Policy", "sandbox allow-scripts allow-forms allow-popups allow-downloads")
 
+T = TypeVar("T")
 
-class HttpServer(socketserver.ThreadingTCPServer):
-    """Set the attributes before `serve_forever`."""
 
-    daemon_threads = True
-    block_on_close = False
-    allow_reuse_address = True
-    request_queue_size = 1024
+class HttpServer:
+    """Binds its address at once. Set the attributes before `start`."""
 
     sagemaker: SageMakerProtocol
     #: The other regions that have their own training jobs.
@@ -69,143 +79,163 @@ class HttpServer(socketserver.ThreadingTCPServer):
     allows_stand_ins: bool = False
 
     def __init__(self, address: tuple[str, int]) -> None:
-        super().__init__(address, _Connection)
+        self._socket = socket.create_server(address, backlog=_BACKLOG)
+        host, port = self._socket.getsockname()[:2]
+        self.server_address: tuple[str, int] = (str(host), int(port))
+        self._loop = asyncio.new_event_loop()
+        self._stopping = asyncio.Event()
+        self._thread = threading.Thread(target=self._run, name="http", daemon=True)
 
-    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002
-        error = sys.exc_info()[1]
-        if not isinstance(error, OSError):  # a client may go away at any time
-            log.error("a connection failed", exc_info=error)
+    def start(self) -> None:
+        self._thread.start()
 
+    def close(self) -> None:
+        """Close all connections."""
+        if self._thread.is_alive():
+            self._loop.call_soon_threadsafe(self._stopping.set)
+            self._thread.join()
+        self._socket.close()
+        self._loop.close()
 
-class _Connection(socketserver.StreamRequestHandler):
-    timeout = _IDLE_SECONDS
-    disable_nagle_algorithm = True
-    wbufsize = 0
-    server: HttpServer
+    def _run(self) -> None:
+        self._loop.run_until_complete(self._serve())
 
-    def handle(self) -> None:
+    async def _serve(self) -> None:
+        server = web.Server(
+            self._answer,
+            access_log=None,
+            logger=_silent,
+            auto_decompress=False,
+            keepalive_timeout=_IDLE_SECONDS,
+            lingering_time=_LINGER_SECONDS,
+            max_line_size=_MAX_LINE,
+            max_field_size=_MAX_LINE,
+            max_headers=_MAX_HEADERS,
+        )
+        listener = await self._loop.create_server(server, sock=self._socket, backlog=_BACKLOG)
+        await self._stopping.wait()
+        listener.close()
+        await server.shutdown(_LAST_SECONDS)
+
+    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         try:
-            while self._handle_one():
-                pass
-        except TimeoutError:
-            pass
+            return await self._find_answer(request, read_head(request))
         except BadRequestError as exc:
-            self._send(Reply(status=400, body=str(exc).encode(), content_type="text/plain"), keep_alive=False)
+            return await _say_last(request, web.Response(status=400, text=str(exc)))
+        except (ConnectionError, web.RequestPayloadError):  # a client may go away at any time
+            raise
+        except Exception:
+            log.exception("a request failed")
+            return await _say_last(request, web.Response(status=500))
 
-    def _handle_one(self) -> bool:
-        """Answer one request; False when the connection is to be closed."""
-        head = read_head(self.rfile)
-        if head is None:
-            return False
-        refusal = self.server.access.find_refusal(head.method, head.target, head.named)
+    async def _find_answer(self, request: web.BaseRequest, head: Head) -> web.StreamResponse:
+        refusal = self.access.find_refusal(head.method, head.target, head.headers)
         if refusal is not None:
-            self._refuse(head, refusal)
-            return False
+            return await self._refuse(request, head, refusal)
         if head.header("expect").lower() == "100-continue":
-            self.connection.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
-        body = read_body(self.rfile, head)
+            await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            request.writer.output_size = 0
         target = head.header("x-amz-target")
-        reply: Reply | None
+        is_control = f"{head.path}/".startswith(CONTROL_PREFIX)
+        if not is_control and not target.startswith((protocol.TARGET_PREFIX, pricing.TARGET_PREFIX)):
+            return await self._ask_moto(request, head)
+        content = await read_at_most(request, protocol.MAX_BODY_BYTES)
         if target.startswith(protocol.TARGET_PREFIX):
             region = moto_bridge.region_of(head.header("authorization"))
-            sagemaker = self.server.elsewhere.get(region, self.server.sagemaker)
-            content = body.read_at_most(protocol.MAX_BODY_BYTES)
+            sagemaker = self.elsewhere.get(region, self.sagemaker)
             reply = sagemaker.answer(target, head.header("content-type"), content)
             if reply is None:
-                return self._pass_to_moto(head, body, read=content or b"")
+                return await self._ask_moto(request, head, content)
         elif target.startswith(pricing.TARGET_PREFIX):
-            reply = pricing.answer(target, body.read_at_most(protocol.MAX_BODY_BYTES))
-        elif f"{head.path}/".startswith(CONTROL_PREFIX):
-            content = body.read_at_most(protocol.MAX_BODY_BYTES)
-            reply = self.server.control.answer(head.method, head.path, content)
+            reply = pricing.answer(target, content)
         else:
-            return self._pass_to_moto(head, body)
+            reply = await _in_thread(partial(self.control.answer, head.method, head.path, content))
+        return await self._send(request, reply, is_last=content is None)
+
+    async def _send(self, request: web.BaseRequest, reply: Reply, *, is_last: bool) -> web.StreamResponse:
         if reply.is_lost:
-            return False
-        if reply.delay_seconds:
-            time.sleep(reply.delay_seconds)
-        keep_alive = body.is_drained() and head.keeps_alive
-        self._send(reply, keep_alive=keep_alive, is_head=head.method == "HEAD")
-        return keep_alive
+            assert request.transport is not None  # noqa: S101
+            request.transport.close()  # what follows is not sent
+        elif reply.delay_seconds:
+            await asyncio.sleep(reply.delay_seconds)
+        response = self._response(reply)
+        return await _say_last(request, response) if is_last else response
 
-    def _why_refused(self, head: Head) -> str | None:
-        if self.server.allows_stand_ins:
-            return None
-        return stand_ins.why_invocation_refused(head.method, head.path, head.header("authorization"))
-
-    def _pass_to_moto(self, head: Head, body: Body, *, read: bytes | None = None) -> bool:
-        """`read` is the body, where it was read already."""
-        reason = self._why_refused(head)
-        if reason is not None:
-            keep_alive = body.is_drained() and head.keeps_alive
-            self._send(error_reply(stand_ins.REFUSED, 400, reason), keep_alive=keep_alive)
-            return keep_alive
-        given = body if read is None else Body(io.BytesIO(read), body.length)
-        host, port = self.server.server_address[:2]
-        environ = moto_bridge.make_environ(
-            head, given, server=(str(host), port), client=self.client_address[:2]
-        )
-        change = find_change(head.method, environ["PATH_INFO"], head.named)
+    async def _ask_moto(
+        self, request: web.BaseRequest, head: Head, content: bytes | None = None
+    ) -> web.StreamResponse:
+        """`content` is the body, where it was read already."""
+        if not self.allows_stand_ins:
+            reason = stand_ins.why_invocation_refused(head.method, head.path, head.header("authorization"))
+            if reason is not None:
+                return self._response(error_reply(stand_ins.REFUSED, 400, reason))
+        change = find_change(head.method, moto_bridge.decoded(head.path), head.headers)
         if change is not None:
-            self._refuse(head, change)
-            return False
-        status_line, headers, content = moto_bridge.call(self.server.moto, environ)
-        keep_alive = body.is_drained() and head.keeps_alive
+            return await self._refuse(request, head, change)
+        with tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY_BYTES) as body:
+            if content is None:
+                await copy_body(request, body)
+            else:
+                body.write(content)
+            environ = moto_bridge.make_environ(
+                head, body, server=self.server_address, client=request.remote or ""
+            )
+            status, headers, answer = await _in_thread(partial(moto_bridge.call, self.moto, environ))
         if head.header("sec-fetch-mode") == "navigate":
             headers = _sandboxed(headers)
-        self._send_raw(status_line, headers, content, is_head=head.method == "HEAD", keep_alive=keep_alive)
-        return keep_alive
+        return _response_of_moto(head.method, status, headers, answer)
 
-    def _refuse(self, head: Head, text: str) -> None:
+    async def _refuse(self, request: web.BaseRequest, head: Head, text: str) -> web.StreamResponse:
         """Answer without reading the body, and close: the body must not be taken for the next request."""
         log.warning("refused %r %r: %s", head.method, head.target[:_LOGGED_CHARACTERS], text)
         reply = make_refusal(text, path=head.path, content_type=head.header("content-type"))
-        self._send(reply, keep_alive=False, is_head=head.method == "HEAD")
-        self._linger()
+        return await _say_last(request, self._response(reply))
 
-    def _linger(self) -> None:
-        """Read and discard what still comes: a client that is cut off while it sends may never read the
-        answer.
-        """
-        last = time.monotonic() + _LINGER_SECONDS
-        with contextlib.suppress(OSError):
-            self.connection.shutdown(socket.SHUT_WR)
-            while (left := last - time.monotonic()) > 0:
-                self.connection.settimeout(left)
-                if not self.connection.recv(MAX_LINE):
-                    return
-
-    def _send(self, reply: Reply, *, keep_alive: bool, is_head: bool = False) -> None:
-        clock = self.server.clock
-        extra = "".join(f"{name}: {_one_line(value)}\r\n" for name, value in reply.headers)
-        head = (
-            f"HTTP/1.1 {reply.status} {http.client.responses.get(reply.status, 'Unknown')}\r\n"
-            f"x-amzn-RequestId: {protocol.request_id()}\r\nContent-Type: {reply.content_type}\r\n{extra}"
-            f"Content-Length: {len(reply.body)}\r\nDate: {_http_date(int(clock.now().timestamp()))}\r\n"
-            f"{SPEED_HEADER}: {clock.speed:g}\r\n"
-            f"Connection: {'keep-alive' if keep_alive else 'close'}\r\n\r\n"
-        )
-        self.connection.sendall(head.encode("latin-1", "replace") + (b"" if is_head else reply.body))
-
-    def _send_raw(
-        self, status: str, headers: Headers, content: bytes, *, is_head: bool, keep_alive: bool
-    ) -> None:
-        code = int(status.split(maxsplit=1)[0])
-        has_body = not (is_head or code in (204, 304) or code < 200)
-        kept = [(k, v) for k, v in headers if _is_passed_on(k.lower())]
-        if has_body or not any(k.lower() == "content-length" for k, _ in kept):
-            kept = [(k, v) for k, v in kept if k.lower() != "content-length"]
-            if code not in (204, 304):
-                kept.append(("Content-Length", str(len(content))))
-        lines = [f"HTTP/1.1 {status}", *(f"{k}: {_one_line(v)}" for k, v in kept)]
-        lines += [
-            f"Date: {_http_date(int(time.time()))}",
-            f"Connection: {'keep-alive' if keep_alive else 'close'}",
-            "",
-            "",
+    def _response(self, reply: Reply) -> web.Response:
+        headers = [
+            ("x-amzn-RequestId", protocol.request_id()),
+            ("Content-Type", reply.content_type),
+            ("Content-Length", str(len(reply.body))),
+            ("Date", _http_date(int(self.clock.now().timestamp()))),
+            (SPEED_HEADER, f"{self.clock.speed:g}"),
+            *((name, _one_line(value)) for name, value in reply.headers),
         ]
-        head = "\r\n".join(lines).encode("latin-1", "replace")
-        self.connection.sendall(head + content if has_body else head)
+        return web.Response(status=reply.status, body=reply.body, headers=headers)
+
+
+async def _say_last(request: web.BaseRequest, response: web.Response) -> web.StreamResponse:
+    """Send the last answer of a connection. The client may go on sending for a while: one that is cut off
+    while it sends may never read the answer.
+    """
+    response.force_close()
+    await response.prepare(request)
+    await response.write_eof()
+    if request.transport is not None:
+        request.transport.write_eof()
+    return response
+
+
+async def _in_thread(work: Callable[[], T]) -> T:
+    """Do work that blocks. A pool's threads would have to end before the process can."""
+    future = concurrent.futures.Future[T]()
+
+    def run() -> None:
+        try:
+            future.set_result(work())
+        except BaseException as exc:  # noqa: BLE001  (it is raised where the result is awaited)
+            future.set_exception(exc)
+
+    threading.Thread(target=run, name="request", daemon=True).start()
+    return await asyncio.wrap_future(future)
+
+
+def _response_of_moto(method: str, status: str, headers: Headers, content: bytes) -> web.Response:
+    code, _, reason = status.partition(" ")
+    kept = [(name, _one_line(value)) for name, value in headers if _is_passed_on(name.lower())]
+    if method != "HEAD":
+        kept = [(name, value) for name, value in kept if name.lower() != "content-length"]
+    kept.append(("Date", _http_date(int(time.time()))))
+    return web.Response(status=int(code), reason=reason, body=content, headers=kept)
 
 
 def _is_passed_on(name: str) -> bool:
