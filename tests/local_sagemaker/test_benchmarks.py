@@ -40,6 +40,16 @@ def test_the_benchmark_compares_with_moto_and_writes_only_the_file_it_is_given(t
     assert float(week[1]) < 5
 
 
+def test_the_benchmark_of_the_start_measures_every_row() -> None:
+    rows = re.findall(
+        r"^\| (.*) \| ([\d.]+) \| ([\d.]+) \|$", _run("start.py", "--rounds", "1"), re.MULTILINE
+    )
+    assert [name.partition(",")[2].strip() for name, *_ in rows] == [
+        "`ready:`", "first answer of SageMaker", "first answer of S3", ""
+    ]  # fmt: skip
+    assert all(float(seconds) > 0 for _, seconds, _ in rows)
+
+
 @pytest.mark.parametrize(("mb_per_hour", "is_growing"), [(0, False), (5, False), (60, True)])
 def test_a_soak_tells_a_server_that_grows_from_one_that_goes_up_and_down(
     monkeypatch: pytest.MonkeyPatch, mb_per_hour: float, is_growing: bool

@@ -81,3 +81,20 @@ def test_its_clock_can_be_off() -> None:
         _, clock = server.control("GET", "clock")
         behind = datetime.now(UTC) - datetime.fromisoformat(clock["now"])
         assert timedelta(days=1) <= behind < timedelta(days=1, minutes=1)
+
+
+#: What takes longer to import than the server needs to be ready. The first call that needs one imports it.
+HEAVY = {"boto3", "botocore", "cryptography", "flask", "jinja2", "moto", "requests", "urllib3", "werkzeug"}
+
+
+def test_it_is_ready_before_it_imports_anything_heavy() -> None:
+    command = [sys.executable, "-X", "importtime", "-m", "local_sagemaker", "--port", "0"]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, cwd=ROOT, stdout=pipe, stderr=pipe, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline().startswith("ready: ")
+        process.terminate()
+        _, errors = process.communicate(timeout=30)
+    imported = {line.rpartition("|")[2].strip() for line in errors.splitlines()}
+    assert "local_sagemaker.http.server" in imported
+    assert not HEAVY & {name.partition(".")[0] for name in imported}

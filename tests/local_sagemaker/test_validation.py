@@ -13,8 +13,8 @@ import pytest
 from botocore.model import ListShape, MapShape, Shape, StructureShape
 
 from local_sagemaker.api.operations import HANDLERS
-from local_sagemaker.api.validation import SerializationError, validate
-from local_sagemaker.jobs.errors import ValidationError
+from local_sagemaker.api.validation import validate
+from local_sagemaker.jobs.errors import SerializationError, ValidationError
 from local_sagemaker.service_model import compile_pattern, service_model
 
 from .support import Server, request_for

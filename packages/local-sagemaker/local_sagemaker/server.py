@@ -123,7 +123,7 @@ class LocalSageMaker:
         self._http.control = Control(
             self.engine, faults, objects=self._objects, forget=lambda: self._forget(events)
         )
-        self._http.moto = moto_bridge.make_app()
+        self._http.moto = moto_bridge.answer
         own = () if host in _WILDCARDS else (host.lower().removesuffix("."),)
         self._http.access = Access((*own, *allowed_hosts))
         self._http.clock = self._clock

@@ -1,4 +1,7 @@
-"""SageMaker's service model, as botocore has it: operations, instance types, patterns."""
+"""SageMaker's service model, as botocore has it: operations, instance types, patterns.
+
+botocore is imported when the model is first needed, so that the server is ready sooner.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +10,14 @@ import re
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-import botocore.session
-
 if TYPE_CHECKING:
     from botocore.model import ServiceModel
 
 
 @lru_cache(maxsize=1)
 def service_model() -> ServiceModel:
+    import botocore.session
+
     return botocore.session.get_session().get_service_model("sagemaker")
 
 

@@ -13,14 +13,18 @@ from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from local_sagemaker.jobs.errors import ResourceInUseError, ResourceLimitExceededError, ValidationError
+from local_sagemaker.jobs.errors import (
+    ResourceInUseError,
+    ResourceLimitExceededError,
+    SerializationError,
+    ValidationError,
+)
 from local_sagemaker.reply import CONTENT_TYPE, Reply, error_reply
 from local_sagemaker.service_model import operation_names
 from local_sagemaker.services.stand_ins import REFUSED, why_refused
 
 from .faults import Fault, Faults
 from .operations import HANDLERS, is_ours
-from .validation import SerializationError, validate
 from .wrong_answers import bend
 
 if TYPE_CHECKING:
@@ -79,7 +83,7 @@ class SageMakerProtocol:
         if reason is not None:
             return error_reply(REFUSED, 400, reason)
         try:
-            validate(operation, params)
+            _validate(operation, params)
         except (ValidationError, SerializationError) as exc:
             return _refusal(exc)
         return None
@@ -104,7 +108,7 @@ class SageMakerProtocol:
 
     def _call(self, operation: str, params: Any) -> Reply:
         try:
-            validate(operation, params)
+            _validate(operation, params)
             response = bend(self._faults, operation, params, HANDLERS[operation](self._engine, params))
         except tuple(_ERRORS) as exc:
             return _refusal(exc)
@@ -112,6 +116,12 @@ class SageMakerProtocol:
             log.exception("%s failed", operation)
             return error_reply("InternalFailure", 500, None)
         return Reply(body=_dump(response))
+
+
+def _validate(operation: str, params: Any) -> None:
+    from .validation import validate  # needs botocore, see `service_model`
+
+    validate(operation, params)
 
 
 def request_id() -> str:

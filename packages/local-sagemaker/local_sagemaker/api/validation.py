@@ -19,15 +19,11 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from botocore.model import ListShape, MapShape, Shape, StructureShape
 
-from local_sagemaker.jobs.errors import ValidationError
+from local_sagemaker.jobs.errors import SerializationError, ValidationError
 from local_sagemaker.service_model import compile_pattern, service_model
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-
-
-class SerializationError(ValueError):
-    """`SerializationException`: JSON of the wrong shape."""
 
 
 def validate(operation: str, params: object) -> None:

@@ -6,11 +6,13 @@ import logging
 import re
 import sys
 from collections.abc import Callable, Iterable
+from functools import cache
 from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import unquote_to_bytes
 
 from local_sagemaker.account import REGION
 from local_sagemaker.services import gaps
+from local_sagemaker.services.objects import let_moto_forget
 
 if TYPE_CHECKING:
     from .request import Head
@@ -23,9 +25,16 @@ Headers: TypeAlias = list[tuple[str, str]]
 _SCOPE = re.compile(r"(Credential=[^/,\s]+/\d{8}/)([a-z0-9-]+)(/[a-z0-9.-]+/aws4_request)")
 
 
+def answer(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+    """moto as a WSGI application. It is imported at the first call, so that the server is ready sooner."""
+    return make_app()(environ, start_response)
+
+
+@cache
 def make_app() -> WsgiApp:
     from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 
+    let_moto_forget()
     app: WsgiApp = DomainDispatcherApplication(lambda name: gaps.fill(name, create_backend_app(name)))
     return app
 

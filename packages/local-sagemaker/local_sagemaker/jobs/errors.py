@@ -7,6 +7,10 @@ class ValidationError(ValueError):
     """`ValidationException`."""
 
 
+class SerializationError(ValueError):
+    """`SerializationException`: JSON of the wrong shape."""
+
+
 class ResourceInUseError(ValueError):
     """`ResourceInUse`."""
 

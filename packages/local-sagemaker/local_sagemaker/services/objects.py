@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
+from functools import cache
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
@@ -55,6 +56,7 @@ def folder_prefix(uri: str) -> tuple[str, str]:
     return bucket, f"{key}/" if key else ""
 
 
+@cache
 def let_moto_forget() -> None:
     """Make moto keep no reference to deleted and overwritten objects.
 
@@ -73,7 +75,6 @@ class MotoObjects:
     """S3 in moto's backend, one call at a time: moto cannot list keys while another thread writes."""
 
     def __init__(self) -> None:
-        let_moto_forget()
         self._lock = threading.RLock()
 
     def keys(self, bucket: str, prefix: str) -> list[str]:
@@ -110,4 +111,5 @@ class MotoObjects:
     def _backend() -> Any:
         from moto.s3.models import s3_backends
 
+        let_moto_forget()
         return s3_backends[ACCOUNT]["aws"]
