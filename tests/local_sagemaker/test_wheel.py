@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tarfile
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from email.parser import Parser
 from importlib import metadata
 from pathlib import Path, PurePosixPath
@@ -109,7 +109,7 @@ def _read_requirements(wheel: Path) -> list[Requirement]:
 def test_it_requires_nothing_of_airflow_and_each_bound_holds_the_version_that_is_tested(built: Built) -> None:
     requirements = _read_requirements(built.wheel)
     names = {requirement.name for requirement in requirements if not requirement.marker}
-    assert names == {"boto3", "botocore", "moto", "psutil", "pyyaml", "regex"}
+    assert names == {"aiohttp", "boto3", "botocore", "moto", "psutil", "pyyaml", "regex"}
     for requirement in requirements:
         assert ">=" in str(requirement.specifier), requirement
         assert requirement.specifier.contains(metadata.version(requirement.name)), requirement
@@ -274,6 +274,63 @@ def test_pytest_finds_the_fixtures_by_itself_and_under_their_name(project: Proje
     (project.folder / "test_theirs.py").write_text(THEIR_TESTS)
     done = project.run("python", "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_theirs.py")
     assert "2 passed" in done.stdout, done.stdout + done.stderr
+
+
+THEIR_CONFTEST = """
+import boto3
+MADE_EARLY = boto3.client("s3")
+"""
+UNAWARE_TESTS = """
+import os
+import boto3
+import pytest
+from botocore.exceptions import ProfileNotFound
+from conftest import MADE_EARLY
+
+def test_a_client_that_a_conftest_made_finds_it():
+    assert MADE_EARLY.meta.endpoint_url == os.environ["AWS_ENDPOINT_URL"]
+    MADE_EARLY.create_bucket(Bucket="theirs")
+
+def test_what_a_test_made_stays_for_the_session():
+    assert [each["Name"] for each in boto3.client("s3").list_buckets()["Buckets"]] == ["theirs"]
+    assert boto3.client("sagemaker").list_training_jobs()["TrainingJobSummaries"] == []
+
+def test_no_credentials_of_theirs_are_left():
+    assert boto3.Session().get_credentials().access_key == "local"
+    with pytest.raises(ProfileNotFound):
+        boto3.Session(profile_name="production").client("s3")
+
+def test_the_fixture_is_still_an_empty_server(local_sagemaker):
+    assert boto3.client("s3").list_buckets()["Buckets"] == []
+"""
+#: Each of these would lead a client to AWS, or to something else.
+THEIR_ACCOUNT = {
+    "AWS_ACCESS_KEY_ID": "AKIATHEIRS",
+    "AWS_SECRET_ACCESS_KEY": "secret",
+    "AWS_PROFILE": "production",
+    "AWS_CONFIG_FILE": "config",
+    "AWS_ENDPOINT_URL_S3": "http://127.0.0.1:9",
+    "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS": "true",
+    "AWS_DEFAULT_REGION": "eu-west-1",
+    "HTTP_PROXY": "http://127.0.0.1:9",
+}
+
+
+@pytest.mark.parametrize("options", [(), ("--import-mode=importlib",)])
+@pytest.mark.parametrize("conftest", ["", 'pytest_plugins = ["spot_drill.pytest_plugin"]\n'])
+def test_an_option_leads_tests_to_it_that_do_not_know_it(
+    project: Project, conftest: str, options: tuple[str, ...]
+) -> None:
+    folder = project.folder / f"unaware{len(options)}{bool(conftest)}"
+    folder.mkdir()
+    (folder / "config").write_text("[profile production]\nregion = eu-west-1\n")
+    (folder / "conftest.py").write_text(conftest + THEIR_CONFTEST)
+    (folder / "pytest.ini").write_text("[pytest]\naddopts = --strict-config\npythonpath = .\n")
+    (folder / "test_unaware.py").write_text(UNAWARE_TESTS)
+    theirs = replace(project, folder=folder, env=project.env | THEIR_ACCOUNT)
+    done = theirs.run("python", "-m", "pytest", "-p", "no:cacheprovider", "--local-sagemaker", *options)
+    assert "4 passed" in done.stdout, done.stdout + done.stderr
+    assert re.search(r"^local SageMaker: http://127\.0\.0\.1:\d+ ", done.stdout, re.MULTILINE)
 
 
 def test_without_a_training_environment_the_drill_says_what_to_install_and_how_to_name_it(

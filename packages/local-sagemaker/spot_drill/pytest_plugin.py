@@ -1,6 +1,7 @@
-"""The pytest plugin: fixtures with a local SageMaker and the spot drill.
+"""The pytest plugin: a local SageMaker for a test or for all tests, and the spot drill.
 
-`local_sagemaker` is a running server, and `spot_drill` drills a training script.
+The fixture `local_sagemaker` is a running server, and `spot_drill` drills a training script. With
+`pytest --local-sagemaker`, tests that know nothing of this use a local server instead of AWS.
 
 pytest finds the plugin by itself once the package is installed, under the name of this module. So
 `pytest_plugins = ["spot_drill.pytest_plugin"]` and `-p spot_drill.pytest_plugin` do not register it twice.
@@ -8,6 +9,8 @@ pytest finds the plugin by itself once the package is installed, under the name 
 
 from __future__ import annotations
 
+import argparse
+import contextlib
 import json
 import os
 import subprocess
@@ -21,6 +24,7 @@ from local_sagemaker import (
     ENVIRONMENT,
     ServerHandle,
     complaint_in,
+    forget_account,
     module_command,
     module_environment,
     serve,
@@ -30,7 +34,9 @@ from .verdict import NOT_SHOWN_STATUS, Verdict, read_verdict
 
 _MARKER = "local_sagemaker"
 _ACCEPT = "--spot-drill-accept-not-shown"
-_CLEARED = ("AWS_PROFILE", "AWS_SESSION_TOKEN")
+_FOR_ALL = "--local-sagemaker"
+_SPEED = 600
+_URL = pytest.StashKey[str]()
 
 
 class DrillNotRunError(ValueError):
@@ -76,11 +82,21 @@ class SpotDrill(Protocol):
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.getgroup("local SageMaker").addoption(
+        _FOR_ALL,
+        action="store_true",
+        help="run a local SageMaker for all tests, and let AWS's variables point to it and to nothing else",
+    )
     parser.getgroup("spot drill").addoption(
         _ACCEPT,
         action="store_true",
         help="let a spot drill pass that could not answer resume, torn checkpoint or sigkill",
     )
+
+
+def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
+    """A conftest may make clients when it is imported. pytest skips this if a conftest names the plugin."""
+    _serve_all_tests(early_config, early_config.known_args_namespace)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -89,6 +105,23 @@ def pytest_configure(config: pytest.Config) -> None:
         f"{_MARKER}(market=..., speed=..., price_ratio=..., images=...): the fixture {_MARKER} starts a "
         "separate server with these options of the command line",
     )
+    _serve_all_tests(config, config.option)
+
+
+def pytest_report_header(config: pytest.Config) -> str | None:
+    url = config.stash.get(_URL, None)
+    return url and f"local SageMaker: {url} (AWS_ENDPOINT_URL of all tests)"
+
+
+def _serve_all_tests(config: pytest.Config, options: argparse.Namespace) -> None:
+    """Start the server of the session, if the option asks for it and it does not run yet."""
+    if not getattr(options, _MARKER, False) or getattr(options, "help", False) or _URL in config.stash:
+        return
+    stack = contextlib.ExitStack()
+    config.add_cleanup(stack.close)
+    server = stack.enter_context(serve(speed=_SPEED))
+    _point_to(server, stack.enter_context(pytest.MonkeyPatch.context()))
+    config.stash[_URL] = server.url
 
 
 @pytest.fixture(scope="session")
@@ -100,7 +133,7 @@ def local_sagemaker_session() -> Iterator[ServerHandle]:
 
 @pytest.fixture(scope="session")
 def _shared_local_sagemaker() -> Iterator[ServerHandle]:
-    with serve(speed=600) as server:
+    with serve(speed=_SPEED) as server:
         yield server
 
 
@@ -115,7 +148,7 @@ def local_sagemaker(
     """
     marker = request.node.get_closest_marker(_MARKER)
     if marker and marker.kwargs:
-        with serve(**{"speed": 600, **marker.kwargs}) as server:
+        with serve(**{"speed": _SPEED, **marker.kwargs}) as server:
             _point_to(server, monkeypatch)
             yield server
         return
@@ -126,10 +159,15 @@ def local_sagemaker(
 
 
 def _point_to(server: ServerHandle, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in {"AWS_ENDPOINT_URL": server.url, **ENVIRONMENT}.items():
-        monkeypatch.setenv(name, value)
-    for name in _CLEARED:
-        monkeypatch.delenv(name, raising=False)
+    """Replace what boto3 reads of the environment: profile, keys, endpoints of single services, proxies."""
+    environment = dict(os.environ)
+    forget_account(environment)
+    environment |= {"AWS_ENDPOINT_URL": server.url, **ENVIRONMENT}
+    for name in os.environ.keys() - environment.keys():
+        monkeypatch.delenv(name)
+    for name, value in environment.items():
+        if os.environ.get(name) != value:
+            monkeypatch.setenv(name, value)
 
 
 @pytest.fixture
