@@ -13,16 +13,9 @@ from hypothesis import strategies as st
 
 from spot_drill.command import _parser
 from spot_drill.evidence import find_enough
+from spot_drill.history import Arrival, find_checkpoint_kinds, kind_of, read_history
 from spot_drill.judge import judge
-from spot_drill.observe import (
-    Arrival,
-    Run,
-    RunKind,
-    Stretch,
-    find_checkpoint_kinds,
-    kind_of,
-    read_history,
-)
+from spot_drill.observe import Run, RunKind, Stretch
 from spot_drill.plan import BadPlanError, read_moment, read_seconds
 from spot_drill.verdict import Question, Result, Verdict, read_verdict
 from spot_drill.watch import FileEvent, Happening
@@ -497,6 +490,48 @@ def test_saves_are_told_by_how_they_came() -> None:
     assert story.unfinished == ("a1",)
 
 
+def _append(at: float, name: str) -> list[FileEvent]:
+    return [FileEvent(at, Happening.WRITTEN, name), FileEvent(at, Happening.APPENDED, name)]
+
+
+def test_a_file_that_is_closed_and_opened_again_to_append_is_one_save() -> None:
+    events = [event for n in (1, 2, 3) for event in (*_write(n, f"a{n}"), *_append(n + 0.1, f"a{n}"))]
+    saves = read_history(_stretch(5, events), frozenset({"a#"})).saves
+    assert [(save.name, save.at, save.arrival) for save in saves] == [
+        (f"a{n}", n + 0.1, Arrival.NEW_IN_PLACE) for n in (1, 2, 3)
+    ]
+
+
+def test_each_line_that_is_appended_to_a_log_is_a_save_and_none_is_an_overwrite() -> None:
+    events = [event for n in (1, 2, 3) for event in _append(n, "log")]
+    saves = read_history(_stretch(5, events, restored=("log",)), frozenset({"log"})).saves
+    assert [save.arrival for save in saves] == [Arrival.APPENDED] * 3
+
+
+@pytest.mark.parametrize(
+    ("torn", "result"), [(_torn(), Result.WARN), (_torn(status="Failed", failure="x"), Result.FAIL)]
+)
+def test_files_written_in_place_and_then_appended_to_warn_if_a_torn_one_is_survived(
+    torn: Run, result: Result
+) -> None:
+    def save(n: int, at: float) -> list[FileEvent]:
+        return [*_write(at, f"step-{n}"), *_append(at + 0.01, f"step-{n}")]
+
+    def steps(first: int, last: int) -> list[FileEvent]:
+        return [event for n in range(first, last + 1) for event in save(n, n - first + 1)]
+
+    read = FileEvent(0.1, Happening.READ, "step-5")
+    stretches = (
+        _stretch(5.5, steps(1, 5), exit_code=None),
+        _stretch(5.0, [read, *steps(6, 9)], restored=("step-4", "step-5")),
+    )
+    runs = [_interrupted(kind, stretches=stretches) for kind in (_WARNED, _KILLED)]
+    verdict = judge("train.py", (_first(stretches=(_stretch(WHOLE_SECONDS, steps(1, 9)),)), *runs, torn))
+    assert verdict.check("checkpoints").numbers["saved"] == 9
+    assert verdict.check("atomic writes").result is result
+    assert verdict.resumed
+
+
 def test_what_the_upload_reads_is_not_taken_for_the_script() -> None:
     events = [*_write(1, "step-5", is_new=False), FileEvent(2, Happening.READ, "step-5")]
     assert _stretch(3, events, restored=("step-5",)).files_read() == frozenset()
@@ -565,6 +600,8 @@ def test_what_the_toolkit_says_of_itself_is_not_the_script() -> None:
 def test_names_that_differ_in_digits_are_one_kind() -> None:
     assert kind_of("epoch=3-loss=0.25.ckpt") == kind_of("epoch=12-loss=1.5.ckpt")
     assert kind_of("a.pt") != kind_of("b.pt")
+    assert kind_of("ckpt-1f0a9c3e77d24b10.pt") == kind_of("ckpt-a5b0c3d2e1f4a7b9.pt")
+    assert kind_of("optimizer.pt") != kind_of("beadfade.pt")
 
 
 EMPTY = hashlib.sha256(b"").hexdigest()

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import mmap
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from spot_drill.observe import Arrival, Stretch, read_history
+from spot_drill.history import Arrival, read_history
+from spot_drill.observe import Stretch
 from spot_drill.watch import Happening, Poller, Watch, watch_folder
 
 from .support import wait_until
 
+_COMPLETED = (Happening.CLOSED, Happening.APPENDED, Happening.ARRIVED)
 needs_inotify = pytest.mark.skipif(sys.platform != "linux", reason="inotify is Linux's")
 
 
@@ -22,7 +25,7 @@ def _names(watch: Watch, *what: Happening) -> list[str]:
 
 def _count_saved(watch: Watch) -> int:
     """How many times a file became whole so far."""
-    return sum(event.what in (Happening.CLOSED, Happening.ARRIVED) for event in watch.events_so_far())
+    return sum(event.what in _COMPLETED for event in watch.events_so_far())
 
 
 @needs_inotify
@@ -75,6 +78,46 @@ def test_a_file_that_is_read_shows(tmp_path: Path) -> None:
     assert set(_names(watch, Happening.READ)) == {"step-1"}
 
 
+@needs_inotify
+def test_a_file_that_grows_is_told_apart_from_one_that_is_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "log-1").write_text("one\n")
+    watch = watch_folder(tmp_path)
+    writes = [("log-1", "a", "two\n"), ("new", "w", "tree"), ("new", "a", "end"), ("log-1", "w", "all new\n")]
+    for count, (name, mode, text) in enumerate(writes):
+        with (tmp_path / name).open(mode) as file:
+            file.write(text)
+        wait_until(lambda count=count: _count_saved(watch) > count)  # type: ignore[misc]
+    events = watch.stop()
+    assert [(e.what, e.name) for e in events if e.what in (Happening.CLOSED, Happening.APPENDED)] == [
+        (Happening.APPENDED, "log-1"),
+        (Happening.CLOSED, "new"),
+        (Happening.APPENDED, "new"),
+        (Happening.CLOSED, "log-1"),
+    ]
+    stretch = Stretch(seconds=1, restored=("log-1",), events=events)
+    saves = read_history(stretch, frozenset({"log-#", "new"})).saves
+    assert [(save.name, save.arrival) for save in saves] == [
+        ("log-1", Arrival.APPENDED),
+        ("new", Arrival.NEW_IN_PLACE),
+        ("log-1", Arrival.OVERWRITTEN),
+    ]
+
+
+@needs_inotify
+def test_a_file_that_is_mapped_into_memory_is_read_and_its_change_is_an_overwrite(tmp_path: Path) -> None:
+    (tmp_path / "state").write_bytes(bytes(4096))
+    watch = watch_folder(tmp_path)
+    with (tmp_path / "state").open("r+b") as file:
+        state = mmap.mmap(file.fileno(), 0)
+    state[0] = 1
+    state.flush()
+    state.close()
+    stretch = Stretch(seconds=1, restored=("state",), events=watch.stop())
+    assert stretch.files_read() == {"state"}
+    saves = read_history(stretch, frozenset({"state"})).saves
+    assert [save.arrival for save in saves] == [Arrival.OVERWRITTEN]
+
+
 def test_where_there_is_no_inotify_looking_finds_the_same_files(tmp_path: Path) -> None:
     watch = Poller(tmp_path)
     (tmp_path / "a").write_text("x")
@@ -84,7 +127,7 @@ def test_where_there_is_no_inotify_looking_finds_the_same_files(tmp_path: Path) 
     (tmp_path / "b").write_text("longer")
     wait_until(lambda: _count_saved(watch) == 3)
     (tmp_path / "b").unlink()
-    events = [(event.what, event.name) for event in watch.stop()]
+    events = [(event.what, event.name) for event in watch.stop() if event.what is not Happening.READ]
     assert events == [
         (Happening.ARRIVED, "a"),
         (Happening.LEFT, "a"),

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from .observe import Run, Stretch, find_file_kinds, kind_of, read_history
+from .history import find_file_kinds, kind_of, read_history
+from .observe import Run, Stretch
 
 if TYPE_CHECKING:
     from .watch import FileEvent

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from .evidence import Evidence, weigh
-from .observe import Run, RunKind, Save, Stretch, find_checkpoint_kinds, read_history
+from .history import Save, find_checkpoint_kinds, read_history
+from .observe import Run, RunKind, Stretch
 from .verdict import CORE_QUESTIONS, Check, Question, Result
 
 #: A time this many times longer than expected is not chance.

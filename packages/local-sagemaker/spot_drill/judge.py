@@ -10,10 +10,13 @@ from local_sagemaker import MARKER_SUFFIXES
 from .core import judge_resume, judge_sigkill, judge_torn
 from .evidence import DID_NOT_RESUME
 from .facts import LATE_FACTOR, Facts, count, describe_difference, describe_failure, name_some, skip
-from .observe import Arrival, Run, RunKind, read_history
+from .history import Arrival, read_history
+from .observe import Run, RunKind
 from .verdict import Check, Question, Result, RunSummary, Verdict
 
 _EMPTY = hashlib.sha256(b"").hexdigest()
+#: A kill during such a write leaves a torn checkpoint.
+_UNDER_FINAL_NAME = frozenset({Arrival.NEW_IN_PLACE, Arrival.APPENDED})
 #: If one interruption loses more than this share of the run, that is a warning.
 _MUCH_LOST = 0.25
 
@@ -273,7 +276,7 @@ def _judge_writes(facts: Facts) -> Check:
     whole = [run for run in facts.runs if run.kind is not RunKind.TORN]
     saves = [save for run in whole for stretch in run.stretches for save in facts.saves(stretch)]
     overwritten = sorted({save.name for save in saves if save.arrival is Arrival.OVERWRITTEN})
-    in_place = sorted({save.name for save in saves if save.arrival is Arrival.NEW_IN_PLACE})
+    in_place = sorted({save.name for save in saves if save.arrival in _UNDER_FINAL_NAME})
     cut = [
         f"{name} was half written when the run {run.label} was killed"
         for run in facts.disturbed

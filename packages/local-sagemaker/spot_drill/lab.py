@@ -32,7 +32,8 @@ from local_sagemaker import (
 )
 
 from .files import digest_of, list_files, pack_source
-from .observe import Run, RunKind, read_history
+from .history import read_history
+from .observe import Run, RunKind
 from .recorder import Recorder
 
 if TYPE_CHECKING:

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from .evidence import SHOWS_NOTHING, Enough, find_enough, weigh
+from .history import find_checkpoint_kinds, read_history
 from .lab import Lab, PlannedInterruption, open_lab
-from .observe import Run, RunKind, find_checkpoint_kinds, read_history
+from .observe import Run, RunKind
 
 if TYPE_CHECKING:
     from .plan import Moment, Plan

@@ -21,6 +21,8 @@ from typing import TYPE_CHECKING, Protocol
 
 from local_sagemaker import UNSYNCED_SUFFIXES
 
+from .contents import Contents
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -32,6 +34,8 @@ class Happening(StrEnum):
     WRITTEN = "written"
     CLOSED = "closed"
     """by the process that wrote it"""
+    APPENDED = "appended"
+    """closed, and what was in it before is unchanged"""
     ARRIVED = "arrived"
     """complete, by a rename"""
     LEFT = "left"
@@ -71,12 +75,22 @@ class _Events:
         self._began = time.monotonic()
         self._events: list[FileEvent] = []
         self._known = {name for name, _ in _files(folder, folder)}
+        self._being_written: set[str] = set()
+        self._contents = Contents(folder)
+        for name in self._known:
+            self._contents.learn(name)
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._loop, name="checkpoint watch", daemon=True)
 
     def stop(self) -> tuple[FileEvent, ...]:
         self._stopping.set()
         self._thread.join()
+        ended_at = time.monotonic() - self._began
+        changed = [name for name in self._contents.find_changed() if name not in self._being_written]
+        for name in changed:
+            self._events += [
+                FileEvent(ended_at, what, name) for what in (Happening.WRITTEN, Happening.CLOSED)
+            ]
         return tuple(self._events)
 
     def events_so_far(self) -> tuple[FileEvent, ...]:
@@ -89,11 +103,25 @@ class _Events:
         """Markers of SageMaker and what stays local are no checkpoints. That a script reads them counts."""
         if name.endswith(UNSYNCED_SUFFIXES) and what is not Happening.READ:
             return
+        what = self._examine(what, name)
         if what in (Happening.LEFT, Happening.DELETED):
             self._known.discard(name)
         elif what is not Happening.READ:
             self._known.add(name)
         self._events.append(FileEvent(time.monotonic() - self._began, what, name))
+
+    def _examine(self, what: Happening, name: str) -> Happening:
+        """A file that was open for writing and did not change was read; one that grew was appended to."""
+        if what in (Happening.CREATED, Happening.WRITTEN):
+            self._being_written.add(name)
+        elif what is Happening.CLOSED:
+            if name not in self._being_written:
+                return Happening.READ
+            self._being_written.discard(name)
+            return Happening.APPENDED if self._contents.learn(name) else Happening.CLOSED
+        elif what is Happening.ARRIVED:
+            self._contents.learn(name)
+        return what
 
 
 # --- inotify ---
