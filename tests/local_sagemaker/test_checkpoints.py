@@ -142,6 +142,15 @@ def test_the_whole_prefix_is_restored_and_not_uploaded_again(
     assert uploads == []
 
 
+def test_the_time_of_a_restored_file_does_not_say_which_checkpoint_is_the_newest(
+    sync: CheckpointSync, objects: DictObjects, tmp_path: Path
+) -> None:
+    for number in range(1, 5):
+        objects.write("bucket", f"runs/one/model.{number}", b"x")
+    sync.restore()
+    assert max(tmp_path.iterdir(), key=lambda path: path.stat().st_mtime_ns).name == "model.1"
+
+
 def test_a_restored_file_that_is_rotated_away_leaves_s3_too(
     sync: CheckpointSync, objects: DictObjects, tmp_path: Path
 ) -> None:
@@ -264,6 +273,14 @@ def test_a_link_in_the_place_of_a_marker_is_not_followed(sync: CheckpointSync, t
     (tmp_path / "model.sagemaker-uploading").symlink_to(outside)
     sync.sync()
     assert not outside.exists()
+
+
+def test_a_job_without_markers_has_none(objects: DictObjects, tmp_path: Path) -> None:
+    sync = CheckpointSync(objects, uri=URI, folder=tmp_path, uploaded=lambda: None, is_marked=False)
+    (tmp_path / "model").write_bytes(b"one")
+    for _ in range(3):
+        sync.sync()
+    assert (_names(tmp_path), _in_s3(objects)) == (["model"], {"model": b"one"})
 
 
 def test_restored_files_have_no_markers(sync: CheckpointSync, objects: DictObjects, tmp_path: Path) -> None:

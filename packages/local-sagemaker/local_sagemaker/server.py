@@ -84,6 +84,7 @@ class LocalSageMaker:
         market: MarketSpec | None = None,
         images: Images | None = None,
         observer: ContainerObserver | None = None,
+        marks_uploads: Callable[[str], bool] = lambda job_name: True,  # noqa: ARG005
         other_regions: Sequence[str] = (),
         refuses_missing_inputs: bool = True,
         allows_stand_ins: bool = False,
@@ -102,6 +103,7 @@ class LocalSageMaker:
             root=self._root,
             isolate=False if os.environ.get(PRIVATE_MOUNTS_VARIABLE) == "0" else None,
             observer=observer or NoObserver(),
+            marks_uploads=marks_uploads,
         )
         self._refuses_missing_inputs = refuses_missing_inputs
         store = Store()

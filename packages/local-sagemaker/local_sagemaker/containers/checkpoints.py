@@ -42,19 +42,32 @@ _FileState = tuple[int, int, int]
 class CheckpointSync:
     """One host, one stretch. Used by one thread at a time."""
 
-    def __init__(self, objects: Objects, *, uri: str, folder: Path, uploaded: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        objects: Objects,
+        *,
+        uri: str,
+        folder: Path,
+        uploaded: Callable[[], None],
+        is_marked: bool = True,
+    ) -> None:
         self._objects = objects
         self._bucket, self._prefix = folder_prefix(uri)
         self._folder = folder.resolve()
         self._uploaded = uploaded
+        self._is_marked = is_marked
         self._last_states: dict[str, _FileState] = {}
         self._in_s3: dict[str, _FileState] = {}
         self._marked: set[str] = set()
         self._warned: set[str] = set()
 
     def restore(self, should_go_on: Callable[[], bool] = lambda: True) -> None:
-        """Copy everything below the prefix into the folder."""
-        for key in self._objects.keys(self._bucket, self._prefix):
+        """Copy everything below the prefix into the folder.
+
+        The files get the times of their download. AWS does not document its order: here the last name comes
+        first, so that a script that takes the file with the newest time for the newest checkpoint is found.
+        """
+        for key in sorted(self._objects.keys(self._bucket, self._prefix), reverse=True):
             if key.endswith("/") or not should_go_on():
                 continue
             content = self._objects.read(self._bucket, key)
@@ -80,11 +93,12 @@ class CheckpointSync:
         new = [name for name, seen in states.items() if self._in_s3.get(name) != seen]
         incomplete = being_written() if new else frozenset()
         complete = [name for name in new if self._inode(name) not in incomplete]
-        if not is_final:
+        marks = self._is_marked and not is_final
+        if marks:
             for name in complete:
                 self._mark_uploading(name)
         count = sum(
-            self._upload(name, states[name], is_seen=not is_final)
+            self._upload(name, states[name], is_marked=marks)
             for name in complete
             if is_final or self._last_states.get(name) == states[name]
         )
@@ -99,7 +113,7 @@ class CheckpointSync:
             self._uploaded()
         return count
 
-    def _upload(self, name: str, seen: _FileState, *, is_seen: bool) -> int:
+    def _upload(self, name: str, seen: _FileState, *, is_marked: bool) -> int:
         try:
             check_memory(seen[0])
             with open_file(self._folder, name) as file:
@@ -113,7 +127,7 @@ class CheckpointSync:
             return 0
         self._objects.write(self._bucket, f"{self._prefix}{name}", content)
         self._in_s3[name] = seen
-        if is_seen:
+        if is_marked:
             self._mark_uploaded(name)
         return 1
 

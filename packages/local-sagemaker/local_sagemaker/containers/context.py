@@ -40,6 +40,8 @@ class ContainerContext:
     root: Path
     isolate: bool | None = None
     observer: ContainerObserver = field(default_factory=NoObserver)
+    marks_uploads: Callable[[str], bool] = lambda job_name: True  # noqa: ARG005
+    """whether the scripts of a job see the markers of checkpoint uploads"""
 
     @cached_property
     def can_isolate(self) -> bool:

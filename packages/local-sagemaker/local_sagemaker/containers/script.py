@@ -186,6 +186,7 @@ class ScriptWork:
                 uri=self._job.checkpoint_uri,
                 folder=folder,
                 uploaded=self._site.checkpoint_uploaded,
+                is_marked=self._context.marks_uploads(self._job.name),
             )
             sync.restore(self._should_go_on)
             self._syncs[host.name] = sync
