@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spot_drill.command import _parser
-from spot_drill.evidence import find_enough
 from spot_drill.history import Arrival, find_checkpoint_kinds, kind_of, read_history
 from spot_drill.judge import judge
+from spot_drill.moments import find_enough
 from spot_drill.observe import Run, RunKind, Stretch
 from spot_drill.plan import BadPlanError, read_moment, read_seconds
 from spot_drill.verdict import Question, Result, Verdict, read_verdict
@@ -253,12 +253,221 @@ def test_a_torn_checkpoint_that_was_used_without_harm_is_not_called_a_fall_back(
     assert "fell back" in judge("train.py", _good()).check("torn checkpoint").seen
 
 
-def test_who_saves_only_when_warned_does_not_survive_sigkill() -> None:
+# --- the true cause of a failure ---
+
+
+def test_sigkill_is_not_blamed_where_nothing_had_been_saved_yet() -> None:
     killed = (_stretch(5.0, [], exit_code=None), _stretch(WHOLE_SECONDS, _steps(1, 9)))
     verdict = judge("train.py", (_first(), _interrupted(), _interrupted(RunKind.KILLED, stretches=killed)))
-    assert verdict.failures == ("sigkill",)
-    failed = _interrupted(RunKind.KILLED, status="Failed", failure="AlgorithmError: half a file")
-    assert judge("train.py", (_first(), _interrupted(), failed)).failures == ("sigkill",)
+    assert verdict.failures == ()
+    assert verdict.not_shown == ("torn checkpoint", "sigkill")
+    assert "no checkpoint was saved yet, after 5.0 s" in verdict.check("sigkill").seen
+
+
+def test_a_second_start_that_fails_without_a_checkpoint_is_the_cause_and_not_sigkill() -> None:
+    second = _stretch(1.0, [], restored=("running.lock",), exit_code=1)
+    stretches = (_stretch(0.5, [], exit_code=None), second)
+    killed = _interrupted(
+        RunKind.KILLED, stretches=stretches, status="Failed", failure="AlgorithmError: locked"
+    )
+    verdict = judge("train.py", (_first(), _interrupted(), killed, _torn()))
+    assert verdict.failures == ("resume",)
+    assert "No checkpoint had been saved yet" in verdict.check("resume").seen
+    assert "running.lock" in verdict.check("resume").change
+    assert "the cause is not SIGKILL" in verdict.check("sigkill").seen
+
+
+def test_a_file_that_was_being_written_at_sigkill_is_named() -> None:
+    before, after = _interrupted().stretches
+    cut = [FileEvent(5.4, Happening.CREATED, "step-6"), FileEvent(5.4, Happening.WRITTEN, "step-6")]
+    for events, cause in (
+        (cut, "step-6 was being written when it came"),
+        ([], "step-4 (and 1 more) was in the"),
+    ):
+        stretches = (dataclasses.replace(before, events=(*before.events, *events)), after)
+        failed = _interrupted(_KILLED, stretches=stretches, status="Failed", failure="AlgorithmError: half")
+        verdict = judge("train.py", (_first(), _interrupted(), failed))
+        assert verdict.failures == ("sigkill",)
+        assert cause in " ".join(verdict.check("sigkill").seen.split())
+
+
+def test_one_fault_that_both_kinds_of_interruption_show_is_not_blamed_on_sigkill() -> None:
+    before, after = _interrupted().stretches
+    empty = dataclasses.replace(after, events=tuple(_steps(1, 9)), restored=())
+    runs = [_interrupted(kind, stretches=(before, empty)) for kind in (_WARNED, _KILLED)]
+    verdict = judge("train.py", (_first(), _interrupted(), *runs, _torn()))
+    assert verdict.failures == ("resume",)
+    assert "`resume` says what" in verdict.check("sigkill").seen
+
+
+def test_a_run_that_fails_before_its_interruption_is_a_script_that_does_not_always_run() -> None:
+    flaky = _interrupted(status="Failed", failure="AlgorithmError: no memory", stretches=(_stretch(3.0, []),))
+    verdict = judge("train.py", (_first(), flaky, _interrupted(_KILLED), _torn()))
+    assert verdict.failures == ("runs",)
+    assert (
+        "ended Failed before its interruption came: AlgorithmError: no memory" in verdict.check("runs").seen
+    )
+
+
+# --- every intended interruption ---
+
+
+def test_each_intended_interruption_is_accounted_for_in_the_text_and_in_json() -> None:
+    runs = (
+        _first(),
+        _interrupted(label="interrupted at 30%"),
+        _nothing_saved(_WARNED),
+        dataclasses.replace(_never_interrupted(_WARNED), label="interrupted at 60s", attempts=3),
+        _interrupted(_KILLED, attempts=2),
+        _torn(),
+    )
+    verdict = judge("train.py", runs)
+    assert [(each.label, str(each.outcome), each.at_seconds) for each in verdict.interruptions] == [
+        ("interrupted at 30%", "interrupted and resumed", 5.5),
+        ("interrupted", "interrupted, work lost", 0.5),
+        ("interrupted at 60s", "never came", None),
+        ("killed", "interrupted and resumed", 5.5),
+    ]
+    text = " ".join(str(verdict).split())
+    assert (
+        "interrupted at 60s: never came (the script ended first, Completed after 10.0 s, in each of 3" in text
+    )
+    assert (
+        "interrupted: interrupted, work lost (after 0.5 s, interrupted before the first checkpoint, 0.5"
+        in text
+    )
+    written = json.loads(json.dumps(verdict.as_json()))["interruptions"]
+    assert [each["outcome"] for each in written].count("never came") == 1
+    assert [each["lost_seconds"] for each in written] == [0.5, 0.5, 0.0, 0.5]
+
+
+def test_an_interruption_that_never_came_is_not_passed_whatever_the_others_show() -> None:
+    verdict = judge("train.py", (_first(), _never_interrupted(_WARNED), *_good()[1:]))
+    assert verdict.not_shown == ("resume",)
+    assert not verdict.passed
+    assert not verdict.resumed
+    assert "interrupted: the script ended first (Completed after 10.0 s)" in verdict.check("resume").seen
+
+
+# --- what the second start did again ---
+
+
+def test_what_is_lost_is_what_the_second_start_did_again_and_not_the_time_since_the_last_save() -> None:
+    """All checkpoints are deleted at the end, and an interruption comes during the evaluation."""
+    deleted = [FileEvent(9.1, Happening.DELETED, f"step-{n}") for n in range(1, 10)]
+    events = [*_steps(1, 9), *deleted]
+    before = _stretch(9.5, events, exit_code=None)
+    over = _stretch(WHOLE_SECONDS, events)
+    late = _interrupted(label="late", stretches=(before, over))
+    first = _first(stretches=(_stretch(WHOLE_SECONDS, events),))
+    verdict = judge("train.py", (first, *_good()[1:], late))
+    assert verdict.failures == ("resume", "keeps a checkpoint")
+    assert verdict.lost_seconds == pytest.approx(9.5)
+    assert "late: 9.5 s (95%)" in verdict.check("work lost").seen
+
+
+def test_a_run_that_resumes_from_an_older_checkpoint_fails_and_loses_what_it_does_again() -> None:
+    read = FileEvent(0.1, Happening.READ, "step-3")
+    after = _stretch(8.0, [read, *_steps(4, 9)], restored=tuple(f"step-{n}" for n in range(1, 8)))
+    older = _interrupted(stretches=(_stretch(7.5, _steps(1, 7), exit_code=None), after))
+    verdict = judge("train.py", (_first(), older, *_good()[2:]))
+    assert verdict.failures == ("resume",)
+    assert "step-7 was in the folder, and it saved 4 checkpoint files again, from step-4" in " ".join(
+        verdict.check("resume").seen.split()
+    )
+    assert "epoch-9 comes after epoch-10" in verdict.check("resume").change
+    assert verdict.lost_seconds == pytest.approx(4.5)
+
+
+def test_weights_that_are_saved_more_often_than_the_optimizer_are_no_older_checkpoint() -> None:
+    def both(first: int, last: int) -> list[FileEvent]:
+        return [
+            event
+            for n in range(first, last + 1)
+            for event in (
+                *_rename(n - first + 1, f"weights-{n}"),
+                *(_rename(n - first + 1.1, f"optimizer-{n}") if n % 3 == 0 else []),
+            )
+        ]
+
+    before = _stretch(5.5, both(1, 5), exit_code=None)
+    restored = (*(f"weights-{n}" for n in range(1, 6)), "optimizer-3")
+    read = [FileEvent(0.1, Happening.READ, name) for name in ("weights-3", "optimizer-3")]
+    after = _stretch(6.0, [*read, *both(4, 9)], restored=restored)
+    first = _first(stretches=(_stretch(WHOLE_SECONDS, both(1, 9)),))
+    runs = [_interrupted(kind, stretches=(before, after)) for kind in (_WARNED, _KILLED)]
+    verdict = judge("train.py", (first, *runs))
+    assert verdict.resumed
+    assert verdict.lost_seconds == pytest.approx(2.4)
+
+
+def test_names_that_never_come_again_are_counted() -> None:
+    def some(names: str) -> list[FileEvent]:
+        return [event for n, name in enumerate(names) for event in _rename(n + 1.0, f"c-{ord(name) * 1111}")]
+
+    first = _first(stretches=(_stretch(WHOLE_SECONDS, some("abcdefghi")),))
+    before = _stretch(5.5, some("jklmn"), exit_code=None)
+    restored = tuple(sorted({event.name for event in some("jklmn") if event.name != "tmp"}))
+    read = FileEvent(0.1, Happening.READ, restored[-1])
+    for names, resumed, lost in (("opqr", True, 0.5), ("opqrs", True, 1.5), ("opqrstuvw", False, 5.5)):
+        after = _stretch(5.0, [read, *some(names)], restored=restored)
+        verdict = judge("train.py", (first, _interrupted(stretches=(before, after))))
+        assert verdict.resumed is resumed
+        assert verdict.lost_seconds == pytest.approx(lost)
+
+
+def test_a_script_that_saves_only_at_its_end_fails_even_if_it_resumes_from_there() -> None:
+    final = _stretch(WHOLE_SECONDS, [*_rename(9.8, "weights"), *_rename(9.85, "optimizer")])
+    verdict = judge("train.py", (_first(stretches=(final,)),))
+    assert verdict.failures == ("checkpoints",)
+    assert "the first checkpoint file was complete after 9.8 s of 10.0 s" in verdict.check("checkpoints").seen
+    slow_start = _stretch(20.0, _steps(1, 9, after=18.0)[:10])  # most of a short drill is start-up
+    assert "checkpoints" not in judge("train.py", (_first(stretches=(slow_start,)),)).failures
+
+
+# --- files that are counted as checkpoints and are none ---
+
+
+def _keeping(*counts: int) -> list[FileEvent]:
+    """A checkpoint each second, after which so many are left."""
+    events: list[FileEvent] = []
+    there: list[str] = []
+    for n, left in enumerate(counts, start=1):
+        events += _rename(float(n), f"step-{n}")
+        there.append(f"step-{n}")
+        gone, there = there[: len(there) - left], there[max(0, len(there) - left) :]
+        events += [FileEvent(n + 0.01, Happening.DELETED, name) for name in gone]
+    return events
+
+
+@pytest.mark.parametrize(
+    ("unmarked", "marked", "is_named"),
+    [
+        ((1, 2, 3, 3, 3, 3, 3, 3, 3), (1, 2, 3, 2, 1, 2, 2, 1, 2), True),
+        ((1, 2, 3, 3, 3, 3, 3, 3, 3), (1, 2, 3, 3, 3, 3, 3, 3, 3), False),
+        ((1, 2, 3, 2, 3, 3, 3, 3, 3), (1, 2, 2, 3, 2, 3, 2, 3, 2), False),  # deletes when there is time
+        ((1, 2, 3, 4, 5, 6, 7, 8, 9), (1, 2, 3, 2, 1, 2, 2, 1, 2), False),
+    ],
+)
+def test_a_script_that_counts_markers_among_the_newest_files_is_named(
+    unmarked: tuple[int, ...], marked: tuple[int, ...], is_named: bool
+) -> None:
+    first = _first(stretches=(_stretch(WHOLE_SECONDS, _keeping(*marked)),))
+    warm = _first(kind=RunKind.WARM_UP, stretches=(_stretch(WHOLE_SECONDS, _keeping(*unmarked)),))
+    check = judge("train.py", (first, warm, *_good()[1:])).check("keeps a checkpoint")
+    assert (check.result is Result.FAIL) is is_named
+    assert ("counts SageMaker's markers" in check.seen) is is_named
+    if is_named:
+        assert "without markers it keeps 3, with markers 4 of 4 times only 1 was left" in check.seen
+        assert "Match the whole name" in check.change
+
+
+def test_deleting_the_last_checkpoint_shortly_before_the_end_is_a_warning() -> None:
+    events = [*_steps(1, 9), *(FileEvent(9.9, Happening.DELETED, f"step-{n}") for n in range(1, 10))]
+    verdict = judge("train.py", (_first(stretches=(_stretch(WHOLE_SECONDS, events),)), *_good()[1:]))
+    assert verdict.passed
+    assert "keeps a checkpoint" in verdict.warnings
+    assert "0.1 s before it ends" in verdict.check("keeps a checkpoint").seen
 
 
 def test_a_restart_that_takes_most_of_the_run_is_a_warning() -> None:
@@ -335,11 +544,11 @@ def test_a_core_question_that_no_run_answered_is_never_a_pass(
 
 
 def test_one_interruption_that_came_to_nothing_is_named_next_to_one_that_was_survived() -> None:
-    runs = (_first(), _never_interrupted(_WARNED), *_good()[1:])
+    runs = (_first(), _nothing_saved(_WARNED), *_good()[1:])
     verdict = judge("train.py", runs)
     assert verdict.passed
     assert "Resumed after 1 of 2 interruptions" in verdict.check("resume").seen
-    assert "interrupted: the script ended first (Completed after 10.0 s)" in verdict.check("resume").seen
+    assert "interrupted: no checkpoint was saved yet, after 0.5 s" in verdict.check("resume").seen
 
 
 def test_where_one_interruption_is_too_early_and_one_too_late_the_advice_lies_in_between() -> None:

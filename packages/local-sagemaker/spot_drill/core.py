@@ -6,9 +6,11 @@ next drill.
 
 from __future__ import annotations
 
-from .evidence import DID_NOT_RESUME, SHOWS_NOTHING, Evidence
-from .facts import LATE_FACTOR, Facts, count, describe_difference, describe_failure, skip
+from .evidence import DID_NOT_RESUME, RESUMED, SHOWS_NOTHING, Evidence
+from .facts import Facts, count, describe_difference, describe_failure, name_some, skip
+from .history import read_history
 from .observe import Run, RunKind
+from .progress import find_older
 from .verdict import Check, Question, Result
 
 
@@ -17,26 +19,56 @@ def judge_resume(facts: Facts) -> Check:
     if facts.why_not:
         return skip(question, facts.why_not)
     warned = facts.of(RunKind.INTERRUPTED)
-    # What only SIGKILL breaks is another question.
-    failed = [run for run in warned if not run.is_completed]
+    # What only SIGKILL breaks is another question, unless nothing was saved that it could have broken.
+    failed = [
+        run
+        for run in facts.disturbed
+        if facts.weigh(run) is Evidence.ENDED_BADLY
+        and (run.kind is RunKind.INTERRUPTED or not facts.saves(run.stretches[0]))
+    ]
     if failed:
-        return Check(
-            question=question,
-            result=Result.FAIL,
-            seen=f"The run {failed[0].label} ended {failed[0].status}{describe_failure(failed[0])}.",
-            change="Make a second start work with the files that the first left in the checkpoint folder.",
-        )
+        return _fail_second_start(failed[0], facts)
     shown = [run for run in warned if facts.weigh(run) not in SHOWS_NOTHING]
     over = [run for run in shown or facts.of(RunKind.KILLED) if facts.weigh(run) in DID_NOT_RESUME]
     if over:
         return _fail_starting_over(question, over[0], facts)
-    if not shown:
+    older = [run for run in facts.disturbed if facts.weigh(run) is Evidence.RESUMED_OLDER]
+    if older:
+        return _fail_resuming_older(older[0], facts)
+    never_came = [run for run in warned if not run.was_interrupted]
+    if not shown or never_came:
         return skip(
             question,
-            f"{'; '.join(_describe_no_evidence(run, facts) for run in warned or (None,))}.",
+            f"{'; '.join(_describe_no_evidence(run, facts) for run in never_came or warned or (None,))}.",
             _advise_on_moments(warned, facts),
         )
     return Check(question=question, result=Result.PASS, seen=_describe_resuming(shown, facts))
+
+
+def _fail_second_start(run: Run, facts: Facts) -> Check:
+    saved = facts.saves(run.stretches[0])
+    ended = f"The run {run.label} ended {run.status}{describe_failure(run)}."
+    if saved:
+        change = "Make a second start work with the files that the first left in the checkpoint folder."
+    else:
+        ended += " No checkpoint had been saved yet, so it is the second start that fails, not a checkpoint."
+        there = name_some(run.stretches[-1].restored) if run.stretches[-1].restored else ""
+        change = "Make a second start work without a checkpoint"
+        change += f", and with what the first left in the folder: {there}." if there else "."
+    return Check(question=Question.RESUME, result=Result.FAIL, seen=ended, change=change)
+
+
+def _fail_resuming_older(run: Run, facts: Facts) -> Check:
+    older = find_older(run, facts.first, facts.kinds)
+    assert older is not None  # noqa: S101  (this is what the run was weighed by)
+    return Check(
+        question=Question.RESUME,
+        result=Result.FAIL,
+        seen=f"The run {run.label} resumed from an older checkpoint: {older.newest} was in the folder, and "
+        f"it saved {count(older.count, 'checkpoint file')} again, from {older.again} on.",
+        change="Compare the numbers in the names as numbers: by its letters epoch-9 comes after epoch-10. Do "
+        "not go by the time of a file: a restored file has the time of its download.",
+    )
 
 
 def _describe_resuming(shown: list[Run], facts: Facts) -> str:
@@ -92,7 +124,8 @@ def _describe_no_evidence(run: Run | None, facts: Facts) -> str:
         return "no run was interrupted"
     if facts.weigh(run) is Evidence.NOTHING_SAVED:
         return f"{run.label}: no checkpoint was saved yet, after {run.stretches[0].seconds:.1f} s"
-    return f"{run.label}: the script ended first ({run.status} after {run.training_seconds:.1f} s)"
+    tries = f", in each of {run.attempts} attempts" if run.attempts > 1 else ""
+    return f"{run.label}: the script ended first ({run.status} after {run.training_seconds:.1f} s){tries}"
 
 
 def _advise_on_moments(runs: tuple[Run, ...], facts: Facts) -> str:
@@ -166,11 +199,11 @@ def _fail_torn(torn: str, run: Run, facts: Facts) -> Check:
 
 def _fell_back(run: Run, facts: Facts) -> bool:
     """Whether the script repeated more work than after the same kill with a complete checkpoint."""
-    killed = facts.killed
+    whole = next((each for each in facts.disturbed if each.label == run.torn_from), facts.killed)
     return (
-        killed is not None
-        and killed.was_interrupted
-        and len(facts.saves(run.stretches[0])) > len(facts.saves(killed.stretches[1]))
+        whole is not None
+        and whole.was_interrupted
+        and len(facts.saves(run.stretches[0])) > len(facts.saves(whole.stretches[1]))
     )
 
 
@@ -199,7 +232,7 @@ def _why_nothing_was_torn(facts: Facts) -> tuple[str, str]:
     if run is None or facts.weigh(run) in SHOWS_NOTHING:
         why = _describe_no_evidence(run, facts)
         return f"There was no checkpoint to cut in half: {why}.", _advise_on_kill(facts)
-    if facts.weigh(run) is Evidence.RESUMED:
+    if facts.weigh(run) in RESUMED:
         why = "After SIGKILL the script read no checkpoint of at least two bytes that could be cut in half."
         change = "Keep the state in the content of the checkpoint files, not in their names. If the script "
         return why, f"{change}needs no content, accept this with --accept-not-shown."
@@ -214,46 +247,42 @@ def judge_sigkill(facts: Facts) -> Check:
     if facts.why_not:
         return skip(question, facts.why_not)
     run = facts.killed
-    others = {facts.weigh(each) for each in facts.of(RunKind.INTERRUPTED)}
-    if run is None or not _shows_something(run, others, facts):
+    if run is None or facts.weigh(run) in SHOWS_NOTHING:
         return skip(question, f"{_describe_no_evidence(run, facts)}.", _advise_on_kill(facts))
+    others = {facts.weigh(each) for each in facts.of(RunKind.INTERRUPTED)}
     evidence = facts.weigh(run)
-    if evidence is Evidence.RESUMED:
+    if evidence in RESUMED:
         return Check(
             question=question,
             result=Result.PASS,
             seen="Killed without a warning, the script resumed and completed.",
         )
-    if evidence is Evidence.ENDED_BADLY and evidence in others:
-        return skip(question, "The script also fails after an interruption with a warning.")
-    if evidence in DID_NOT_RESUME:
-        if Evidence.RESUMED not in others:
-            return skip(question, "The script also does not resume after an interruption with a warning.")
-        return _fail_starting_over(question, run, facts)
-    seen = "Killed without a warning, the script started over."
+    is_the_cause = evidence not in others and bool(others & RESUMED)
+    if not is_the_cause or not facts.saves(run.stretches[0]):
+        return skip(question, "The cause is not SIGKILL: the answer to `resume` says what is.")
     if evidence is Evidence.ENDED_BADLY:
-        seen = f"After SIGKILL without a warning the run ended {run.status}{describe_failure(run)}."
-    return Check(
-        question=question,
-        result=Result.FAIL,
-        seen=seen,
-        change="Do not rely on SIGTERM: in script mode it never reaches the script. Save regularly.",
-    )
+        return _fail_after_sigkill(run, facts)
+    return _fail_starting_over(question, run, facts)
 
 
-def _shows_something(run: Run, others: set[Evidence], facts: Facts) -> bool:
-    """Whether the run that was to be killed shows anything, good or bad."""
-    if facts.weigh(run) is not Evidence.NOTHING_SAVED:
-        return facts.weigh(run) not in SHOWS_NOTHING
-    # Long after the first checkpoint of the undisturbed run this is not chance: it saves only after a
-    # warning.
-    is_late = run.stretches[0].seconds > LATE_FACTOR * facts.first_saves[0].at
-    return is_late and Evidence.RESUMED in others
+def _fail_after_sigkill(run: Run, facts: Facts) -> Check:
+    before, after = run.stretches[0], run.stretches[-1]
+    cut = read_history(before, facts.kinds).unfinished
+    ended = f"After SIGKILL at {before.seconds:.1f} s the run ended {run.status}{describe_failure(run)}."
+    if cut:
+        seen = f"{ended} {name_some(cut)} was being written when it came."
+        change = "Write to another name, flush, fsync, then rename to the final name (os.replace)."
+    else:
+        found = f"{name_some(after.restored)} was" if after.restored else "nothing was"
+        seen = f"{ended} At the restart {found} in the checkpoint folder."
+        change = "Make a second start work with the files that are there at any moment."
+    return Check(question=Question.SIGKILL, result=Result.FAIL, seen=seen, change=change)
 
 
 def _advise_on_kill(facts: Facts) -> str:
     return (
-        "SIGKILL comes at half of the undisturbed time, or later, when half of the checkpoints are saved. "
+        "SIGKILL comes at half of the undisturbed time, or later, when half of the checkpoints are saved; "
+        "further attempts, as soon as there are checkpoints. "
         f"The first checkpoint came after {facts.first_saves[0].at:.1f} s of {facts.whole_seconds:.1f} s. "
         "Save earlier and evenly over the run, or train longer."
     )

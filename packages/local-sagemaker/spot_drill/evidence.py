@@ -7,24 +7,17 @@ them again. With fewer than two checkpoints, the time of the restart decides.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from .history import find_file_kinds, kind_of, read_history
-from .observe import Run, Stretch
+from .history import kind_of, read_history
+from .progress import LEAST_COUNTED, count_again, find_older, redoes_checkpoints, redoes_its_only_checkpoint
 
 if TYPE_CHECKING:
-    from .watch import FileEvent
+    from .observe import Run
 
 #: If resuming can save less time than this, it cannot be separated from noise.
 _LEAST_CLEAR_SECONDS, _LEAST_CLEAR_SHARE = 1.0, 0.2
-#: Fewer checkpoints than this before the kill are not counted.
-_LEAST_COUNTED = 2
-#: SIGKILL does not wait for files that come later than this: the script could end first.
-_LAST_AWAITED_SHARE = 0.9
 
 
 class Evidence(StrEnum):
@@ -36,6 +29,7 @@ class Evidence(StrEnum):
     NOTHING_LEFT = "saved, but no checkpoint was in the folder at the restart"
     NEVER_READ = "no restored file was read"
     STARTED_OVER = "read, but all the work was done again"
+    RESUMED_OLDER = "resumed from an older checkpoint than the newest"
     RESUMED = "resumed"
 
 
@@ -43,34 +37,7 @@ class Evidence(StrEnum):
 SHOWS_NOTHING = frozenset({Evidence.NEVER_CAME, Evidence.NOTHING_SAVED})
 #: The run saved before the interruption and did not use it afterwards: a failure.
 DID_NOT_RESUME = frozenset({Evidence.NOTHING_LEFT, Evidence.NEVER_READ, Evidence.STARTED_OVER})
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Enough:
-    """What a run must have saved before its interruption shows anything."""
-
-    saves: int
-    of_kinds: frozenset[str]
-    each_of: frozenset[str]
-
-    def is_there(self, events: Iterable[FileEvent]) -> bool:
-        """Whether it is saved after these events of the run."""
-        saved = [
-            kind_of(save.name)
-            for save in read_history(Stretch(seconds=0.0, events=tuple(events)), self.of_kinds).saves
-        ]
-        return len(saved) >= self.saves and self.each_of <= set(saved)
-
-
-def find_enough(first: Run, kinds: frozenset[str]) -> Enough:
-    """Half of what the undisturbed run saves, and one file of each kind.
-
-    Until the script reads a file, it is not known which kind is the checkpoint and which is a log.
-    """
-    saves = read_history(first.stretches[0], kinds).saves
-    last_at = _LAST_AWAITED_SHARE * first.training_seconds
-    each_of = frozenset(kind_of(save.name) for save in saves if save.at <= last_at)
-    return Enough(saves=max(1, len(saves) // 2), of_kinds=kinds, each_of=each_of)
+RESUMED = frozenset({Evidence.RESUMED, Evidence.RESUMED_OLDER})
 
 
 def weigh(run: Run, first: Run, kinds: frozenset[str]) -> Evidence:
@@ -90,11 +57,28 @@ def weigh(run: Run, first: Run, kinds: frozenset[str]) -> Evidence:
         # A script may need only the names of its files, but only the time of the restart can show that.
         return Evidence.RESUMED if is_faster else Evidence.NEVER_READ
     redoes_its_work = (
-        _redoes_checkpoints(run, first, kinds)
-        if len(saved) >= _LEAST_COUNTED
-        else _redoes_its_only_checkpoint(run, first, kinds, is_faster=is_faster)
+        redoes_checkpoints(run, first, kinds)
+        if len(saved) >= LEAST_COUNTED
+        else redoes_its_only_checkpoint(run, first, kinds, is_faster=is_faster)
     )
-    return Evidence.STARTED_OVER if redoes_its_work else Evidence.RESUMED
+    older = find_older(run, first, kinds)
+    if redoes_its_work and (older is None or older.is_first):
+        return Evidence.STARTED_OVER
+    return Evidence.RESUMED_OLDER if older else Evidence.RESUMED
+
+
+def lost_seconds(run: Run, first: Run, kinds: frozenset[str]) -> float:
+    """How much of the first start's work the second start did again, in the time of the first start.
+
+    That is the time from the checkpoint from which it resumed to the kill: the last one, less those that it
+    saved again. It is all the time if nothing was saved or used.
+    """
+    before = run.stretches[0]
+    saves = read_history(before, kinds).saves
+    if weigh(run, first, kinds) not in RESUMED:
+        return before.seconds
+    used = len(saves) - count_again(run, first, kinds)
+    return before.seconds - (saves[used - 1].at if used > 0 else 0.0)
 
 
 def _is_faster(run: Run, first: Run, saved_at: float) -> bool | None:
@@ -111,34 +95,3 @@ def _is_faster(run: Run, first: Run, saved_at: float) -> bool | None:
     if worth < max(_LEAST_CLEAR_SECONDS, _LEAST_CLEAR_SHARE * whole):
         return None
     return whole - (run.stretches[-1].seconds - after_at) > worth / 2
-
-
-def _redoes_checkpoints(run: Run, first: Run, kinds: frozenset[str]) -> bool:
-    """Whether it saved most checkpoints again: a run that starts over saves all of them again."""
-    return _count_redone(run, first, kinds) > len(read_history(run.stretches[0], kinds).saves) / 2
-
-
-def _redoes_its_only_checkpoint(
-    run: Run, first: Run, kinds: frozenset[str], *, is_faster: bool | None
-) -> bool:
-    if is_faster:
-        return False
-    if _redoes_other_files(run, first):
-        return True
-    return _count_redone(run, first, kinds) > 0 and is_faster is False
-
-
-def _redoes_other_files(run: Run, first: Run) -> bool:
-    """Whether all files of a series are saved again. Then what was read does not contain the work, such as a
-    file of settings next to the weights.
-    """
-    everything = find_file_kinds((*run.stretches, *first.stretches))
-    saved = Counter(kind_of(save.name) for save in read_history(run.stretches[0], everything).saves)
-    series = frozenset(kind for kind, count in saved.items() if count >= _LEAST_COUNTED)
-    return bool(series) and _count_redone(run, first, series) >= sum(saved[kind] for kind in series)
-
-
-def _count_redone(run: Run, first: Run, kinds: frozenset[str]) -> int:
-    """How many files both starts together saved in addition to those of an undisturbed run."""
-    both = sum(len(read_history(stretch, kinds).saves) for stretch in (run.stretches[0], run.stretches[-1]))
-    return both - len(read_history(first.stretches[0], kinds).saves)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from .evidence import Evidence, weigh
+from .evidence import Evidence, lost_seconds, weigh
 from .history import Save, find_checkpoint_kinds, read_history
 from .observe import Run, RunKind, Stretch
 from .verdict import CORE_QUESTIONS, Check, Question, Result
@@ -29,6 +29,10 @@ class Facts:
     def weigh(self, run: Run) -> Evidence:
         return weigh(run, self.first, self.kinds)
 
+    def lost_seconds(self, run: Run) -> float:
+        """How much work the interruption of a run cost; none if it never came."""
+        return lost_seconds(run, self.first, self.kinds) if run.was_interrupted else 0.0
+
     def of(self, *kinds: RunKind) -> tuple[Run, ...]:
         return tuple(run for run in self.runs if run.kind in kinds)
 
@@ -44,6 +48,10 @@ class Facts:
         if not self.first_saves:
             return "There is no checkpoint."
         return None
+
+    @property
+    def warm_up(self) -> Run | None:
+        return next(iter(self.of(RunKind.WARM_UP)), None)
 
     @property
     def killed(self) -> Run | None:

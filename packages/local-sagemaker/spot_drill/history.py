@@ -57,6 +57,10 @@ class History:
     gaps: tuple[Gap, ...]
     unfinished: tuple[str, ...]
     """being written when the stretch ended"""
+    lost: tuple[str, ...] = ()
+    """the kinds of the checkpoints, if all were deleted until the end"""
+    left: tuple[int, ...] = ()
+    """how many files were left each time that the script had deleted some"""
 
 
 def kind_of(name: str) -> str:
@@ -98,6 +102,8 @@ class _HistoryReader:
         self._gaps: list[Gap] = []
         self._gone: dict[str, float] = {}
         self._may_grow: str | None = None
+        self._left: list[int] = []
+        self._has_deleted = False
 
     def meet(self, event: FileEvent) -> None:
         name = event.name
@@ -133,6 +139,7 @@ class _HistoryReader:
             self._save(event, Arrival.APPENDED if is_append else arrival)
 
     def _save(self, event: FileEvent, arrival: Arrival) -> None:
+        self._count_left()
         self._there.add(event.name)
         self._saves.append(Save(at=event.at, name=event.name, arrival=arrival))
         is_whole = arrival in (Arrival.NEW_IN_PLACE, Arrival.OVERWRITTEN)
@@ -145,11 +152,24 @@ class _HistoryReader:
         kind = kind_of(event.name)
         if event.name in self._there:
             self._there.discard(event.name)
+            self._has_deleted = True
             if kind not in {kind_of(name) for name in self._there}:
                 self._gone[kind] = event.at
 
+    def _count_left(self) -> None:
+        if self._has_deleted:
+            self._left.append(len(self._there))
+            self._has_deleted = False
+
     def history(self) -> History:
+        self._count_left()
         gaps = list(self._gaps)
         if self._stretch.exit_code is None and not self._there:
             gaps += [Gap(kind=kind, began_at=at) for kind, at in self._gone.items()]
-        return History(saves=tuple(self._saves), gaps=tuple(gaps), unfinished=tuple(sorted(self._dirty)))
+        return History(
+            saves=tuple(self._saves),
+            gaps=tuple(gaps),
+            unfinished=tuple(sorted(self._dirty)),
+            lost=() if self._there else tuple(sorted(self._gone)),
+            left=tuple(self._left),
+        )

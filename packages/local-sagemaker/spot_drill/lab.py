@@ -17,7 +17,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,7 +37,7 @@ from .observe import Run, RunKind
 from .recorder import Recorder
 
 if TYPE_CHECKING:
-    from .evidence import Enough
+    from .moments import PlannedInterruption
     from .plan import Plan
 
 #: Simulated seconds per real second. There are no waits, so it matters only for the limits of the jobs.
@@ -45,19 +45,6 @@ SPEED = 60
 _BUCKET = "spot-drill"
 _DAY_SECONDS = 86400
 _TERMINAL = ("Completed", "Failed", "Stopped")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PlannedInterruption:
-    """When the instance is taken away, in seconds since the start of the script.
-
-    With `after`, it waits until the run has saved that much, but not longer than `latest_seconds`.
-    """
-
-    at_seconds: float
-    notice_seconds: float = 0.0
-    after: Enough | None = None
-    latest_seconds: float = 0.0
 
 
 class Lab:
@@ -95,8 +82,12 @@ class Lab:
         *,
         planned: PlannedInterruption | None = None,
         torn: str | None = None,
+        stop: PlannedInterruption | None = None,
     ) -> Run:
-        """One training job from start to end."""
+        """One training job from start to end, or until it is due to be stopped.
+
+        In a warm-up the script sees no markers of SageMaker.
+        """
         self._count += 1
         name = f"drill-{self._count}-{kind}"
         if torn:
@@ -108,11 +99,14 @@ class Lab:
         started = time.monotonic()
         if planned:
             self._interrupt(name, planned)
+        if stop and self._recorder.wait_for(name, stop, limit_seconds=self.limit_seconds):
+            self._sagemaker.stop_training_job(TrainingJobName=name)
         job = self._wait_for_end(name, started + self.limit_seconds)
         model = self._model_of(name, label)
         return Run(
             kind=kind,
             label=label,
+            job=name,
             status=job["TrainingJobStatus"],
             failure=job.get("FailureReason"),
             stretches=self._recorder.stretches(name),
@@ -120,19 +114,18 @@ class Lab:
             truncated=torn,
         )
 
-    def tear(self, killed: Run, kinds: frozenset[str]) -> str | None:
-        """Cut the newest checkpoint that the killed run read in half. Returns its name, or None if there is
-        none.
+    def tear(self, run: Run, kinds: frozenset[str]) -> str | None:
+        """Cut the newest checkpoint that an interrupted run read in half. Returns its name, or None if there
+        is none.
 
         A checkpoint that it did not read would show nothing. Small files that belong to it, such as a pointer
         to the latest one, stay as they are.
         """
-        name = f"drill-{self._count}-{killed.kind}"
-        folder = self._recorder.restored_folder(name)
-        if not killed.is_completed or not killed.was_interrupted or not folder.exists():
+        folder = self._recorder.restored_folder(run.job)
+        if not run.is_completed or not run.was_interrupted or not folder.exists():
             return None
-        saves = [save.name for save in read_history(killed.stretches[0], kinds).saves]
-        read = killed.stretches[1].files_read()
+        saves = [save.name for save in read_history(run.stretches[0], kinds).saves]
+        read = run.stretches[1].files_read()
         there = {n: (folder / n).stat().st_size for n in saves if n in read and (folder / n).is_file()}
         largest = max(there.values(), default=0)
         newest = next((n for n in reversed(saves) if n in there and 2 * there[n] >= largest), None)
@@ -162,21 +155,17 @@ class Lab:
         return replace(other, compared=(done.returncode == 0, said[-1] if said else ""))
 
     def _interrupt(self, name: str, planned: PlannedInterruption) -> None:
-        at = planned.at_seconds
-        while self._recorder.wait_for(name, at, limit_seconds=self.limit_seconds):
-            is_ready = planned.after is None or self._recorder.has_saved(name, planned.after)
-            if is_ready or at >= planned.latest_seconds:
-                body = {
-                    "training_job_name": name,
-                    "notice_seconds": max(0, round(planned.notice_seconds * SPEED)),
-                }
-                request = urllib.request.Request(  # noqa: S310
-                    f"{self._url}/_local/interrupt", data=json.dumps(body).encode(), method="POST"
-                )
-                with contextlib.suppress(urllib.error.HTTPError):  # the job has just ended
-                    urllib.request.urlopen(request, timeout=30).close()  # noqa: S310
-                return
-            at += 0.05
+        if not self._recorder.wait_for(name, planned, limit_seconds=self.limit_seconds):
+            return
+        body = {
+            "training_job_name": name,
+            "notice_seconds": max(0, round(planned.notice_seconds * SPEED)),
+        }
+        request = urllib.request.Request(  # noqa: S310
+            f"{self._url}/_local/interrupt", data=json.dumps(body).encode(), method="POST"
+        )
+        with contextlib.suppress(urllib.error.HTTPError):  # the job has just ended
+            urllib.request.urlopen(request, timeout=30).close()  # noqa: S310
 
     def _wait_for_end(self, name: str, last: float) -> dict[str, Any]:
         is_late = False
@@ -249,6 +238,7 @@ def open_lab(plan: Plan) -> Iterator[Lab]:
             market=MarketSpec(general=at_once),
             images=Images(file=Path("--python"), rules=(ImageRule(pattern="*", python=str(plan.python)),)),
             observer=recorder,
+            marks_uploads=lambda job_name: not job_name.endswith(RunKind.WARM_UP),
             refuses_missing_inputs=False,  # an empty data folder is a failure of the run, not of the drill
         )
         server.start()

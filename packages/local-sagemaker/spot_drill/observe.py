@@ -23,6 +23,7 @@ class RunKind(StrEnum):
     INTERRUPTED = "interrupted"
     KILLED = "killed"
     TORN = "torn"
+    WARM_UP = "warm-up"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,12 +72,18 @@ class Run:
     kind: RunKind
     label: str
     status: str
+    job: str = ""
+    """its name"""
+    attempts: int = 1
+    """how many runs the drill made until one was interrupted at a moment that shows something"""
     failure: str | None = None
     stretches: tuple[Stretch, ...] = ()
     model: Mapping[str, str] = field(default_factory=dict)
     """digests of the files in the model"""
     truncated: str | None = None
     """the checkpoint that was cut in half before the run"""
+    torn_from: str = ""
+    """the label of the interrupted run that left this checkpoint"""
     compared: tuple[bool, str] | None = None
     """whether the --compare command accepted the model, and its last line"""
 

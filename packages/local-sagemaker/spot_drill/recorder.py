@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import threading
 import time
@@ -11,12 +12,14 @@ from typing import TYPE_CHECKING
 
 from .files import list_files
 from .observe import Stretch
-from .watch import Watch, watch_folder
+from .watch import FileEvent, Happening, Watch, watch_folder
 
 if TYPE_CHECKING:
-    from .evidence import Enough
+    from .moments import PlannedInterruption
 
 _KEPT_LINES = 20_000
+_LOOK_EVERY_SECONDS = 0.01
+_CLOSINGS = frozenset({Happening.CLOSED, Happening.APPENDED, Happening.READ})
 
 
 @dataclass(slots=True)
@@ -25,6 +28,7 @@ class _Recording:
     restored: tuple[str, ...]
     watch: Watch
     lines: list[tuple[float, str]] = field(default_factory=list)
+    killed_at: float = math.inf
 
 
 class Recorder:
@@ -58,6 +62,8 @@ class Recorder:
         recording = self._current[job_name]
         seconds = time.monotonic() - recording.began
         events = recording.watch.stop()
+        if exit_code is None:
+            events = _without_closing_by_kill(events, recording.killed_at)
         with self._lock:
             self._stretches.setdefault(job_name, []).append(
                 Stretch(
@@ -79,19 +85,23 @@ class Recorder:
     def stretches(self, job_name: str) -> tuple[Stretch, ...]:
         return tuple(self._stretches.get(job_name, ()))
 
-    def wait_for(self, job_name: str, at_seconds: float, *, limit_seconds: float) -> bool:
-        """Wait until the first stretch has run for this time. False if it ended before, or never started."""
+    def wait_for(self, job_name: str, planned: PlannedInterruption, *, limit_seconds: float) -> bool:
+        """Wait until an interruption of the first stretch is due. False if it ended before, or never
+        started.
+        """
         last = time.monotonic() + limit_seconds
-        with self._lock:
-            while not self._stretches.get(job_name):
-                recording = self._current.get(job_name)
-                due = recording.began + at_seconds if recording else last
-                if time.monotonic() >= min(due, last):
-                    return recording is not None
-                # Nothing reports the end of a job that never started, so check at intervals.
-                self._lock.wait(min(0.5, max(0.0, min(due, last) - time.monotonic())))
+        while not self._stretches.get(job_name) and (now := time.monotonic()) < last:
+            recording = self._current.get(job_name)
+            if recording and planned.is_due(now - recording.began, recording.watch.events_so_far()):
+                recording.killed_at = time.monotonic() - recording.began + planned.notice_seconds
+                return True
+            took = time.monotonic() - now  # many events take longer, and the script needs the processor
+            with self._lock:
+                self._lock.wait(max(_LOOK_EVERY_SECONDS, 5 * took))
         return False
 
-    def has_saved(self, job_name: str, enough: Enough) -> bool:
-        """Whether the current stretch has saved enough."""
-        return enough.is_there(self._current[job_name].watch.events_so_far())
+
+def _without_closing_by_kill(events: tuple[FileEvent, ...], killed_at: float) -> tuple[FileEvent, ...]:
+    """Without the ends of writes that the kill caused: the system closes the files of a killed process."""
+    alive = max((i for i, e in enumerate(events) if e.what not in _CLOSINGS or e.at < killed_at), default=-1)
+    return events[: alive + 1]

@@ -3,126 +3,157 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from .evidence import SHOWS_NOTHING, Enough, find_enough, weigh
-from .history import find_checkpoint_kinds, read_history
-from .lab import Lab, PlannedInterruption, open_lab
+from .evidence import RESUMED, SHOWS_NOTHING, Evidence, weigh
+from .history import find_checkpoint_kinds, find_file_kinds, read_history
+from .lab import Lab, open_lab
+from .moments import (
+    AfterCheckpoint,
+    AfterLastCheckpoint,
+    AtMoment,
+    Attempt,
+    Enough,
+    Intended,
+    Kill,
+    PlannedInterruption,
+    has_time_after_last_checkpoint,
+)
 from .observe import Run, RunKind
 
 if TYPE_CHECKING:
-    from .plan import Moment, Plan
+    from .plan import Plan
 
-#: An undisturbed run of at most this time is repeated.
-_SHORT_SECONDS = 30.0
-#: How often a short run that shows nothing is repeated.
-_MORE_TRIES = 2
-#: SIGKILL comes in the middle of the run, or later, if fewer than half of the checkpoints are saved by then.
-_KILL_SHARE, _LAST_KILL_SHARE = 0.5, 1.5
+#: A warm-up that takes longer is stopped once the script has saved something.
+_WARM_UP_SECONDS = 30.0
+#: How many runs are made for one interruption: an attempt that shows nothing is repeated at another moment.
+_MOST_ATTEMPTS = 3
 
 Progress = Callable[[str], None]
 
 
 def carry_out(plan: Plan, report: Progress) -> tuple[Run, ...]:
-    """Run the script as often as needed to judge it, the uninterrupted run first.
+    """Run the script as often as needed to judge it. The first run of the result is the undisturbed one.
 
-    Ends early if the uninterrupted run fails or saves no checkpoint: further runs would show nothing.
+    Ends early if an undisturbed run fails or saves no checkpoint: further runs would show nothing.
     """
     with open_lab(plan) as lab:
-        first = _run_undisturbed(lab, plan, report)
-        runs = [first]
-        whole = first.training_seconds
-        if not first.is_completed or not read_history(first.stretches[0], find_checkpoint_kinds(runs)).saves:
-            return tuple(runs)
-        lab.limit_seconds = min(plan.timeout_seconds, 4 * whole + 60)
-
-        tries = Tries(first, whole)
-        runs += [_interrupt(lab, plan, moment, tries, report) for moment in plan.interrupt_at]
-        killed = _kill(lab, find_enough(first, find_checkpoint_kinds(runs)), tries, report)
-        runs.append(killed)
-
-        torn = lab.tear(killed, find_checkpoint_kinds(runs))
-        if torn:
-            report(f"started with the newest checkpoint cut in half ({torn})")
-            runs.append(lab.run(RunKind.TORN, "with a torn checkpoint", torn=torn))
-            report(_sum_up(runs[-1]))
-
-        if plan.compare:
-            runs = [first, *(lab.compare(first, run, plan.compare) for run in runs[1:])]
-        elif any(run.was_interrupted and run.differs_from(first) for run in runs):
-            report("the models differ: one more uninterrupted run, to see whether they always differ")
-            runs.append(lab.run(RunKind.UNINTERRUPTED, "uninterrupted again"))
-        return tuple(runs)
+        return _Drill(lab, plan, report).carry_out()
 
 
-def _run_undisturbed(lab: Lab, plan: Plan, report: Progress) -> Run:
-    """The run that the others are compared with.
+class _Drill:
+    def __init__(self, lab: Lab, plan: Plan, report: Progress) -> None:
+        self._lab = lab
+        self._plan = plan
+        self._report = report
+        self._runs: list[Run] = []
 
-    A first start is often slower, because the files of its packages are not in memory yet. This is a large
-    part of a short run, so an interruption at a share of its time could come after the end of faster runs.
-    """
-    report(f"uninterrupted run of {plan.entry_point}")
-    run = lab.run(RunKind.UNINTERRUPTED, "uninterrupted")
-    report(_sum_up(run))
-    if run.is_completed and run.training_seconds <= _SHORT_SECONDS:
-        report("again, because a first start is often slower")
-        run = lab.run(RunKind.UNINTERRUPTED, "uninterrupted, second start")
-        report(_sum_up(run))
-    return run
+    def carry_out(self) -> tuple[Run, ...]:
+        warm = self._warm_up()
+        if warm and not _can_be_interrupted(warm):
+            return (replace(warm, kind=RunKind.UNINTERRUPTED),)
+        first = self._run_undisturbed("uninterrupted, second start" if warm else "uninterrupted")
+        if not _can_be_interrupted(first):
+            return (first,)
+        self._lab.limit_seconds = min(self._plan.timeout_seconds, 4 * first.training_seconds + 60)
+        self._reference = first
+        self._runs = [first, *([replace(warm, label="uninterrupted, first start")] if warm else [])]
+        self._interrupt_all()
+        self._tear()
+        return self._compare(first)
 
+    @property
+    def _kinds(self) -> frozenset[str]:
+        return find_checkpoint_kinds(self._runs)
 
-@dataclass(slots=True)
-class Tries:
-    """Repeats an interrupted run that shows nothing by chance.
+    # --- undisturbed ---
 
-    On a busy machine, runs differ in speed. An interruption at a share of a slow run can come after the end
-    of a fast one, or before the first checkpoint of a run that starts slowly. Long runs are not repeated:
-    there the difference does not matter, and a repetition takes long.
-    """
+    def _warm_up(self) -> Run | None:
+        """A first start is slower, because the files of its packages are not in memory yet. So its times do
+        not count. A long one is stopped, and then it is None.
+        """
+        self._report(f"uninterrupted run of {self._plan.entry_point}, to warm up")
+        saved = Enough(saves=1)
+        stop = PlannedInterruption(at_seconds=_WARM_UP_SECONDS, after=saved)
+        run = self._lab.run(RunKind.WARM_UP, "uninterrupted", stop=stop)
+        self._report(_sum_up(run))
+        return None if run.status == "Stopped" else run
 
-    first: Run
-    whole_seconds: float
+    def _run_undisturbed(self, label: str) -> Run:
+        self._report("uninterrupted run: its times count")
+        run = self._lab.run(RunKind.UNINTERRUPTED, label)
+        self._report(_sum_up(run))
+        return run
 
-    def make(self, run_once: Callable[[], Run], report: Progress) -> Run:
-        """The first of up to three runs that shows something, or else the last one."""
-        run = run_once()
-        for _ in range(_MORE_TRIES):
-            if self.first.training_seconds > _SHORT_SECONDS or not self._shows_nothing(run):
+    # --- interrupted ---
+
+    def _interrupt_all(self) -> None:
+        for moment in self._plan.interrupt_at:
+            self._interrupt(AtMoment(moment=moment, plan_of_drill=self._plan))
+        self._interrupt(Kill())
+        warned = [run for run in self._runs if run.kind is RunKind.INTERRUPTED]
+        if all(self._weigh(run) in SHOWS_NOTHING for run in warned):
+            self._interrupt(AfterCheckpoint())
+        if has_time_after_last_checkpoint(self._reference, self._kinds):
+            self._interrupt(AfterLastCheckpoint())
+
+    def _interrupt(self, intended: Intended) -> None:
+        evidence: Evidence | None = None
+        for number in range(1, _MOST_ATTEMPTS + 1):
+            attempt = Attempt(number=number, reference=self._reference, kinds=self._kinds, previous=evidence)
+            planned = intended.plan(attempt)
+            self._report(f"{intended.label}: {planned}")
+            run = self._lab.run(intended.kind, intended.label, planned=planned)
+            self._report(_sum_up(run))
+            evidence = self._weigh(run)
+            if not run.was_interrupted and run.is_completed:
+                self._reference = run
+            if not intended.is_to_be_repeated(evidence, attempt) or not run.is_completed:
                 break
-            if not run.was_interrupted:
-                self.whole_seconds = min(self.whole_seconds, run.training_seconds)
-            report("  which shows nothing, as can happen on a busy machine: again")
-            run = run_once()
-        return run
+            if number < _MOST_ATTEMPTS:
+                self._report(f"  which shows nothing ({evidence}): again, at another moment")
+        self._runs.append(replace(run, attempts=number))
 
-    def _shows_nothing(self, run: Run) -> bool:
-        return weigh(run, self.first, find_checkpoint_kinds([self.first, run])) in SHOWS_NOTHING
+    def _weigh(self, run: Run) -> Evidence:
+        return weigh(run, self._runs[0], find_checkpoint_kinds([*self._runs, run]))
+
+    def _tear(self) -> None:
+        """Start with a torn checkpoint, of the killed run or of another that resumed."""
+        resumed = [run for run in self._runs if run.was_interrupted and self._weigh(run) in RESUMED]
+        for run in sorted(resumed, key=lambda run: run.kind is not RunKind.KILLED):
+            torn = self._lab.tear(run, self._kinds)
+            if torn:
+                self._report(f"started with the newest checkpoint cut in half ({torn})")
+                again = self._lab.run(RunKind.TORN, "with a torn checkpoint", torn=torn)
+                self._runs.append(replace(again, torn_from=run.label))
+                self._report(_sum_up(again))
+                return
+
+    # --- the models ---
+
+    def _compare(self, first: Run) -> tuple[Run, ...]:
+        if self._plan.compare:
+            others = [
+                run if run.kind is RunKind.WARM_UP else self._lab.compare(first, run, self._plan.compare)
+                for run in self._runs[1:]
+            ]
+            return (first, *others)
+        differ = any(run.was_interrupted and run.differs_from(first) for run in self._runs)
+        if differ and not any(run.kind is RunKind.WARM_UP for run in self._runs):
+            self._report("the models differ: one more uninterrupted run, to see whether they always differ")
+            self._runs.append(self._run_undisturbed("uninterrupted again"))
+        return tuple(self._runs)
 
 
-def _interrupt(lab: Lab, plan: Plan, moment: Moment, tries: Tries, report: Progress) -> Run:
-    def run_once() -> Run:
-        at, grace = moment.of(tries.whole_seconds), plan.grace_seconds(tries.whole_seconds)
-        report(f"interrupted at {moment} ({at:.1f} s), SIGKILL {grace:.1f} s after SIGTERM")
-        planned = PlannedInterruption(at_seconds=at, notice_seconds=grace)
-        run = lab.run(RunKind.INTERRUPTED, f"interrupted at {moment}", planned=planned)
-        report(_sum_up(run))
-        return run
-
-    return tries.make(run_once, report) if moment.share is not None else run_once()
-
-
-def _kill(lab: Lab, enough: Enough, tries: Tries, report: Progress) -> Run:
-    def run_once() -> Run:
-        at = _KILL_SHARE * tries.whole_seconds
-        report(f"killed by SIGKILL without a warning, at {at:.1f} s")
-        latest = _LAST_KILL_SHARE * tries.whole_seconds
-        planned = PlannedInterruption(at_seconds=at, after=enough, latest_seconds=latest)
-        run = lab.run(RunKind.KILLED, "killed without a warning", planned=planned)
-        report(_sum_up(run))
-        return run
-
-    return tries.make(run_once, report)
+def _can_be_interrupted(run: Run) -> bool:
+    """Whether there is anything to see: the script completes, and saves something."""
+    stretch = run.stretches[0] if run.stretches else None
+    return (
+        run.is_completed
+        and stretch is not None
+        and bool(read_history(stretch, find_file_kinds([stretch])).saves)
+    )
 
 
 def _sum_up(run: Run) -> str:

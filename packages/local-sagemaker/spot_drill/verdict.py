@@ -62,6 +62,26 @@ class RunSummary:
     last_lines: tuple[str, ...] = ()
 
 
+class Outcome(StrEnum):
+    """What became of an intended interruption."""
+
+    RESUMED = "interrupted and resumed"
+    WORK_LOST = "interrupted, work lost"
+    NEVER_CAME = "never came"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Interruption:
+    """One intended interruption. `at_seconds` is the time of the kill, and None if it never came."""
+
+    label: str
+    outcome: Outcome
+    at_seconds: float | None
+    lost_seconds: float
+    attempts: int
+    seen: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Verdict:
     """The whole verdict. Its text says everything, so a failed assertion on a property explains itself."""
@@ -69,6 +89,7 @@ class Verdict:
     script: str
     checks: tuple[Check, ...]
     runs: tuple[RunSummary, ...]
+    interruptions: tuple[Interruption, ...] = ()
     accept_not_shown: bool = False
     """Whether a core question without an answer counts as a pass."""
 
@@ -164,6 +185,10 @@ class Verdict:
             lines += _wrap(f"  {check.result.upper():4}  {check.question:18}  ", check.seen)
             if check.change:
                 lines += _wrap(" " * 28 + "-> ", check.change)
+        if self.interruptions:
+            lines += ["", "Interruptions:"]
+            for each in self.interruptions:
+                lines += _wrap(" " * 8, f"{each.label}: {each.outcome}{each.seen and f' ({each.seen})'}")
         if self.not_shown and not self.failures:
             lines += ["", *_wrap("", self._not_shown_advice())]
         troubled = [run for run in self.runs if run.failure or run.status != "Completed"]
@@ -209,10 +234,14 @@ def read_verdict(content: Mapping[str, Any]) -> Verdict:
         )
         for run in content["runs"]
     )
+    interruptions = (
+        Interruption(**(each | {"outcome": Outcome(each["outcome"])})) for each in content["interruptions"]
+    )
     return Verdict(
         script=content["script"],
         checks=tuple(checks),
         runs=tuple(runs),
+        interruptions=tuple(interruptions),
         accept_not_shown=content["accept_not_shown"],
     )
 

@@ -88,9 +88,8 @@ class _Events:
         ended_at = time.monotonic() - self._began
         changed = [name for name in self._contents.find_changed() if name not in self._being_written]
         for name in changed:
-            self._events += [
-                FileEvent(ended_at, what, name) for what in (Happening.WRITTEN, Happening.CLOSED)
-            ]
+            for what in (Happening.WRITTEN, Happening.CLOSED):
+                self._events.append(FileEvent(ended_at, what, name))
         return tuple(self._events)
 
     def events_so_far(self) -> tuple[FileEvent, ...]:
@@ -200,7 +199,7 @@ class _Inotify(_Events):
     def _is_reported(self, what: Happening, name: str) -> bool:
         """Whether this belongs to a first write that was already reported when its folder was found."""
         is_rest = name in self._found and what in (Happening.CREATED, Happening.WRITTEN, Happening.CLOSED)
-        if what is not Happening.WRITTEN and what is not Happening.CREATED:
+        if what not in (Happening.CREATED, Happening.WRITTEN, Happening.READ):
             self._found.discard(name)
         return is_rest
 
