@@ -199,6 +199,8 @@ class _Inotify(_Events):
     def _is_reported(self, what: Happening, name: str) -> bool:
         """Whether this belongs to a first write that was already reported when its folder was found."""
         is_rest = name in self._found and what in (Happening.CREATED, Happening.WRITTEN, Happening.CLOSED)
+        if is_rest and what is Happening.CLOSED:
+            self._contents.learn(name)
         if what not in (Happening.CREATED, Happening.WRITTEN, Happening.READ):
             self._found.discard(name)
         return is_rest
