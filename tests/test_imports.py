@@ -118,6 +118,16 @@ RULES = [
         allowed=("local_sagemaker", "aiohttp", "boto3", "botocore", "moto", "psutil", "regex", "yaml"),
     ),
     *_layer_rules(),
+    # A client of the service, which may be AWS.
+    Rule(
+        folder=f"{PACKAGE}/local_sagemaker/conformance",
+        allowed=(
+            *(f"local_sagemaker.{name}" for name in ("account", "conformance", "process")),
+            "local_sagemaker.services.pricing",
+            *_BOTO,
+            "yaml",
+        ),
+    ),
     Rule(folder=f"{PACKAGE}/spot_drill", allowed=("local_sagemaker", "spot_drill", "pytest")),
     Rule(folder="include/local_sagemaker", allowed=("local_sagemaker", "spot_drill")),
     Rule(
@@ -265,7 +275,7 @@ def test_the_drill_uses_only_what_the_local_sagemaker_exports() -> None:
 def test_every_folder_and_base_module_of_the_local_sagemaker_has_a_layer() -> None:
     package = ROOT / PACKAGE / "local_sagemaker"
     folders = {path.parent.name for path in package.glob("*/__init__.py")}
-    assert folders == set(LOCAL_LAYERS)
+    assert folders == {*LOCAL_LAYERS, "conformance"}
     for name in LOCAL_BASE:
         imported = set(_list_imports(package / f"{name.rpartition('.')[2]}.py"))
         assert not {module for module in imported if module.startswith("local_sagemaker")}
@@ -319,6 +329,8 @@ def test_every_folder_and_base_module_of_the_local_sagemaker_has_a_layer() -> No
         (f"{PACKAGE}/local_sagemaker/control", "local_sagemaker.http.access", False),
         (f"{PACKAGE}/local_sagemaker/http", "local_sagemaker.api.protocol", True),
         (f"{PACKAGE}/local_sagemaker/http", "local_sagemaker.server", False),
+        (f"{PACKAGE}/local_sagemaker/conformance", "local_sagemaker.services.pricing.PRICES_FILE", True),
+        (f"{PACKAGE}/local_sagemaker/conformance", "local_sagemaker.jobs.messages", False),
         ("include/training", "include.flight_delays.data", False),
         ("include/training", "xgboost", True),
     ],

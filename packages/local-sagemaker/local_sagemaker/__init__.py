@@ -10,6 +10,8 @@ Folders, each of which imports only from those above it (`tests/test_imports.py`
     control     the control API and the page, at `/_local/`
     http        the HTTP server, and the check that refuses what a web page may have sent
 
+Apart from these, `conformance` asks a SageMaker, this one or AWS's, how it behaves. It is a client.
+
 At the top, `server` puts these together, `process` starts a server in its own process for tests, `clock` is
 simulated time, `account` the account and region, `service_model` botocore's model of SageMaker, `reply` an
 answer. `old_names` keeps the module names from before there were folders.

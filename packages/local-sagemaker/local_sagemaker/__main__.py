@@ -1,4 +1,7 @@
-"""`local-sagemaker`, or `python -m local_sagemaker`: serves until SIGTERM or SIGINT."""
+"""`local-sagemaker`, or `python -m local_sagemaker`: serves until SIGTERM or SIGINT.
+
+`local-sagemaker conformance` asks a SageMaker questions instead.
+"""
 
 from __future__ import annotations
 
@@ -29,6 +32,11 @@ _REGION_NAME = re.compile(r"[a-z]{2,4}(-[a-z]+)+-\d")
 
 
 def main(arguments: list[str] | None = None) -> int:
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if arguments[:1] == ["conformance"]:
+        from .conformance.command import main as ask_questions
+
+        return ask_questions(arguments[1:])
     parser = _parser()
     options = parser.parse_args(arguments)
     logging.basicConfig(
@@ -92,7 +100,8 @@ def _parser() -> argparse.ArgumentParser:
         epilog=f"Stored only: {', '.join(STORED_ONLY)}. All other operations of SageMaker that are not about "
         "training jobs are refused, or answer from what is stored. GET /_local/ is a page that lists the "
         "training jobs. Market files: python -m pydoc local_sagemaker.market. To test a training script: "
-        "spot-drill --help.",
+        "spot-drill --help. To compare a SageMaker with what is known of AWS: local-sagemaker conformance "
+        "--help.",
     )
     _add_address(parser)
     _add_clock(parser)
