@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from typing import TYPE_CHECKING, TypeAlias
+
+from local_sagemaker.process import ControlError
 
 from .requests import checkpoint_key
 from .target import refusal_of
@@ -20,13 +23,16 @@ _PATIENCE_SECONDS = 180
 
 
 def _stop_at_once(run: Run, job: JobEvidence) -> None:
-    """While Starting, then once more; and try to delete it while it stops."""
+    """While Starting, then once more; before that, try to delete it."""
     if job.notes:
         return
     client = run.target.sagemaker
-    job.notes["stop"] = refusal_of(client.stop_training_job, TrainingJobName=job.name)
-    job.notes["second stop"] = refusal_of(client.stop_training_job, TrainingJobName=job.name)
-    job.notes["delete while stopping"] = refusal_of(client.delete_training_job, TrainingJobName=job.name)
+    for note, call in {
+        "delete": client.delete_training_job,
+        "stop": client.stop_training_job,
+        "second stop": client.stop_training_job,
+    }.items():
+        job.notes[note] = refusal_of(call, TrainingJobName=job.name)
 
 
 def _stop_when_saved(run: Run, job: JobEvidence) -> None:
@@ -37,8 +43,9 @@ def _stop_when_saved(run: Run, job: JobEvidence) -> None:
 
 def _interrupt_when_saved(run: Run, job: JobEvidence) -> None:
     if "interrupted" not in job.notes and _has_saved(run, job) and run.target.control:
-        job.notes["interrupted"] = time.time()
-        run.target.control.interrupt(job.name)
+        with contextlib.suppress(ControlError):  # it has just ended
+            run.target.control.interrupt(job.name)
+            job.notes["interrupted"] = time.time()
 
 
 def _add_object_while_it_runs(run: Run, job: JobEvidence) -> None:

@@ -25,6 +25,10 @@ class Result(StrEnum):
     UNKNOWN = "unknown"
 
 
+class NotAnsweredError(Exception):
+    """Raised in a check that cannot be answered. The text says why."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
     result: Result
@@ -90,7 +94,7 @@ class Check:
             return self.ask(run)
         except (KeyError, IndexError) as exc:
             return Answer(result=Result.FAIL, expected="an answer that has it", seen=f"there is no {exc}")
-        except (ClientError, BotoCoreError) as exc:
+        except (NotAnsweredError, ClientError, BotoCoreError) as exc:
             return unknown(str(exc))
 
 

@@ -123,6 +123,11 @@ class JobEvidence:
         return [(what, float(at)) for what, at in pairs]
 
     @property
+    def end(self) -> str:
+        """How the job ended, in words."""
+        return ": ".join(filter(None, (self.status, self.described.get("FailureReason"))))
+
+    @property
     def lines(self) -> list[str]:
         return [line for stream in self.log.values() for line in stream]
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 BASE = Path(os.environ.get("SAGEMAKER_BASE_DIR", "/opt/ml"))
 CONFIG = BASE / "input" / "config"
 MODEL = BASE / "model"
-OWN_VARIABLES = ("TRAINING_JOB_NAME", "TRAINING_JOB_ARN", "AWS_REGION", "CONFORMANCE_COLOUR")
+OWN_VARIABLES = ("TRAINING_JOB_NAME", "TRAINING_JOB_ARN", "CONFORMANCE_COLOUR")
 
 
 def read_config() -> dict[str, Any]:
@@ -205,7 +205,10 @@ def main() -> None:
     if channel.is_dir():
         folders["input/data/train"] = channel
     (BASE / "output" / "data" / "metrics.txt").write_text("rmse=1")
-    report["mounts_tried"] = try_mounts(folders)
+    try:
+        report["mounts_tried"] = try_mounts(folders)
+    except OSError as error:
+        report["mounts_tried"] = {"error": repr(error)}
     report["ended_at"] = time.time()
     MODEL.joinpath("report.json").write_text(json.dumps(report))
 

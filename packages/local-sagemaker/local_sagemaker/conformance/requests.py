@@ -40,6 +40,8 @@ def base_request(run: Run, name: str, *, is_spot: bool, max_runtime_seconds: int
         "HyperParameters": {
             "sagemaker_program": "probe.py",
             "sagemaker_submit_directory": f"{run.s3_uri}/source.tar.gz",
+            "sagemaker_region": target.region,
+            "sagemaker_container_log_level": "20",
         },
         "EnableManagedSpotTraining": is_spot,
         "Tags": [{"Key": "conformance-run", "Value": run.id}],

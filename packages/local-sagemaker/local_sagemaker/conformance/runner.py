@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 LOG_GROUP = "/aws/sagemaker/TrainingJobs"
 _SECONDS_BETWEEN_LOOKS = 5.0
+#: How long a job that was created may not be found.
+_UNSEEN_SECONDS = 120
 _LARGEST_OBJECT = 1_000_000
 
 
@@ -132,10 +134,13 @@ class Runner:
     def _look(self, job: JobEvidence) -> None:
         described = self._target.describe(job.name)
         if described is None:
-            if job.seen:
-                job.missing = "it is gone"
+            is_new = not job.seen and time.time() - job.created_at < self._target.real(
+                _UNSEEN_SECONDS, least=5
+            )
+            if not is_new:
+                job.missing = "DescribeTrainingJob does not find it"
                 self._running.remove(job)
-            return  # created a moment ago
+            return
         before = job.status
         job.note(time.time(), described, self._target.wire["DescribeTrainingJob"].body)
         if job.status != before:

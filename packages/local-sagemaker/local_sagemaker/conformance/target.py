@@ -8,10 +8,9 @@ from __future__ import annotations
 import json
 import re
 import time
-import urllib.error
-import urllib.request
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import partial
 from typing import Any
 
 import boto3
@@ -74,6 +73,8 @@ class Target:
     account: str = ""
     speed: float = 1.0
     control: ServerHandle | None = None
+    #: Of the environment's credentials. Without one, calls go to `url` with any.
+    session: boto3.Session | None = None
     wire: dict[str, Wire] = field(default_factory=dict)
     _clients: dict[str, Any] = field(default_factory=dict)
     _created_at: float = 0.0
@@ -81,12 +82,8 @@ class Target:
     def client(self, service: str) -> Any:
         if service not in self._clients:
             config = Config(retries=_RETRIES, connect_timeout=10, read_timeout=60)  # type: ignore[arg-type]
-            make: Any = boto3.client
-            self._clients[service] = (
-                make(service, config=config)
-                if self.kind is Kind.AWS
-                else make_client(service, str(self.url), config=config)
-            )
+            make: Any = self.session.client if self.session else partial(make_client, url=str(self.url))
+            self._clients[service] = make(service, config=config)
             if service == "sagemaker":
                 self._clients[service].meta.events.register("before-parse.sagemaker.*", self._keep)
         return self._clients[service]
@@ -153,7 +150,7 @@ def local_target(url: str, *, role: str | None, image: str | None, instance_type
         control.control("GET", "clock")
     except (ControlError, ValueError):
         pass  # another server
-    except (OSError, urllib.error.URLError) as exc:
+    except OSError as exc:
         raise TargetError(f"--endpoint {url}: nothing answers there ({exc}).") from exc
     else:
         target.kind, target.control = Kind.LOCAL, control
@@ -165,12 +162,12 @@ def aws_target(*, role: str, image: str, instance_type: str, bucket: str) -> Tar
     """The account of the environment's credentials. Raises `TargetError` before anything is made."""
     if not _ROLE.fullmatch(role):
         raise TargetError(f"--role {role}: give the ARN of a role, arn:aws:iam::ACCOUNT:role/NAME.")
-    region = boto3.Session().region_name
-    if not region:
-        raise TargetError("--aws: there is no region. Set AWS_REGION or AWS_PROFILE.")
+    session = boto3.Session()
+    if not session.region_name:
+        raise TargetError("--aws: there is no region. Set AWS_DEFAULT_REGION, or AWS_PROFILE.")
     target = Target(
         kind=Kind.AWS, url=None, role=role, image=image, instance_type=instance_type, bucket=bucket,
-        region=region,
+        session=session,
     )  # fmt: skip
     _greet(target, "--aws")
     try:

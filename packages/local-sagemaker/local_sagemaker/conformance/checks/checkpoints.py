@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from local_sagemaker.conformance.check import Answer, Group, answered, expect, expect_that
 
-from .container import _report
+from .container import report_of
 
 if TYPE_CHECKING:
     from local_sagemaker.conformance.evidence import Run
@@ -18,7 +18,7 @@ _XGBOOST = "aws/sagemaker-xgboost-container, checkpointing.py"
 
 
 def _seen(run: Run, job: str = "complete") -> list[list[Any]]:
-    seen: list[list[Any]] = _report(run.jobs[job])["checkpoints"]["seen"]
+    seen: list[list[Any]] = report_of(run.jobs[job])["checkpoints"]["seen"]
     return seen
 
 
@@ -107,14 +107,14 @@ def lag_of_uploads(run: Run) -> Answer:
     needs="resume",
 )
 def the_prefix_is_restored(run: Run) -> Answer:
-    restored = _report(run.jobs["resume"])["restored"]
+    restored = report_of(run.jobs["resume"])["restored"]
     wanted = {"step-1", "step-4", "sub/deep", "put/by-others"}
     return expect_that(wanted.issubset(restored), f"{sorted(wanted)} among them", restored)
 
 
 @GROUP.question("Have restored files markers?", source="none", needs="resume")
 def markers_of_restored_files(run: Run) -> Answer:
-    return answered([name for name in _report(run.jobs["resume"])["restored"] if ".sagemaker-" in name])
+    return answered([name for name in report_of(run.jobs["resume"])["restored"] if ".sagemaker-" in name])
 
 
 @GROUP.question(
@@ -124,4 +124,4 @@ def markers_of_restored_files(run: Run) -> Answer:
 )
 def later_objects_are_not_fetched(run: Run) -> Answer:
     names = {name for _, name, _, _ in _seen(run, "resume")}
-    return expect(False, "late" in names | set(_report(run.jobs["resume"])["restored"]))
+    return expect(False, "late" in names | set(report_of(run.jobs["resume"])["restored"]))

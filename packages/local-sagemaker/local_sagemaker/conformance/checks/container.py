@@ -5,7 +5,15 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from local_sagemaker.conformance.check import Answer, Group, answered, expect, expect_that, unknown
+from local_sagemaker.conformance.check import (
+    Answer,
+    Group,
+    NotAnsweredError,
+    answered,
+    expect,
+    expect_that,
+    unknown,
+)
 
 if TYPE_CHECKING:
     from local_sagemaker.conformance.evidence import JobEvidence, Run
@@ -21,14 +29,10 @@ _FRAMEWORKS = (
 )
 
 
-class NoReportError(KeyError):
-    """The script left no report in the model."""
-
-
-def _report(job: JobEvidence) -> dict[str, Any]:
+def report_of(job: JobEvidence) -> dict[str, Any]:
     report = job.report
-    if report is None:
-        raise NoReportError(f"report of the script of {job.plan.name} ({job.status})")
+    if report is None or (job.plan.probe == "look" and job.status != "Completed"):
+        raise NotAnsweredError(f"the script of the job {job.plan.name} left no report: {job.end}")
     return report
 
 
@@ -37,7 +41,7 @@ def _report(job: JobEvidence) -> dict[str, Any]:
 )
 def hyperparameters(run: Run) -> Answer:
     job = run.jobs["complete"]
-    return expect(job.request["HyperParameters"], _report(job)["config"].get("hyperparameters"))
+    return expect(job.request["HyperParameters"], report_of(job)["config"].get("hyperparameters"))
 
 
 @GROUP.question("What is in inputdataconfig.json?", source="guide", needs="complete")
@@ -50,7 +54,7 @@ def input_data_config(run: Run) -> Answer:
             "RecordWrapperType": "None",
         }
     }
-    return expect(expected, _report(run.jobs["complete"])["config"].get("inputdataconfig"))
+    return expect(expected, report_of(run.jobs["complete"])["config"].get("inputdataconfig"))
 
 
 @GROUP.question(
@@ -70,7 +74,7 @@ def resource_config(run: Run) -> Answer:
         ],
         "network_interface_name": "eth0",
     }
-    return expect(expected, _report(run.jobs["complete"])["config"].get("resourceconfig"))
+    return expect(expected, report_of(run.jobs["complete"])["config"].get("resourceconfig"))
 
 
 @GROUP.question(
@@ -79,7 +83,7 @@ def resource_config(run: Run) -> Answer:
     needs="complete plain",
 )
 def checkpoint_config(run: Run) -> Answer:
-    report, plain = _report(run.jobs["complete"]), _report(run.jobs["plain"])
+    report, plain = report_of(run.jobs["complete"]), report_of(run.jobs["plain"])
     expected = {"LocalPath": f"{report['base']}/checkpoints"}
     return expect(
         [expected, None], [report["config"].get("checkpointconfig"), plain["config"].get("checkpointconfig")]
@@ -88,13 +92,13 @@ def checkpoint_config(run: Run) -> Answer:
 
 @GROUP.question("Which other files are in /opt/ml/input?", source="none", needs="complete")
 def files_in_input(run: Run) -> Answer:
-    return answered(_report(run.jobs["complete"])["input"])
+    return answered(report_of(run.jobs["complete"])["input"])
 
 
 @GROUP.question("Is a channel a folder with the objects below its prefix?", source="guide", needs="complete")
 def a_channel_is_a_folder(run: Run) -> Answer:
     expected = {"train/a.csv": "1,2,3", "train/deep/b.csv": "4,5,6"}
-    return expect(expected, _report(run.jobs["complete"])["channel"])
+    return expect(expected, report_of(run.jobs["complete"])["channel"])
 
 
 @GROUP.question("Does a script get hyperparameters as sorted arguments?", source=_TOOLKIT, needs="complete")
@@ -105,11 +109,11 @@ def arguments_of_a_script(run: Run) -> Answer:
         text for name in sorted(given) for text in (f"--{name}" if len(name) > 1 else f"-{name}", given[name])
     ]
     return expect([name for name in expected if name.startswith("-")],
-                  [name for name in _report(job)["argv"] if name.startswith("-")])  # fmt: skip
+                  [name for name in report_of(job)["argv"] if name.startswith("-")])  # fmt: skip
 
 
 @GROUP.question(
-    "Has the environment the job's name and ARN, the region, and Environment?",
+    "Has the environment the job's name and ARN, and Environment?",
     source="guide",
     needs="complete",
 )
@@ -118,10 +122,9 @@ def environment(run: Run) -> Answer:
     expected = {
         "TRAINING_JOB_NAME": job.name,
         "TRAINING_JOB_ARN": job.described["TrainingJobArn"],
-        "AWS_REGION": run.target.region,
         "CONFORMANCE_COLOUR": "green",
     }
-    return expect(expected, _report(job)["environment"])
+    return expect(expected, report_of(job)["environment"])
 
 
 @GROUP.question(
@@ -130,8 +133,8 @@ def environment(run: Run) -> Answer:
     needs="complete plain",
 )
 def names_of_variables(run: Run) -> Answer:
-    plain = _report(run.jobs["plain"])["variables"]
-    added = sorted(set(_report(run.jobs["complete"])["variables"]) - set(plain))
+    plain = report_of(run.jobs["plain"])["variables"]
+    added = sorted(set(report_of(run.jobs["complete"])["variables"]) - set(plain))
     return answered({"without": plain, "the toolkit adds": added})
 
 
@@ -141,7 +144,7 @@ def names_of_variables(run: Run) -> Answer:
 def user_of_a_script(run: Run) -> Answer:
     members = ("uid", "gid", "user", "cwd", "pid", "first_process", "host", "python", "base")
     return answered(
-        {name: {each: _report(run.jobs[name])[each] for each in members} for name in ("complete", "plain")}
+        {name: {each: report_of(run.jobs[name])[each] for each in members} for name in ("complete", "plain")}
     )
 
 
@@ -151,7 +154,10 @@ def user_of_a_script(run: Run) -> Answer:
     needs="complete",
 )
 def folders_are_mounts(run: Run) -> Answer:
-    removed = _report(run.jobs["complete"])["mounts_tried"]["removed"]
+    tried = report_of(run.jobs["complete"])["mounts_tried"]
+    if "error" in tried:
+        raise NotAnsweredError(tried["error"])
+    removed = tried["removed"]
     return expect(dict.fromkeys(removed, "EBUSY"), removed)
 
 
@@ -159,12 +165,13 @@ def folders_are_mounts(run: Run) -> Answer:
     "Does a rename from one of these to another fail with EXDEV?", source="none", needs="complete"
 )
 def renames_across_mounts(run: Run) -> Answer:
-    return answered(_report(run.jobs["complete"])["mounts_tried"]["renamed"])
+    tried = report_of(run.jobs["complete"])["mounts_tried"]
+    return answered(tried.get("renamed", tried.get("error")))
 
 
 @GROUP.question("What is mounted below /opt/ml?", source="none", needs="complete")
 def mounts(run: Run) -> Answer:
-    return answered(_report(run.jobs["complete"])["mounts"])
+    return answered(report_of(run.jobs["complete"])["mounts"])
 
 
 @GROUP.question("Is the output a model.tar.gz?", source="public dumps", needs="complete")
@@ -232,7 +239,7 @@ def _signals(job: JobEvidence) -> dict[str, Any]:
     """SIGTERM as the script saw it, and how long it ran after that."""
     beats = job.beats
     if not beats:
-        raise NoReportError(f"beats of the script of {job.plan.name} ({job.status})")
+        raise NotAnsweredError(f"the script of the job {job.plan.name} left no beats: {job.end}")
     terms = [at for what, at in beats if what == "SIGTERM"]
     since = terms[0] if terms else job.notes.get("stopped_at", beats[-1][1])
     return {"SIGTERM": bool(terms), "seconds after": round(beats[-1][1] - since, 1)}

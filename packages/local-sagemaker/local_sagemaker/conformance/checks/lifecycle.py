@@ -15,7 +15,12 @@ GROUP = Group("lifecycle")
 _SPOT_PAGE = "guide, lifecycle of managed spot training"
 _DUMP = "a dump of 2021"
 _MESSAGES = {
-    "Starting": {"Starting the training job", "Preparing the instances for training"},
+    "Starting": {
+        "Starting the training job",
+        "Launching requested ML instances",
+        "Launched instance was unhealthy, replacing it!",
+        "Preparing the instances for training",
+    },
     "Downloading": {"Downloading input data", "Downloading the training image"},
     "Training": {"Training image download completed. Training in progress."},
     "Uploading": {"Uploading generated training model"},
@@ -121,6 +126,12 @@ def the_model_is_where_the_description_says(run: Run) -> Answer:
     uri = job.described["ModelArtifacts"]["S3ModelArtifacts"]
     expected = f"{run.s3_uri}/output/{job.name}/output/model.tar.gz"
     return expect([expected, True], [uri, "output/model.tar.gz" in job.output])
+
+
+@GROUP.question("Which statuses and messages has an on-demand job?", source="none (Pending)", needs="plain")
+def statuses_of_an_on_demand_job(run: Run) -> Answer:
+    job = run.jobs["plain"]
+    return answered({status: job.messages(status) for status in job.statuses})
 
 
 @GROUP.question("How does a job end that fails?", source="guide; public dumps", needs="failed")

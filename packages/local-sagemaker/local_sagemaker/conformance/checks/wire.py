@@ -216,7 +216,7 @@ def stop_a_job_twice(run: Run) -> Answer:
     needs="never-started",
 )
 def delete_a_job_that_is_not_over(run: Run) -> Answer:
-    refusal = run.jobs["never-started"].notes["delete while stopping"]
+    refusal = run.jobs["never-started"].notes["delete"]
     return answered(refusal) if refusal else expect("a refusal", "accepted")
 
 
