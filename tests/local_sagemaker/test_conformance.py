@@ -69,12 +69,12 @@ def _command(*arguments: str) -> list[str]:
 def _ask(server: Server, folder: Path, *arguments: str, env: dict[str, str] | None = None) -> Asked:
     report = folder / "report.json"
     done = subprocess.run(
-        _command(*arguments, "--parallel=9", f"--json={report}"),
+        _command(*arguments, "--parallel=9", "--timeout=1.5", f"--json={report}"),
         cwd=ROOT,
         env={**os.environ, **(env or {})},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=200,
         stdin=subprocess.DEVNULL,
     )
     assert report.exists(), done.stdout + done.stderr
@@ -170,7 +170,7 @@ def asked_as_aws(training_python: str, tmp_path_factory: pytest.TempPathFactory)
     """The same run, where calls are throttled, and one answer to CreateTrainingJob is lost."""
     keys = {"AWS_ACCESS_KEY_ID": "any", "AWS_SECRET_ACCESS_KEY": "any", "AWS_DEFAULT_REGION": "us-east-1"}
     image = "763104351884.dkr.ecr.us-east-1.amazonaws.com/pytorch-training:2.6.0-cpu-py312"
-    with running_server("--speed", "300") as server:
+    with running_server("--speed", "400") as server:
         server.client("s3").create_bucket(Bucket="theirs")
         server.put("s3://theirs/kept", b"x")
         for fault in (

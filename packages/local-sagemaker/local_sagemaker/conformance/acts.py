@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 #: Where a job stays in Training although no checkpoint of it reaches S3, it is stopped after this time.
 _PATIENCE_SECONDS = 180
+#: What EC2 grants before it takes a Spot instance.
+_NOTICE_SECONDS = 120
 
 
 def _stop_at_once(run: Run, job: JobEvidence) -> None:
@@ -43,8 +45,9 @@ def _stop_when_saved(run: Run, job: JobEvidence) -> None:
 
 def _interrupt_when_saved(run: Run, job: JobEvidence) -> None:
     if "interrupted" not in job.notes and _has_saved(run, job) and run.target.control:
+        notice = max(_NOTICE_SECONDS, round(2 * run.target.speed))  # so that it is seen on a fast clock
         with contextlib.suppress(ControlError):  # it has just ended
-            run.target.control.interrupt(job.name)
+            run.target.control.interrupt(job.name, notice_seconds=notice)
             job.notes["interrupted"] = time.time()
 
 

@@ -134,10 +134,8 @@ class Runner:
     def _look(self, job: JobEvidence) -> None:
         described = self._target.describe(job.name)
         if described is None:
-            is_new = not job.seen and time.time() - job.created_at < self._target.real(
-                _UNSEEN_SECONDS, least=5
-            )
-            if not is_new:
+            age = time.time() - job.created_at
+            if job.seen or age > self._target.real(_UNSEEN_SECONDS, least=5):
                 job.missing = "DescribeTrainingJob does not find it"
                 self._running.remove(job)
             return
