@@ -387,7 +387,9 @@ def test_what_a_killed_run_left_can_be_removed(
     assert _what_is_left(empty) == NOTHING
 
 
-def test_a_run_that_crashes_removes_everything(empty: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_that_crashes_removes_everything_and_keeps_what_it_saw(
+    empty: Server, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     def crash(runner: Runner, *_: object) -> None:
         runner._create(PLANS["never-started"])
         assert _job_names(empty)
@@ -395,8 +397,10 @@ def test_a_run_that_crashes_removes_everything(empty: Server, monkeypatch: pytes
 
     monkeypatch.setattr(Runner, "_create_due", crash)
     monkeypatch.setattr(signal, "signal", lambda *_: None)
-    with pytest.raises(RuntimeError, match="in the middle"):
-        command.main(["--endpoint", empty.url, "--only", "events"])
+    report = tmp_path / "report.json"
+    assert command.main(["--endpoint", empty.url, "--only", "events", "--json", str(report)]) == 3
+    assert "RuntimeError: in the middle" in capsys.readouterr().err
+    assert json.loads(report.read_text())["jobs"]["never-started"]["request"]["RoleArn"]
     assert _what_is_left(empty) == NOTHING
 
 
@@ -556,6 +560,11 @@ def test_a_question_is_not_passed_without_its_job(job: JobEvidence | None, resul
 
     answer, _ = group.checks[0].answer(_run_with(job))
     assert answer.result is result
+
+
+def test_a_question_that_does_not_fit_the_answer_ends_no_run() -> None:
+    check = Check(name="x", group="g", question="?", source="s", ask=lambda _: expect(1, len(None)))  # type: ignore[arg-type]
+    assert check.answer(_run_with(None))[0].result is Result.UNKNOWN
 
 
 def test_an_interruption_by_chance_answers_on_aws() -> None:

@@ -96,6 +96,8 @@ class Check:
             return Answer(result=Result.FAIL, expected="an answer that has it", seen=f"there is no {exc}")
         except (NotAnsweredError, ClientError, BotoCoreError) as exc:
             return unknown(str(exc))
+        except Exception as exc:  # noqa: BLE001 - an answer that nobody expected must not end the run
+            return unknown(f"the question does not fit the answer: {exc!r}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,7 +46,7 @@ def clean_up(target: Target, run_id: str, say: Callable[[str], None]) -> list[st
             if not (isinstance(exc, ClientError) and exc.response["Error"]["Code"] in _ALREADY_GONE):
                 left.append(f"{what}: {exc}")
 
-    say(f"removing what {run_id} made")
+    say(f"removing what {run_id} made; jobs take some minutes to stop on AWS")
     if target.control:
         target.control.set_capacity(SCARCE_TYPE, available=True)
     attempt("rule and queue", lambda: _remove_events(target, run_id))

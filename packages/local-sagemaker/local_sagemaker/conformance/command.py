@@ -10,6 +10,7 @@ import argparse
 import signal
 import sys
 import time
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
@@ -20,7 +21,7 @@ from .cleanup import RUN_ID, clean_up, new_run_id
 from .cost import highest_cost, known_price
 from .evidence import Run
 from .jobs import JobPlan, with_predecessors
-from .report import Line, as_json, exit_status, table
+from .report import Line, Outcome, as_json, exit_status, table
 from .runner import Runner
 from .target import Kind, Target, TargetError, aws_target, local_target
 
@@ -40,7 +41,7 @@ def main(arguments: list[str] | None = None) -> int:
         checks = [check for check in CHECKS if not options.only or check.group in options.only]
         plans = with_predecessors(name for check in checks for name in (*check.needs, *check.wants))
         plans = [plan for plan in plans if not plan.is_local or target.control]
-        if target.kind is not Kind.LOCAL and not _is_confirmed(options, target, plans, checks):
+        if target.kind is Kind.AWS and not _is_confirmed(options, target, plans, checks):
             print("Nothing was done.", file=sys.stderr)
             return 2
     except TargetError as exc:
@@ -57,38 +58,41 @@ def _carry_out(
     checks: list[Check],
     say: Callable[[str], None],
 ) -> int:
-    began = time.monotonic()
-    signal.signal(signal.SIGTERM, _end)
-    left: list[str] = []
+    outcome = Outcome(began=time.monotonic())
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _end)
     try:
         try:
             runner = Runner(run, parallel=options.parallel, seconds=60 * options.timeout, say=say)
             runner.carry_out(plans, with_events=any(check.group == "events" for check in checks))
             say(f"asking {len(checks)} questions")
-            lines = [_ask(check, run, is_chosen=check in checks) for check in CHECKS]
+            outcome.lines += [_ask(check, run, is_chosen=check in checks) for check in CHECKS]
         finally:
-            left += clean_up(run.target, run.id, say)
+            _save(options, run, outcome)  # removing takes minutes on AWS, and can be interrupted
+            outcome.left += clean_up(run.target, run.id, say)
+        outcome.status = exit_status(outcome.lines, outcome.left)
+        print(table(run, outcome.lines, outcome.left))
     except (KeyboardInterrupt, SystemExit) as exc:
-        return _interrupted(exc, left, _clean_up_command(options, run.id))
-    except BaseException:
-        print("\n".join(f"LEFT BEHIND: {what}" for what in left), file=sys.stderr)
-        raise
-    print(table(run, lines, left))
+        outcome.status = 128 + signal.SIGINT if isinstance(exc, KeyboardInterrupt) else int(exc.code or 0)
+        _complain(outcome, f"interrupted. If anything is left: {_clean_up_command(options, run.id)}")
+    except Exception:  # noqa: BLE001 - the evidence of a real run is kept, whatever happens
+        _complain(outcome, traceback.format_exc())
+    _save(options, run, outcome)
+    return outcome.status
+
+
+def _save(options: argparse.Namespace, run: Run, outcome: Outcome) -> None:
     if options.json:
-        text = as_json(run, lines, left, seconds=time.monotonic() - began)
-        options.json.write_text(text + "\n", encoding="utf-8")
-    return exit_status(lines, left)
+        options.json.write_text(as_json(run, outcome) + "\n", encoding="utf-8")
+
+
+def _complain(outcome: Outcome, text: str) -> None:
+    print("\n".join([text, *(f"LEFT BEHIND: {what}" for what in outcome.left)]), file=sys.stderr)
 
 
 def _ask(check: Check, run: Run, *, is_chosen: bool) -> Line:
     answer, seconds = check.answer(run) if is_chosen else (skipped("left out by --only"), 0.0)
     return Line(check=check, answer=answer, seconds=seconds)
-
-
-def _interrupted(exc: BaseException, left: list[str], command: str) -> int:
-    print("\n".join(f"LEFT BEHIND: {what}" for what in left), file=sys.stderr)
-    print(f"interrupted. If anything is left, remove it with: {command}", file=sys.stderr)
-    return 128 + signal.SIGTERM if isinstance(exc, SystemExit) else 128 + signal.SIGINT
 
 
 def _clean_up_only(target: Target, run_id: str, say: Callable[[str], None]) -> int:
@@ -108,7 +112,7 @@ def _clean_up_command(options: argparse.Namespace, run_id: str) -> str:
 
 
 def _end(number: int, _frame: Any) -> NoReturn:
-    """Raise an exception on SIGTERM, so that everything is removed."""
+    """Raise an exception on a signal, so that everything is removed."""
     raise SystemExit(128 + number)
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import platform
+import time
 from collections import Counter
-from dataclasses import asdict, dataclass, is_dataclass
+from dataclasses import asdict, dataclass, field, is_dataclass
 from datetime import UTC, datetime
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,16 @@ class Line:
     check: Check
     answer: Answer
     seconds: float
+
+
+@dataclass(slots=True, kw_only=True)
+class Outcome:
+    """What became of a run. The status is 3 until everything was asked."""
+
+    began: float
+    lines: list[Line] = field(default_factory=list)
+    left: list[str] = field(default_factory=list)
+    status: int = 3
 
 
 def exit_status(lines: list[Line], left: list[str]) -> int:
@@ -67,8 +78,9 @@ def _short(value: Any, width: int = _SEEN_WIDTH) -> str:
     return text if len(text) <= width else f"{text[: width - 3]}..."
 
 
-def as_json(run: Run, lines: list[Line], left: list[str], *, seconds: float) -> str:
+def as_json(run: Run, outcome: Outcome) -> str:
     """Everything that was asked and seen, with AWS's raw answers. The account's number is replaced."""
+    lines = outcome.lines
     count = Counter(line.answer.result for line in lines)
     content = {
         "run_id": run.id,
@@ -79,11 +91,11 @@ def as_json(run: Run, lines: list[Line], left: list[str], *, seconds: float) -> 
         "instance_type": run.target.instance_type,
         "image": run.target.image,
         "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "seconds": round(seconds, 1),
+        "seconds": round(time.monotonic() - outcome.began, 1),
         "versions": _versions(),
-        "exit_status": exit_status(lines, left),
+        "exit_status": outcome.status,
         "results": {str(result): count[result] for result in Result},
-        "left_behind": left,
+        "left_behind": outcome.left,
         "checks": [
             {
                 "name": line.check.name,

@@ -56,7 +56,10 @@ class Runner:
         for job in self._run.created():
             job.log = self._read_log(job.name)
         if with_events and self._run.no_events is None:
-            self._run.events = self._receive()
+            try:
+                self._run.events = self._receive()
+            except ClientError as exc:
+                self._run.no_events = str(exc)
 
     def _upload_inputs(self) -> None:
         s3, bucket = self._target.client("s3"), self._target.bucket
@@ -145,7 +148,10 @@ class Runner:
             self._say(f"{job.plan.name}: {job.status}")
         if job.is_over:
             self._running.remove(job)
-            self._collect(job)
+            try:
+                self._collect(job)
+            except ClientError as exc:
+                self._say(f"{job.plan.name}: its objects cannot be read: {exc}")
         else:
             self._act(job)
 

@@ -39,7 +39,7 @@ class Refused:
         request = base_request(run, self.name, is_spot=True, max_runtime_seconds=RISK_SECONDS)
         request |= self.change(run)
         refusal = refusal_of(run.target.create, request={k: v for k, v in request.items() if v is not None})
-        if refusal is None:
+        if refusal is None or refusal.code == "ResourceInUse":  # a repeated call: the first was accepted
             stop = {"TrainingJobName": request["TrainingJobName"]}
             refusal_of(run.target.sagemaker.stop_training_job, **stop)
             if self.may_be_accepted:
@@ -269,7 +269,7 @@ REFUSED = (
         name="a-bad-role",
         question="Is a role refused that is an ARN of a user?",
         source="model; the form as for enums",
-        change=lambda run: {"RoleArn": f"arn:aws:iam::{run.target.account}:user/nobody"},
+        change=lambda run: {"RoleArn": run.target.role.partition(":role/")[0] + ":user/nobody"},
         text=f"at 'roleArn' {_PATTERN}",
     ),
     Refused(
