@@ -22,15 +22,14 @@ import pytest
 from local_sagemaker.conformance import command
 from local_sagemaker.conformance.check import Check, Group, Result, answered, expect, skipped, unknown
 from local_sagemaker.conformance.checks import CHECKS, GROUP_NAMES
-from local_sagemaker.conformance.checks.refusals import REFUSED
+from local_sagemaker.conformance.checks.refusals import REFUSED, Refused
 from local_sagemaker.conformance.cleanup import RUN_ID, new_run_id
 from local_sagemaker.conformance.cost import highest_cost
 from local_sagemaker.conformance.evidence import JobEvidence, Run
 from local_sagemaker.conformance.jobs import JOBS, PLANS, job_name, with_predecessors
 from local_sagemaker.conformance.report import Line, exit_status
 from local_sagemaker.conformance.runner import Runner
-from local_sagemaker.conformance.target import Kind, Target
-from local_sagemaker.containers.context import can_isolate
+from local_sagemaker.conformance.target import Kind, Target, local_target
 
 from .support import ROOT, Server, running_server, wait_until
 
@@ -106,12 +105,13 @@ def asked(training_python: str, tmp_path_factory: pytest.TempPathFactory) -> Ite
         yield _ask(server, tmp_path_factory.mktemp("asked"), "--endpoint", server.url)
 
 
-def _are_mounts_shown(folder: Path) -> bool:
-    return can_isolate(folder)
+def _not_shown(asked: Asked) -> set[str]:
+    """What fails where the folders below /opt/ml are no mounts, because the system grants none."""
+    return set() if len(asked.check("mounts")["seen"]) > 1 else {"folders-are-mounts"}
 
 
-def test_this_server_answers_as_aws_does(asked: Asked, tmp_path: Path) -> None:
-    expected = set() if _are_mounts_shown(tmp_path) else {"folders-are-mounts"}
+def test_this_server_answers_as_aws_does(asked: Asked) -> None:
+    expected = _not_shown(asked)
     assert asked.names("fail") == expected, asked.stdout
     assert asked.names("unknown") == asked.names("skip") == set(), asked.stdout
     assert asked.exit_status == (1 if expected else 0)
@@ -162,6 +162,14 @@ def test_the_unknowns_have_answers(asked: Asked) -> None:
         assert check["result"] == "answered" or not check["source"].startswith("none"), check
 
 
+@pytest.mark.parametrize("refused", REFUSED, ids=lambda refused: refused.name)
+def test_what_sagemaker_refuses_is_refused(server: Server, refused: Refused) -> None:
+    target = local_target(server.url, role=None, image=None, instance_type="ml.m5.large", bucket="bucket")
+    answer = refused.ask(Run(id=new_run_id(), target=target))
+    assert answer.result in (Result.PASS, Result.ANSWERED), answer
+    assert (answer.seen == "accepted") is (refused.is_accepted or refused.name == "retries-with-spot")
+
+
 # --- as if it were AWS ---
 
 
@@ -193,9 +201,9 @@ def asked_as_aws(training_python: str, tmp_path_factory: pytest.TempPathFactory)
 
 
 def test_an_account_is_asked_the_same_and_what_cannot_be_forced_is_skipped_by_name(
-    asked_as_aws: Asked, tmp_path: Path
+    asked_as_aws: Asked,
 ) -> None:
-    expected = set() if _are_mounts_shown(tmp_path) else {"folders-are-mounts"}
+    expected = _not_shown(asked_as_aws)
     assert asked_as_aws.names("fail") == expected, asked_as_aws.stdout
     assert asked_as_aws.names("unknown") == set(), asked_as_aws.stdout
     assert asked_as_aws.names("skip") == SKIPPED_ON_AWS
@@ -311,7 +319,7 @@ def asked_of_a_wrong_server(
 
 
 def test_each_wrong_answer_fails_its_question_and_no_other(
-    asked_of_a_wrong_server: Asked, tmp_path: Path
+    asked_of_a_wrong_server: Asked,
 ) -> None:
     expected = {
         "wire": {"describe-an-unknown-job", "errors-have-a-type"},
@@ -324,8 +332,7 @@ def test_each_wrong_answer_fails_its_question_and_no_other(
         "events": {"envelope"},
     }
     assert expected.keys() == set(GROUP_NAMES)
-    if not _are_mounts_shown(tmp_path):
-        expected["container"].add("folders-are-mounts")
+    expected["container"] |= _not_shown(asked_of_a_wrong_server)
     failed = asked_of_a_wrong_server.names("fail")
     assert failed == set().union(*expected.values()), asked_of_a_wrong_server.stdout
     assert asked_of_a_wrong_server.exit_status == 1
@@ -488,7 +495,7 @@ def test_the_highest_cost_is_each_limit_and_ten_minutes_at_the_price() -> None:
     cost = highest_cost(plans, refusals=[60], usd_per_hour=3.6)
     assert cost.seconds == (900 + 600) + (60 + 600) + (60 + 600)
     assert cost.usd == pytest.approx(2.82)
-    assert "2.82 USD: 2 jobs on one instance each, and 1 more if" in str(cost)
+    assert "2.82 USD: 2 jobs on one instance each, and 1 requests that" in str(cost)
 
 
 def test_every_question_has_its_own_name_and_the_jobs_that_it_needs() -> None:

@@ -112,30 +112,9 @@ _CHANNEL = {
 @pytest.mark.parametrize(
     ("overrides", "text"),
     [
-        (
-            {"EnableManagedSpotTraining": False},
-            "Invalid MaxWaitTimeInSeconds. It is only supported when EnableManagedSpotTraining is set",
-        ),
-        (
-            {"StoppingCondition": {"MaxRuntimeInSeconds": 3600}},
-            "must be present and be greater than or equal to MaxRuntimeInSeconds",
-        ),
-        (
-            {"StoppingCondition": {"MaxRuntimeInSeconds": 3600, "MaxWaitTimeInSeconds": 3599}},
-            "must be present and be greater than or equal to MaxRuntimeInSeconds",
-        ),
-        (
+        (  # the max runtime is a day
             {"StoppingCondition": {"MaxWaitTimeInSeconds": 7200}},
             "must be present and be greater than or equal to MaxRuntimeInSeconds",
-        ),
-        (
-            {
-                "AlgorithmSpecification": {
-                    "TrainingImage": "382416733822.dkr.ecr.us-east-1.amazonaws.com/kmeans:1",
-                    "TrainingInputMode": "File",
-                }
-            },
-            "MaxWaitTimeInSeconds above 3600 is not supported for the given algorithm",
         ),
         ({"StoppingCondition": {"MaxRuntimeInSeconds": 2419201, "MaxWaitTimeInSeconds": 2419201}}, "2419200"),
         (
@@ -163,8 +142,6 @@ _CHANNEL = {
         ({"AlgorithmSpecification": {"TrainingInputMode": "File"}}, "either TrainingImage or AlgorithmName"),
         ({"ResourceConfig": None}, "ResourceConfig is required"),
         ({"Environment": {"LOCAL_TRAINING_SECONDS": "soon"}}, "give the simulated job's work in seconds"),
-        ({"RoleArn": "arn:aws:iam::123456789012:user/me"}, "12:user/me' at 'roleArn'"),
-        ({"TrainingJobName": "bad_name!"}, "Value 'bad_name!' at 'trainingJobName'"),
         (
             {"ResourceConfig": {"InstanceType": "ml.m5.large", "InstanceCount": 0, "VolumeSizeInGB": 1}},
             "Value '0' at 'resourceConfig.instanceCount' failed to satisfy constraint: Member must have",
@@ -183,6 +160,7 @@ _CHANNEL = {
     ],
 )  # fmt: skip
 def test_what_sagemaker_refuses_is_refused(server: Server, overrides: dict[str, Any], text: str) -> None:
+    """In our words. Refusals in AWS's words are questions of the conformance command."""
     code, message = _refusal(server.client("sagemaker").create_training_job, **request_for(**overrides))
     assert code == "ValidationException"
     assert text in message
@@ -261,11 +239,6 @@ def test_a_channel_without_objects_is_refused_in_the_words_of_the_service(server
             'that the role "arn:aws:iam::123456789012:role/SageMakerRole" has "s3:ListBucket" permissions on '
             f'bucket "{bucket}".'
         )
-
-
-def test_a_wait_as_long_as_the_run_is_accepted(server: Server) -> None:
-    same = {"MaxRuntimeInSeconds": 3600, "MaxWaitTimeInSeconds": 3600}
-    server.client("sagemaker").create_training_job(**request_for(StoppingCondition=same))
 
 
 def test_an_image_of_ones_own_has_no_cap_on_its_wait(server: Server) -> None:

@@ -40,7 +40,7 @@ class Cost:
     def __str__(self) -> str:
         return (
             f"The highest possible cost is {self.usd:.2f} USD: {self.jobs} jobs on one instance each, and "
-            f"{self.refusals} more if the service accepts all that it should refuse; each until its max "
+            f"{self.refusals} requests that should be refused, or are stopped at once; each until its max "
             f"runtime and {_LATE_SECONDS // 60} minutes late, {self.seconds / 3600:.1f} hours in all, at "
             f"{self.usd_per_hour:g} USD per hour on demand. Storage, logs, requests and one "
             "ml.r5d.large add less than 0.10 USD."
