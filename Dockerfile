@@ -16,22 +16,23 @@ ENV PYTHONPATH=/opt/airflow:/opt/airflow/plugins
 
 
 FROM python:3.11-slim AS local-sagemaker
-# The compiler is for sagemaker-training, which comes as source; it is gone from the image afterwards.
+# Training scripts run as this user, too. The toolkit installs what their requirements.txt names into .venv-training.
+RUN useradd --create-home --uid 50000 sagemaker
 COPY locks/local.lock locks/training.lock /opt/spot/locks/
 COPY packages /opt/spot/packages
+# The compiler is for sagemaker-training, which comes as source; it is gone from the image afterwards.
 RUN apt-get update -qq \
     && apt-get install -qq --yes --no-install-recommends gcc libc6-dev \
     && python -m venv /opt/spot/.venv-training \
     && /opt/spot/.venv-training/bin/pip install --no-cache-dir --no-deps --require-hashes --requirement /opt/spot/locks/training.lock \
     && pip install --no-cache-dir --no-deps --require-hashes --requirement /opt/spot/locks/local.lock \
     && pip install --no-cache-dir --no-deps /opt/spot/packages/local-sagemaker \
+    && chown -R sagemaker /opt/spot/.venv-training \
     && apt-get purge -qq --yes --auto-remove gcc libc6-dev \
     && rm -rf /var/lib/apt/lists/*
 ENV PYTHONUNBUFFERED=1 \
     LOCAL_SAGEMAKER_PYTHON=/opt/spot/.venv-training/bin/python
 WORKDIR /opt/spot
-# Training scripts run as this user, too.
-RUN useradd --create-home --uid 50000 sagemaker
 USER sagemaker
 EXPOSE 4566
 ENTRYPOINT ["local-sagemaker"]

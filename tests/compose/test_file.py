@@ -271,6 +271,19 @@ def test_no_container_runs_as_root() -> None:
             assert fill_in(content["user"]).partition(":")[0] not in {"", "root", "0"}, service
 
 
+def test_a_training_script_in_a_container_is_not_root_and_can_install_its_requirements() -> None:
+    content = SERVICES["local-sagemaker"]
+    assert (content["cap_drop"], content["security_opt"]) == (["ALL"], ["no-new-privileges:true"])
+    lines = [" ".join(words) for words in _list_stages()["local-sagemaker"]]
+    (user,) = (line.removeprefix("USER ") for line in lines if line.startswith("USER "))
+    (python,) = re.findall(r"LOCAL_SAGEMAKER_PYTHON=(\S+)", "\n".join(lines))
+    made, given = (
+        next(number for number, line in enumerate(lines) if re.search(pattern, line))
+        for pattern in (f"useradd .* {user}$", f"chown -R {user} {Path(python).parents[1]} ")
+    )
+    assert made < given < lines.index(f"USER {user}")
+
+
 def test_the_buttons_of_a_task_lead_to_an_address_that_this_machine_can_open() -> None:
     (port,) = SERVICES["local-sagemaker"]["ports"]
     # The task writes its buttons, and the API server the links of the page.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -18,7 +19,7 @@ from local_sagemaker.containers.images import Program
 from local_sagemaker.containers.isolation import paths_of
 from local_sagemaker.containers.users import JOB_USER_VARIABLE, NoSuchUserError, User
 
-from .support import Server, on_demand_request_for, running_server, unpack, wait_until
+from .support import ROOT, Server, on_demand_request_for, running_server, unpack, wait_until
 
 RUN = "from json import *; exec(loads(load(open('/opt/ml/input/config/hyperparameters.json'))['code']))"
 FOREVER = "import time; print('up', flush=True); time.sleep(600)"
@@ -274,25 +275,44 @@ def test_a_server_of_root_gives_its_jobs_another_user_unless_told_otherwise(
         _check_a_job_of(server, uid, has_power=uid == 0)
 
 
+#: A user as in docker-compose.yaml, and Docker's protection of /proc.
+_UNPRIVILEGED = "exec setpriv --reuid=65534 --regid=65534 --clear-groups --no-new-privs --bounding-set=-all"
+_MASKED = ["mount --bind /proc/sys /proc/sys", "mount -o remount,ro,bind /proc/sys"]
+
+
+def _as_nobody(folder: Path, *steps: str) -> list[str]:
+    """A command that runs another as nobody. What it needs of /root is made accessible."""
+    needed = dict.fromkeys((sys.base_prefix, sys.prefix, os.path.realpath(sys.prefix), str(ROOT)))
+    before, after = [], ["mount -t tmpfs -o mode=755 none /root"]
+    for number, path in enumerate(path for path in needed if path.startswith("/root/")):
+        before.append(f"mkdir {folder}/{number}; mount --bind {path} {folder}/{number}")
+        after.append(f"mkdir -p {path}; mount --bind {folder}/{number} {path}")
+    command = "; ".join((*before, *after, *steps, f'{_UNPRIVILEGED} "$@"'))
+    return ["unshare", "--mount", "sh", "-euc", command, "sh"]
+
+
 @pytest.mark.usefixtures("as_root")
 def test_a_server_without_root_has_private_mounts_and_collects_what_jobs_write(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """As in the image. The interpreter may be in a folder of root, which is made accessible for the test."""
-    home = Path(sys.base_prefix)
-    steps = [
-        f"mount --bind {home} {tmp_path}",
-        'exec setpriv --reuid=65534 --regid=65534 --clear-groups "$@"',
-    ]
-    if home.is_relative_to("/root"):
-        steps[1:1] = [
-            f"mount -t tmpfs -o mode=755 none /root && mkdir -p {home} && mount --bind {tmp_path} {home}"
-        ]
-    prefix = ["unshare", "--mount", "sh", "-euc", "; ".join(steps), "sh"]
     monkeypatch.setenv("HOME", "/nonexistent")
-    with running_server("--speed", "600", prefix=prefix) as server:
+    with running_server("--speed", "600", prefix=_as_nobody(tmp_path)) as server:
         assert psutil.Process(server.pid).uids().real == NOBODY.uid
         _check_a_job_of(server, NOBODY.uid)
+
+
+@pytest.mark.usefixtures("as_root")
+@pytest.mark.parametrize(("steps", "expected"), [([], "True"), (_MASKED, "False")])
+def test_without_root_private_mounts_need_a_proc_that_docker_leaves_alone(
+    tmp_path: Path, steps: list[str], expected: str
+) -> None:
+    code = (
+        "import pathlib, tempfile; from local_sagemaker.containers.context import can_isolate\n"
+        "with tempfile.TemporaryDirectory() as folder: print(can_isolate(pathlib.Path(folder)))"
+    )
+    command = [*_as_nobody(tmp_path, *steps), sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == expected
 
 
 def _context(root: Path, *, isolate: bool = True) -> ContainerContext:

@@ -149,6 +149,11 @@ class LocalSageMaker:
             else lambda _request: None,
         )
 
+    @property
+    def has_private_mounts(self) -> bool:
+        """Whether scripts find SageMaker's mounts at /opt/ml. If not, what fails on AWS can succeed here."""
+        return self._context.can_isolate
+
     def start(self) -> None:
         for engine in (self.engine, *self._elsewhere):
             engine.start()

@@ -45,8 +45,16 @@ class ContainerContext:
 
     @cached_property
     def can_isolate(self) -> bool:
-        """Whether the system allows private mounts. Tries it once."""
-        return can_isolate(self.root) if self.isolate is None else self.isolate
+        """Whether scripts have private mounts: if the system allows them. Tries it once."""
+        if self.isolate is not None:
+            return self.isolate
+        allows = can_isolate(self.root)
+        if not allows:
+            log.warning(
+                "This system allows no private mounts: scripts find their folders by SAGEMAKER_BASE_DIR, can "
+                "reach the files of this server, and may do to the folders themselves what fails on AWS."
+            )
+        return allows
 
     def visible_base(self, host: Host) -> str:
         """/opt/ml as the script on the host can name it."""
