@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -17,7 +18,7 @@ from local_sagemaker.containers import context
 from local_sagemaker.containers.context import ContainerContext, can_isolate
 from local_sagemaker.containers.images import Program
 from local_sagemaker.containers.isolation import paths_of
-from local_sagemaker.containers.users import JOB_USER_VARIABLE, NoSuchUserError, User
+from local_sagemaker.containers.users import JOB_USER_VARIABLE, JobUserError, User
 
 from .support import ROOT, Server, on_demand_request_for, running_server, unpack, wait_until
 
@@ -242,7 +243,7 @@ folder.mkdir(mode=0o700)
 (folder / "file").write_text("x")
 (folder / "file").chmod(0)
 folder.chmod(0)
-print("power outside:", os.access("/etc", os.W_OK))
+print("power outside:", os.access("/etc", os.W_OK), file=open("/dev/stdout", "w"))
 {FOREVER}
 """
 
@@ -321,40 +322,53 @@ def _context(root: Path, *, isolate: bool = True) -> ContainerContext:
 
 
 @pytest.mark.parametrize(
-    ("isolate", "installs", "can_run", "reason"),
+    ("facts", "reason"),
     [
-        (True, False, True, None),
-        (True, True, True, "it installs packages into the environment of /bin/sh, which belongs to root"),
-        (True, False, False, "nobody cannot run /bin/sh"),
-        (False, False, True, "the system allows no private mounts"),
+        ({}, None),
+        ({"installs": True, "is_venv": False}, None),
+        ({"installs": True}, "it installs packages into .*, which belongs to root"),
+        ({"can_run": False}, "nobody cannot run .*/bin/python"),
+        ({"isolate": False}, "the system allows no private mounts"),
     ],
 )
 def test_a_job_runs_as_root_only_if_it_must_and_with_a_warning(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
     tmp_path: Path,
-    *,
-    isolate: bool,
-    installs: bool,
-    can_run: bool,
+    facts: dict[str, bool],
     reason: str | None,
 ) -> None:
+    facts = {"isolate": True, "installs": False, "is_venv": True, "can_run": True} | facts
     monkeypatch.setattr(os, "geteuid", lambda: 0)
-    monkeypatch.setattr(context, "can_run", lambda *_: can_run)
-    shared = _context(tmp_path, isolate=isolate)
-    program = Program(command=("/bin/sh",))
-    user = shared.user_for("job", program, installs=installs)
-    if reason is None:
-        assert (user and user.name, caplog.text) == ("nobody", "")
-        return
-    assert user is None
-    assert f"job runs as root, with power over this machine: {reason}." in caplog.text
+    monkeypatch.setattr(context, "can_run", lambda *_: facts["can_run"])
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "python").symlink_to("/bin/sh")
+    if facts["is_venv"]:
+        (tmp_path / "pyvenv.cfg").touch()
+    shared = _context(tmp_path, isolate=facts["isolate"])
+    program = Program(command=(str(tmp_path / "bin" / "python"),))
+
+    def find_user() -> str:
+        user = shared.user_for("job", program, installs=facts["installs"])
+        return user.name if user else "root"
+
+    assert find_user() == ("root" if reason else "nobody")
+    assert bool(caplog.text) is bool(reason)
+    assert re.search(
+        f"job runs as root, with power over this machine: {reason}." if reason else "", caplog.text
+    )
+    monkeypatch.setenv(JOB_USER_VARIABLE, "root")
+    assert find_user() == "root"
+    monkeypatch.setenv(JOB_USER_VARIABLE, "no-such-user")
+    with pytest.raises(JobUserError, match="has no user no-such-user: name another"):
+        find_user()
     # Who names a user gets this user, or a job that fails.
     monkeypatch.setenv(JOB_USER_VARIABLE, "nobody")
-    assert (shared.user_for("job", program, installs=installs) is not None) is isolate
-    monkeypatch.setenv(JOB_USER_VARIABLE, "no-such-user")
-    with pytest.raises(NoSuchUserError, match="has no user no-such-user: name another in"):
-        shared.user_for("job", program, installs=installs)
+    if facts["isolate"]:
+        assert find_user() == "nobody"
+    else:
+        with pytest.raises(JobUserError, match="is nobody, but the system allows no private mounts"):
+            find_user()
 
 
 def test_a_server_of_another_user_runs_jobs_as_this_user(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from .isolation import LAUNCHER, can_isolate, can_run, find_program
 from .observer import ContainerObserver, NoObserver
-from .users import JOB_USER_VARIABLE, User, is_user_chosen, job_user
+from .users import JOB_USER_VARIABLE, JobUserError, User, is_user_chosen, job_user
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -63,27 +63,32 @@ class ContainerContext:
     def user_for(self, job_name: str, program: Program, *, installs: bool) -> User | None:
         """Who runs a job's program outside its container. None is the user of the server.
 
-        If that is root, a job has no power over the machine, unless it cannot run otherwise. `installs` says
-        that it installs packages into the environment of its interpreter.
+        If that is root, a job has no power over the machine, unless it cannot run otherwise and the user has
+        not chosen. `installs` says that it installs packages into the environment of its interpreter.
         """
-        if os.geteuid() != 0:
+        user = job_user() if os.geteuid() == 0 else None
+        if user is None:
             return None
-        user = job_user()
-        if user is None or (is_user_chosen() and self.can_isolate):
-            return user
-        path = find_program(program)
-        if not self.can_isolate:
-            why = "the system allows no private mounts"
-        elif installs and not user.may_write(Path(path).parent.parent):
-            why = f"it installs packages into the environment of {path}, which belongs to root"
-        elif not self._can_run(program, user):
-            why = f"{user.name} cannot run {path}"
-        else:
+        why = self._why_root(program, user, installs=installs)
+        if is_user_chosen() and not self.can_isolate:
+            raise JobUserError(f"ClientError: {JOB_USER_VARIABLE} is {user.name}, but {why}.")
+        if why is None or is_user_chosen():
             return user
         log.warning(
             "%s runs as root, with power over this machine: %s. See %s.", job_name, why, JOB_USER_VARIABLE
         )
         return None
+
+    def _why_root(self, program: Program, user: User, *, installs: bool) -> str | None:
+        """Why only root can run a program."""
+        path = find_program(program)
+        environment = Path(path).parent.parent
+        if not self.can_isolate:
+            return "the system allows no private mounts"
+        # Outside of a virtual environment, pip installs into the home folder then.
+        if installs and (environment / "pyvenv.cfg").exists() and not user.may_write(environment):
+            return f"it installs packages into {environment}, which belongs to root"
+        return None if self._can_run(program, user) else f"{user.name} cannot run {path}"
 
     def _can_run(self, program: Program, user: User) -> bool:
         path = find_program(program)

@@ -173,6 +173,9 @@ def _give_up_power(user: list[int] | None) -> None:
     if user is None:
         return
     uid, gid = user
+    for number in (1, 2):
+        if stat.S_ISFIFO(os.fstat(number).st_mode):  # so that the program can open /dev/stdout
+            os.fchown(number, uid, gid)
     os.setgroups([])
     os.setresgid(gid, gid, gid)
     os.setresuid(uid, uid, uid)

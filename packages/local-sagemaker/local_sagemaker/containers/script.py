@@ -31,7 +31,7 @@ from .contract import (
 from .images import Program, UnmappedImageError
 from .inputs import InputError, copy_channel, volume_of
 from .isolation import make_folders
-from .users import NoSuchUserError, User
+from .users import JobUserError, User
 from .written import make_readable, open_file, remove
 
 if TYPE_CHECKING:
@@ -152,7 +152,7 @@ class ScriptWork:
             self._user = self._context.user_for(self._job.name, self._program, installs=installs)
             for host in self._hosts:
                 self._prepare_host(host)
-        except (UnmappedImageError, InputError, NoSuchUserError) as exc:
+        except (UnmappedImageError, InputError, JobUserError) as exc:
             reason = str(exc)
         except NoSuchBucketError as exc:
             reason = f"ClientError: Checkpoint download failed: {exc}."

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 JOB_USER_VARIABLE = "LOCAL_SAGEMAKER_JOB_USER"
 
 
-class NoSuchUserError(ValueError):
-    """This machine has no such user. The text is the FailureReason."""
+class JobUserError(ValueError):
+    """The job cannot have the user that it is to have. The text is the FailureReason."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +48,7 @@ def job_user() -> User | None:
     try:
         found = pwd.getpwnam(name)
     except KeyError as exc:
-        raise NoSuchUserError(
+        raise JobUserError(
             f"ClientError: This machine has no user {name}: name another in {JOB_USER_VARIABLE}, or root."
         ) from exc
     return User(name=name, uid=found.pw_uid, gid=found.pw_gid) if found.pw_uid else None
