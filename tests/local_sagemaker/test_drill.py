@@ -31,7 +31,7 @@ FAULTS = {
     "fails-on-restart": ["resume"],
     "overwrites": ["atomic writes"],
     "loses-random-state": ["same model"],
-    "trusts-checkpoints": ["torn checkpoint"],
+    "trusts-checkpoints": ["atomic writes", "torn checkpoint"],
     "tidies-up": ["resume", "keeps a checkpoint"],
     "takes-the-last-name": ["runs"],
     "counts-markers": ["keeps a checkpoint"],

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spot_drill.command import _parser
+from spot_drill.files import cut_in_half
 from spot_drill.history import Arrival, find_checkpoint_kinds, kind_of, read_history
 from spot_drill.judge import judge
 from spot_drill.moments import find_enough
@@ -232,15 +233,31 @@ def test_the_users_own_comparison_replaces_that_of_the_bytes() -> None:
         assert "rmse differs by 0.1" in check.seen
 
 
-def test_a_torn_checkpoint_must_not_crash_nor_be_used_and_starting_over_is_a_warning() -> None:
+def test_a_torn_checkpoint_must_not_be_used_and_starting_over_is_a_warning() -> None:
     for run, result in (
-        (_torn(status="Failed", failure="AlgorithmError: bad"), Result.FAIL),
+        (_torn(status="Failed", failure="AlgorithmError: bad"), Result.WARN),  # all saves are renames
         (_torn(model={"model": "z"}), Result.FAIL),
         (_torn(stretches=(_stretch(WHOLE_SECONDS, _steps(1, 9), restored=("step-5",)),)), Result.WARN),
     ):
         verdict = judge("train.py", (*_good()[:-1], run))
         assert verdict.check("torn checkpoint").result is result
         assert set(verdict.failures) <= {"torn checkpoint"}
+
+
+def test_a_torn_checkpoint_must_not_end_the_run_unless_an_interruption_cannot_leave_one() -> None:
+    failed = _torn(status="Failed", failure="AlgorithmError: bad")
+    warned = judge("train.py", (*_good()[:-1], failed))
+    assert warned.passed
+    assert "an interruption leaves no torn one" in warned.check("torn checkpoint").seen
+    in_place = _first(stretches=(_stretch(WHOLE_SECONDS, [*_steps(1, 8), *_write(9.0, "step-9")]),))
+    verdict = judge("train.py", (in_place, *_good()[1:-1], failed))
+    assert verdict.failures == ("atomic writes", "torn checkpoint")
+
+
+def test_a_file_that_is_cut_in_half_is_not_cut_between_two_lines() -> None:
+    assert cut_in_half(b"one\ntwo\n") == b"o"
+    assert cut_in_half(b"one\ntwo\nthree\n") == b"one\ntwo"
+    assert cut_in_half(b"\n\n") == b"\n"
 
 
 def test_a_torn_checkpoint_that_was_used_without_harm_is_not_called_a_fall_back() -> None:
@@ -579,6 +596,20 @@ def test_saving_and_finding_nothing_at_the_restart_is_a_failure(kind: RunKind, q
     assert verdict.failures == (question,)
     assert "restored nothing: it had saved 5 checkpoint files" in verdict.check(question).seen
     assert verdict.lost_seconds == pytest.approx(5.5)
+
+
+def test_a_file_that_is_always_being_written_is_the_cause_and_not_a_deletion() -> None:
+    def overwrite(*times: float) -> list[FileEvent]:
+        return [event for at in times for event in _write(at, "state", is_new=at == times[0])]
+
+    first = _first(stretches=(_stretch(WHOLE_SECONDS, overwrite(*range(1, 10))),))
+    cut = [*overwrite(1, 2, 3, 4, 5), FileEvent(5.4, Happening.WRITTEN, "state")]
+    over = _stretch(WHOLE_SECONDS, overwrite(*range(1, 10)))
+    run = _interrupted(stretches=(_stretch(5.5, cut, exit_code=None), over))
+    verdict = judge("train.py", (first, run))
+    assert verdict.failures == ("resume", "atomic writes")
+    assert "state was being written when it was killed" in " ".join(verdict.check("resume").seen.split())
+    assert "rename" in verdict.check("resume").change
 
 
 def test_another_file_in_the_folder_is_no_checkpoint_restored() -> None:

@@ -82,9 +82,12 @@ def save(folder: Path, state: dict[str, Any], fault: str) -> None:
         (folder / "step-only.json").write_text(text)
         return
     final = folder / f"step-{state['step']:04d}.json"
-    temporary = folder / ".writing"
-    temporary.write_text(text)
-    temporary.replace(final)
+    if fault == "trusts-checkpoints":
+        final.write_text(text)
+    else:
+        temporary = folder / ".writing"
+        temporary.write_text(text)
+        temporary.replace(final)
     pattern = "step-*" if fault == "counts-markers" else "step-*.json"
     for old in sorted(folder.glob(pattern))[:-3]:
         old.unlink(missing_ok=True)  # SageMaker removes a marker, too

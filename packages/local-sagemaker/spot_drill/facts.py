@@ -103,3 +103,24 @@ def describe_difference(first: Mapping[str, str], other: Mapping[str, str]) -> s
 
 def _verb(names: list[str], one: str, many: str) -> str:
     return one if len(names) == 1 else many
+
+
+# --- what a run could not show ---
+
+
+def describe_no_evidence(run: Run | None, facts: Facts) -> str:
+    if run is None:
+        return "no run was interrupted"
+    if facts.weigh(run) is Evidence.NOTHING_SAVED:
+        return f"{run.label}: no checkpoint was saved yet, after {run.stretches[0].seconds:.1f} s"
+    tries = f", in each of {run.attempts} attempts" if run.attempts > 1 else ""
+    return f"{run.label}: the script ended first ({run.status} after {run.training_seconds:.1f} s){tries}"
+
+
+def advise_on_kill(facts: Facts) -> str:
+    return (
+        "SIGKILL comes at half of the undisturbed time, or later, when half of the checkpoints are saved; "
+        "further attempts, as soon as there are checkpoints. "
+        f"The first checkpoint came after {facts.first_saves[0].at:.1f} s of {facts.whole_seconds:.1f} s. "
+        "Save earlier and evenly over the run, or train longer."
+    )

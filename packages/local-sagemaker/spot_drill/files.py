@@ -21,6 +21,12 @@ def digest_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def cut_in_half(content: bytes) -> bytes:
+    """The first half, but not whole lines: a log of which whole lines are missing is not torn."""
+    half = content[: len(content) // 2]
+    return half[:-3] if half.endswith(b"\n") and len(half) > 3 else half
+
+
 def pack_source(source: Path) -> bytes:
     """The archive of a script, or of a folder with scripts, for `sagemaker_submit_directory`."""
     buffer = io.BytesIO()

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from local_sagemaker import MARKER_SUFFIXES
 
-from .core import judge_torn
 from .facts import Facts, count, name_some, skip
 from .history import Arrival, read_history
 from .moments import find_last_change
 from .observe import RunKind
+from .torn import judge_torn
 from .verdict import Check, Question, Result
 
 #: A kill during such a write leaves a torn checkpoint.

@@ -1,6 +1,6 @@
 """Answers each question about a script from the runs of a drill: what was seen, and what to change. Pure.
 
-The answers about one undisturbed run are here. `core`, `cost`, `model` and `folder` have the others.
+The answers about one undisturbed run are here. `core`, `torn`, `cost`, `model` and `folder` have the others.
 """
 
 from __future__ import annotations
@@ -11,19 +11,21 @@ from typing import TYPE_CHECKING
 
 from local_sagemaker import MARKER_SUFFIXES
 
-from .core import judge_resume, judge_sigkill, judge_torn
+from .core import judge_resume, judge_sigkill
 from .cost import judge_restart, judge_work_lost
 from .facts import LATE_FACTOR, Facts, count, describe_failure, skip
 from .folder import judge_gaps, judge_writes
 from .interruptions import account
 from .model import judge_model
+from .torn import judge_torn
 from .verdict import Check, Question, Result, RunSummary, Verdict
 
 if TYPE_CHECKING:
     from .observe import Run
 
-#: Checkpoints that come only after this share of the run, within a share of it, are saved at its end.
-_END_SHARE, _ONE_MOMENT_SHARE = 0.9, 0.02
+#: Checkpoints that come only after this share of the run, within a share of it, are saved at its end. What
+#: follows is the end of the processes.
+_END_SHARE, _ONE_MOMENT_SHARE = 0.75, 0.02
 _EMPTY = hashlib.sha256(b"").hexdigest()
 
 

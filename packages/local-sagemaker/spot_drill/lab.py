@@ -31,7 +31,7 @@ from local_sagemaker import (
     make_client,
 )
 
-from .files import digest_of, list_files, pack_source
+from .files import cut_in_half, digest_of, list_files, pack_source
 from .history import read_history
 from .observe import Run, RunKind
 from .recorder import Recorder
@@ -132,7 +132,7 @@ class Lab:
         if newest is None or largest < 2:
             return None
         path = folder / newest
-        path.write_bytes(path.read_bytes()[: there[newest] // 2])
+        path.write_bytes(cut_in_half(path.read_bytes()))
         self._torn_folder = folder
         return newest
 
