@@ -39,10 +39,12 @@ def carry_out(plan: Plan, report: Progress) -> tuple[Run, ...]:
     Ends early if an undisturbed run fails or saves no checkpoint: further runs would show nothing.
     """
     with open_lab(plan) as lab:
-        return _Drill(lab, plan, report).carry_out()
+        return Drill(lab, plan, report).carry_out()
 
 
-class _Drill:
+class Drill:
+    """One drill in one lab."""
+
     def __init__(self, lab: Lab, plan: Plan, report: Progress) -> None:
         self._lab = lab
         self._plan = plan
