@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -40,9 +39,7 @@ class MadeUpLab:
 
     limit_seconds = 0.0
 
-    def __init__(
-        self, *, tail_seconds: float = 2.0, misses: Callable[[str], bool] = lambda label: False
-    ) -> None:
+    def __init__(self, *, tail_seconds: float = 2.0, misses: str = "") -> None:
         self.made: list[str] = []
         self.torn_from: list[str] = []
         self._whole_seconds = 10.0 + tail_seconds
@@ -67,7 +64,7 @@ class MadeUpLab:
                     seconds=7.0, restored=("step-4",), events=(*read, *_stretch(7.0, range(5, 11)).events)
                 ),
             )
-        if planned and not self._misses(label):
+        if planned and label != self._misses:
             stretches = self._interrupt(planned)
         status = self.warm_up_status if stop else "Completed"
         return Run(kind=kind, label=label, status=status, stretches=stretches, truncated=torn)
@@ -91,7 +88,7 @@ class MadeUpLab:
 
 
 def _carry_out(lab: MadeUpLab, plan: Plan = PLAN) -> tuple[Run, ...]:
-    return Drill(cast("Lab", lab), plan, lambda text: None).carry_out()
+    return Drill(cast("Lab", lab), plan, lambda _: None).carry_out()
 
 
 WARM, UNDISTURBED = "uninterrupted", "uninterrupted, second start"
@@ -142,7 +139,7 @@ def test_a_warm_up_that_fails_is_the_whole_drill() -> None:
 
 @pytest.mark.parametrize("missed", [*MOMENTS, LATE])
 def test_an_interruption_that_never_comes_is_tried_three_times_and_is_no_pass(missed: str) -> None:
-    lab = MadeUpLab(misses=lambda label: label == missed)
+    lab = MadeUpLab(misses=missed)
     verdict = judge("train.py", _carry_out(lab))
     assert lab.made.count(missed) == 3
     never = next(each for each in verdict.interruptions if each.label == missed)
@@ -162,7 +159,7 @@ def test_a_question_that_no_intended_interruption_answers_gets_another_one() -> 
 
 
 def test_a_torn_checkpoint_comes_from_another_run_if_the_killed_one_shows_nothing() -> None:
-    lab = MadeUpLab(misses=lambda label: label == KILLED)
+    lab = MadeUpLab(misses=KILLED)
     verdict = judge("train.py", _carry_out(lab))
     assert lab.torn_from == ["interrupted at 30%"]
     assert verdict.not_shown == ("sigkill",)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from .evidence import DID_NOT_RESUME, RESUMED, SHOWS_NOTHING, Evidence
 from .facts import Facts, advise_on_kill, count, describe_failure, describe_no_evidence, name_some, skip
-from .history import read_history
+from .history import kind_of, read_history
 from .observe import Run, RunKind
 from .progress import find_older
 from .verdict import Check, Question, Result
@@ -104,7 +104,8 @@ def _fail_starting_over(question: Question, run: Run, facts: Facts) -> Check:
 def _fail_nothing_left(question: Question, run: Run, facts: Facts) -> Check:
     before = run.stretches[0]
     saved = facts.saves(before)
-    cut = read_history(before, facts.kinds).unfinished
+    kinds = {kind_of(save.name) for save in saved}  # not a log that is open all the time
+    cut = [name for name in read_history(before, facts.kinds).unfinished if kind_of(name) in kinds]
     if cut:
         return Check(
             question=question,
