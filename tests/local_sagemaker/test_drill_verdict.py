@@ -255,8 +255,9 @@ def test_a_torn_checkpoint_must_not_end_the_run_unless_an_interruption_cannot_le
 
 
 def test_a_file_that_is_cut_in_half_is_not_cut_between_two_lines() -> None:
-    assert cut_in_half(b"one\ntwo\n") == b"o"
-    assert cut_in_half(b"one\ntwo\nthree\n") == b"one\ntwo"
+    assert cut_in_half(b"one1\ntwo2\n") == b"one1\ntw"
+    assert cut_in_half(b"one1\ntwo2\nthree3") == b"one1\ntw"
+    assert cut_in_half(b"12345678") == b"1234"
     assert cut_in_half(b"\n\n") == b"\n"
 
 

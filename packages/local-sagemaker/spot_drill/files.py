@@ -22,9 +22,11 @@ def digest_of(path: Path) -> str:
 
 
 def cut_in_half(content: bytes) -> bytes:
-    """The first half, but not whole lines: a log of which whole lines are missing is not torn."""
-    half = content[: len(content) // 2]
-    return half[:-3] if half.endswith(b"\n") and len(half) > 3 else half
+    """The first half. If there are lines, it ends within one: a log that lacks whole lines is not torn."""
+    middle = len(content) // 2
+    start = content.rfind(b"\n", 0, middle) + 1
+    end = content.find(b"\n", middle)
+    return content[: (start + (end if end >= 0 else len(content))) // 2]
 
 
 def pack_source(source: Path) -> bytes:

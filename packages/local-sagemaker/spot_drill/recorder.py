@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import math
 import shutil
 import threading
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .files import list_files
+from .files import digest_of, list_files
 from .observe import Stretch
 from .watch import FileEvent, Happening, Watch, watch_folder
 
@@ -27,8 +26,8 @@ class _Recording:
     began: float
     restored: tuple[str, ...]
     watch: Watch
+    folder: Path
     lines: list[tuple[float, str]] = field(default_factory=list)
-    killed_at: float = math.inf
 
 
 class Recorder:
@@ -39,6 +38,7 @@ class Recorder:
         self._lock = threading.Condition()
         self._current: dict[str, _Recording] = {}
         self._stretches: dict[str, list[Stretch]] = {}
+        self._at_kill: dict[str, dict[str, str]] = {}
 
     def starting(self, job_name: str, host: str, checkpoints: Path | None) -> None:
         if host != "algo-1" or checkpoints is None:
@@ -46,9 +46,10 @@ class Recorder:
         restored = tuple(sorted(p.relative_to(checkpoints).as_posix() for p in list_files(checkpoints)))
         if restored and len(self._stretches.get(job_name, ())) == 1:
             shutil.copytree(checkpoints, self.restored_folder(job_name))
+        self._remove_closings_by_kill(job_name, checkpoints)
         watch = watch_folder(checkpoints)
         with self._lock:
-            self._current[job_name] = _Recording(time.monotonic(), restored, watch)
+            self._current[job_name] = _Recording(time.monotonic(), restored, watch, checkpoints)
             self._lock.notify_all()
 
     def wrote(self, job_name: str, host: str, line: str) -> None:
@@ -63,7 +64,9 @@ class Recorder:
         seconds = time.monotonic() - recording.began
         events = recording.watch.stop()
         if exit_code is None:
-            events = _without_closing_by_kill(events, recording.killed_at)
+            _, closed = _find_last_closings(events)
+            there = [name for name in closed if (recording.folder / name).is_file()]
+            self._at_kill[job_name] = {name: digest_of(recording.folder / name) for name in there}
         with self._lock:
             self._stretches.setdefault(job_name, []).append(
                 Stretch(
@@ -75,6 +78,24 @@ class Recorder:
                 )
             )
             self._lock.notify_all()
+
+    def _remove_closings_by_kill(self, job_name: str, restored: Path) -> None:
+        """Without the ends of writes that the kill caused: the system closes the files of a killed process.
+
+        What was complete is restored with the same content.
+        """
+        at_kill = self._at_kill.pop(job_name, None)
+        if at_kill is None:
+            return
+        whole = {
+            name
+            for name, digest in at_kill.items()
+            if (restored / name).is_file() and digest_of(restored / name) == digest
+        }
+        stretch = self._stretches[job_name][-1]
+        start, _ = _find_last_closings(stretch.events)
+        kept = tuple(e for e in stretch.events[start:] if e.name in whole or e.what is Happening.READ)
+        self._stretches[job_name][-1] = replace(stretch, events=(*stretch.events[:start], *kept))
 
     def restored_folder(self, job_name: str) -> Path:
         """A copy of the files that the second stretch of the job started with. Does not exist if there were
@@ -93,7 +114,6 @@ class Recorder:
         while not self._stretches.get(job_name) and (now := time.monotonic()) < last:
             recording = self._current.get(job_name)
             if recording and planned.is_due(now - recording.began, recording.watch.events_so_far()):
-                recording.killed_at = time.monotonic() - recording.began + planned.notice_seconds
                 return True
             took = time.monotonic() - now  # many events take longer, and the script needs the processor
             with self._lock:
@@ -101,7 +121,10 @@ class Recorder:
         return False
 
 
-def _without_closing_by_kill(events: tuple[FileEvent, ...], killed_at: float) -> tuple[FileEvent, ...]:
-    """Without the ends of writes that the kill caused: the system closes the files of a killed process."""
-    alive = max((i for i, e in enumerate(events) if e.what not in _CLOSINGS or e.at < killed_at), default=-1)
-    return events[: alive + 1]
+def _find_last_closings(events: tuple[FileEvent, ...]) -> tuple[int, frozenset[str]]:
+    """Where the ends of writes begin after which nothing else happened, and the files."""
+    start = len(events)
+    while start and events[start - 1].what in _CLOSINGS:
+        start -= 1
+    ended = (event.name for event in events[start:] if event.what is not Happening.READ)
+    return start, frozenset(ended)
