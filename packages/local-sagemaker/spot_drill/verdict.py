@@ -235,7 +235,8 @@ def read_verdict(content: Mapping[str, Any]) -> Verdict:
         for run in content["runs"]
     )
     interruptions = (
-        Interruption(**(each | {"outcome": Outcome(each["outcome"])})) for each in content.get("interruptions", ())
+        Interruption(**(each | {"outcome": Outcome(each["outcome"])}))
+        for each in content.get("interruptions", ())
     )
     return Verdict(
         script=content["script"],
