@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import http.client
 import json
@@ -96,137 +97,13 @@ def _what_is_left(server: Server) -> dict[str, Any]:
 NOTHING: dict[str, Any] = {"jobs": [], "buckets": [], "streams": [], "queues": [], "rules": []}
 
 
-# --- this server ---
-
-
-@pytest.fixture(scope="module")
-def asked(training_python: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Asked]:
-    with running_server("--speed", "600") as server:
-        yield _ask(server, tmp_path_factory.mktemp("asked"), "--endpoint", server.url)
-
-
-def _not_shown(asked: Asked) -> set[str]:
-    """What fails where the folders below /opt/ml are no mounts, because the system grants none."""
-    return set() if len(asked.check("mounts")["seen"]) > 1 else {"folders-are-mounts"}
-
-
-def test_this_server_answers_as_aws_does(asked: Asked) -> None:
-    expected = _not_shown(asked)
-    assert asked.names("fail") == expected, asked.stdout
-    assert asked.names("unknown") == asked.names("skip") == set(), asked.stdout
-    assert asked.exit_status == (1 if expected else 0)
-    assert len(asked.names("pass")) > 60
-    assert len(asked.names("answered")) > 30
-
-
-def test_the_table_and_the_json_have_every_question(asked: Asked) -> None:
-    content = asked.content
-    assert [check["name"] for check in content["checks"]] == [check.name for check in CHECKS]
-    for check in content["checks"]:
-        assert check["question"].endswith("?")
-        assert check["source"]
-        assert check["seconds"] >= 0
-        assert re.search(rf"^  {check['result'].upper()} +{check['name']} ", asked.stdout, re.MULTILINE)
-    assert RUN_ID.fullmatch(content["run_id"])
-    assert content["endpoint_kind"] == "local-sagemaker"
-    assert content["versions"].keys() == {"python", "local-sagemaker", "boto3", "botocore"}
-    assert sum(content["results"].values()) == len(CHECKS)
-    assert asked.check("statuses-of-a-completed-job")["expected"][0] == "Starting"
-
-
-def test_raw_descriptions_are_kept_without_the_account(asked: Asked) -> None:
-    described = asked.content["jobs"]["interrupted"]["describes"]
-    assert len(described) > 3
-    assert isinstance(described[-1]["body"]["CreationTime"], float)
-    assert {each["body"]["SecondaryStatus"] for each in described} > {"Interrupted", "Completed"}
-    assert ":111122223333:training-job/" in described[-1]["body"]["TrainingJobArn"]
-    assert "123456789012" not in json.dumps(asked.content)
-
-
-def test_nothing_is_left_and_capacity_is_back(asked: Asked) -> None:
-    assert _what_is_left(asked.server) == NOTHING
-    assert asked.content["left_behind"] == []
-
-
-def test_the_unknowns_have_answers(asked: Asked) -> None:
-    """Each question without a known answer records what this server does."""
-    seconds = asked.check("seconds-over-an-interruption")["seen"]
-    assert seconds["TrainingTimeInSeconds"] < seconds["TrainingEndTime - TrainingStartTime"]
-    assert asked.check("the-start-after-an-interruption")["seen"] == ["start 1 of 2"]
-    assert asked.check("what-a-job-that-never-started-has")["seen"]["TrainingEndTime"] == "absent"
-    assert asked.check("ignored-files")["seen"] == {"kept.sagemaker-ignore": False, "part.tmp": True}
-    assert asked.check("sigterm-to-a-script")["seen"]["SIGTERM"] is False
-    assert set(asked.check("capacity-that-a-job-gives-back")["seen"]) == {"complete", "resume"}
-    assert isinstance(asked.check("user-of-a-script")["seen"]["plain"]["uid"], int)
-    for check in asked.content["checks"]:
-        assert check["result"] == "answered" or not check["source"].startswith("none"), check
-
-
-@pytest.mark.parametrize("refused", REFUSED, ids=lambda refused: refused.name)
-def test_what_sagemaker_refuses_is_refused(server: Server, refused: Refused) -> None:
-    target = local_target(server.url, role=None, image=None, instance_type="ml.m5.large", bucket="bucket")
-    answer = refused.ask(Run(id=new_run_id(), target=target))
-    assert answer.result in (Result.PASS, Result.ANSWERED), answer
-    assert (answer.seen == "accepted") is (refused.is_accepted or refused.name == "retries-with-spot")
-
-
-# --- as if it were AWS ---
-
-
-@pytest.fixture(scope="module")
-def asked_as_aws(training_python: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Asked]:
-    """The same run, where calls are throttled, and one answer to CreateTrainingJob is lost."""
-    keys = {"AWS_ACCESS_KEY_ID": "any", "AWS_SECRET_ACCESS_KEY": "any", "AWS_DEFAULT_REGION": "us-east-1"}
-    image = "763104351884.dkr.ecr.us-east-1.amazonaws.com/pytorch-training:2.6.0-cpu-py312"
-    with running_server("--speed", "400") as server:
-        server.client("s3").create_bucket(Bucket="theirs")
-        server.put("s3://theirs/kept", b"x")
-        for fault in (
-            {"operation": "CreateTrainingJob", "error": "ThrottlingException", "count": 2},
-            {"operation": "CreateTrainingJob", "error": "LoseResponse"},
-            {
-                "operation": "DescribeTrainingJob",
-                "error": "ThrottlingException",
-                "probability": 0.1,
-                "seconds": 60,
-            },
-        ):
-            assert server.control("POST", "faults", fault)[0] == 200
-        yield _ask(
-            server,
-            tmp_path_factory.mktemp("aws"),
-            *("--aws", "--yes", f"--role={ROLE}", "--bucket=theirs", f"--image={image}"),
-            env={**keys, "AWS_ENDPOINT_URL": server.url},
-        )
-
-
-def test_an_account_is_asked_the_same_and_what_cannot_be_forced_is_skipped_by_name(
-    asked_as_aws: Asked,
-) -> None:
-    expected = _not_shown(asked_as_aws)
-    assert asked_as_aws.names("fail") == expected, asked_as_aws.stdout
-    assert asked_as_aws.names("unknown") == set(), asked_as_aws.stdout
-    assert asked_as_aws.names("skip") == SKIPPED_ON_AWS
-    assert asked_as_aws.content["endpoint_kind"] == "aws"
-    assert "cannot be forced on aws" in asked_as_aws.check("a-job-without-capacity")["seen"]
-
-
-def test_the_cost_comes_first_and_only_what_the_run_made_is_removed(asked_as_aws: Asked) -> None:
-    first, cost, *_ = asked_as_aws.stdout.splitlines()
-    assert "account 123456789012, region us-east-1, bucket theirs" in first
-    assert re.match(r"The highest possible cost is \d\.\d\d USD: 7 jobs on one instance each", cost)
-    assert _what_is_left(asked_as_aws.server) == NOTHING | {"buckets": ["theirs"]}
-    found = asked_as_aws.server.client("s3").list_objects_v2(Bucket="theirs")
-    assert [each["Key"] for each in found["Contents"]] == ["kept"]
-
-
-# --- a wrong server ---
+# --- three runs ---
 
 Change = Callable[[str, bytes, Any], Any]
 
 
 def _wrong(operation: str, request: bytes, answer: Any) -> Any:
-    """A wrong answer for at least one question of each group."""
+    """A wrong answer for at least one question of each group but two: see `_wrong_server`."""
     if operation == "SageMaker.CreateTrainingJob" and "message" in answer:
         return answer | {"message": answer["message"].replace("It is only supported", "Only supported")}
     if operation == "SageMaker.DescribeTrainingJob" and "message" in answer:
@@ -294,28 +171,174 @@ class _ProxyHandler(BaseHTTPRequestHandler):
         """Nothing: a test shows only what fails."""
 
 
-@pytest.fixture(scope="module")
-def asked_of_a_wrong_server(
-    training_python: str, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Asked]:
-    folder = tmp_path_factory.mktemp("wrong")
+@contextlib.contextmanager
+def _wrong_server(folder: Path, training_python: str) -> Iterator[tuple[Server, str]]:
+    """A server whose scripts have no words, with a marker in S3, behind a proxy with wrong answers."""
     images = folder / "images.yaml"
     images.write_text(f"images: [{{image: '*', python: {training_python}, capture_error: false}}]")
     with running_server("--speed", "600", "--images", str(images)) as server:
+        s3 = server.client("s3")
 
         def change(operation: str, request: bytes, answer: Any) -> Any:
             if operation == "SageMaker.CreateTrainingJob" and b"-Complete" in request:
                 run_id = json.loads(request)["TrainingJobName"].removesuffix("-Complete")
-                server.put(f"s3://{run_id}/{run_id}/checkpoints/complete/old.sagemaker-uploaded", b"")
+                key = f"{run_id}/checkpoints/complete/old.sagemaker-uploaded"
+                s3.put_object(Bucket=run_id, Key=key, Body=b"")
             return _wrong(operation, request, answer)
 
         proxy = _Proxy(server, change)
         threading.Thread(target=proxy.serve_forever, daemon=True).start()
         try:
-            yield _ask(server, folder, "--endpoint", proxy.url)
+            yield server, proxy.url
         finally:
             proxy.shutdown()
             proxy.server_close()
+
+
+@contextlib.contextmanager
+def _account() -> Iterator[Server]:
+    """A server as an account: calls are throttled, and one answer to CreateTrainingJob is lost."""
+    throttled = {"error": "ThrottlingException"}
+    with running_server("--speed", "200") as server:
+        server.client("s3").create_bucket(Bucket="theirs")
+        server.put("s3://theirs/kept", b"x")
+        for fault in (
+            {"operation": "CreateTrainingJob", "count": 2, **throttled},
+            {"operation": "CreateTrainingJob", "error": "LoseResponse"},
+            {"operation": "DescribeTrainingJob", "probability": 0.1, "seconds": 60, **throttled},
+        ):
+            assert server.control("POST", "faults", fault)[0] == 200
+        yield server
+
+
+@pytest.fixture(scope="module")
+def asked(training_python: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Asked]:
+    with running_server("--speed", "600") as server:
+        yield _ask(server, tmp_path_factory.mktemp("asked"), "--endpoint", server.url)
+
+
+@pytest.fixture(scope="module")
+def asked_as_aws(training_python: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Asked]:
+    keys = {"AWS_ACCESS_KEY_ID": "any", "AWS_SECRET_ACCESS_KEY": "any", "AWS_DEFAULT_REGION": "us-east-1"}
+    image = "763104351884.dkr.ecr.us-east-1.amazonaws.com/pytorch-training:2.6.0-cpu-py312"
+    with _account() as account:
+        yield _ask(
+            account,
+            tmp_path_factory.mktemp("aws"),
+            *("--aws", "--yes", f"--role={ROLE}", "--bucket=theirs", f"--image={image}"),
+            env={**keys, "AWS_ENDPOINT_URL": account.url},
+        )
+
+
+@pytest.fixture(scope="module")
+def asked_of_a_wrong_server(
+    training_python: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Asked]:
+    folder = tmp_path_factory.mktemp("wrong")
+    with _wrong_server(folder, training_python) as (server, url):
+        yield _ask(server, folder, "--endpoint", url)
+
+
+# --- this server ---
+
+
+def _not_shown(asked: Asked) -> set[str]:
+    """What fails where the folders below /opt/ml are no mounts, because the system grants none."""
+    return set() if len(asked.check("mounts")["seen"]) > 1 else {"folders-are-mounts"}
+
+
+def test_this_server_answers_as_aws_does(asked: Asked) -> None:
+    expected = _not_shown(asked)
+    assert asked.names("fail") == expected, asked.stdout
+    assert asked.names("unknown") == asked.names("skip") == set(), asked.stdout
+    assert asked.exit_status == (1 if expected else 0)
+    assert len(asked.names("pass")) > 60
+    assert len(asked.names("answered")) > 30
+
+
+def test_the_table_and_the_json_have_every_question(asked: Asked) -> None:
+    content = asked.content
+    assert [check["name"] for check in content["checks"]] == [check.name for check in CHECKS]
+    for check in content["checks"]:
+        assert check["question"].endswith("?")
+        assert check["source"]
+        assert check["seconds"] >= 0
+        assert re.search(rf"^  {check['result'].upper()} +{check['name']} ", asked.stdout, re.MULTILINE)
+    assert RUN_ID.fullmatch(content["run_id"])
+    assert content["endpoint_kind"] == "local-sagemaker"
+    assert content["versions"].keys() == {"python", "local-sagemaker", "boto3", "botocore"}
+    assert sum(content["results"].values()) == len(CHECKS)
+    assert asked.check("statuses-of-a-completed-job")["expected"][0] == "Starting"
+
+
+def test_raw_descriptions_are_kept_without_the_account(asked: Asked) -> None:
+    described = asked.content["jobs"]["interrupted"]["describes"]
+    assert len(described) > 3
+    assert isinstance(described[-1]["body"]["CreationTime"], float)
+    assert {each["body"]["SecondaryStatus"] for each in described} > {"Interrupted", "Completed"}
+    assert ":111122223333:training-job/" in described[-1]["body"]["TrainingJobArn"]
+    assert "123456789012" not in json.dumps(asked.content)
+
+
+def test_nothing_is_left_and_capacity_is_back(asked: Asked) -> None:
+    assert _what_is_left(asked.server) == NOTHING
+    assert asked.content["left_behind"] == []
+
+
+def test_the_unknowns_have_answers(asked: Asked) -> None:
+    """Each question without a known answer records what this server does."""
+    seconds = asked.check("seconds-over-an-interruption")["seen"]
+    assert seconds["TrainingTimeInSeconds"] < seconds["TrainingEndTime - TrainingStartTime"]
+    assert asked.check("the-start-after-an-interruption")["seen"] == ["start 1 of 2"]
+    assert asked.check("what-a-job-that-never-started-has")["seen"]["TrainingEndTime"] == "absent"
+    assert asked.check("ignored-files")["seen"] == {"kept.sagemaker-ignore": False, "part.tmp": True}
+    assert asked.check("sigterm-to-a-script")["seen"]["SIGTERM"] is False
+    assert set(asked.check("capacity-that-a-job-gives-back")["seen"]) == {"complete", "resume"}
+    assert isinstance(asked.check("user-of-a-script")["seen"]["plain"]["uid"], int)
+    for check in asked.content["checks"]:
+        assert check["result"] == "answered" or not check["source"].startswith("none"), check
+
+
+@pytest.fixture(scope="module")
+def refusing(shared_server: Server) -> Iterator[Target]:
+    made = local_target(
+        shared_server.url, role=None, image=None, instance_type="ml.m5.large", bucket="bucket"
+    )
+    with contextlib.closing(made) as target:
+        yield target
+
+
+@pytest.mark.parametrize("refused", REFUSED, ids=lambda refused: refused.name)
+def test_what_sagemaker_refuses_is_refused(server: Server, refusing: Target, refused: Refused) -> None:
+    answer = refused.ask(Run(id=new_run_id(), target=refusing))
+    assert answer.result in (Result.PASS, Result.ANSWERED), answer
+    assert (answer.seen == "accepted") is (refused.is_accepted or refused.name == "retries-with-spot")
+
+
+# --- as if it were AWS ---
+
+
+def test_an_account_is_asked_the_same_and_what_cannot_be_forced_is_skipped_by_name(
+    asked_as_aws: Asked,
+) -> None:
+    expected = _not_shown(asked_as_aws)
+    assert asked_as_aws.names("fail") == expected, asked_as_aws.stdout
+    assert asked_as_aws.names("unknown") == set(), asked_as_aws.stdout
+    assert asked_as_aws.names("skip") == SKIPPED_ON_AWS
+    assert asked_as_aws.content["endpoint_kind"] == "aws"
+    assert "cannot be forced on aws" in asked_as_aws.check("a-job-without-capacity")["seen"]
+
+
+def test_the_cost_comes_first_and_only_what_the_run_made_is_removed(asked_as_aws: Asked) -> None:
+    first, cost, *_ = asked_as_aws.stdout.splitlines()
+    assert "account 123456789012, region us-east-1, bucket theirs" in first
+    assert re.match(r"The highest possible cost is \d\.\d\d USD: 7 jobs on one instance each", cost)
+    assert _what_is_left(asked_as_aws.server) == NOTHING | {"buckets": ["theirs"]}
+    found = asked_as_aws.server.client("s3").list_objects_v2(Bucket="theirs")
+    assert [each["Key"] for each in found["Contents"]] == ["kept"]
+
+
+# --- a wrong server ---
 
 
 def test_each_wrong_answer_fails_its_question_and_no_other(

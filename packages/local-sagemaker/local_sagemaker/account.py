@@ -40,6 +40,12 @@ def forget_account(environment: MutableMapping[str, str]) -> None:
 
 def make_client(service: str, url: str, **options: Any) -> Any:
     """A boto3 client of a local cloud. It ignores the environment and configuration files."""
+    make: Any = make_session().client
+    return make(service, endpoint_url=url, **options)
+
+
+def make_session() -> Any:
+    """A boto3 session for `make_client`."""
     import boto3
     import botocore.session
 
@@ -49,8 +55,6 @@ def make_client(service: str, url: str, **options: Any) -> Any:
         "credentials_file": (None, None, os.devnull, None),
     }
     keys: dict[str, Any] = {"aws_access_key_id": "local", "aws_secret_access_key": "local"}
-    session = boto3.Session(
+    return boto3.Session(
         botocore_session=botocore.session.Session(session_vars=ignored), region_name="us-east-1", **keys
     )
-    make: Any = session.client
-    return make(service, endpoint_url=url, **options)

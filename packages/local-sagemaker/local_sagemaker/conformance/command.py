@@ -7,6 +7,7 @@ something was not answered that should have been, or could not be removed.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import signal
 import sys
 import time
@@ -35,20 +36,19 @@ def main(arguments: list[str] | None = None) -> int:
     run_id = options.clean_up or new_run_id()
     try:
         _check(options)
-        target = _target(options, run_id)
-        if options.clean_up:
-            return _clean_up_only(target, run_id, say)
-        checks = [check for check in CHECKS if not options.only or check.group in options.only]
-        plans = with_predecessors(name for check in checks for name in (*check.needs, *check.wants))
-        plans = [plan for plan in plans if not plan.is_local or target.control]
-        if target.kind is Kind.AWS and not _is_confirmed(options, target, plans, checks):
-            print("Nothing was done.", file=sys.stderr)
-            return 2
+        with contextlib.closing(_target(options, run_id)) as target:
+            if options.clean_up:
+                return _clean_up_only(target, run_id, say)
+            checks = [check for check in CHECKS if not options.only or check.group in options.only]
+            plans = with_predecessors(name for check in checks for name in (*check.needs, *check.wants))
+            plans = [plan for plan in plans if not plan.is_local or target.control]
+            if target.kind is Kind.AWS and not _is_confirmed(options, target, plans, checks):
+                print("Nothing was done.", file=sys.stderr)
+                return 2
+            print(f"Run {run_id}. If it is killed: {_clean_up_command(options, run_id)}", flush=True)
+            return _carry_out(options, Run(id=run_id, target=target), plans, checks, say)
     except TargetError as exc:
         parser.error(str(exc))
-    print(f"Run {run_id}. If it is killed, remove what it made with: {_clean_up_command(options, run_id)}")
-    sys.stdout.flush()
-    return _carry_out(options, Run(id=run_id, target=target), plans, checks, say)
 
 
 def _carry_out(

@@ -14,7 +14,7 @@ MAX_RUNTIME_SECONDS = 900
 #: The default quota of AWS for the run time of a job.
 _LONGEST_SECONDS = 432_000
 #: A script gets this many real seconds at least before a limit ends it.
-_LEAST_REAL_SECONDS = 4
+_LEAST_REAL_SECONDS = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,14 +10,13 @@ import re
 import time
 from dataclasses import dataclass, field
 from enum import StrEnum
-from functools import partial
 from typing import Any
 
 import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from local_sagemaker.account import make_client
+from local_sagemaker.account import make_session
 from local_sagemaker.process import ControlError, ServerHandle
 
 #: The header in which the local SageMaker says how fast its clock runs. AWS has none.
@@ -73,8 +72,7 @@ class Target:
     account: str = ""
     speed: float = 1.0
     control: ServerHandle | None = None
-    #: Of the environment's credentials. Without one, calls go to `url` with any.
-    session: boto3.Session | None = None
+    session: boto3.Session = field(default_factory=make_session)
     wire: dict[str, Wire] = field(default_factory=dict)
     _clients: dict[str, Any] = field(default_factory=dict)
     _created_at: float = 0.0
@@ -82,11 +80,15 @@ class Target:
     def client(self, service: str) -> Any:
         if service not in self._clients:
             config = Config(retries=_RETRIES, connect_timeout=10, read_timeout=60)  # type: ignore[arg-type]
-            make: Any = self.session.client if self.session else partial(make_client, url=str(self.url))
-            self._clients[service] = make(service, config=config)
+            make: Any = self.session.client
+            self._clients[service] = make(service, endpoint_url=self.url, config=config)
             if service == "sagemaker":
                 self._clients[service].meta.events.register("before-parse.sagemaker.*", self._keep)
         return self._clients[service]
+
+    def close(self) -> None:
+        for client in self._clients.values():
+            client.close()
 
     @property
     def sagemaker(self) -> Any:
