@@ -18,6 +18,7 @@ from spot_training.advise.moves import (
     View,
     Widen,
     Workload,
+    not_by_tick,
 )
 from spot_training.domain.errors import InvalidInput
 
@@ -96,6 +97,8 @@ class Rule:
                 return self
             case BackToSpot.NEVER:
                 return Greedy()
+            case BackToSpot.HAND_OVER:
+                raise not_by_tick()
 
     def decide(self, view: View) -> Mode:
         if view.mode is Mode.ON_DEMAND:

@@ -12,8 +12,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from spot_training.advise.moves import (
-    KEEP_WHILE_ON_DEMAND,
-    KEEP_WHILE_WAITING,
     TOLERANCE,
     BackToSpot,
     Guard,
@@ -25,6 +23,7 @@ from spot_training.advise.moves import (
 )
 from spot_training.advise.simulator import DEFAULT_GUARD
 from spot_training.domain.errors import InvalidInput
+from spot_training.domain.way_back import KEEP_WHILE_ON_DEMAND, KEEP_WHILE_WAITING
 
 from . import kernels
 from .baselines import Greedy, Rule, UniformProgress

@@ -12,15 +12,15 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from inspect import Parameter, Signature, currentframe, signature
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from .advise.capacity import Market
+from .advise.hand_overs import Hazards, walk_events, way_back_for
 from .advise.moves import BackToSpot, Guard, Intervals, MovePolicy, OnDemand, UntilDeadline, Widen, Workload
 from .advise.simulator import DEFAULT_GUARD, Walk, walk
+from .advise.traces import Trace, make_trace
 from .domain.errors import InvalidInput, UnknownPolicy
 from .domain.policy_specs import DEADLINE_ALIASES, deprecation_of
-
-if TYPE_CHECKING:
-    from .advise.traces import Trace
 
 __all__ = ["POLICIES", "policy_named", "simulate", "workload_from"]
 
@@ -74,20 +74,25 @@ def workload_from(values: Workload | Mapping[str, Any]) -> Workload:
     """A workload from plain values: seconds, dollars per hour, and how it may return to spot."""
     if isinstance(values, Workload):
         return values
-    known = [field.name for field in fields(Workload)]
-    for name in values:
-        if name not in known:
-            raise InvalidInput(f"workload.{name}", values[name], f"give some of {', '.join(known)}.")
+    given = _fields_of(Workload, values, "workload")
     for name in ("work_seconds", "deadline_seconds"):
         if name not in values:
             raise InvalidInput(f"workload.{name}", None, "give seconds.")
-    given = dict(values)
     try:
         given["back_to_spot"] = BackToSpot(given.get("back_to_spot", BackToSpot.BESIDE))
     except ValueError as exc:
         ways = ", ".join(BackToSpot)
         raise InvalidInput("workload.back_to_spot", given["back_to_spot"], f"give one of {ways}.") from exc
     return Workload(**given)
+
+
+def _fields_of(kind: type, values: Mapping[str, Any] | None, what: str) -> dict[str, Any]:
+    """The values as fields of a dataclass. Raises `InvalidInput` for a name that is none."""
+    known = [field.name for field in fields(kind)]
+    for name in values or {}:
+        if name not in known:
+            raise InvalidInput(f"{what}.{name}", (values or {})[name], f"give some of {', '.join(known)}.")
+    return dict(values or {})
 
 
 def simulate(
@@ -99,6 +104,8 @@ def simulate(
     history: Intervals = (),
     sees_capacity: bool = False,
     guard: Guard | None = DEFAULT_GUARD,
+    hand_over: Mapping[str, float] | None = None,
+    hazards: Hazards | Mapping[str, Any] | None = None,
 ) -> Walk:
     """Simulate a policy on a trace: what it costs, when it is complete, whether it misses the deadline.
 
@@ -108,14 +115,59 @@ def simulate(
     before, oldest first. `sees_capacity`: whether capacity can be seen while on-demand runs, which is
     impossible on SageMaker. `guard` protects the deadline outside the policy; with None, only the policy
     does.
+
+    Several traces in `trace` are several instance types, the preferred one first (`Trace`, `Market`, or 0 and
+    1). With them, or if `back_to_spot` is `hand-over`, the policy `deadline` is simulated with scouts, from
+    event to event (`advise.hand_overs`). `hand_over`: seconds of `domain.way_back.HandOver` that differ from
+    its defaults. `hazards`: a `Hazards` or a mapping of its fields.
     """
     chosen = policy_named(policy) if isinstance(policy, str) else policy
-    return walk(
-        chosen,
-        workload_from(workload),
-        trace,
-        tick_seconds=tick_seconds,
-        history=history,
-        sees_capacity=sees_capacity,
-        guard=guard,
-    )
+    work = workload_from(workload)
+    markets = _markets(trace, tick_seconds)
+    if markets is None and work.back_to_spot is not BackToSpot.HAND_OVER:
+        if hand_over or hazards:
+            way_out = "give back_to_spot hand-over or several traces: nothing else has a hand-over."
+            raise InvalidInput("hand_over" if hand_over else "hazards", hand_over or hazards, way_out)
+        return walk(
+            chosen,
+            work,
+            trace,
+            tick_seconds=tick_seconds,
+            history=history,
+            sees_capacity=sees_capacity,
+            guard=guard,
+        )
+    _check_scouts_know(chosen, work, guard, sees_capacity=sees_capacity)
+    dangers = hazards if isinstance(hazards, Hazards) else Hazards(**_fields_of(Hazards, hazards, "hazards"))
+    way_back = way_back_for(work, guard or DEFAULT_GUARD, dangers, hand_over)
+    return walk_events(work, markets or [Market(trace=_as_trace(trace, tick_seconds))], way_back, dangers)
+
+
+def _markets(trace: Trace | Sequence[Any], tick_seconds: float) -> list[Market] | None:
+    """The markets of several traces; None for a single trace."""
+    if isinstance(trace, Trace) or not all(isinstance(each, _SEVERAL) for each in trace) or not len(trace):
+        return None
+    return [
+        each if isinstance(each, Market) else Market(trace=_as_trace(each, tick_seconds)) for each in trace
+    ]
+
+
+_SEVERAL = (Market, Trace, list, tuple, bytes)
+
+
+def _as_trace(values: Trace | Sequence[Any], tick_seconds: float) -> Trace:
+    return values if isinstance(values, Trace) else make_trace(values, tick_seconds)
+
+
+def _check_scouts_know(
+    policy: MovePolicy, workload: Workload, guard: Guard | None, *, sees_capacity: bool
+) -> None:
+    """The simulation with scouts has its own rule and guard. Raises `InvalidInput`."""
+    if not isinstance(policy, UntilDeadline):
+        raise InvalidInput("policy", policy.name, "only deadline is simulated with scouts.")
+    if workload.back_to_spot not in {BackToSpot.NEVER, BackToSpot.HAND_OVER}:
+        way_out = "with several traces, give never or hand-over."
+        raise InvalidInput("workload.back_to_spot", workload.back_to_spot.value, way_out)
+    if guard is None or sees_capacity:
+        field, value = ("guard", guard) if guard is None else ("sees_capacity", sees_capacity)
+        raise InvalidInput(field, value, "the simulation with scouts always has its guard, and sees nothing.")

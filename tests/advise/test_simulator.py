@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spot_training.advise.moves import (
+    BY_TICK,
     BackToSpot,
     Decider,
     Intervals,
@@ -134,7 +135,7 @@ def test_without_a_guard_the_policy_alone_must_keep_the_deadline() -> None:
 @given(
     ticks=st.lists(st.integers(0, 1), min_size=1, max_size=60),
     wanted=st.lists(st.sampled_from(Mode), max_size=60),
-    back=st.sampled_from(BackToSpot),
+    back=st.sampled_from(BY_TICK),
     slack=st.floats(0, 40 * TICK),
     overhead=st.floats(0, 4 * TICK),
     sees=st.booleans(),

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from benchmarks.policies.baselines import BASELINES
 from benchmarks.policies.optimum import find_optimum
 from benchmarks.policies.planning import Planner
-from spot_training.advise.moves import BackToSpot, Mode, UntilDeadline, Workload
+from spot_training.advise.moves import BY_TICK, BackToSpot, Mode, UntilDeadline, Workload
 from spot_training.advise.simulator import walk
 
 TICK = 600.0
@@ -91,7 +91,7 @@ def _intervals(draw: st.DrawFn) -> list[int]:
     work=st.sampled_from([20.0, 33.3]),
     slack=st.floats(0, 60),
     overhead=st.sampled_from([0.0, 0.2, 1.0, 2.5]),
-    back=st.sampled_from(BackToSpot),
+    back=st.sampled_from(BY_TICK),
 )
 def test_no_policy_is_below_the_optimum_and_none_is_late(
     ticks: list[int], work: float, slack: float, overhead: float, back: BackToSpot

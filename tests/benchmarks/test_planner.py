@@ -19,6 +19,7 @@ from benchmarks.policies.built_in import BUILT_IN_PRIOR
 from benchmarks.policies.market import fit_prior, market_types
 from benchmarks.policies.planning import Planner, Planning, planned_tables
 from spot_training.advise.moves import (
+    BY_TICK,
     BackToSpot,
     Guard,
     Mode,
@@ -85,7 +86,7 @@ def _views(decider: Planning, workload: Workload, ticks: list[int], tick: float)
 
 
 @pytest.mark.parametrize("policy", POLICIES_UNDER_TEST, ids=lambda policy: policy.name)
-@pytest.mark.parametrize("back", BackToSpot)
+@pytest.mark.parametrize("back", BY_TICK)
 @pytest.mark.parametrize("tick", [195.0, 600.0])
 @pytest.mark.parametrize(
     "guard",
@@ -178,7 +179,7 @@ def test_the_belief_finds_the_market_it_looks_at() -> None:
     ticks=st.lists(st.integers(0, 1), min_size=1, max_size=150),
     slack=st.floats(0, 20 * HOUR),
     overhead=st.sampled_from([0.0, 72.0, 720.0, 2000.0]),
-    back=st.sampled_from(BackToSpot),
+    back=st.sampled_from(BY_TICK),
     sees=st.booleans(),
 )
 def test_the_planner_misses_no_deadline(

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from spot_training.advise.moves import BackToSpot, Intervals
+from spot_training.advise.moves import BY_TICK, BackToSpot, Intervals
 from spot_training.domain.deadline import LAUNCH_HIGH_SECONDS, LAUNCH_SECONDS, Reserve, runtime_from
 from spot_training.domain.errors import InvalidInput
 from spot_training.domain.parsing import is_left_out, parse_seconds
@@ -202,7 +202,6 @@ def _number(value: object, *, field: str) -> float | None:
 
 
 def _way_back(value: str) -> BackToSpot:
-    try:
-        return BackToSpot(value)
-    except ValueError as exc:
-        raise InvalidInput("back_to_spot", value, f"give one of {', '.join(BackToSpot)}.") from exc
+    if value not in BY_TICK:
+        raise InvalidInput("back_to_spot", value, f"give one of {', '.join(BY_TICK)}.")
+    return BackToSpot(value)

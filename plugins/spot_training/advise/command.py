@@ -21,7 +21,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from spot_training.advise.moves import BackToSpot
+from spot_training.advise.moves import BY_TICK, BackToSpot
 from spot_training.domain.errors import SpotTrainingError
 
 from .answer import CHECK_INTERVAL_SECONDS, PRICE_RATIO, advise_on
@@ -63,7 +63,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--back-to-spot",
-        choices=list(BackToSpot),
+        choices=BY_TICK,
         default=BackToSpot.NEVER,
         help="whether on-demand may be left for spot again (default: never, as in the operator)",
     )

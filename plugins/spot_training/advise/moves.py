@@ -15,6 +15,7 @@ from enum import StrEnum
 from typing import Protocol, runtime_checkable
 
 from spot_training.domain.errors import InvalidInput
+from spot_training.domain.way_back import HAND_OVERS_LESS, KEEP_WHILE_ON_DEMAND, KEEP_WHILE_WAITING
 
 #: Past availability intervals of one market, oldest first: whether there was spot capacity, and for how many
 #: seconds.
@@ -43,6 +44,18 @@ class BackToSpot(StrEnum):
     STOP_FIRST = "stop-first"
     #: On-demand runs to the end.
     NEVER = "never"
+    #: A scout looks for capacity while on-demand runs, with all costs: only in the simulation `hand_overs`.
+    HAND_OVER = "hand-over"
+
+
+#: The ways that a policy can decide tick by tick.
+BY_TICK = (BackToSpot.BESIDE, BackToSpot.STOP_FIRST, BackToSpot.NEVER)
+
+
+def not_by_tick() -> InvalidInput:
+    """The refusal of a hand-over where policies decide tick by tick."""
+    way_out = "it is not decided tick by tick: use simulate() with the policy deadline."
+    return InvalidInput("workload.back_to_spot", BackToSpot.HAND_OVER.value, way_out)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -239,6 +252,8 @@ class UntilDeadline:
                 return _GoesBack.for_workload(workload)
             case BackToSpot.STOP_FIRST:
                 return _GoesBack.for_workload(workload, look_every_seconds=LOOK_EVERY_SECONDS)
+            case BackToSpot.HAND_OVER:
+                raise not_by_tick()
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,10 +264,6 @@ class _WaitsUntilTheLastMoment:
         return Mode.SPOT if view.has_spot else Mode.WAIT
 
 
-#: The share of the remaining work that must remain as slack to wait for spot, and to leave on-demand for
-#: spot. Fitted on recorded markets (docs/policies.md).
-KEEP_WHILE_WAITING = 1 / 5
-KEEP_WHILE_ON_DEMAND = 1 / 12
 #: If on-demand must be stopped to look for spot, it runs for this long between two looks.
 LOOK_EVERY_SECONDS = 3600.0
 
@@ -290,7 +301,7 @@ class _GoesBack:
         return Mode.WAIT if self._waits(view) else Mode.ON_DEMAND
 
     def _waits(self, view: View) -> bool:
-        keep = KEEP_WHILE_WAITING * view.work_seconds - 1.5 * self.hand_over_seconds
+        keep = KEEP_WHILE_WAITING * view.work_seconds - HAND_OVERS_LESS * self.hand_over_seconds
         if view.seconds_left - view.work_seconds > keep:
             return True
         least = max(KEEP_WHILE_ON_DEMAND * view.work_seconds, 2 * view.overhead_seconds)

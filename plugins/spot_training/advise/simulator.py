@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from spot_training.advise.moves import (
+    BY_TICK,
     TOLERANCE,
     BackToSpot,
     Decider,
@@ -21,6 +22,7 @@ from spot_training.advise.moves import (
     MovePolicy,
     View,
     Workload,
+    not_by_tick,
 )
 from spot_training.advise.traces import Trace, make_trace
 
@@ -29,7 +31,10 @@ DEFAULT_GUARD = Guard()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Walk:
-    """What one training cost and when it was complete. Times are seconds from submission."""
+    """What one training cost and when it was complete. Times are seconds from submission.
+
+    The fields from `scouts` on are only for the simulation with scouts (`hand_overs`). `cost` has theirs.
+    """
 
     cost_dollars: float
     cost_on_demand_hours: float
@@ -40,6 +45,11 @@ class Walk:
     wait_seconds: float
     spot_seconds: float
     on_demand_seconds: float
+    scouts: int = 0
+    scout_seconds: float = 0.0
+    hand_overs: int = 0
+    failed_hand_overs: int = 0
+    lost_seconds: float = 0.0
 
 
 def walk(
@@ -56,8 +66,11 @@ def walk(
 
     `sees_capacity`: whether the policy sees spot capacity while on-demand runs, which is impossible on
     SageMaker. After the end of the trace there is no capacity. Without a `guard`, only the policy protects
-    the deadline: work that remains after the trace and the deadline is done on demand.
+    the deadline: work that remains after the trace and the deadline is done on demand. Raises `InvalidInput`
+    for `BackToSpot.HAND_OVER`.
     """
+    if workload.back_to_spot not in BY_TICK:
+        raise not_by_tick()
     seen = trace if isinstance(trace, Trace) else make_trace(trace, tick_seconds)
     run = _Run(workload, seen.tick_seconds, sees_capacity=sees_capacity)
     decider = policy.begin(workload, history)
@@ -132,7 +145,7 @@ class _Run:
 
     def _leave_on_demand(self, wanted: Mode, *, has_spot: bool) -> Mode:
         match self.workload.back_to_spot:
-            case BackToSpot.NEVER:
+            case BackToSpot.NEVER | BackToSpot.HAND_OVER:
                 return Mode.ON_DEMAND
             case BackToSpot.BESIDE:
                 return Mode.ON_DEMAND if wanted is Mode.SPOT and not has_spot else wanted
