@@ -34,7 +34,8 @@ from .sagemaker.jobs import TAG_SECONDS
 from .task.task_state import Fate, fate_of, warm_up
 from .watching.deadline_stop import STOP_AGAIN_SECONDS, STOP_FAILED, DeadlineStop
 from .watching.following import Follower
-from .watching.reports import LogLines, Missing, Over, Report, TimeIsUp, Trouble
+from .watching.reports import LogLines, Missing, Over, Report, ScoutNews, TimeIsUp, Trouble
+from .watching.scout_watch import ScoutWatch, call_from_json
 
 if TYPE_CHECKING:
     from .domain.lifecycle import JobSnapshot, Transition
@@ -52,6 +53,8 @@ LOUD_AFTER_SECONDS = 1
 #: deferred has ended: the new process has the same key. The supervisor may notice that end one heartbeat
 #: interval late, and the scheduler learns of it at its next turn.
 SCHEDULER_TURN_SECONDS = 2
+#: The event's status if the task has to look at its scouts (`domain.scouting`).
+LOOK_AT_SCOUTS = "LookAtScouts"
 #: Threads of all triggers of the process, for stopping jobs.
 STOPPING_THREADS = 4
 
@@ -80,6 +83,7 @@ class TrainingJobTrigger(BaseTrigger):
 
     `until` (ISO 8601) is the task's own limit: Airflow enforces `execution_timeout` on workers only. With a
     `guard` (`guard_to_json`) it stops a spot job in time for the deadline, and waits until that job is over.
+    With a `scout_call` (`call_to_json`) it also fires when the task has to send, or look at, its scouts.
     `record_key` is the key of the ledger's record that gets a note of the job's transitions. Arguments of a
     later version are kept and ignored. The trigger decides nothing: the task that resumes describes the job.
     """
@@ -92,6 +96,7 @@ class TrainingJobTrigger(BaseTrigger):
         stop_job_on_kill: bool = True,
         until: str | None = None,
         guard: dict[str, Any] | None = None,
+        scout_call: dict[str, Any] | None = None,
         shows_log: bool = False,
         record_key: str | None = None,
         events_queue_url: str | None = None,
@@ -107,10 +112,12 @@ class TrainingJobTrigger(BaseTrigger):
         self.stop_job_on_kill = stop_job_on_kill
         self.until = until
         self.guard = guard
+        self.scout_call = scout_call
         self.shows_log = shows_log
         self.record_key = record_key
         self._unknown = unknown
         self._deadline_stop: DeadlineStop | None = None
+        self._scouts: ScoutWatch | None = None
         self._jobs: TrainingJobs | None = None
         self._tracker: TransitionTracker | None = None
         self.access = AwsAccess(
@@ -126,6 +133,7 @@ class TrainingJobTrigger(BaseTrigger):
             f"{type(self).__module__}.{type(self).__qualname__}",
             {
                 **self._unknown,
+                **({} if self.scout_call is None else {"scout_call": self.scout_call}),
                 "training_job_name": self.training_job_name,
                 "check_interval": self.check_interval,
                 "stop_job_on_kill": self.stop_job_on_kill,
@@ -168,19 +176,26 @@ class TrainingJobTrigger(BaseTrigger):
         watcher = self.access.watcher()
         if self.guard is not None and self._deadline_stop is None:
             self._deadline_stop = DeadlineStop.from_json(self.guard, lambda: watcher.clock)
+        if self.scout_call is not None and self._scouts is None:
+            self._scouts = ScoutWatch(call_from_json(self.scout_call), lambda: watcher.clock)
         return Follower(
             watcher,
             self.training_job_name,
             interval_seconds=self.check_interval,
-            until=self._until if self._deadline_stop or self.until else None,
-            must_describe=self._deadline_stop is not None,
+            until=self._until if self._deadline_stop or self._scouts or self.until else None,
+            must_describe=self._deadline_stop is not None or self._scouts is not None,
             due_in_seconds=self._deadline_stop.first_look_in_seconds if self._deadline_stop else None,
             shows_log=self.shows_log,
+            scouts=self._scouts.scouts if self._scouts else (),
         )
 
     def _until(self) -> datetime | None:
-        """When to stop waiting, asked before each wait: the task's limit, or the deadline's."""
-        moments = (self._own_limit(), self._deadline_stop.look_again_at if self._deadline_stop else None)
+        """When to stop waiting, asked before each wait: the task's limit, the deadline's, or the scouts'."""
+        moments = (
+            self._own_limit(),
+            self._deadline_stop.look_again_at if self._deadline_stop else None,
+            self._scouts.look_again_at if self._scouts else None,
+        )
         return min((moment for moment in moments if moment), default=None)
 
     def _own_limit(self) -> datetime | None:
@@ -188,6 +203,8 @@ class TrainingJobTrigger(BaseTrigger):
 
     async def _on_time_is_up(self) -> str | None:
         """Which limit was it? For the deadline's, stop the spot job and wait until it is over."""
+        if self._scouts is not None and self._scouts.is_due():
+            return LOOK_AT_SCOUTS
         own = self._own_limit()
         if self._deadline_stop is None or (own is not None and own <= datetime.now(UTC)):
             return "TimeIsUp"
@@ -232,14 +249,20 @@ class TrainingJobTrigger(BaseTrigger):
                 return str(report.status)
             case TimeIsUp():
                 return await self._on_time_is_up()
+            case ScoutNews():
+                return LOOK_AT_SCOUTS
             case job:
-                if self._deadline_stop is not None:
-                    self._deadline_stop.update(job)
-                if fresh := self._news(job):
-                    self._on_news(job, fresh)
+                self._take_in(job)
                 if job.is_terminal:
                     return str(job.status)
         return None
+
+    def _take_in(self, job: JobSnapshot) -> None:
+        for watch in (self._deadline_stop, self._scouts):
+            if watch is not None:
+                watch.update(job)
+        if fresh := self._news(job):
+            self._on_news(job, fresh)
 
     def _event(self, status: str) -> TriggerEvent:
         payload = {"training_job_name": self.training_job_name, "status": status}
@@ -255,7 +278,8 @@ class TrainingJobTrigger(BaseTrigger):
         name = self.training_job_name
         if not self.stop_job_on_kill:
             self.log.info("Training job %s continues (stop_job_on_kill=False).", name)
-            return
+            if not self._scouts_out:
+                return
         fate, state = await fate_of(self.task_instance, say=self.log.warning)
         if not fate.is_over:
             self._leave_alone(fate, state)
@@ -269,7 +293,8 @@ class TrainingJobTrigger(BaseTrigger):
         if error := stopping.exception():
             self._log_alive(error)
         elif stopping.result():
-            self.log.info("Stopped training job %s: its task %s (%s).", name, fate.value, state)
+            what = f"training job {name}" if self.stop_job_on_kill else "the scouts"
+            self.log.info("Stopped %s: its task %s (%s).", what, fate.value, state)
 
     def _leave_alone(self, fate: Fate, state: str) -> None:
         name = self.training_job_name
@@ -305,11 +330,23 @@ class TrainingJobTrigger(BaseTrigger):
                 is_logged = True
 
     def _stop(self, why: StopReason, tag_within: float) -> bool:
+        """Stop the job, and with the task its scouts, too."""
+        self._jobs = self.access.jobs()
+        names = [self.training_job_name] if self.stop_job_on_kill or why is StopReason.DEADLINE else []
+        if why is not StopReason.DEADLINE:
+            names += self._scouts_out
+        stopped = [self._stop_job(self._jobs, name, why, tag_within) for name in names]
+        return any(stopped)
+
+    @property
+    def _scouts_out(self) -> tuple[str, ...]:
+        return call_from_json(self.scout_call).scouts if self.scout_call is not None else ()
+
+    @staticmethod
+    def _stop_job(jobs: TrainingJobs, name: str, why: StopReason, tag_within: float) -> bool:
         from .ledger.stop_reasons import LedgerStops
 
-        self._jobs = self.access.jobs()
-        name = self.training_job_name
-        return self._jobs.stop(
+        return jobs.stop(
             name,
             why,
             tag_within=tag_within,

@@ -267,6 +267,28 @@ def test_no_capacity_falls_back_on_demand_in_both_modes(stack: LocalStack) -> No
         assert "no spot capacity for ml.m5.4xlarge in 1 h" in log
 
 
+def test_a_training_moves_to_the_type_with_capacity_in_both_modes(stack: LocalStack) -> None:
+    first, second, third = "ml.c5.2xlarge", "ml.c6i.2xlarge", "ml.c7i.2xlarge"
+    for kind in (first, second):
+        set_capacity(stack, kind, available=False)
+    run_id = _run(stack, "variant_types", {"instance_type": first})
+    assert set(_states(stack, "variant_types", run_id).values()) == {"success"}
+    for task_id in ("waits", "defers"):
+        attempts = stack.api.xcom("variant_types", run_id, task_id, "attempts")
+        assert [(a["instance_type"], a["ending"]) for a in attempts] == [
+            (first, "moved to another type"),
+            (third, "completed"),
+        ]
+        scouts = stack.api.xcom("variant_types", run_id, task_id, "scouts")
+        assert {scout["instance_type"] for scout in scouts} == {second, third}
+        savings = stack.api.xcom("variant_types", run_id, task_id, "savings")
+        billed = sum(job["billable_seconds"] for job in (*attempts, *scouts))
+        assert savings["billable_instance_seconds"] == billed
+        log = stack.api.task_log("variant_types", run_id, task_id)
+        assert f"There is spot capacity for {third}: the training moves there from {first}." in log
+    assert [name for name in live_jobs(stack) if "-scout-" in name] == []
+
+
 def test_each_index_of_a_mapped_task_is_a_training_of_its_own(stack: LocalStack) -> None:
     set_capacity(stack, "ml.c5.18xlarge", available=False)
     run_id = _run(stack, "variant_mapped", {"instance_type": "ml.c5.18xlarge"})

@@ -30,6 +30,7 @@ from spot_training.domain.policy_specs import (
     policy_from,
 )
 from spot_training.domain.savings import Attempt, PurchaseOption
+from spot_training.domain.scouting import types_that_pay
 
 HOUR = 3600
 
@@ -179,7 +180,10 @@ def test_on_demand_takes_several_types() -> None:
     ("step", "field"),
     [
         ({"spot": "ml.m5.xlarge"}, r"policy\.steps\[0\]\.max_wait"),
-        ({"spot": ["ml.a", "ml.b"], "max_wait": "2h"}, "one type"),
+        ({"spot": ["ml.g5.xlarge", "ml.c5.xlarge"], "max_wait": "2h"}, r"steps\[0\]\.spot .*one image"),
+        ({"spot": ["ml.a", "ml.a"], "max_wait": "2h"}, r"steps\[0\]\.spot .*once"),
+        ({"spot": "ml.a", "max_wait": "2h", "scout_image": 3}, r"steps\[0\]\.scout_image is 3"),
+        ({"on_demand": "ml.a", "scout_image": "mine"}, r"steps\[0\]\.scout_image"),
         ({"spot": "ml.a", "on_demand": "ml.b"}, r"policy\.steps\[0\]"),
         ({"on_demand": [], "max_wait": "2h"}, r"steps\[0\]\.max_wait is 7200: .*max wait for spot jobs only"),
         ({"spot": "ml.a", "max_wait": "10m"}, r"policy\.steps\[0\]\.max_wait is 600: .*\(3600\)"),
@@ -231,7 +235,9 @@ def test_a_max_wait_below_max_runtime_names_both() -> None:
 
 
 def test_a_misspelt_option_is_named_with_those_there_are() -> None:
-    expected = r"policy\.firstwait is '2h': widen takes first_wait, factor, cap, spot_attempts\."
+    expected = (
+        r"policy\.firstwait is '2h': widen takes first_wait, factor, cap, spot_attempts, instance_types"
+    )
     with pytest.raises(InvalidInput, match=expected):
         policy_from({"name": "widen", "firstwait": "2h"}, Defaults())
 
@@ -255,11 +261,28 @@ def test_a_bad_option_is_named(option: str, value: object) -> None:
         policy_from({"name": "widen", option: value}, Defaults(max_runtime_seconds=HOUR))
 
 
-def test_a_spot_step_takes_one_type_and_a_wait() -> None:
+def test_a_spot_step_takes_a_wait_and_types_between_which_a_training_can_move() -> None:
     with pytest.raises(InvalidInput, match="max wait"):
         Step(purchase=PurchaseOption.SPOT)
-    with pytest.raises(InvalidInput, match="one type"):
-        Step(purchase=PurchaseOption.SPOT, max_wait_seconds=60, instance_types=("ml.a", "ml.b"))
+    arm = ("ml.c5.xlarge", "ml.c7g.xlarge")
+    with pytest.raises(InvalidInput, match=r"ml\.c5\.xlarge has x86-64, .*ml\.c7g\.xlarge has arm64"):
+        Step(purchase=PurchaseOption.SPOT, max_wait_seconds=60, instance_types=arm)
+    step = Step(
+        purchase=PurchaseOption.SPOT, max_wait_seconds=60, instance_types=("ml.g5.xlarge", "ml.p3.2xlarge")
+    )
+    assert [one.instance_types for one in step.by_type] == [("ml.g5.xlarge",), ("ml.p3.2xlarge",)]
+    assert str(step) == "spot ml.g5.xlarge or ml.p3.2xlarge, max wait 1 min"
+
+
+def test_a_policy_stays_on_the_step_whose_training_moved() -> None:
+    types = ["ml.g5.xlarge", "ml.g6.xlarge"]
+    for spec in ("widen", "spot_only", "deadline"):
+        defaults = Defaults(deadline_in_seconds=10 * HOUR, max_runtime_seconds=HOUR)
+        policy = policy_from({"name": spec, "instance_types": types, "scout_image": "mine:1"}, defaults)
+        assert (policy.steps[0].instance_types, policy.steps[0].scout_image) == (tuple(types), "mine:1")
+        decision = policy.decide(Situation(attempts=(_attempt(Ending.MOVED),)))
+        assert (decision.action, decision.step_index) == (Action.START, 0)
+        assert "another type has some" in decision.reason
 
 
 TAKEN_AWAY = (
@@ -350,10 +373,13 @@ def test_all_names_of_the_policy_for_deadlines_are_one_policy(name: str) -> None
 @pytest.mark.parametrize(
     ("spec", "said"),
     [
-        ({"name": "deadline", "wait_work": 0.5}, r"policy\.wait_work is 0\.5: deadline takes on_demand\."),
-        ({"name": "greedy", "hysteresis": 1}, r"policy\.hysteresis is 1: greedy takes on_demand\."),
-        ({"name": "rule", "luck": 1}, r"policy\.luck is 1: rule takes on_demand, wait_work, .*look_every_se"),
-        ({"name": "planner", "piror": 1}, r"policy\.piror is 1: planner takes on_demand, prior\."),
+        ({"name": "deadline", "wait_work": 0.5}, r"policy\.wait_work is 0\.5: deadline takes on_demand, "),
+        ({"name": "greedy", "hysteresis": 1}, r"policy\.hysteresis is 1: greedy takes on_demand, "),
+        (
+            {"name": "rule", "luck": 1},
+            r"policy\.luck is 1: rule takes on_demand, .*wait_work, .*look_every_se",
+        ),
+        ({"name": "planner", "piror": 1}, r"policy\.piror is 1: planner takes on_demand, .*prior\."),
         ({"name": "rule", "wait_work": "much"}, r"policy\.wait_work is 'much': give a number"),
     ],
 )
@@ -391,3 +417,16 @@ def test_a_policy_that_decides_tick_by_tick_is_for_simulate_and_refused_here() -
     assert isinstance(Patient(), MovePolicy)
     with pytest.raises(UnknownPolicy, match="give a name, a mapping or a list of steps"):
         policy_from(Patient(), Defaults(deadline_in_seconds=10 * HOUR))
+
+
+def test_a_type_on_which_spot_costs_more_than_on_demand_for_the_same_work_is_left_out() -> None:
+    spec = [{"spot": {"ml.g5.xlarge": 1, "ml.g6.xlarge": "0.8", "ml.g4dn.xlarge": 0.2}, "max_wait": "2h"}]
+    (step,) = policy_from(spec, Defaults(max_runtime_seconds=HOUR)).steps
+    assert step.speeds == (1, 0.8, 0.2)
+    prices = {"ml.g5.xlarge": 1.0, "ml.g6.xlarge": 1.1, "ml.g4dn.xlarge": 0.7}
+    others = step.instance_types[1:]
+    assert types_that_pay(others, step, prices.get) == ("ml.g6.xlarge",)
+    assert types_that_pay(others, step, lambda _kind: None) == others, "unknown is not zero"
+    assert types_that_pay(others, step.with_type(), prices.get) == others, "without speeds"
+    with pytest.raises(InvalidInput, match=r"steps\[0\]\.spot\.ml\.g5\.xlarge is 0: .*0\.5"):
+        policy_from([{"spot": {"ml.g5.xlarge": 0}, "max_wait": "2h"}], Defaults(max_runtime_seconds=HOUR))

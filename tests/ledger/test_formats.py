@@ -19,7 +19,14 @@ from spot_training.dashboard.overview import lay_tables, overview_of
 from spot_training.dashboard.source import Source
 from spot_training.domain.errors import NewerFormat
 from spot_training.domain.lifecycle import Ending
-from spot_training.domain.records import RECORD_FORMAT, RecordState, Totals, TrainingRecord, totals_of
+from spot_training.domain.records import (
+    FORMAT_WITHOUT_SCOUTS,
+    RECORD_FORMAT,
+    RecordState,
+    Totals,
+    TrainingRecord,
+    totals_of,
+)
 from spot_training.domain.savings import Attempt
 from spot_training.ledger import Ledger, Selection
 from spot_training.ledger.compaction import compact
@@ -55,12 +62,16 @@ SINCE_0_2_0 = {
     "replaced_spot_failed_instance_seconds",
     "replaced_spot_failed_usd",
     "is_test",
+    "scout_instance_seconds",
+    "scout_usd",
+    "scouts",
+    "scouts_out",
 }
 
 
 def _without_format(record: TrainingRecord) -> dict[str, Any]:
     data: dict[str, Any] = json.loads(json.dumps(record.to_json()))
-    assert data.pop("format") == RECORD_FORMAT
+    assert data.pop("format") == 2, "readers of that format understand a record without scouts"
     assert [data.pop(name) for name in LATER] == [None] * len(LATER)
     if data["current_job"]:
         assert data["current_job"].pop("max_runtime_seconds") is None, "0.1.0 did not note it"
@@ -360,7 +371,7 @@ def test_a_note_of_a_newer_format_is_left_alone_and_named(cloud: Cloud, ledger: 
     _, books = training.process()
     path = ledger.path("notes", f"{books.key}.json")
     note = json.loads(ledger.fetch([path])[path])
-    assert note["format"] == RECORD_FORMAT
+    assert note["format"] == FORMAT_WITHOUT_SCOUTS
     ledger.put(path, json.dumps({**note, "format": NEWER, "secondary_status": "Dreaming"}).encode())
     with ledger.read() as reader:
         record = reader.record(books.key)

@@ -41,7 +41,7 @@ class _Jobs(TrainingJobs):
         return "eu-west-1"
 
     def stop(self, name: str, why: StopReason, **_options: Any) -> bool:
-        assert name == NAME
+        assert name in {NAME, "scout-1", "scout-2"}
         self._reasons.append(why)
         return self._stop_as_told()
 
@@ -89,10 +89,12 @@ def reasons() -> list[StopReason]:
 def make(monkeypatch: pytest.MonkeyPatch, airflow: _Airflow, reasons: list[StopReason]) -> Make:
     """A trigger, as a triggerer runs it."""
 
-    def trigger(stop: Callable[[], bool] = lambda: True, *, map_index: int = -1) -> TrainingJobTrigger:
+    def trigger(
+        stop: Callable[[], bool] = lambda: True, *, map_index: int = -1, **arguments: Any
+    ) -> TrainingJobTrigger:
         monkeypatch.setattr(AwsAccess, "jobs", lambda _self: _Jobs(stop, reasons))
         monkeypatch.setattr(TrainingJobTrigger, "log", logging.getLogger(__name__))
-        made = TrainingJobTrigger(training_job_name=NAME)
+        made = TrainingJobTrigger(training_job_name=NAME, **arguments)
         known: Any = SimpleNamespace(dag_id="dag", run_id=RUN, task_id=TASK, map_index=map_index)
         made.task_instance = known
         return made
@@ -137,6 +139,21 @@ def test_a_stop_that_works_at_once_is_said_so(make: Make, caplog: pytest.LogCapt
         asyncio.run(make(lambda: True).on_kill())
     assert f"Stopped training job {NAME}: its task has ended (failed)." in caplog.text
     assert "could NOT" not in caplog.text
+
+
+def test_scouts_are_stopped_with_the_task_even_if_the_job_is_not(
+    make: Make, reasons: list[StopReason], caplog: pytest.LogCaptureFixture
+) -> None:
+    call = {"scouts": ["scout-1", "scout-2"]}
+    asyncio.run(make(scout_call=call).on_kill())
+    assert reasons == [StopReason.TASK_ENDED] * 3
+    with caplog.at_level(logging.INFO):
+        asyncio.run(make(scout_call=call, stop_job_on_kill=False).on_kill())
+    assert reasons == [StopReason.TASK_ENDED] * 5
+    assert f"Training job {NAME} continues" in caplog.text
+    assert "Stopped the scouts: its task has ended (failed)." in caplog.text
+    asyncio.run(make(stop_job_on_kill=False).on_kill())
+    assert len(reasons) == 5
 
 
 def test_threads_that_others_block_do_not_hold_up_a_stop(

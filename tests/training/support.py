@@ -26,7 +26,9 @@ from spot_training.training.driver import Completed, TrainingDriver, Waiting
 from spot_training.training.host import NoRecorder, OnRecord
 from spot_training.training.recorder import Bookkeeper, PriceOf
 from spot_training.training.state import MemoryStore
-from spot_training.watching.watcher import JobWatcher, follow
+from spot_training.watching.deadline_stop import follow_with_deadline
+from spot_training.watching.scout_watch import ScoutWatch
+from spot_training.watching.watcher import JobWatcher
 from tests.cloud import HOUR, Cloud, make_config
 from tests.records import PRICE
 
@@ -72,6 +74,7 @@ class FakeHost:
     make_deadline: Callable[[datetime], Deadline] | None = None
     make_check: Callable[[Step], BudgetCheck | None] = lambda _step: None
     is_out_of_time: Callable[[], str | None] = lambda: None
+    prices: dict[str, float] = field(default_factory=dict)
     said: list[str] = field(default_factory=list)
 
     @property
@@ -94,6 +97,9 @@ class FakeHost:
     def check_budget(self, step: Step) -> BudgetCheck | None:
         return self.make_check(step)
 
+    def price_of(self, instance_type: str) -> float | None:
+        return self.prices.get(instance_type)
+
     def out_of_time(self) -> str | None:
         return self.is_out_of_time()
 
@@ -107,6 +113,23 @@ class FakeHost:
 
     def installation(self) -> str:
         return "airflow"
+
+
+def follow_step(jobs: TrainingJobs, step: Waiting) -> JobSnapshot:
+    """Wait until the job is over, or its scouts have to be looked at. Returns the last of the job."""
+    watcher = JobWatcher(lambda: jobs)
+    last = step.job
+    for report in follow_with_deadline(
+        watcher,
+        step.job.name,
+        interval_seconds=0.1,
+        deadline_stop=None,
+        scouts=ScoutWatch(step.call, lambda: watcher.clock) if step.call else None,
+        stop=lambda _job: False,
+    ):
+        if isinstance(report, JobSnapshot):
+            last = report
+    return last
 
 
 class Task:
@@ -193,8 +216,7 @@ class Task:
 
     def wait(self, step: Waiting | Completed) -> None:
         assert isinstance(step, Waiting)
-        for _ in follow(JobWatcher(lambda: self.jobs), step.job.name, interval_seconds=0.1):
-            pass
+        follow_step(self.jobs, step)
 
     def created(self) -> list[str]:
         """The names of all jobs there are, oldest first."""
@@ -349,11 +371,7 @@ class Training:
         return step
 
     def wait(self, step: Waiting) -> JobSnapshot:
-        last = step.job
-        for report in follow(JobWatcher(lambda: self.jobs), step.job.name, interval_seconds=0.1):
-            if isinstance(report, JobSnapshot):
-                last = report
-        return last
+        return follow_step(self.jobs, step)
 
     def finish(self) -> Completed:
         while isinstance(step := self.step(), Waiting):

@@ -1,6 +1,7 @@
 """States and trigger payloads of earlier versions: an upgrade in the middle of a training continues it.
 
-`fixtures/0.1.0/` was written by the operator, sensor and trigger of that version.
+`fixtures/0.1.0/` was written by the operator, sensor and trigger of that version, `fixtures/format-3/` by the
+first code with scouts.
 """
 
 from __future__ import annotations
@@ -83,7 +84,7 @@ def _make_job(task: Task, name: str, nonce: str) -> None:
 def test_every_state_of_an_earlier_version_is_read_and_written_in_this_one(path: Path) -> None:
     stored = _read(path)["store"][STATE_KEY]
     state = TrainingState.from_json(stored)
-    assert state.to_json()["version"] == STATE_VERSION
+    assert state.to_json()["version"] == max(2, stored["version"]), "format 3 only with scouts"
     assert TrainingState.from_json(json.loads(json.dumps(state.to_json()))) == state
     if stored["current"]:
         assert state.current is not None
@@ -197,12 +198,12 @@ NOT_NEEDED = ("ladder_from", "giving_up", "began_at", "try_began_at", "deadline"
 def test_a_state_with_fields_more_or_fewer_is_read_and_keeps_what_it_does_not_know(
     path: Path, missing: set[str], version: int
 ) -> None:
-    stored = {**_read(path)["store"][STATE_KEY], "version": version, "scouts": ["one", "two"]}
+    stored = {**_read(path)["store"][STATE_KEY], "version": version, "colours": ["one", "two"]}
     if stored["current"]:
         stored["current"] = {**stored["current"], "hunted_by": "x"}
     state = TrainingState.from_json({name: value for name, value in stored.items() if name not in missing})
     written = state.to_json()
-    assert written["scouts"] == ["one", "two"]
+    assert written["colours"] == ["one", "two"]
     if state.current is not None:
         assert written["current"]["hunted_by"] == "x"
         assert state.current.job_name == stored["current"]["job_name"]

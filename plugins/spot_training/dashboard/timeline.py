@@ -138,6 +138,22 @@ class AttemptRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ScoutRow:
+    """A scout that is over: which type it looked for, and what came of it. Seconds are per instance."""
+
+    number: int
+    job_name: str
+    instance_type: str
+    instance_count: int
+    ending: str
+    created_at: datetime | None
+    wait_seconds: int
+    found_capacity: bool
+    billable_seconds: int | None
+    job_url: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Timeline:
     """A training: its identity, its state, and the data of its charts and tables.
 
@@ -167,6 +183,8 @@ class Timeline:
     lines: tuple[Line, ...]
     costs: tuple[CostPoint, ...]
     attempts: tuple[AttemptRow, ...]
+    scouts: tuple[ScoutRow, ...] = ()
+    scouts_out: tuple[str, ...] = ()
 
 
 def timeline_of(record: TrainingRecord, *, now: datetime, console: Console = NO_CONSOLE) -> Timeline:
@@ -195,12 +213,16 @@ def timeline_of(record: TrainingRecord, *, now: datetime, console: Console = NO_
         lines=tuple(_lines(record)),
         costs=tuple(_costs(record, bars)),
         attempts=tuple(_rows(record, now, console)),
+        scouts=tuple(_scout_rows(record, console)),
+        scouts_out=record.scouts_out,
     )
 
 
 def _summary(record: TrainingRecord) -> str:
     if record.state is RecordState.RUNNING:
-        return _now_doing(record.current_job) if record.current_job else "Between two attempts."
+        doing = _now_doing(record.current_job) if record.current_job else "Between two attempts."
+        scouts = f" Scouts look for {' and '.join(record.scouts_out)}." if record.scouts_out else ""
+        return f"{doing}{scouts}"
     return statement_line(record.statement)
 
 
@@ -387,6 +409,22 @@ def _rows(record: TrainingRecord, now: datetime, console: Console) -> Iterator[A
         )
     if record.current_job:
         yield _row_of_job(record.current_job, now, console)
+
+
+def _scout_rows(record: TrainingRecord, console: Console) -> Iterator[ScoutRow]:
+    for scout in record.scouts:
+        yield ScoutRow(
+            number=scout.number,
+            job_name=scout.job_name,
+            instance_type=scout.instance_type or "",
+            instance_count=scout.instance_count,
+            ending=str(scout.ending),
+            created_at=scout.created_at,
+            wait_seconds=scout.wait_seconds,
+            found_capacity=scout.has_started,
+            billable_seconds=scout.billable_seconds,
+            job_url=console.job(scout.job_name) if scout.job_name else "",
+        )
 
 
 def _row_of_job(job: CurrentJob, now: datetime, console: Console) -> AttemptRow:

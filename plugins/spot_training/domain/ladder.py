@@ -7,12 +7,13 @@ and enforces neither deadline nor budget: `decide` does.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
 
 from .attempts import Attempt, PurchaseOption
 from .errors import InvalidInput
+from .instance_types import check_types
 from .interruptions import is_lost_to_interruptions, is_spot_cause
 from .lifecycle import Ending
 from .messages import times
@@ -28,29 +29,45 @@ class Step:
     """One step of a fallback ladder: what the next attempt requests from SageMaker.
 
     `max_wait_seconds` is `MaxWaitTimeInSeconds` (waiting and running together), None for on-demand.
-    `instance_types` replaces the type in the request. Only an on-demand step may have several.
+    `instance_types` replaces the type in the request. Of several, SageMaker chooses one for an on-demand
+    job. For a spot job it takes only one: the job waits for the first, and scouts look for the others
+    (`scouting`), with `scout_image` if the training's own image cannot be used for that. `speeds` are their
+    relative speeds in the same order; empty if they are not known.
     """
 
     purchase: PurchaseOption
     max_wait_seconds: int | None = None
     instance_types: tuple[str, ...] = ()
+    speeds: tuple[float, ...] = ()
+    scout_image: str = ""
 
     def __post_init__(self) -> None:
         if self.purchase is PurchaseOption.SPOT:
             if self.max_wait_seconds is None:
                 raise InvalidInput("step.max_wait_seconds", None, "a spot step needs a max wait.")
-            if len(self.instance_types) > 1:
-                raise InvalidInput(
-                    "step.instance_types",
-                    self.instance_types,
-                    "SageMaker accepts one type for a spot job: make a step for each.",
-                )
+            check_types(self.instance_types, field="step.instance_types")
         elif self.max_wait_seconds is not None:
             raise InvalidInput(
                 "step.max_wait_seconds",
                 self.max_wait_seconds,
                 "SageMaker accepts a max wait for spot jobs only.",
             )
+
+    @property
+    def needs_scouts(self) -> bool:
+        """Whether a spot job of this step may move to another type."""
+        return self.purchase is PurchaseOption.SPOT and len(self.instance_types) > 1
+
+    @property
+    def by_type(self) -> tuple[Step, ...]:
+        """The step for each type that its job may have."""
+        return tuple(map(self.with_type, self.instance_types)) if self.needs_scouts else (self,)
+
+    def with_type(self, instance_type: str = "") -> Step:
+        """The step of a job that may move to other types, for one of them: the first, if none is given."""
+        if not self.needs_scouts:
+            return self
+        return replace(self, instance_types=(instance_type or self.instance_types[0],), speeds=())
 
     def __str__(self) -> str:
         types = " or ".join(self.instance_types)
@@ -118,6 +135,8 @@ class Ladder:
         last = situation.attempts[-1]
         if (end := _end_of(last)) is not None:
             return end
+        if last.ending is Ending.MOVED and last.step < len(self.steps):
+            return start(self.steps, last.step, because(situation))
         following = self._step_after(last)
         if following is None:
             return Decision(action=Action.GIVE_UP, reason=f"{what_happened(last)}; no step is left")
@@ -155,13 +174,22 @@ class SpotWhileTimeAllows:
     """
 
     max_wait_seconds: int
+    spot_types: tuple[str, ...] = ()
+    speeds: tuple[float, ...] = ()
+    scout_image: str = ""
     on_demand_types: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
     @property
     def steps(self) -> tuple[Step, ...]:
         return (
-            Step(purchase=PurchaseOption.SPOT, max_wait_seconds=self.max_wait_seconds),
+            Step(
+                purchase=PurchaseOption.SPOT,
+                max_wait_seconds=self.max_wait_seconds,
+                instance_types=self.spot_types,
+                speeds=self.speeds,
+                scout_image=self.scout_image,
+            ),
             Step(purchase=PurchaseOption.ON_DEMAND, instance_types=self.on_demand_types),
         )
 
@@ -178,6 +206,8 @@ class SpotWhileTimeAllows:
         is_no_use = last.ending in {Ending.QUOTA, Ending.STOPPED_FOR_DEADLINE}
         if is_no_use or is_lost_to_interruptions(last):
             return start(self.steps, 1, f"{what_happened(last)}: on-demand now")
+        if last.ending is Ending.MOVED:
+            return start(self.steps, 0, because(situation))
         return start(self.steps, 0, f"{because(situation)}: spot again")
 
 
@@ -204,6 +234,8 @@ def why_no_other(last: Attempt) -> str:
             return "no time is left"
         case Ending.STOPPED_WITH_TASK:
             return "its task has ended"
+        case Ending.SCOUT_DONE:
+            return "it was a scout"
         case Ending.INTERNAL_ERROR:
             return "SageMaker failed, which no policy can change: Airflow's retries start the training again"
         case Ending.MAX_RUNTIME if last.interruptions:
@@ -237,6 +269,11 @@ def what_happened(last: Attempt) -> str:
         case Ending.STOPPED_FOR_DEADLINE:
             done = f"{in_words(last.work_seconds or 0)} of training done"
             return f"{last.purchase} {last.instance_type} was stopped for the deadline, {done}"
+        case Ending.MOVED:
+            waited = in_words(last.wait_seconds)
+            return (
+                f"no {last.purchase} capacity for {last.instance_type} in {waited}, and another type has some"
+            )
         case Ending.QUOTA:
             return f"the account's quota refused {last.instance_type} ({last.purchase})"
         case Ending.CAPACITY_ERROR:
@@ -270,6 +307,9 @@ def widened_waits(
     cap_seconds: int | None = None,
     spot_attempts: int = DEFAULT_SPOT_ATTEMPTS,
     then_on_demand: bool = True,
+    instance_types: tuple[str, ...] = (),
+    speeds: tuple[float, ...] = (),
+    scout_image: str = "",
 ) -> Ladder:
     """Spot attempts with a max wait that widens, then on-demand (or nothing).
 
@@ -286,7 +326,16 @@ def widened_waits(
     StoppingLimits(max_runtime_seconds=max_runtime_seconds, max_wait_seconds=first)
     _check_widening(first, factor, cap, spot_attempts)
     waits = [min(cap, round(first * factor**n)) for n in range(spot_attempts)]
-    steps = [Step(purchase=PurchaseOption.SPOT, max_wait_seconds=wait) for wait in waits]
+    steps = [
+        Step(
+            purchase=PurchaseOption.SPOT,
+            max_wait_seconds=wait,
+            instance_types=instance_types,
+            speeds=speeds,
+            scout_image=scout_image,
+        )
+        for wait in waits
+    ]
     if then_on_demand:
         steps.append(Step(purchase=PurchaseOption.ON_DEMAND))
     return Ladder(tuple(steps))

@@ -107,8 +107,9 @@ def is_legal_move(before: SecondaryStatus, after: SecondaryStatus) -> bool:
 class Ending(StrEnum):
     """Why a job is over. SageMaker only says `Completed`, `Stopped` or `Failed`.
 
-    Three endings are our stops, which a tag distinguishes from a person's (`stop_reasons`): the guard stopped
-    a spot job to start on-demand; the task's time limit passed; the task ended or was killed.
+    Four endings are our stops, which a tag distinguishes from a person's (`stop_reasons`): the guard stopped
+    a spot job to start on-demand; another instance type has capacity (`scouting`); the task's time limit
+    passed; the task ended or was killed.
     """
 
     COMPLETED = "completed"
@@ -117,6 +118,8 @@ class Ending(StrEnum):
     MAX_RUNTIME = "reached max runtime"
     STOPPED_BY_USER = "stopped by a user"
     STOPPED_FOR_DEADLINE = "stopped for the deadline"
+    MOVED = "moved to another type"
+    SCOUT_DONE = "scout called back"
     STOPPED_AT_TIME_LIMIT = "stopped at the time limit"
     STOPPED_WITH_TASK = "stopped with its task"
     CAPACITY_ERROR = "capacity error"
@@ -134,6 +137,7 @@ CAPACITY_CAUSES = frozenset(
         Ending.NO_CAPACITY,
         Ending.OUT_OF_WAIT,
         Ending.STOPPED_FOR_DEADLINE,
+        Ending.MOVED,
         Ending.CAPACITY_ERROR,
         Ending.QUOTA,
     }

@@ -10,6 +10,7 @@ from typing import Any
 
 from .attempts import PurchaseOption
 from .errors import InvalidInput, UnknownPolicy
+from .instance_types import check_types
 from .json_text import did_you_mean
 from .ladder import (
     DEFAULT_SPOT_ATTEMPTS,
@@ -49,6 +50,8 @@ class Defaults:
 
 
 _WIDENING = ("first_wait", "factor", "cap", "spot_attempts")
+_TYPES = "instance_types"
+_SCOUT_IMAGE = "scout_image"
 
 
 def _widen(options: dict[str, Any], defaults: Defaults) -> Policy:
@@ -61,6 +64,7 @@ def _spot_only(options: dict[str, Any], defaults: Defaults) -> Policy:
 
 def _widened(options: dict[str, Any], defaults: Defaults, *, then_on_demand: bool) -> Policy:
     first = _take_seconds(options, "first_wait")
+    types, speeds = _take_spot_types(options, _TYPES)
     if first is not None:
         _check_covers_running(first, defaults, "policy.first_wait")
     return widened_waits(
@@ -70,6 +74,9 @@ def _widened(options: dict[str, Any], defaults: Defaults, *, then_on_demand: boo
         cap_seconds=_take_seconds(options, "cap"),
         spot_attempts=_take_count(options, "spot_attempts", DEFAULT_SPOT_ATTEMPTS),
         then_on_demand=then_on_demand,
+        instance_types=types,
+        speeds=speeds,
+        scout_image=_take_image(options),
     )
 
 
@@ -96,12 +103,12 @@ def _ladder(options: dict[str, Any], defaults: Defaults) -> Policy:
     return Ladder(tuple(_step(step, f"policy.steps[{i}]", defaults) for i, step in enumerate(steps)))
 
 
-_STEP_KEYS = ("spot", "on_demand", "max_wait")
+_STEP_KEYS = ("spot", "on_demand", "max_wait", _SCOUT_IMAGE)
 _FOR_SPOT_ONLY = "SageMaker accepts a max wait for spot jobs only: remove it."
 
 
 def _step(value: Any, where: str, defaults: Defaults) -> Step:
-    """`"on_demand"`, `{"on_demand": [types]}` or `{"spot": type, "max_wait": "2h"}`; types are optional."""
+    """`"on_demand"`, `{"on_demand": types}` or `{"spot": types, "max_wait": "2h"}`; types are optional."""
     if isinstance(value, Step):
         return value
     options = {value: None} if isinstance(value, str) else dict(value) if isinstance(value, Mapping) else {}
@@ -109,11 +116,17 @@ def _step(value: Any, where: str, defaults: Defaults) -> Step:
     if len(kinds) != 1:
         raise InvalidInput(where, value, 'give {"spot": type, "max_wait": "2h"} or {"on_demand": [types]}.')
     kind = kinds.pop()
-    types = _take_types(options, kind, where=where)
+    speeds: tuple[float, ...] = ()
+    if kind == "spot":
+        types, speeds = _take_spot_types(options, kind, where=where)
+    else:
+        types = _take_types(options, kind, where=where)
     wait = _take_seconds(options, "max_wait", where=where)
+    image = _take_image(options, where=where) if kind == "spot" else ""
     if options:
         key = next(iter(options))
-        way_out = f"a step has spot or on_demand, and max_wait.{did_you_mean(key, _STEP_KEYS)}"
+        takes = "a step has spot or on_demand, and for spot max_wait and scout_image."
+        way_out = f"{takes}{did_you_mean(key, _STEP_KEYS)}"
         raise InvalidInput(f"{where}.{key}", options[key], way_out)
     if kind == "on_demand":
         if wait is not None:
@@ -123,7 +136,13 @@ def _step(value: Any, where: str, defaults: Defaults) -> Step:
     if wait is None:
         raise InvalidInput(f"{where}.max_wait", None, 'give the time it may wait and run, like "2h".')
     _check_covers_running(wait, defaults, f"{where}.max_wait")
-    return Step(purchase=PurchaseOption.SPOT, instance_types=types, max_wait_seconds=wait)
+    return Step(
+        purchase=PurchaseOption.SPOT,
+        instance_types=types,
+        speeds=speeds,
+        max_wait_seconds=wait,
+        scout_image=image,
+    )
 
 
 def _check_covers_running(wait: int, defaults: Defaults, field: str) -> None:
@@ -166,10 +185,14 @@ def _until_deadline(name: str) -> Callable[[dict[str, Any], Defaults], Policy]:
         for key in _WIDENING:
             options.pop(key, None)
         types = _take_types(options, "on_demand")
+        spot_types, speeds = _take_spot_types(options, _TYPES)
         ignored = [option for option in DEADLINE_ALIASES.get(name, ()) if option in options]
         for option in ignored:
             _as_number(options.pop(option), option)
         return SpotWhileTimeAllows(
+            spot_types=spot_types,
+            speeds=speeds,
+            scout_image=_take_image(options),
             on_demand_types=types,
             max_wait_seconds=_max_wait(left, defaults),
             notes=(deprecation_of(name, ignored),) if name in DEADLINE_ALIASES else (),
@@ -201,11 +224,14 @@ LADDERS: dict[str, Callable[[dict[str, Any], Defaults], Policy]] = {
 
 #: The options of each policy.
 OPTIONS: dict[str, tuple[str, ...]] = {
-    "widen": _WIDENING,
-    "spot_only": _WIDENING,
-    "on_demand": ("instance_types",),
+    "widen": (*_WIDENING, _TYPES, _SCOUT_IMAGE),
+    "spot_only": (*_WIDENING, _TYPES, _SCOUT_IMAGE),
+    "on_demand": (_TYPES,),
     "ladder": ("steps",),
-    **{name: ("on_demand", *DEADLINE_ALIASES.get(name, ())) for name in DEADLINE_POLICIES},
+    **{
+        name: ("on_demand", _TYPES, _SCOUT_IMAGE, *DEADLINE_ALIASES.get(name, ()))
+        for name in DEADLINE_POLICIES
+    },
 }
 
 
@@ -214,8 +240,9 @@ def policy_from(spec: object, defaults: Defaults) -> Policy:
 
     Accepts a name, a mapping `{"name": ..., option: ...}`, a list of steps, JSON text of one of these, or a
     name from the policy file. Options of `widen` and `spot_only`: `first_wait` and `cap` (seconds, or text
-    like "2h"), `factor`, `spot_attempts`; of `on_demand`: `instance_types`; of `deadline`: `on_demand`
-    (types). Options may be text, as templates and Params give them. Raises `UnknownPolicy` or `InvalidInput`.
+    like "2h"), `factor`, `spot_attempts`; of `deadline`: `on_demand` (types); of all of them and of
+    `on_demand`: `instance_types`; of all but that one: `scout_image`. Options may be text, as templates and
+    Params give them. Raises `UnknownPolicy` or `InvalidInput`.
     """
     if hasattr(spec, "decide"):
         return spec  # type: ignore[return-value]
@@ -295,6 +322,39 @@ def _as_number(value: Any, key: str) -> float:
     if not math.isfinite(number):
         raise InvalidInput(f"policy.{key}", value, "give a finite number.")
     return number
+
+
+def _take_spot_types(
+    options: dict[str, Any], key: str, *, where: str = "policy"
+) -> tuple[tuple[str, ...], tuple[float, ...]]:
+    """Types as `_take_types` takes them, or a mapping of types to their relative speeds."""
+    speeds: tuple[float, ...] = ()
+    value = options.get(key)
+    if isinstance(value, Mapping):
+        speeds = tuple(_as_speed(speed, f"{where}.{key}.{name}") for name, speed in value.items())
+        options[key] = list(value)
+    types = _take_types(options, key, where=where)
+    check_types(types, field=f"{where}.{key}")
+    return types, speeds
+
+
+def _as_speed(value: Any, field: str) -> float:
+    try:
+        speed = float(value)
+    except (TypeError, ValueError):
+        speed = math.nan
+    if not 0 < speed < math.inf:
+        raise InvalidInput(field, value, "give how fast the type is: 1 for the first, 0.5 for half as fast.")
+    return speed
+
+
+def _take_image(options: dict[str, Any], *, where: str = "policy") -> str:
+    value = options.pop(_SCOUT_IMAGE, None)
+    if is_left_out(value):
+        return ""
+    if not isinstance(value, str):
+        raise InvalidInput(f"{where}.{_SCOUT_IMAGE}", value, "give the address of a container image in ECR.")
+    return value.strip()
 
 
 def _take_types(options: dict[str, Any], key: str, *, where: str = "policy") -> tuple[str, ...]:

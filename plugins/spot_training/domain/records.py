@@ -49,8 +49,11 @@ __all__ = [
 ]
 
 #: The format that is written. It grows when a reader of an earlier format could misunderstand a record: 1 is
-#: 0.1.0's, which knew fewer endings. A reader knows all formats up to this one, and leaves a later one alone.
-RECORD_FORMAT = 2
+#: 0.1.0's, which knew fewer endings, and 3 has scouts. A reader knows all formats up to this one, and leaves
+#: a later one alone.
+RECORD_FORMAT = 3
+#: The format of what has nothing that came later: every version since 0.2.0 reads it.
+FORMAT_WITHOUT_SCOUTS = 2
 _DIGESTS = re.compile(r"(-[0-9a-f]{12}-\d{1,3})+$")
 
 
@@ -203,7 +206,8 @@ class TrainingRecord:
     `local_cloud` describes the clock of a local SageMaker: its times and costs are simulated.
     `is_test` says that `airflow dags test` or `airflow tasks test` ran it (None: not known).
     `checkpoint_uri` and `model_uri` are where the checkpoints and the model are. `deadline_at` and
-    `latest_on_demand_at` are None for a training without a deadline. `reason` says why it ended. `unknown`
+    `latest_on_demand_at` are None for a training without a deadline. `scouts` are the scouts that are over
+    (`scouting`), `scouts_out` the types that others look for now. `reason` says why it ended. `unknown`
     are members that a newer version wrote as well: they are written back.
     """
 
@@ -234,6 +238,8 @@ class TrainingRecord:
     checkpoint_uri: str | None = None
     model_uri: str | None = None
     attempts: tuple[Attempt, ...] = ()
+    scouts: tuple[Attempt, ...] = ()
+    scouts_out: tuple[str, ...] = ()
     decisions: tuple[DecisionMade, ...] = ()
     current_job: CurrentJob | None = None
     prices: tuple[Price, ...] = ()
@@ -261,7 +267,13 @@ class TrainingRecord:
 
     @property
     def statement(self) -> SavingsStatement:
-        return statement_of(self.attempts, self.usd_per_hour)
+        return statement_of(self.attempts, self.usd_per_hour, scouts=self.scouts)
+
+    @property
+    def format(self) -> int:
+        """The earliest format whose readers understand this record."""
+        has_moved = any(attempt.ending is Ending.MOVED for attempt in self.attempts)
+        return RECORD_FORMAT if self.scouts or self.scouts_out or has_moved else FORMAT_WITHOUT_SCOUTS
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON, one flat object. `docs/ledger.md` describes each member.
@@ -274,13 +286,15 @@ class TrainingRecord:
             statement["net_saved_usd"] = None  # the next attempt may complete
         return {
             **self.unknown,
-            "format": RECORD_FORMAT,
+            "format": self.format,
             "key": self.key,
             **{
                 name: _plain(getattr(self, name)) for name in _names_of(TrainingRecord) if name not in _NESTED
             },
             "tags": dict(self.tags),
             "attempts": [_attempt_to_json(attempt, self.usd_per_hour) for attempt in self.attempts],
+            "scouts_out": list(self.scouts_out),
+            "scouts": [_attempt_to_json(scout, self.usd_per_hour) for scout in self.scouts],
             "transitions": [
                 {"attempt": attempt.number, **transition_to_json(visit)}
                 for attempt in self.attempts
@@ -304,6 +318,8 @@ class TrainingRecord:
         known["state"] = RecordState(known.get("state") or RecordState.RUNNING)
         known["tags"] = dict(known.get("tags") or {})
         known["attempts"] = _attempts_from_json(data)
+        known["scouts_out"] = tuple(data.get("scouts_out") or ())
+        known["scouts"] = tuple(Attempt.from_json(fact) for fact in data.get("scouts") or ())
         known["decisions"] = tuple(DecisionMade.from_json(fact) for fact in data.get("decisions") or ())
         known["prices"] = tuple(Price.from_json(fact) for fact in data.get("prices") or ())
         job = data.get("current_job")
@@ -334,6 +350,7 @@ def record_from(
         state=over if is_over else RecordState.RUNNING,
         attempts=tuple(attempts),
         current_job=current_job,
+        scouts_out=() if is_over else base.scouts_out,
         began_at=min(submitted, default=base.began_at),
         ended_at=max(ended, default=now or base.ended_at) if is_over else None,
         instance_type=(last.instance_type if last else None) or base.instance_type,
@@ -341,7 +358,7 @@ def record_from(
     )
 
 
-_NESTED = {"tags", "attempts", "decisions", "current_job", "prices"}
+_NESTED = {"tags", "attempts", "scouts", "scouts_out", "decisions", "current_job", "prices"}
 #: Members of a record that follow from the others.
 _DERIVED = frozenset(
     {"format", "key", "transitions", "attempt_count"} | {each.name for each in fields(SavingsStatement)}

@@ -113,15 +113,16 @@ def billed_usd(attempt: Attempt, prices: Prices) -> float | None:
     return cost_usd(attempt.billable_instance_seconds, price)
 
 
-def spot_failures(attempts: Sequence[Attempt]) -> list[Attempt]:
-    """The spot attempts that produced nothing because of spot: none if the training completed.
+def spot_failures(attempts: Sequence[Attempt], scouts: Sequence[Attempt] = ()) -> list[Attempt]:
+    """The spot attempts and scouts that produced nothing because of spot: none if the training completed.
 
     What a failing script or a person's stop costs is not spot's fault. A task's time limit is, if the job was
     interrupted before: the time went to spot.
     """
     if any(attempt.ending is Ending.COMPLETED for attempt in attempts):
         return []
-    return [a for a in attempts if a.purchase is PurchaseOption.SPOT and _ended_because_of_spot(a)]
+    lost = [a for a in attempts if a.purchase is PurchaseOption.SPOT and _ended_because_of_spot(a)]
+    return [*lost, *scouts]
 
 
 #: The endings that `spot_failures` may have.
@@ -144,7 +145,8 @@ class SavingsStatement:
     did not complete. `job_savings_percent` is AWS's formula over the same seconds. `abandoned` is what the
     attempts that did not complete were billed: of a training that failed, all of it. `spot_failed` is what
     `spot_failures` were billed, which the `net` figures take off: a training that completed has none.
-    `net_savings_percent` is of the dollars if prices are known, else of instance time.
+    `net_savings_percent` is of the dollars if prices are known, else of instance time. `scouts` is what the
+    scouts were billed (`scouting`). That is part of the bill, and of what was abandoned.
     """
 
     completed: bool
@@ -169,25 +171,33 @@ class SavingsStatement:
     spot_failed_usd: float | None
     net_saved_usd: float | None
     net_savings_percent: float | None
+    scout_instance_seconds: int | None = 0
+    scout_usd: float | None = 0.0
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON."""
         return {each.name: as_plain(getattr(self, each.name)) for each in fields(self)}
 
 
-def statement_of(attempts: Sequence[Attempt], prices: Prices = NO_PRICES) -> SavingsStatement:
-    """Sum up the attempts of one training, in any order; `prices` are on-demand US dollars per hour."""
+def statement_of(
+    attempts: Sequence[Attempt], prices: Prices = NO_PRICES, *, scouts: Sequence[Attempt] = ()
+) -> SavingsStatement:
+    """Sum up the attempts of one training, in any order; `prices` are on-demand US dollars per hour.
+
+    Its `scouts` are in what was billed, and in nothing else.
+    """
     completed = next((a for a in attempts if a.ending is Ending.COMPLETED), None)
-    abandoned = [a for a in attempts if a is not completed]
+    jobs = [*attempts, *scouts]
+    abandoned = [a for a in jobs if a is not completed]
     clean_run, basis = _clean_run(attempts, completed)
     clean_instances = times_instances(clean_run, completed.instance_count) if completed else None
     clean_usd = _clean_run_usd(completed, clean_instances, prices)
-    billed_instances = _total(a.billable_instance_seconds for a in attempts)
+    billed_instances = _total(a.billable_instance_seconds for a in jobs)
     training_instances = _total(a.training_instance_seconds for a in attempts)
-    billed = _total_usd(billed_usd(a, prices) for a in attempts)
+    billed = _total_usd(billed_usd(a, prices) for a in jobs)
     saved = None if clean_usd is None or billed is None else round(clean_usd - billed, 6)
     percent = saved_percent(billed_instances, clean_instances)
-    failures = spot_failures(attempts)
+    failures = spot_failures(attempts, scouts)
     spot_failed = _total_usd(billed_usd(a, prices) for a in failures)
     return SavingsStatement(
         completed=completed is not None,
@@ -212,6 +222,8 @@ def statement_of(attempts: Sequence[Attempt], prices: Prices = NO_PRICES) -> Sav
         spot_failed_usd=spot_failed,
         net_saved_usd=saved if completed else None if spot_failed is None else 0.0 - spot_failed,
         net_savings_percent=_first_known(saved_percent(billed, clean_usd), percent),
+        scout_instance_seconds=_total(a.billable_instance_seconds for a in scouts),
+        scout_usd=_total_usd(billed_usd(a, prices) for a in scouts),
     )
 
 

@@ -23,6 +23,10 @@ class StopReason(StrEnum):
     """The value of the tag `spot-training:stopped-for`."""
 
     DEADLINE = "deadline"
+    #: It waits for capacity that another instance type has.
+    MOVE = "move"
+    #: A scout has found out what it was sent for, or nobody needs it any longer.
+    SCOUT_DONE = "scout-done"
     TIME_LIMIT = "time-limit"
     #: The task has ended: a person marked it, its run is gone, or its last try failed.
     TASK_ENDED = "task-ended"
@@ -34,6 +38,8 @@ class StopReason(StrEnum):
 
 _ENDINGS = {
     StopReason.DEADLINE: Ending.STOPPED_FOR_DEADLINE,
+    StopReason.MOVE: Ending.MOVED,
+    StopReason.SCOUT_DONE: Ending.SCOUT_DONE,
     StopReason.TIME_LIMIT: Ending.STOPPED_AT_TIME_LIMIT,
     StopReason.TASK_ENDED: Ending.STOPPED_WITH_TASK,
     StopReason.TASK_KILLED: Ending.STOPPED_WITH_TASK,

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from spot_training.domain.records import RECORD_FORMAT, check_format
+from spot_training.domain.records import FORMAT_WITHOUT_SCOUTS, check_format
 from spot_training.domain.savings import unknown_of
 
 from . import fresh
@@ -134,7 +134,7 @@ class Manifest:
         digests = {file.path: file.digest for file in (*self.files, *self.unreadable) if file.digest}
         data = {
             **self.unknown,
-            "format": RECORD_FORMAT,
+            "format": FORMAT_WITHOUT_SCOUTS,
             "files": [{"path": file.path, "rows": file.rows} for file in self.files],
             "digests": digests,
             "unreadable": [{"path": file.path, "rows": file.rows} for file in self.unreadable],

@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from spot_training.domain.record_keys import is_record_key
-from spot_training.domain.records import RECORD_FORMAT, check_format
+from spot_training.domain.records import FORMAT_WITHOUT_SCOUTS, check_format
 from spot_training.domain.text import with_whole_text
 
 from .set_aside import CannotRead, parse
@@ -56,7 +56,11 @@ class Reservation:
         return now - self.made_at > HELD_FOR
 
     def to_json(self) -> dict[str, Any]:
-        return {"format": RECORD_FORMAT, **asdict(self), "made_at": self.made_at.astimezone(UTC).isoformat()}
+        return {
+            "format": FORMAT_WITHOUT_SCOUTS,
+            **asdict(self),
+            "made_at": self.made_at.astimezone(UTC).isoformat(),
+        }
 
     @classmethod
     def from_json(cls, data: Any) -> Reservation:

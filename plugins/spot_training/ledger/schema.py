@@ -130,11 +130,15 @@ COLUMNS: dict[str, str] = {
     "spot_failed_usd": "DOUBLE",
     "net_saved_usd": "DOUBLE",
     "net_savings_percent": "DOUBLE",
+    "scout_instance_seconds": "BIGINT",
+    "scout_usd": "DOUBLE",
     "replaced_instance_seconds": "BIGINT",
     "replaced_usd": "DOUBLE",
     "replaced_spot_failed_instance_seconds": "BIGINT",
     "replaced_spot_failed_usd": "DOUBLE",
     "attempts": f"{_struct(ATTEMPT)}[]",
+    "scouts": f"{_struct(ATTEMPT)}[]",
+    "scouts_out": "VARCHAR[]",
     "transitions": f"{_struct(TRANSITION)}[]",
     "decisions": f"{_struct(DECISION)}[]",
     "current_job": _struct(CURRENT_JOB),
@@ -145,6 +149,7 @@ COLUMNS: dict[str, str] = {
 #: The nested members of a record, and theirs: a list of such members, or one.
 NESTED: dict[str, Any] = {
     "attempts": [ATTEMPT],
+    "scouts": [ATTEMPT],
     "transitions": [TRANSITION],
     "decisions": [DECISION],
     "current_job": {**CURRENT_JOB, "transitions": [VISIT]},

@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from spot_training.domain.record_keys import is_record_key
-from spot_training.domain.records import RECORD_FORMAT, CurrentJob, TrainingRecord
+from spot_training.domain.records import FORMAT_WITHOUT_SCOUTS, CurrentJob, TrainingRecord
 from spot_training.domain.text import with_whole_text
 from spot_training.process import PerProcess
 
@@ -65,7 +65,7 @@ class Ledger(LedgerFiles):
         if not is_record_key(key):
             raise ValueError(f"key is {key!r}: give the `key` of a record, 32 hexadecimal digits.")
         seen = CurrentJob(job_name=job.name, number=0, reason="").as_seen(job, now=now or datetime.now(UTC))
-        self.put(self.path(NOTES, f"{key}.json"), _line({"format": RECORD_FORMAT, **seen.to_json()}))
+        self.put(self.path(NOTES, f"{key}.json"), _line({"format": FORMAT_WITHOUT_SCOUTS, **seen.to_json()}))
 
     def remove_note(self, key: str) -> None:
         if is_record_key(key):

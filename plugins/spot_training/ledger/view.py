@@ -124,7 +124,7 @@ def find_spot_failures(connection: Any) -> None:
 
 #: What `spot_failures` depends on. The key comes first.
 _WITHOUT_SPOT_FAILURES = """
-SELECT key, dag_id, run_id, task_id, state, attempts, transitions, prices FROM all_records
+SELECT key, dag_id, run_id, task_id, state, attempts, scouts, transitions, prices FROM all_records
 WHERE spot_failed_instance_seconds IS NULL AND state = 'failed' AND NOT completed
   AND billable_instance_seconds IS DISTINCT FROM 0
   AND list_has_any([a.ending FOR a IN attempts IF a.purchase = 'spot'], ?::VARCHAR[])

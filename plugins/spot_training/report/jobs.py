@@ -22,8 +22,10 @@ from spot_training.sagemaker.identity import (
     TAG_KEY,
     TAG_MAP_INDEX,
     TAG_RUN,
+    TAG_SCOUT,
     TAG_TASK,
     RunIdentity,
+    is_scout_name,
 )
 
 from .table import PAGE_TRAININGS, as_lines, safe_cell
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
     from spot_training.ledger import LedgerReader, Selection
 
 #: The tags of a job that lead back to its task. The nonce of its intent is not on record.
-_TAGS = (TAG_KEY, TAG_DAG, TAG_RUN, TAG_TASK, TAG_MAP_INDEX, TAG_ATTEMPT, TAG_INSTALLATION)
+_TAGS = (TAG_KEY, TAG_DAG, TAG_RUN, TAG_TASK, TAG_MAP_INDEX, TAG_ATTEMPT, TAG_SCOUT, TAG_INSTALLATION)
 _FACTS = (
     "job_name",
     "job_arn",
@@ -64,7 +66,7 @@ JOB_COLUMNS = (*_FACTS, *_TAGS, "tags")
 _JOBS = """
 WITH attempts_made AS (
     SELECT key, dag_id, run_id, task_id, map_index, generation, installation, region, tags, watches, is_test,
-           local_cloud, unnest(attempts) AS a
+           local_cloud, unnest(list_concat(attempts, scouts)) AS a
     FROM trainings WHERE {where}
 )
 SELECT * EXCLUDE (a), a.number AS attempt, a.job_name AS job_name, {columns},
@@ -108,5 +110,7 @@ def _tags(row: Mapping[str, Any]) -> dict[str, Any]:
     identity = RunIdentity(**{name: row[name] for name in names})
     if not identity.is_name(row["job_name"]):
         return dict.fromkeys(_TAGS, "")
-    tags: dict[str, Any] = {tag["Key"]: tag["Value"] for tag in identity.tags(row["attempt"])}
-    return {**tags, TAG_MAP_INDEX: row["map_index"]}  # a number: as text, -1 would be marked as a formula
+    is_scout = is_scout_name(row["job_name"])
+    tags = {tag["Key"]: tag["Value"] for tag in identity.tags(row["attempt"], is_scout=is_scout)}
+    known: dict[str, Any] = {name: tags.get(name, "") for name in _TAGS}
+    return {**known, TAG_MAP_INDEX: row["map_index"]}  # a number: as text, -1 would be marked as a formula

@@ -23,6 +23,8 @@ _NOT_IN_TAG = re.compile(r"[^\w .:/+\-@]+")
 _ESCAPE = re.compile(rb"=([0-9A-F]{2})")
 _JOB_NAME = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}")
 _OUR_NAME = re.compile(rf"-[0-9a-f]{{{_KEY_LENGTH}}}-\d+$")
+_SCOUT = "-scout"
+_SCOUT_NAME = re.compile(rf"{_SCOUT}-[0-9a-f]{{{_KEY_LENGTH}}}-\d+$")
 _NOT_IN_NAME = re.compile(r"[^a-z0-9]+")
 #: What the SageMaker SDK's `name_from_base` appends.
 _SDK_TIME = re.compile(r"-\d{4}-\d\d-\d\d-\d\d-\d\d-\d\d-\d{3}$")
@@ -41,6 +43,8 @@ TAG_MAP_INDEX = "spot-training:map-index"
 #: Where `TAG_WITHOUT_TASK` is not needed. The key is a digest of the generation, too, so it is found without.
 TAG_GENERATION = "spot-training:generation"
 TAG_ATTEMPT = "spot-training:attempt"
+#: The number of a scout of the training, which has no `TAG_ATTEMPT`.
+TAG_SCOUT = "spot-training:scout"
 #: The nonce of the intent that made the job: after a lost state a name may repeat, a nonce does not.
 TAG_INTENT = "spot-training:intent"
 #: Which Airflow made the job: accounts are shared, and a sweeper may only stop the jobs of its own Airflow.
@@ -107,19 +111,29 @@ class RunIdentity:
         """The name of attempt `number` (from 1)."""
         return f"{self.base_name(prefix)}-{number}"
 
+    def scout_name(self, prefix: str, number: int) -> str:
+        """The name of scout `number` (from 1): like that of an attempt, with `-scout` in the prefix."""
+        length = MAX_JOB_NAME_LENGTH - _KEY_LENGTH - len("-") - len("-999") - len(_SCOUT)
+        return self.job_name(f"{slug(prefix)[:length].strip('-') or 'training'}{_SCOUT}", number)
+
     def checkpoint_uri(self, base_uri: str, prefix: str) -> str:
         """This run's checkpoint prefix below `base_uri`: kept across attempts, shared with no other run."""
         return f"{base_uri.rstrip('/')}/{self.base_name(prefix)}"
 
-    def tags(self, attempt: int, *, is_stopped_with_task: bool = True) -> list[dict[str, str]]:
-        """AWS tags that lead from a job back to its task: few, because a job takes 50 with the user's own."""
+    def tags(
+        self, number: int, *, is_stopped_with_task: bool = True, is_scout: bool = False
+    ) -> list[dict[str, str]]:
+        """AWS tags that lead from a job back to its task: few, because a job takes 50 with the user's own.
+
+        `number` is that of the attempt, or of the scout.
+        """
         pairs = {
             TAG_KEY: self.key,
             TAG_DAG: self.dag_id,
             TAG_RUN: self.run_id,
             TAG_TASK: self.task_id,
             TAG_MAP_INDEX: str(self.map_index),
-            TAG_ATTEMPT: str(attempt),
+            TAG_SCOUT if is_scout else TAG_ATTEMPT: str(number),
             TAG_INSTALLATION: self.installation,
         }
         if is_stopped_with_task:
@@ -166,6 +180,11 @@ def number_of(job_name: str) -> int:
 def may_be_ours(job_name: str) -> bool:
     """Whether a name has the form of ours. Only the tags are proof."""
     return _OUR_NAME.search(job_name) is not None
+
+
+def is_scout_name(job_name: str) -> bool:
+    """Whether a name of ours is that of a scout, by its form. Only the tags are proof."""
+    return _SCOUT_NAME.search(job_name) is not None
 
 
 def is_our_tag(key: str) -> bool:

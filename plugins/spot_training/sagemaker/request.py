@@ -26,6 +26,7 @@ from spot_training.domain.stopping import (
 from .casting import MAY_HOLD_SECRETS, cast_structure, create_shape
 from .identity import MOST_OUR_TAGS, MOST_TAGS
 from .roles import is_role_name
+from .scouts import check_can_scout, scout_request
 from .uploads import FIELD, S3Operations
 
 if TYPE_CHECKING:
@@ -208,7 +209,10 @@ class TrainingPlan:
         """
         self._check_tags()
         for step in policy.steps:
-            _check_caps(self.attempt_request(step, number=1), self.caps)
+            if step.needs_scouts:
+                check_can_scout(self.request, step)
+            for one in step.by_type:
+                _check_caps(self.attempt_request(one, number=1), self.caps)
 
     def _check_tags(self) -> None:
         own, most = len(self.request.get("Tags", ())), MOST_TAGS - 1 - MOST_OUR_TAGS
@@ -223,8 +227,12 @@ class TrainingPlan:
     def job_name(self, number: int) -> str:
         return self.identity.job_name(self.name_prefix, number)
 
+    def scout_name(self, number: int) -> str:
+        return self.identity.scout_name(self.name_prefix, number)
+
     def attempt_request(self, step: Step, *, number: int) -> dict[str, Any]:
-        """The CreateTrainingJob request of attempt `number` on `step`."""
+        """The CreateTrainingJob request of attempt `number` on `step`; of several spot types the first."""
+        step = step.with_type()
         request = copy.deepcopy(self.request)
         request["TrainingJobName"] = self.job_name(number)
         request["EnableManagedSpotTraining"] = step.purchase is PurchaseOption.SPOT
@@ -237,6 +245,19 @@ class TrainingPlan:
             *self.identity.tags(number, is_stopped_with_task=self.is_stopped_with_task),
         ]
         return request
+
+    def scout_request(
+        self, step: Step, instance_type: str, *, number: int, max_wait_seconds: int
+    ) -> dict[str, Any]:
+        """The CreateTrainingJob request of scout `number`, which looks for one type of `step`."""
+        return scout_request(
+            self.request,
+            name=self.scout_name(number),
+            tags=self.identity.tags(number, is_scout=True),
+            step=step,
+            instance_type=instance_type,
+            max_wait_seconds=max_wait_seconds,
+        )
 
     def _stopping_condition(self, step: Step) -> dict[str, Any]:
         limits = StoppingLimits(

@@ -23,7 +23,14 @@ from spot_training.ledger.stop_reasons import LedgerStops
 from spot_training.ledger.store import FreshName
 from spot_training.sagemaker.certainty import until_sure
 from spot_training.sagemaker.descriptions import snapshot_of
-from spot_training.sagemaker.identity import TAG_ATTEMPT, RunIdentity, identity_of, is_our_tag, may_be_ours
+from spot_training.sagemaker.identity import (
+    TAG_ATTEMPT,
+    TAG_SCOUT,
+    RunIdentity,
+    identity_of,
+    is_our_tag,
+    may_be_ours,
+)
 from spot_training.sagemaker.local_cloud import describe_clock
 from spot_training.sweep.orphans import NO_SUCH_TASK, OVER_STATES
 from spot_training.training.recorder import blank_record
@@ -151,7 +158,8 @@ class Settling:
     def _unknown(self, names: list[str]) -> list[str]:
         with self.ledger.read() as reader:
             rows = reader.query(
-                "SELECT job_name FROM attempts WHERE list_contains(?::VARCHAR[], job_name) UNION "
+                "SELECT a.job_name FROM (SELECT unnest(list_concat(attempts, scouts)) AS a FROM trainings) "
+                "WHERE list_contains(?::VARCHAR[], a.job_name) UNION "
                 "SELECT current_job.job_name FROM trainings WHERE state = 'running'",
                 [names],
             )
@@ -191,6 +199,10 @@ class Settling:
                 local_cloud=describe_clock(self.jobs.endpoint_url),
                 began_at=job.created_at,
             )
+        if TAG_SCOUT in tags:
+            scout = self._attempt(job, number=int(tags[TAG_SCOUT]), reason=_FOUND)
+            with_scout = replace(known, scouts=(*known.scouts, scout))
+            return self._close(with_scout, known.reason or f"{name} was {_FOUND}")
         known = _with_files(known, job)
         attempt = self._attempt(job, number=int(tags.get(TAG_ATTEMPT, "1")), reason=_FOUND)
         return self._close(known, f"{name} was {_FOUND}", attempt)
@@ -231,7 +243,8 @@ class Settling:
         return closed
 
     def _priced(self, record: TrainingRecord) -> TrainingRecord:
-        wanted = {a.instance_type for a in record.attempts if a.has_started and a.instance_type}
+        jobs = (*record.attempts, *record.scouts)
+        wanted = {a.instance_type for a in jobs if a.has_started and a.instance_type}
         prices = list(record.prices)
         for kind in sorted(wanted - record.usd_per_hour.keys()):
             try:

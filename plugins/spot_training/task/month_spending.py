@@ -29,7 +29,7 @@ _BILLED = """
 SELECT coalesce(sum(usd), 0) AS usd, count(*) FILTER (usd IS NULL) AS unpriced
 FROM (
     SELECT a.job_name, max(a.billed_usd) AS usd
-    FROM (SELECT unnest(attempts) AS a FROM trainings
+    FROM (SELECT unnest(list_concat(attempts, scouts)) AS a FROM trainings
           WHERE dag_id = $dag_id AND list_contains($installations::VARCHAR[], installation)
             AND NOT (key = $key AND generation = $generation))
     WHERE a.started_at IS NOT NULL AND a.ended_at >= $since AND a.ended_at < $until

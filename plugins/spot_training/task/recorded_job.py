@@ -5,13 +5,21 @@ For a task that fails before it knows its training. The state may be one that th
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 from spot_training.domain.errors import InvalidInput
 from spot_training.domain.messages import COULD_NOT_STOP, counted, stop_command
 from spot_training.domain.stop_reasons import StopReason
 from spot_training.ledger.stop_reasons import LedgerStops
-from spot_training.training.state import STATE_KEY, StateStore, TrainingState, job_on_record, load_state
+from spot_training.training.state import (
+    STATE_KEY,
+    StateStore,
+    TrainingState,
+    job_on_record,
+    load_state,
+    scouts_on_record,
+)
 
 from .access import AccessArguments, access_of
 
@@ -50,11 +58,15 @@ def recorded_job_sentence(store: StateStore, *, is_stopped: bool) -> str:
 
 
 def stop_recorded_job(arguments: AccessArguments, store: StateStore, *, log: Any) -> None:
-    """Stop the job that the stored state names, if it is confirmed to be ours."""
-    name = job_on_record(store.get(STATE_KEY))
-    if not name:
-        return
+    """Stop the job and the scouts that the stored state names, if they are confirmed to be ours."""
+    stored = store.get(STATE_KEY)
+    name = job_on_record(stored)
     try:
+        for scout in scouts_on_record(stored):
+            with contextlib.suppress(Exception):  # it ends by itself a little later
+                access_of(arguments).jobs().stop(scout, StopReason.TASK_ENDED)
+        if not name:
+            return
         jobs, stops = access_of(arguments).jobs(), LedgerStops()
         if jobs.stop(name, StopReason.TASK_ENDED, keep_reason=lambda note: stops.keep(name, note)):
             log.info("Stopping training job %s. It is billed until it has uploaded its output.", name)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 XCOM_SAVINGS = "savings"
 XCOM_ATTEMPTS = "attempts"
+XCOM_SCOUTS = "scouts"
 XCOM_DEADLINE = "deadline"
 XCOM_JOB_NAME = "training_job_name"
 
@@ -33,6 +34,8 @@ def push_outcome(
         XCOM_ATTEMPTS: [attempt.to_json(with_transitions=False) for attempt in driver.attempts],
         **_deadline_outcome(driver, log),
     }
+    if scouts := driver.state.scouts_over:
+        outcome[XCOM_SCOUTS] = [scout.to_json(with_transitions=False) for scout in scouts]
     for key, value in outcome.items():
         ti.xcom_push(key=key, value=value)
     if driver.attempts:

@@ -37,13 +37,17 @@ class JobStopper:
     @property
     def has_job_to_stop(self) -> bool:
         """Whether a job of this task is alive that this task must still stop."""
+        if self._driver.has_scouts and self._stopped is None:
+            return True
         is_ours = self._driver.is_live_job_ours and self._stops_job
         return is_ours and self._stopped != self._driver.live_job
 
     def end_with_process(self) -> None:
         """Airflow ends this process: start nothing more, and stop the job unless it outlives its task."""
         self._driver.start_nothing_more()
-        if self._stops_job and not self._leaves_job_to_later_try():
+        if not self._stops_job:
+            self._driver.stop_scouts(StopReason.TASK_KILLED)
+        elif not self._leaves_job_to_later_try():
             self._stop(StopReason.TASK_KILLED)
 
     def stop_abandoned_job(self) -> None:
@@ -69,10 +73,14 @@ class JobStopper:
         )
 
     def _stop(self, why: StopReason) -> None:
-        """Stop the live job if this task created it, and start no other. Logs a stop that fails: it costs."""
+        """Stop the live job if this task created it, and start no other. Logs a stop that fails: it costs.
+
+        Scouts never outlive their task.
+        """
         self._driver.start_nothing_more()
-        name = self._driver.live_job
-        if name is None or not self._driver.is_live_job_ours:
+        name = self._driver.live_job if self._driver.is_live_job_ours and self._stops_job else None
+        if name is None:
+            self._driver.stop_scouts(why)
             return
         by_hand = self._driver.jobs.stop_command(name)
         not_yet = "SageMaker has not confirmed the stop yet. The task tries again."

@@ -158,6 +158,9 @@ class TrainingTask:
             is_to_reserve=driver.state.current is None,
         )
 
+    def price_of(self, instance_type: str) -> float | None:
+        return AskedPrices(self.options.access, self.driver.jobs.region)(instance_type)
+
     def out_of_time(self) -> str | None:
         return passed_limit(self.options, self.driver.state)
 
@@ -296,4 +299,5 @@ class TrainingTask:
         )
 
     def _statement(self) -> SavingsStatement:
-        return statement_of(self.driver.attempts, self.recorder.prices)
+        state = self.driver.state
+        return statement_of(state.attempts, self.recorder.prices, scouts=state.scouts_over)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from spot_training.domain.lifecycle import JobSnapshot
 from spot_training.domain.stop_reasons import StopReason
 from spot_training.watching.deadline_stop import DeadlineStop, follow_with_deadline, guard_to_json
+from spot_training.watching.scout_watch import ScoutWatch, call_to_json
 from spot_training.watching.watcher import JobWatcher, LogLines, Missing, Trouble
 
 from .time_limits import next_limit
@@ -34,6 +35,7 @@ def trigger_arguments(
         "stop_job_on_kill": options.stop_job_on_kill and driver.is_live_job_ours,
         "until": until.isoformat() if until else None,
         "guard": guard_to_json(waiting.guard, waiting.job, clock.now()) if waiting.guard else None,
+        **({"scout_call": call_to_json(waiting.call)} if waiting.call else {}),
         "record_key": record_key,
         **asdict(options.access),
         # Where the job is: the connection's region may change while the task is deferred.
@@ -64,6 +66,7 @@ def _reports(waiting: Waiting, *, driver: TrainingDriver, options: TaskOptions, 
         interval_seconds=options.check_interval,
         until=lambda: next_limit(options, driver.state),
         deadline_stop=DeadlineStop(waiting.guard, lambda: jobs.clock) if waiting.guard else None,
+        scouts=ScoutWatch(waiting.call, lambda: jobs.clock) if waiting.call else None,
         stop=lambda _job: driver.stop(StopReason.DEADLINE),
         say=log.info,
         shows_log=options.shows_log_live,

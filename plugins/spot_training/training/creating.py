@@ -15,6 +15,7 @@ from spot_training.domain.errors import NotOurJob, RequestRefused, ServiceFailed
 from spot_training.domain.lifecycle import Ending
 from spot_training.domain.messages import attempt_line
 from spot_training.domain.savings import Attempt
+from spot_training.domain.scouting import wait_left
 from spot_training.sagemaker.calls import Refusal
 from spot_training.sagemaker.identity import TAG_INTENT, number_of
 from spot_training.sagemaker.jobs import (
@@ -27,7 +28,7 @@ from spot_training.sagemaker.jobs import (
 )
 from spot_training.sagemaker.request import TrainingPlan, max_runtime_of
 
-from . import adoption
+from . import adoption, scouting
 from .state import Intent
 from .stopping import stop_created
 
@@ -43,6 +44,7 @@ def start(training: ActiveTraining, decision: Decision) -> None:
     known = adoption.recall_record(training)
     plan = training.plan()
     plan.check(training.policy())
+    instance_type = _type_for(training, decision.step)
     intent = Intent(
         job_name=plan.job_name(_next_name(training)),
         number=training.state.next_number,
@@ -52,10 +54,11 @@ def start(training: ActiveTraining, decision: Decision) -> None:
         purchase=decision.step.purchase,
         partition=training.jobs.partition,
         region=training.jobs.region,
+        instance_type=instance_type,
     )
     if adoption.continue_with_recorded_jobs(training, known, intent):
         return
-    training.save(replace(training.state, current=intent))
+    training.save(replace(training.state, current=intent, next_type=""))
     try:
         _create(training, intent, decision.step)
     except SpotTrainingError as error:
@@ -90,6 +93,14 @@ def claim(training: ActiveTraining, intent: Intent, description: dict[str, Any])
     return found is not None
 
 
+def _type_for(training: ActiveTraining, step: Step) -> str:
+    """The type of a job on a step with several spot types: where a scout found capacity, or the first."""
+    if not step.needs_scouts:
+        return ""
+    found = training.state.next_type
+    return found if found in step.instance_types else step.instance_types[0]
+
+
 def _next_name(training: ActiveTraining) -> int:
     """The number in the next job's name. An attempt that was refused has no job, and leaves it its name.
 
@@ -102,17 +113,14 @@ def _next_name(training: ActiveTraining) -> int:
 
 def _create(training: ActiveTraining, intent: Intent, step: Step) -> None:
     plan = training.plan()
+    step = _for_one_type(training, intent, step)
     request = {**plan.attempt_request(step, number=intent.number), "TrainingJobName": intent.job_name}
     request["Tags"] = [*request["Tags"], {"Key": TAG_INTENT, "Value": intent.nonce}]
     training.leave_if_killed()
     request |= training.host.prepare()
     training.host.say(f"Attempt {intent.number}: {intent.reason}")
     try:
-        created = _confirm(
-            training,
-            intent,
-            lambda: training.jobs.create_or_adopt(request, key=plan.identity.key, nonce=intent.nonce),
-        )
+        created = _ask_for(training, intent, request)
     except CapacityRefused as refused:
         attempt = _refused_attempt(intent, step, plan, refused)
         training.save(training.state.with_attempt(attempt))
@@ -127,6 +135,37 @@ def _create(training: ActiveTraining, intent: Intent, step: Step) -> None:
         training.host.say(f"Created training job {intent.job_name} ({step}).")
     else:
         training.host.say(f"Adopted training job {intent.job_name} ({step}), which this task had created.")
+
+
+def _ask_for(training: ActiveTraining, intent: Intent, request: dict[str, Any]) -> Created | None:
+    """Create the job. A quota that scouts of this training fill is asked for again when these are over."""
+
+    def ask() -> Created | None:
+        key = training.who.key
+        return _confirm(
+            training,
+            intent,
+            lambda: training.jobs.create_or_adopt(request, key=key, nonce=intent.nonce),
+        )
+
+    try:
+        return ask()
+    except CapacityRefused:
+        if not training.state.scouts:
+            raise
+        scouting.settle(training)
+        return ask()
+
+
+def _for_one_type(training: ActiveTraining, intent: Intent, step: Step) -> Step:
+    """The step for the job's type. After a move, what is left of the wait; with a deadline, that counts."""
+    if not step.needs_scouts:
+        return step
+    step = step.with_type(intent.instance_type)
+    if training.state.deadline is not None:
+        return step
+    left = wait_left(step, training.state.attempts, training.jobs.now())
+    return replace(step, max_wait_seconds=max(left, max_runtime_of(training.plan().request)))
 
 
 def _confirm(training: ActiveTraining, intent: Intent, call: Callable[[], Created]) -> Created | None:

@@ -9,6 +9,7 @@ once, whoever dies in between.
                    stopping.py    who stopped it; our own stops
                    deciding.py    what comes next (deadline.py: against the deadline)
                    creating.py    the intent, then CreateTrainingJob (adoption.py: jobs of a lost state)
+                   scouting.py    other instance types with capacity
                    outcome.py     the error of a training that did not complete
 """
 
@@ -28,7 +29,7 @@ from spot_training.domain.stop_reasons import StopReason
 from spot_training.sagemaker.descriptions import snapshot_of
 from spot_training.sagemaker.jobs import TAG_SECONDS, TAG_SECONDS_WHEN_KILLED, TrainingJobs
 
-from . import creating, stopping, tries
+from . import creating, scouting, stopping, tries
 from .active import ActiveTraining
 from .deadline import guard_of
 from .deciding import decide_next
@@ -94,6 +95,11 @@ class TrainingDriver:
         """Whether this task created the live job (a sensor also watches jobs that others started)."""
         return self.state.current is not None and not self.state.current.is_foreign
 
+    @property
+    def has_scouts(self) -> bool:
+        """Whether scouts of this training may be alive."""
+        return bool(self.state.scouts)
+
     def plan(self) -> TrainingPlan:
         """What the attempts of this generation ask for. Raises the `InvalidInput` of a bad request."""
         return self.training.plan()
@@ -138,10 +144,13 @@ class TrainingDriver:
                 case Action.START if reason := training.host.out_of_time():
                     training.save(replace(self.state, giving_up=reason))
                 case Action.START:
+                    scouting.call_back(training)
                     creating.start(training, decision)
                 case Action.FINISH:
+                    scouting.settle(training)
                     return self._complete()
                 case Action.GIVE_UP:
+                    scouting.settle(training)
                     training.save(replace(self.state, is_over=True))
                     raise error_of(self.state, decision)
 
@@ -161,7 +170,8 @@ class TrainingDriver:
         ending = ending_of(job)
         if ending is None:
             stopping.stop_again_if_given_up(training, job)
-            return Waiting(job=job, guard=guard_of(training, job, intent))
+            call = scouting.look_after(training, job, intent)
+            return Waiting(job=job, guard=guard_of(training, job, intent), call=call)
         self._record(job, intent, ending, description)
         return None
 
@@ -195,6 +205,10 @@ class TrainingDriver:
     def stop(self, why: StopReason, *, tag_within: float = TAG_SECONDS) -> bool:
         """Stop the job that is alive, if there is one. Returns whether there was something to stop."""
         return stopping.stop(self.training, why, tag_within=tag_within)
+
+    def stop_scouts(self, why: StopReason) -> None:
+        """Stop the scouts of a training that has no job now."""
+        stopping.stop_scouts(self.training, why)
 
     def give_up(self, reason: str) -> None:
         """Stop the job for good; once it is over, `advance` records it and raises `TimedOutWaiting`."""

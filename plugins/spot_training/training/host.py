@@ -49,6 +49,9 @@ class Host(Protocol):
     def check_budget(self, step: Step) -> BudgetCheck | None:
         """Whether the month's budget has room for on-demand, before it is bought; None without a budget."""
 
+    def price_of(self, instance_type: str) -> float | None:
+        """US dollars per instance-hour on demand; None if not known. Asked only to compare types."""
+
     def out_of_time(self) -> str | None:
         """Why no other job may be started: a time limit that has passed. None while there is time."""
 

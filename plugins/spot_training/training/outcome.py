@@ -36,6 +36,8 @@ ERRORS: dict[Ending, type[TrainingNotCompleted]] = {
     Ending.MAX_RUNTIME: MaxRuntimeReached,
     Ending.STOPPED_BY_USER: StoppedBySomeone,
     Ending.STOPPED_FOR_DEADLINE: OutOfSteps,
+    Ending.MOVED: OutOfSteps,
+    Ending.SCOUT_DONE: OutOfSteps,
     Ending.STOPPED_AT_TIME_LIMIT: TimedOutWaiting,
     Ending.STOPPED_WITH_TASK: StoppedBySomeone,
     Ending.ALGORITHM_ERROR: AlgorithmFailed,
@@ -54,6 +56,8 @@ WHAT_TO_DO: dict[Ending, str] = {
     Ending.STOPPED_AT_TIME_LIMIT: "Allow more time.",
     Ending.STOPPED_WITH_TASK: "Clear the task to train again.",
     Ending.STOPPED_FOR_DEADLINE: "End the policy on demand.",
+    Ending.MOVED: "Widen the wait, or end the ladder on demand.",
+    Ending.SCOUT_DONE: "Widen the wait, or end the ladder on demand.",
     Ending.ALGORITHM_ERROR: "Fix the training script: it would fail the same way on any instance.",
     Ending.CLIENT_ERROR: "Correct what the request asks for.",
     Ending.INTERNAL_ERROR: "SageMaker failed, not the script: a retry may succeed.",
@@ -66,7 +70,7 @@ def error_of(state: TrainingState, decision: Decision) -> TrainingNotCompleted:
     if not state.attempts:
         return TimedOutWaiting(f"{reason}. No training job was created. Allow more time.")
     last = state.attempts[-1]
-    statement = statement_of(state.attempts)
+    statement = statement_of(state.attempts, scouts=state.scouts_over)
     billed = statement.billable_instance_seconds
     bill = "unknown" if billed is None else in_words(billed)
     kind = TimedOutWaiting if state.giving_up else _kind_of(last)

@@ -10,6 +10,7 @@ from spot_training.domain.savings import Attempt, SavingsStatement, statement_of
 if TYPE_CHECKING:
     from spot_training.domain.deadline import DeadlineGuard
     from spot_training.domain.lifecycle import JobSnapshot
+    from spot_training.domain.scouting import ScoutCall
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,11 +18,13 @@ class Waiting:
     """A job of this training is alive: wait until it is over, then call `TrainingDriver.advance` again.
 
     With a `guard` (a spot job, and a deadline) whoever waits stops the job when the guard says so
-    (`watching.deadline_stop`).
+    (`watching.deadline_stop`). With a `call` (a spot job that may move to another type) whoever waits also
+    looks at the scouts, and calls `advance` when the call says so (`watching.scout_watch`).
     """
 
     job: JobSnapshot
     guard: DeadlineGuard | None = None
+    call: ScoutCall | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,13 @@ from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from spot_training.domain.errors import NewerFormat
-from spot_training.domain.records import RECORD_FORMAT, DecisionMade, Price, TrainingRecord, check_format
+from spot_training.domain.records import (
+    FORMAT_WITHOUT_SCOUTS,
+    DecisionMade,
+    Price,
+    TrainingRecord,
+    check_format,
+)
 from spot_training.domain.savings import spot_failures, statement_of, unknown_of
 from spot_training.domain.text import with_whole_text
 
@@ -94,7 +100,7 @@ class Memory:
     def to_json(self) -> dict[str, Any]:
         return {
             **self.unknown,
-            "format": RECORD_FORMAT,
+            "format": FORMAT_WITHOUT_SCOUTS,
             "installation": self.installation,
             "version": self.version,
             "generation": self.generation,
@@ -141,13 +147,15 @@ class Memory:
         )
         return memory.with_bill(record.attempts, watches=record.watches)
 
-    def with_bill(self, attempts: Sequence[Attempt], *, watches: str | None) -> Memory:
-        """With what these attempts were billed. `watches` is the job that a sensor was given."""
-        failures = spot_failures(attempts)
+    def with_bill(
+        self, attempts: Sequence[Attempt], *, scouts: Sequence[Attempt] = (), watches: str | None
+    ) -> Memory:
+        """With what these attempts and scouts were billed. `watches` is the job that a sensor was given."""
+        failures = spot_failures(attempts, scouts)
         return replace(
             self,
             watches=watches,
-            billed=bill_of([a for a in attempts if a.job_name != watches], self.usd_per_hour),
+            billed=bill_of([a for a in (*attempts, *scouts) if a.job_name != watches], self.usd_per_hour),
             billed_watching=bill_of([a for a in attempts if a.job_name == watches], self.usd_per_hour),
             spot_failed=bill_of([a for a in failures if a.job_name != watches], self.usd_per_hour),
             spot_failed_watching=bill_of([a for a in failures if a.job_name == watches], self.usd_per_hour),

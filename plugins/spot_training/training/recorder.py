@@ -185,7 +185,7 @@ class Bookkeeper:
             self.decided("finish", reason)
         else:
             self.decided("give up" if state.current is None else "leave", reason)
-        self._ask_prices_of(state.attempts)
+        self._ask_prices_of((*state.attempts, *state.scouts_over))
         self._memory.keep(self._with_bill())
         record = self._record(is_over=state.current is None)
         self._write(replace(record, reason=reason), is_last=True)
@@ -203,7 +203,7 @@ class Bookkeeper:
         if not state.attempts:
             return
         self._state = state
-        self._ask_prices_of(state.attempts)
+        self._ask_prices_of((*state.attempts, *state.scouts_over))
         if self._recall() != (billed := self._with_bill()):
             self._memory.store(billed)
 
@@ -216,7 +216,8 @@ class Bookkeeper:
             if attempt.ending is Ending.STOPPED_FOR_DEADLINE:
                 self.decided("stop", "on-demand has to start to keep the deadline", attempt=attempt.number)
         intent = state.current
-        if intent is None and _is_taken_back(before, state):
+        has_scout_news = (before.scouts, before.scouts_over) != (state.scouts, state.scouts_over)
+        if (intent is None and _is_taken_back(before, state)) or has_scout_news:
             self._write(self._record())
         if intent is None or (before.current and before.current.job_name == intent.job_name):
             return
@@ -305,7 +306,8 @@ class Bookkeeper:
         )
 
     def _with_bill(self) -> Memory:
-        return self._recall().with_bill(self._state.attempts, watches=self._watches)
+        state = self._state
+        return self._recall().with_bill(state.attempts, scouts=state.scouts_over, watches=self._watches)
 
     def _ask_prices(self, instance_types: Iterable[str | None]) -> bool:
         """Ask for prices that are not known yet. Returns whether there is a new one."""
@@ -347,7 +349,11 @@ class Bookkeeper:
             replaced_spot_failed_usd=memory.replaced_spot_failed[1],
         )
         return record_from(
-            facts,
+            replace(
+                facts,
+                scouts=state.scouts_over,
+                scouts_out=tuple(scout.instance_type for scout in state.scouts if not scout.stopped_for),
+            ),
             attempts=state.attempts,
             current_job=self._current_job(),
             is_over=is_over,

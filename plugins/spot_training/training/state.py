@@ -20,8 +20,8 @@ from spot_training.domain.text import with_whole_text
 
 STATE_KEY = "spot_training"
 #: The format, in the key `version`. It grows when a reader of an earlier format could misunderstand what it
-#: finds: 1 is 0.1.0's. A reader knows all earlier formats, and refuses a later one.
-STATE_VERSION = 2
+#: finds: 1 is 0.1.0's, and 3 has scouts. A reader knows all earlier formats, and refuses a later one.
+STATE_VERSION = 3
 
 
 class StateStore(Protocol):
@@ -57,6 +57,8 @@ class Intent:
     arn: str = ""
     stopped_for: StopReason | None = None
     stopped_at: str = ""
+    #: The type of the step that the job is made for, if the step has several spot types.
+    instance_type: str = ""
     #: Fields of a version that this code does not know: kept, and written back.
     unknown: Mapping[str, Any] = field(default_factory=dict)
 
@@ -76,6 +78,8 @@ class Intent:
     def to_json(self) -> dict[str, Any]:
         known = {stored_as(each.name): getattr(self, each.name) for each in fields(self)}
         del known["unknown"]
+        if not self.instance_type:
+            del known["instance_type"]
         return {**self.unknown, **known}
 
     @classmethod
@@ -109,7 +113,8 @@ class TrainingState:
     `try_began_at` anchor time limits: the training's first submission, and the current Airflow try.
     `deadline` is fixed at the first submission, on AWS's clock. `installation` is the Airflow under which the
     training began; its job names and its record contain it. Empty: not recorded (0.1.0).
-    `first_installation` is that of the first generation, if it was another one.
+    `first_installation` is that of the first generation, if it was another one. `scouts` may be alive,
+    `scouts_over` are not. `next_type` is the type on which a scout has found capacity: the next job gets it.
     """
 
     generation: int = 0
@@ -128,6 +133,9 @@ class TrainingState:
     began_at: datetime | None = None
     try_began_at: datetime | None = None
     deadline: Deadline | None = None
+    scouts: tuple[Intent, ...] = ()
+    scouts_over: tuple[Attempt, ...] = ()
+    next_type: str = ""
     #: Fields of a version that this code does not know: kept, and written back.
     unknown: Mapping[str, Any] = field(default_factory=dict)
 
@@ -135,13 +143,24 @@ class TrainingState:
     def next_number(self) -> int:
         return max((a.number for a in self.attempts), default=0) + 1
 
+    @property
+    def next_scout_number(self) -> int:
+        numbers = (*(s.number for s in self.scouts), *(s.number for s in self.scouts_over))
+        return max(numbers, default=0) + 1
+
+    @property
+    def version(self) -> int:
+        """The earliest format whose readers understand this state."""
+        moved = any(attempt.ending is Ending.MOVED for attempt in self.attempts)
+        return STATE_VERSION if moved or self.scouts or self.scouts_over or self.next_type else 2
+
     def with_attempt(self, attempt: Attempt) -> TrainingState:
         return replace(self, attempts=(*self.attempts, attempt), current=None)
 
     def to_json(self) -> dict[str, Any]:
         return {
             **self.unknown,
-            "version": STATE_VERSION,
+            "version": self.version,
             "generation": self.generation,
             "installation": self.installation,
             "first_installation": self.first_installation,
@@ -158,7 +177,17 @@ class TrainingState:
             "began_at": _iso(self.began_at),
             "try_began_at": _iso(self.try_began_at),
             "deadline": self.deadline.to_json() if self.deadline else None,
+            **self._scouts_to_json(),
         }
+
+    def _scouts_to_json(self) -> dict[str, Any]:
+        """Nothing for a training that sent no scouts."""
+        parts = {
+            "scouts": [intent.to_json() for intent in self.scouts],
+            "scouts_over": [scout.to_json() for scout in self.scouts_over],
+            "next_type": self.next_type,
+        }
+        return {name: value for name, value in parts.items() if value}
 
     @classmethod
     def from_json(cls, data: Any) -> TrainingState:
@@ -211,6 +240,9 @@ class TrainingState:
             began_at=_moment(data.get("began_at")),
             try_began_at=_moment(data.get("try_began_at")),
             deadline=Deadline.from_json(deadline) if deadline else None,
+            scouts=tuple(Intent.from_json(scout) for scout in data.get("scouts") or ()),
+            scouts_over=tuple(Attempt.from_json(scout) for scout in data.get("scouts_over") or ()),
+            next_type=str(data.get("next_type", "")),
             unknown={name: value for name, value in data.items() if name not in _FIELDS},
         )
 
@@ -228,10 +260,20 @@ def job_on_record(data: Any) -> str:
     Stopping a job needs only its name, which a state that cannot be read otherwise still has. A job that was
     started elsewhere, or is not confirmed to be ours, is not returned: it must not be stopped.
     """
-    current = data.get("current") if isinstance(data, Mapping) else None
-    if not isinstance(current, Mapping) or current.get("is_foreign") or not current.get("is_created"):
+    return _confirmed_name(data.get("current")) if isinstance(data, Mapping) else ""
+
+
+def scouts_on_record(data: Any) -> list[str]:
+    """The names of the scouts that a stored state contains, as `job_on_record` finds the job's."""
+    scouts = data.get("scouts") if isinstance(data, Mapping) else None
+    names = map(_confirmed_name, scouts if isinstance(scouts, list) else ())
+    return [name for name in names if name]
+
+
+def _confirmed_name(intent: Any) -> str:
+    if not isinstance(intent, Mapping) or intent.get("is_foreign") or not intent.get("is_created"):
         return ""
-    name = current.get("job_name")
+    name = intent.get("job_name")
     return name if isinstance(name, str) else ""
 
 

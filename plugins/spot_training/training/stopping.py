@@ -6,7 +6,7 @@ import contextlib
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from spot_training.domain.errors import RequestRefused
+from spot_training.domain.errors import RequestRefused, SpotTrainingError
 from spot_training.domain.lifecycle import Ending, JobSnapshot, TrainingStatus
 from spot_training.domain.stop_reasons import StopNote, StopReason, ending_of_stop
 from spot_training.sagemaker.jobs import TAG_SECONDS, TAG_SECONDS_WHEN_KILLED, NoTagsYet
@@ -20,7 +20,38 @@ ASK_TAGS_WHEN_KILLED = 3
 
 
 def stop(training: ActiveTraining, why: StopReason, *, tag_within: float = TAG_SECONDS) -> bool:
-    """Stop the job that is alive, if there is one. Returns whether there was something to stop."""
+    """Stop the job that is alive, and the scouts. Returns whether there was something to stop."""
+    try:
+        is_stopped = stop_job(training, why, tag_within=tag_within)
+    finally:
+        are_stopped = stop_scouts(training, why, tag_within=tag_within)
+    return is_stopped or are_stopped
+
+
+def stop_scouts(training: ActiveTraining, why: StopReason, *, tag_within: float = TAG_SECONDS) -> bool:
+    """Stop the scouts that are out. Returns whether there was one to stop."""
+    stopped = [_stop_scout(training, scout, why, tag_within) for scout in training.state.scouts]
+    return any(stopped)
+
+
+def _stop_scout(training: ActiveTraining, scout: Intent, why: StopReason, tag_within: float) -> bool:
+    """Stop a scout with its training. One that cannot be stopped ends by itself a little later."""
+    if not _may_be_stopped(training, scout):
+        return False
+    try:
+        return training.jobs.stop(
+            scout.job_name,
+            why,
+            tag_within=tag_within,
+            keep_reason=lambda note: training.recorder.keep_stop(scout.job_name, note),
+        )
+    except SpotTrainingError as error:
+        training.host.say(f"Scout {scout.job_name} could not be stopped, and ends by itself later: {error}")
+        return False
+
+
+def stop_job(training: ActiveTraining, why: StopReason, *, tag_within: float = TAG_SECONDS) -> bool:
+    """Stop the training's own job, if one is alive. Returns whether there was something to stop."""
     intent = training.state.current
     if intent is None or not _may_be_stopped(training, intent):
         return False

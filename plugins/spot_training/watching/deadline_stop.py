@@ -23,6 +23,7 @@ from .reports import Report, TimeIsUp
 if TYPE_CHECKING:
     from spot_training.sagemaker.clock import ServiceClock
 
+    from .scout_watch import ScoutWatch
     from .watched import Watcher
 
 log = logging.getLogger(__name__)
@@ -109,6 +110,7 @@ def follow_with_deadline(
     *,
     interval_seconds: float,
     deadline_stop: DeadlineStop | None,
+    scouts: ScoutWatch | None = None,
     stop: Callable[[JobSnapshot], bool],
     until: Callable[[], datetime | None] = lambda: None,
     say: Callable[[str], None] = log.info,
@@ -116,28 +118,39 @@ def follow_with_deadline(
 ) -> Iterator[Report]:
     """`follow` that also stops a spot job in time for its deadline, and continues until the job is over.
 
-    `until` is the caller's own limit: only that one ends it with `TimeIsUp`.
+    `until` is the caller's own limit: only that one ends it with `TimeIsUp`. It also ends when `scouts` have
+    to be looked at.
     """
 
+    watches = [watch for watch in (deadline_stop, scouts) if watch is not None]
+
     def next_moment() -> datetime | None:
-        moments = (until(), deadline_stop.look_again_at if deadline_stop else None)
+        moments = (until(), *(watch.look_again_at for watch in watches))
         return min((moment for moment in moments if moment), default=None)
+
+    def is_for_caller() -> bool:
+        limit = until()
+        return (limit is not None and limit <= datetime.now(UTC)) or (scouts is not None and scouts.is_due())
 
     while True:
         reports = follow(
-            watcher, name, interval_seconds=interval_seconds, until=next_moment, shows_log=shows_log
+            watcher,
+            name,
+            interval_seconds=interval_seconds,
+            until=next_moment,
+            shows_log=shows_log,
+            scouts=scouts.scouts if scouts else (),
         )
         for report in reports:
-            if isinstance(report, TimeIsUp) and deadline_stop is not None:
-                limit = until()
-                if limit is None or limit > datetime.now(UTC):
-                    break
-            elif isinstance(report, JobSnapshot) and deadline_stop is not None:
-                deadline_stop.update(report)
+            if isinstance(report, TimeIsUp) and not is_for_caller():
+                break
+            if isinstance(report, JobSnapshot):
+                for watch in watches:
+                    watch.update(report)
             yield report
         else:
             return
-        if deadline_stop.is_due():
+        if deadline_stop is not None and deadline_stop.is_due():
             try:
                 say(deadline_stop.stop(stop))
             except SpotTrainingError as error:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Self, TypeAlias
 
 from .delivery import EventLoopQueue
 from .reports import Report, TimeIsUp, is_last
+from .scout_watch import watch_scouts
 from .watched import Watch
 
 if TYPE_CHECKING:
@@ -26,11 +27,16 @@ def follow(
     interval_seconds: float,
     until: Until = None,
     shows_log: bool = False,
+    scouts: tuple[str, ...] = (),
 ) -> Iterator[Report]:
-    """Reports on a job until it is over or missing, or time is up; for code without a running event loop."""
+    """Reports on a job until it is over or missing, time is up, or there is news of one of the `scouts`.
+
+    For code without a running event loop.
+    """
     reports: queue.SimpleQueue[Report] = queue.SimpleQueue()
     watch = Watch(name=name, notify=reports.put, interval_seconds=interval_seconds, shows_log=shows_log)
     watcher.add(watch)
+    watches = watch_scouts(watcher, scouts, interval_seconds=interval_seconds, notify=reports.put)
     patience = _Patience(watcher, name, until)
     try:
         while True:
@@ -42,11 +48,12 @@ def follow(
             if is_last(report):
                 return
     finally:
-        watcher.unwatch(watch)
+        for each in (watch, *watches):
+            watcher.unwatch(each)
 
 
 class Follower(EventLoopQueue[Report]):
-    """Reports on a job until it is over or missing, or time is up, without blocking the event loop.
+    """Reports on a job as `follow` has them, without blocking the event loop.
 
         with Follower(watcher, name, interval_seconds=30) as reports:
             async for report in reports:
@@ -59,6 +66,7 @@ class Follower(EventLoopQueue[Report]):
         "_due_in_seconds",
         "_must_describe",
         "_patience",
+        "_scouts",
         "_watcher",
         "interval_seconds",
         "name",
@@ -75,18 +83,23 @@ class Follower(EventLoopQueue[Report]):
         must_describe: bool = True,
         due_in_seconds: float | None = None,
         shows_log: bool = False,
+        scouts: tuple[str, ...] = (),
     ) -> None:
         super().__init__()
         self.name = name
         self.interval_seconds = interval_seconds
         self.shows_log = shows_log
         self._watcher = watcher
+        self._scouts: tuple[str, ...] | list[Watch] = scouts
         self._must_describe = must_describe
         self._due_in_seconds = due_in_seconds
         self._patience = None if until is None else _Patience(watcher, name, until)
 
     def close(self) -> None:
         self._watcher.unwatch(self)
+        for scout in self._scouts:
+            if isinstance(scout, Watch):
+                self._watcher.unwatch(scout)
 
     def __enter__(self) -> Self:
         return self
@@ -99,6 +112,10 @@ class Follower(EventLoopQueue[Report]):
 
     def __aiter__(self) -> Self:
         self._watcher.add(self, must_describe=self._must_describe, due_in_seconds=self._due_in_seconds)
+        names = tuple(scout for scout in self._scouts if isinstance(scout, str))
+        if names:
+            interval = self.interval_seconds
+            self._scouts = watch_scouts(self._watcher, names, interval_seconds=interval, notify=self.notify)
         return self
 
     def __anext__(self) -> asyncio.Future[Report]:

@@ -54,11 +54,18 @@ class TimeIsUp:
     until: datetime
 
 
-Report: TypeAlias = JobSnapshot | Over | Missing | Trouble | LogLines | TimeIsUp
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoutNews:
+    """A scout of the job's training has instances, or is over."""
+
+    name: str
+
+
+Report: TypeAlias = JobSnapshot | Over | Missing | Trouble | LogLines | TimeIsUp | ScoutNews
 
 
 def is_last(report: Report) -> bool:
     """Whether no other report follows this one."""
-    return isinstance(report, Over | Missing | TimeIsUp) or (
+    return isinstance(report, Over | Missing | TimeIsUp | ScoutNews) or (
         isinstance(report, JobSnapshot) and report.is_terminal
     )

@@ -65,6 +65,24 @@ def operator_in_every_mode() -> None:
         read_back.override(task_id=f"read_{name}")(trained.output)
 
 
+@_dag(dag_id="variant_types")
+def operator_that_takes_any_of_several_types() -> None:
+    """The request's own type is the first of three."""
+    for name, deferrable in (("waits", False), ("defers", True)):
+        SpotTrainingOperator(
+            task_id=name,
+            config=_config(),
+            policy={
+                "name": "widen",
+                "instance_types": ["{{ params.instance_type }}", "ml.c6i.2xlarge", "ml.c7i.2xlarge"],
+                "first_wait": "10d",
+                "spot_attempts": 1,
+            },
+            deferrable=deferrable,
+            **QUICK,
+        )
+
+
 @_dag(dag_id="variant_mapped")
 def operator_that_is_mapped() -> None:
     """The first training gets capacity at once; the second one's instance type is the Param's."""
@@ -184,6 +202,7 @@ def failing_script() -> None:
 
 
 operator_in_every_mode()
+operator_that_takes_any_of_several_types()
 operator_that_is_mapped()
 operator_with_a_deadline()
 sensor_in_every_mode()

@@ -1,0 +1,367 @@
+"""A training that may move between instance types: scouts find out which has spot capacity."""
+
+from __future__ import annotations
+
+import csv
+import time
+from dataclasses import replace
+from itertools import pairwise
+from typing import Any
+
+import pytest
+
+from include.local_stack import wait_until
+from spot_training.dashboard.timeline import timeline_of
+from spot_training.domain.errors import RequestRefused
+from spot_training.domain.lifecycle import Ending
+from spot_training.domain.records import RECORD_FORMAT
+from spot_training.domain.savings import PurchaseOption
+from spot_training.domain.scouting import ROUND_SECONDS, USEFUL_ENDINGS
+from spot_training.domain.stop_reasons import StopReason
+from spot_training.ledger import Ledger, Selection
+from spot_training.report.jobs import to_jobs_csv
+from spot_training.sagemaker.calls import Refusal, for_certain
+from spot_training.sagemaker.identity import TAG_ATTEMPT, TAG_SCOUT
+from spot_training.sagemaker.jobs import CapacityRefused, TrainingJobs
+from spot_training.sweep.orphans import Verdict, survey
+from spot_training.sweep.settling import Settling
+from spot_training.training.driver import Waiting
+from tests.cloud import HOUR, SPEED, Cloud, live_jobs, make_config
+from tests.records import PRICE
+
+from .support import IDENTITY, Died, Task, Training
+
+FIRST, SECOND, THIRD = "ml.m5.xlarge", "ml.m5.2xlarge", "ml.c5.4xlarge"
+TYPES = [FIRST, SECOND, THIRD]
+LONG = {"MaxRuntimeInSeconds": HOUR, "MaxWaitTimeInSeconds": 100 * HOUR}
+
+
+def _task(cloud: Cloud, *, types: list[str] = TYPES, capacity: tuple[str, ...] = (), **config: Any) -> Task:
+    for kind in TYPES:
+        cloud.set_capacity(available=kind in capacity, instance_type=kind)
+    policy = {"name": "widen", "instance_types": types, "first_wait": "100h"}
+    return Task(cloud, config=make_config(StoppingCondition=LONG, **config), policy=policy)
+
+
+def _scouts(task: Task) -> list[str]:
+    return [name for name in task.created() if "-scout-" in name]
+
+
+def _jobs(task: Task) -> list[str]:
+    return [name for name in task.created() if "-scout-" not in name]
+
+
+def test_a_job_with_capacity_needs_no_scout(cloud: Cloud) -> None:
+    task = _task(cloud, capacity=(FIRST, SECOND))
+    (attempt,) = task.finish().attempts
+    assert (attempt.instance_type, attempt.ending) == (FIRST, Ending.COMPLETED)
+    assert _scouts(task) == []
+
+
+def test_a_training_moves_to_the_type_that_has_capacity(cloud: Cloud) -> None:
+    task = _task(cloud, capacity=(THIRD,))
+    moved, done = task.finish().attempts
+    assert (moved.instance_type, moved.ending, moved.billable_seconds) == (FIRST, Ending.MOVED, 0)
+    assert (done.instance_type, done.ending, done.purchase) == (THIRD, Ending.COMPLETED, PurchaseOption.SPOT)
+    assert moved.step == done.step
+    assert moved.wait_seconds < 2 * HOUR
+    scouts = task.driver().state.scouts_over
+    assert sorted(scout.instance_type or "" for scout in scouts) == sorted([SECOND, THIRD])
+    assert {scout.ending for scout in scouts} <= USEFUL_ENDINGS
+    assert live_jobs(cloud) == []
+
+
+def test_a_scout_has_no_data_no_checkpoints_and_no_secrets(cloud: Cloud) -> None:
+    data = {
+        "ChannelName": "train",
+        "DataSource": {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": "s3://bucket/data"}},
+    }
+    task = _task(
+        cloud,
+        InputDataConfig=[data],
+        HyperParameters={"password": "secret"},
+        Environment={"LOCAL_TRAINING_SECONDS": "600", "TOKEN": "secret"},
+        Tags=[{"Key": "team", "Value": "vision"}],
+        VpcConfig={"SecurityGroupIds": ["sg-1"], "Subnets": ["subnet-1"]},
+        ResourceConfig={"InstanceType": FIRST, "InstanceCount": 2, "VolumeSizeInGB": 10},
+    )
+    _until_scouts_are_out(task)
+    client = cloud.client("sagemaker")
+    for name in _scouts(task):
+        scout = client.describe_training_job(TrainingJobName=name)
+        assert "secret" not in str(scout)
+        assert not scout.get("InputDataConfig")
+        assert "CheckpointConfig" not in scout
+        assert scout["ResourceConfig"]["InstanceCount"] == 2
+        assert scout["VpcConfig"]["Subnets"] == ["subnet-1"]
+        assert scout["EnableManagedSpotTraining"] is True
+        tags = task.jobs.tags(scout["TrainingJobArn"])
+        assert tags["team"] == "vision"
+        assert TAG_SCOUT in tags
+    task.driver().stop(StopReason.TASK_ENDED)
+
+
+def _until_scouts_are_out(task: Task) -> Waiting:
+    while True:
+        step = task.step()
+        assert isinstance(step, Waiting)
+        if step.call is not None and step.call.scouts:
+            return step
+        task.wait(step)
+
+
+def test_one_scout_for_each_other_type(cloud: Cloud) -> None:
+    task = _task(cloud)
+    _until_scouts_are_out(task)
+    for _ in range(3):
+        task.step()
+    assert len(_scouts(task)) == 2
+    assert any("at most" in line and "10 min" in line for line in task.said), task.said
+
+
+def test_the_job_that_gets_capacity_itself_calls_its_scouts_back(cloud: Cloud) -> None:
+    task = _task(cloud)
+    _until_scouts_are_out(task)
+    cloud.set_capacity(available=True, instance_type=FIRST)
+    (attempt,) = task.finish().attempts
+    assert (attempt.instance_type, attempt.ending) == (FIRST, Ending.COMPLETED)
+    assert live_jobs(cloud) == []
+
+
+def test_after_an_interruption_the_training_moves_too(cloud: Cloud) -> None:
+    task = _task(cloud, capacity=(FIRST,), Environment={"LOCAL_TRAINING_SECONDS": str(HOUR)})
+    task.step()
+    (name,) = _jobs(task)
+    _until(task, name, "Training")
+    cloud.set_capacity(available=False, instance_type=FIRST)
+    cloud.set_capacity(available=True, instance_type=SECOND)
+    moved, done = task.finish().attempts
+    assert (moved.instance_type, moved.ending, moved.interruptions) == (FIRST, Ending.MOVED, 1)
+    assert (done.instance_type, done.ending) == (SECOND, Ending.COMPLETED)
+
+
+def _until(task: Task, name: str, status: str) -> None:
+    while (job := task.jobs.snapshot(name)) is None or job.secondary_status != status:
+        pass
+
+
+@pytest.mark.parametrize("why", [StopReason.TASK_ENDED, StopReason.TASK_KILLED])
+def test_a_task_that_ends_stops_its_scouts_too(cloud: Cloud, why: StopReason) -> None:
+    task = _task(cloud)
+    _until_scouts_are_out(task)
+    task.driver().stop(why)
+    while live_jobs(cloud):
+        pass
+    assert len(_scouts(task)) == 2
+
+
+# What goes wrong with a scout ------------------------------------------------------------------------
+
+
+def test_a_refused_scout_fails_nothing(cloud: Cloud) -> None:
+    task = _task(cloud)
+    create = task.jobs.create_or_adopt
+
+    def refuse(request: dict[str, Any], **kwargs: Any) -> Any:
+        if TAG_SCOUT in {tag["Key"] for tag in request["Tags"]}:
+            raise for_certain(RequestRefused("SageMaker does not take this entry point."))
+        return create(request, **kwargs)
+
+    task.jobs.create_or_adopt = refuse  # type: ignore[assignment]
+    task.wait(task.step())
+    step = task.step()
+    assert isinstance(step, Waiting)
+    assert step.call is not None
+    assert (step.call.scouts, _scouts(task)) == ((), [])
+    assert sum("does not take this entry point" in line for line in task.said) == 2
+    assert step.call.not_before is not None, "others go out later, not at once"
+    task.step()
+    assert sum("does not take this entry point" in line for line in task.said) == 2
+    cloud.set_capacity(available=True, instance_type=FIRST)
+    (attempt,) = task.finish().attempts
+    assert attempt.ending is Ending.COMPLETED
+
+
+def test_a_scout_that_a_person_stops_is_not_sent_again(cloud: Cloud) -> None:
+    task = _task(cloud, types=[FIRST, SECOND])
+    step = _until_scouts_are_out(task)
+    (scout,) = _scouts(task)
+    task.stop_as_a_person(scout)
+    task.wait(step)
+    for _ in range(4):
+        assert isinstance(task.step(), Waiting)
+        time.sleep(ROUND_SECONDS / SPEED)
+    assert _scouts(task) == [scout]
+    cloud.set_capacity(available=True, instance_type=FIRST)
+    assert task.finish().attempts[-1].instance_type == FIRST
+
+
+def test_a_dag_without_the_types_calls_the_scouts_back(cloud: Cloud) -> None:
+    task = _task(cloud)
+    _until_scouts_are_out(task)
+    task.policy = {"name": "widen", "first_wait": "100h"}
+    step = task.step()
+    assert isinstance(step, Waiting)
+    assert step.call is None
+    wait_until(lambda: live_jobs(cloud) == [step.job.name], "the scouts to be over", timeout_seconds=20)
+
+
+def test_a_quota_that_the_scouts_fill_is_no_cause_to_buy_on_demand(cloud: Cloud) -> None:
+    """The quota of the second type has room for one instance: the scout's."""
+    task = _task(cloud, types=[FIRST, SECOND], capacity=(SECOND,))
+    create = task.jobs.create_or_adopt
+
+    def within_quota(request: dict[str, Any], **kwargs: Any) -> Any:
+        kind = request["ResourceConfig"]["InstanceType"]
+        if kind == SECOND and any(_is_of(task, name, SECOND) for name in live_jobs(cloud)):
+            raise CapacityRefused(Refusal.QUOTA, "ResourceLimitExceeded: the quota is 1.")
+        return create(request, **kwargs)
+
+    task.jobs.create_or_adopt = within_quota  # type: ignore[assignment]
+    moved, done = task.finish().attempts
+    assert (moved.ending, done.ending, done.instance_type) == (Ending.MOVED, Ending.COMPLETED, SECOND)
+    assert done.purchase is PurchaseOption.SPOT
+
+
+def _is_of(task: Task, name: str, kind: str) -> bool:
+    job = task.jobs.snapshot(name)
+    return job is not None and job.instance_type == kind
+
+
+class Mortal:
+    """SageMaker as a process sees it that dies before, or just after, its n-th call."""
+
+    def __init__(self, jobs: TrainingJobs, *, dies_at: int, is_answered: bool) -> None:
+        self.jobs, self.left, self.is_answered = jobs, dies_at, is_answered
+
+    def __getattr__(self, name: str) -> Any:
+        member = getattr(self.jobs, name)
+        if name not in {"describe", "snapshot", "create_or_adopt", "stop", "tags", "stop_note"}:
+            return member
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            self.left -= 1
+            if self.left == 0 and not self.is_answered:
+                raise Died
+            answer = member(*args, **kwargs)
+            if self.left == 0:
+                raise Died
+            return answer
+
+        return call
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("is_answered", [False, True])
+def test_a_training_whose_process_dies_at_any_call_moves_once_and_leaves_no_scout(
+    cloud: Cloud, is_answered: bool
+) -> None:
+    for dies_at in range(1 + is_answered, 26, 3):
+        cloud.control("POST", "reset")
+        cloud.client("s3").create_bucket(Bucket="bucket")
+        task = _task(cloud, types=[FIRST, SECOND], capacity=(SECOND,))
+        whole = task.jobs
+        mortal: Any = Mortal(whole, dies_at=dies_at, is_answered=is_answered)
+        while True:
+            task.jobs = mortal if mortal.left > 0 else whole
+            try:
+                step = task.step()
+            except Died:
+                continue
+            task.jobs = whole  # what waits is another process
+            if not isinstance(step, Waiting):
+                break
+            task.wait(step)
+        endings = [attempt.ending for attempt in step.attempts]
+        assert endings == [Ending.MOVED, Ending.COMPLETED], dies_at
+        assert live_jobs(cloud) == [], dies_at
+        _check_one_at_a_time(task, _jobs(task))
+        _check_one_at_a_time(task, _scouts(task))
+        if mortal.left > 0:
+            assert dies_at > 10, "there are more calls than that"
+            return
+
+
+def _check_one_at_a_time(task: Task, names: list[str]) -> None:
+    jobs = [job for name in names if (job := task.jobs.snapshot(name))]
+    for before, after in pairwise(jobs):
+        assert before.last_modified_at <= after.created_at, (before.name, after.name)
+
+
+# What is on record -----------------------------------------------------------------------------------
+
+
+def _training(cloud: Cloud, ledger: Ledger) -> Training:
+    for kind in TYPES:
+        cloud.set_capacity(available=kind == SECOND, instance_type=kind)
+    policy = {"name": "widen", "instance_types": [FIRST, SECOND], "first_wait": "100h"}
+    config = make_config(StoppingCondition=LONG)
+    return Training(
+        cloud,
+        ledger,
+        policy=policy,
+        config=config,
+        price_of=lambda _region, kind: replace(PRICE, instance_type=kind),
+    )
+
+
+def test_the_record_and_the_bill_have_the_scouts(cloud: Cloud, ledger: Ledger) -> None:
+    training = _training(cloud, ledger)
+    done = training.finish()
+    record = training.record()
+    assert record is not None
+    assert record.format == RECORD_FORMAT
+    (scout,) = record.scouts
+    assert (scout.instance_type, record.scouts_out) == (SECOND, ())
+    assert scout.billable_seconds
+    statement = record.statement
+    billed = sum(a.billable_instance_seconds or 0 for a in (*done.attempts, scout))
+    assert statement.billable_instance_seconds == billed
+    assert statement.scout_instance_seconds == scout.billable_seconds
+    assert statement.abandoned_instance_seconds == scout.billable_seconds
+    assert statement.billed_usd == pytest.approx(billed / 3600 * PRICE.usd_per_hour, abs=1e-5)
+    with ledger.read() as reader:
+        assert next(iter(reader.records())) == record
+        lines = list(csv.DictReader("".join(to_jobs_csv(reader, Selection())).splitlines()))
+    of_scout = [line for line in lines if line[TAG_SCOUT]]
+    assert [(line["job_name"], line[TAG_ATTEMPT]) for line in of_scout] == [(scout.job_name, "")]
+    assert len(lines) == 3
+    shown = timeline_of(record, now=training.jobs.now())
+    assert [(row.instance_type, row.found_capacity) for row in shown.scouts] == [(SECOND, True)]
+
+
+def test_the_sweeper_stops_a_scout_whose_task_is_over_and_records_it(cloud: Cloud, ledger: Ledger) -> None:
+    training = _training(cloud, ledger)
+    cloud.set_capacity(available=False, instance_type=SECOND)
+    step = training.step()
+    while not (isinstance(step, Waiting) and step.call and step.call.scouts):
+        assert isinstance(step, Waiting)
+        training.wait(step)
+        step = training.step()
+    record = training.record()
+    assert record is not None
+    assert record.scouts_out == (SECOND,)
+    shown = timeline_of(record, now=training.jobs.now())
+    assert shown.summary.endswith(f"Scouts look for {SECOND}.")
+    jobs = cloud.jobs()
+    found = survey(jobs, installation=IDENTITY.installation, task_state_of=lambda _: "failed")
+    orphans = [finding.name for finding in found if finding.verdict is Verdict.ORPHAN]
+    assert len(orphans) == 2
+    assert sorted(orphans) == sorted(live_jobs(cloud))
+    for name in orphans:
+        jobs.stop(name, StopReason.SWEPT)
+    wait_until(lambda: not live_jobs(cloud), "the jobs to be over", timeout_seconds=20)
+    settling = Settling(
+        ledger=ledger,
+        jobs=jobs,
+        installation=IDENTITY.installation,
+        task_state_of=lambda _: "failed",
+        say=print,
+    )
+    settling.settle()
+    settled = training.record()
+    assert settled is not None
+    assert [scout.instance_type for scout in settled.scouts] == [SECOND]
+    assert [attempt.instance_type for attempt in settled.attempts] == [FIRST]
+    assert settled.scouts_out == ()
+    assert settling.settle() == []
