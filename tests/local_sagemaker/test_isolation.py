@@ -385,10 +385,13 @@ def test_the_paths_of_a_program_include_all_that_its_links_lead_through(tmp_path
     (base / "python3").symlink_to("/bin/sh")
     (first / "python").symlink_to("../second/python")
     (second / "python").symlink_to(base / "python3")
-    (tmp_path / "link").symlink_to("first")
+    (tmp_path / "middle").symlink_to("first")
+    (tmp_path / "link").symlink_to(tmp_path / "middle")
+    (tmp_path / "pyvenv.cfg").write_text("include-system-site-packages = false\nhome = /etc\n")
     program = Program(command=("python", "-c", "/no/path"), bin_folder=str(tmp_path / "link"))
     found = paths_of(program)
-    expected = ["link/python", "first/python", "second/python", "base/python3"]
+    expected = ["link/python", "link", "middle", "first/python", "second/python", "base/python3"]
     assert {str(tmp_path / name) for name in expected} <= set(found)
     assert str(Path("/bin/sh").resolve()) in found
+    assert "/etc" in found
     assert "/no/path" not in found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from .written import remove
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from .images import Program
     from .users import User
@@ -65,16 +66,31 @@ def find_program(program: Program) -> str:
 def paths_of(program: Program) -> list[str]:
     """All paths needed to run a program: a virtual environment has links to an interpreter elsewhere."""
     words = [find_program(program), *program.command]
-    words += [f"{program.bin_folder}/python"] if program.bin_folder else []
+    if program.bin_folder:
+        words += [f"{program.bin_folder}/python", *_home_of(Path(program.bin_folder).parent)]
     paths = [word for word in words if word.startswith("/") and os.path.exists(word)]  # noqa: PTH110  (a word may be a whole script)
-    found: dict[str, None] = {}
-    for path in map(Path, paths):
-        step = path
-        while str(step) not in found:
-            found |= dict.fromkeys((str(step), str(step.parent.resolve() / step.name)))
-            step = step.parent / step.readlink() if step.is_symlink() else step
-        found[str(path.resolve())] = None
-    return list(found)
+    return list(dict.fromkeys(step for path in paths for step in (path, *_steps_of(path))))
+
+
+def _home_of(environment: Path) -> list[str]:
+    """Where a virtual environment says that its interpreter comes from. It may be a copy."""
+    try:
+        return re.findall(r"^home\s*=\s*(.+?)\s*$", (environment / "pyvenv.cfg").read_text(), re.MULTILINE)
+    except (OSError, ValueError):
+        return []
+
+
+def _steps_of(path: str) -> Iterator[str]:
+    """Where the links are on the way to a path, and where it leads."""
+    left, place = path.split("/"), Path("/")
+    while left:
+        step = Path(os.path.normpath(place / left.pop(0)))
+        if step.is_symlink():
+            yield str(step)
+            left = [*str(step.parent / step.readlink()).split("/"), *left]
+            step = Path("/")
+        place = step
+    yield str(place)
 
 
 def can_isolate(root: Path) -> bool:
