@@ -108,6 +108,14 @@ def test_a_script_that_does_everything_right_passes_every_question() -> None:
     assert verdict.lost_share == pytest.approx(0.05)
 
 
+def test_where_sagemakers_mounts_are_missing_the_answer_says_what_is_not_shown() -> None:
+    text = "This system allows no private mounts: here the script may remove or rename /opt/ml/checkpoints"
+    assert text not in judge("train.py", _good()).check("runs").seen
+    check = judge("train.py", (_first(has_mounts=False), *_good()[1:])).check("runs")
+    assert text in check.seen
+    assert check.result is Result.PASS
+
+
 def test_a_run_that_starts_over_saves_all_its_checkpoints_again() -> None:
     over = _stretch(10.0, _steps(1, 9), restored=("step-4", "step-5"))
     verdict = judge("train.py", (_first(), _interrupted(stretches=(_interrupted().stretches[0], over))))

@@ -52,6 +52,7 @@ class Lab:
 
     def __init__(self, plan: Plan, server: LocalSageMaker, recorder: Recorder, folder: Path) -> None:
         self._plan = plan
+        self._server = server
         self._url = server.url
         self._sagemaker = make_client("sagemaker", server.url)
         self._s3 = make_client("s3", server.url)
@@ -112,6 +113,7 @@ class Lab:
             stretches=self._recorder.stretches(name),
             model={path.relative_to(model).as_posix(): digest_of(path) for path in list_files(model)},
             truncated=torn,
+            has_mounts=self._server.has_private_mounts,
         )
 
     def tear(self, run: Run, kinds: frozenset[str]) -> str | None:

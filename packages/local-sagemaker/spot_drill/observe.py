@@ -84,6 +84,8 @@ class Run:
     """the checkpoint that was cut in half before the run"""
     torn_from: str = ""
     """the label of the interrupted run that left this checkpoint"""
+    has_mounts: bool = True
+    """whether the script found SageMaker's mounts, on which some calls fail"""
     compared: tuple[bool, str] | None = None
     """whether the --compare command accepted the model, and its last line"""
 
