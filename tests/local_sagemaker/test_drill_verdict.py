@@ -109,7 +109,7 @@ def test_a_script_that_does_everything_right_passes_every_question() -> None:
 
 
 def test_where_sagemakers_mounts_are_missing_the_answer_says_what_is_not_shown() -> None:
-    text = "This system allows no private mounts: here the script may remove or rename /opt/ml/checkpoints"
+    text = "There are no private mounts here, so the script may remove or rename /opt/ml/checkpoints"
     assert text not in judge("train.py", _good()).check("runs").seen
     check = judge("train.py", (_first(has_mounts=False), *_good()[1:])).check("runs")
     assert text in check.seen

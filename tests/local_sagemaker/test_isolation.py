@@ -1,4 +1,4 @@
-"""The walls of a container: SageMaker's mounts, and what a script cannot reach or do."""
+"""Containers with private mounts: SageMaker's own, what a script cannot reach, and which user runs it."""
 
 from __future__ import annotations
 
@@ -267,7 +267,7 @@ def _check_a_job_of(server: Server, uid: int, *, has_power: bool = False) -> Non
 
 @pytest.mark.usefixtures("as_root")
 @pytest.mark.parametrize(("user", "uid"), [(None, 65534), ("root", 0)])
-def test_a_server_of_root_gives_its_jobs_another_user_unless_told_otherwise(
+def test_a_server_of_root_gives_its_jobs_a_user_without_power_unless_root_is_named(
     monkeypatch: pytest.MonkeyPatch, user: str | None, uid: int
 ) -> None:
     if user:
@@ -328,7 +328,7 @@ def _context(root: Path, *, isolate: bool = True) -> ContainerContext:
         ({"installs": True, "is_venv": False}, None),
         ({"installs": True}, "it installs packages into .*, which belongs to root"),
         ({"can_run": False}, "nobody cannot run .*/bin/python"),
-        ({"isolate": False}, "the system allows no private mounts"),
+        ({"isolate": False}, "jobs have no private mounts here"),
     ],
 )
 def test_a_job_runs_as_root_only_if_it_must_and_with_a_warning(
@@ -367,7 +367,7 @@ def test_a_job_runs_as_root_only_if_it_must_and_with_a_warning(
     if facts["isolate"]:
         assert find_user() == "nobody"
     else:
-        with pytest.raises(JobUserError, match="is nobody, but the system allows no private mounts"):
+        with pytest.raises(JobUserError, match="is nobody, but jobs have no private mounts here"):
             find_user()
 
 

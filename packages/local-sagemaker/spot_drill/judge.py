@@ -100,8 +100,8 @@ def _judge_run(facts: Facts) -> Check:
         seen = f"The undisturbed run completed after {facts.whole_seconds:.1f} s."
         if not run.has_mounts:
             seen += (
-                " This system allows no private mounts: here the script may remove or rename "
-                "/opt/ml/checkpoints and /opt/ml/model themselves, which fails on AWS."
+                " There are no private mounts here, so the script may remove or rename /opt/ml/checkpoints "
+                "and /opt/ml/model themselves, which fails on AWS."
             )
         return Check(
             question=Question.RUNS,

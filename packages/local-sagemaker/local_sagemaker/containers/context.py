@@ -84,7 +84,7 @@ class ContainerContext:
         path = find_program(program)
         environment = Path(path).parent.parent
         if not self.can_isolate:
-            return "the system allows no private mounts"
+            return "jobs have no private mounts here"
         # Outside of a virtual environment, pip installs into the home folder then.
         if installs and (environment / "pyvenv.cfg").exists() and not user.may_write(environment):
             return f"it installs packages into {environment}, which belongs to root"
