@@ -44,7 +44,7 @@ def _command(*arguments: object) -> list[str]:
 
 def _drill(*arguments: object, **options: Any) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        _command(*arguments), cwd=ROOT, capture_output=True, text=True, timeout=120, **options
+        _command(*arguments), cwd=ROOT, capture_output=True, text=True, timeout=240, **options
     )
 
 
@@ -130,9 +130,8 @@ def test_core_questions_without_an_answer_are_not_shown_and_say_why_and_what_to_
     assert done.text.startswith("Spot drill of trainee.py: NOT SHOWN\n")
     assert "Not shown: resume, torn checkpoint, sigkill. This is not a pass" in done.text
     assert "never came" in {each["outcome"] for each in done.verdict["interruptions"]}
-    assert "the script ended first (Completed after" in done.seen("resume")
-    assert "in each of 3 attempts" in done.seen("sigkill")
-    assert "Interrupt earlier (--interrupt-at" in done.check("resume")["change"]
+    assert "the script ended first (Completed after" in done.seen("sigkill")
+    assert "--interrupt-at" in done.check("resume")["change"]
     assert "Save earlier and evenly over the run" in done.check("sigkill")["change"]
 
 

@@ -25,7 +25,7 @@ def _pytest(folder: Path, tests: str, *, options: tuple[str, ...] = ()) -> subpr
     (folder / "pytest.ini").write_text("[pytest]\naddopts = --strict-markers\nfilterwarnings = error\n")
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *options, "test_theirs.py"]
     environment = {**os.environ, "PYTHONPATH": str(PACKAGE), "AWS_PROFILE": "somebody"}
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120)
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
 
 
 SERVER_TESTS = """

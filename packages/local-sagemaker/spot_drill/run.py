@@ -95,7 +95,9 @@ class Drill:
             self._interrupt(AtMoment(moment=moment, plan_of_drill=self._plan))
         self._interrupt(Kill())
         warned = [run for run in self._runs if run.kind is RunKind.INTERRUPTED]
-        if all(self._weigh(run) in SHOWS_NOTHING for run in warned):
+        # The last attempt of each comes as soon as there is a checkpoint.
+        never_came = [r for r in self._runs if not r.was_interrupted and r.attempts == _MOST_ATTEMPTS]
+        if not never_came and all(self._weigh(run) in SHOWS_NOTHING for run in warned):
             self._interrupt(AfterCheckpoint())
         if has_time_after_last_checkpoint(self._reference, self._kinds):
             self._interrupt(AfterLastCheckpoint())
@@ -109,7 +111,7 @@ class Drill:
             run = self._lab.run(intended.kind, intended.label, planned=planned)
             self._report(_sum_up(run))
             evidence = self._weigh(run)
-            if not run.was_interrupted and run.is_completed:
+            if not run.was_interrupted and _can_be_interrupted(run):
                 self._reference = run
             if not intended.is_to_be_repeated(evidence, attempt) or not run.is_completed:
                 break
