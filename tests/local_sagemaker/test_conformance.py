@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 
 from local_sagemaker.conformance import command
 from local_sagemaker.conformance.check import Check, Group, Result, answered, expect, skipped, unknown
@@ -567,8 +568,12 @@ def _run_with(job: JobEvidence | None) -> Run:
 
 def _evidence(*statuses: str, missing: str | None = None) -> JobEvidence:
     job = JobEvidence(plan=JOBS[0], name="job", request={}, missing=missing)
-    transitions = [{"Status": status} for status in statuses]
-    job.note(0.0, {"SecondaryStatusTransitions": transitions, "TrainingJobStatus": "Completed"}, {})
+    described: dict[str, Any] = {
+        "SecondaryStatusTransitions": [{"Status": status} for status in statuses],
+        "SecondaryStatus": statuses[-1] if statuses else "Starting",
+        "TrainingJobStatus": "Completed",
+    }
+    job.note(0.0, described, {})
     return job
 
 
@@ -578,6 +583,8 @@ def _evidence(*statuses: str, missing: str | None = None) -> JobEvidence:
         (None, Result.SKIP),
         (_evidence(missing="no quota"), Result.UNKNOWN),
         (_evidence("Training", "Interrupted"), Result.UNKNOWN),
+        (_evidence("Starting", "Downloading", "Failed"), Result.UNKNOWN),
+        (_evidence("Starting", "Stopping", "MaxWaitTimeExceeded"), Result.UNKNOWN),
         (_evidence("Training", "Completed"), Result.FAIL),
     ],
 )
@@ -602,3 +609,22 @@ def test_an_interruption_by_chance_answers_on_aws() -> None:
     check = next(check for check in CHECKS if check.name == "statuses-of-an-interrupted-job")
     assert check.answer(_run_with(_evidence(*statuses)))[0].result is Result.PASS
     assert check.answer(_run_with(_evidence("Training")))[0].result is Result.SKIP
+
+
+def _limit_exceeded(*_: object) -> None:
+    error = {"Code": "ResourceLimitExceeded", "Message": "2 Instances"}
+    raise ClientError({"Error": error}, "CreateTrainingJob")  # type: ignore[typeddict-item]
+
+
+def test_a_job_above_the_quota_waits_for_another_one_or_is_unknown(
+    server: Server, refusing: Target, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Target, "create", _limit_exceeded)
+    run = Run(id=new_run_id(), target=refusing)
+    runner = Runner(run, parallel=4, seconds=1, say=lambda _: None)
+    runner._running.append(_evidence("Training"))
+    assert runner._create_due([PLANS["plain"]]) == [PLANS["plain"]]
+    assert (run.jobs, runner._parallel) == ({}, 1)
+    runner._running.clear()
+    assert runner._create_due([PLANS["plain"]]) == []
+    assert "ResourceLimitExceeded" in (run.jobs["plain"].missing or "")

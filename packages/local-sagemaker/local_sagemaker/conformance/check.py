@@ -25,6 +25,11 @@ class Result(StrEnum):
     UNKNOWN = "unknown"
 
 
+#: A job that ends so, and was not meant to, says more about the role, the image or the capacity than about
+#: the question.
+_OTHER_ENDS = ("Failed", "MaxRuntimeExceeded", "MaxWaitTimeExceeded")
+
+
 class NotAnsweredError(Exception):
     """Raised in a check that cannot be answered. The text says why."""
 
@@ -90,6 +95,8 @@ class Check:
                 return unknown(f"the job {name}: {job.missing}")
             if job.was_interrupted and name != "interrupted":
                 return unknown(f"the job {name} was interrupted by chance: run again")
+            if job.status in _OTHER_ENDS and job.status != job.plan.end:
+                return unknown(f"the job {name} ended otherwise: {job.end}")
         try:
             return self.ask(run)
         except (KeyError, IndexError) as exc:

@@ -32,6 +32,8 @@ class JobPlan:
     #: None: as for most jobs.
     max_runtime_seconds: int | None = None
     max_wait_seconds: int | None = None
+    #: The secondary status that it is meant to end in.
+    end: str = "Completed"
     #: Only where there is a control API.
     is_local: bool = False
     is_scarce: bool = False
@@ -54,12 +56,14 @@ JOBS = (
         name="stopped",
         purpose="a spot job that is stopped while it trains",
         probe="hold",
+        end="Stopped",
         has_checkpoints=True,
     ),
     JobPlan(
         name="over-time",
         purpose="an on-demand job with an entrypoint that reaches its max runtime",
         probe="hold",
+        end="MaxRuntimeExceeded",
         is_spot=False,
         has_entrypoint=True,
         max_runtime_seconds=60,
@@ -68,6 +72,7 @@ JOBS = (
         name="failed",
         purpose="an on-demand job with a script that fails",
         probe="fail",
+        end="Failed",
         is_spot=False,
     ),
     JobPlan(
@@ -80,6 +85,7 @@ JOBS = (
         name="never-started",
         purpose="a spot job that is stopped while Starting",
         probe="hold",
+        end="Stopped",
         is_scarce=True,
         max_runtime_seconds=60,
     ),
@@ -94,6 +100,7 @@ JOBS = (
         name="no-capacity",
         purpose="a spot job that never gets capacity",
         probe="hold",
+        end="MaxWaitTimeExceeded",
         is_scarce=True,
         is_local=True,
         max_runtime_seconds=120,
