@@ -31,7 +31,7 @@ from local_sagemaker.conformance.evidence import JobEvidence, Run
 from local_sagemaker.conformance.jobs import JOBS, PLANS, job_name, with_predecessors
 from local_sagemaker.conformance.report import Line, exit_status
 from local_sagemaker.conformance.runner import Runner
-from local_sagemaker.conformance.target import Kind, Target, local_target
+from local_sagemaker.conformance.target import Kind, Target, aws_target, local_target
 
 from .support import ROOT, Server, running_server, wait_until
 
@@ -514,6 +514,25 @@ def test_an_account_is_asked_only_after_a_yes(
     assert _job_names(server) == []
 
 
+def test_each_service_of_an_account_has_its_own_address(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere = server.url.replace("127.0.0.1", "localhost")
+    for name, value in {
+        "AWS_ACCESS_KEY_ID": "any",
+        "AWS_SECRET_ACCESS_KEY": "any",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_ENDPOINT_URL": elsewhere,
+        "AWS_ENDPOINT_URL_SAGEMAKER": server.url,
+    }.items():
+        monkeypatch.setenv(name, value)
+    made = aws_target(role=ROLE, image="mine:1", instance_type="ml.m5.large", bucket="bucket")
+    with contextlib.closing(made) as target:
+        assert target.url == server.url
+        for service in ("s3", "logs", "sqs", "events", "sts"):
+            assert target.client(service).meta.endpoint_url == elsewhere
+
+
 def test_the_highest_cost_is_each_limit_and_ten_minutes_at_the_price() -> None:
     plans = [PLANS["complete"], PLANS["over-time"]]
     cost = highest_cost(plans, refusals=[60], usd_per_hour=3.6)
@@ -562,7 +581,7 @@ def test_the_exit_status_says_the_worst(results: list[Result], left: list[str], 
 
 
 def _run_with(job: JobEvidence | None) -> Run:
-    target = Target(kind=Kind.AWS, url=None, role=ROLE, image="mine:1", instance_type="ml.m5.large")
+    target = Target(kind=Kind.AWS, endpoint=None, role=ROLE, image="mine:1", instance_type="ml.m5.large")
     return Run(id=new_run_id(), target=target, jobs={} if job is None else {"complete": job})
 
 

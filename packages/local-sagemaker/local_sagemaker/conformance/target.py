@@ -63,7 +63,8 @@ class Target:
     """Used by one thread. `wire` is the last raw answer to each operation of SageMaker."""
 
     kind: Kind
-    url: str | None
+    #: None: where botocore and the environment say, which differs from service to service.
+    endpoint: str | None
     role: str
     image: str
     instance_type: str
@@ -81,7 +82,7 @@ class Target:
         if service not in self._clients:
             config = Config(retries=_RETRIES, connect_timeout=10, read_timeout=60)  # type: ignore[arg-type]
             make: Any = self.session.client
-            self._clients[service] = make(service, endpoint_url=self.url, config=config)
+            self._clients[service] = make(service, endpoint_url=self.endpoint, config=config)
             if service == "sagemaker":
                 self._clients[service].meta.events.register("before-parse.sagemaker.*", self._keep)
         return self._clients[service]
@@ -89,6 +90,11 @@ class Target:
     def close(self) -> None:
         for client in self._clients.values():
             client.close()
+
+    @property
+    def url(self) -> str:
+        """Where SageMaker is."""
+        return str(self.sagemaker.meta.endpoint_url)
 
     @property
     def sagemaker(self) -> Any:
@@ -141,13 +147,13 @@ def local_target(url: str, *, role: str | None, image: str | None, instance_type
     """The SageMaker at an address. Raises `TargetError` if nothing answers there."""
     target = Target(
         kind=Kind.OTHER,
-        url=url.rstrip("/"),
+        endpoint=url.rstrip("/"),
         role=role or LOCAL_ROLE,
         image=image or LOCAL_IMAGE,
         instance_type=instance_type,
         bucket=bucket,
     )
-    control = ServerHandle(url=str(target.url), pid=0)
+    control = ServerHandle(url=str(target.endpoint), pid=0)
     try:
         control.control("GET", "clock")
     except (ControlError, ValueError):
@@ -168,7 +174,7 @@ def aws_target(*, role: str, image: str, instance_type: str, bucket: str) -> Tar
     if not session.region_name:
         raise TargetError("--aws: there is no region. Set AWS_DEFAULT_REGION, or AWS_PROFILE.")
     target = Target(
-        kind=Kind.AWS, url=None, role=role, image=image, instance_type=instance_type, bucket=bucket,
+        kind=Kind.AWS, endpoint=None, role=role, image=image, instance_type=instance_type, bucket=bucket,
         session=session,
     )  # fmt: skip
     _greet(target, "--aws")
@@ -186,5 +192,4 @@ def _greet(target: Target, option: str) -> None:
         target.sagemaker.list_training_jobs(MaxResults=1)
     except (BotoCoreError, ClientError) as exc:
         raise TargetError(f"{option}: {exc}") from exc
-    target.url = target.url or target.sagemaker.meta.endpoint_url
     target.region = target.sagemaker.meta.region_name
