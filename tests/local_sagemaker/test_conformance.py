@@ -484,7 +484,7 @@ def test_wrong_options_are_refused_before_anything_is_made(
         ([], {}, "confirm with --yes"),
         (["--bucket", "nobodys"], {}, "--bucket nobodys: "),
         ([], {"AWS_DEFAULT_REGION": ""}, "there is no region"),
-        ([], {"AWS_DEFAULT_REGION": "eu-west-1"}, "the price of ml.m5.large in eu-west-1 is not known here"),
+        ([], {"AWS_DEFAULT_REGION": "eu-west-1"}, "it is in us-east-1. Give a bucket in eu-west-1."),
         (["--instance-type", "ml.r8i.large"], {}, "the price of ml.r8i.large in us-east-1 is not known here"),
         (["--instance-type", "ml.r8i.large", "--usd-per-hour", "0.2"], {}, "confirm with --yes"),
     ],
@@ -536,9 +536,9 @@ def test_each_service_of_an_account_has_its_own_address(
 def test_the_highest_cost_is_each_limit_and_ten_minutes_at_the_price() -> None:
     plans = [PLANS["complete"], PLANS["over-time"]]
     cost = highest_cost(plans, refusals=[60], usd_per_hour=3.6)
-    assert cost.seconds == (900 + 600) + (60 + 600) + (60 + 600)
-    assert cost.usd == pytest.approx(2.82)
-    assert "2.82 USD: 2 jobs on one instance each, and 1 requests that" in str(cost)
+    assert cost.seconds == (900 + 600) + (300 + 600) + (60 + 600)
+    assert cost.usd == pytest.approx(3.06)
+    assert "3.06 USD: 2 jobs on one instance each, and 1 requests that" in str(cost)
 
 
 def test_every_question_has_its_own_name_and_the_jobs_that_it_needs() -> None:

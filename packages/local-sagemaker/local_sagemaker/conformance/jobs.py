@@ -66,7 +66,7 @@ JOBS = (
         end="MaxRuntimeExceeded",
         is_spot=False,
         has_entrypoint=True,
-        max_runtime_seconds=60,
+        max_runtime_seconds=300,
     ),
     JobPlan(
         name="failed",

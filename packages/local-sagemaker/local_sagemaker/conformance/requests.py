@@ -35,7 +35,7 @@ def base_request(run: Run, name: str, *, is_spot: bool, max_runtime_seconds: int
         "RoleArn": target.role,
         "AlgorithmSpecification": {"TrainingImage": target.image, "TrainingInputMode": "File"},
         "OutputDataConfig": {"S3OutputPath": f"{run.s3_uri}/output"},
-        "ResourceConfig": {"InstanceType": target.instance_type, "InstanceCount": 1, "VolumeSizeInGB": 1},
+        "ResourceConfig": {"InstanceType": target.instance_type, "InstanceCount": 1, "VolumeSizeInGB": 30},
         "StoppingCondition": {"MaxRuntimeInSeconds": max_runtime_seconds},
         "HyperParameters": {
             "sagemaker_program": "probe.py",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import tarfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -150,7 +151,7 @@ class Runner:
             self._running.remove(job)
             try:
                 self._collect(job)
-            except ClientError as exc:
+            except (ClientError, tarfile.TarError, OSError, EOFError) as exc:
                 self._say(f"{job.plan.name}: its objects cannot be read: {exc}")
         else:
             self._act(job)

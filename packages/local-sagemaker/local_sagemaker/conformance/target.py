@@ -179,9 +179,13 @@ def aws_target(*, role: str, image: str, instance_type: str, bucket: str) -> Tar
     )  # fmt: skip
     _greet(target, "--aws")
     try:
-        target.client("s3").head_bucket(Bucket=bucket)
+        found = target.client("s3").head_bucket(Bucket=bucket)
     except ClientError as exc:
         raise TargetError(f"--bucket {bucket}: {exc}. Give a bucket of this account and region.") from exc
+    # botocore follows S3 to another region, and SageMaker does not.
+    elsewhere = found["ResponseMetadata"]["HTTPHeaders"].get("x-amz-bucket-region", target.region)
+    if elsewhere != target.region:
+        raise TargetError(f"--bucket {bucket}: it is in {elsewhere}. Give a bucket in {target.region}.")
     return target
 
 
