@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import hashlib
 import http.client
@@ -143,6 +144,7 @@ class _Proxy(ThreadingHTTPServer):
 
 class _ProxyHandler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
     server: _Proxy
 
     def _pass_on(self) -> None:
@@ -539,6 +541,29 @@ def test_the_highest_cost_is_each_limit_and_ten_minutes_at_the_price() -> None:
     assert cost.seconds == (900 + 600) + (300 + 600) + (60 + 600)
     assert cost.usd == pytest.approx(3.06)
     assert "3.06 USD: 2 jobs on one instance each, and 1 requests that" in str(cost)
+
+
+def test_every_option_and_group_is_in_the_docs() -> None:
+    text = (ROOT / "docs" / "local-sagemaker.md").read_text()
+    section = text.split("## Conformance: ")[1].split("\n## ")[0]
+    options = {option for action in command._parser()._actions for option in action.option_strings}
+    assert [each for each in options - {"-h", "--help"} if f"`{each}" not in section] == []
+    assert [each for each in GROUP_NAMES if f"`{each}`" not in section] == []
+    assert "**There has been none yet.**" in section
+
+
+def test_the_script_of_the_jobs_is_for_any_python_from_3_8_on() -> None:
+    path = ROOT / "packages" / "local-sagemaker" / "local_sagemaker" / "conformance" / "probe.py"
+    tree = ast.parse(path.read_text(), feature_version=(3, 8))
+    imported = {
+        name.partition(".")[0]
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for name in (
+            [node.module or ""] if isinstance(node, ast.ImportFrom) else [a.name for a in node.names]
+        )
+    }
+    assert imported <= sys.stdlib_module_names
 
 
 def test_every_question_has_its_own_name_and_the_jobs_that_it_needs() -> None:
