@@ -461,6 +461,7 @@ AWS = ("--aws", "--role", ROLE, "--bucket", "theirs", "--image", "mine:1")
     [
         ([], "one of the arguments --endpoint --aws is required"),
         (["--aws"], "--aws needs --role, --bucket, --image."),
+        (["--aws", "--clean-up", "conformance-261129-101500-abcd"], "--aws needs --bucket."),
         (["--aws", "--endpoint", "http://x"], "not allowed with argument"),
         (["--endpoint", "http://127.0.0.1:9"], "nothing answers there"),
         (["--endpoint", "http://x", "--clean-up", "mine"], "give the id of a run"),

@@ -24,7 +24,7 @@ from .evidence import Run
 from .jobs import JobPlan, with_predecessors
 from .report import Line, Outcome, as_json, exit_status, table
 from .runner import Runner
-from .target import Kind, Target, TargetError, aws_target, local_target
+from .target import LOCAL_IMAGE, LOCAL_ROLE, Kind, Target, TargetError, aws_target, local_target
 
 PROGRAM = "local-sagemaker conformance"
 
@@ -102,11 +102,7 @@ def _clean_up_only(target: Target, run_id: str, say: Callable[[str], None]) -> i
 
 
 def _clean_up_command(options: argparse.Namespace, run_id: str) -> str:
-    where = (
-        f"--endpoint {options.endpoint}"
-        if options.endpoint
-        else f"--aws --role {options.role} --image {options.image}"
-    )
+    where = f"--endpoint {options.endpoint}" if options.endpoint else "--aws"
     bucket = f" --bucket {options.bucket}" if options.bucket else ""
     return f"{PROGRAM} {where}{bucket} --clean-up {run_id}"
 
@@ -121,7 +117,8 @@ def _end(number: int, _frame: Any) -> NoReturn:
 
 def _check(options: argparse.Namespace) -> None:
     if options.aws:
-        missing = [f"--{name}" for name in ("role", "bucket", "image") if not getattr(options, name)]
+        needed = ("bucket",) if options.clean_up else ("role", "bucket", "image")
+        missing = [f"--{name}" for name in needed if not getattr(options, name)]
         if missing:
             raise TargetError(f"--aws needs {', '.join(missing)}.")
     if options.clean_up and not RUN_ID.fullmatch(options.clean_up):
@@ -133,8 +130,8 @@ def _check(options: argparse.Namespace) -> None:
 def _target(options: argparse.Namespace, run_id: str) -> Target:
     if options.aws:
         return aws_target(
-            role=options.role,
-            image=options.image,
+            role=options.role or LOCAL_ROLE,
+            image=options.image or LOCAL_IMAGE,
             instance_type=options.instance_type,
             bucket=options.bucket,
         )
