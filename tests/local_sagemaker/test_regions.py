@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
+from urllib.parse import urlsplit
 
 import boto3
 import pytest
@@ -11,21 +14,44 @@ from botocore.exceptions import ClientError
 
 from local_sagemaker.services.objects import split_uri
 
-from .support import Server, request_for, running_server
+from .support import Server, on_demand_request_for, request_for, running_server, wait_until
 
 LONG = {"LOCAL_TRAINING_SECONDS": "7000"}
 
 
+OPTIONS = (
+    *(f"--region={name}" for name in ("eu-west-1", "cn-north-1", "us-gov-west-1")),
+    *(f"--allow-host=*.{name}" for name in ("amazonaws.com", "amazonaws.com.cn")),
+)
+
+
 @pytest.fixture(scope="module")
 def two_regions() -> Iterator[Server]:
-    others = ("eu-west-1", "cn-north-1", "us-gov-west-1")
-    with running_server(*(f"--region={name}" for name in others)) as server:
+    with running_server(*OPTIONS) as server:
         yield server
 
 
-def _client(server: Server, region: str) -> Any:
+@pytest.fixture(scope="module")
+def fast_regions() -> Iterator[Server]:
+    with running_server(*OPTIONS, "--speed=600") as server:
+        yield server
+
+
+def _client(server: Server, region: str, service: Any = "sagemaker") -> Any:
     session = boto3.Session("test", "test", region_name=region)
-    return session.client("sagemaker", endpoint_url=server.url)
+    return session.client(service, endpoint_url=server.url)
+
+
+def _client_by_name(server: Server, region: str, service: Any) -> Any:
+    """A client that finds the server under AWS's own name for the service, as with DNS."""
+    of_aws = boto3.Session("test", "test", region_name=region).client(service).meta.endpoint_url
+    client = _client(server, region, service)
+
+    def rename(request: Any, **_: Any) -> None:
+        request.headers["Host"] = urlsplit(of_aws).netloc
+
+    client.meta.events.register("before-send", rename)
+    return client
 
 
 def _names(client: Any) -> list[str]:
@@ -104,6 +130,81 @@ def test_each_partition_is_as_the_first(two_regions: Server, region: str, partit
         assert two_regions.control("POST", "reset")[0] == 200
         two_regions.client("s3").create_bucket(Bucket="bucket")
         two_regions.put("s3://bucket/data/x", b"1")
+
+
+@pytest.mark.parametrize("make_client", [_client, _client_by_name])
+@pytest.mark.parametrize(
+    ("region", "home", "partition"),
+    [
+        ("us-east-1", "us-east-1", "aws"),
+        ("ap-south-1", "us-east-1", "aws"),  # there is no --region for it: it is as the first
+        ("eu-west-1", "eu-west-1", "aws"),
+        ("cn-north-1", "cn-north-1", "aws-cn"),
+        ("us-gov-west-1", "us-gov-west-1", "aws-us-gov"),
+    ],
+)
+@pytest.mark.usefixtures("training_python")
+def test_every_service_of_a_region_knows_its_jobs(
+    fast_regions: Server, region: str, home: str, partition: str, make_client: Callable[..., Any]
+) -> None:
+    """A job reads S3, its log is in CloudWatch Logs and its events reach SQS, all with ARNs of the region."""
+    assert fast_regions.control("POST", "reset")[0] == 200
+    of = partial(make_client, fast_regions, region)
+    assert of("sts").get_caller_identity()["Arn"].startswith(f"arn:{partition}:sts:")
+    where = {} if region == "us-east-1" else {"CreateBucketConfiguration": {"LocationConstraint": region}}
+    of("s3").create_bucket(Bucket="bucket", **where)
+    of("s3").put_object(Bucket="bucket", Key="data/x", Body=b"1")
+    url = of("sqs").create_queue(QueueName="changes")["QueueUrl"]
+    queue = f"arn:{partition}:sqs:{home}:123456789012:changes"
+    of("events").put_rule(Name="changes", EventPattern='{"source": ["aws.sagemaker"]}')
+    of("events").put_targets(Rule="changes", Targets=[{"Id": "queue", "Arn": queue}])
+    source = {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": "s3://bucket/data"}}
+    program = ["python", "-c", "import os; print(os.environ['AWS_REGION'])"]
+    image = {"TrainingImage": "own", "TrainingInputMode": "File", "ContainerEntrypoint": program}
+    request = on_demand_request_for(
+        InputDataConfig=[{"ChannelName": "train", "DataSource": source}],
+        AlgorithmSpecification=image,
+        Environment=None,
+    )
+    sagemaker = of("sagemaker")
+    sagemaker.create_training_job(**request)
+    describe = partial(sagemaker.describe_training_job, TrainingJobName="job")
+    wait_until(lambda: describe()["TrainingJobStatus"] != "InProgress")
+    job = describe()
+    assert job["TrainingJobStatus"] == "Completed", job
+    arn = f"arn:{partition}:sagemaker:{home}:123456789012:training-job/job"
+    assert job["TrainingJobArn"] == arn
+    found = of("logs").filter_log_events(logGroupName="/aws/sagemaker/TrainingJobs")["events"]
+    assert [each["message"] for each in found] == [home]
+    (message,) = of("sqs").receive_message(QueueUrl=url, MaxNumberOfMessages=1)["Messages"]
+    event = json.loads(message["Body"])
+    assert (event["region"], event["resources"]) == (home, [arn])
+
+
+@pytest.mark.parametrize(
+    ("host", "path", "region"),
+    [
+        ("s3.us-east-1.amazonaws.com", "/bucket/key", "us-east-1"),
+        ("bucket.s3.eu-west-1.amazonaws.com", "/key", "eu-west-1"),
+        ("s3.cn-north-1.amazonaws.com.cn", "/bucket/key", "cn-north-1"),
+        ("bucket.s3.cn-north-1.amazonaws.com.cn", "/key", "cn-north-1"),
+        ("s3.us-gov-west-1.amazonaws.com:443", "/bucket/key", "us-gov-west-1"),
+        ("bucket.s3-us-gov-west-1.amazonaws.com", "/key", "us-gov-west-1"),
+        ("bucket.s3.ap-south-1.amazonaws.com", "/key", "ap-south-1"),
+    ],
+)
+def test_s3_has_one_namespace_under_all_its_names(
+    two_regions: Server, host: str, path: str, region: str
+) -> None:
+    assert two_regions.control("POST", "reset")[0] == 200
+    s3 = _client_by_name(two_regions, region, "s3")
+    where = {} if region == "us-east-1" else {"CreateBucketConfiguration": {"LocationConstraint": region}}
+    s3.create_bucket(Bucket="bucket", **where)
+    s3.put_object(Bucket="bucket", Key="key", Body=b"content")
+    assert two_regions.get("s3://bucket/key") == b"content"
+    scope = f"Credential=any/20260301/{region}/s3/aws4_request"
+    signed = {"Host": host, "Authorization": f"AWS4-HMAC-SHA256 {scope}, SignedHeaders=host, Signature=0"}
+    assert two_regions.send("GET", path, headers=signed) == (200, b"content")
 
 
 @pytest.mark.parametrize(

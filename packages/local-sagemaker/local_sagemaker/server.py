@@ -8,6 +8,7 @@ import socket
 import tempfile
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -69,9 +70,10 @@ class LocalSageMaker:
     """The whole local cloud. `start` it, use `url`, `close` it.
 
     It answers to loopback names, `host` and `allowed_hosts` (as `access.parse_host_name` returns them). Each
-    of the `other_regions` has its own training jobs and market. `/_local/` is about us-east-1. A job with a
-    channel that has no objects is refused (`refuses_missing_inputs`), or fails while it downloads. With
-    `allows_stand_ins`, moto answers operations that claim work was done.
+    of the `other_regions` has its own training jobs, market and services; S3 has one namespace for all, and
+    `/_local/` is about us-east-1. A job with a channel that has no objects is refused
+    (`refuses_missing_inputs`), or fails while it downloads. With `allows_stand_ins`, moto answers operations
+    that claim work was done.
     """
 
     def __init__(
@@ -94,9 +96,9 @@ class LocalSageMaker:
         self._root = make_root()
         self.url = f"http://{'127.0.0.1' if host in _WILDCARDS else host}:{self._http.server_address[1]}"
         self._objects = MotoObjects()
-        self._context = ContainerContext(
+        context = ContainerContext(
             objects=self._objects,
-            logs=MotoLogs(self._clock.now),
+            logs=MotoLogs(self._clock.now, REGION),
             images=images or load_images(),
             now=self._clock.now,
             endpoint_url=self.url,
@@ -105,14 +107,13 @@ class LocalSageMaker:
             observer=observer or NoObserver(),
             marks_uploads=marks_uploads,
         )
+        self._contexts = {REGION: context} | {
+            name: replace(context, logs=MotoLogs(self._clock.now, name)) for name in other_regions
+        }
         self._refuses_missing_inputs = refuses_missing_inputs
-        store = Store()
-        events = StateChangeEvents(store)
+        self._events: list[StateChangeEvents] = []
         spec = market or MarketSpec()
-        self.engine = self._make_engine(REGION, spec, store, (log_transition, events.publish))
-        self._elsewhere = [
-            self._make_engine(name, spec, Store(), (log_transition,)) for name in other_regions
-        ]
+        self.engine, *self._elsewhere = (self._make_engine(name, spec) for name in self._contexts)
         faults = Faults()
         self._http.sagemaker, *elsewhere = (
             SageMakerProtocol(engine, faults, allows_stand_ins=allows_stand_ins)
@@ -122,27 +123,22 @@ class LocalSageMaker:
             engine.region: protocol for engine, protocol in zip(self._elsewhere, elsewhere, strict=True)
         }
         self._http.allows_stand_ins = allows_stand_ins
-        self._http.control = Control(
-            self.engine, faults, objects=self._objects, forget=lambda: self._forget(events)
-        )
+        self._http.control = Control(self.engine, faults, objects=self._objects, forget=self._forget)
         self._http.moto = moto_bridge.answer
         own = () if host in _WILDCARDS else (host.lower().removesuffix("."),)
         self._http.access = Access((*own, *allowed_hosts))
         self._http.clock = self._clock
 
-    def _make_engine(
-        self,
-        region: str,
-        spec: MarketSpec,
-        store: Store,
-        listeners: tuple[Callable[[TrainingJob], None], ...],
-    ) -> Engine:
+    def _make_engine(self, region: str, spec: MarketSpec) -> Engine:
+        store = Store()
+        events = StateChangeEvents(store, region)
+        self._events.append(events)
         return Engine(
             clock=self._clock,
             market=Market(spec, started_at=self._clock.now()),
             store=store,
             work_for=self._work_for,
-            listeners=listeners,
+            listeners=(log_transition, events.publish),
             region=region,
             check_inputs=partial(check_inputs, self._objects, region)
             if self._refuses_missing_inputs
@@ -152,7 +148,7 @@ class LocalSageMaker:
     @property
     def has_private_mounts(self) -> bool:
         """Whether scripts find SageMaker's mounts at /opt/ml. If not, what fails on AWS can succeed here."""
-        return self._context.can_isolate
+        return self._contexts[REGION].can_isolate
 
     def start(self) -> None:
         for engine in (self.engine, *self._elsewhere):
@@ -169,16 +165,17 @@ class LocalSageMaker:
                 thread.join(timeout=3)
         remove(self._root)
 
-    def _forget(self, events: StateChangeEvents) -> None:
+    def _forget(self) -> None:
         for engine in self._elsewhere:
             engine.reset()
-        events.forget()
+        for events in self._events:
+            events.forget()
         moto_bridge.forget_everything()
 
     def _work_for(self, site: Site, job: TrainingJob) -> Work:
         if work_seconds(job) is not None:
             return SimulatedWork(site, job, self._objects, lambda text: log.warning("%s", text))
-        return ScriptWork(site, job, self._context)
+        return ScriptWork(site, job, self._contexts[job.region])
 
 
 def make_root() -> Path:

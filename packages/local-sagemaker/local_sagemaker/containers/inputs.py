@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from local_sagemaker.account import REGION
 from local_sagemaker.jobs.errors import ValidationError
 from local_sagemaker.jobs.rules import has_local_storage
 from local_sagemaker.jobs.work import LOCAL_TRAINING_SECONDS
@@ -59,6 +60,7 @@ def copy_channel(
     host_index: int = 0,
     host_count: int = 1,
     volume: Volume | None = None,
+    region: str = REGION,
     should_go_on: Callable[[], bool] = lambda: True,
 ) -> None:
     """Copy one channel of `InputDataConfig` into a folder."""
@@ -75,7 +77,7 @@ def copy_channel(
     if not found:
         raise InputError(
             f'ClientError: Data download failed: No S3 objects found under S3 URL "{source["S3Uri"]}" given '
-            "in input data source. Please ensure that the bucket exists in the selected region (us-east-1), "
+            f"in input data source. Please ensure that the bucket exists in the selected region ({region}), "
             "and that objects exist under that S3 prefix."
         )
     if source.get("S3DataDistributionType") == "ShardedByS3Key":

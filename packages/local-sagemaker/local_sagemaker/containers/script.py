@@ -205,6 +205,7 @@ class ScriptWork:
                 host_index=sharers.index(host),
                 host_count=len(sharers),
                 volume=volume,
+                region=self._job.region,
                 should_go_on=self._should_go_on,
             )
 

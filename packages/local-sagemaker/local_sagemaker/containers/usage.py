@@ -32,6 +32,7 @@ class InstanceMetrics:
     def __init__(
         self, job: TrainingJob, host: str, folder: Path, *, speed: float, now: Callable[[], datetime]
     ) -> None:
+        self._region = job.region
         self._host = f"{job.name}/{host}"
         self._folder = folder
         self._volume_bytes = int(job.resources.get("VolumeSizeInGB") or 30) * _GB
@@ -54,7 +55,7 @@ class InstanceMetrics:
         }
         self._measured_at = time.monotonic()
         self._cpu_seconds = cpu_seconds
-        put_metrics(("Host", self._host), percents, self._now(), unit="Percent")
+        put_metrics(("Host", self._host), percents, self._now(), unit="Percent", region=self._region)
 
 
 def _usage(processes: list[psutil.Process]) -> tuple[float, int]:

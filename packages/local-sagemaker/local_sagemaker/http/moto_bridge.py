@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import unquote_to_bytes
@@ -22,6 +22,9 @@ log = logging.getLogger(__name__)
 WsgiApp: TypeAlias = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 Headers: TypeAlias = list[tuple[str, str]]
 
+#: A host of AWS with a region, of any partition: `bucket.s3.cn-north-1.amazonaws.com.cn`.
+_AWS_HOST = re.compile(r"((?:.*?[.-])?)([a-z]{2,4}(?:-[a-z]+)+-\d)(\.amazonaws\.com)(?:\.cn)?((?::\d*)?)")
+_S3_HOST = re.compile(r"(.*\.)?s3[.-]")
 _SCOPE = re.compile(r"(Credential=[^/,\s]+/\d{8}/)([a-z0-9-]+)(/[a-z0-9.-]+/aws4_request)")
 
 
@@ -77,7 +80,9 @@ def decoded(path: str) -> str:
     return unquote_to_bytes(path).decode("latin-1")
 
 
-def make_environ(head: Head, body: Any, *, server: tuple[str, int], client: str) -> dict[str, Any]:
+def make_environ(
+    head: Head, body: Any, *, server: tuple[str, int], client: str, regions: Container[str]
+) -> dict[str, Any]:
     """A request as WSGI passes it. `body` is a file at its end."""
     length = body.tell()
     body.seek(0)
@@ -103,7 +108,7 @@ def make_environ(head: Head, body: Any, *, server: tuple[str, int], client: str)
         "wsgi.multiprocess": False,
         "wsgi.run_once": False,
     }
-    return environ | _header_environ(head)
+    return environ | _header_environ(head, regions)
 
 
 def region_of(authorization: str) -> str:
@@ -112,7 +117,7 @@ def region_of(authorization: str) -> str:
     return scope[2] if scope else ""
 
 
-def _header_environ(head: Head) -> dict[str, Any]:
+def _header_environ(head: Head, regions: Container[str]) -> dict[str, Any]:
     """The headers with WSGI's names, as moto's own server makes them. S3 metadata keep underscores."""
     from moto.core.request import PRESERVED_HEADER_NAMES_ENVIRON_KEY, should_preserve_original_header_name
 
@@ -129,9 +134,9 @@ def _header_environ(head: Head) -> dict[str, Any]:
             continue
         environ[key] = f"{environ[key]},{value}" if key in environ else value
     if host := head.header("host"):
-        environ["HTTP_HOST"] = host
+        environ["HTTP_HOST"] = _with_home_host(host, regions)
     if "HTTP_AUTHORIZATION" in environ:
-        environ["HTTP_AUTHORIZATION"] = _in_our_region(environ["HTTP_AUTHORIZATION"])
+        environ["HTTP_AUTHORIZATION"] = _with_home_scope(environ["HTTP_AUTHORIZATION"], regions)
     environ[PRESERVED_HEADER_NAMES_ENVIRON_KEY] = preserved
     return environ
 
@@ -141,6 +146,17 @@ def _environ_key(name: str) -> str:
     return key if key in ("CONTENT_TYPE", "CONTENT_LENGTH") else f"HTTP_{key}"
 
 
-def _in_our_region(authorization: str) -> str:
-    """Put our region into the signature's scope: moto separates regions, and jobs and logs are in ours."""
+def _with_home_host(host: str, regions: Container[str]) -> str:
+    """A host of AWS as moto is to see it. moto takes the region of such a request from there."""
+    found = _AWS_HOST.fullmatch(host)
+    if found is None or (found[2] in regions and not _S3_HOST.match(found[1])):
+        return host
+    return f"{found[1]}{REGION}{found[3]}{found[4]}"
+
+
+def _with_home_scope(authorization: str, regions: Container[str]) -> str:
+    """The scope of a signature as moto is to see it. moto takes the region of other requests from there."""
+    found = _SCOPE.search(authorization)
+    if found is None or (found[2] in regions and not found[3].startswith("/s3")):
+        return authorization
     return _SCOPE.sub(rf"\g<1>{REGION}\g<3>", authorization, count=1)

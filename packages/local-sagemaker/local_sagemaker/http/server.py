@@ -69,7 +69,7 @@ class HttpServer:
     """Binds its address at once. Set the attributes before `start`."""
 
     sagemaker: SageMakerProtocol
-    #: The other regions that have their own training jobs.
+    #: The regions that a request can be for besides the first. S3 has one namespace for all.
     elsewhere: dict[str, SageMakerProtocol]
     control: Control
     moto: WsgiApp
@@ -178,7 +178,7 @@ class HttpServer:
             else:
                 body.write(content)
             environ = moto_bridge.make_environ(
-                head, body, server=self.server_address, client=request.remote or ""
+                head, body, server=self.server_address, client=request.remote or "", regions=self.elsewhere
             )
             status, headers, answer = await _in_thread(partial(moto_bridge.call, self.moto, environ))
         if head.header("sec-fetch-mode") == "navigate":

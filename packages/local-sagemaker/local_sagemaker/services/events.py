@@ -43,8 +43,9 @@ _MEMBERS = (
 class StateChangeEvents:
     """A listener of the engine. `forget` drops the events that are not delivered yet."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, region: str = REGION) -> None:
         self._store = store
+        self._region = region
         self._published: dict[str, tuple[str, int]] = {}
         self._waiting: deque[tuple[TrainingJob, dict[str, str]]] = deque()
         self._lock = threading.Lock()
@@ -52,7 +53,7 @@ class StateChangeEvents:
 
     def publish(self, job: TrainingJob) -> None:
         """Note a change of a job; called under the engine's lock."""
-        if not _has_rules() or job.is_over != (job.transitions[-1].ended_at is not None):
+        if not _has_rules(self._region) or job.is_over != (job.transitions[-1].ended_at is not None):
             return  # there is no rule, or the last transition is still to be closed
         look = (str(job.status), len(job.transitions))
         if self._published.get(job.name) == look:
@@ -81,7 +82,7 @@ class StateChangeEvents:
                     return
                 job, tags = self._waiting.popleft()
             try:
-                _put(event_of(job, tags))
+                _put(event_of(job, tags), self._region)
             except Exception as exc:  # noqa: BLE001  (a target that was deleted must not stop all events)
                 log.warning("%s: a state change event was not delivered: %r", job.name, exc)
 
@@ -104,21 +105,21 @@ def _milliseconds(value: object) -> int:
     return round(value.timestamp() * 1000)
 
 
-def _bus() -> Any:
-    """moto's default bus; None before the first call of EventBridge."""
+def _bus(region: str) -> Any:
+    """moto's default bus of a region; None before the first call of EventBridge."""
     models = sys.modules.get("moto.events.models")
     backends = getattr(models, "events_backends", None)
-    return None if backends is None else backends[ACCOUNT][REGION].event_buses.get("default")
+    return None if backends is None else backends[ACCOUNT][region].event_buses.get("default")
 
 
-def _has_rules() -> bool:
-    bus = _bus()
+def _has_rules(region: str) -> bool:
+    bus = _bus(region)
     return bool(bus and bus.rules)
 
 
-def _put(event: dict[str, Any]) -> None:
+def _put(event: dict[str, Any], region: str) -> None:
     from moto.events.models import events_backends
 
     if (queues := sys.modules.get("moto.sqs.models")) is not None:
         quicken(queues)
-    events_backends[ACCOUNT][REGION].put_events([event])
+    events_backends[ACCOUNT][region].put_events([event])

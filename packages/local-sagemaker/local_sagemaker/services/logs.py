@@ -29,8 +29,9 @@ class LogStream(Protocol):
 class MotoLogs:
     """Opens log streams in moto's backend."""
 
-    def __init__(self, now: Callable[[], datetime]) -> None:
+    def __init__(self, now: Callable[[], datetime], region: str = REGION) -> None:
         self._now = now
+        self._region = region
         self._lock = threading.Lock()
 
     def open(self, job_name: str, host: str, started_at: datetime) -> LogStream:
@@ -51,21 +52,27 @@ class MotoLogs:
             if stream_name in group.streams:
                 group.put_log_events(stream_name, [event])
 
-    @staticmethod
-    def _group() -> Any:
+    def _group(self) -> Any:
         from moto.logs.models import logs_backends
 
-        backend = logs_backends[ACCOUNT][REGION]
+        backend = logs_backends[ACCOUNT][self._region]
         if GROUP not in backend.groups:
             backend.create_log_group(GROUP, {})
         return backend.groups[GROUP]
 
 
 def read_log(job_name: str) -> list[tuple[str, list[str]]]:
-    """Every stream of a job, the oldest first, with its lines."""
-    group = MotoLogs._group()  # noqa: SLF001
-    names = [name for name in list(group.streams) if name.startswith(f"{job_name}/")]
-    return [(name, [event.message for event in list(group.streams[name].events)]) for name in names]
+    """Every stream of a job of any region, the oldest first, with its lines."""
+    from moto.logs.models import logs_backends
+
+    backends = list(logs_backends[ACCOUNT].values())
+    groups = [backend.groups[GROUP] for backend in backends if GROUP in backend.groups]
+    return [
+        (name, [event.message for event in list(stream.events)])
+        for group in groups
+        for name, stream in list(group.streams.items())
+        if name.startswith(f"{job_name}/")
+    ]
 
 
 class _MotoStream:

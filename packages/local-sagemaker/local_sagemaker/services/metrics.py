@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import regex  # type: ignore[import-untyped]  # unlike re: has a time limit, and releases the interpreter lock
 
-from local_sagemaker.account import ACCOUNT, REGION
+from local_sagemaker.account import ACCOUNT
 from local_sagemaker.jobs.job import FinalMetric, TrainingJob
 
 if TYPE_CHECKING:
@@ -32,7 +32,9 @@ _MATCH_LIMIT_SECONDS = 0.5
 _lock = threading.Lock()
 
 
-def put_metrics(dimension: tuple[str, str], values: dict[str, float], at: datetime, *, unit: str) -> None:
+def put_metrics(
+    dimension: tuple[str, str], values: dict[str, float], at: datetime, *, unit: str, region: str
+) -> None:
     """Put data points of one instant into CloudWatch."""
     from moto.cloudwatch.models import cloudwatch_backends
 
@@ -47,7 +49,7 @@ def put_metrics(dimension: tuple[str, str], values: dict[str, float], at: dateti
         for name, value in values.items()
     ]
     with _lock:
-        cloudwatch_backends[ACCOUNT][REGION].put_metric_data(NAMESPACE, data)
+        cloudwatch_backends[ACCOUNT][region].put_metric_data(NAMESPACE, data)
 
 
 class AlgorithmMetrics:
@@ -65,7 +67,13 @@ class AlgorithmMetrics:
             if value is not None:
                 at = self._now()
                 self._job.final_metrics[name] = FinalMetric(value=value, at=at)
-                put_metrics(("TrainingJobName", self._job.name), {name: value}, at, unit="None")
+                put_metrics(
+                    ("TrainingJobName", self._job.name),
+                    {name: value},
+                    at,
+                    unit="None",
+                    region=self._job.region,
+                )
 
     def _value(self, name: str, pattern: Any, line: str) -> float | None:
         try:
