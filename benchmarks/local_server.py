@@ -256,6 +256,7 @@ def _create(targets: list[Target], jobs: int) -> None:
     slices = 5
     size = jobs // (2 * slices)
     for target in targets:
+        Connection(target.url).call("ListTrainingJobs")  # imports what the first call needs
         target.note("rss_before", target.rss_mb)
     for what, connections in (
         ("creates, 1 connection", 1),

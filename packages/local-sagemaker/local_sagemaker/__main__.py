@@ -124,8 +124,8 @@ def _parser() -> argparse.ArgumentParser:
         default=[],
         type=_other_region,
         metavar="NAME",
-        help="another region, with its own training jobs and market; can be repeated (default: a request for "
-        "any region is answered as us-east-1)",
+        help="another region of any partition, with its own training jobs, market and services; can be "
+        "repeated (default: a request for any region is answered as us-east-1)",
     )
     parser.add_argument(
         "--missing-inputs",
