@@ -68,6 +68,9 @@ class DictObjects:
         self._check(bucket)
         return sorted(key for owner, key in self.content if owner == bucket and key.startswith(prefix))
 
+    def has_any(self, bucket: str, prefix: str) -> bool:
+        return bool(self.keys(bucket, prefix))
+
     def read(self, bucket: str, key: str) -> bytes | None:
         self._check(bucket)
         return self.content.get((bucket, key))

@@ -11,6 +11,7 @@ import os
 import socket
 import tarfile
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -25,10 +26,19 @@ from local_sagemaker.containers.contract import (
     write_config,
 )
 from local_sagemaker.containers.images import ImagesFileError, UnmappedImageError, load_images
-from local_sagemaker.containers.inputs import InputError, Volume, copy_channel, name_in_channel, volume_of
+from local_sagemaker.containers.inputs import (
+    InputError,
+    Volume,
+    check_inputs,
+    copy_channel,
+    name_in_channel,
+    volume_of,
+)
 from local_sagemaker.containers.interpreter import find_interpreter
 from local_sagemaker.containers.written import remove, walk
+from local_sagemaker.jobs.errors import ValidationError
 from local_sagemaker.jobs.job import TrainingJob
+from local_sagemaker.services.objects import MotoObjects
 
 from .support import ROOT, START, DictObjects, request_for, unpack
 
@@ -43,6 +53,37 @@ def _job(**overrides: Any) -> TrainingJob:
 def _channel(uri: str, **overrides: Any) -> dict[str, Any]:
     source = {"S3DataType": "S3Prefix", "S3Uri": uri} | overrides
     return {"ChannelName": "train", "DataSource": {"S3DataSource": source}}
+
+
+class _LargeBucket(MotoObjects):
+    """A bucket of many objects, which notes those that it looks up."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.looked_up: list[str] = []
+
+    def _bucket(self, bucket: str) -> Any:  # noqa: ARG002
+        return SimpleNamespace(keys=dict.fromkeys(f"data/{number}" for number in range(1000)))
+
+    def _key(self, bucket: str, key: str) -> Any:  # noqa: ARG002
+        self.looked_up.append(key)
+        return key
+
+
+def test_a_job_is_created_without_a_look_at_every_object_of_its_channels() -> None:
+    """A bucket may have a million objects, and all calls of SageMaker are answered one after another."""
+    objects = _LargeBucket()
+    request = {
+        "RoleArn": "role",
+        "InputDataConfig": [_channel("s3://bucket/data"), _channel("s3://bucket/d")],
+    }
+    check_inputs(objects, "us-east-1", request)
+    assert objects.looked_up == ["data/0", "data/0"]
+    with pytest.raises(ValidationError, match="No S3 objects found"):
+        check_inputs(
+            objects, "us-east-1", {"RoleArn": "role", "InputDataConfig": [_channel("s3://bucket/x")]}
+        )
+    assert len(objects.looked_up) == 2
 
 
 def _copied(folder: Path) -> dict[str, bytes]:

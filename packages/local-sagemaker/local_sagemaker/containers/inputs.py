@@ -126,7 +126,7 @@ def check_inputs(objects: Objects, region: str, request: Mapping[str, Any]) -> N
 
 def _has_objects(objects: Objects, uri: str) -> bool:
     try:
-        return bool(objects.keys(*split_uri(uri)))
+        return objects.has_any(*split_uri(uri))
     except NoSuchBucketError:
         return False
 

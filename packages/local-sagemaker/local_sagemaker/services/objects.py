@@ -21,6 +21,9 @@ class Objects(Protocol):
     def keys(self, bucket: str, prefix: str) -> list[str]:
         """All keys with the prefix, sorted."""
 
+    def has_any(self, bucket: str, prefix: str) -> bool:
+        """Whether there is a key with the prefix."""
+
     def read(self, bucket: str, key: str) -> bytes | None:
         """The object, or None."""
 
@@ -81,6 +84,11 @@ class MotoObjects:
         with self._lock:
             names = list(self._bucket(bucket).keys.keys())
             return sorted(k for k in names if k.startswith(prefix) and self._key(bucket, k) is not None)
+
+    def has_any(self, bucket: str, prefix: str) -> bool:
+        with self._lock:
+            names = list(self._bucket(bucket).keys.keys())
+            return any(k.startswith(prefix) and self._key(bucket, k) is not None for k in names)
 
     def read(self, bucket: str, key: str) -> bytes | None:
         with self._lock:
