@@ -52,7 +52,8 @@ def draw_case(chance: Random) -> Case:
         checkpoint_every_seconds=every,
         stop_seconds=chance.choice((0.0, 60.0, 180.0, 360.0)),
         scout_launch_seconds=chance.choice((0.0, 60.0, 180.0, 600.0)),
-        scout_stop_seconds=chance.choice((0.0, 0.0, 60.0)),
+        scout_stop_seconds=chance.choice((0.0, 60.0, 300.0)),
+        is_quota_shared=chance.random() < 0.5,
         notice_seconds=chance.choice((0.0, 300.0, 1800.0)),
         reserve_seconds=chance.choice((0.0, 0.0, 900.0)),
         lost_seconds=every,
@@ -92,7 +93,7 @@ def _worst_capacity(chance: Random, how: HandOver, hazards: Hazards, until: floa
     """Intervals with capacity that end when it hurts most."""
     every = hazards.checkpoint_every_seconds or how.checkpoint_every_seconds
     found, launched = how.scout_launch_seconds, how.launch_seconds
-    left = found + how.stop_seconds + how.scout_stop_seconds
+    left = found + how.stop_seconds + how.scout_wait_seconds
     worst = (
         *(found, found + every, left, left + every),
         *(left + launched, left + launched + every, left + every + launched),

@@ -104,7 +104,7 @@ def simulate(
     history: Intervals = (),
     sees_capacity: bool = False,
     guard: Guard | None = DEFAULT_GUARD,
-    hand_over: Mapping[str, float] | None = None,
+    hand_over: Mapping[str, Any] | None = None,
     hazards: Hazards | Mapping[str, Any] | None = None,
 ) -> Walk:
     """Simulate a policy on a trace: what it costs, when it is complete, whether it misses the deadline.
@@ -118,7 +118,7 @@ def simulate(
 
     Several traces in `trace` are several instance types, the preferred one first (`Trace`, `Market`, or 0 and
     1). With them, or if `back_to_spot` is `hand-over`, the policy `deadline` is simulated with scouts, from
-    event to event (`advise.hand_overs`). `hand_over`: seconds of `domain.way_back.HandOver` that differ from
+    event to event (`advise.hand_overs`). `hand_over`: fields of `domain.way_back.HandOver` that differ from
     its defaults. `hazards`: a `Hazards` or a mapping of its fields.
     """
     chosen = policy_named(policy) if isinstance(policy, str) else policy

@@ -64,17 +64,21 @@ def test_without_capacity_on_demand_starts_at_the_last_moment() -> None:
 
 
 def test_the_first_scout_that_runs_decides_and_the_job_starts_after_it() -> None:
-    """Type b has capacity at minute 20; its scout runs at 23, ends at 24, and the training launches."""
-    walk = _walk(_trace((60, 3000)), _trace((20, 3000)), how={"scout_stop_seconds": 60.0})
-    assert walk.finish_seconds == 24 * MINUTE + 6 * MINUTE + 10 * HOUR
+    """Type b has capacity at minute 20, and its scout runs at 23 and ends at 24."""
+    traces = _trace((60, 3000)), _trace((20, 3000))
+    walk = _walk(*traces)
+    assert walk.finish_seconds == 23 * MINUTE + 6 * MINUTE + 10 * HOUR
+    one = _walk(*traces, how={"is_quota_shared": True})
+    assert one.finish_seconds == walk.finish_seconds + MINUTE
+    assert one.cost_dollars == walk.cost_dollars
     assert (walk.scouts, walk.scout_seconds, walk.launches) == (1, MINUTE, 1)
     assert walk.cost_dollars == pytest.approx(10.1 + 1 / 60)
 
 
 def test_of_scouts_that_run_at_once_the_preferred_type_decides() -> None:
     dear = Market(trace=ALWAYS, spot_price=2.0)
-    assert _walk(ALWAYS, dear).cost_dollars == pytest.approx(10.1)
-    assert _walk(dear, ALWAYS).cost_dollars == pytest.approx(20.2)
+    assert _walk(ALWAYS, dear).cost_dollars == pytest.approx(10.1 + 1 / 60)
+    assert _walk(dear, ALWAYS).cost_dollars == pytest.approx(20.2 + 2 / 60)
 
 
 def test_capacity_that_is_shorter_than_a_scouts_launch_is_not_found() -> None:
@@ -125,7 +129,7 @@ def test_the_way_back_is_one_hand_over_with_all_its_costs() -> None:
     checkpoint_at = ready_at + -(-(runs_at - ready_at) // 300) * 300
     assert (walk.hand_overs, walk.failed_hand_overs, walk.scouts, walk.launches) == (1, 0, 1, 2)
     assert walk.on_demand_seconds == pytest.approx(checkpoint_at + 180 - started_at)
-    assert walk.scout_seconds == pytest.approx(checkpoint_at + 180 - runs_at)
+    assert walk.scout_seconds == pytest.approx(checkpoint_at + 180 + 60 - runs_at)
     rest = 48 * HOUR - (checkpoint_at - ready_at)
     assert walk.spot_seconds == pytest.approx(6 * MINUTE + rest)
     assert walk.finish_seconds == pytest.approx(checkpoint_at + 180 + 6 * MINUTE + rest)

@@ -44,6 +44,7 @@ hand_overs = st.builds(
     stop_seconds=seconds,
     scout_launch_seconds=seconds,
     scout_stop_seconds=seconds,
+    is_quota_shared=st.booleans(),
     notice_seconds=seconds,
     reserve_seconds=seconds,
     lost_seconds=seconds,
@@ -57,8 +58,9 @@ progresses = st.builds(
 
 
 def test_the_cost_of_a_hand_over_is_that_of_its_parts() -> None:
-    # STOP on-demand and the scout's, L at the difference of the prices, half a checkpoint, a launch of each.
-    cost = 180 * 1.318 + 180 * 0.682 + 150 + 360 * 1.318
+    # STOP of on-demand while the scout runs, L at the difference of the prices, half a checkpoint interval, a
+    # launch of each, and the end of the scout.
+    cost = 180 * 1.318 + 180 * 0.682 + 150 + 360 * 1.318 + 60 * 0.318
     assert _hand_over().cost_seconds == pytest.approx(cost)
 
 
@@ -98,7 +100,7 @@ def test_it_pays_from_the_work_that_the_slack_and_the_guard_need(
 def test_a_verdict_says_why() -> None:
     rule = _way_back()
     assert rule.verdict(48 * HOUR).is_on
-    assert "2 d of work are left, more than the 4 h 22 min" in rule.verdict(48 * HOUR).reason
+    assert "2 d of work are left, more than the 4 h 26 min" in rule.verdict(48 * HOUR).reason
     assert not rule.verdict(HOUR).is_on
     assert "not more than" in rule.verdict(HOUR).reason
     dear = _way_back(price_ratio=0.7).verdict(48 * HOUR)
@@ -125,28 +127,42 @@ def test_scouts_stay_at_home_without_room_or_reason_for_a_hand_over() -> None:
     assert off.scouts_in_seconds(_progress(work=9 * HOUR, slack=9 * HOUR)) is None
 
 
-@given(how=hand_overs, progress=progresses)
-def test_the_guard_has_room_for_whatever_follows_a_stop(how: HandOver, progress: Progress) -> None:
+#: More or less than the guard needs: the cases on both sides of its limit.
+around = st.floats(-300, 300)
+
+
+def _with_spare(how: HandOver, progress: Progress, spare: float) -> Progress:
+    """The same with this much time to spare."""
+    needed = progress.work_seconds + progress.unsaved_seconds + how.slow_launch_seconds + how.reserve_seconds
+    return replace(progress, seconds_left=needed + spare)
+
+
+@given(how=hand_overs, progress=progresses, more=around)
+def test_the_guard_has_room_for_whatever_follows_a_stop_and_for_no_more(
+    how: HandOver, progress: Progress, more: float
+) -> None:
     """A failed hand-over, or a spot job that ends before its first checkpoint, leaves time for a launch."""
-    guard = SpotGuard(hand_over=how)
-    if not guard.has_room_for_hand_over(progress):
-        return
-    stopped = progress.seconds_left - how.stop_seconds - how.scout_stop_seconds
-    work = progress.work_seconds + progress.unsaved_seconds
-    for lost in (how.notice_seconds, how.slow_launch_seconds + how.lost_seconds):
-        later = Progress(seconds_left=stopped - lost, work_seconds=work)
-        assert guard.seconds_to_spare(later) >= -1e-5
+    guard, now = SpotGuard(hand_over=how), _with_spare(how, progress, how.room_seconds + more)
+    has_room = guard.has_room_for_hand_over(now)
+    assert has_room or more < 1e-5
+    stopped = now.seconds_left - how.stop_seconds - how.scout_wait_seconds
+    late = how.stop_seconds if how.lost_seconds else 0.0  # the spot job that saves nothing has to stop, too
+    ends = (how.notice_seconds, how.slow_launch_seconds + how.lost_seconds + late)
+    work = now.work_seconds + now.unsaved_seconds
+    left = [guard.seconds_to_spare(Progress(seconds_left=stopped - lost, work_seconds=work)) for lost in ends]
+    assert (min(left) >= -1e-4) if has_room else (min(left) < 0)
 
 
-@given(how=hand_overs, progress=progresses)
-def test_a_spot_job_starts_only_if_it_may_end_at_the_worst_moment(how: HandOver, progress: Progress) -> None:
-    guard = SpotGuard(hand_over=how)
-    if not guard.has_room_for_spot(progress):
-        return
-    lost = how.slow_launch_seconds + how.lost_seconds
-    work = progress.work_seconds + progress.unsaved_seconds
-    later = Progress(seconds_left=progress.seconds_left - lost, work_seconds=work)
-    assert guard.seconds_to_spare(later) >= -1e-5
+@given(how=hand_overs, progress=progresses, more=around)
+def test_a_spot_job_starts_only_if_it_may_end_at_the_worst_moment(
+    how: HandOver, progress: Progress, more: float
+) -> None:
+    guard, now = SpotGuard(hand_over=how), _with_spare(how, progress, how.spot_room_seconds + more)
+    has_room = guard.has_room_for_spot(now)
+    assert has_room or more < 1e-5
+    lost = how.slow_launch_seconds + how.lost_seconds + (how.stop_seconds if how.lost_seconds else 0.0)
+    later = replace(now, seconds_left=now.seconds_left - lost)
+    assert (guard.seconds_to_spare(later) >= -1e-4) if has_room else (guard.seconds_to_spare(later) < 0)
 
 
 @given(how=hand_overs, progress=progresses, more=st.floats(0, 10 * HOUR))

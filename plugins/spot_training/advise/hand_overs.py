@@ -19,6 +19,7 @@ import math
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 from spot_training.advise.capacity import Capacity, Interval, Market, intervals_of
 from spot_training.advise.moves import TOLERANCE, BackToSpot, Guard, Workload
@@ -93,7 +94,7 @@ def way_back_for(
     workload: Workload,
     guard: Guard = DEFAULT_GUARD,
     hazards: Hazards = NO_HAZARDS,
-    hand_over: Mapping[str, float] | None = None,
+    hand_over: Mapping[str, Any] | None = None,
 ) -> WayBack:
     """The rule for this workload, with the reserve of `guard`. `hand_over`: values for `HandOver` to replace.
 
@@ -233,15 +234,15 @@ class _Course:
         spare = self.guard.seconds_to_spare(self._progress())
         needed = self.how.spot_room_seconds + (self.how.stop_seconds if place.speed < 1 else 0.0)
         if self.has_scouts:
-            needed += self.how.scout_stop_seconds
+            needed += self.how.scout_wait_seconds
         return spare >= needed - TOLERANCE
 
     def _ask_after_scout(self, place: _Place) -> bool:
         """End the scout that runs, and ask for its capacity with the training job."""
-        ends_at, lost_at = self.now + self.how.scout_stop_seconds, place.capacity.until(self.now) or self.now
-        self.billed.add_scout(place, min(ends_at, lost_at) - self.now)
-        self.now = min(ends_at, lost_at)
-        return lost_at > ends_at and self._ask(place)
+        lost_at = place.capacity.until(self.now) or self.now
+        self.billed.add_scout(place, min(self.now + self.how.scout_stop_seconds, lost_at) - self.now)
+        self.now = min(self.now + self.how.scout_wait_seconds, lost_at)
+        return lost_at > self.now and self._ask(place)
 
     def _ask(self, place: _Place) -> bool:
         """Whether the training's spot job gets the capacity that a scout has found."""
@@ -348,9 +349,10 @@ class _Course:
     ) -> _Place | None:
         """Stop on-demand, end the scout, and ask for its capacity."""
         stopped_at = leaves_at + self.how.stop_seconds
-        self.now = stopped_at + self.how.scout_stop_seconds
+        self.now = stopped_at + self.how.scout_wait_seconds
         lost_at = place.capacity.until(scout_runs_at) or scout_runs_at
-        self.billed.add_scout(place, min(lost_at, self.now) - scout_runs_at)
+        ends_at = min(lost_at, stopped_at + self.how.scout_stop_seconds)
+        self.billed.add_scout(place, ends_at - scout_runs_at)
         self.billed.on_demand += stopped_at - job.started_at
         self.work_seconds = job.work_left(leaves_at)
         self.hand_overs += 1

@@ -37,10 +37,11 @@ class HandOver:
     `launch_seconds`: what a launch of the training takes until it makes progress, typically;
     `launch_high_seconds`: a slow one (None: the same). `checkpoint_every_seconds`: between two checkpoints.
     `stop_seconds`: from the stop of a training job until it is `Stopped`, billed and without progress.
-    `scout_launch_seconds` and `scout_stop_seconds`: from capacity until a scout runs, and until it is
-    `Stopped`. `notice_seconds`: how long a spot job may wait until the hand-over counts as failed.
-    `reserve_seconds`: what the guard keeps free besides. `lost_seconds`: the most work that an interruption
-    may lose; 0 if it loses none.
+    `scout_launch_seconds` and `scout_stop_seconds`: from capacity until a scout runs, and from then until it
+    is `Stopped`. `is_quota_shared`: the spot quota covers only one of scout and training job, so that the job
+    has to wait until the scout is `Stopped`. `notice_seconds`: how long a spot job may wait until the
+    hand-over counts as failed. `reserve_seconds`: what the guard keeps free besides. `lost_seconds`: the most
+    work that an interruption may lose; 0 if it loses none.
     """
 
     launch_seconds: float
@@ -49,7 +50,8 @@ class HandOver:
     checkpoint_every_seconds: float = 300.0
     stop_seconds: float = 180.0
     scout_launch_seconds: float = 180.0
-    scout_stop_seconds: float = 0.0
+    scout_stop_seconds: float = 60.0
+    is_quota_shared: bool = False
     notice_seconds: float = 300.0
     reserve_seconds: float = 0.0
     lost_seconds: float = 0.0
@@ -73,6 +75,11 @@ class HandOver:
         )
 
     @property
+    def scout_wait_seconds(self) -> float:
+        """How long the training job waits for the end of the scout."""
+        return self.scout_stop_seconds if self.is_quota_shared else 0.0
+
+    @property
     def slow_launch_seconds(self) -> float:
         return self.launch_seconds if self.launch_high_seconds is None else self.launch_high_seconds
 
@@ -90,7 +97,7 @@ class HandOver:
     def room_seconds(self) -> float:
         """The time to spare that a hand-over may cost if it fails, or its spot job is interrupted at once."""
         failed = max(self.spot_room_seconds, self.notice_seconds)
-        return self.stop_seconds + self.scout_stop_seconds + failed
+        return self.stop_seconds + self.scout_wait_seconds + failed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
