@@ -2,6 +2,7 @@
 # Sourced by the scripts here and by .ci/run. It makes the environments they use, with uv:
 #   spot_setup            .venv (locks/dev.lock and this project, editable; $SPOT_PYTHON) and .venv-training
 #   spot_setup_clients    .venv-clients and .venv-clients-v3: AWS's own clients, for the tests
+#   spot_setup_frameworks .venv-frameworks: PyTorch and other frameworks, for scripts/test-frameworks
 #   spot_setup_airflow    .venv-airflow-VERSION: an earlier version of Airflow
 #   spot_setup_provider   .venv-provider: the Amazon provider's own trigger, for benchmarks/waiting.py
 # A machine needs bash, a Python from 3.11 to 3.14 and a package index.
@@ -83,20 +84,31 @@ spot_stand_in_for_cc() {
 
 spot_is_current() { [ -x "$1/bin/python" ] && [ "$(cat "$1/.spot-complete" 2>/dev/null)" = "$2" ]; }
 
-# spot_make VENV LOCK STAMP: the stamp goes first and comes back last. An environment without one, as an interrupted
+# spot_sync VENV LOCK...: exactly what the locks say. PyTorch's CPU wheels are where pip's settings find them, else in
+# PyTorch's own index, which uv knows.
+spot_sync() {
+    local lock sync=("$SPOT_UV" pip sync --require-hashes --python "$1/bin/python")
+    for lock in "${@:2}"; do sync+=("$SPOT_ROOT/locks/$lock.lock"); done
+    if [ "${*: -1}" = torch-cpu ] && ! "${sync[@]}" --dry-run >/dev/null 2>&1; then
+        sync+=(--torch-backend cpu)
+    fi
+    spot_run "locks/$2.lock" "${sync[@]}"
+}
+
+# spot_make VENV STAMP LOCK...: the stamp goes first and comes back last. An environment without one, as an interrupted
 # set-up leaves it, is made again, and so is one of another place or Python (the stamp's first line).
 spot_make() {
     local name="${1##*/}" project editable=() started=$SECONDS
-    if spot_is_current "$1" "$3"; then return; fi
+    if spot_is_current "$1" "$2"; then return; fi
     spot_get_uv
-    [ "$name" != .venv-training ] || spot_stand_in_for_cc
-    spot_say "$name: installing $2 with Python $SPOT_BASE_VERSION (the first time, a minute or two)"
-    if [ ! -x "$1/bin/python" ] || [ "$(head -n 1 "$1/.spot-complete" 2>/dev/null)" != "${3%%$'\n'*}" ]; then
+    case "$name" in .venv-training | .venv-frameworks) spot_stand_in_for_cc ;; esac
+    spot_say "$name: installing locks/$3.lock with Python $SPOT_BASE_VERSION (the first time, a minute or two)"
+    if [ ! -x "$1/bin/python" ] || [ "$(head -n 1 "$1/.spot-complete" 2>/dev/null)" != "${2%%$'\n'*}" ]; then
         rm -rf "$1"
         spot_run "$name" "$SPOT_UV" venv --no-project --python "$SPOT_BASE_PYTHON" "$1"
     fi
     rm -f "$1/.spot-complete"
-    spot_run "$2" "$SPOT_UV" pip sync --require-hashes --python "$1/bin/python" "$SPOT_ROOT/$2"
+    spot_sync "$1" "${@:3}"
     if [ "$name" = .venv ]; then
         for project in "$SPOT_ROOT"/pyproject.toml "$SPOT_ROOT"/packages/*/pyproject.toml; do
             [ ! -e "$project" ] || editable+=(--editable "${project%/*}")
@@ -104,23 +116,25 @@ spot_make() {
         spot_run "this project" "$SPOT_UV" pip install --no-deps --no-build-isolation --python "$1/bin/python" \
             "${editable[@]}"
     fi
-    printf '%s\n' "$3" >"$1/.spot-complete"
+    printf '%s\n' "$2" >"$1/.spot-complete"
     spot_say "$name is ready ($((SECONDS - started)) s)"
 }
 
-# spot_environment VENV LOCK: made unless its stamp says that it is what the lock and the projects' metadata ask for.
+# spot_environment VENV LOCK...: made unless its stamp says that it is what the locks and the projects' metadata ask for.
 spot_environment() {
-    local stamp sources=("$SPOT_ROOT/locks/$2.lock")
+    local lock stamp sources=()
+    for lock in "${@:2}"; do sources+=("$SPOT_ROOT/locks/$lock.lock"); done
     [ -n "${SPOT_BASE_PYTHON:-}" ] || spot_find_python
     [ "$1" != .venv ] || sources+=("$SPOT_ROOT"/pyproject.toml "$SPOT_ROOT"/packages/*/pyproject.toml)
     stamp="$SPOT_ROOT $SPOT_BASE_VERSION $SPOT_BASE_PYTHON"$'\n'"$(cat "${sources[@]}" 2>/dev/null | cksum)"
     if ! spot_is_current "$SPOT_ROOT/$1" "$stamp"; then
-        spot_alone spot_make "$SPOT_ROOT/$1" "locks/$2.lock" "$stamp"
+        spot_alone spot_make "$SPOT_ROOT/$1" "$stamp" "${@:2}"
     fi
 }
 
 spot_setup() { spot_environment .venv dev && spot_environment .venv-training training; }
 spot_setup_clients() { spot_environment .venv-clients clients && spot_environment .venv-clients-v3 clients-v3; }
+spot_setup_frameworks() { spot_environment .venv-frameworks frameworks torch-cpu; }
 spot_setup_airflow() (
     case "$1" in 3.0.*) spot_find_python 12 ;; 3.1.*) spot_find_python 13 ;; esac
     spot_environment ".venv-airflow-$1" "airflow-$1"

@@ -19,6 +19,8 @@ LOCKS = {
     "requirements.txt": "requirements.lock",
     **{group: f"locks/{group}.lock" for group in GROUPS if group != SHARED},
 }
+# The CPU wheels of PyTorch are in no lock that scripts/lock makes.
+TORCH = "locks/torch-cpu.lock"
 EARLIER_AIRFLOWS = [group for group in GROUPS if group.startswith("airflow-")]
 HEADINGS = {"dependency", "---"}
 PINNED = re.compile(r"(?P<name>[A-Za-z0-9._-]+)(\[[a-z0-9,]+\])?==(?P<version>[^\s;]+)(\s*;.*)?")
@@ -78,7 +80,25 @@ def _list_explained(name: str) -> dict[str, tuple[str, str]]:
 def test_the_lock_holds_the_very_versions_that_are_required(name: str) -> None:
     locked = _read_locked(LOCKS[name])
     for package, versions in _read_pins(_list_direct(name)).items():
-        assert locked[package] == versions, package
+        if (name, package) != ("frameworks", "torch"):
+            assert locked[package] == versions, package
+
+
+def test_the_frameworks_have_the_cpu_wheels_of_the_very_pytorch_that_is_required() -> None:
+    (version,) = _read_pins(_list_direct("frameworks"))["torch"]
+    assert set(_read_lock(TORCH)) == {
+        f"torch=={version}+cpu ; sys_platform != 'darwin'",
+        f"torch=={version} ; sys_platform == 'darwin'",
+    }
+    assert "torch" not in _read_locked(LOCKS["frameworks"])
+    metadata = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["uv"]["dependency-metadata"]
+    assert [(each["name"], each["version"]) for each in metadata] == [("torch", version)]
+
+
+def test_a_framework_has_the_same_version_wherever_it_is_drilled() -> None:
+    frameworks = _read_locked(LOCKS["frameworks"])
+    for package, versions in _read_locked(LOCKS["training"]).items():
+        assert frameworks[package] == versions, package
 
 
 @pytest.mark.parametrize("name", [*LOCKS, SHARED])
@@ -150,10 +170,10 @@ def test_training_and_evaluation_use_the_same_xgboost() -> None:
 
 def test_every_lock_is_of_a_group_or_of_the_image() -> None:
     found = {str(path.relative_to(ROOT)) for path in ROOT.glob("**/*.lock") if ".venv" not in str(path)}
-    assert found == set(LOCKS.values())
+    assert found == {*LOCKS.values(), TORCH}
 
 
-@pytest.mark.parametrize("lock", LOCKS.values())
+@pytest.mark.parametrize("lock", [*LOCKS.values(), TORCH])
 def test_every_locked_package_has_hashes(lock: str) -> None:
     for requirement, hashes in _read_lock(lock).items():
         assert hashes, requirement
@@ -172,7 +192,7 @@ def test_a_lock_has_the_hashes_of_every_systems_files_and_not_only_of_this_one(l
         assert len(hashes) > 20, requirement
 
 
-@pytest.mark.parametrize("lock", LOCKS.values())
+@pytest.mark.parametrize("lock", [*LOCKS.values(), TORCH])
 def test_a_lock_names_no_address_and_no_option_but_hashes(lock: str) -> None:
     text = (ROOT / lock).read_text()
     assert "://" not in text

@@ -59,25 +59,25 @@ def build_editable(folder, config_settings=None, metadata_directory=None):
 """
 
 
-def _write_wheel(folder: Path, version: str) -> str:
-    """Write a wheel of a package `thing` into a package index; returns the line of a lock that takes it."""
+def _write_wheel(folder: Path, version: str, name: str = "thing") -> str:
+    """Write a wheel of a package into a package index; returns the line of a lock that takes it."""
     folder.mkdir(parents=True, exist_ok=True)
-    path, info = folder / f"thing-{version}-py3-none-any.whl", f"thing-{version}.dist-info"
+    path, info = folder / f"{name}-{version}-py3-none-any.whl", f"{name}-{version}.dist-info"
     files = {
-        "thing.py": f"version = {version!r}\n",
-        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: thing\nVersion: {version}\n",
+        f"{name}.py": f"version = {version!r}\n",
+        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n",
         f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
     }
     record = ""
-    for name, text in files.items():
+    for member, text in files.items():
         digest = base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).rstrip(b"=").decode()
-        record += f"{name},sha256={digest},{len(text)}\n"
+        record += f"{member},sha256={digest},{len(text)}\n"
     with zipfile.ZipFile(path, "w") as wheel:
-        for name, text in {**files, f"{info}/RECORD": f"{record}{info}/RECORD,,\n"}.items():
-            wheel.writestr(name, text)
+        for member, text in {**files, f"{info}/RECORD": f"{record}{info}/RECORD,,\n"}.items():
+            wheel.writestr(member, text)
     links = "".join(f'<a href="{wheel.name}">{wheel.name}</a>' for wheel in sorted(folder.glob("*.whl")))
     (folder / "index.html").write_text(f"<!DOCTYPE html><html><body>{links}</body></html>")
-    return f"thing=={version} --hash=sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}\n"
+    return f"{name}=={version} --hash=sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}\n"
 
 
 def _write_project(folder: Path, name: str) -> None:
@@ -107,7 +107,7 @@ def project(tmp_path: Path) -> Path:
     for script in ("_setup.sh", "_pip_settings.py", "_no_cc"):
         shutil.copy(ROOT / "scripts" / script, folder / "scripts")
     (folder / "locks").mkdir()
-    for name in ("dev", "training", "clients", "clients-v3", "provider", "tools"):
+    for name in ("dev", "training", "clients", "clients-v3", "provider", "frameworks", "tools"):
         (folder / "locks" / f"{name}.lock").write_text(_write_wheel(tmp_path / "index" / "thing", "1"))
     return folder
 
@@ -152,8 +152,8 @@ def _set_up(project: Path, code: str = "spot_setup_provider", **env: str) -> str
     return done.stdout
 
 
-def _read_version(project: Path, venv: str = ".venv-provider") -> str:
-    code = "import thing; print(thing.version)"
+def _read_version(project: Path, venv: str = ".venv-provider", name: str = "thing") -> str:
+    code = f"import {name}; print({name}.version)"
     return subprocess.check_output([project / venv / "bin" / "python", "-c", code], text=True).strip()
 
 
@@ -366,6 +366,38 @@ def test_the_clients_environments_are_made_for_the_tests_and_never_for_the_demo(
 def test_clients_environments_that_are_up_to_date_are_left_alone(project: Path) -> None:
     assert _set_up(project, "spot_setup_clients").count("is ready") == 2
     assert _set_up(project, "spot_setup_clients") == ""
+
+
+def _lock_torch(project: Path, wheels: Path) -> None:
+    """Lock a second package of a CPU build, which lies in a folder of wheels."""
+    line = _write_wheel(wheels, "2+cpu", "torch")
+    (project / "locks" / "torch-cpu.lock").write_text(line)
+
+
+def test_the_frameworks_environment_has_torch_from_where_pips_settings_find_it(
+    project: Path, tmp_path: Path
+) -> None:
+    _lock_torch(project, tmp_path / "wheels")
+    _set_up(project, "spot_setup_frameworks", PIP_FIND_LINKS=str(tmp_path / "wheels"))
+    assert _read_version(project, ".venv-frameworks", "torch") == "2+cpu"
+    assert _read_version(project, ".venv-frameworks") == "1"
+    assert _set_up(project, "spot_setup_frameworks") == ""
+
+
+def test_without_cpu_wheels_where_pip_looks_torch_comes_from_its_own_index(
+    project: Path, tmp_path: Path
+) -> None:
+    _lock_torch(project, tmp_path / "wheels")
+    calls = project / "calls"
+    script = project / "uv-that-notes-its-calls"
+    script.write_text(f'#!/bin/sh\necho "$@" >>"{calls}"\nexec "{UV}" "$@"\n')
+    script.chmod(0o755)
+    (project / "bin").mkdir()
+    (project / "bin" / "uv").symlink_to(script)
+    done = _run(project, "spot_setup_frameworks", UV_OFFLINE="1")
+    assert done.returncode == 1
+    assert "locks/frameworks.lock could not be installed" in done.stderr
+    assert calls.read_text().splitlines()[-1].endswith("torch-cpu.lock --torch-backend cpu")
 
 
 # Several at once -------------------------------------------------------------------------------------
