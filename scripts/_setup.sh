@@ -89,6 +89,8 @@ spot_is_current() { [ -x "$1/bin/python" ] && [ "$(cat "$1/.spot-complete" 2>/de
 spot_sync() {
     local lock sync=("$SPOT_UV" pip sync --require-hashes --python "$1/bin/python")
     for lock in "${@:2}"; do sync+=("$SPOT_ROOT/locks/$lock.lock"); done
+    # Jobs may run as a user who cannot write here, and would compile everything at each start.
+    case "$2" in training | frameworks) sync+=(--compile-bytecode) ;; esac
     if [ "${*: -1}" = torch-cpu ] && ! "${sync[@]}" --dry-run >/dev/null 2>&1; then
         sync+=(--torch-backend cpu)
     fi

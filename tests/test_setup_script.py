@@ -397,7 +397,20 @@ def test_without_cpu_wheels_where_pip_looks_torch_comes_from_its_own_index(
     done = _run(project, "spot_setup_frameworks", UV_OFFLINE="1")
     assert done.returncode == 1
     assert "locks/frameworks.lock could not be installed" in done.stderr
-    assert calls.read_text().splitlines()[-1].endswith("torch-cpu.lock --torch-backend cpu")
+    assert (
+        calls.read_text().splitlines()[-1].endswith("torch-cpu.lock --compile-bytecode --torch-backend cpu")
+    )
+
+
+@pytest.mark.parametrize(
+    ("code", "venv"), [("spot_setup", "training"), ("spot_setup_frameworks", "frameworks")]
+)
+def test_what_jobs_import_is_compiled_because_they_may_not_write_it(
+    project: Path, tmp_path: Path, code: str, venv: str
+) -> None:
+    _lock_torch(project, tmp_path / "wheels")
+    _set_up(project, code, PIP_FIND_LINKS=str(tmp_path / "wheels"))
+    assert list((project / f".venv-{venv}").rglob("thing.*.pyc"))
 
 
 # Several at once -------------------------------------------------------------------------------------
