@@ -25,6 +25,7 @@ COMMANDS = [
     "scripts/demo",
     "scripts/test",
     "scripts/test-airflow",
+    "scripts/test-frameworks",
     "scripts/lock",
     "scripts/_no_cc",
     ".ci/run",
