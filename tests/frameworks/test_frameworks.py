@@ -30,9 +30,7 @@ def outcomes(
     """All drills at the same time: they sleep most of the time."""
     folder = tmp_path_factory.mktemp("drills")
     with ThreadPoolExecutor() as pool:
-        running = {
-            case: pool.submit(drill, case, training_python, folder, "--interrupt-at=60%") for case in DRILLED
-        }
+        running = {case: pool.submit(drill, case, training_python, folder) for case in DRILLED}
         yield lambda case: running[case].result()
 
 

@@ -3,6 +3,7 @@
 import argparse
 import glob
 import os
+import re
 import time
 
 import lightgbm as lgb
@@ -27,8 +28,9 @@ def save_checkpoint(env):
 
 
 checkpoints = glob.glob(f"{args.checkpoint_dir}/model_*.txt")
-newest = max(checkpoints, key=os.path.getmtime, default=None)
-done = lgb.Booster(model_file=newest).num_trees() if newest else 0
+rounds = [int(re.findall(r"\d+", os.path.basename(path))[0]) for path in checkpoints]
+done = max(rounds, default=0)
+newest = f"{args.checkpoint_dir}/model_{done}.txt" if done else None
 print(f"resuming from {newest}" if newest else "training from scratch")
 booster = lgb.train(
     {"objective": "regression", "verbosity": -1, "num_threads": 1},
