@@ -52,7 +52,7 @@ class Checkpoint(TrainerCallback):
         writing = path / "sizes.sagemaker-ignore"
         writing.write_text(json.dumps({file.name: file.stat().st_size for file in files}))
         writing.replace(path / "sizes.json")
-        # Not with save_total_limit, which goes by the folders' times: a marker changes them.
+        # Not with save_total_limit: it keeps the folders that changed last, and a marker is a change.
         for old in checkpoints()[:-2]:
             shutil.rmtree(old, ignore_errors=True)
 
