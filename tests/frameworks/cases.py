@@ -69,7 +69,7 @@ def _recipe(framework: str, **fields: Any) -> Case:
 
 
 CASES = (
-    _common("lightgbm", "same model", "atomic writes", "torn checkpoint"),
+    _common("lightgbm", "resume", "same model", "atomic writes", "torn checkpoint"),
     _recipe("lightgbm"),
     _common("sklearn", "same model", "atomic writes", "torn checkpoint", may_fail=_NONE_IN_BETWEEN),
     _recipe("sklearn", compare=RECIPES / "compare_sklearn.py"),

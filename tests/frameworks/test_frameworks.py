@@ -34,6 +34,7 @@ def outcomes(
         yield lambda case: running[case].result()
 
 
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("case", DRILLED, ids=str)
 def test_the_verdict_on_a_script_is_true(outcomes: Callable[[Case], Outcome], case: Case) -> None:
     outcome = outcomes(case)
