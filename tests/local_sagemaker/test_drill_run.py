@@ -44,6 +44,7 @@ class MadeUpLab:
         self.torn_from: list[str] = []
         self._whole_seconds = 10.0 + tail_seconds
         self._misses = misses
+        self.misses_all = False
         self.warm_up_status = "Completed"
 
     def run(
@@ -64,7 +65,7 @@ class MadeUpLab:
                     seconds=7.0, restored=("step-4",), events=(*read, *_stretch(7.0, range(5, 11)).events)
                 ),
             )
-        if planned and label != self._misses:
+        if planned and label != self._misses and not self.misses_all:
             stretches = self._interrupt(planned)
         status = self.warm_up_status if stop else "Completed"
         return Run(kind=kind, label=label, status=status, stretches=stretches, truncated=torn)
@@ -164,3 +165,11 @@ def test_a_torn_checkpoint_comes_from_another_run_if_the_killed_one_shows_nothin
     assert lab.torn_from == ["interrupted at 30%"]
     assert verdict.not_shown == ("sigkill",)
     assert verdict.survives_a_torn_checkpoint
+
+
+def test_a_script_that_no_interruption_ever_meets_is_not_tried_over_and_over() -> None:
+    lab = MadeUpLab()
+    lab.misses_all = True
+    verdict = judge("train.py", _carry_out(lab))
+    assert lab.made == [WARM, UNDISTURBED, *[MOMENTS[0]] * 3, MOMENTS[1], KILLED]
+    assert verdict.not_shown == ("resume", "torn checkpoint", "sigkill")

@@ -95,7 +95,7 @@ class Drill:
             self._interrupt(AtMoment(moment=moment, plan_of_drill=self._plan))
         self._interrupt(Kill())
         if not self._runs[-1].was_interrupted:
-            return  # the last attempt comes as soon as there is a checkpoint: others would not come, either
+            return
         warned = [run for run in self._runs if run.kind is RunKind.INTERRUPTED]
         if all(self._weigh(run) in SHOWS_NOTHING for run in warned):
             self._interrupt(AfterCheckpoint())
@@ -104,7 +104,10 @@ class Drill:
 
     def _interrupt(self, intended: Intended) -> None:
         evidence: Evidence | None = None
-        for number in range(1, _MOST_ATTEMPTS + 1):
+        # The last attempt comes as soon as there is a checkpoint. If one did not, more attempts are in vain.
+        is_hopeless = any(not r.was_interrupted and r.attempts == _MOST_ATTEMPTS for r in self._runs)
+        most = 1 if is_hopeless else _MOST_ATTEMPTS
+        for number in range(1, most + 1):
             attempt = Attempt(number=number, reference=self._reference, kinds=self._kinds, previous=evidence)
             planned = intended.plan(attempt)
             self._report(f"{intended.label}: {planned}")
@@ -115,7 +118,7 @@ class Drill:
                 self._reference = run
             if not intended.is_to_be_repeated(evidence, attempt) or not run.is_completed:
                 break
-            if number < _MOST_ATTEMPTS:
+            if number < most:
                 self._report(f"  which shows nothing ({evidence}): again, at another moment")
         self._runs.append(replace(run, attempts=number))
 
