@@ -29,7 +29,7 @@ from local_sagemaker.conformance.checks.refusals import REFUSED, Refused
 from local_sagemaker.conformance.cleanup import RUN_ID, new_run_id
 from local_sagemaker.conformance.cost import highest_cost
 from local_sagemaker.conformance.evidence import JobEvidence, Run
-from local_sagemaker.conformance.jobs import JOBS, PLANS, job_name, with_predecessors
+from local_sagemaker.conformance.jobs import JOBS, PLANS, JobPlan, job_name, with_predecessors
 from local_sagemaker.conformance.report import Line, exit_status
 from local_sagemaker.conformance.runner import Runner
 from local_sagemaker.conformance.target import Kind, Target, aws_target, local_target
@@ -611,8 +611,9 @@ def _run_with(job: JobEvidence | None) -> Run:
     return Run(id=new_run_id(), target=target, jobs={} if job is None else {"complete": job})
 
 
-def _evidence(*statuses: str, missing: str | None = None) -> JobEvidence:
-    job = JobEvidence(plan=JOBS[0], name="job", request={}, missing=missing)
+def _evidence(*statuses: str, missing: str | None = None, plan: JobPlan = JOBS[0]) -> JobEvidence:
+    request: dict[str, Any] = {"HyperParameters": {}}
+    job = JobEvidence(plan=plan, name="job", request=request, missing=missing)
     described: dict[str, Any] = {
         "SecondaryStatusTransitions": [{"Status": status} for status in statuses],
         "SecondaryStatus": statuses[-1] if statuses else "Starting",
@@ -642,6 +643,16 @@ def test_a_question_is_not_passed_without_its_job(job: JobEvidence | None, resul
 
     answer, _ = group.checks[0].answer(_run_with(job))
     assert answer.result is result
+
+
+def test_an_empty_job_passes_no_question_about_a_script() -> None:
+    """As of a server that says Completed and runs nothing."""
+    run = _run_with(None)
+    for plan in JOBS:
+        run.jobs[plan.name] = _evidence("Starting", "Downloading", "Training", "Completed", plan=plan)
+    asked = [check for check in CHECKS if check.group in ("checkpoints", "container", "billing", "events")]
+    passed = {check.name for check in asked if check.answer(run)[0].result is Result.PASS}
+    assert passed == {"a-job-that-never-started-costs-nothing"}
 
 
 def test_a_question_that_does_not_fit_the_answer_ends_no_run() -> None:

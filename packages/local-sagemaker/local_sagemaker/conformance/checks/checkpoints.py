@@ -9,7 +9,7 @@ from local_sagemaker.conformance.check import Answer, Group, answered, expect, e
 from .container import report_of
 
 if TYPE_CHECKING:
-    from local_sagemaker.conformance.evidence import Run
+    from local_sagemaker.conformance.evidence import Run, StoredObject
 
 GROUP = Group("checkpoints")
 
@@ -22,26 +22,31 @@ def _seen(run: Run, job: str = "complete") -> list[list[Any]]:
     return seen
 
 
+def _stored(run: Run) -> dict[str, StoredObject]:
+    """What was in S3 after a script had saved its checkpoints. Without one, an empty prefix says nothing."""
+    job = run.jobs["complete"]
+    report_of(job)
+    return job.checkpoints
+
+
 @GROUP.question(
     "Are files directly below the prefix, with their folders?", source="guide; aws-samples", needs="complete"
 )
 def files_are_below_the_prefix(run: Run) -> Answer:
-    names = sorted(run.jobs["complete"].checkpoints)
+    names = sorted(_stored(run))
     wanted = {"step-1", "step-2", "step-3", "step-4", "sub/deep"}
     return expect_that(wanted.issubset(names), f"{sorted(wanted)} among them", names)
 
 
 @GROUP.question("Does a deletion remove the object?", source="guide, checkpoints", needs="complete")
 def deletions_reach_s3(run: Run) -> Answer:
-    return expect(False, "doomed" in run.jobs["complete"].checkpoints)
+    return expect(False, "doomed" in _stored(run))
 
 
 @GROUP.question("Is a file that changes uploaded again?", source="guide, checkpoints", needs="complete")
 def changes_reach_s3(run: Run) -> Answer:
-    """The last version of step-4 was saved after the deletion of `doomed` began."""
-    job = run.jobs["complete"]
     first = [at for what, name, _, at in _seen(run) if what == "came" and name == "step-4"]
-    saved = job.checkpoints["step-4"].saved_at
+    saved = _stored(run)["step-4"].saved_at
     return expect_that(
         bool(first and saved and saved > first[0] + 0.05),
         "the second version",
@@ -66,7 +71,7 @@ def markers_of_a_deleted_file(run: Run) -> Answer:
 
 @GROUP.question("Do markers stay out of S3?", source=_XGBOOST, needs="complete")
 def markers_stay_local(run: Run) -> Answer:
-    found = [name for name in run.jobs["complete"].checkpoints if name.endswith((UPLOADING, UPLOADED))]
+    found = [name for name in _stored(run) if name.endswith((UPLOADING, UPLOADED))]
     return expect([], found)
 
 
@@ -76,7 +81,7 @@ def markers_stay_local(run: Run) -> Answer:
     needs="complete",
 )
 def ignored_files(run: Run) -> Answer:
-    names = run.jobs["complete"].checkpoints
+    names = _stored(run)
     return answered({name: name in names for name in ("kept.sagemaker-ignore", "part.tmp")})
 
 
@@ -85,7 +90,7 @@ def ignored_files(run: Run) -> Answer:
 )
 def lag_of_uploads(run: Run) -> Answer:
     """S3 and the script say the time. S3's has whole seconds, so a lag can seem to be a second less."""
-    stored = run.jobs["complete"].checkpoints
+    stored = _stored(run)
     in_s3 = {
         name: round(each.modified_at.timestamp() - each.saved_at, 1)
         for name, each in sorted(stored.items())

@@ -269,7 +269,7 @@ def what_a_job_that_never_started_has(run: Run) -> Answer:
 
 
 def _if_never_started(job: JobEvidence, answer: Answer) -> Answer:
-    if _has_been(job.described, "Downloading"):
+    if job.has_started or _has_been(job.described, "Downloading"):
         return unknown("the job had started before it was stopped: run again")
     return answer
 
