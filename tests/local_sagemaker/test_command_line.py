@@ -87,8 +87,9 @@ def test_its_clock_can_be_off() -> None:
 HEAVY = {"boto3", "botocore", "cryptography", "flask", "jinja2", "moto", "requests", "urllib3", "werkzeug"}
 
 
-def test_it_is_ready_before_it_imports_anything_heavy() -> None:
-    command = [sys.executable, "-X", "importtime", "-m", "local_sagemaker", "--port", "0"]
+@pytest.mark.parametrize("options", [(), ("--market", "first-week"), ("--region", "cn-north-1")])
+def test_it_is_ready_before_it_imports_anything_heavy(options: tuple[str, ...]) -> None:
+    command = [sys.executable, "-X", "importtime", "-m", "local_sagemaker", "--port", "0", *options]
     pipe = subprocess.PIPE
     with subprocess.Popen(command, cwd=ROOT, stdout=pipe, stderr=pipe, text=True) as process:
         assert process.stdout is not None

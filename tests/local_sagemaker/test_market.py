@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from local_sagemaker.market import Market, MarketFileError, MarketSpec, Timeline, load_market, scenario_names
+from local_sagemaker.service_model import instance_types
 
 from .support import START, market_from
 
@@ -122,6 +123,12 @@ def test_one_seed_tells_one_story_per_type(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", scenario_names())
 def test_every_shipped_scenario_says_what_it_teaches(name: str) -> None:
     assert len(load_market(name).description) > 40
+
+
+@pytest.mark.parametrize("name", scenario_names())
+def test_a_shipped_scenario_names_instance_types_that_exist(name: str) -> None:
+    """They are not checked at a start, which would take longer."""
+    assert load_market(name).by_type.keys() <= instance_types()
 
 
 @pytest.mark.parametrize(

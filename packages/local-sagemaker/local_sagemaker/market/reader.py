@@ -71,7 +71,8 @@ class _Reader:
         if not isinstance(types, dict):
             self.values.complain("instance_types", types, "give a mapping of instance type to its rules")
         for name in types:
-            if name not in instance_types():
+            # A test checks the shipped files: the model of SageMaker would double the time of a start.
+            if self.folder != SCENARIOS and name not in instance_types():
                 self.values.complain(f"instance_types.{name}", types[name], about_instance_type(str(name)))
         return MarketSpec(
             description=str(top.get("description", "")),
