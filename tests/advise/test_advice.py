@@ -202,6 +202,9 @@ def test_advice_for_a_task_is_plain_values(tmp_path: Path) -> None:
         ({"on_demand_price": None}, "instance_type with a known price"),
         ({"on_demand_price": "cheap"}, "dollars per instance hour"),
         ({"back_to_spot": "now"}, "beside"),
+        ({"back_to_spot": "hand-over"}, "beside, stop-first, never"),
+        ({"also_scenario": "3h"}, "two durations"),
+        ({"instance_type": ["ml.a", "ml.b"]}, "several types need own_history"),
         ({"plot": "cost.doc"}, "end it in .svg"),
     ],
 )
@@ -273,6 +276,87 @@ def test_a_way_back_to_spot_is_an_outlook_and_said_to_be_one() -> None:
     assert beside["wait_for_spot_seconds"] == never["wait_for_spot_seconds"]
     assert "This is an outlook" in beside["text"]
     assert "outlook" not in never["text"]
+
+
+def _rows(result: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return {outcome["policy"]: outcome for outcome in result["with_scouts"]["outcomes"]}
+
+
+def test_the_advice_says_what_another_type_and_a_way_back_would_save() -> None:
+    market = {"intervals": None, "scenario": "2h/4h", "work": "24h", "deadline": "34h", "max_runtime": "2d"}
+    alone, result = _advice(**market), _advice(**market, also_scenario=["2h/4h", "2h/4h"])
+    assert list(_rows(alone)) == ["with a way back"]
+    assert list(_rows(result)) == ["with a way back", "any of 3", "any of 3, with a way back"]
+    back, several, both = _rows(result).values()
+    assert 0 < back["saved"] < several["saved"] <= both["saved"] < 0.7
+    assert both["missed"] == several["missed"] == back["missed"] == 0
+    assert several["runs"] == 60
+    one = result["with_scouts"]["one_type_dollars"]
+    assert several["mean_dollars"] == pytest.approx((1 - several["saved"]) * one)
+    # It is the policy deadline in another simulation: seconds are billed, and no whole ticks.
+    deadline = next(outcome for outcome in result["outcomes"] if outcome["policy"] == "deadline")
+    assert one == pytest.approx(deadline["mean_dollars"], rel=0.03)
+    assert f"any of 3 {several['saved']:.0%}" in result["text"]
+    assert "The operator does not go back to spot" in result["text"]
+    assert "price and speed of the first" in result["text"]
+    assert "price and speed of the first" not in alone["text"]
+    assert {key: alone[key] for key in ("policy", "outcomes", "curve")} == {
+        key: result[key] for key in ("policy", "outcomes", "curve")
+    }
+
+
+def test_traces_of_several_types_are_taken_at_the_same_moments(tmp_path: Path) -> None:
+    """Each type has capacity when the other has none, so that one of them always has some."""
+    ticks = ([1] * 12 + [0] * 12) * 20
+    files = [tmp_path / "a.json", tmp_path / "b.json"]
+    for file, values in zip(files, (ticks, [1 - tick for tick in ticks]), strict=True):
+        file.write_text(json.dumps({"metadata": {"gap_seconds": 600}, "data": values}))
+    result = _advice(intervals=None, trace=str(files[0]), also_trace=str(files[1]), work="8h")
+    either, spot = _rows(result)["any of 2"], 0.318 * 3.06
+    # Eight hours of work, one launch for each of at most six stretches, and the scouts.
+    assert either["mean_dollars"] < 9 * spot
+    same = _advice(intervals=None, trace=str(files[0]), also_trace=[str(files[0])], work="8h")
+    assert _rows(same)["any of 2"]["saved"] <= 0.01
+
+
+def test_types_with_traces_of_other_lengths_and_ticks_are_cut_to_what_both_cover(tmp_path: Path) -> None:
+    for name, gap, count in (("a", 600, 900), ("b", 195, 40)):
+        values = {"metadata": {"gap_seconds": gap}, "data": [1, 1, 0] * (count // 3)}
+        (tmp_path / f"{name}.json").write_text(json.dumps(values))
+    result = _advice(
+        intervals=None, trace=str(tmp_path / "a.json"), also_trace=str(tmp_path / "b.json"), work="1h"
+    )
+    assert _rows(result)["any of 2"]["missed"] == 0
+
+
+def test_a_recorded_type_may_be_combined_with_a_scenario(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text(json.dumps({"metadata": {"gap_seconds": 600}, "data": [1, 0] * 400}))
+    result = _advice(intervals=None, scenario="3h/2h", also_trace=str(tmp_path / "a.json"))
+    assert _rows(result)["any of 2"]["runs"] == 60
+
+
+def test_own_history_of_several_types_is_any_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = {"ml.a": [(True, HOUR), (False, 6 * HOUR)], "ml.b": GOOD, "ml.none": []}
+
+    def recent(*, instance_type: str, **_: object) -> list[tuple[bool, float]]:
+        return seen[instance_type]
+
+    monkeypatch.setattr("spot_training.advise.answer.recent_intervals", recent)
+    own = {"intervals": None, "own_history": True, "region": "eu-west-1"}
+    result = _advice(**own, instance_type=["ml.a", "ml.b"])
+    assert _rows(result)["any of 2"]["saved"] > 0.3
+    assert list(_rows(_advice(**own, instance_type="ml.a"))) == ["with a way back"]
+    with pytest.raises(InvalidInput, match=r"instance_type is 'ml\.none'"):
+        _advice(**own, instance_type=["ml.a", "ml.none"])
+
+
+def test_the_command_takes_further_types(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    trace = tmp_path / "trace.json"
+    trace.write_text(json.dumps({"metadata": {"gap_seconds": 600}, "data": [1, 1, 0, 1] * 50}))
+    status, result = _ask(
+        capsys, "--scenario", "3h/2h", "--also-scenario", "1h/1h", "--also-trace", str(trace)
+    )
+    assert (status, "any of 3, with a way back" in result) == (0, True)
 
 
 def test_quantiles_are_between_the_two_nearest_values() -> None:

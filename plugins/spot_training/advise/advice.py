@@ -12,7 +12,7 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from spot_training.advise.moves import (
     TOLERANCE,
@@ -24,7 +24,6 @@ from spot_training.advise.moves import (
     Widen,
     Workload,
 )
-from spot_training.advise.traces import Trace
 from spot_training.domain.deadline import Deadline, DeadlineGuard, Reserve, Runtime
 from spot_training.domain.errors import InvalidInput
 from spot_training.domain.ladder import DEFAULT_ROOM_TO_WAIT_SECONDS
@@ -33,6 +32,9 @@ from spot_training.domain.stopping import DEFAULT_MAX_RUNTIME_SECONDS, MAX_RUNTI
 
 from .markets import RUNS
 from .simulator import Walk, walk
+
+if TYPE_CHECKING:
+    from spot_training.advise.traces import Trace
 
 #: If policies cost the same, the first of them is advised: on-demand completes first.
 PREFERRED = (OnDemand.name, UntilDeadline.name, Widen.name)
@@ -212,31 +214,39 @@ def _walk_all(question: Question, traces: Sequence[Trace]) -> list[Outcome]:
         for stretch in _stretches(trace, question.deadline_seconds, max(1, RUNS // len(traces)))
     ]
     return [
-        _outcome(policy, question, [_walk(policy, question, stretch) for stretch in stretches])
+        outcome_of(policy.name, question, [_walk(policy, question, stretch) for stretch in stretches])
         for policy in _policies(question)
     ]
 
 
 def _stretches(trace: Trace, seconds: float, count: int) -> list[Trace]:
-    """Parts of a trace with evenly spread starts. A trace that ends too soon continues from its beginning."""
-    length, count = math.ceil(seconds / trace.tick_seconds), min(len(trace), count)
+    """Parts of a trace with evenly spread starts."""
+    return [part_of(trace, start, seconds) for start in starts_in(trace, count)]
+
+
+def starts_in(trace: Trace, count: int) -> list[int]:
+    """Evenly spread ticks at which a simulation starts."""
+    count = min(len(trace), count)
+    return [len(trace) * n // count for n in range(count)]
+
+
+def part_of(trace: Trace, start: int, seconds: float) -> Trace:
+    """The part from this tick on. A trace that ends too soon continues from its beginning."""
+    length = math.ceil(seconds / trace.tick_seconds)
     endless = trace.ticks * (2 + length // len(trace))
-    starts = [len(trace) * n // count for n in range(count)]
-    return [
-        Trace(ticks=endless[start : start + length], tick_seconds=trace.tick_seconds, name=trace.name)
-        for start in starts
-    ]
+    return replace(trace, ticks=endless[start : start + length])
 
 
 def _walk(policy: MovePolicy, question: Question, stretch: Trace) -> Walk:
     return walk(policy, question.workload, stretch, guard=question.guard)
 
 
-def _outcome(policy: MovePolicy, question: Question, walks: Sequence[Walk]) -> Outcome:
+def outcome_of(policy: str, question: Question, walks: Sequence[Walk]) -> Outcome:
+    """What these simulations of a policy cost."""
     dollars = [each.cost_dollars for each in walks]
     finishes = [each.finish_seconds for each in walks]
     return Outcome(
-        policy=policy.name,
+        policy=policy,
         deadline_seconds=question.deadline_seconds,
         runs=len(walks),
         mean_dollars=statistics.fmean(dollars),

@@ -17,9 +17,10 @@ from spot_training.task.past_runs import Learned, Teachers, learn
 
 from .advice import Question, advise
 from .history import recent_intervals
-from .markets import file_at, intervals_from, market_of
+from .markets import file_at, intervals_from, market_of, other_markets
 from .plot import draw
 from .text import as_text
+from .with_scouts import advise_with_scouts
 
 if TYPE_CHECKING:
     from spot_training.connections import AwsAccess
@@ -36,7 +37,7 @@ def advise_on(
     work: object = None,
     model: str | None = None,
     dag_id: str | None = None,
-    instance_type: str | None = None,
+    instance_type: str | Sequence[str] | None = None,
     instance_count: int = 1,
     region: str | None = None,
     intervals: Intervals | None = None,
@@ -44,6 +45,8 @@ def advise_on(
     scenario: str | None = None,
     trace: str | Path | Sequence[str | Path] | None = None,
     own_history: bool = False,
+    also_trace: str | Path | Sequence[str | Path] | None = None,
+    also_scenario: str | Sequence[str] | None = None,
     overhead: object = None,
     max_runtime: object = None,
     check_interval: object = CHECK_INTERVAL_SECONDS,
@@ -65,11 +68,19 @@ def advise_on(
     the price of `instance_type` in `region` (None: the connection's) is used. `plot`: a file for the plot of
     cost against deadline, as .svg, .png or .pdf.
 
-    Returns the fields of `advise.advice.Advice` (`outcomes` and `curve` as lists of mappings), `basis` (where
-    the run time comes from), `text` (the table and the advice) and `plot`. Raises `InvalidInput`, and
-    `InvalidTrace` for a trace that cannot be read.
+    Further instance types, to run on any of several: `also_trace`, `also_scenario` (one or several of each)
+    and, with `own_history`, the other types in `instance_type`. They count with the first type's price and
+    speed.
+
+    Returns the fields of `advise.advice.Advice` (`outcomes` and `curve` as lists of mappings), `with_scouts`
+    (what another type and a way back to spot would cost), `basis` (where the run time comes from), `text`
+    (the table and the advice) and `plot`. Raises `InvalidInput`, and `InvalidTrace` for a trace that cannot
+    be read.
     """
-    place = _Place(region=region, instance_type=instance_type, aws_conn_id=aws_conn_id, dag_id=dag_id)
+    types = _types(instance_type, own_history=own_history)
+    place = _Place(
+        region=region, instance_type=types[0] if types else None, aws_conn_id=aws_conn_id, dag_id=dag_id
+    )
     learned = place.learned(model, instance_count)
     runtime = runtime_from(work, field_name="work") or (learned.runtime if learned else None)
     if runtime is None:
@@ -88,13 +99,19 @@ def advise_on(
     )
     seen = place.intervals() if own_history else spells if intervals is None else intervals
     history = None if seen is None else intervals_from(seen, source="history")
-    advice = advise(question, market_of(history, scenario, trace, seconds=2.5 * question.deadline_seconds))
+    length = 2.5 * question.deadline_seconds
+    market = market_of(history, scenario, trace, seconds=length)
+    others = other_markets(
+        [place.intervals(of=each) for each in types[1:]], also_scenario, also_trace, seconds=length
+    )
+    advice, scouts = advise(question, market), advise_with_scouts(question, market, others)
     if plot:
         draw(advice, question, file_at(plot))
     return {
         **advice.to_json(),
+        "with_scouts": scouts.to_json(),
         "basis": runtime.basis,
-        "text": as_text(advice, question),
+        "text": as_text(advice, question, scouts),
         "plot": str(plot) if plot else None,
     }
 
@@ -145,15 +162,17 @@ class _Place:
             teachers=teachers,
         )
 
-    def intervals(self) -> Intervals:
+    def intervals(self, *, of: str | None = None) -> Intervals:
+        """What this Airflow's jobs saw of an instance type (None: of the first)."""
+        instance_type = of or self._instance_type
         intervals = recent_intervals(
             region=self._region,
-            instance_type=self._instance_type,
+            instance_type=instance_type,
             installations=this_installation().names,
         )
         if not intervals:
             way_out = f"the ledger has no recent spot job in {self._region}: give a scenario or a trace."
-            raise InvalidInput("instance_type", self._instance_type, way_out)
+            raise InvalidInput("instance_type", instance_type, way_out)
         return intervals
 
     @property
@@ -173,6 +192,15 @@ class _Place:
         from spot_training.connections import AwsAccess
 
         return AwsAccess(aws_conn_id=self._aws_conn_id, region_name=self._given_region)
+
+
+def _types(given: str | Sequence[str] | None, *, own_history: bool) -> Sequence[str]:
+    """The instance types, the preferred one first. Raises `InvalidInput`."""
+    types = [given] if isinstance(given, str) else list(given or ())
+    if len(types) > 1 and not own_history:
+        way_out = "several types need own_history. For another market, use also_trace or also_scenario."
+        raise InvalidInput("instance_type", types, way_out)
+    return types
 
 
 def _reserve(overhead: object, learned: Learned | None, check_interval: object, extra: object) -> Reserve:

@@ -8,6 +8,11 @@
 intervals as JSON, `[[true, 7200], [false, 1800], ...]`, oldest first) and `--own-history` (what this
 Airflow's jobs on `--instance-type` saw in `--region`). Prices are dollars per instance hour: give
 `--on-demand-price` and `--spot-price`, or use the on-demand price of `--instance-type` and `--price-ratio`.
+
+For a training that may run on any of several instance types, add `--also-trace FILE` or `--also-scenario
+UP/DOWN` for each further type, or repeat `--instance-type` with `--own-history`. Single traces begin at the
+same moment. The last lines of the table say what another type and a way back to spot would cost.
+
 The advice keeps the same time free before the deadline as the operator.
 
 In a Dag: `task(advise_on)(work="6h", deadline="14h", ...)`, or the Dag `advise_on_spot`.
@@ -52,7 +57,17 @@ def _parser() -> argparse.ArgumentParser:
     market.add_argument("--scenario", help="mean intervals with/without capacity, like 3h/40m")
     market.add_argument("--history", type=Path, help="a file with availability intervals (JSON)")
     market.add_argument("--own-history", action="store_true", help="use what this Airflow's jobs saw")
-    parser.add_argument("--instance-type", help="for its price, --model and --own-history")
+    parser.add_argument(
+        "--also-trace", type=Path, action="append", help="the trace of a further instance type; repeatable"
+    )
+    parser.add_argument(
+        "--also-scenario", action="append", help="the scenario of a further instance type; repeatable"
+    )
+    parser.add_argument(
+        "--instance-type",
+        action="append",
+        help="for its price, --model and --own-history; repeat it with --own-history for any of several",
+    )
     parser.add_argument("--instance-count", type=int, default=1, help="for --model (default: 1)")
     parser.add_argument("--region", default="us-east-1", help="for --own-history and the price (us-east-1)")
     parser.add_argument("--on-demand-price", type=float, help="dollars per instance hour")

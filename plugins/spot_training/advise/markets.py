@@ -6,6 +6,7 @@ import json
 import math
 import random
 from collections.abc import Sequence
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,15 +35,53 @@ def market_of(
         way_out = "give one of intervals (or own_history), scenario and trace."
         raise InvalidInput("market", [name for name, is_given in given.items() if is_given], way_out)
     if trace:
-        files = [file_at(place) for place in ([trace] if isinstance(trace, str | Path) else trace)]
-        return [parse_trace(file.read_text(), source=str(file)) for file in files]
+        return [_read_trace(place) for place in _several(trace)]
     if scenario:
-        up, slash, down = scenario.partition("/")
-        if not slash:
-            raise InvalidInput("scenario", scenario, "give two durations, like 3h/40m.")
-        lengths = (parse_seconds(part, field="scenario") for part in (up, down))
-        return traces_of_scenario(*lengths, seconds=seconds)
+        return _traces_from(scenario, seconds=seconds, field="scenario")
     return traces_like(intervals or (), seconds=seconds)
+
+
+def other_markets(
+    histories: Sequence[Intervals],
+    scenarios: str | Sequence[str] | None,
+    traces: str | Path | Sequence[str | Path] | None,
+    *,
+    seconds: float,
+) -> list[Sequence[Trace]]:
+    """The traces of each further instance type: of each history, scenario and trace.
+
+    Raises `InvalidInput` and `InvalidTrace`.
+    """
+    # Another seed for each: types with the same intervals are not available at the same moments.
+    seeds = count(2)
+    return [
+        *(traces_like(history, seconds=seconds, seed=next(seeds)) for history in histories),
+        *(
+            _traces_from(scenario, seconds=seconds, field="also_scenario", seed=next(seeds))
+            for scenario in _several(scenarios)
+        ),
+        *([_read_trace(place)] for place in _several(traces)),
+    ]
+
+
+def _several(values: Any) -> Sequence[Any]:
+    """One value or several, as a sequence."""
+    if not values:
+        return ()
+    return [values] if isinstance(values, str | Path) else values
+
+
+def _read_trace(place: str | Path) -> Trace:
+    file = file_at(place)
+    return parse_trace(file.read_text(), source=str(file))
+
+
+def _traces_from(scenario: str, *, seconds: float, field: str, seed: int = 1) -> list[Trace]:
+    up, slash, down = scenario.partition("/")
+    if not slash:
+        raise InvalidInput(field, scenario, "give two durations, like 3h/40m.")
+    lengths = (parse_seconds(part, field=field) for part in (up, down))
+    return traces_of_scenario(*lengths, seconds=seconds, seed=seed)
 
 
 def file_at(place: str | Path) -> Any:

@@ -9,13 +9,14 @@ from spot_training.domain.parsing import in_words
 
 if TYPE_CHECKING:
     from .advice import Advice, Outcome, Question
+    from .with_scouts import WithScouts
 
 
-def as_text(advice: Advice, question: Question) -> str:
+def as_text(advice: Advice, question: Question, scouts: WithScouts) -> str:
     """The table and the advice in sentences."""
     head = _cells("policy", "cost", "19 of 20", "saved", "done after", "19 of 20", "missed")
-    rows = (_row(outcome, advice) for outcome in advice.outcomes)
-    return "\n".join([head, *rows, "", *_sentences(advice, question)])
+    rows = (_row(outcome, advice) for outcome in (*advice.outcomes, *scouts.outcomes))
+    return "\n".join([head, *rows, "", *_sentences(advice, question), *_about_scouts(scouts)])
 
 
 _OUTLOOK = "This is an outlook only: after on-demand has started, the operator does not return to spot."
@@ -42,6 +43,20 @@ def _sentences(advice: Advice, question: Question) -> list[str]:
     ]
 
 
+_EXPERIMENTAL = "The operator does not go back to spot: the way back is experimental, and only simulated."
+_SAME = "The other types count with the price and speed of the first."
+
+
+def _about_scouts(scouts: WithScouts) -> list[str]:
+    saved = "; ".join(f"{outcome.policy} {scouts.saved(outcome):.0%}" for outcome in scouts.outcomes)
+    has_others = len(scouts.outcomes) > 1
+    return [
+        f"Saved compared with deadline on one type, scouts included: {saved}.",
+        *([_SAME] if has_others else []),
+        _EXPERIMENTAL,
+    ]
+
+
 def _about_waiting(advice: Advice) -> str:
     if advice.max_wait_seconds is None:
         return "Max wait: none. On-demand starts at once, because spot would save nothing or be too late."
@@ -54,7 +69,7 @@ def _about_waiting(advice: Advice) -> str:
 
 def _cells(policy: str, *others: str) -> str:
     widths = (10, 10, 8, 13, 13, 10)
-    return f"{policy:<18}" + "".join(f"{cell:>{width}}" for cell, width in zip(others, widths, strict=True))
+    return f"{policy:<28}" + "".join(f"{cell:>{width}}" for cell, width in zip(others, widths, strict=True))
 
 
 def _row(outcome: Outcome, advice: Advice) -> str:
