@@ -14,7 +14,7 @@ from benchmarks.policies.adversary import Case, draw_case
 from spot_training.advise.capacity import Capacity, Market, intervals_of
 from spot_training.advise.hand_overs import Hazards, walk_events, way_back_for
 from spot_training.advise.moves import BackToSpot, Guard, Workload
-from spot_training.advise.simulator import Walk
+from spot_training.advise.simulator import Walk, walk
 from spot_training.advise.traces import Trace, make_trace
 from spot_training.domain.errors import InvalidInput
 from spot_training.policies import POLICIES, simulate
@@ -234,6 +234,26 @@ def test_a_guard_that_forgets_what_an_interruption_loses_misses_deadlines() -> N
 def test_the_same_training_costs_the_same_twice() -> None:
     case = draw_case(_seeded(7))
     assert case.walk() == case.walk()
+
+
+@pytest.mark.parametrize("deadline_hours", [11, 14, 20])
+def test_without_scouts_it_is_the_simulation_of_ticks_but_for_rounding(deadline_hours: float) -> None:
+    """The guard acts at the last moment, not a tick before it, and seconds are billed, not ticks."""
+    workload = _workload(deadline_seconds=deadline_hours * HOUR)
+    for seed in range(20):
+        chance = _seeded(seed)
+        lengths = [round(chance.expovariate(1 / 90)) + 1 for _ in range(60)]
+        ticks = [number % 2 for number, length in enumerate(lengths) for _ in range(length)]
+        trace = make_trace(ticks, MINUTE)
+        by_tick, by_event = walk(POLICIES["deadline"](), workload, trace), _walk_of(workload, trace)
+        assert by_event.launches == by_tick.launches
+        assert by_event.interruptions == by_tick.interruptions
+        assert by_event.cost_dollars == pytest.approx(by_tick.cost_dollars, abs=2 * MINUTE / HOUR * 3)
+        assert by_event.finish_seconds == pytest.approx(by_tick.finish_seconds, abs=2 * MINUTE)
+
+
+def _walk_of(workload: Workload, trace: Trace) -> Walk:
+    return walk_events(workload, [Market(trace=trace)], way_back_for(workload))
 
 
 # --- through `simulate` ---
