@@ -151,6 +151,17 @@ def test_a_checkpoint_that_does_not_come_is_awaited_for_two_intervals() -> None:
     assert (walk.launches, walk.missed) == (1, False)
 
 
+def test_a_script_that_saves_all_the_time_is_left_at_once() -> None:
+    walk = _back(_trace((600, 9000)), how={"checkpoint_every_seconds": 0.0})
+    assert walk.hand_overs == 1
+    assert walk.scout_seconds == pytest.approx(180 + 60, abs=1)
+
+
+def test_no_scout_goes_out_without_time_to_use_what_it_finds() -> None:
+    walk = _walk(_trace((594, 3000)), _trace((594, 3000)))
+    assert (walk.scouts, walk.scout_seconds, walk.on_demand_seconds) == (0, 0, 10.1 * HOUR)
+
+
 def test_capacity_that_is_gone_when_the_job_asks_costs_a_stop_and_a_launch() -> None:
     gone = Hazards(gone_chance=1.0, gone_seconds=1e6)
     walk = _back(_trace((600, 9000)), hazards=gone)

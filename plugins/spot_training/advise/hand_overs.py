@@ -30,6 +30,8 @@ from .simulator import DEFAULT_GUARD, Walk
 
 #: A checkpoint that does not arrive within so many intervals is not awaited any longer.
 CHECKPOINTS_AWAITED = 2.0
+#: A script that saves all the time saves once a second.
+LEAST_BETWEEN_CHECKPOINTS = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,7 +151,8 @@ class _Course:
         # A market that costs more than on-demand for the same work is never used.
         self.places = [place for place in places if place.price < workload.on_demand_price * place.speed]
         self.has_scouts = len(self.places) > 1
-        self.checkpoint_seconds = hazards.checkpoint_every_seconds or self.how.checkpoint_every_seconds
+        every = hazards.checkpoint_every_seconds or self.how.checkpoint_every_seconds
+        self.checkpoint_seconds = max(every, LEAST_BETWEEN_CHECKPOINTS)
         self.chance = random.Random(hazards.seed)  # noqa: S311 - repeatable, not secret
         self.now = 0.0
         self.work_seconds = workload.work_seconds
@@ -187,10 +190,10 @@ class _Course:
                 self._give_up_waiting(on_demand_at)
                 return None
             self.now, place, has_scout = found
-            self.scouts += has_scout
             if not self._may_start(place):
                 self._give_up_waiting(self.now)
                 return None
+            self.scouts += has_scout
             self.queued, self.is_asking = None, False
             if not has_scout or self._ask_after_scout(place):
                 return place
