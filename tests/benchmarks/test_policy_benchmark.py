@@ -67,7 +67,7 @@ def test_the_benchmark_fails_where_a_policy_is_not_what_was_asked_for(
 def test_the_documented_examples_run() -> None:
     text = (ROOT / "docs" / "policies.md").read_text()
     examples = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
-    assert len(examples) == 2
+    assert len(examples) == 3
     for example in examples:
         exec(example, {})  # noqa: S102 - our own documentation
 
