@@ -75,10 +75,20 @@ def test_the_first_scout_that_runs_decides_and_the_job_starts_after_it() -> None
     assert walk.cost_dollars == pytest.approx(10.1 + 1 / 60)
 
 
+def test_a_type_with_capacity_is_not_left_for_another_one() -> None:
+    dear = Market(trace=ALWAYS, spot_price=2.0)
+    assert _walk(ALWAYS, dear).cost_dollars == pytest.approx(10.1)
+    assert _walk(ALWAYS, dear).scouts == 0
+    assert _walk(dear, ALWAYS).cost_dollars == pytest.approx(20.2)
+    # The first type starts within the time of an ordinary launch, or before a scout of the other one runs.
+    for minute in (4, 7):
+        assert _walk(_trace((minute, 3000)), ALWAYS).finish_seconds == (minute + 6) * MINUTE + 10 * HOUR
+
+
 def test_of_scouts_that_run_at_once_the_preferred_type_decides() -> None:
     dear = Market(trace=ALWAYS, spot_price=2.0)
-    assert _walk(ALWAYS, dear).cost_dollars == pytest.approx(10.1 + 1 / 60)
-    assert _walk(dear, ALWAYS).cost_dollars == pytest.approx(20.2 + 2 / 60)
+    assert _walk(NOTHING, ALWAYS, dear).cost_dollars == pytest.approx(10.1 + 1 / 60)
+    assert _walk(NOTHING, dear, ALWAYS).cost_dollars == pytest.approx(20.2 + 2 / 60)
 
 
 def test_capacity_that_is_shorter_than_a_scouts_launch_is_not_found() -> None:
@@ -88,11 +98,26 @@ def test_capacity_that_is_shorter_than_a_scouts_launch_is_not_found() -> None:
 
 def test_after_an_interruption_the_job_waits_for_its_own_type_before_scouts_go_out() -> None:
     back_soon = _walk(_trace((0, 103), (106, 3000)), ALWAYS)
-    assert (back_soon.scouts, back_soon.interruptions, back_soon.launches) == (1, 1, 2)
-    assert back_soon.wait_seconds == 3 * MINUTE + 3 * MINUTE  # the first scout's launch, and the gap
+    assert (back_soon.scouts, back_soon.interruptions, back_soon.launches) == (0, 1, 2)
+    assert back_soon.wait_seconds == 3 * MINUTE
     another = _walk(_trace((0, 103)), ALWAYS)
-    assert (another.scouts, another.interruptions, another.launches) == (2, 1, 2)
-    assert another.wait_seconds == 3 * MINUTE + 5 * MINUTE + 3 * MINUTE
+    assert (another.scouts, another.interruptions, another.launches) == (1, 1, 2)
+    assert another.wait_seconds == 5 * MINUTE + 3 * MINUTE
+
+
+def test_the_job_goes_on_waiting_for_its_type_while_scouts_are_out() -> None:
+    walk = _walk(_trace((30, 3000)), _trace((28, 3000)))
+    assert (walk.scouts, walk.finish_seconds) == (0, 36 * MINUTE + 10 * HOUR)
+
+
+def test_capacity_that_is_gone_when_the_job_asks_is_waited_for_while_scouts_go_out_again() -> None:
+    gone = Hazards(gone_chance=1.0, gone_seconds=HOUR)
+    walk = _walk(NOTHING, ALWAYS, hazards=gone)
+    # The scout runs after 5 + 3 minutes; the capacity comes back after an hour.
+    assert (walk.scouts, walk.finish_seconds) == (1, (8 + 60 + 6) * MINUTE + 10 * HOUR)
+    third = _walk(NOTHING, ALWAYS, _trace((20, 3000)), hazards=replace(gone, gone_chance=0.5, seed=3))
+    assert third.scouts > 1
+    assert third.finish_seconds < walk.finish_seconds
 
 
 def test_a_slower_type_takes_longer_and_one_that_saves_nothing_is_not_used() -> None:

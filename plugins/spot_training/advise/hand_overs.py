@@ -3,14 +3,13 @@
 A stop or a scout's launch is shorter than a tick of most traces. So time is continuous, and the simulation
 goes from event to event: capacity comes or goes, a scout runs, a checkpoint arrives, the guard's last moment
 comes. The seconds of each job are billed, also of launches and stops, and those of scouts from when they run.
-Waiting is free. With several markets:
+Waiting is free.
 
-    nothing runs         a scout waits for each market. The first that runs decides; it ends, and then the
-                         training's spot job asks for capacity, which may be gone (`Hazards.gone_chance`)
-    spot is interrupted  the job waits for its own market for `HandOver.notice_seconds`; then scouts go out
-    on-demand runs       with a way back, scouts wait as well (`domain.way_back`)
-
-With one market and nothing running, the spot job itself waits, without a scout.
+    nothing runs    the training's spot job waits for one market, at first the preferred one. After
+                    `HandOver.notice_seconds`, a scout waits for each of the others. The first that runs
+                    decides, and the job asks there for its capacity, which may be gone
+                    (`Hazards.gone_chance`)
+    on-demand runs  with a way back, a scout waits for each market (`domain.way_back`)
 """
 
 from __future__ import annotations
@@ -150,14 +149,13 @@ class _Course:
         self.how, self.guard = way_back.hand_over, way_back.guard
         # A market that costs more than on-demand for the same work is never used.
         self.places = [place for place in places if place.price < workload.on_demand_price * place.speed]
-        self.has_scouts = len(self.places) > 1
         every = hazards.checkpoint_every_seconds or self.how.checkpoint_every_seconds
         self.checkpoint_seconds = max(every, LEAST_BETWEEN_CHECKPOINTS)
         self.chance = random.Random(hazards.seed)  # noqa: S311 - repeatable, not secret
         self.now = 0.0
         self.work_seconds = workload.work_seconds
         self.finished_at: float | None = None
-        #: The training's spot job waits for this market, and until when nothing else is tried.
+        #: The market for which the training's spot job waits, and when scouts go out for the others.
         self.queued: tuple[_Place, float] | None = None
         self.is_asking = False
         #: The guard has stopped a spot job for on-demand.
@@ -190,7 +188,7 @@ class _Course:
                 self._give_up_waiting(on_demand_at)
                 return None
             self.now, place, has_scout = found
-            if not self._may_start(place):
+            if not self._may_start(place, has_scout=has_scout):
                 self._give_up_waiting(self.now)
                 return None
             self.scouts += has_scout
@@ -213,18 +211,18 @@ class _Course:
         return at
 
     def _next_spot(self) -> tuple[float, _Place, bool] | None:
-        """When which market has capacity, and whether a scout has found it."""
-        since = self.now
-        if self.queued or not self.has_scouts:
-            place, until = self.queued or (self.places[0], math.inf) if self.places else (None, 0.0)
-            found = place.capacity.from_(self.now) if place else None
-            if found and place and (not self.has_scouts or found[0] <= until):
-                return found[0], place, False
-            if not self.has_scouts:
-                return None
-            since = until
-        ran = self._first_scout(self.places, since)
-        return (*ran, True) if ran else None
+        """When which market has capacity, and whether a scout has found it.
+
+        The training's spot job waits for one market, and scouts look for capacity in the others.
+        """
+        if not self.places:
+            return None
+        mine, until = self.queued or (self.places[0], self.now + self.how.notice_seconds)
+        own = mine.capacity.from_(self.now)
+        ran = self._first_scout([place for place in self.places if place is not mine], until)
+        if ran and (own is None or ran[0] < own[0]):
+            return (*ran, True)
+        return (own[0], mine, False) if own else None
 
     def _first_scout(self, places: Sequence[_Place], since: float) -> tuple[float, _Place] | None:
         """Which scout runs first, and when, if all go out at `since`."""
@@ -232,11 +230,11 @@ class _Course:
         found = ((place.capacity.from_(since, for_seconds=launch), place) for place in places)
         return min(((when[0] + launch, place) for when, place in found if when), default=None)
 
-    def _may_start(self, place: _Place) -> bool:
+    def _may_start(self, place: _Place, *, has_scout: bool) -> bool:
         """Whether the guard has room for a spot job, which a slower market may have to stop."""
         spare = self.guard.seconds_to_spare(self._progress())
         needed = self.how.spot_room_seconds + (self.how.stop_seconds if place.speed < 1 else 0.0)
-        if self.has_scouts:
+        if has_scout:
             needed += self.how.scout_wait_seconds
         return spare >= needed - TOLERANCE
 
