@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, fields
 
 from .errors import InvalidInput
 from .parsing import in_words
+from .scouting import PATIENCE_SECONDS
 
 #: The share of the remaining work that must remain as slack to wait for spot, and to leave on-demand for
 #: spot. Fitted on recorded markets (docs/benchmarks.md).
@@ -52,7 +53,7 @@ class HandOver:
     scout_launch_seconds: float = 180.0
     scout_stop_seconds: float = 60.0
     is_quota_shared: bool = False
-    notice_seconds: float = 300.0
+    notice_seconds: float = PATIENCE_SECONDS
     reserve_seconds: float = 0.0
     lost_seconds: float = 0.0
 
