@@ -184,6 +184,17 @@ def test_a_checkpoint_overwritten_in_place_fails_and_a_new_one_in_place_warns_if
     assert verdict.failures == ("atomic writes", "torn checkpoint")
 
 
+def test_a_checkpoint_overwritten_in_place_warns_if_the_script_has_a_copy_of_it() -> None:
+    """Keras' BackupAndRestore with `double_checkpoint`: it copies the old one first."""
+    events = [event for at in range(1, 10) for event in _write(float(at), "latest", is_new=at == 1)]
+    run = _first(stretches=(_stretch(WHOLE_SECONDS, [*events, *_steps(1, 9)]),))
+    read = [FileEvent(0.1, Happening.READ, name) for name in ("latest", "step-4")]
+    fell_back = _stretch(6.0, [*read, *_steps(5, 9)], restored=("latest", "step-4"))
+    verdict = judge("train.py", (run, *_good()[1:-1], _torn(truncated="latest", stretches=(fell_back,))))
+    assert verdict.check("atomic writes").result is Result.WARN
+    assert "has another one" in verdict.check("atomic writes").seen
+
+
 def test_a_temporary_file_cut_off_by_the_kill_is_no_fault() -> None:
     events = [
         *_steps(1, 5),
