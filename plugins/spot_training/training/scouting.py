@@ -8,7 +8,6 @@ on as if there were none.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
@@ -128,18 +127,18 @@ def _send_if_due(training: ActiveTraining, step: Step, job: JobSnapshot) -> None
     types = types_that_pay(possible, step, training.host.price_of)
     if not types:
         return
-    if not training.state.scouts_over and not training.state.scouts:
-        _say_what_it_costs(training, types, job)
     training.host.say(f"No capacity for {job.instance_type} so far. Scouts look for {' and '.join(types)}.")
+    if not (training.state.scouts_over or training.state.scouts):
+        _say_what_it_costs(training, job)
     for instance_type in types:
         _send(training, step, job, instance_type)
 
 
-def _say_what_it_costs(training: ActiveTraining, types: Sequence[str], job: JobSnapshot) -> None:
+def _say_what_it_costs(training: ActiveTraining, job: JobSnapshot) -> None:
     instances = counted(job.instance_count, "instance")
     training.host.say(
-        f"A scout is a spot job without data that sleeps. It costs nothing while it waits, and at most "
-        f"{in_words(RUN_SECONDS)} of {instances} of its type if it runs: {', '.join(types)}."
+        "A scout is a spot job without data that sleeps. While it waits it costs nothing. One that runs "
+        f"costs at most {in_words(RUN_SECONDS)} of {instances}."
     )
 
 
