@@ -55,7 +55,7 @@ AWS = {
     "AWS_DEFAULT_REGION": "us-east-1",
     "AWS_EC2_METADATA_DISABLED": "true",
 }
-#: What the issue asks of 10,000 waiting jobs.
+#: The targets for 10,000 waiting jobs.
 TARGETS = {
     "memory per job, KB": 10.0,
     "CPU to register, ms": 0.5,

@@ -160,7 +160,7 @@ def _is(case: Case, folder: str, markets: int) -> bool:
 
 
 def find_faults(shares: Shares) -> Iterator[str]:
-    """What must not be, or was asked for and is not so: a sentence each."""
+    """What is wrong, and which targets are missed: a sentence each."""
     if shares.misses:
         yield f"{shares.misses} deadlines were missed"
     if ratio(shares, EVERYWHERE) > AT_MOST:

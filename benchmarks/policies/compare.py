@@ -206,7 +206,7 @@ def tell_costs(scores: dict[str, Score], traces: list[Trace], count: int) -> Ite
 
 
 def find_faults(scores: dict[str, Score]) -> Iterator[str]:
-    """What must not be, or was asked for and is not so: a sentence each."""
+    """What is wrong, and which targets are missed: a sentence each."""
     for label, score in scores.items():
         if score.misses:
             yield f"{label} missed {score.misses} deadlines"

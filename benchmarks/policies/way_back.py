@@ -249,7 +249,7 @@ def _elsewhere(halves: Sequence[CrossFit]) -> float:
 
 
 def find_faults(scores: dict[str, Score], halves: Sequence[CrossFit]) -> Iterator[str]:
-    """What must not be, or was asked for and is not so: a sentence each."""
+    """What is wrong, and which targets are missed: a sentence each."""
     for label, score in scores.items():
         if score.misses:
             yield f"{label} missed {score.misses} deadlines"

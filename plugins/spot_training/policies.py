@@ -170,4 +170,5 @@ def _check_scouts_know(
         raise InvalidInput("workload.back_to_spot", workload.back_to_spot.value, way_out)
     if guard is None or sees_capacity:
         field, value = ("guard", guard) if guard is None else ("sees_capacity", sees_capacity)
-        raise InvalidInput(field, value, "the simulation with scouts always has its guard, and sees nothing.")
+        way_out = "leave it out: a simulation with scouts has its own guard, and its policy sees nothing."
+        raise InvalidInput(field, value, way_out)

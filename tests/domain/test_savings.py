@@ -310,3 +310,16 @@ def test_net_is_never_better_than_the_savings(attempts: list[Attempt]) -> None:
     if statement.net_saved_usd is not None:
         assert statement.net_saved_usd <= (statement.saved_usd or 0.0)
         assert -statement.net_saved_usd <= (statement.billed_usd or 0.0)
+
+
+def test_scouts_are_in_the_bill_and_no_part_of_the_training() -> None:
+    scout = replace(CLEAN, ending=Ending.SCOUT_DONE, training_seconds=200, billable_seconds=60)
+    alone, both = statement_of([CLEAN], PRICES), statement_of([CLEAN], PRICES, scouts=[scout])
+    assert both.billable_instance_seconds == (alone.billable_instance_seconds or 0) + 60
+    assert (both.scout_instance_seconds, both.abandoned_instance_seconds) == (60, 60)
+    assert both.scout_usd == pytest.approx((both.billed_usd or 0) - (alone.billed_usd or 0))
+    for same in ("attempts", "wait_seconds", "training_seconds", "clean_run_seconds", "job_savings_percent"):
+        assert getattr(both, same) == getattr(alone, same), same
+    assert (both.savings_percent or 0) < (alone.savings_percent or 0)
+    failed = statement_of([NEVER_STARTED], PRICES, scouts=[scout])
+    assert failed.spot_failed_instance_seconds == failed.billable_instance_seconds == 60

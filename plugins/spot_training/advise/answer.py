@@ -69,8 +69,8 @@ def advise_on(
     cost against deadline, as .svg, .png or .pdf.
 
     Further instance types, to run on any of several: `also_trace`, `also_scenario` (one or several of each)
-    and, with `own_history`, the other types in `instance_type`. They count with the first type's price and
-    speed.
+    and, with `own_history`, the other types in `instance_type`. They are assumed to have the first
+    type's price and speed.
 
     Returns the fields of `advise.advice.Advice` (`outcomes` and `curve` as lists of mappings), `with_scouts`
     (what another type and a way back to spot would cost), `basis` (where the run time comes from), `text`

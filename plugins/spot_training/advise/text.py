@@ -44,7 +44,7 @@ def _sentences(advice: Advice, question: Question) -> list[str]:
 
 
 _EXPERIMENTAL = "The operator does not go back to spot: the way back is experimental, and only simulated."
-_SAME = "The other types count with the price and speed of the first."
+_SAME = "The other types are assumed to have the price and speed of the first."
 
 
 def _about_scouts(scouts: WithScouts) -> list[str]:

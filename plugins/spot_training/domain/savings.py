@@ -184,7 +184,8 @@ def statement_of(
 ) -> SavingsStatement:
     """Sum up the attempts of one training, in any order; `prices` are on-demand US dollars per hour.
 
-    Its `scouts` are in what was billed, and in nothing else.
+    Its `scouts` count in the instance-seconds and dollars that were billed, abandoned or lost because of
+    spot, and in nothing else.
     """
     completed = next((a for a in attempts if a.ending is Ending.COMPLETED), None)
     jobs = [*attempts, *scouts]
@@ -213,7 +214,9 @@ def statement_of(
         clean_run_instance_seconds=clean_instances,
         clean_run_basis=basis,
         savings_percent=percent,
-        job_savings_percent=saved_percent(billed_instances, training_instances),
+        job_savings_percent=saved_percent(
+            _total(a.billable_instance_seconds for a in attempts), training_instances
+        ),
         billed_usd=billed,
         clean_run_usd=clean_usd,
         saved_usd=saved,

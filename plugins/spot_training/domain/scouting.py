@@ -106,8 +106,8 @@ def types_that_pay(
 ) -> tuple[str, ...]:
     """The types on which spot costs less for the same work than on-demand on the first type.
 
-    Without relative speeds all of them; so does a type without a price. `price_of` is US dollars per hour on
-    demand.
+    Without relative speeds, these are all types. A type without a price counts as one of them. `price_of` is
+    US dollars per hour on demand.
     """
     if not step.speeds:
         return tuple(types)

@@ -95,7 +95,7 @@ def settle(training: ActiveTraining) -> None:
             return
         if training.jobs.clock.now() >= over_at:
             names = ", ".join(scout.job_name for scout in training.state.scouts)
-            training.host.say(f"What {names} cost is not known: SageMaker has not stopped it so far.")
+            training.host.say(f"The cost of {names} is not known: the end was not reported in time.")
             training.save(replace(training.state, scouts=()))
             return
         training.rest(ASK_AGAIN_SECONDS)

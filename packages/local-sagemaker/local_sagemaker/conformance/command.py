@@ -1,7 +1,7 @@
 """`local-sagemaker conformance`.
 
 The exit status is 0 if nothing failed, 1 if something did, 2 for wrong options, and 3 if nothing failed, but
-something was not answered that should have been, or could not be removed.
+an answer is missing, or something could not be removed.
 """
 
 from __future__ import annotations
@@ -200,8 +200,8 @@ def _parser() -> argparse.ArgumentParser:
         description="Ask a SageMaker how it behaves, with small jobs and wrong requests, and compare "
         "the answers with what is known of AWS. Everything that it makes is removed.",
         epilog="Exit status: 0 nothing failed, 1 something failed, 2 wrong options, 3 nothing failed, but "
-        "something was not answered that should have been, or could not be removed. What cannot be forced is "
-        f"skipped by name. {Result.ANSWERED}: nobody knows AWS's answer, so what was seen is recorded.",
+        "an answer is missing, or something could not be removed. What cannot be forced is skipped by name. "
+        f"{Result.ANSWERED}: AWS's answer is not known, so what was seen is recorded.",
     )
     where = parser.add_mutually_exclusive_group(required=True)
     where.add_argument("--endpoint", metavar="URL", help="a local SageMaker, or another server with its API")

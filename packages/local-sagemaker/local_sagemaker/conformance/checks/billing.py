@@ -61,7 +61,7 @@ def an_on_demand_job_is_billed_in_full(run: Run) -> Answer:
 
 
 @GROUP.question(
-    "Has a job that never started no billable seconds?",
+    "Does a job that never started have no billable seconds?",
     source="public dumps; model (at least 1)",
     needs="never-started",
 )
@@ -85,7 +85,7 @@ def billable_seconds_while_it_runs(run: Run) -> Answer:
 
 
 @GROUP.question(
-    "Are a stopped job's training seconds without those in Stopping?", source="none", needs="stopped"
+    "Do a stopped job's training seconds leave out those in Stopping?", source="none", needs="stopped"
 )
 def seconds_of_a_stopped_job(run: Run) -> Answer:
     job = run.jobs["stopped"]
@@ -94,7 +94,7 @@ def seconds_of_a_stopped_job(run: Run) -> Answer:
     return answered(_seconds(job) | {"in Stopping": round(seconds, 3)})
 
 
-@GROUP.question("Is a job billed that fails?", source="none", needs="failed")
+@GROUP.question("Is a job that fails billed?", source="none", needs="failed")
 def seconds_of_a_failed_job(run: Run) -> Answer:
     return answered(_seconds(run.jobs["failed"]))
 

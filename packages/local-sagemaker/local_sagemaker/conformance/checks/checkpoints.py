@@ -63,7 +63,7 @@ def markers(run: Run) -> Answer:
     return expect({UPLOADING: {0}, UPLOADED: {0}}, ends)
 
 
-@GROUP.question("Do a file's markers go when it is deleted?", source="none", needs="complete")
+@GROUP.question("Are a file's markers removed when it is deleted?", source="none", needs="complete")
 def markers_of_a_deleted_file(run: Run) -> Answer:
     went = sorted({name for what, name, _, _ in _seen(run) if what == "went" and name.startswith("doomed")})
     return answered({"went": went})
@@ -76,7 +76,7 @@ def markers_stay_local(run: Run) -> Answer:
 
 
 @GROUP.question(
-    "Are files uploaded that are named *.sagemaker-ignore or *.tmp?",
+    "Are files that are named *.sagemaker-ignore or *.tmp uploaded?",
     source=f"{_XGBOOST} (by name and use); none",
     needs="complete",
 )
@@ -117,13 +117,13 @@ def the_prefix_is_restored(run: Run) -> Answer:
     return expect_that(wanted.issubset(restored), f"{sorted(wanted)} among them", restored)
 
 
-@GROUP.question("Have restored files markers?", source="none", needs="resume")
+@GROUP.question("Do restored files have markers?", source="none", needs="resume")
 def markers_of_restored_files(run: Run) -> Answer:
     return answered([name for name in report_of(run.jobs["resume"])["restored"] if ".sagemaker-" in name])
 
 
 @GROUP.question(
-    "Is an object downloaded that comes to the prefix while the job runs?",
+    "Is an object that comes to the prefix while the job runs downloaded?",
     source="guide, checkpoints",
     needs="resume",
 )

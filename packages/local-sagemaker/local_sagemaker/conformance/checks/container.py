@@ -113,7 +113,7 @@ def arguments_of_a_script(run: Run) -> Answer:
 
 
 @GROUP.question(
-    "Has the environment the job's name and ARN, and Environment?",
+    "Does the environment have the job's name and ARN, and Environment?",
     source="guide",
     needs="complete",
 )

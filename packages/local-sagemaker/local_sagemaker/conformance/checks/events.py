@@ -23,7 +23,7 @@ def _if_any(run: Run, answer: Answer) -> Answer:
     return unknown(run.no_events) if run.no_events else answer
 
 
-@GROUP.question("Which source and type has an event, and which resource?", source=_GUIDE, needs="complete")
+@GROUP.question("Which source, type and resource does an event have?", source=_GUIDE, needs="complete")
 def envelope(run: Run) -> Answer:
     job = run.jobs["complete"]
     seen = {(e["source"], e["detail-type"], *e["resources"]) for e in _of(run, "complete")}
@@ -57,7 +57,9 @@ def times_are_milliseconds(run: Run) -> Answer:
     )
 
 
-@GROUP.question("Which members has an event, and how many come?", source="none", needs="complete")
+@GROUP.question(
+    "Which members does an event have, and how many events come?", source="none", needs="complete"
+)
 def members_of_an_event(run: Run) -> Answer:
     found = _of(run, "complete")
     if not found:

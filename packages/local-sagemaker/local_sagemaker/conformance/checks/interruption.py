@@ -34,7 +34,7 @@ def _of_an_interrupted_job(ask: Callable[[JobEvidence], Answer]) -> Callable[[Ru
 
 
 @GROUP.question(
-    "Which statuses has a job that is interrupted once?",
+    "Which statuses does a job that is interrupted once have?",
     source="guide, lifecycle of managed spot training",
     wants="interrupted",
 )
@@ -66,7 +66,9 @@ def an_interrupted_job_is_in_progress(job: JobEvidence) -> Answer:
 
 
 @GROUP.question(
-    "Which StatusMessage has Interrupted, and how long does it last?", source="none", wants="interrupted"
+    "Which StatusMessage does Interrupted have, and how long does it last?",
+    source="none",
+    wants="interrupted",
 )
 @_of_an_interrupted_job
 def the_message_of_interrupted(job: JobEvidence) -> Answer:

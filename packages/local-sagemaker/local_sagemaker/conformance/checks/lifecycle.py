@@ -34,14 +34,14 @@ def _end(job: JobEvidence) -> list[str]:
     return [job.described["TrainingJobStatus"], job.described["SecondaryStatus"]]
 
 
-@GROUP.question("Which statuses does a job have that completes?", source=_SPOT_PAGE, needs="complete")
+@GROUP.question("Which statuses does a job that completes have?", source=_SPOT_PAGE, needs="complete")
 def statuses_of_a_completed_job(run: Run) -> Answer:
     job = run.jobs["complete"]
     return expect(["Starting", "Downloading", "Training", "Uploading", "Completed"], job.statuses)
 
 
 @GROUP.question(
-    "Which messages do the statuses of a job have that completes?",
+    "Which messages do the statuses of a job that completes have?",
     source=f"{_DUMP}; sagemaker-python-sdk",
     needs="complete",
 )
@@ -71,7 +71,7 @@ def statuses_follow_without_gaps(run: Run) -> Answer:
 
 
 @GROUP.question(
-    "Has the status that a job is in no end time?", source="sagemaker-python-sdk", needs="complete"
+    "Does the current status of a job have no end time?", source="sagemaker-python-sdk", needs="complete"
 )
 def the_open_status_has_no_end(run: Run) -> Answer:
     seen = [each.described for each in run.jobs["complete"].seen[:-1]]
@@ -128,13 +128,13 @@ def the_model_is_where_the_description_says(run: Run) -> Answer:
     return expect([expected, True], [uri, "output/model.tar.gz" in job.output])
 
 
-@GROUP.question("Which statuses and messages has an on-demand job?", source="none (Pending)", needs="plain")
+@GROUP.question("What are an on-demand job's statuses and messages?", source="none (Pending)", needs="plain")
 def statuses_of_an_on_demand_job(run: Run) -> Answer:
     job = run.jobs["plain"]
     return answered({status: job.messages(status) for status in job.statuses})
 
 
-@GROUP.question("How does a job end that fails?", source="guide; public dumps", needs="failed")
+@GROUP.question("How does a job that fails end?", source="guide; public dumps", needs="failed")
 def the_end_of_a_failed_job(run: Run) -> Answer:
     job = run.jobs["failed"]
     return expect(
@@ -144,7 +144,7 @@ def the_end_of_a_failed_job(run: Run) -> Answer:
 
 
 @GROUP.question(
-    "Which statuses has a job that fails, and is its model uploaded?", source="none", needs="failed"
+    "Which statuses does a job that fails have, and is its model uploaded?", source="none", needs="failed"
 )
 def statuses_of_a_failed_job(run: Run) -> Answer:
     job = run.jobs["failed"]
@@ -152,7 +152,7 @@ def statuses_of_a_failed_job(run: Run) -> Answer:
 
 
 @GROUP.question(
-    "Which statuses has a job that is stopped while it trains?",
+    "Which statuses does a job that is stopped while it trains have?",
     source="sagemaker-python-sdk #3062",
     needs="stopped",
 )
@@ -163,7 +163,7 @@ def statuses_of_a_stopped_job(run: Run) -> Answer:
 
 
 @GROUP.question(
-    "Which messages has a job that is stopped?",
+    "Which messages does a job that is stopped have?",
     source="sagemaker-python-sdk #3062; public logs",
     needs="stopped",
 )
@@ -197,14 +197,14 @@ def a_stopped_job_keeps_its_model(run: Run) -> Answer:
     return expect([True, False], ["output/model.tar.gz" in job.output, "FailureReason" in job.described])
 
 
-@GROUP.question("How does a job end that reaches its max runtime?", source="model; guide", needs="over-time")
+@GROUP.question("How does a job that reaches its max runtime end?", source="model; guide", needs="over-time")
 def the_end_of_a_job_over_its_runtime(run: Run) -> Answer:
     job = run.jobs["over-time"]
     return expect([["Stopped", "MaxRuntimeExceeded"], False], [_end(job), "FailureReason" in job.described])
 
 
 @GROUP.question(
-    "Which statuses and messages has a job that reaches its max runtime?", source="none", needs="over-time"
+    "Which statuses and messages does a job at its max runtime have?", source="none", needs="over-time"
 )
 def statuses_of_a_job_over_its_runtime(run: Run) -> Answer:
     job = run.jobs["over-time"]
@@ -230,7 +230,7 @@ def max_runtime_is_enforced_late(run: Run) -> Answer:
 
 
 @GROUP.question(
-    "Which statuses has a job that is stopped while Starting?", source="public dumps", needs="never-started"
+    "Which statuses does a job stopped while Starting have?", source="public dumps", needs="never-started"
 )
 def statuses_of_a_job_stopped_while_starting(run: Run) -> Answer:
     job = run.jobs["never-started"]
@@ -239,7 +239,7 @@ def statuses_of_a_job_stopped_while_starting(run: Run) -> Answer:
 
 
 @GROUP.question(
-    "Which messages has it, and how long does the stop take?", source="none", needs="never-started"
+    "Which messages does it have, and how long does the stop take?", source="none", needs="never-started"
 )
 def a_stop_while_starting(run: Run) -> Answer:
     job = run.jobs["never-started"]
@@ -249,7 +249,7 @@ def a_stop_while_starting(run: Run) -> Answer:
 
 
 @GROUP.question(
-    "Has a job that never started no TrainingStartTime, FailureReason and BillableTimeInSeconds?",
+    "Does a job that never started lack TrainingStartTime, FailureReason and BillableTimeInSeconds?",
     source="public dumps; model",
     needs="never-started",
 )
@@ -260,7 +260,9 @@ def a_job_that_never_started_has_no_start(run: Run) -> Answer:
 
 
 @GROUP.question(
-    "Has it TrainingEndTime, TrainingTimeInSeconds and ModelArtifacts?", source="none", needs="never-started"
+    "Does it have TrainingEndTime, TrainingTimeInSeconds and ModelArtifacts?",
+    source="none",
+    needs="never-started",
 )
 def what_a_job_that_never_started_has(run: Run) -> Answer:
     job = run.jobs["never-started"]
@@ -286,7 +288,7 @@ def a_job_without_capacity(run: Run) -> Answer:
 
 
 @GROUP.question(
-    "Which messages has a spot job that waits, and then ends?",
+    "Which messages does a spot job that waits, and then ends, have?",
     source="public dumps of 2026",
     needs="no-capacity",
 )
@@ -297,7 +299,9 @@ def messages_without_capacity(run: Run) -> Answer:
 
 
 @GROUP.question(
-    "Which members has a job that never got capacity?", source="public dumps; model", needs="no-capacity"
+    "Does a job that never got capacity lack TrainingStartTime, FailureReason and BillableTimeInSeconds?",
+    source="public dumps; model",
+    needs="no-capacity",
 )
 def a_job_without_capacity_has_no_start(run: Run) -> Answer:
     described = run.jobs["no-capacity"].described

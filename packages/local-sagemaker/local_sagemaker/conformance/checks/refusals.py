@@ -84,7 +84,7 @@ def _is_constraint(member: str, constraint: str, value: str) -> str:
 
 _MUST_BE_PRESENT = "must be present and be greater than or equal to MaxRuntimeInSeconds"
 _PATTERN = "failed to satisfy constraint: Member must satisfy regular expression pattern"
-_NO_REFUSAL_TEXT = "issue: AWS refuses it; none (the text)"
+_NO_REFUSAL_TEXT = "said to be refused; none (the text)"
 REFUSED = (
     Refused(
         name="max-wait-without-spot",
@@ -103,14 +103,14 @@ REFUSED = (
     ),
     Refused(
         name="max-wait-below-max-runtime",
-        question="Is a max wait refused that is shorter than the max runtime?",
+        question="Is a max wait that is shorter than the max runtime refused?",
         source="seen in public code (the tail)",
         change=lambda _: _condition(60, 59),
         text=_MUST_BE_PRESENT,
     ),
     Refused(
         name="max-wait-as-long-as-max-runtime",
-        question="Is a max wait accepted that is as long as the max runtime?",
+        question="Is a max wait that is as long as the max runtime accepted?",
         source="a dump of a completed job: 100000 and 100000",
         change=lambda _: {},
         is_accepted=True,
@@ -183,26 +183,26 @@ REFUSED = (
     ),
     Refused(
         name="a-channel-of-no-group",
-        question="How is a channel for an instance group refused that does not exist?",
+        question="How is a channel for an instance group that does not exist refused?",
         source="none (the text)",
         change=lambda run: {"InputDataConfig": [_channel(run, InstanceGroupNames=["nobody"])]},
     ),
     Refused(
         name="a-channel-without-objects",
-        question="Is a channel refused that has no objects?",
+        question="Is a channel without objects refused?",
         source="amazon-sagemaker-examples #2267",
         change=lambda run: {"InputDataConfig": [_channel(run, f"{run.s3_uri}/nothing/")]},
         text="No S3 objects found under S3 URL",
     ),
     Refused(
         name="no-algorithm",
-        question="How is a job refused without an image and an algorithm?",
+        question="How is a job without an image and an algorithm refused?",
         source="model; none (the text)",
         change=lambda _: {"AlgorithmSpecification": {"TrainingInputMode": "File"}},
     ),
     Refused(
         name="no-resources",
-        question="How is a job refused without a ResourceConfig?",
+        question="How is a job without a ResourceConfig refused?",
         source="model; none (the text)",
         change=lambda _: {"ResourceConfig": None},
     ),
@@ -220,7 +220,7 @@ REFUSED = (
     ),
     Refused(
         name="another-profiling-interval",
-        question="How is a profiling interval refused that is none of the six?",
+        question="How is a profiling interval other than the six refused?",
         source=_NO_REFUSAL_TEXT,
         change=lambda run: {
             "ProfilerConfig": {
@@ -231,13 +231,13 @@ REFUSED = (
     ),
     Refused(
         name="a-reserved-tag",
-        question="How is a tag key refused that begins with aws:?",
+        question="How is a tag key that begins with aws: refused?",
         source=_NO_REFUSAL_TEXT,
         change=lambda _: {"Tags": [{"Key": "aws:owner", "Value": "a"}]},
     ),
     Refused(
         name="a-tag-twice",
-        question="How is a tag key refused that occurs twice?",
+        question="How is a tag key that occurs twice refused?",
         source=_NO_REFUSAL_TEXT,
         change=lambda _: {"Tags": [{"Key": "a", "Value": "1"}, {"Key": "a", "Value": "2"}]},
     ),
@@ -260,14 +260,14 @@ REFUSED = (
     ),
     Refused(
         name="a-bad-name",
-        question="Is a name refused that does not fit the pattern?",
+        question="Is a name that does not fit the pattern refused?",
         source="model; the form as for enums",
         change=lambda run: {"TrainingJobName": f"{run.id}_bad"},
         text=f"at 'trainingJobName' {_PATTERN}",
     ),
     Refused(
         name="a-bad-role",
-        question="Is a role refused that is an ARN of a user?",
+        question="Is the ARN of a user refused as a role?",
         source="model; the form as for enums",
         change=lambda run: {"RoleArn": run.target.role.partition(":role/")[0] + ":user/nobody"},
         text=f"at 'roleArn' {_PATTERN}",

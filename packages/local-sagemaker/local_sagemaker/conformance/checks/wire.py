@@ -113,7 +113,7 @@ def other_members(run: Run) -> Answer:
 
 
 @GROUP.question(
-    "With which error is a name refused that is taken?", source="model; public code", needs="complete"
+    "With which error is a name that is taken refused?", source="model; public code", needs="complete"
 )
 def a_taken_name(run: Run) -> Answer:
     refusal = refusal_of(run.target.create, request=run.jobs["complete"].request)
