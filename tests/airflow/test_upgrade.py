@@ -46,6 +46,7 @@ EXPECTED = [
     ("spot", "never got capacity"),
     ("on-demand", "completed"),
 ]
+ENDED_BY_AIRFLOW = "Too many failed heartbeats; terminating process"
 
 
 def _in_project(version: str) -> str:
@@ -157,13 +158,23 @@ def _check_state_of_each(trainings: Trainings) -> None:
         assert trainings.task(task)["state"] == "success", log
 
 
+def _expected(trainings: Trainings, task: str) -> list[tuple[str, str]]:
+    """If the scheduler is slow to stop, Airflow ends the process that waits: no API server answers it.
+
+    That process stops its job, and the next try begins with the first step again.
+    """
+    if task == "waits" and ENDED_BY_AIRFLOW in trainings.stack.api.task_log(DAG, trainings.run_id, task, 1):
+        return [EXPECTED[0], ("spot", "stopped with its task"), *EXPECTED]
+    return EXPECTED
+
+
 def _check_attempts(trainings: Trainings, before: dict[str, tuple[Attempt, ...]]) -> None:
-    """Three attempts of each training, each with its own job, in XCom, in the record and in the savings."""
+    """The attempts of each training, each with its own job, in XCom, in the record and in the savings."""
     records, jobs = trainings.records(), set(job_names(trainings.stack, "upgrade"))
     counted: list[str] = []
     for task in TRAININGS:
         attempts = records[task].attempts
-        assert [(a.purchase, a.ending) for a in attempts] == EXPECTED
+        assert [(a.purchase, a.ending) for a in attempts] == _expected(trainings, task)
         assert attempts[:1] == before[task]
         # From the state, and not found by its name because the state was lost.
         assert attempts[1].reason.startswith("no spot capacity for")
@@ -171,7 +182,7 @@ def _check_attempts(trainings: Trainings, before: dict[str, tuple[Attempt, ...]]
         names = [attempt.job_name for attempt in attempts]
         assert [attempt["job_name"] for attempt in trainings.pushed(task, "attempts")] == names
         savings = trainings.pushed(task, "savings")
-        assert (savings["attempts"], savings["completed"]) == (3, True)
+        assert (savings["attempts"], savings["completed"]) == (len(attempts), True)
         assert savings["billable_seconds"] == sum(a.billable_seconds or 0 for a in attempts)
         counted += names
     assert sorted(counted) == sorted(jobs)
