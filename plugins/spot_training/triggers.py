@@ -203,13 +203,13 @@ class TrainingJobTrigger(BaseTrigger):
 
     async def _on_time_is_up(self) -> str | None:
         """Which limit was it? For the deadline's, stop the spot job and wait until it is over."""
-        if self._scouts is not None and self._scouts.is_due():
-            return LOOK_AT_SCOUTS
         own = self._own_limit()
-        if self._deadline_stop is None or (own is not None and own <= datetime.now(UTC)):
+        if own is not None and own <= datetime.now(UTC):
             return "TimeIsUp"
-        if self._deadline_stop.is_due():
+        if self._deadline_stop is not None and self._deadline_stop.is_due():
             await self._stop_in_time(self._deadline_stop)
+        elif self._scouts is not None and self._scouts.is_due():
+            return LOOK_AT_SCOUTS
         return None
 
     async def _stop_in_time(self, deadline_stop: DeadlineStop) -> None:
@@ -331,12 +331,16 @@ class TrainingJobTrigger(BaseTrigger):
 
     def _stop(self, why: StopReason, tag_within: float) -> bool:
         """Stop the job, and with the task its scouts, too."""
-        self._jobs = self.access.jobs()
-        names = [self.training_job_name] if self.stop_job_on_kill or why is StopReason.DEADLINE else []
-        if why is not StopReason.DEADLINE:
-            names += self._scouts_out
-        stopped = [self._stop_job(self._jobs, name, why, tag_within) for name in names]
-        return any(stopped)
+        self._jobs = jobs = self.access.jobs()
+        is_stopped, scouts = False, () if why is StopReason.DEADLINE else self._scouts_out
+        try:
+            if self.stop_job_on_kill or why is StopReason.DEADLINE:
+                is_stopped = self._stop_job(jobs, self.training_job_name, why, tag_within)
+        finally:  # also if the job could not be stopped
+            for name in scouts:
+                with contextlib.suppress(Exception):
+                    is_stopped |= self._stop_job(jobs, name, why, tag_within)
+        return is_stopped
 
     @property
     def _scouts_out(self) -> tuple[str, ...]:

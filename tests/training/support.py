@@ -158,6 +158,7 @@ class Task:
         self.clear_number: int | None = 0
         self.adopt: str | None = None
         self.out_of_time: str | None = None
+        self.prices: dict[str, float] = {}
         self.recorder = MemoryRecorder()
         self.jobs: TrainingJobs = cloud.jobs()
 
@@ -176,6 +177,7 @@ class Task:
             if self.policy is None
             else lambda _left: policy_from(self.policy, defaults_of(request)),
             is_out_of_time=lambda: self.out_of_time,
+            prices=self.prices,
             said=self.said,
         )
         return TrainingDriver(

@@ -13,10 +13,11 @@ import pytest
 from include.local_stack import wait_until
 from spot_training.dashboard.timeline import timeline_of
 from spot_training.domain.errors import RequestRefused
-from spot_training.domain.lifecycle import Ending
+from spot_training.domain.ladder import Step
+from spot_training.domain.lifecycle import Ending, SecondaryStatus, TrainingStatus
 from spot_training.domain.records import RECORD_FORMAT
 from spot_training.domain.savings import PurchaseOption
-from spot_training.domain.scouting import ROUND_SECONDS, USEFUL_ENDINGS
+from spot_training.domain.scouting import ROUND_SECONDS, USEFUL_ENDINGS, found_capacity
 from spot_training.domain.stop_reasons import StopReason
 from spot_training.ledger import Ledger, Selection
 from spot_training.report.jobs import to_jobs_csv
@@ -28,6 +29,7 @@ from spot_training.sweep.settling import Settling
 from spot_training.training.driver import Waiting
 from tests.cloud import HOUR, SPEED, Cloud, live_jobs, make_config
 from tests.records import PRICE
+from tests.watching.support import make_snapshot
 
 from .support import IDENTITY, Died, Task, Training
 
@@ -194,6 +196,71 @@ def test_a_scout_that_a_person_stops_is_not_sent_again(cloud: Cloud) -> None:
     assert _scouts(task) == [scout]
     cloud.set_capacity(available=True, instance_type=FIRST)
     assert task.finish().attempts[-1].instance_type == FIRST
+
+
+def test_a_job_whose_other_types_do_not_pay_waits_without_being_looked_at(cloud: Cloud) -> None:
+    task = _task(cloud, types=[FIRST, SECOND])
+    task.policy = {"name": "widen", "instance_types": {FIRST: 1, SECOND: 0.1}, "first_wait": "100h"}
+    task.prices = {FIRST: 1.0, SECOND: 1.0}
+    task.wait(task.step())
+    step = task.step()
+    assert isinstance(step, Waiting)
+    assert step.call is None, "or whoever waits would wake the task again and again"
+    assert _scouts(task) == []
+
+
+def test_a_scout_that_is_being_stopped_moves_nothing(cloud: Cloud) -> None:
+    """Called back while it trains, a scout uploads for a while: that is no proof of capacity."""
+    step = Step(purchase=PurchaseOption.SPOT, max_wait_seconds=HOUR, instance_types=(FIRST, SECOND))
+    uploading = make_snapshot("scout", secondary_status=SecondaryStatus.UPLOADING)
+    assert found_capacity(step, {SECOND: uploading}) == SECOND
+    stopping = replace(uploading, status=TrainingStatus.STOPPING)
+    assert found_capacity(step, {SECOND: stopping}) is None
+
+
+def test_a_scout_whose_process_died_before_it_was_created_is_never_created_after_it_was_called_back(
+    cloud: Cloud,
+) -> None:
+    task = _task(cloud, types=[FIRST, SECOND])
+    create = task.jobs.create_or_adopt
+
+    def create_no_scout(request: dict[str, Any], **kwargs: Any) -> Any:
+        if TAG_SCOUT in {tag["Key"] for tag in request["Tags"]}:
+            raise Died
+        return create(request, **kwargs)
+
+    task.jobs.create_or_adopt = create_no_scout  # type: ignore[assignment]
+    with pytest.raises(Died):
+        _until_scouts_are_out(task)
+    task.jobs.create_or_adopt = create  # type: ignore[method-assign]
+    assert len(task.driver().state.scouts) == 1
+    cloud.set_capacity(available=True, instance_type=FIRST)
+    _until(task, _jobs(task)[0], "Completed")
+    done = task.finish()
+    assert [attempt.instance_type for attempt in done.attempts] == [FIRST]
+    assert _scouts(task) == []
+    assert [scout.billable_seconds for scout in task.driver().state.scouts_over] == [0]
+    assert live_jobs(cloud) == []
+
+
+def test_a_full_quota_of_the_other_type_buys_nothing_on_demand(cloud: Cloud) -> None:
+    task = _task(cloud, types=[FIRST, SECOND], capacity=(SECOND,))
+    create = task.jobs.create_or_adopt
+
+    def without_quota(request: dict[str, Any], **kwargs: Any) -> Any:
+        is_scout = TAG_SCOUT in {tag["Key"] for tag in request["Tags"]}
+        if request["ResourceConfig"]["InstanceType"] == SECOND and not is_scout:
+            cloud.set_capacity(available=True, instance_type=FIRST)
+            raise CapacityRefused(Refusal.QUOTA, "ResourceLimitExceeded: the quota is 0.")
+        return create(request, **kwargs)
+
+    task.jobs.create_or_adopt = without_quota  # type: ignore[assignment]
+    attempts = task.finish().attempts
+    assert [(a.instance_type, a.purchase, a.ending) for a in attempts] == [
+        (FIRST, PurchaseOption.SPOT, Ending.MOVED),
+        (SECOND, PurchaseOption.SPOT, Ending.QUOTA),
+        (FIRST, PurchaseOption.SPOT, Ending.COMPLETED),
+    ]
 
 
 def test_a_dag_without_the_types_calls_the_scouts_back(cloud: Cloud) -> None:

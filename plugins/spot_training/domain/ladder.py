@@ -135,7 +135,7 @@ class Ladder:
         last = situation.attempts[-1]
         if (end := _end_of(last)) is not None:
             return end
-        if last.ending is Ending.MOVED and last.step < len(self.steps):
+        if _stays_on_step(last, self.steps):
             return start(self.steps, last.step, because(situation))
         following = self._step_after(last)
         if following is None:
@@ -203,12 +203,21 @@ class SpotWhileTimeAllows:
             return end
         if last.purchase is PurchaseOption.ON_DEMAND:
             return Decision(action=Action.GIVE_UP, reason=f"{what_happened(last)}; no step is left")
+        if _stays_on_step(last, self.steps):
+            return start(self.steps, 0, because(situation))
         is_no_use = last.ending in {Ending.QUOTA, Ending.STOPPED_FOR_DEADLINE}
         if is_no_use or is_lost_to_interruptions(last):
             return start(self.steps, 1, f"{what_happened(last)}: on-demand now")
-        if last.ending is Ending.MOVED:
-            return start(self.steps, 0, because(situation))
         return start(self.steps, 0, f"{because(situation)}: spot again")
+
+
+def _stays_on_step(last: Attempt, steps: Sequence[Step]) -> bool:
+    """Whether it moved to another type, or the quota of that type was full: it waits for the first again."""
+    if last.step >= len(steps):
+        return False
+    step = steps[last.step]
+    was_moving = step.needs_scouts and last.instance_type != step.instance_types[0]
+    return last.ending is Ending.MOVED or (last.ending is Ending.QUOTA and was_moving)
 
 
 def start(steps: Sequence[Step], index: int, reason: str) -> Decision:

@@ -47,6 +47,8 @@ USEFUL_ENDINGS = frozenset({Ending.SCOUT_DONE, Ending.COMPLETED, Ending.MAX_RUNT
 DEAREST_SPOT = 0.7
 #: The least time a scout waits for capacity.
 LEAST_WAIT_SECONDS = 600
+#: The longest: so long at most lives one that everybody has lost sight of.
+LONGEST_WAIT_SECONDS = 86400
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +86,8 @@ def waits_since(job: JobSnapshot) -> datetime | None:
 
 
 def holds_instances(job: JobSnapshot) -> bool:
-    return job.secondary_status in HOLDING_STATUSES
+    """Not while it is being stopped: it uploads then, and is no proof of capacity."""
+    return job.status is not TrainingStatus.STOPPING and job.secondary_status in HOLDING_STATUSES
 
 
 def send_at(job: JobSnapshot, not_before: datetime | None) -> datetime | None:
@@ -129,13 +132,16 @@ def types_that_pay(
 def max_wait_of_scout(step: Step, job: JobSnapshot, now: datetime) -> int:
     """`MaxWaitTimeInSeconds` of a scout: it need not wait for longer than the job itself."""
     ends_at = job.created_at + timedelta(seconds=job.max_wait_seconds or step.max_wait_seconds or 0)
-    return RUN_SECONDS + max(LEAST_WAIT_SECONDS, round((ends_at - now).total_seconds()))
+    left = round((ends_at - now).total_seconds())
+    return RUN_SECONDS + min(LONGEST_WAIT_SECONDS, max(LEAST_WAIT_SECONDS, left))
 
 
 def wait_left(step: Step, attempts: Sequence[Attempt], now: datetime) -> int:
     """What is left of the step's max wait: the attempts before a move have used some of it."""
     began_at = now
     for attempt in reversed(attempts):
+        if attempt.was_refused:
+            continue
         if attempt.ending is not Ending.MOVED or attempt.created_at is None:
             break
         began_at = attempt.created_at

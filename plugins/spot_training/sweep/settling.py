@@ -200,6 +200,8 @@ class Settling:
                 began_at=job.created_at,
             )
         if TAG_SCOUT in tags:
+            if known.current_job is not None:
+                return None  # that job is alive: its record is closed first
             scout = self._attempt(job, number=int(tags[TAG_SCOUT]), reason=_FOUND)
             with_scout = replace(known, scouts=(*known.scouts, scout))
             return self._close(with_scout, known.reason or f"{name} was {_FOUND}")

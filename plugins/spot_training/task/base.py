@@ -146,11 +146,12 @@ class TrainingOperatorBase(BaseOperator):
         with contextlib.suppress(Exception):  # logged already; the error that led here matters more
             if self._training is not None:
                 self._training.stop_abandoned_job()
-            elif self._stops_job():
+            else:
                 from .kept_state import state_of
                 from .recorded_job import stop_recorded_job
 
-                stop_recorded_job(self, state_of(context), log=self.log)
+                state = state_of(context)
+                stop_recorded_job(self, state, log=self.log, stops_job=self._stops_job())
 
     def _stops_job(self) -> bool:
         try:

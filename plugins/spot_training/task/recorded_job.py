@@ -57,10 +57,12 @@ def recorded_job_sentence(store: StateStore, *, is_stopped: bool) -> str:
     return job_sentence(state or TrainingState(), is_stopped=is_stopped, is_looked_for=False)
 
 
-def stop_recorded_job(arguments: AccessArguments, store: StateStore, *, log: Any) -> None:
+def stop_recorded_job(
+    arguments: AccessArguments, store: StateStore, *, log: Any, stops_job: bool = True
+) -> None:
     """Stop the job and the scouts that the stored state names, if they are confirmed to be ours."""
     stored = store.get(STATE_KEY)
-    name = job_on_record(stored)
+    name = job_on_record(stored) if stops_job else ""
     try:
         for scout in scouts_on_record(stored):
             with contextlib.suppress(Exception):  # it ends by itself a little later

@@ -95,7 +95,15 @@ class ConfiguredTraining:
             without_deadline = "widen" if wants_spot else "on_demand"
             spec = without_deadline if seconds_left is None else DEFAULT_WITH_DEADLINE
             named = {}
-        return policy_from(spec, replace(defaults_of(request), deadline_in_seconds=seconds_left, named=named))
+        defaults = replace(defaults_of(request), deadline_in_seconds=seconds_left, named=named)
+        policy = policy_from(spec, defaults)
+        if not self.options.wait_for_completion and any(step.needs_scouts for step in policy.steps):
+            raise InvalidInput(
+                "wait_for_completion",
+                self.options.wait_for_completion,
+                "nobody would look at the scouts of a policy with several types: leave it out, or give one.",
+            )
+        return policy
 
     def _request(self) -> dict[str, Any]:
         from spot_training.sagemaker.request import cast_request

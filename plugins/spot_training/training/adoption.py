@@ -77,7 +77,7 @@ def _continue_with(
     # What is over on record is over, also if SageMaker answers with a status that nobody knows.
     alive = next((job for job in found if not (job.is_terminal or job.name in kept_names)), None)
     if alive is not None:
-        _adopt(training, alive, earlier, step=intent.step)
+        _adopt(training, alive, earlier, intent)
     else:
         _train_anew(training, earlier, last_job=found[-1].name if found else intent.job_name)
 
@@ -92,20 +92,23 @@ def _train_anew(training: ActiveTraining, earlier: tuple[Attempt, ...], *, last_
     training.save(replace(training.state, current=None, generation=generation))
 
 
-def _adopt(training: ActiveTraining, alive: JobSnapshot, earlier: tuple[Attempt, ...], *, step: int) -> None:
+def _adopt(
+    training: ActiveTraining, alive: JobSnapshot, earlier: tuple[Attempt, ...], intent: Intent
+) -> None:
     training.host.say(
         f"Training job {alive.name} is alive, and this run has no state for it. The task continues with it."
     )
     taken = Intent(
         job_name=alive.name,
         number=number_of(alive.name),
-        step=step,
+        step=intent.step,
         reason="found alive",
         is_created=True,
         purchase=PurchaseOption.SPOT if alive.is_spot else PurchaseOption.ON_DEMAND,
         partition=training.jobs.partition,
         region=training.jobs.region,
         arn=alive.arn,
+        instance_type=(alive.instance_type or "") if intent.instance_type else "",
     )
     training.save(replace(training.state, current=taken, attempts=(*training.state.attempts, *earlier)))
     training.leave_if_killed()

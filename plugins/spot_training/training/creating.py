@@ -150,8 +150,9 @@ def _ask_for(training: ActiveTraining, intent: Intent, request: dict[str, Any]) 
 
     try:
         return ask()
-    except CapacityRefused:
-        if not training.state.scouts:
+    except CapacityRefused as refused:
+        is_spot_quota = refused.refusal is Refusal.QUOTA and request["EnableManagedSpotTraining"]
+        if not (is_spot_quota and training.state.scouts):
             raise
         scouting.settle(training)
         return ask()

@@ -187,6 +187,7 @@ class TrainingDriver:
         self.training.save(self.state.with_attempt(attempt))
         if self._starts_anew_once_over:
             self._starts_anew_once_over = False
+            scouting.settle(self.training)
             tries.start_anew(self.training)
             return
         self._described = description

@@ -7,13 +7,14 @@ on as if there were none.
 
 from __future__ import annotations
 
+import contextlib
 import uuid
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from spot_training.domain.attempts import Attempt, PurchaseOption, attempt_of
-from spot_training.domain.errors import InvalidInput, SpotTrainingError
+from spot_training.domain.errors import RequestRefused, SpotTrainingError, StateReplaced, TaskKilled
 from spot_training.domain.lifecycle import Ending, JobSnapshot, TrainingStatus, ending_of
 from spot_training.domain.messages import counted
 from spot_training.domain.parsing import in_words
@@ -28,6 +29,8 @@ from spot_training.domain.scouting import (
     send_at,
     types_that_pay,
     types_to_scout,
+    wait_left,
+    waits_since,
 )
 from spot_training.domain.stop_reasons import StopReason, ending_of_stop
 from spot_training.sagemaker.calls import Refusal
@@ -46,6 +49,8 @@ if TYPE_CHECKING:
 #: asks.
 SETTLE_SECONDS = 600
 ASK_AGAIN_SECONDS = 10
+#: A scout that is not confirmed, or being stopped, is looked at again after so long.
+LOOK_AGAIN_SECONDS = 60
 #: A stop that fails is tried so many times.
 STOP_TRIES = 3
 
@@ -66,13 +71,24 @@ def look_after(training: ActiveTraining, job: JobSnapshot, intent: Intent) -> Sc
         call_back(training)
         return ScoutCall(not_before=_not_before(training))
     seen = _look_at_scouts(training, step, job)
-    if (found := found_capacity(step, seen)) is not None:
+    found = found_capacity(step, seen)
+    if found is not None and waits_since(job) is not None:  # an unknown status may be work
         training.save(replace(training.state, next_type=found))
         _move(training, job)
-        return None
-    _send_if_due(training, step, job)
-    scouts = tuple(scout.job_name for scout in training.state.scouts)
-    return ScoutCall(scouts=scouts, not_before=_not_before(training))
+        return None if training.state.next_type else _call(training, step, job)
+    if not _send_if_due(training, step, job) and not training.state.scouts:
+        return None  # no type is left to look for: whoever waits need not ask again
+    return _call(training, step, job)
+
+
+def _call(training: ActiveTraining, step: Step, job: JobSnapshot) -> ScoutCall:
+    """When to look again. A scout that brings no news, but is not over, is looked at now and then."""
+    scouts, types, not_before = training.state.scouts, types_to_scout(step, job, ()), _not_before(training)
+    awaited = [s for s in scouts if s.is_created and s.stopped_for is None and s.instance_type in types]
+    if len(awaited) < len(scouts):
+        again = training.jobs.clock.now() + timedelta(seconds=LOOK_AGAIN_SECONDS)
+        not_before = max(again, not_before or again)
+    return ScoutCall(scouts=tuple(scout.job_name for scout in awaited), not_before=not_before)
 
 
 def call_back(training: ActiveTraining) -> None:
@@ -84,11 +100,11 @@ def call_back(training: ActiveTraining) -> None:
 
 def settle(training: ActiveTraining) -> None:
     """Stop all scouts, wait until they are over, and record what they cost."""
-    call_back(training)
     if not training.state.scouts:
         return
     over_at = training.jobs.now() + timedelta(seconds=SETTLE_SECONDS)
     while training.state.scouts:
+        call_back(training)  # also those that could not be stopped a moment ago
         for scout in training.state.scouts:
             _look_at(training, scout)
         if not training.state.scouts:
@@ -104,34 +120,43 @@ def settle(training: ActiveTraining) -> None:
 def _scouted_step(training: ActiveTraining, job: JobSnapshot, intent: Intent) -> Step | None:
     """The step whose other types scouts look for, while the job is alive; None if there is nothing to do."""
     is_ours = job.is_spot and not (intent.is_foreign or training.host.only_watches)
+    if not intent.instance_type:  # one type: not a call more than without scouts
+        return None
     if not is_ours or training.state.giving_up or job.status is TrainingStatus.STOPPING:
         return None
     try:
-        steps = training.policy().steps
-    except InvalidInput:  # a Dag that was changed meanwhile is refused once there is something to decide
+        policy = training.policy()
+        step = policy.steps[intent.step] if intent.step < len(policy.steps) else None
+        if step is None or not step.needs_scouts:
+            return None
+        training.plan().check(policy)
+    except SpotTrainingError:  # refused once there is something to decide, when no job is alive
         return None
-    step = steps[intent.step] if intent.step < len(steps) else None
-    return step if step is not None and step.needs_scouts else None
+    has_deadline = training.state.deadline is not None
+    left = wait_left(step, training.state.attempts, training.jobs.clock.now())
+    return step if has_deadline or left > 0 else None  # the step ends with this job
 
 
 # Sending ---------------------------------------------------------------------------------------------
 
 
-def _send_if_due(training: ActiveTraining, step: Step, job: JobSnapshot) -> None:
+def _send_if_due(training: ActiveTraining, step: Step, job: JobSnapshot) -> bool:
+    """Returns whether there is a type to look for, now or later."""
     now = training.jobs.clock.now()
     due_at = send_at(job, _not_before(training))
     if due_at is None or due_at > now:
-        return
+        return True
     out = [scout.instance_type for scout in training.state.scouts]
     possible = [t for t in types_to_scout(step, job, out) if not _was_stopped_by_a_person(training, t)]
     types = types_that_pay(possible, step, training.host.price_of)
     if not types:
-        return
+        return False
     training.host.say(f"No capacity for {job.instance_type} so far. Scouts look for {' and '.join(types)}.")
     if not (training.state.scouts_over or training.state.scouts):
         _say_what_it_costs(training, job)
     for instance_type in types:
         _send(training, step, job, instance_type)
+    return True
 
 
 def _say_what_it_costs(training: ActiveTraining, job: JobSnapshot) -> None:
@@ -173,9 +198,11 @@ def _create(training: ActiveTraining, step: Step, job: JobSnapshot, scout: Inten
         ending = Ending.QUOTA if refused.refusal is Refusal.QUOTA else Ending.CAPACITY_ERROR
         _record(training, scout, _without_job(training, scout, ending, refused.text))
         training.host.say(f"No scout for {scout.instance_type}: {refused.text}")
-    except NameSpent:  # a scout from before the state was lost
-        _stop_scout(training, scout)
-        _record(training, scout, _without_job(training, scout, Ending.CLIENT_ERROR, "its name was taken"))
+    except NameSpent:  # a scout from before the state was lost: it is stopped, and its bill counts
+        _replace(training, found := replace(scout, is_created=True, instance_type=""))
+        _stop_scout(training, found)
+    except (StateReplaced, TaskKilled):
+        raise
     except NotSureYet:
         return  # asked for again at the next look
     except SpotTrainingError as error:
@@ -195,28 +222,41 @@ def _create(training: ActiveTraining, step: Step, job: JobSnapshot, scout: Inten
 def _look_at_scouts(training: ActiveTraining, step: Step, job: JobSnapshot) -> dict[str, JobSnapshot]:
     """The scouts as AWS describes them now, by type, with those that have just ended."""
     seen: dict[str, JobSnapshot] = {}
+    types = types_to_scout(step, job, ())
     for scout in training.state.scouts:
-        if not scout.is_created:
+        is_wanted = scout.instance_type in types and scout.stopped_for is None
+        if not is_wanted and scout.stopped_for is None:  # the job has its type now, or the Dag has changed
+            _stop_scout(training, scout)
+        if is_wanted and not scout.is_created:
             _create(training, step, job, scout)
-        elif (found := _look_at(training, scout)) is not None:
+        elif (found := _look_at(training, scout)) is not None and is_wanted and _is_news(found, job):
             seen[scout.instance_type] = found
     return seen
 
 
+def _is_news(scout: JobSnapshot, job: JobSnapshot) -> bool:
+    """A scout that was over before the job began to wait says nothing about capacity now."""
+    since = waits_since(job)
+    return not scout.is_terminal or since is None or scout.last_modified_at >= since
+
+
 def _look_at(training: ActiveTraining, scout: Intent) -> JobSnapshot | None:
     """The scout as AWS describes it. One that is over is recorded."""
+    if training.is_elsewhere(scout):
+        return None
     try:
         job = training.jobs.snapshot(scout.job_name)
         if job is None:
-            if not scout.is_created or training.until_sure(
-                lambda: training.jobs.describe(scout.job_name) is not None, is_sure=bool
-            ):
+            if training.until_sure(lambda: training.jobs.describe(scout.job_name) is not None, is_sure=bool):
                 return None
-            _record(training, scout, _without_job(training, scout, Ending.STOPPED_BY_USER, "it was deleted"))
+            ending = Ending.STOPPED_BY_USER if scout.is_created else Ending.INTERNAL_ERROR
+            what = "it was deleted" if scout.is_created else "it was never created"
+            _record(training, scout, _without_job(training, scout, ending, what))
             return None
-        ending = ending_of(job)
-        if ending is not None:
-            _record(training, scout, _attempt(training, scout, job, ending))
+        if (over := ending_of(job)) is not None:
+            _record(training, scout, _attempt(training, scout, job, over))
+    except (StateReplaced, TaskKilled):
+        raise
     except SpotTrainingError as error:
         training.host.say(f"Scout {scout.job_name} could not be looked at: {error}")
         return None
@@ -229,8 +269,10 @@ def _attempt(training: ActiveTraining, scout: Intent, job: JobSnapshot, ending: 
         if note is None:
             try:
                 note = training.until_sure(lambda: training.jobs.stop_note(job.arn))
-            except NoTagsYet:
+            except (RequestRefused, NoTagsYet):
                 note = None
+            with contextlib.suppress(SpotTrainingError):  # not known: then a person stopped it
+                note = note or training.recorder.why_stopped(scout.job_name)
         ending = ending_of_stop(note)
     return attempt_of(job, number=scout.number, step=scout.step, reason=scout.reason, ending=ending)
 
@@ -255,7 +297,9 @@ def _without_job(training: ActiveTraining, scout: Intent, ending: Ending, messag
 def _record(training: ActiveTraining, scout: Intent, attempt: Attempt) -> None:
     state = training.state
     left = tuple(other for other in state.scouts if other.job_name != scout.job_name)
-    training.save(replace(state, scouts=left, scouts_over=(*state.scouts_over, attempt)))
+    # Of a type that is refused again and again the last refusal is enough: the state is written whole.
+    over = (o for o in state.scouts_over if o.job_name or o.instance_type != attempt.instance_type)
+    training.save(replace(state, scouts=left, scouts_over=(*over, attempt)))
 
 
 def _replace(training: ActiveTraining, scout: Intent) -> None:
@@ -301,6 +345,8 @@ def _move(training: ActiveTraining, job: JobSnapshot) -> None:
         try:
             stopping.stop_job(training, StopReason.MOVE)
             break
+        except (StateReplaced, TaskKilled):
+            raise
         except SpotTrainingError as error:
             training.host.say(f"Training job {job.name} could not be stopped for the move: {error}")
             if not tries_left:
@@ -311,8 +357,10 @@ def _move(training: ActiveTraining, job: JobSnapshot) -> None:
 
 
 def _stop_scout(training: ActiveTraining, scout: Intent) -> None:
+    if training.is_elsewhere(scout):
+        return
     try:
-        training.jobs.stop(
+        is_stopped = training.jobs.stop(
             scout.job_name,
             StopReason.SCOUT_DONE,
             keep_reason=lambda note: training.recorder.keep_stop(scout.job_name, note),
@@ -320,5 +368,7 @@ def _stop_scout(training: ActiveTraining, scout: Intent) -> None:
     except SpotTrainingError as error:
         training.host.say(f"Scout {scout.job_name} could not be stopped, and ends by itself later: {error}")
         return
+    if not is_stopped:
+        return  # it is over, or somebody else stops it, or it is not there (yet): it is looked at again
     now = training.jobs.clock.now()
     _replace(training, replace(scout, stopped_for=StopReason.SCOUT_DONE, stopped_at=now.isoformat()))

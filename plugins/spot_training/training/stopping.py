@@ -20,12 +20,12 @@ ASK_TAGS_WHEN_KILLED = 3
 
 
 def stop(training: ActiveTraining, why: StopReason, *, tag_within: float = TAG_SECONDS) -> bool:
-    """Stop the job that is alive, and the scouts. Returns whether there was something to stop."""
+    """Stop the job that is alive, and the scouts. Returns whether there was a job to stop."""
     try:
         is_stopped = stop_job(training, why, tag_within=tag_within)
     finally:
-        are_stopped = stop_scouts(training, why, tag_within=tag_within)
-    return is_stopped or are_stopped
+        stop_scouts(training, why, tag_within=tag_within)
+    return is_stopped
 
 
 def stop_scouts(training: ActiveTraining, why: StopReason, *, tag_within: float = TAG_SECONDS) -> bool:

@@ -128,10 +128,6 @@ def follow_with_deadline(
         moments = (until(), *(watch.look_again_at for watch in watches))
         return min((moment for moment in moments if moment), default=None)
 
-    def is_for_caller() -> bool:
-        limit = until()
-        return (limit is not None and limit <= datetime.now(UTC)) or (scouts is not None and scouts.is_due())
-
     while True:
         reports = follow(
             watcher,
@@ -142,7 +138,7 @@ def follow_with_deadline(
             scouts=scouts.scouts if scouts else (),
         )
         for report in reports:
-            if isinstance(report, TimeIsUp) and not is_for_caller():
+            if isinstance(report, TimeIsUp) and not _is_for_caller(until(), deadline_stop, scouts):
                 break
             if isinstance(report, JobSnapshot):
                 for watch in watches:
@@ -157,6 +153,16 @@ def follow_with_deadline(
                 # Tried again until it works: the deadline is at stake.
                 log.error(STOP_FAILED, name, error)  # noqa: TRY400
                 time.sleep(STOP_AGAIN_SECONDS)
+
+
+def _is_for_caller(
+    limit: datetime | None, deadline_stop: DeadlineStop | None, scouts: ScoutWatch | None
+) -> bool:
+    """Whether the moment is the caller's limit, or one to look at scouts. The guard goes first."""
+    if limit is not None and limit <= datetime.now(UTC):
+        return True
+    is_for_guard = deadline_stop is not None and deadline_stop.is_due()
+    return scouts is not None and scouts.is_due() and not is_for_guard
 
 
 def guard_to_json(
