@@ -66,7 +66,6 @@ def test_a_training_moves_to_the_type_that_has_capacity(cloud: Cloud) -> None:
     assert (moved.instance_type, moved.ending, moved.billable_seconds) == (FIRST, Ending.MOVED, 0)
     assert (done.instance_type, done.ending, done.purchase) == (THIRD, Ending.COMPLETED, PurchaseOption.SPOT)
     assert moved.step == done.step
-    assert moved.wait_seconds < 2 * HOUR
     scouts = task.driver().state.scouts_over
     assert sorted(scout.instance_type or "" for scout in scouts) == sorted([SECOND, THIRD])
     assert {scout.ending for scout in scouts} <= USEFUL_ENDINGS
