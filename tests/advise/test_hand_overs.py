@@ -323,7 +323,7 @@ def test_the_way_back_by_name_takes_its_costs_and_hazards_as_plain_values() -> N
     [
         ("widen", {}, {}, "only deadline is simulated with scouts"),
         ("deadline", {"back_to_spot": "beside"}, {}, "give never or hand-over"),
-        ("deadline", {}, {"guard": None}, "always has its guard"),
+        ("deadline", {}, {"guard": None}, "has its own guard"),
         ("deadline", {}, {"sees_capacity": True}, "sees nothing"),
         ("deadline", {}, {"hand_over": {"luck": 1}}, r"hand_over\.luck is 1"),
         ("deadline", {}, {"hazards": {"luck": 1}}, r"hazards\.luck is 1"),
