@@ -280,7 +280,7 @@ def test_a_training_moves_to_the_type_with_capacity_in_both_modes(stack: LocalSt
             (third, "completed"),
         ]
         scouts = stack.api.xcom("variant_types", run_id, task_id, "scouts")
-        assert {scout["instance_type"] for scout in scouts} == {second, third}
+        assert {scout["instance_type"] for scout in scouts} >= {second, third}
         savings = stack.api.xcom("variant_types", run_id, task_id, "savings")
         billed = sum(job["billable_seconds"] for job in (*attempts, *scouts))
         assert savings["billable_instance_seconds"] == billed
