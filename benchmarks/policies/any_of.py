@@ -47,7 +47,7 @@ class Shares:
     scouts: dict[Case, list[float]]
     misses: int = 0
 
-    def told(self, folder: str, training: tuple[float, float], markets: int, way: BackToSpot) -> str:
+    def cell(self, folder: str, training: tuple[float, float], markets: int, way: BackToSpot) -> str:
         """The mean share, or a dash where the folder has fewer series."""
         runs = self._of(self.runs, folder, (training, markets, way))
         return f"{np.mean(runs):.3f}" if runs else "-"
@@ -130,7 +130,7 @@ def tell(shares: Shares, folders: Sequence[str]) -> Iterator[str]:
             label += ", with the way back" if way is BackToSpot.HAND_OVER else ""
             cells = [
                 " / ".join(
-                    shares.told(folder, training, markets, way) for markets in range(1, MOST_MARKETS + 1)
+                    shares.cell(folder, training, markets, way) for markets in range(1, MOST_MARKETS + 1)
                 )
                 for folder in folders
             ]

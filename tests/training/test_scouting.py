@@ -402,6 +402,7 @@ def test_the_record_and_the_bill_have_the_scouts(slow_cloud: Cloud, ledger: Ledg
     billed = sum(a.billable_instance_seconds or 0 for a in (*done.attempts, scout))
     assert statement.billable_instance_seconds == billed
     assert statement.scout_instance_seconds == scout.billable_seconds
+    assert done.statement.billable_instance_seconds == billed
     assert statement.abandoned_instance_seconds == scout.billable_seconds
     assert statement.billed_usd == pytest.approx(billed / 3600 * PRICE.usd_per_hour, abs=1e-5)
     with ledger.read() as reader:

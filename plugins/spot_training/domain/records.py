@@ -271,7 +271,7 @@ class TrainingRecord:
 
     @property
     def format(self) -> int:
-        """The earliest format whose readers understand this record."""
+        """The earliest format that can hold this record."""
         has_moved = any(attempt.ending is Ending.MOVED for attempt in self.attempts)
         return RECORD_FORMAT if self.scouts or self.scouts_out or has_moved else FORMAT_WITHOUT_SCOUTS
 

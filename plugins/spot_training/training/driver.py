@@ -199,7 +199,7 @@ class TrainingDriver:
         is_at_hand = self._described.get("TrainingJobName") == name
         description = self._described if is_at_hand else self.jobs.describe(name) or {}
         self.training.save(replace(self.state, is_over=True, is_final=True))
-        return Completed(description=description, attempts=self.attempts)
+        return Completed(description=description, attempts=self.attempts, scouts=self.state.scouts_over)
 
     # Stopping --------------------------------------------------------------------------------------
 

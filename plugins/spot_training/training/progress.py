@@ -33,10 +33,11 @@ class Completed:
 
     description: dict[str, Any]
     attempts: tuple[Attempt, ...]
+    scouts: tuple[Attempt, ...] = ()
 
     @property
     def statement(self) -> SavingsStatement:
-        return statement_of(self.attempts)
+        return statement_of(self.attempts, scouts=self.scouts)
 
 
 Progress = Waiting | Completed

@@ -357,18 +357,7 @@ def _move(training: ActiveTraining, job: JobSnapshot) -> None:
 
 
 def _stop_scout(training: ActiveTraining, scout: Intent) -> None:
-    if training.is_elsewhere(scout):
-        return
-    try:
-        is_stopped = training.jobs.stop(
-            scout.job_name,
-            StopReason.SCOUT_DONE,
-            keep_reason=lambda note: training.recorder.keep_stop(scout.job_name, note),
-        )
-    except SpotTrainingError as error:
-        training.host.say(f"Scout {scout.job_name} could not be stopped, and ends by itself later: {error}")
-        return
-    if not is_stopped:
-        return  # it is over, or somebody else stops it, or it is not there (yet): it is looked at again
-    now = training.jobs.clock.now()
-    _replace(training, replace(scout, stopped_for=StopReason.SCOUT_DONE, stopped_at=now.isoformat()))
+    """Call a scout back. One that is over, is not there yet or is being stopped is looked at again."""
+    if stopping.stop_scout(training, scout, StopReason.SCOUT_DONE):
+        now = training.jobs.clock.now()
+        _replace(training, replace(scout, stopped_for=StopReason.SCOUT_DONE, stopped_at=now.isoformat()))

@@ -150,7 +150,7 @@ class TrainingState:
 
     @property
     def version(self) -> int:
-        """The earliest format whose readers understand this state."""
+        """The earliest format that can hold this state."""
         moved = any(attempt.ending is Ending.MOVED for attempt in self.attempts)
         return STATE_VERSION if moved or self.scouts or self.scouts_over or self.next_type else 2
 

@@ -30,12 +30,15 @@ def stop(training: ActiveTraining, why: StopReason, *, tag_within: float = TAG_S
 
 def stop_scouts(training: ActiveTraining, why: StopReason, *, tag_within: float = TAG_SECONDS) -> bool:
     """Stop the scouts that are out. Returns whether there was one to stop."""
-    stopped = [_stop_scout(training, scout, why, tag_within) for scout in training.state.scouts]
+    scouts = training.state.scouts
+    stopped = [stop_scout(training, scout, why, tag_within=tag_within) for scout in scouts]
     return any(stopped)
 
 
-def _stop_scout(training: ActiveTraining, scout: Intent, why: StopReason, tag_within: float) -> bool:
-    """Stop a scout with its training. One that cannot be stopped ends by itself a little later."""
+def stop_scout(
+    training: ActiveTraining, scout: Intent, why: StopReason, *, tag_within: float = TAG_SECONDS
+) -> bool:
+    """Stop one scout. Raises nothing: one that cannot be stopped ends by itself a little later."""
     if not _may_be_stopped(training, scout):
         return False
     try:
