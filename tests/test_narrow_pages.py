@@ -13,7 +13,8 @@ import pytest
 from local_sagemaker.control.page import render_page
 from spot_training.dashboard import assets, rendering
 from spot_training.dashboard.overview import Filters, Window
-from spot_training.domain.savings import statement_of
+from spot_training.domain.lifecycle import Ending
+from spot_training.domain.savings import Attempt, statement_of
 from spot_training.ledger import Ledger, Selection
 from spot_training.report import Links, TrainingReport, report_of, to_html
 from spot_training.sagemaker.console import console_of
@@ -22,6 +23,7 @@ from tests.dashboard.rendered import NOW, overview_page, training_page
 from tests.dashboard.trainings import BEGAN, history, training, under_way
 from tests.local_sagemaker.support import Simulation
 from tests.narrow import WIDTH, troubles_of
+from tests.records import make_attempt
 from tests.serving import serving
 
 if TYPE_CHECKING:
@@ -50,7 +52,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         "overview": overview_page(folder / "many", *records, filters=Filters(window=Window.ALL)),
         "one training": overview_page(folder / "one", training(), filters=Filters(since=BEGAN.date())),
         "running": training_page(under_way(**PLACE), console=console),
-        "over": training_page(training(**PLACE), console=console),
+        "over": training_page(training(scouts=tuple(_scouts()), **PLACE), console=console),
         "problem": rendering.render("problem.html.j2", status=422, detail="window: " + "x" * 300, login=None),
         "report": _report(folder / "many"),
         "report of one": _report(folder / "one"),
@@ -62,6 +64,22 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         files[f"/page/{assets.url(name)}"] = (asset.content, asset.media_type)
     with serving({path.replace(" ", "%20"): file for path, file in files.items()}) as url:
         yield f"{url}/page"
+
+
+def _scouts() -> Iterator[Attempt]:
+    """One that found capacity, and one that waited in vain."""
+    for number, found in ((1, True), (2, False)):
+        name = f"predict-churn-scout-0123456789ab-{number}"
+        used = {"training_seconds": 120, "billable_seconds": 40}
+        unused = {"started_at": None, "training_seconds": 0, "billable_seconds": 0}
+        yield make_attempt(
+            number=number,
+            job_name=name,
+            ending=Ending.SCOUT_DONE,
+            instance_type=f"ml.g{number + 4}.12xlarge",
+            instance_count=4,
+            **(used if found else unused),
+        )
 
 
 def _lost() -> Iterator[Any]:
