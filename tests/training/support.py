@@ -230,6 +230,29 @@ class Died(BaseException):
     """The worker process is gone."""
 
 
+class Mortal:
+    """SageMaker as a process sees it that dies before, or just after, its n-th call."""
+
+    def __init__(self, jobs: TrainingJobs, *, dies_at: int, is_answered: bool) -> None:
+        self.jobs, self.left, self.is_answered = jobs, dies_at, is_answered
+
+    def __getattr__(self, name: str) -> Any:
+        member = getattr(self.jobs, name)
+        if name not in {"describe", "snapshot", "create_or_adopt", "stop", "tags", "stop_note"}:
+            return member
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            self.left -= 1
+            if self.left == 0 and not self.is_answered:
+                raise Died
+            answer = member(*args, **kwargs)
+            if self.left == 0:
+                raise Died
+            return answer
+
+        return call
+
+
 def die(*_args: Any, **_kwargs: Any) -> NoReturn:
     raise Died
 

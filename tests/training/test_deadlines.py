@@ -172,6 +172,14 @@ def test_every_name_waits_for_spot_as_long_as_the_guard_allows(cloud: Cloud, pol
     assert spot.created_at + timedelta(seconds=spot.wait_seconds + 1) >= a_tick_before
 
 
+def test_a_deadline_is_kept_without_checkpoints(cloud: Cloud) -> None:
+    cloud.set_capacity(available=False)
+    task = Task(cloud, checkpoints=False)
+    done = task.finish()
+    assert endings(done) == [("spot", Ending.STOPPED_FOR_DEADLINE), ("on-demand", Ending.COMPLETED)]
+    assert any("runs on spot without checkpoints" in line for line in task.said)
+
+
 def test_a_ladder_is_stopped_before_its_max_wait_costs_the_deadline(cloud: Cloud) -> None:
     cloud.set_capacity(available=False)
     task = Task(cloud, policy=[{"spot": "ml.m5.xlarge", "max_wait": "20h"}, "on_demand"])

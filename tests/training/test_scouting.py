@@ -24,7 +24,7 @@ from spot_training.ledger import Ledger, Selection
 from spot_training.report.jobs import to_jobs_csv
 from spot_training.sagemaker.calls import Refusal, for_certain
 from spot_training.sagemaker.identity import TAG_ATTEMPT, TAG_SCOUT
-from spot_training.sagemaker.jobs import CapacityRefused, TrainingJobs
+from spot_training.sagemaker.jobs import CapacityRefused
 from spot_training.sweep.orphans import Verdict, survey
 from spot_training.sweep.settling import Settling
 from spot_training.training.driver import Waiting
@@ -32,7 +32,7 @@ from tests.cloud import HOUR, SPEED, Cloud, live_jobs, make_config, serving
 from tests.records import PRICE
 from tests.watching.support import make_snapshot
 
-from .support import IDENTITY, Died, Task, Training
+from .support import IDENTITY, Died, Mortal, Task, Training
 
 FIRST, SECOND, THIRD = "ml.m5.xlarge", "ml.m5.2xlarge", "ml.c5.4xlarge"
 TYPES = [FIRST, SECOND, THIRD]
@@ -308,29 +308,6 @@ def test_a_quota_that_the_scouts_fill_is_no_cause_to_buy_on_demand(cloud: Cloud)
 def _is_of(task: Task, name: str, kind: str) -> bool:
     job = task.jobs.snapshot(name)
     return job is not None and job.instance_type == kind
-
-
-class Mortal:
-    """SageMaker as a process sees it that dies before, or just after, its n-th call."""
-
-    def __init__(self, jobs: TrainingJobs, *, dies_at: int, is_answered: bool) -> None:
-        self.jobs, self.left, self.is_answered = jobs, dies_at, is_answered
-
-    def __getattr__(self, name: str) -> Any:
-        member = getattr(self.jobs, name)
-        if name not in {"describe", "snapshot", "create_or_adopt", "stop", "tags", "stop_note"}:
-            return member
-
-        def call(*args: Any, **kwargs: Any) -> Any:
-            self.left -= 1
-            if self.left == 0 and not self.is_answered:
-                raise Died
-            answer = member(*args, **kwargs)
-            if self.left == 0:
-                raise Died
-            return answer
-
-        return call
 
 
 @pytest.mark.timeout(180)

@@ -17,6 +17,13 @@ from typing import Any
 
 from .lifecycle import HOLDING_STATUSES, WAITING_STATUSES, Ending, JobSnapshot, SecondaryStatus, Transition
 
+#: The format of states and records that first had this ending, if it is not the second: a reader of an
+#: earlier format does not know it.
+FORMAT_OF_ENDING: Mapping[Ending, int] = {
+    Ending.MOVED: 3,
+    Ending.SCOUT_DONE: 3,
+    Ending.LEFT_FOR_SPOT: 4,
+}
 #: Transitions kept of one job: an interruption makes about four, so some fifty interruptions.
 MOST_TRANSITIONS = 200
 

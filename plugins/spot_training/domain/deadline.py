@@ -24,6 +24,7 @@ from .runtime import (
     like_from,
     runtime_from,
 )
+from .way_back import Progress, WayBack
 
 if TYPE_CHECKING:
     from .attempts import Attempt
@@ -210,7 +211,8 @@ class DeadlineGuard:
         any, and the deadline is late         0
 
     An on-demand job runs to its end. So waiting for spot until the last moment never costs more than starting
-    on-demand earlier, and the same guard serves every policy (docs/policies.md).
+    on-demand earlier, and the same guard serves every policy (docs/policies.md). With a `way_back`, on-demand
+    may be left again, and starts earlier if that pays.
 
     `kept_seconds` is the work that earlier attempts left in checkpoints. Without `has_checkpoints`, every
     launch starts from zero. `tick_seconds` is how often somebody looks.
@@ -220,6 +222,7 @@ class DeadlineGuard:
     kept_seconds: float = 0.0
     has_checkpoints: bool = True
     tick_seconds: float = 60.0
+    way_back: WayBack | None = None
 
     def outlook(self, now: datetime, job: JobSnapshot | None = None) -> Outlook:
         """The outlook at `now`, with the running spot job `job`, or without one."""
@@ -248,8 +251,28 @@ class DeadlineGuard:
 
     def _while_waiting(self, now: datetime, job: JobSnapshot | None, kept: float, slack: float) -> _Due:
         """A tick before the last moment, or later if the wait may still be an ordinary launch."""
-        wait = max(slack - self.tick_seconds, self._rest_of_launch(job, now))
-        return _Due(max(0.0, min(slack, wait)), self._last_moment(kept))
+        launch = self._rest_of_launch(job, now)
+        wait = max(slack - self.tick_seconds, launch)
+        last_moment = _Due(max(0.0, min(slack, wait)), self._last_moment(kept))
+        early = self._early(now, kept, launch if job else self.deadline.reserve.launch_seconds)
+        return early if early and (early.seconds or 0) < (last_moment.seconds or 0) else last_moment
+
+    def _early(self, now: datetime, kept: float, launch: float) -> _Due | None:
+        """When on-demand starts because it can be left again for spot; an ordinary launch has its time."""
+        if self.way_back is None:
+            return None
+        progress = Progress(
+            seconds_left=(self.deadline.at - now).total_seconds(),
+            work_seconds=max(0.0, self.deadline.runtime.mean_seconds - kept),
+        )
+        if not self.way_back.pays(progress.work_seconds):
+            return None
+        slack = in_words(self.way_back.slack_seconds(progress))
+        return _Due(
+            max(launch, self.way_back.on_demand_in_seconds(progress)),
+            f"{in_words(progress.work_seconds)} of work left and {slack} to spare: on-demand goes on while "
+            "scouts look for spot",
+        )
 
     def _rest_of_launch(self, job: JobSnapshot | None, now: datetime) -> float:
         """For how many seconds a wait may still be an ordinary launch and not a lack of capacity."""

@@ -170,7 +170,7 @@ class SpotWhileTimeAllows:
     """One spot job for as long as the deadline allows, then on-demand: the policy `deadline`.
 
     The guard ends the wait. The max wait only ends a spot job that nobody has stopped. `notes` are logged
-    once, before the first attempt.
+    once, before the first attempt. With `back_to_spot`, on-demand is left again for spot (`back_to_spot`).
     """
 
     max_wait_seconds: int
@@ -179,6 +179,7 @@ class SpotWhileTimeAllows:
     scout_image: str = ""
     on_demand_types: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    back_to_spot: bool = False
 
     @property
     def steps(self) -> tuple[Step, ...]:
@@ -201,6 +202,8 @@ class SpotWhileTimeAllows:
         last = situation.attempts[-1]
         if (end := _end_of(last)) is not None:
             return end
+        if last.ending is Ending.LEFT_FOR_SPOT:
+            return start(self.steps, 0, f"{because(situation)}: spot again")
         if last.purchase is PurchaseOption.ON_DEMAND:
             return Decision(action=Action.GIVE_UP, reason=f"{what_happened(last)}; no step is left")
         if _stays_on_step(last, self.steps):
@@ -212,9 +215,14 @@ class SpotWhileTimeAllows:
 
 
 def _stays_on_step(last: Attempt, steps: Sequence[Step]) -> bool:
-    """Whether it moved to another type, or the quota of that type was full: it waits for the first again."""
+    """Whether it moved to another type, or the quota of that type was full: it waits for the first again.
+
+    On-demand that was left under an earlier policy goes on, too.
+    """
     if last.step >= len(steps):
         return False
+    if last.ending is Ending.LEFT_FOR_SPOT:
+        return True
     step = steps[last.step]
     was_moving = step.needs_scouts and last.instance_type != step.instance_types[0]
     return last.ending is Ending.MOVED or (last.ending is Ending.QUOTA and was_moving)
@@ -283,6 +291,9 @@ def what_happened(last: Attempt) -> str:
             return (
                 f"no {last.purchase} capacity for {last.instance_type} in {waited}, and another type has some"
             )
+        case Ending.LEFT_FOR_SPOT:
+            done = f"{in_words(last.work_seconds or 0)} of training done"
+            return f"{last.purchase} {last.instance_type} was left for spot, {done}"
         case Ending.QUOTA:
             return f"the account's quota refused {last.instance_type} ({last.purchase})"
         case Ending.CAPACITY_ERROR:

@@ -22,7 +22,7 @@ from .ladder import (
     on_demand_only,
     widened_waits,
 )
-from .parsing import as_instance_type, as_whole_number, is_left_out, parse_seconds
+from .parsing import as_bool, as_instance_type, as_whole_number, is_left_out, parse_seconds
 from .stopping import (
     DEFAULT_MAX_RUNTIME_SECONDS,
     MAX_RUNTIME_SECONDS,
@@ -52,6 +52,7 @@ class Defaults:
 _WIDENING = ("first_wait", "factor", "cap", "spot_attempts")
 _TYPES = "instance_types"
 _SCOUT_IMAGE = "scout_image"
+_BACK_TO_SPOT = "back_to_spot"
 
 
 def _widen(options: dict[str, Any], defaults: Defaults) -> Policy:
@@ -196,6 +197,7 @@ def _until_deadline(name: str) -> Callable[[dict[str, Any], Defaults], Policy]:
             on_demand_types=types,
             max_wait_seconds=_max_wait(left, defaults),
             notes=(deprecation_of(name, ignored),) if name in DEADLINE_ALIASES else (),
+            back_to_spot=_take_flag(options, _BACK_TO_SPOT),
         )
 
     return make
@@ -229,7 +231,7 @@ OPTIONS: dict[str, tuple[str, ...]] = {
     "on_demand": (_TYPES,),
     "ladder": ("steps",),
     **{
-        name: ("on_demand", _TYPES, _SCOUT_IMAGE, *DEADLINE_ALIASES.get(name, ()))
+        name: ("on_demand", _TYPES, _SCOUT_IMAGE, _BACK_TO_SPOT, *DEADLINE_ALIASES.get(name, ()))
         for name in DEADLINE_POLICIES
     },
 }
@@ -240,9 +242,9 @@ def policy_from(spec: object, defaults: Defaults) -> Policy:
 
     Accepts a name, a mapping `{"name": ..., option: ...}`, a list of steps, JSON text of one of these, or a
     name from the policy file. Options of `widen` and `spot_only`: `first_wait` and `cap` (seconds, or text
-    like "2h"), `factor`, `spot_attempts`; of `deadline`: `on_demand` (types); of all of them and of
-    `on_demand`: `instance_types`; of all but that one: `scout_image`. Options may be text, as templates and
-    Params give them. Raises `UnknownPolicy` or `InvalidInput`.
+    like "2h"), `factor`, `spot_attempts`; of `deadline`: `on_demand` (types), `back_to_spot`; of all of them
+    and of `on_demand`: `instance_types`; of all but that one: `scout_image`. Options may be text, as
+    templates and Params give them. Raises `UnknownPolicy` or `InvalidInput`.
     """
     if hasattr(spec, "decide"):
         return spec  # type: ignore[return-value]
@@ -307,6 +309,11 @@ def _take_seconds(options: dict[str, Any], key: str, *, where: str = "policy") -
 def _take_count(options: dict[str, Any], key: str, default: int) -> int:
     value = options.pop(key, None)
     return default if is_left_out(value) else as_whole_number(value, field=f"policy.{key}")
+
+
+def _take_flag(options: dict[str, Any], key: str) -> bool:
+    value = options.pop(key, None)
+    return False if is_left_out(value) else as_bool(value, field=f"policy.{key}")
 
 
 def _take_number(options: dict[str, Any], key: str, default: float) -> float:

@@ -15,6 +15,7 @@ from enum import StrEnum
 from functools import cache
 from typing import Any
 
+from .attempts import FORMAT_OF_ENDING
 from .errors import NewerFormat
 from .lifecycle import Ending, JobSnapshot, SecondaryStatus, TrainingStatus, Transition
 from .record_keys import record_key
@@ -49,9 +50,9 @@ __all__ = [
 ]
 
 #: The format that is written. It grows when a reader of an earlier format could misunderstand a record: 1 is
-#: 0.1.0's, which knew fewer endings, and 3 has scouts. A reader knows all formats up to this one, and leaves
-#: a later one alone.
-RECORD_FORMAT = 3
+#: 0.1.0's, which knew fewer endings, 3 has scouts, and 4 the way back to spot. A reader knows all formats up
+#: to this one, and leaves a later one alone.
+RECORD_FORMAT = 4
 #: The format of what has nothing that came later: every version since 0.2.0 reads it.
 FORMAT_WITHOUT_SCOUTS = 2
 _DIGESTS = re.compile(r"(-[0-9a-f]{12}-\d{1,3})+$")
@@ -272,8 +273,8 @@ class TrainingRecord:
     @property
     def format(self) -> int:
         """The earliest format that can hold this record."""
-        has_moved = any(attempt.ending is Ending.MOVED for attempt in self.attempts)
-        return RECORD_FORMAT if self.scouts or self.scouts_out or has_moved else FORMAT_WITHOUT_SCOUTS
+        least = 3 if self.scouts or self.scouts_out else FORMAT_WITHOUT_SCOUTS
+        return max([least, *(FORMAT_OF_ENDING.get(attempt.ending, least) for attempt in self.attempts)])
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON, one flat object. `docs/ledger.md` describes each member.

@@ -55,7 +55,8 @@ LONGEST_WAIT_SECONDS = 86400
 class ScoutCall:
     """When a waiting task has to look at its scouts, or send some.
 
-    `scouts` are the names of those that are out. `not_before` is when others may go out at the earliest.
+    `scouts` are the names of those that are out. `not_before` is when others may go out at the earliest; for
+    an on-demand job, when to look again.
     """
 
     scouts: tuple[str, ...] = ()
@@ -68,6 +69,8 @@ class ScoutCall:
         """
         if job.is_terminal or job.status is TrainingStatus.STOPPING:
             return None
+        if not job.is_spot:
+            return self.not_before
         if self.scouts:
             return job.last_modified_at if holds_instances(job) else None
         return send_at(job, self.not_before)
@@ -100,8 +103,12 @@ def send_at(job: JobSnapshot, not_before: datetime | None) -> datetime | None:
 
 
 def types_to_scout(step: Step, job: JobSnapshot, out: Sequence[str]) -> tuple[str, ...]:
-    """The types of the step to send scouts for: not the job's own, nor those of scouts that are out."""
-    return tuple(t for t in step.instance_types if t != job.instance_type and t not in out)
+    """The types of the step to send scouts for: not those of scouts that are out.
+
+    A spot job waits for its own type itself. While on-demand runs, every type counts.
+    """
+    own = job.instance_type if job.is_spot else None
+    return tuple(t for t in step.instance_types if t != own and t not in out)
 
 
 def types_that_pay(
@@ -129,11 +136,11 @@ def types_that_pay(
     return tuple(filter(pays, types))
 
 
-def max_wait_of_scout(step: Step, job: JobSnapshot, now: datetime) -> int:
-    """`MaxWaitTimeInSeconds` of a scout: it need not wait for longer than the job itself."""
+def wait_of_scout(step: Step, job: JobSnapshot, now: datetime) -> int:
+    """For how many seconds a scout waits at most: it need not wait for longer than the job itself."""
     ends_at = job.created_at + timedelta(seconds=job.max_wait_seconds or step.max_wait_seconds or 0)
     left = round((ends_at - now).total_seconds())
-    return RUN_SECONDS + min(LONGEST_WAIT_SECONDS, max(LEAST_WAIT_SECONDS, left))
+    return min(LONGEST_WAIT_SECONDS, max(LEAST_WAIT_SECONDS, left))
 
 
 def wait_left(step: Step, attempts: Sequence[Attempt], now: datetime) -> int:

@@ -25,6 +25,8 @@ class StopReason(StrEnum):
     DEADLINE = "deadline"
     #: It waits for capacity that another instance type has.
     MOVE = "move"
+    #: On-demand runs, and there is spot capacity again.
+    BACK_TO_SPOT = "back-to-spot"
     #: A scout has found out what it was sent for, or nobody needs it any longer.
     SCOUT_DONE = "scout-done"
     TIME_LIMIT = "time-limit"
@@ -39,6 +41,7 @@ class StopReason(StrEnum):
 _ENDINGS = {
     StopReason.DEADLINE: Ending.STOPPED_FOR_DEADLINE,
     StopReason.MOVE: Ending.MOVED,
+    StopReason.BACK_TO_SPOT: Ending.LEFT_FOR_SPOT,
     StopReason.SCOUT_DONE: Ending.SCOUT_DONE,
     StopReason.TIME_LIMIT: Ending.STOPPED_AT_TIME_LIMIT,
     StopReason.TASK_ENDED: Ending.STOPPED_WITH_TASK,

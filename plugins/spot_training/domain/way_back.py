@@ -13,7 +13,6 @@ from dataclasses import dataclass, field, fields
 
 from .errors import InvalidInput
 from .parsing import in_words
-from .scouting import PATIENCE_SECONDS
 
 #: The share of the remaining work that must remain as slack to wait for spot, and to leave on-demand for
 #: spot. Fitted on recorded markets (docs/benchmarks.md).
@@ -23,6 +22,8 @@ KEEP_WHILE_ON_DEMAND = 1 / 12
 HAND_OVERS_LESS = 1.5
 #: Above this price ratio, spot saves too little for a hand-over.
 MOST_PRICE_RATIO = 0.6
+#: A spot job that has capacity starts within so long (`scouting.PATIENCE_SECONDS`).
+NOTICE_SECONDS = 300.0
 #: The pause after a failed hand-over, which doubles with each further one.
 PAUSE_SECONDS = 1800.0
 #: Fewer recorded hand-overs than this say nothing about an instance type.
@@ -53,7 +54,7 @@ class HandOver:
     scout_launch_seconds: float = 180.0
     scout_stop_seconds: float = 60.0
     is_quota_shared: bool = False
-    notice_seconds: float = PATIENCE_SECONDS
+    notice_seconds: float = NOTICE_SECONDS
     reserve_seconds: float = 0.0
     lost_seconds: float = 0.0
 
@@ -225,6 +226,12 @@ class WayBack:
         if not self._may_leave(later, slack=slack + TOLERANCE):
             return None
         return until + progress.owed_seconds if until else 0.0
+
+    def over_in_seconds(self, progress: Progress) -> float:
+        """In how many seconds of on-demand the work left costs no more than on spot with a hand-over."""
+        how = self.hand_over
+        least = how.cost_seconds / (1 - how.price_ratio) if how.price_ratio < 1 else math.inf
+        return max(0.0, progress.owed_seconds + progress.work_seconds - least)
 
     def may_hand_over(self, progress: Progress) -> bool:
         """Whether on-demand may be stopped now, because a scout runs."""

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from spot_training.domain.back_to_spot import check_can_go_back
 from spot_training.domain.caps import NO_CAPS, Caps
 from spot_training.domain.errors import EmptyValue, InvalidInput
 from spot_training.domain.json_text import as_mapping
@@ -208,8 +209,11 @@ class TrainingPlan:
         And `AboveCap` where a step asks for more than the Dag's author allows.
         """
         self._check_tags()
+        goes_back = getattr(policy, "back_to_spot", False)
+        if goes_back:
+            check_can_go_back(has_checkpoints=self.checkpoint_uri is not None)
         for step in policy.steps:
-            if step.needs_scouts:
+            if step.needs_scouts or (goes_back and step.purchase is PurchaseOption.SPOT):
                 check_can_scout(self.request, step)
             for one in step.by_type:
                 _check_caps(self.attempt_request(one, number=1), self.caps)
@@ -247,7 +251,7 @@ class TrainingPlan:
         return request
 
     def scout_request(
-        self, step: Step, instance_type: str, *, number: int, max_wait_seconds: int
+        self, step: Step, instance_type: str, *, number: int, wait_seconds: int, run_seconds: int
     ) -> dict[str, Any]:
         """The CreateTrainingJob request of scout `number`, which looks for one type of `step`."""
         return scout_request(
@@ -256,7 +260,8 @@ class TrainingPlan:
             tags=self.identity.tags(number, is_scout=True),
             step=step,
             instance_type=instance_type,
-            max_wait_seconds=max_wait_seconds,
+            wait_seconds=wait_seconds,
+            run_seconds=run_seconds,
         )
 
     def _stopping_condition(self, step: Step) -> dict[str, Any]:

@@ -17,8 +17,6 @@ from spot_training.domain.stopping import is_capped_algorithm
 if TYPE_CHECKING:
     from spot_training.domain.ladder import Step
 
-#: Sleeps, and ends at once on SIGTERM: as the first process of a container, `sleep` alone would ignore it.
-ENTRYPOINT = ["/bin/sh", "-c", f"trap 'exit 0' TERM INT; sleep {RUN_SECONDS} & wait"]
 _KEPT = (
     "RoleArn",
     "OutputDataConfig",
@@ -30,6 +28,11 @@ _KEPT_OF_ALGORITHM = ("TrainingImage", "TrainingInputMode", "TrainingImageConfig
 _KEPT_OF_RESOURCES = ("InstanceCount", "VolumeSizeInGB", "VolumeKmsKeyId", "InstancePlacementConfig")
 #: A simulated training has simulated scouts (the local SageMaker's `LOCAL_TRAINING_SECONDS`).
 _SIMULATED = "LOCAL_TRAINING_SECONDS"
+
+
+def entrypoint(run_seconds: int) -> list[str]:
+    """Sleeps, and ends at once on SIGTERM: as the first process of a container, `sleep` alone ignores it."""
+    return ["/bin/sh", "-c", f"trap 'exit 0' TERM INT; sleep {run_seconds} & wait"]
 
 
 def check_can_scout(request: Mapping[str, Any], step: Step) -> None:
@@ -57,7 +60,8 @@ def scout_request(
     tags: list[dict[str, str]],
     step: Step,
     instance_type: str,
-    max_wait_seconds: int,
+    wait_seconds: int,
+    run_seconds: int = RUN_SECONDS,
 ) -> dict[str, Any]:
     """The request of a scout for one type of the step. `training` is the training's own request."""
     algorithm, resources = training["AlgorithmSpecification"], training["ResourceConfig"]
@@ -67,18 +71,18 @@ def scout_request(
     request = {
         **{key: copy.deepcopy(training[key]) for key in _KEPT if key in training},
         "TrainingJobName": name,
-        "AlgorithmSpecification": {**kept, "ContainerEntrypoint": list(ENTRYPOINT)},
+        "AlgorithmSpecification": {**kept, "ContainerEntrypoint": entrypoint(run_seconds)},
         "ResourceConfig": {
             **{key: resources[key] for key in _KEPT_OF_RESOURCES if key in resources},
             "InstanceType": instance_type,
         },
         "StoppingCondition": {
-            "MaxRuntimeInSeconds": RUN_SECONDS,
-            "MaxWaitTimeInSeconds": max_wait_seconds,
+            "MaxRuntimeInSeconds": run_seconds,
+            "MaxWaitTimeInSeconds": wait_seconds + run_seconds,
         },
         "EnableManagedSpotTraining": True,
         "Tags": [*training.get("Tags", []), *tags],
     }
     if _SIMULATED in training.get("Environment", {}):
-        request["Environment"] = {_SIMULATED: str(RUN_SECONDS)}
+        request["Environment"] = {_SIMULATED: str(run_seconds)}
     return request

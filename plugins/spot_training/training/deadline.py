@@ -6,6 +6,7 @@ import contextlib
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from spot_training.domain.back_to_spot import rule_for
 from spot_training.domain.deadline import Deadline, DeadlineGuard, Outlook, kept_by_attempts
 from spot_training.domain.decide import check_keeps_deadline
 from spot_training.domain.errors import InvalidInput
@@ -13,7 +14,7 @@ from spot_training.domain.messages import deadline_line
 from spot_training.domain.savings import PurchaseOption
 
 if TYPE_CHECKING:
-    from spot_training.domain.ladder import Step
+    from spot_training.domain.ladder import Policy, Step
     from spot_training.domain.lifecycle import JobSnapshot
 
     from .active import ActiveTraining
@@ -37,8 +38,18 @@ def outlook_of(training: ActiveTraining) -> Outlook | None:
     deadline = training.state.deadline
     if deadline is None:
         return None
-    guard = _guard(training, deadline, has_checkpoints=training.plan().checkpoint_uri is not None)
+    guard = _guard(
+        training,
+        deadline,
+        has_checkpoints=training.plan().checkpoint_uri is not None,
+        goes_back=has_way_back(training.policy()),
+    )
     return guard.outlook(training.jobs.now())
+
+
+def has_way_back(policy: Policy) -> bool:
+    """Whether on-demand may be left again for spot."""
+    return bool(getattr(policy, "back_to_spot", False))
 
 
 def guard_of(training: ActiveTraining, job: JobSnapshot, intent: Intent) -> DeadlineGuard | None:
@@ -47,10 +58,14 @@ def guard_of(training: ActiveTraining, job: JobSnapshot, intent: Intent) -> Dead
     if deadline is None or not job.is_spot or intent.is_foreign or training.host.only_watches:
         return None
     # A Dag that was changed meanwhile is refused once there is something to decide, when no job is alive.
+    goes_back = False
     with contextlib.suppress(InvalidInput):
-        if _waits_for_budget(training, training.policy().steps):
+        policy = training.policy()
+        goes_back = has_way_back(policy)
+        if _waits_for_budget(training, policy.steps):
             return None
-    return _guard(training, deadline, has_checkpoints=job.checkpoint_uri is not None)
+    has_checkpoints = job.checkpoint_uri is not None
+    return _guard(training, deadline, has_checkpoints=has_checkpoints, goes_back=goes_back)
 
 
 def _waits_for_budget(training: ActiveTraining, steps: tuple[Step, ...]) -> bool:
@@ -59,10 +74,13 @@ def _waits_for_budget(training: ActiveTraining, steps: tuple[Step, ...]) -> bool
     return check is not None and not check.budget.deadline_wins and check.objection is not None
 
 
-def _guard(training: ActiveTraining, deadline: Deadline, *, has_checkpoints: bool) -> DeadlineGuard:
+def _guard(
+    training: ActiveTraining, deadline: Deadline, *, has_checkpoints: bool, goes_back: bool
+) -> DeadlineGuard:
     lost = deadline.runtime.checkpoint_every_seconds
     return DeadlineGuard(
         deadline=deadline,
         kept_seconds=kept_by_attempts(training.state.attempts, lost),
         has_checkpoints=has_checkpoints,
+        way_back=rule_for(deadline, training.state.attempts) if goes_back and has_checkpoints else None,
     )

@@ -9,6 +9,7 @@ from spot_training.domain.decide import (
     end_watching,
     finish_if_complete,
     give_up_at_limit,
+    is_on_demand,
     pause_before,
 )
 from spot_training.domain.errors import BudgetSpent
@@ -18,7 +19,8 @@ from spot_training.domain.parsing import in_words
 from spot_training.domain.savings import PurchaseOption
 from spot_training.sagemaker.request import max_runtime_of
 
-from .deadline import outlook_of, settle_deadline
+from . import way_back
+from .deadline import has_way_back, outlook_of, settle_deadline
 from .tries import climb_again
 
 if TYPE_CHECKING:
@@ -58,14 +60,16 @@ def _was_stopped_with_earlier_try(training: ActiveTraining) -> bool:
 
 
 def _ask_policy(training: ActiveTraining) -> Decision:
-    _warn_of_spot_without_checkpoints(training)
     settle_deadline(training)
+    _warn_of_spot_without_checkpoints(training)
     policy = training.policy()
     is_first = not training.state.attempts
     if is_first:
         for note in getattr(policy, "notes", ()):
             training.host.say(note)
     decision = decide(policy, _situation(training), training.host.check_budget)
+    if has_way_back(policy) and (is_first or is_on_demand(decision)):
+        way_back.say_whether_it_pays(training)
     if decision.budget_usd is not None and is_first:
         way_out = f"{decision.reason}. Raise it, choose a policy with spot, or train next month."
         raise BudgetSpent("budget", decision.budget_usd, way_out)

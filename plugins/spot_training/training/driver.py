@@ -10,6 +10,7 @@ once, whoever dies in between.
                    deciding.py    what comes next (deadline.py: against the deadline)
                    creating.py    the intent, then CreateTrainingJob (adoption.py: jobs of a lost state)
                    scouting.py    other instance types with capacity
+                   way_back.py    spot capacity while on-demand runs
                    outcome.py     the error of a training that did not complete
 """
 
@@ -29,7 +30,7 @@ from spot_training.domain.stop_reasons import StopReason
 from spot_training.sagemaker.descriptions import snapshot_of
 from spot_training.sagemaker.jobs import TAG_SECONDS, TAG_SECONDS_WHEN_KILLED, TrainingJobs
 
-from . import creating, scouting, stopping, tries
+from . import creating, scouting, stopping, tries, way_back
 from .active import ActiveTraining
 from .deadline import guard_of
 from .deciding import decide_next
@@ -170,7 +171,7 @@ class TrainingDriver:
         ending = ending_of(job)
         if ending is None:
             stopping.stop_again_if_given_up(training, job)
-            call = scouting.look_after(training, job, intent)
+            call = (scouting if job.is_spot else way_back).look_after(training, job, intent)
             return Waiting(job=job, guard=guard_of(training, job, intent), call=call)
         self._record(job, intent, ending, description)
         return None

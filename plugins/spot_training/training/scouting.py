@@ -14,22 +14,22 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from spot_training.domain.attempts import Attempt, PurchaseOption, attempt_of
+from spot_training.domain.back_to_spot import run_seconds
 from spot_training.domain.errors import RequestRefused, SpotTrainingError, StateReplaced, TaskKilled
 from spot_training.domain.lifecycle import Ending, JobSnapshot, TrainingStatus, ending_of
 from spot_training.domain.messages import counted
 from spot_training.domain.parsing import in_words
 from spot_training.domain.scouting import (
     ROUND_SECONDS,
-    RUN_SECONDS,
     USEFUL_ENDINGS,
     ScoutCall,
     found_capacity,
     holds_instances,
-    max_wait_of_scout,
     send_at,
     types_that_pay,
     types_to_scout,
     wait_left,
+    wait_of_scout,
     waits_since,
 )
 from spot_training.domain.stop_reasons import StopReason, ending_of_stop
@@ -69,21 +69,21 @@ def look_after(training: ActiveTraining, job: JobSnapshot, intent: Intent) -> Sc
         return None
     if holds_instances(job):
         call_back(training)
-        return ScoutCall(not_before=_not_before(training))
-    seen = _look_at_scouts(training, step, job)
+        return ScoutCall(not_before=not_before_of(training))
+    seen = look_at_scouts(training, step, job)
     found = found_capacity(step, seen)
     if found is not None and waits_since(job) is not None:  # an unknown status may be work
         training.save(replace(training.state, next_type=found))
         _move(training, job)
-        return None if training.state.next_type else _call(training, step, job)
+        return None if training.state.next_type else call_of(training, step, job)
     if not _send_if_due(training, step, job) and not training.state.scouts:
         return None  # no type is left to look for: whoever waits need not ask again
-    return _call(training, step, job)
+    return call_of(training, step, job)
 
 
-def _call(training: ActiveTraining, step: Step, job: JobSnapshot) -> ScoutCall:
+def call_of(training: ActiveTraining, step: Step, job: JobSnapshot) -> ScoutCall:
     """When to look again. A scout that brings no news, but is not over, is looked at now and then."""
-    scouts, types, not_before = training.state.scouts, types_to_scout(step, job, ()), _not_before(training)
+    scouts, types, not_before = training.state.scouts, types_to_scout(step, job, ()), not_before_of(training)
     awaited = [s for s in scouts if s.is_created and s.stopped_for is None and s.instance_type in types]
     if len(awaited) < len(scouts):
         again = training.jobs.clock.now() + timedelta(seconds=LOOK_AGAIN_SECONDS)
@@ -91,10 +91,13 @@ def _call(training: ActiveTraining, step: Step, job: JobSnapshot) -> ScoutCall:
     return ScoutCall(scouts=tuple(scout.job_name for scout in awaited), not_before=not_before)
 
 
-def call_back(training: ActiveTraining) -> None:
-    """Stop the scouts that are out. One that cannot be stopped now ends by itself a little later."""
+def call_back(training: ActiveTraining, *, but: str | None = None) -> None:
+    """Stop the scouts that are out. One that cannot be stopped now ends by itself a little later.
+
+    Those of the type `but` stay.
+    """
     for scout in training.state.scouts:
-        if scout.stopped_for is None:
+        if scout.stopped_for is None and scout.instance_type != but:
             _stop_scout(training, scout)
 
 
@@ -143,27 +146,38 @@ def _scouted_step(training: ActiveTraining, job: JobSnapshot, intent: Intent) ->
 def _send_if_due(training: ActiveTraining, step: Step, job: JobSnapshot) -> bool:
     """Returns whether there is a type to look for, now or later."""
     now = training.jobs.clock.now()
-    due_at = send_at(job, _not_before(training))
+    due_at = send_at(job, not_before_of(training))
     if due_at is None or due_at > now:
         return True
+    return bool(send(training, step, job, f"No capacity for {job.instance_type} so far."))
+
+
+def send(training: ActiveTraining, step: Step, job: JobSnapshot, why: str) -> tuple[str, ...]:
+    """Send scouts for the types of the step that pay and have none out; returns these types."""
     out = [scout.instance_type for scout in training.state.scouts]
     possible = [t for t in types_to_scout(step, job, out) if not _was_stopped_by_a_person(training, t)]
     types = types_that_pay(possible, step, training.host.price_of)
     if not types:
-        return False
-    training.host.say(f"No capacity for {job.instance_type} so far. Scouts look for {' and '.join(types)}.")
+        return ()
+    training.host.say(f"{why} Scouts look for {' and '.join(types)}.")
     if not (training.state.scouts_over or training.state.scouts):
         _say_what_it_costs(training, job)
     for instance_type in types:
         _send(training, step, job, instance_type)
-    return True
+    return types
+
+
+def _run_seconds(training: ActiveTraining, job: JobSnapshot) -> int:
+    deadline = training.state.deadline
+    every = deadline.runtime.checkpoint_every_seconds if deadline else 0.0
+    return run_seconds(job, every)
 
 
 def _say_what_it_costs(training: ActiveTraining, job: JobSnapshot) -> None:
     instances = counted(job.instance_count, "instance")
     training.host.say(
         "A scout is a spot job without data that sleeps. While it waits it costs nothing. One that runs "
-        f"costs at most {in_words(RUN_SECONDS)} of {instances}."
+        f"costs at most {in_words(_run_seconds(training, job))} of {instances}."
     )
 
 
@@ -186,8 +200,14 @@ def _send(training: ActiveTraining, step: Step, job: JobSnapshot, instance_type:
 
 def _create(training: ActiveTraining, step: Step, job: JobSnapshot, scout: Intent) -> None:
     plan = training.plan()
-    wait = max_wait_of_scout(step, job, training.jobs.clock.now())
-    request = plan.scout_request(step, scout.instance_type, number=scout.number, max_wait_seconds=wait)
+    wait = wait_of_scout(step, job, training.jobs.clock.now())
+    request = plan.scout_request(
+        step,
+        scout.instance_type,
+        number=scout.number,
+        wait_seconds=wait,
+        run_seconds=_run_seconds(training, job),
+    )
     request["Tags"] = [*request["Tags"], {"Key": TAG_INTENT, "Value": scout.nonce}]
     training.leave_if_killed()
     try:
@@ -219,7 +239,7 @@ def _create(training: ActiveTraining, step: Step, job: JobSnapshot, scout: Inten
 # Looking ---------------------------------------------------------------------------------------------
 
 
-def _look_at_scouts(training: ActiveTraining, step: Step, job: JobSnapshot) -> dict[str, JobSnapshot]:
+def look_at_scouts(training: ActiveTraining, step: Step, job: JobSnapshot) -> dict[str, JobSnapshot]:
     """The scouts as AWS describes them now, by type, with those that have just ended."""
     seen: dict[str, JobSnapshot] = {}
     types = types_to_scout(step, job, ())
@@ -307,7 +327,7 @@ def _replace(training: ActiveTraining, scout: Intent) -> None:
     training.save(replace(training.state, scouts=tuple(scouts)))
 
 
-def _not_before(training: ActiveTraining) -> datetime | None:
+def not_before_of(training: ActiveTraining) -> datetime | None:
     """When others may go out: some time after the last that ended without having been called back."""
     ended = [
         scout.ended_at
@@ -341,19 +361,24 @@ def _move(training: ActiveTraining, job: JobSnapshot) -> None:
     training.host.say(
         f"There is spot capacity for {found}: the training moves there from {job.instance_type}."
     )
-    for tries_left in reversed(range(STOP_TRIES)):
+    stop_for(training, job, StopReason.MOVE)
+    call_back(training)
+
+
+def stop_for(training: ActiveTraining, job: JobSnapshot, why: StopReason) -> bool:
+    """Stop the job for the capacity of `next_type`, which is forgotten if that fails again and again."""
+    for _ in range(STOP_TRIES):
         try:
-            stopping.stop_job(training, StopReason.MOVE)
-            break
+            stopping.stop_job(training, why)
         except (StateReplaced, TaskKilled):
             raise
         except SpotTrainingError as error:
             training.host.say(f"Training job {job.name} could not be stopped for the move: {error}")
-            if not tries_left:
-                training.save(replace(training.state, next_type=""))
-                break
             training.rest(ASK_AGAIN_SECONDS)
-    call_back(training)
+        else:
+            return True
+    training.save(replace(training.state, next_type=""))
+    return False
 
 
 def _stop_scout(training: ActiveTraining, scout: Intent) -> None:

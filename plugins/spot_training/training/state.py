@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, fields, replace
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
+from spot_training.domain.attempts import FORMAT_OF_ENDING
 from spot_training.domain.deadline import Deadline
 from spot_training.domain.errors import InvalidInput
 from spot_training.domain.lifecycle import Ending
@@ -20,8 +21,9 @@ from spot_training.domain.text import with_whole_text
 
 STATE_KEY = "spot_training"
 #: The format, in the key `version`. It grows when a reader of an earlier format could misunderstand what it
-#: finds: 1 is 0.1.0's, and 3 has scouts. A reader knows all earlier formats, and refuses a later one.
-STATE_VERSION = 3
+#: finds: 1 is 0.1.0's, 3 has scouts, and 4 has the way back to spot. A reader knows all earlier formats, and
+#: refuses a later one.
+STATE_VERSION = 4
 
 
 class StateStore(Protocol):
@@ -151,8 +153,9 @@ class TrainingState:
     @property
     def version(self) -> int:
         """The earliest format that can hold this state."""
-        moved = any(attempt.ending is Ending.MOVED for attempt in self.attempts)
-        return STATE_VERSION if moved or self.scouts or self.scouts_over or self.next_type else 2
+        has_scouts = self.scouts or self.scouts_over or self.next_type
+        endings = (FORMAT_OF_ENDING.get(attempt.ending, 2) for attempt in self.attempts)
+        return max([3 if has_scouts else 2, *endings])
 
     def with_attempt(self, attempt: Attempt) -> TrainingState:
         return replace(self, attempts=(*self.attempts, attempt), current=None)

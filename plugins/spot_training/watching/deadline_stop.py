@@ -9,13 +9,14 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from spot_training.domain.deadline import Deadline, DeadlineGuard, Outlook
 from spot_training.domain.errors import SpotTrainingError
 from spot_training.domain.lifecycle import JobSnapshot
+from spot_training.domain.way_back import HandOver, WayBack
 
 from .following import follow
 from .reports import Report, TimeIsUp
@@ -176,6 +177,7 @@ def guard_to_json(
         "kept_seconds": guard.kept_seconds,
         "has_checkpoints": guard.has_checkpoints,
         "tick_seconds": guard.tick_seconds,
+        **({"hand_over": asdict(guard.way_back.hand_over)} if guard.way_back else {}),
     }
 
 
@@ -186,4 +188,5 @@ def guard_from_json(data: Mapping[str, Any]) -> DeadlineGuard:
         kept_seconds=data["kept_seconds"],
         has_checkpoints=data["has_checkpoints"],
         tick_seconds=data["tick_seconds"],
+        way_back=WayBack(hand_over=HandOver(**data["hand_over"])) if data.get("hand_over") else None,
     )

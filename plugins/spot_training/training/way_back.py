@@ -1,0 +1,219 @@
+"""The way back to spot: while on-demand runs, scouts look for capacity, and on-demand is left for it.
+
+The rules are in `domain.back_to_spot`. A hand-over is the move of `scouting`, from on-demand:
+
+    a scout runs        wait until on-demand has saved a checkpoint after that, if its checkpoints are seen
+    it has              note the type in the state, then stop on-demand; the other scouts go
+    on-demand is over   the driver ends the scout, and creates the spot job on the same checkpoints
+
+So there is never more than one training job. Whoever finds the type in the state asks again whether to leave.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+from spot_training.domain.back_to_spot import (
+    CHECKPOINTS_AWAITED,
+    Look,
+    look_at,
+    paused_until,
+    rule_for,
+    types_with_a_way_back,
+)
+from spot_training.domain.deadline import kept_by_attempts
+from spot_training.domain.errors import SpotTrainingError
+from spot_training.domain.lifecycle import JobSnapshot, TrainingStatus
+from spot_training.domain.savings import PurchaseOption
+from spot_training.domain.scouting import ScoutCall, holds_instances, types_to_scout
+from spot_training.domain.stop_reasons import StopReason
+from spot_training.domain.way_back import pause_seconds
+
+from . import scouting
+from .deadline import has_way_back
+
+if TYPE_CHECKING:
+    from spot_training.domain.ladder import Step
+
+    from .active import ActiveTraining
+    from .state import Intent
+
+#: How often to look for the checkpoint that a hand-over awaits.
+LOOK_FOR_CHECKPOINT_SECONDS = 60
+
+
+def look_after(training: ActiveTraining, job: JobSnapshot, intent: Intent) -> ScoutCall | None:
+    """Do what the on-demand job and its scouts require now. Returns when to look again; None for never."""
+    found = training.state.next_type
+    if found and job.status is TrainingStatus.STOPPING:
+        scouting.call_back(training, but=found)
+        return None
+    step = _step_of(training, job, intent)
+    if step is None:
+        scouting.call_back(training)
+        return None
+    look = _look(training, job)
+    if look.scouts_in_seconds is None:
+        _no_longer(training, look)
+        return None
+    if found:
+        return _leave(training, job, look, found)
+    running = _running(training, step, job)
+    if running is not None:
+        return _await_checkpoint(training, job, look, running)
+    due_at = _scouts_go_out_at(training, job, look)
+    if due_at <= training.jobs.clock.now():
+        scouting.send(training, step, job, "On-demand runs, and spot would cost less.")
+    return _call(training, step, job, look, due_at)
+
+
+def say_whether_it_pays(training: ActiveTraining) -> None:
+    """Log whether on-demand would be left again for spot, and why."""
+    deadline = training.state.deadline
+    if deadline is None:
+        return
+    rule = rule_for(deadline, training.state.attempts)
+    work = max(0.0, deadline.runtime.mean_seconds - _kept_seconds(training))
+    verdict = rule.verdict(work)
+    training.host.say(f"The way back to spot is {'on' if verdict.is_on else 'off'}: {verdict.reason}.")
+
+
+def _step_of(training: ActiveTraining, job: JobSnapshot, intent: Intent) -> Step | None:
+    """The spot step with the types to look for; None if there is no way back from this job."""
+    state = training.state
+    is_ours = not (intent.is_foreign or training.host.only_watches)
+    if state.deadline is None or job.checkpoint_uri is None or not is_ours or state.giving_up:
+        return None
+    if job.status is TrainingStatus.STOPPING:
+        return None
+    try:
+        policy, plan = training.policy(), training.plan()
+        if not has_way_back(policy):
+            return None
+        plan.check(policy)
+    except SpotTrainingError:  # refused once there is something to decide, when no job is alive
+        return None
+    step = next(step for step in policy.steps if step.purchase is PurchaseOption.SPOT)
+    types = step.instance_types or (plan.instance_type,)
+    speeds = dict(zip(step.instance_types, step.speeds, strict=False))
+    left = types_with_a_way_back(types, state.attempts, {})
+    if not left:
+        return None
+    return replace(step, instance_types=left, speeds=tuple(speeds[name] for name in left if speeds))
+
+
+def _look(training: ActiveTraining, job: JobSnapshot) -> Look:
+    deadline, attempts = training.state.deadline, training.state.attempts
+    assert deadline is not None  # noqa: S101 - `_step_of` said so
+    return look_at(
+        job,
+        training.jobs.clock.now(),
+        rule=rule_for(deadline, attempts),
+        deadline=deadline,
+        kept_seconds=_kept_seconds(training),
+        saved_at=_saved_at(training, job),
+    )
+
+
+def _kept_seconds(training: ActiveTraining) -> float:
+    deadline = training.state.deadline
+    lost = deadline.runtime.checkpoint_every_seconds if deadline else 0.0
+    return kept_by_attempts(training.state.attempts, lost)
+
+
+def _saved_at(training: ActiveTraining, job: JobSnapshot) -> datetime | None:  # noqa: ARG001
+    return None
+
+
+def _no_longer(training: ActiveTraining, look: Look) -> None:
+    if training.state.scouts or training.state.next_type:
+        training.host.say(f"On-demand runs to its end: {look.why_not}.")
+    training.save(replace(training.state, next_type=""))
+    scouting.call_back(training)
+
+
+# Scouts ----------------------------------------------------------------------------------------------
+
+
+def _scouts_go_out_at(training: ActiveTraining, job: JobSnapshot, look: Look) -> datetime:
+    """When the rule has it, but not before the pauses after hand-overs and scouts without a result."""
+    due_at = training.jobs.clock.now() + timedelta(seconds=look.scouts_in_seconds or 0.0)
+    pauses = (
+        paused_until(training.state.attempts),
+        scouting.not_before_of(training),
+        _in_vain_until(training, job),
+    )
+    return max([due_at, *(pause for pause in pauses if pause is not None)])
+
+
+def _in_vain_until(training: ActiveTraining, job: JobSnapshot) -> datetime | None:
+    """Scouts of this job ran, and on-demand was not left: no checkpoint came, or it did not pay any more."""
+    ended = [
+        scout.ended_at
+        for scout in training.state.scouts_over
+        if scout.has_started and scout.ended_at and scout.created_at and scout.created_at >= job.created_at
+    ]
+    return max(ended) + timedelta(seconds=pause_seconds(len(ended))) if ended else None
+
+
+def _running(training: ActiveTraining, step: Step, job: JobSnapshot) -> JobSnapshot | None:
+    """The scout that has instances now; of several, the type that comes first."""
+    seen = scouting.look_at_scouts(training, step, job)
+    running = {name: scout for name, scout in seen.items() if holds_instances(scout)}
+    return next((running[name] for name in step.instance_types if name in running), None)
+
+
+def _call(
+    training: ActiveTraining, step: Step, job: JobSnapshot, look: Look, due_at: datetime
+) -> ScoutCall | None:
+    """When to look again: a scout has news, others may go out, or the way back does not pay any more."""
+    call = scouting.call_of(training, step, job)
+    now = training.jobs.clock.now()
+    over_at = now + timedelta(seconds=look.rule.over_in_seconds(look.progress))
+    is_all_out = not types_to_scout(step, job, [scout.instance_type for scout in training.state.scouts])
+    moments = [over_at, call.not_before if training.state.scouts else None, None if is_all_out else due_at]
+    later = [moment for moment in moments if moment is not None and moment > now]
+    return replace(call, not_before=min(later)) if later else call
+
+
+# Leaving ---------------------------------------------------------------------------------------------
+
+
+def _await_checkpoint(
+    training: ActiveTraining, job: JobSnapshot, look: Look, scout: JobSnapshot
+) -> ScoutCall | None:
+    """Leave on-demand once what it has done is saved. If its checkpoints are not seen, nothing is awaited."""
+    now = training.jobs.clock.now()
+    runs_since = scout.training_started_at or scout.last_modified_at
+    saved_at = _saved_at(training, job)
+    is_saved = saved_at is None or saved_at >= runs_since or not look.progress.unsaved_seconds
+    if is_saved and look.may_leave:
+        return _leave(training, job, look, scout.instance_type or "")
+    every = look.rule.hand_over.checkpoint_every_seconds
+    awaited_until = runs_since + timedelta(seconds=CHECKPOINTS_AWAITED * every)
+    if is_saved or now >= awaited_until:
+        why = look.why_not if is_saved else "no checkpoint has arrived since the scout runs"
+        training.host.say(f"There is spot capacity for {scout.instance_type}, but on-demand goes on: {why}.")
+        scouting.call_back(training)
+        return ScoutCall(not_before=now + timedelta(seconds=scouting.LOOK_AGAIN_SECONDS))
+    return ScoutCall(not_before=min(awaited_until, now + timedelta(seconds=LOOK_FOR_CHECKPOINT_SECONDS)))
+
+
+def _leave(training: ActiveTraining, job: JobSnapshot, look: Look, found: str) -> ScoutCall | None:
+    """Stop on-demand for the type that has capacity. The scout holds it until on-demand is over."""
+    if not look.may_leave:
+        _no_longer(training, look)
+        return None
+    if training.state.next_type != found:
+        price = training.host.price_of(job.instance_type or "")
+        why = look.why(price * job.instance_count if price is not None else None)
+        training.host.say(f"There is spot capacity for {found}: on-demand is left for it. {why}.")
+        training.save(replace(training.state, next_type=found))
+    if not scouting.stop_for(training, job, StopReason.BACK_TO_SPOT):
+        return ScoutCall(
+            not_before=training.jobs.clock.now() + timedelta(seconds=scouting.LOOK_AGAIN_SECONDS)
+        )
+    scouting.call_back(training, but=found)
+    return None

@@ -1,0 +1,327 @@
+"""A training with a deadline that leaves on-demand again for spot."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from itertools import pairwise
+from typing import Any
+
+import pytest
+
+from spot_training.domain.errors import InvalidInput, StoppedBySomeone
+from spot_training.domain.lifecycle import Ending, JobSnapshot
+from spot_training.domain.policy_specs import policy_from
+from spot_training.domain.savings import PurchaseOption
+from spot_training.domain.scouting import USEFUL_ENDINGS
+from spot_training.domain.stop_reasons import StopReason
+from spot_training.sagemaker.identity import RunIdentity
+from spot_training.sagemaker.jobs import TrainingJobs
+from spot_training.sagemaker.request import TrainingPlan, cast_request, defaults_of
+from spot_training.task.deadline import DeadlineOptions
+from spot_training.training.driver import Completed, TrainingDriver, Waiting
+from spot_training.training.state import STATE_VERSION, MemoryStore, load_state
+from spot_training.watching.deadline_stop import (
+    DeadlineStop,
+    follow_with_deadline,
+    guard_from_json,
+    guard_to_json,
+)
+from spot_training.watching.scout_watch import ScoutWatch, call_from_json, call_to_json
+from spot_training.watching.watcher import JobWatcher
+from tests.cloud import HOUR, Cloud, live_jobs, make_config, serving
+
+from .support import Died, FakeHost, MemoryRecorder, Mortal
+
+FIRST, SECOND = "ml.m5.xlarge", "ml.m5.2xlarge"
+#: On-demand starts soon after the first launch could be over: there is little time to spare for so much work.
+DEADLINE, EXPECTED = "14h30m", "12h"
+#: What the script really does, so that a test does not take twelve hours.
+WORK_SECONDS = HOUR
+
+
+@pytest.fixture(scope="module")
+def slow_cloud() -> Iterator[Cloud]:
+    """Twenty simulated minutes a second."""
+    with serving("--speed", "1200") as cloud:
+        yield cloud
+
+
+@pytest.fixture
+def fresh_cloud(slow_cloud: Cloud) -> Cloud:
+    slow_cloud.control("POST", "reset")
+    slow_cloud.client("s3").create_bucket(Bucket="bucket")
+    for kind in (FIRST, SECOND):
+        slow_cloud.set_capacity(available=False, instance_type=kind)
+    return slow_cloud
+
+
+class Task:
+    """A task with a deadline, each step in a process of its own."""
+
+    def __init__(self, cloud: Cloud, *, types: tuple[str, ...] = (), deadline: str = DEADLINE) -> None:
+        self.cloud = cloud
+        self.jobs: TrainingJobs = cloud.jobs()
+        self.store = MemoryStore()
+        self.recorder = MemoryRecorder()
+        self.said: list[str] = []
+        self.policy: dict[str, Any] = {"name": "deadline", "back_to_spot": True}
+        if types:
+            self.policy["instance_types"] = list(types)
+        self.identity = RunIdentity(dag_id="retrain", run_id="one", task_id="train")
+        self.options = DeadlineOptions(
+            deadline=deadline, expected_runtime={"mean": EXPECTED, "high": EXPECTED, "checkpoint_every": "5m"}
+        )
+        self.config = make_config(
+            StoppingCondition={"MaxRuntimeInSeconds": 20 * HOUR},
+            Environment={"LOCAL_TRAINING_SECONDS": str(WORK_SECONDS)},
+        )
+
+    def driver(self) -> TrainingDriver:
+        request = cast_request(self.config)
+
+        def plan(who: RunIdentity) -> TrainingPlan:
+            return TrainingPlan.of(request, identity=who, name_prefix="model")
+
+        host = FakeHost(
+            make_plan=plan,
+            make_policy=lambda left: policy_from(
+                self.policy, replace(defaults_of(request), deadline_in_seconds=left)
+            ),
+            make_deadline=lambda now: self.options.settle(
+                plan(self.identity), now=now, run_began_at=now, check_interval=60, learned=lambda **_: None
+            ),
+            prices={FIRST: 1.0},
+            said=self.said,
+        )
+        return TrainingDriver(
+            jobs=self.jobs, store=self.store, identity=self.identity, host=host, recorder=self.recorder
+        )
+
+    def step(self) -> Waiting | Completed:
+        return self.driver().proceed(try_number=1, max_tries=0)
+
+    def finish(self) -> Completed:
+        while isinstance(step := self.step(), Waiting):
+            self.wait(step)
+        return step
+
+    def wait(self, step: Waiting, *, until: Callable[[JobSnapshot], bool] = lambda _job: False) -> None:
+        """As the trigger does, with what goes to it as JSON."""
+        guard = guard_from_json(guard_to_json(step.guard)) if step.guard else None
+        call = call_from_json(call_to_json(step.call)) if step.call else None
+        for report in follow_with_deadline(
+            JobWatcher(lambda: self.jobs),
+            step.job.name,
+            interval_seconds=0.1,
+            deadline_stop=DeadlineStop(guard, lambda: self.jobs.clock) if guard else None,
+            scouts=ScoutWatch(call, lambda: self.jobs.clock) if call else None,
+            stop=self._stop_for_deadline,
+            say=self.said.append,
+        ):
+            if isinstance(report, JobSnapshot) and until(report):
+                return
+
+    def _stop_for_deadline(self, job: JobSnapshot) -> bool:
+        return self.jobs.stop(
+            job.name,
+            StopReason.DEADLINE,
+            keep_reason=lambda note: self.recorder.keep_stop(job.name, note),
+        )
+
+    def until_on_demand_has_scouts(self) -> Waiting:
+        while True:
+            step = self.step()
+            assert isinstance(step, Waiting)
+            if not step.job.is_spot and step.call is not None and step.call.scouts:
+                return step
+            self.wait(step)
+
+    def created(self, *, scouts: bool) -> list[JobSnapshot]:
+        page = self.cloud.client("sagemaker").list_training_jobs(SortBy="CreationTime", SortOrder="Ascending")
+        names = [summary["TrainingJobName"] for summary in page["TrainingJobSummaries"]]
+        return [self.jobs.snapshot(n) for n in names if ("-scout-" in n) is scouts]  # type: ignore[misc]
+
+
+def _endings(done: Completed) -> list[tuple[PurchaseOption, Ending]]:
+    return [(attempt.purchase, attempt.ending) for attempt in done.attempts]
+
+
+WAY_BACK = [
+    (PurchaseOption.SPOT, Ending.STOPPED_FOR_DEADLINE),
+    (PurchaseOption.ON_DEMAND, Ending.LEFT_FOR_SPOT),
+    (PurchaseOption.SPOT, Ending.COMPLETED),
+]
+
+
+def _check_one_at_a_time(jobs: list[JobSnapshot]) -> None:
+    for before, after in pairwise(jobs):
+        assert before.last_modified_at <= after.created_at, (before.name, after.name)
+
+
+def test_on_demand_is_left_when_spot_capacity_comes_back(fresh_cloud: Cloud) -> None:
+    task = Task(fresh_cloud)
+    task.until_on_demand_has_scouts()
+    fresh_cloud.set_capacity(available=True, instance_type=FIRST)
+    done = task.finish()
+    assert _endings(done) == WAY_BACK
+    _, on_demand, spot = done.attempts
+    assert on_demand.work_seconds is not None
+    assert spot.work_seconds is not None
+    assert spot.work_seconds < WORK_SECONDS, "it continues from the checkpoint"
+    _check_one_at_a_time(task.created(scouts=False))
+    assert live_jobs(fresh_cloud) == []
+    assert done.scouts[-1].ending in USEFUL_ENDINGS
+    (why,) = [line for line in task.said if "is left for it" in line]
+    assert "$" in why
+    assert "of work left" in why
+    assert any("The way back to spot is on: 12 h of work are left" in line for line in task.said)
+
+
+def test_on_demand_starts_early_only_with_a_way_back(fresh_cloud: Cloud) -> None:
+    with_it, without = Task(fresh_cloud), Task(fresh_cloud)
+    without.policy = {"name": "deadline"}
+    without.identity = replace(without.identity, run_id="two")
+    moments = []
+    for task in (with_it, without):
+        step = task.step()
+        assert isinstance(step, Waiting)
+        assert step.guard is not None
+        moments.append(step.guard.outlook(task.jobs.now(), step.job).on_demand_in_seconds)
+        task.driver().stop(StopReason.TASK_ENDED)
+    early, late = moments
+    assert early is not None
+    assert late is not None
+    assert early < 900 < HOUR < late
+
+
+def test_without_a_way_back_no_scout_looks(fresh_cloud: Cloud) -> None:
+    task = Task(fresh_cloud, deadline="12h45m")
+    task.policy = {"name": "deadline"}
+    done = task.finish()
+    assert [purchase for purchase, _ in _endings(done)][-1] is PurchaseOption.ON_DEMAND
+    assert task.created(scouts=True) == []
+    assert not any("way back" in line for line in task.said)
+    assert task.store.values["spot_training"]["version"] == 2
+
+
+def test_any_of_the_types_takes_the_training_back(fresh_cloud: Cloud) -> None:
+    task = Task(fresh_cloud, types=(FIRST, SECOND))
+    task.until_on_demand_has_scouts()
+    fresh_cloud.set_capacity(available=True, instance_type=SECOND)
+    done = task.finish()
+    assert _endings(done) == WAY_BACK
+    assert done.attempts[-1].instance_type == SECOND
+    assert {scout.instance_type for scout in done.scouts} == {FIRST, SECOND}
+    assert live_jobs(fresh_cloud) == []
+
+
+def test_capacity_that_is_gone_again_costs_a_pause_and_not_the_deadline(fresh_cloud: Cloud) -> None:
+    task = Task(fresh_cloud)
+    task.until_on_demand_has_scouts()
+    fresh_cloud.set_capacity(available=True, instance_type=FIRST)
+    while True:
+        step = task.step()
+        assert isinstance(step, Waiting)
+        if step.job.is_spot:
+            break
+        if task.driver().state.next_type:
+            fresh_cloud.set_capacity(available=False, instance_type=FIRST)
+        task.wait(step)
+    done = task.finish()
+    assert _endings(done) == [
+        *WAY_BACK[:2],
+        (PurchaseOption.SPOT, Ending.STOPPED_FOR_DEADLINE),
+        (PurchaseOption.ON_DEMAND, Ending.COMPLETED),
+    ]
+    state = load_state(task.store)
+    assert state is not None
+    assert state.deadline is not None
+    last = done.attempts[-1]
+    assert last.ended_at is not None
+    assert last.ended_at <= state.deadline.at
+    failed = done.attempts[2]
+    assert failed.created_at is not None
+    later = [s for s in task.created(scouts=True) if s.created_at >= failed.created_at]
+    assert all((scout.created_at - failed.created_at).total_seconds() >= 1800 for scout in later)
+    assert live_jobs(fresh_cloud) == []
+
+
+def test_a_person_who_stops_on_demand_is_respected_and_no_scout_stays(fresh_cloud: Cloud) -> None:
+    task = Task(fresh_cloud)
+    step = task.until_on_demand_has_scouts()
+    fresh_cloud.client("sagemaker").stop_training_job(TrainingJobName=step.job.name)
+    with pytest.raises(StoppedBySomeone):
+        task.finish()
+    assert live_jobs(fresh_cloud) == []
+
+
+def test_a_person_who_stops_a_scout_is_respected(fresh_cloud: Cloud) -> None:
+    task = Task(fresh_cloud)
+    task.until_on_demand_has_scouts()
+    (scout,) = task.created(scouts=True)
+    fresh_cloud.client("sagemaker").stop_training_job(TrainingJobName=scout.name)
+    fresh_cloud.set_capacity(available=True, instance_type=FIRST)
+    done = task.finish()
+    assert _endings(done) == [WAY_BACK[0], (PurchaseOption.ON_DEMAND, Ending.COMPLETED)]
+    assert len(task.created(scouts=True)) == 1
+
+
+def test_a_dag_without_the_way_back_calls_its_scouts_back(fresh_cloud: Cloud) -> None:
+    task = Task(fresh_cloud)
+    task.until_on_demand_has_scouts()
+    task.policy = {"name": "deadline"}
+    fresh_cloud.set_capacity(available=True, instance_type=FIRST)
+    done = task.finish()
+    assert _endings(done) == [WAY_BACK[0], (PurchaseOption.ON_DEMAND, Ending.COMPLETED)]
+    assert live_jobs(fresh_cloud) == []
+
+
+def test_a_way_back_needs_checkpoints(fresh_cloud: Cloud) -> None:
+    task = Task(fresh_cloud)
+    del task.config["CheckpointConfig"]
+    with pytest.raises(InvalidInput, match=r"policy\.back_to_spot.*CheckpointConfig"):
+        task.step()
+    assert task.created(scouts=False) == []
+
+
+def test_the_state_of_a_hand_over_has_its_own_format(fresh_cloud: Cloud) -> None:
+    task = Task(fresh_cloud)
+    step = task.until_on_demand_has_scouts()
+    assert task.store.values["spot_training"]["version"] == 3
+    fresh_cloud.set_capacity(available=True, instance_type=FIRST)
+    while not (isinstance(step, Waiting) and step.job.is_spot):
+        task.wait(step)
+        step = task.step()  # type: ignore[assignment]
+    assert task.store.values["spot_training"]["version"] == STATE_VERSION
+    task.driver().stop(StopReason.TASK_ENDED)
+
+
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize("is_answered", [False, True])
+def test_a_process_that_dies_at_any_call_hands_over_once(fresh_cloud: Cloud, is_answered: bool) -> None:
+    for dies_at in range(1 + 4 * is_answered, 40, 8):
+        fresh_cloud.control("POST", "reset")
+        fresh_cloud.client("s3").create_bucket(Bucket="bucket")
+        fresh_cloud.set_capacity(available=False, instance_type=FIRST)
+        task = Task(fresh_cloud)
+        task.until_on_demand_has_scouts()
+        fresh_cloud.set_capacity(available=True, instance_type=FIRST)
+        whole = task.jobs
+        mortal: Any = Mortal(whole, dies_at=dies_at, is_answered=is_answered)
+        while True:
+            task.jobs = mortal if mortal.left > 0 else whole
+            try:
+                step = task.step()
+            except Died:
+                continue
+            task.jobs = whole  # what waits is another process
+            if not isinstance(step, Waiting):
+                break
+            task.wait(step)
+        assert _endings(step) == WAY_BACK, dies_at
+        assert live_jobs(fresh_cloud) == [], dies_at
+        _check_one_at_a_time(task.created(scouts=False))
+        if mortal.left > 0:
+            assert dies_at > 10, "there are more calls than that"
+            return
