@@ -73,7 +73,7 @@ PARAMS = {
    Without an answer within four hours, the training keeps waiting for spot.
 4. **model** returns the location of the trained model.
 
-See *Asking first* in `docs/operator.md`.
+See `docs/how-to/budgets.md`.
 """,
 )
 def retrain_with_approval() -> None:

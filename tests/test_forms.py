@@ -125,9 +125,8 @@ def test_a_policy_that_the_operator_takes_passes() -> None:
 
 
 def test_the_form_in_the_docs_is_a_dag() -> None:
-    text = (Path(__file__).resolve().parents[1] / "docs" / "operator.md").read_text()
-    section = text.split("\n### A form for people\n", 1)[1].split("\n### ", 1)[0]
-    code = section.split("```python\n", 1)[1].split("```", 1)[0]
+    text = (Path(__file__).resolve().parents[1] / "docs" / "how-to" / "forms.md").read_text()
+    code = text.split("```python\n", 1)[1].split("```", 1)[0]
     made: dict[str, Any] = {"__name__": "form_of_the_docs"}
     exec(code, made)  # noqa: S102 - our own docs
     dag = made["retrain_by_hand"]()
