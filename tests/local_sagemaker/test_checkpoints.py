@@ -112,6 +112,46 @@ def test_the_final_sync_takes_everything_but_what_was_being_written(
     assert _in_s3(objects) == {"whole": b"whole"}
 
 
+def test_while_uploads_are_stalled_nothing_changes_in_s3_and_then_all_that_is_there_is_uploaded(
+    objects: DictObjects, tmp_path: Path, uploads: list[None]
+) -> None:
+    stalled = [False]
+    sync = CheckpointSync(
+        objects,
+        uri=URI,
+        folder=tmp_path,
+        uploaded=lambda: uploads.append(None),
+        is_stalled=lambda: stalled[0],
+    )
+    (tmp_path / "model.1").write_bytes(b"one")
+    sync.sync()
+    sync.sync()
+    stalled[0] = True
+    (tmp_path / "model.2").write_bytes(b"two")
+    sync.sync()
+    (tmp_path / "model.1").unlink()
+    (tmp_path / "model.3").write_bytes(b"three")
+    for _ in range(3):
+        sync.sync()
+    assert _in_s3(objects) == {"model.1": b"one"}
+    assert len(uploads) == 1
+    assert (tmp_path / "model.2.sagemaker-uploading").exists()
+    stalled[0] = False
+    sync.sync()
+    assert _in_s3(objects) == {"model.2": b"two", "model.3": b"three"}
+    assert (tmp_path / "model.2.sagemaker-uploaded").exists()
+
+
+def test_what_a_job_wrote_during_a_stall_that_outlives_it_is_lost(
+    objects: DictObjects, tmp_path: Path
+) -> None:
+    sync = CheckpointSync(objects, uri=URI, folder=tmp_path, uploaded=lambda: None, is_stalled=lambda: True)
+    (tmp_path / "model").write_bytes(b"whole")
+    sync.sync()
+    sync.sync(is_final=True)
+    assert _in_s3(objects) == {}
+
+
 def test_a_deletion_here_is_a_deletion_in_s3(
     sync: CheckpointSync, objects: DictObjects, tmp_path: Path
 ) -> None:

@@ -64,6 +64,18 @@ def test_a_running_spot_job_can_be_interrupted_by_name(server: Server) -> None:
     assert job["TrainingJobStatus"] == "InProgress"
 
 
+def test_uploads_of_checkpoints_can_be_stalled_and_go_on(server: Server) -> None:
+    named = {"Environment": LONG, "CheckpointConfig": {"S3Uri": "s3://bucket/stalled"}}
+    other = {"Environment": LONG, "CheckpointConfig": {"S3Uri": "s3://bucket/other"}}
+    assert server.control("POST", "stalls", {"job_names": "churn-*"})[0] == 200
+    server.client("sagemaker").create_training_job(**request_for("churn-1", **named))
+    server.client("sagemaker").create_training_job(**request_for("fraud-1", **other))
+    wait_until(lambda: bool(server.keys("other/")))
+    assert server.keys("stalled/") == []
+    assert server.control("DELETE", "stalls")[0] == 200
+    wait_until(lambda: bool(server.keys("stalled/")))
+
+
 def test_what_cannot_be_interrupted_is_a_400_with_a_reason(server: Server) -> None:
     client = server.client("sagemaker")
     status, message = server.control("POST", "interrupt", {"training_job_name": "nobody"})
@@ -105,6 +117,24 @@ def test_what_cannot_be_interrupted_is_a_400_with_a_reason(server: Server) -> No
             {"instance_typ": "ml.m5.xlarge"},
             400,
             "instance_typ is unknown. Known: inst",
+        ),
+        (
+            "POST",
+            "stalls",
+            {"job_names": "churn_*"},
+            400,
+            "job_names is 'churn_*': give letters, digits and hyphens of job names, with *, ? and [...]",
+        ),
+        ("POST", "stalls", {"job_names": ""}, 400, "job_names is '': give letters"),
+        ("POST", "stalls", {"instance_type": "m5.xlarge"}, 400, "has no such training instance type"),
+        ("POST", "stalls", {"seconds": 0}, 400, "seconds is 0: give 1 to 2419200"),
+        ("POST", "stalls", {"seconds": "1h"}, 400, 'seconds is "1h": give a number'),
+        (
+            "POST",
+            "stalls",
+            {"until": "1h"},
+            400,
+            "until is unknown. Known: job_names, instance_type, seconds",
         ),
         ("POST", "interrupt", {}, 400, "training_job_name is missing: give a text"),
         ("POST", "interrupt", [], 400, "must be a JSON object"),

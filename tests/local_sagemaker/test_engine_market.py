@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -65,6 +66,46 @@ def test_an_interruption_is_refused_unless_a_spot_job_runs(simulation: Simulatio
         simulation.engine.interrupt("paid")
     with pytest.raises(NotInterruptibleError, match="no training job nobody"):
         simulation.engine.interrupt("nobody")
+
+
+def _progress(simulation: Simulation) -> float:
+    content = simulation.objects.content["bucket", "checkpoints/run/local-progress.json"]
+    return float(json.loads(content)["seconds_done"])
+
+
+def test_an_interruption_during_a_stall_loses_what_was_not_uploaded(simulation: Simulation) -> None:
+    simulation.create(CheckpointConfig=CHECKPOINTS)
+    simulation.reach("Training")
+    simulation.pass_time(600)
+    simulation.engine.stall_uploads(job_names="jo?", instance_type="ml.m5.xlarge")
+    simulation.pass_time(600)
+    assert _progress(simulation) == pytest.approx(600, abs=90)
+    simulation.engine.interrupt("job")
+    simulation.reach("Starting")
+    assert _progress(simulation) == pytest.approx(600, abs=90)
+    simulation.engine.resume_uploads()
+    job = simulation.run_to_end()
+    trained = sum(
+        (t.ended_at - t.started_at).total_seconds()
+        for t in job.transitions
+        if t.status == "Training" and t.ended_at
+    )
+    assert trained == pytest.approx(1800 + 600, abs=90)
+
+
+def test_a_stall_ends_after_its_time_and_is_of_its_type_only(simulation: Simulation) -> None:
+    simulation.create(CheckpointConfig=CHECKPOINTS)
+    simulation.reach("Training")
+    simulation.engine.stall_uploads(instance_type="ml.m5.2xlarge")
+    simulation.pass_time(300)
+    before = _progress(simulation)
+    assert before > 200
+    simulation.engine.stall_uploads(seconds=400)
+    simulation.pass_time(390)
+    assert _progress(simulation) == before
+    simulation.pass_time(200)
+    assert _progress(simulation) > 700
+    assert simulation.run_to_end().status == "Completed"
 
 
 def test_the_first_week_happens_as_written() -> None:

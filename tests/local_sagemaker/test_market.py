@@ -120,6 +120,35 @@ def test_one_seed_tells_one_story_per_type(tmp_path: Path) -> None:
     assert len(set(changes(TYPE))) == 20
 
 
+def test_a_file_says_which_uploads_stall_and_when(tmp_path: Path) -> None:
+    spec = market_from(
+        tmp_path,
+        """
+        instance_types:
+          ml.m5.xlarge:
+            stalled_uploads: [{from: 1h, to: 2h, job_names: "churn-*"}, {from: 3h}]
+        """,
+    )
+    market = _market(spec)
+
+    def stalled_at(minutes: float, name: str = "churn-1", instance_type: str = TYPE) -> bool:
+        return market.are_uploads_stalled(name, [instance_type], START + _at(minutes))
+
+    assert [stalled_at(minutes) for minutes in (0, 59, 60, 119, 120, 179, 180, 9999)] == [
+        False, False, True, True, False, False, True, True,
+    ]  # fmt: skip
+    assert not stalled_at(90, name="fraud-1")
+    assert stalled_at(200, name="fraud-1")
+    assert not stalled_at(90, instance_type="ml.c5.xlarge")
+
+
+def test_a_stall_can_count_from_the_first_job(tmp_path: Path) -> None:
+    market = _market(market_from(tmp_path, "{origin: first-job, stalled_uploads: [{from: 0m, to: 5m}]}"))
+    assert not market.are_uploads_stalled("job", [TYPE], START)
+    market.note_spot_request(TYPE, START + _at(10))
+    assert market.are_uploads_stalled("job", [TYPE], START + _at(12))
+
+
 @pytest.mark.parametrize("name", scenario_names())
 def test_every_shipped_scenario_says_what_it_teaches(name: str) -> None:
     assert len(load_market(name).description) > 40
@@ -146,6 +175,17 @@ def test_a_shipped_scenario_names_instance_types_that_exist(name: str) -> None:
         ("interruptions: [{away: 5m}]", "give either `after`"),
         ("interruptions: [{after: 5m, job: last}]", "interruptions[0].job is 'last': give a whole number"),
         ("interruptions: [{after_checkpoints: 0}]", "give a whole number of at least 1"),
+        ("stalled_uploads: {from: 1h}", "give a list"),
+        (
+            "stalled_uploads: [{after: 1h}]",
+            "stalled_uploads[0].after is '1h': this key is unknown. Known here: ",
+        ),
+        ("stalled_uploads: [{from: 1h, to: 1h}]", "stalled_uploads[0].to is '1h': give a time after `from`"),
+        ("stalled_uploads: [{from: soon}]", "stalled_uploads[0].from is 'soon': give a duration"),
+        (
+            "stalled_uploads: [{job_names: churn_*}]",
+            "stalled_uploads[0].job_names is 'churn_*': give letters, digits and hyphens of job names",
+        ),
         ("trace: {file: none.json}", "trace.file is 'none.json': cannot read"),
         ("random: {seed: 1, available_for: 0s, away_for: 1m}", "the mean length, above zero"),
         (

@@ -175,6 +175,26 @@ def test_an_interrupted_script_goes_on_from_its_last_checkpoint(server: Server) 
     }
 
 
+def test_an_interruption_during_a_stall_loses_what_the_script_went_on_to_write(server: Server) -> None:
+    _create(server, TRAIN, CheckpointConfig=CHECKPOINTS)
+    server.wait_for_status("job", "Training")
+    wait_until(lambda: len(server.keys("ck/")) >= 2)
+    assert server.control("POST", "stalls", {"job_names": "job", "instance_type": "ml.m5.xlarge"})[0] == 200
+    time.sleep(0.4)  # an upload that had begun ends
+    kept = server.keys("ck/")
+    (lines,) = server.log_of("job").values()
+    wait_until(lambda: len(next(iter(server.log_of("job").values()))) >= len(lines) + 3)
+    assert server.keys("ck/") == kept
+    assert server.control("POST", "interrupt", {"training_job_name": "job"})[0] == 200
+    server.wait_for_status("job", "Starting")
+    assert server.keys("ck/") == kept
+    assert server.control("DELETE", "stalls")[0] == 200
+    assert server.wait_for_end("job")["TrainingJobStatus"] == "Completed"
+    newest = max(int(key.removeprefix("ck/")) for key in kept)
+    assert f"resuming from {newest}" in list(server.log_of("job").values())[1]
+    assert server.keys("ck/") == ["ck/10", "ck/8", "ck/9"]
+
+
 CARELESS = """
 import pathlib, shutil, time
 import os

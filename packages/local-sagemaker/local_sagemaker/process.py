@@ -66,6 +66,17 @@ class ServerHandle:
         """Set whether the type has spot capacity, from now on."""
         self.control("PUT", "capacity", instance_type=instance_type, available=available)
 
+    def stall_uploads(self, **fields: object) -> None:
+        """No checkpoint reaches S3 from now on.
+
+        Fields limit this to `job_names` (a pattern), to an `instance_type`, to simulated `seconds`.
+        """
+        self.control("POST", "stalls", **(fields or {"job_names": "*"}))
+
+    def resume_uploads(self) -> None:
+        """End what `stall_uploads` began."""
+        self.control("DELETE", "stalls")
+
     def reset(self) -> None:
         """Delete every job, bucket and queue."""
         self.control("POST", "reset")

@@ -5,7 +5,8 @@ An incomplete file never reaches S3. A file is uploaded when two checks in a row
 time) and no process of the job has it open for writing. It is read whole and checked once more before
 PutObject. A file that was being written when the job was killed is not uploaded. `.tmp` files are uploaded,
 too, because AWS does not document an exception. Deleting a file deletes the object. Objects that others add
-to the prefix later are not downloaded. Links and empty folders are not synced.
+to the prefix later are not downloaded. Links and empty folders are not synced. While uploads are stalled,
+nothing changes in S3, also at the end of the job: new files keep the marker of an upload that goes on.
 
 The script sees two markers, as on AWS: the empty files `<file>.sagemaker-uploading`, from the check that
 found the file new until it is in S3, and then `<file>.sagemaker-uploaded`. They are gone when their file is,
@@ -50,12 +51,14 @@ class CheckpointSync:
         folder: Path,
         uploaded: Callable[[], None],
         is_marked: bool = True,
+        is_stalled: Callable[[], bool] = lambda: False,
     ) -> None:
         self._objects = objects
         self._bucket, self._prefix = folder_prefix(uri)
         self._folder = folder.resolve()
         self._uploaded = uploaded
         self._is_marked = is_marked
+        self._is_stalled = is_stalled
         self._last_states: dict[str, _FileState] = {}
         self._in_s3: dict[str, _FileState] = {}
         self._marked: set[str] = set()
@@ -97,13 +100,14 @@ class CheckpointSync:
         if marks:
             for name in complete:
                 self._mark_uploading(name)
+        is_stalled = self._is_stalled()
         count = sum(
             self._upload(name, states[name], is_marked=marks)
             for name in complete
-            if is_final or self._last_states.get(name) == states[name]
+            if not is_stalled and (is_final or self._last_states.get(name) == states[name])
         )
-        is_complete = all(isinstance(error, FileNotFoundError) for error in errors)
-        for name in [n for n in self._in_s3 if n not in states and is_complete]:
+        knows_all = all(isinstance(error, FileNotFoundError) for error in errors)
+        for name in [n for n in self._in_s3 if n not in states and knows_all and not is_stalled]:
             self._objects.delete(self._bucket, f"{self._prefix}{name}")
             del self._in_s3[name]
         for name in [n for n in self._marked if n not in states]:

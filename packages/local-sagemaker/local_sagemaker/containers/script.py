@@ -187,6 +187,7 @@ class ScriptWork:
                 folder=folder,
                 uploaded=self._site.checkpoint_uploaded,
                 is_marked=self._context.marks_uploads(self._job.name),
+                is_stalled=self._site.are_uploads_stalled,
             )
             sync.restore(self._should_go_on)
             self._syncs[host.name] = sync

@@ -29,7 +29,7 @@ class SimulatedWork:
 
     With a CheckpointConfig, progress is an object in the checkpoint prefix. It is written at intervals, at an
     interruption and at the end, and read at every start, also by another job with the same prefix. Without a
-    CheckpointConfig, each stretch starts over.
+    CheckpointConfig, each stretch starts over. While uploads are stalled, it is not written.
     """
 
     is_real = False
@@ -99,20 +99,23 @@ class SimulatedWork:
 
     def _save_and_go_on(self) -> None:
         self._count()
-        self._save()
+        has_saved = self._save()
         self._save_later()
-        # Last, because the market may interrupt the job after this checkpoint.
-        self._site.checkpoint_uploaded()
+        if has_saved:
+            # Last, because the market may interrupt the job after this checkpoint.
+            self._site.checkpoint_uploaded()
 
-    def _save(self) -> None:
+    def _save(self) -> bool:
+        """Write the progress, unless uploads are stalled."""
         uri = self._job.checkpoint_uri
-        if uri is None or self._since is None:
-            return
+        if uri is None or self._since is None or self._site.are_uploads_stalled():
+            return False
         bucket, prefix = folder_prefix(uri)
         try:
             self._objects.write(bucket, f"{prefix}{PROGRESS_FILE}", self._progress())
         except NoSuchBucketError as exc:
             self._warn(f"{exc}: {self._job.name} saves no progress and will start over after an interruption")
+        return True
 
     def _read_progress(self) -> float:
         if self._job.checkpoint_uri is None:

@@ -7,6 +7,8 @@ GET  /_local/health     {"status": "ok"}
 GET  /_local/clock      {"now": ISO 8601, "speed": n}
 PUT  /_local/capacity   {"instance_type": "ml.m5.xlarge", "available": false}
 POST /_local/interrupt  {"training_job_name": "...", "notice_seconds": 120}
+POST /_local/stalls     {"job_names": "churn-*", "instance_type": "ml.m5.xlarge", "seconds": 3600}
+DELETE /_local/stalls   let uploads of checkpoints go on
 POST /_local/faults     {"operation": "DescribeTrainingJob", "error": "ThrottlingException", "count": 2}
 DELETE /_local/faults   cancel the open faults
 POST /_local/reset      delete everything, S3 and queues too
@@ -22,6 +24,7 @@ from local_sagemaker.api.faults import EVERY_OPERATION, WRONG_ANSWERS, Fault, Fa
 from local_sagemaker.api.operations import HANDLERS
 from local_sagemaker.jobs.errors import NotInterruptibleError
 from local_sagemaker.jobs.life import NOTICE_SECONDS
+from local_sagemaker.market import about_job_names
 from local_sagemaker.reply import Reply
 from local_sagemaker.service_model import about_instance_type, instance_types
 from local_sagemaker.services.logs import read_log
@@ -44,6 +47,8 @@ _FAULT_LIMITS = {
     "delay_seconds": (0.001, 600),
     "burst_seconds": (0.001, 600),
 }
+#: Simulated seconds of a stall: at most the 28 days that a job may run.
+_STALL_LIMITS = (1, 2_419_200)
 #: What is below these paths is named by the rest of the path.
 _PLACES = (("GET", "logs/JOB"), ("GET", "objects/BUCKET/KEY"))
 #: Numbers that only some errors have.
@@ -72,6 +77,8 @@ class Control:
             ("GET", "clock"): lambda _: self._clock(),
             ("PUT", "capacity"): self._capacity,
             ("POST", "interrupt"): self._interrupt,
+            ("POST", "stalls"): self._stall,
+            ("DELETE", "stalls"): lambda _: self._end_stalls(),
             ("POST", "faults"): self._fault,
             ("DELETE", "faults"): lambda _: self._cancel_faults(),
             ("POST", "reset"): lambda _: self._reset(),
@@ -104,11 +111,8 @@ class Control:
 
     def _capacity(self, body: bytes) -> Reply:
         fields = _fields(body, {"instance_type": str, "available": bool})
-        instance_type = fields["instance_type"]
-        if instance_type not in instance_types():
-            problem = about_instance_type(instance_type)
-            raise BadControlRequestError(f"instance_type is {instance_type!r}: {problem}.")
-        self._engine.set_capacity(instance_type, available=fields["available"])
+        _check_instance_type(fields)
+        self._engine.set_capacity(fields["instance_type"], available=fields["available"])
         return _json(fields)
 
     def _interrupt(self, body: bytes) -> Reply:
@@ -118,6 +122,22 @@ class Control:
             raise BadControlRequestError(f"notice_seconds is {fields['notice_seconds']}: give 0 or more.")
         self._engine.interrupt(fields["training_job_name"], notice_seconds=fields["notice_seconds"])
         return _json(fields)
+
+    def _stall(self, body: bytes) -> Reply:
+        fields = _fields(body, {}, optional={"job_names": str, "instance_type": str, "seconds": float})
+        problem = about_job_names(fields.get("job_names", "*"))
+        if problem is not None:
+            raise BadControlRequestError(f"job_names is {fields['job_names']!r}: {problem}.")
+        _check_instance_type(fields)
+        least, most = _STALL_LIMITS
+        if not least <= fields.get("seconds", least) <= most:
+            raise BadControlRequestError(f"seconds is {fields['seconds']}: give {least} to {most}.")
+        self._engine.stall_uploads(**fields)
+        return _json(fields)
+
+    def _end_stalls(self) -> Reply:
+        self._engine.resume_uploads()
+        return _json({"status": "resumed"})
 
     def _fault(self, body: bytes) -> Reply:
         numbers = {"count": int, **dict.fromkeys(("seconds", "probability", *_OF_ONE_KIND), float)}
@@ -163,6 +183,13 @@ class Control:
             return _json({"error": f"{job_name} has no log: {why}"}, 404)
         text = "\n".join(f"== {name}\n" + "".join(f"{line}\n" for line in lines) for name, lines in streams)
         return Reply(body=text.encode(), content_type="text/plain; charset=utf-8", headers=_ONLY_OURS)
+
+
+def _check_instance_type(fields: Fields) -> None:
+    instance_type = fields.get("instance_type")
+    if instance_type is not None and instance_type not in instance_types():
+        problem = about_instance_type(instance_type)
+        raise BadControlRequestError(f"instance_type is {instance_type!r}: {problem}.")
 
 
 def _check_fault(fields: Fields) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from dataclasses import replace
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from local_sagemaker.account import REGION
@@ -145,6 +146,19 @@ class Engine:
             self.market.set_capacity(instance_type, available=available)
             self._life.capacity.change(instance_type)
 
+    def stall_uploads(
+        self, *, instance_type: str | None = None, job_names: str = "*", seconds: float | None = None
+    ) -> None:
+        """No checkpoint of these jobs reaches S3, for simulated seconds or until `resume_uploads`."""
+        with self as now:
+            until = None if seconds is None else now + timedelta(seconds=seconds)
+            self.market.stall_uploads(instance_type=instance_type, job_names=job_names, until=until)
+
+    def resume_uploads(self) -> None:
+        """End what `stall_uploads` began."""
+        with self:
+            self.market.resume_uploads()
+
     def reset(self) -> None:
         """Delete every job, kill what runs, and start the market again."""
         with self as now:
@@ -222,6 +236,13 @@ class Engine:
             if run.stretch == stretch and not run.is_over:
                 self._life.take_checkpoint(run)
 
+    def are_uploads_stalled(self, run: Run) -> bool:
+        with self as now:
+            if run.is_over:
+                return False
+            job = self._running.job_of(run)
+            return self.market.are_uploads_stalled(job.name, job.instances, now)
+
 
 class _StretchSite:
     """The engine as the work of one stretch sees it."""
@@ -257,3 +278,6 @@ class _StretchSite:
 
     def checkpoint_uploaded(self) -> None:
         self._engine.report_checkpoint(self._run, self._stretch)
+
+    def are_uploads_stalled(self) -> bool:
+        return self._engine.are_uploads_stalled(self._run)

@@ -49,6 +49,9 @@ class Site(Protocol):
     def checkpoint_uploaded(self) -> None:
         """One more checkpoint object reached S3."""
 
+    def are_uploads_stalled(self) -> bool:
+        """Whether no checkpoint reaches S3 now, from any thread."""
+
 
 class Work(Protocol):
     """One stretch of a job. Every method returns at once."""

@@ -24,6 +24,8 @@ A market file (YAML) describes spot capacity. Top-level keys apply to every inst
         internal_errors:       # each fires once: InternalServerError after that time in status Training,
           - {after: 10m}       # for the first job that gets there, spot or not; or once for each job. A job
           - {after: 2m, job: each}             # with a RetryStrategy restarts as often as that says
+        stalled_uploads:       # since the origin: no checkpoint reaches S3 in this time, spot or not
+          - {from: 2h, to: 3h, job_names: "churn-*"}   # *, ? and [...] as in a shell; default: every job
         on_demand:
           capacity: [{from: 0m, to: 1h, available: false}]
           shortage: fail       # or wait, the default: Pending until there is capacity
@@ -45,9 +47,9 @@ same file and seed give the same capacity.
 
 from .capacity import Changes, Timeline
 from .reader import SCENARIOS, load_market, scenario_names
-from .spec import Interruption, MarketSpec, Origin, Shortage, TypeRule
+from .spec import Interruption, MarketSpec, Origin, Shortage, StalledUploads, TypeRule
 from .state import Market
-from .values import MarketFileError
+from .values import MarketFileError, about_job_names
 
 __all__ = [
     "SCENARIOS",
@@ -58,8 +60,10 @@ __all__ = [
     "MarketSpec",
     "Origin",
     "Shortage",
+    "StalledUploads",
     "Timeline",
     "TypeRule",
+    "about_job_names",
     "load_market",
     "scenario_names",
 ]

@@ -12,9 +12,9 @@ import yaml
 from local_sagemaker.service_model import about_instance_type, instance_types
 
 from .capacity import Changes, random_changes, trace_changes, windows
-from .spec import Interruption, MarketSpec, Origin, Shortage, TypeRule
+from .spec import Interruption, MarketSpec, Origin, Shortage, StalledUploads, TypeRule
 from .traces import parse_trace
-from .values import MarketFileError, Values
+from .values import MarketFileError, Values, about_job_names
 
 SCENARIOS = Path(__file__).parent / "scenarios"
 
@@ -52,7 +52,8 @@ def _find(name_or_path: str) -> Path:
 
 _RULE_KEYS = {
     "origin", "available", "price_ratio", "launch", "download", "upload", "enforcement_lag",
-    "capacity", "trace", "random", "interruptions", "internal_errors", "on_demand", "quota",
+    "capacity", "trace", "random", "interruptions", "internal_errors", "stalled_uploads", "on_demand",
+    "quota",
 }  # fmt: skip
 
 
@@ -105,6 +106,10 @@ class _Reader:
             changed["internal_errors"] = self._internal_errors(
                 where + "internal_errors", rule["internal_errors"]
             )
+        if "stalled_uploads" in rule:
+            changed["stalled_uploads"] = self._stalled_uploads(
+                where + "stalled_uploads", rule["stalled_uploads"]
+            )
         changed |= self._on_demand(where + "on_demand", rule.get("on_demand"))
         changed |= self._quota(where + "quota", rule.get("quota"))
         assert set(changed) <= {f.name for f in fields(TypeRule)}  # noqa: S101  (a typo in this code, not in the file)
@@ -129,14 +134,18 @@ class _Reader:
         for index, entry in enumerate(self.values.entries(where, content)):
             at = f"{where}[{index}]"
             window = self.values.mapping(at, entry, {"from", "to", "available"}, needed={"available"})
-            start = self.values.duration(f"{at}.from", window.get("from", 0))
-            end = self.values.duration(f"{at}.to", window["to"]) if "to" in window else float("inf")
-            if end <= start:
-                self.values.complain(
-                    f"{at}.to", window["to"], f"give a time after `from` ({window.get('from', 0)})"
-                )
+            start, end = self._start_and_end(at, window)
             found.append((start, end, self.values.boolean(f"{at}.available", window["available"])))
         return windows(found, default)
+
+    def _start_and_end(self, where: str, window: Mapping[str, Any]) -> tuple[float, float]:
+        start = self.values.duration(f"{where}.from", window.get("from", 0))
+        end = self.values.duration(f"{where}.to", window["to"]) if "to" in window else float("inf")
+        if end <= start:
+            self.values.complain(
+                f"{where}.to", window["to"], f"give a time after `from` ({window.get('from', 0)})"
+            )
+        return start, end
 
     def _read_trace(self, where: str, content: Any, _default: bool) -> Callable[[str], Changes]:
         entry = self.values.mapping(where, content, {"file", "repeat", "skip"}, needed={"file"})
@@ -205,6 +214,19 @@ class _Reader:
             seconds = self.values.duration(f"{at}.after", error["after"])
             errors.append(Interruption(after_seconds=seconds, job=error.get("job")))
         return tuple(errors)
+
+    def _stalled_uploads(self, where: str, content: Any) -> tuple[StalledUploads, ...]:
+        stalls = []
+        for index, entry in enumerate(self.values.entries(where, content)):
+            at = f"{where}[{index}]"
+            stall = self.values.mapping(at, entry, {"from", "to", "job_names"})
+            start, end = self._start_and_end(at, stall)
+            job_names = stall.get("job_names", "*")
+            problem = about_job_names(str(job_names))
+            if problem is not None:
+                self.values.complain(f"{at}.job_names", job_names, problem)
+            stalls.append(StalledUploads(start_seconds=start, end_seconds=end, job_names=str(job_names)))
+        return tuple(stalls)
 
     def _on_demand(self, where: str, content: Any) -> dict[str, Any]:
         if content is None:

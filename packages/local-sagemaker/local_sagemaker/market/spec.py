@@ -36,6 +36,15 @@ class Interruption:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StalledUploads:
+    """For this time, counted from the origin, no checkpoint of these jobs reaches S3."""
+
+    start_seconds: float = 0.0
+    end_seconds: float = float("inf")
+    job_names: str = "*"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TypeRule:
     """The part of the file for one instance type, or its top level for all types."""
 
@@ -49,6 +58,7 @@ class TypeRule:
     spot_changes: Callable[[str], Changes] | None = None
     interruptions: tuple[Interruption, ...] = ()
     internal_errors: tuple[Interruption, ...] = ()
+    stalled_uploads: tuple[StalledUploads, ...] = ()
     on_demand_changes: Callable[[str], Changes] | None = None
     shortage: Shortage = Shortage.WAIT
     fail_after_seconds: float = 600.0

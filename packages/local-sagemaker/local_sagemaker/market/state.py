@@ -1,10 +1,11 @@
-"""The current market: capacity, prices, and the scripted interruptions that already happened."""
+"""The current market: capacity, prices, stalled uploads, and which scripted interruptions happened."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from fnmatch import fnmatchcase
 
 from .capacity import Changes, Timeline
 from .spec import Interruption, MarketSpec, Origin, TypeRule
@@ -28,6 +29,15 @@ class _TypeState:
     failed: dict[str, set[int]] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _OrderedStall:
+    """A stall of uploads that the control API began: of one type or all, for a time or until it is ended."""
+
+    instance_type: str | None
+    job_names: str
+    until: datetime | None
+
+
 class Market:
     """Capacity over simulated time. Not thread-safe: the engine calls it under its lock."""
 
@@ -35,11 +45,13 @@ class Market:
         self.spec = spec
         self._started_at = started_at
         self._states: dict[str, _TypeState] = {}
+        self._stalls: list[_OrderedStall] = []
 
     def reset(self, at: datetime) -> None:
         """Start again, as if the server started at `at`."""
         self._started_at = at
         self._states.clear()
+        self._stalls.clear()
 
     def rule(self, instance_type: str) -> TypeRule:
         return self._state(instance_type).rule
@@ -102,6 +114,34 @@ class Market:
 
     def withdraw_until(self, instance_type: str, until: datetime) -> None:
         self._state(instance_type).away_until = until
+
+    def stall_uploads(self, *, instance_type: str | None, job_names: str, until: datetime | None) -> None:
+        """From now on no checkpoint of these jobs reaches S3."""
+        self._stalls.append(_OrderedStall(instance_type=instance_type, job_names=job_names, until=until))
+
+    def resume_uploads(self) -> None:
+        """End what `stall_uploads` began. Stalls of the market file go on."""
+        self._stalls.clear()
+
+    def are_uploads_stalled(self, job_name: str, instance_types: Iterable[str], at: datetime) -> bool:
+        """Whether checkpoints of a job with instances of these types do not reach S3."""
+        types = set(instance_types)
+        return any(
+            fnmatchcase(job_name, stall.job_names)
+            and (stall.instance_type is None or stall.instance_type in types)
+            and (stall.until is None or at < stall.until)
+            for stall in self._stalls
+        ) or any(self._is_stalled_by_file(job_name, each, at) for each in types)
+
+    def _is_stalled_by_file(self, job_name: str, instance_type: str, at: datetime) -> bool:
+        state = self._state(instance_type)
+        if state.origin_at is None:
+            return False
+        seconds = _since(state.origin_at, at)
+        return any(
+            stall.start_seconds <= seconds < stall.end_seconds and fnmatchcase(job_name, stall.job_names)
+            for stall in state.rule.stalled_uploads
+        )
 
     def interruptions_for(self, instance_type: str, job_name: str) -> list[tuple[int, Interruption]]:
         """The scripted interruptions that can still hit this job, in the order of the file."""

@@ -12,7 +12,15 @@ from enum import StrEnum
 from typing import Any, NoReturn
 
 _DURATION = re.compile(r"^(\d+(?:\.\d+)?)\s*(s|m|h|d)?$")
+_JOB_NAMES = re.compile(r"[a-zA-Z0-9*?!\[\]-]+")
 _UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, None: 1}
+
+
+def about_job_names(pattern: str) -> str | None:
+    """What is wrong with a pattern for names of training jobs; None if names can match it."""
+    if _JOB_NAMES.fullmatch(pattern):
+        return None
+    return "give letters, digits and hyphens of job names, with *, ? and [...] as in a shell"
 
 
 class MarketFileError(ValueError):
