@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError, ConnectionClosedError, ReadTimeoutError
 
-from .support import Server, on_demand_request_for, request_for, wait_until
+from .support import Server, on_demand_request_for, request_for, running_server, wait_until
 
 LONG = {"LOCAL_TRAINING_SECONDS": "7000"}
 ONE_TRY = {"retries": {"total_max_attempts": 1, "mode": "standard"}}
@@ -32,6 +32,29 @@ def test_the_clock_runs_at_its_speed(server: Server) -> None:
             (datetime.fromisoformat(server.control("GET", "clock")[1]["now"]) - started).total_seconds() > 120
         )
     )
+
+
+def test_the_clock_can_run_at_another_speed_from_now_on() -> None:
+    def now(server: Server) -> datetime:
+        return datetime.fromisoformat(server.control("GET", "clock")[1]["now"])
+
+    with running_server("--speed", "1") as server:
+        server.client("sagemaker").create_training_job(**request_for(Environment=LONG))
+        before = now(server)
+        status, answer = server.control("PUT", "clock", {"speed": 6000})
+        assert (status, answer["speed"]) == (200, 6000)
+        assert (datetime.fromisoformat(answer["now"]) - before).total_seconds() < 600
+        server.wait_for_end("job")
+        server.control("PUT", "clock", {"speed": 0.5})
+        slow = now(server)
+        assert (now(server) - slow).total_seconds() < 5
+
+
+def test_a_clock_that_jumps_keeps_its_speed() -> None:
+    with running_server("--speed", "max") as server:
+        status, content = server.control("PUT", "clock", {"speed": 60})
+        assert status == 400
+        assert content["error"] == "The clock jumps (--speed max): its speed cannot be set."
 
 
 def test_capacity_can_be_taken_and_given_back(server: Server) -> None:
@@ -136,6 +159,8 @@ def test_what_cannot_be_interrupted_is_a_400_with_a_reason(server: Server) -> No
             400,
             "until is unknown. Known: job_names, instance_type, seconds",
         ),
+        ("PUT", "clock", {"speed": 0}, 400, "speed is 0: give a number above 0, at most 10000"),
+        ("PUT", "clock", {"speed": "max"}, 400, 'speed is "max": give a number'),
         ("POST", "interrupt", {}, 400, "training_job_name is missing: give a text"),
         ("POST", "interrupt", [], 400, "must be a JSON object"),
         (

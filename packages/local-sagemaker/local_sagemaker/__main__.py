@@ -21,11 +21,10 @@ from local_sagemaker.market import MarketFileError, load_market, scenario_names
 from local_sagemaker.services.stand_ins import STORED_ONLY
 
 from .account import REGION, forget_account
-from .clock import Clock, JumpingClock, SimulatedClock
+from .clock import MAX_SPEED, Clock, JumpingClock, SimulatedClock
 from .memory import settle_memory
 from .server import LocalSageMaker, is_loopback
 
-_MAX_SPEED = 10_000
 _MAX_PORT = 65_535
 _MAX_OFFSET = timedelta(days=3650)
 _REGION_NAME = re.compile(r"[a-z]{2,4}(-[a-z]+)+-\d")
@@ -221,8 +220,8 @@ def _speed(text: str) -> float | None:
     if text == "max":
         return None
     value = _number(text)
-    if not 0 < value <= _MAX_SPEED:
-        raise argparse.ArgumentTypeError(f"{text}: give a number above 0, at most {_MAX_SPEED}, or max")
+    if not 0 < value <= MAX_SPEED:
+        raise argparse.ArgumentTypeError(f"{text}: give a number above 0, at most {MAX_SPEED:g}, or max")
     return value
 
 

@@ -7,6 +7,13 @@ import time
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
+#: The fastest: simulated seconds per real second.
+MAX_SPEED = 10_000.0
+
+
+class FixedSpeedError(ValueError):
+    """The speed of this clock cannot be set. The text says why."""
+
 
 class Clock(Protocol):
     """What the engine needs of a clock."""
@@ -30,9 +37,17 @@ class SimulatedClock:
     """Starts at the real time plus `offset` and runs `speed` times as fast."""
 
     def __init__(self, *, speed: float = 1.0, offset: timedelta = timedelta()) -> None:
-        self.speed = speed
-        self._origin = datetime.now(UTC) + offset
-        self._started = time.monotonic()
+        #: A simulated instant, when it was (monotonic), and the speed since then: replaced as one.
+        self._course = (datetime.now(UTC) + offset, time.monotonic(), speed)
+
+    @property
+    def speed(self) -> float:
+        return self._course[2]
+
+    def set_speed(self, speed: float) -> None:
+        """From now on. Whoever waits for an instant has to look again."""
+        real_now = time.monotonic()
+        self._course = (self._at(real_now), real_now, speed)
 
     @property
     def shown_speed(self) -> float | str:
@@ -44,7 +59,11 @@ class SimulatedClock:
         return self.shown_speed
 
     def now(self) -> datetime:
-        return self._origin + timedelta(seconds=(time.monotonic() - self._started) * self.speed)
+        return self._at(time.monotonic())
+
+    def _at(self, real_moment: float) -> datetime:
+        instant, since, speed = self._course
+        return instant + timedelta(seconds=(real_moment - since) * speed)
 
     def real_seconds_until(self, at: datetime) -> float:
         return max(0.0, (at - self.now()).total_seconds() / self.speed)
@@ -69,9 +88,13 @@ class JumpingClock(SimulatedClock):
     def shown_speed(self) -> float | str:
         return "max"
 
+    def set_speed(self, speed: float) -> None:  # noqa: ARG002
+        raise FixedSpeedError("The clock jumps (--speed max): its speed cannot be set.")
+
     def jump_to(self, at: datetime) -> None:
         with self._lock:
-            self._origin += max(at - self.now(), timedelta())
+            instant, since, speed = self._course
+            self._course = (instant + max(at - self.now(), timedelta()), since, speed)
 
 
 class DrivenClock:

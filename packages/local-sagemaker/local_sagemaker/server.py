@@ -39,7 +39,7 @@ from local_sagemaker.services.logs import MotoLogs
 from local_sagemaker.services.objects import MotoObjects
 
 from .account import REGION
-from .clock import Clock, SimulatedClock
+from .clock import Clock, FixedSpeedError, SimulatedClock
 
 if TYPE_CHECKING:
     from local_sagemaker.jobs.job import TrainingJob
@@ -123,7 +123,9 @@ class LocalSageMaker:
             engine.region: protocol for engine, protocol in zip(self._elsewhere, elsewhere, strict=True)
         }
         self._http.allows_stand_ins = allows_stand_ins
-        self._http.control = Control(self.engine, faults, objects=self._objects, forget=self._forget)
+        self._http.control = Control(
+            self.engine, faults, objects=self._objects, forget=self._forget, set_speed=self._set_speed
+        )
         self._http.moto = moto_bridge.answer
         own = () if host in _WILDCARDS else (host.lower().removesuffix("."),)
         self._http.access = Access((*own, *allowed_hosts))
@@ -164,6 +166,14 @@ class LocalSageMaker:
             if thread.name.startswith("job "):
                 thread.join(timeout=3)
         remove(self._root)
+
+    def _set_speed(self, speed: float) -> None:
+        """Raises `FixedSpeedError`."""
+        if not isinstance(self._clock, SimulatedClock):
+            raise FixedSpeedError(f"The clock is a {type(self._clock).__name__}, which has no speed to set.")
+        self._clock.set_speed(speed)
+        for engine in (self.engine, *self._elsewhere):
+            engine.wake()
 
     def _forget(self) -> None:
         for engine in self._elsewhere:

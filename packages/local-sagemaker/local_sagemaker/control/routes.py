@@ -5,6 +5,7 @@ GET  /_local/logs/<job> the log of a job as text
 GET  /_local/objects/<bucket>/<key>  a file of S3, or the files of a folder
 GET  /_local/health     {"status": "ok"}
 GET  /_local/clock      {"now": ISO 8601, "speed": n}
+PUT  /_local/clock      {"speed": n}: from now on
 PUT  /_local/capacity   {"instance_type": "ml.m5.xlarge", "available": false}
 POST /_local/interrupt  {"training_job_name": "...", "notice_seconds": 120}
 POST /_local/stalls     {"job_names": "churn-*", "instance_type": "ml.m5.xlarge", "seconds": 3600}
@@ -22,6 +23,7 @@ from urllib.parse import unquote
 
 from local_sagemaker.api.faults import EVERY_OPERATION, WRONG_ANSWERS, Fault, Faults, Order
 from local_sagemaker.api.operations import HANDLERS
+from local_sagemaker.clock import MAX_SPEED, FixedSpeedError
 from local_sagemaker.jobs.errors import NotInterruptibleError
 from local_sagemaker.jobs.life import NOTICE_SECONDS
 from local_sagemaker.market import about_job_names
@@ -65,16 +67,24 @@ class Control:
     """Answers `/_local` and everything below it."""
 
     def __init__(
-        self, engine: Engine, faults: Faults, *, objects: Objects, forget: Callable[[], None]
+        self,
+        engine: Engine,
+        faults: Faults,
+        *,
+        objects: Objects,
+        forget: Callable[[], None],
+        set_speed: Callable[[float], None],
     ) -> None:
         self._engine = engine
         self._objects = objects
         self._faults = faults
         self._forget = forget
+        self._set_clock = set_speed
         self._routes: dict[tuple[str, str], Callable[[bytes], Reply]] = {
             ("GET", ""): lambda _: self._page(),
             ("GET", "health"): lambda _: _json({"status": "ok"}),
             ("GET", "clock"): lambda _: self._clock(),
+            ("PUT", "clock"): self._set_speed,
             ("PUT", "capacity"): self._capacity,
             ("POST", "interrupt"): self._interrupt,
             ("POST", "stalls"): self._stall,
@@ -102,12 +112,19 @@ class Control:
             return _json({"error": f"{method} {path} is unknown. Known: {', '.join(known)}."}, status)
         try:
             return route(body or b"")
-        except (BadControlRequestError, NotInterruptibleError) as exc:
+        except (BadControlRequestError, FixedSpeedError, NotInterruptibleError) as exc:
             return _json({"error": str(exc)}, 400)
 
     def _clock(self) -> Reply:
         clock = self._engine.clock
         return _json({"now": clock.now().isoformat(), "speed": clock.shown_speed})
+
+    def _set_speed(self, body: bytes) -> Reply:
+        speed = _fields(body, {"speed": float})["speed"]
+        if not 0 < speed <= MAX_SPEED:
+            raise BadControlRequestError(f"speed is {speed}: give a number above 0, at most {MAX_SPEED:g}.")
+        self._set_clock(float(speed))
+        return self._clock()
 
     def _capacity(self, body: bytes) -> Reply:
         fields = _fields(body, {"instance_type": str, "available": bool})

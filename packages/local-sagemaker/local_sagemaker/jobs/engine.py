@@ -184,6 +184,11 @@ class Engine:
         if self._thread:
             self._thread.join(timeout=5)
 
+    def wake(self) -> None:
+        """Wait anew for what is due next: the clock has another speed."""
+        with self._lock:
+            self._wake.notify_all()
+
     def next_due(self) -> datetime | None:
         """When something is due next, for whoever drives the clock."""
         with self._lock:
