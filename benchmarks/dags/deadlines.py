@@ -1,6 +1,8 @@
-"""A training with a deadline, everything about it a param: the Dag of `benchmarks/deadlines.py`."""
+"""A training with a deadline, everything about it a param, for `deadlines.py` and `live_policies.py`."""
 
 from __future__ import annotations
+
+from datetime import timedelta
 
 import pendulum
 from airflow.sdk import Param, dag
@@ -22,8 +24,8 @@ PARAMS = {
     schedule=None,
     start_date=pendulum.datetime(2026, 1, 1, tz="UTC"),
     params=PARAMS,
-    max_active_runs=100,
-    max_active_tasks=100,
+    max_active_runs=200,
+    max_active_tasks=200,
     render_template_as_native_obj=True,
 )
 def deadlines() -> None:
@@ -42,7 +44,7 @@ def deadlines() -> None:
                 "InstanceCount": 1,
                 "VolumeSizeInGB": 10,
             },
-            "StoppingCondition": {"MaxRuntimeInSeconds": 86400},
+            "StoppingCondition": {"MaxRuntimeInSeconds": 5 * 86400},
             "CheckpointConfig": {"S3Uri": "s3://deadlines/checkpoints"},
             "Environment": {"LOCAL_TRAINING_SECONDS": "{{ params.work_seconds }}"},
         },
@@ -58,6 +60,7 @@ def deadlines() -> None:
         deferrable=True,
         print_log=False,
         retries=1,
+        retry_delay=timedelta(seconds=1),  # the guard keeps it free
     )
 
 
