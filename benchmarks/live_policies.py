@@ -91,6 +91,8 @@ PARALLELISM = 6
 #: Who is earlier is queued earlier.
 FIRST_DATE = datetime(2026, 1, 1, tzinfo=UTC)
 AWAKE = ("scheduled", "queued", "running", "restarting", "up_for_retry")
+#: Its job was created.
+SUBMITTED = ("deferred", "success", "failed")
 LOOK_SECONDS = 0.3
 #: A task that has just been deferred is watched a moment later.
 SETTLE_SECONDS = 1.0
@@ -243,8 +245,9 @@ def params_of(training: Training, mode: str) -> dict[str, Any]:
 class Governor:
     """Runs the clock slowly while a task is awake, and at 1 until all trainings are submitted."""
 
-    def __init__(self, stack: LocalStack, *, speed: float, awake_speed: float) -> None:
+    def __init__(self, stack: LocalStack, *, trainings: int, speed: float, awake_speed: float) -> None:
         self._stack = stack
+        self._trainings = trainings
         self._sagemaker = ServerHandle(url=stack.sagemaker_url, pid=0)
         self._speeds = (speed, awake_speed)
         self._is_over = threading.Event()
@@ -262,10 +265,13 @@ class Governor:
 
     def _govern(self) -> None:
         current, awake_at, looked_at = 1.0, time.monotonic(), time.monotonic()
+        is_submitted = False
         while not self._is_over.wait(LOOK_SECONDS):
             now = time.monotonic()
             try:
-                awake = self._count_awake()
+                awake = self._count(AWAKE)
+                if not is_submitted:
+                    is_submitted = self._count(SUBMITTED) >= self._trainings
             except Exception as error:  # noqa: BLE001 - Airflow is busy: then time must not run
                 self.faults += 1
                 tell(f"tasks could not be counted: {error}")
@@ -277,14 +283,12 @@ class Governor:
             looked_at = now
             is_awake = now - awake_at < SETTLE_SECONDS
             wanted = self._speeds[1] if is_awake else self._speeds[0]
-            if current == 1.0 and is_awake:
-                continue  # not everything is submitted yet
-            if wanted != current:
+            if is_submitted and wanted != current:
                 self._sagemaker.control("PUT", "clock", speed=wanted)
                 current = wanted
 
-    def _count_awake(self) -> int:
-        params = {"state": list(AWAKE), "limit": 1}
+    def _count(self, states: Sequence[str]) -> int:
+        params = {"state": list(states), "limit": 1}
         path = f"dags/{DAG}/dagRuns/~/taskInstances"
         return int(self._stack.api.request("GET", path, params=params)["total_entries"])
 
@@ -317,7 +321,7 @@ def run_live(
         stack.boto3_client("s3").create_bucket(Bucket="deadlines")
         stack.api.unpause(DAG)
         began = time.monotonic()
-        with Governor(stack, speed=speed, awake_speed=awake_speed) as governor:
+        with Governor(stack, trainings=len(asked), speed=speed, awake_speed=awake_speed) as governor:
             yield from _finished(stack, asked, origin, began)
         seconds = time.monotonic() - began
         now = datetime.fromisoformat(sagemaker.control("GET", "clock")["now"])
