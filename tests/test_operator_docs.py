@@ -41,7 +41,9 @@ def test_every_policy_is_documented() -> None:
 
 
 def test_every_ending_is_documented_and_no_other() -> None:
-    assert set(re.findall(r"^\| `([^`]+)` \|", ENDINGS.read_text(), re.MULTILINE)) == {str(ending) for ending in Ending}
+    assert set(re.findall(r"^\| `([^`]+)` \|", ENDINGS.read_text(), re.MULTILINE)) == {
+        str(ending) for ending in Ending
+    }
 
 
 @pytest.mark.parametrize("cls", [SpotTrainingOperator, SpotTrainingSensor])

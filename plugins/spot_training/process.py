@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Hashable
+import time
+from collections.abc import Callable, Hashable, Iterable
 from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
@@ -48,6 +49,18 @@ os.register_at_fork(after_in_child=_forget_all)
 
 def within(seconds: float, work: Callable[[], T]) -> T:
     """The result of `work`, or `TimeoutError`. Work that takes longer continues in its own thread."""
+    return begin(work)(seconds)
+
+
+def at_once(seconds: float, works: Iterable[Callable[[], T]]) -> list[T]:
+    """The results of calls that run at the same time, or `TimeoutError` as `within`."""
+    results = [begin(work) for work in works]
+    until = time.monotonic() + seconds
+    return [result(max(0.0, until - time.monotonic())) for result in results]
+
+
+def begin(work: Callable[[], T]) -> Callable[[float], T]:
+    """Start `work` in its own thread. Returns a function that waits so many seconds for the result."""
     outcome: list[T] = []
     failure: list[BaseException] = []
 
@@ -57,11 +70,14 @@ def within(seconds: float, work: Callable[[], T]) -> T:
         except BaseException as error:  # noqa: BLE001 - raised again below
             failure.append(error)
 
+    def result(seconds: float) -> T:
+        thread.join(seconds)
+        if failure:
+            raise failure[0]
+        if not outcome:
+            raise TimeoutError(f"no answer within {seconds:g} s")
+        return outcome[0]
+
     thread = threading.Thread(target=run, name="spot-training-bounded", daemon=True)
     thread.start()
-    thread.join(seconds)
-    if failure:
-        raise failure[0]
-    if not outcome:
-        raise TimeoutError(f"no answer within {seconds:g} s")
-    return outcome[0]
+    return result

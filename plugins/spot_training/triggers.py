@@ -20,6 +20,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
@@ -29,7 +30,7 @@ from .connections import AwsAccess
 from .domain.messages import COULD_NOT_STOP, TransitionTracker, stop_command
 from .domain.stop_reasons import StopReason
 from .ledger import take_note
-from .process import PerProcess
+from .process import PerProcess, begin
 from .sagemaker.jobs import TAG_SECONDS
 from .task.task_state import Fate, fate_of, warm_up
 from .watching.deadline_stop import STOP_AGAIN_SECONDS, STOP_FAILED, DeadlineStop
@@ -332,14 +333,16 @@ class TrainingJobTrigger(BaseTrigger):
     def _stop(self, why: StopReason, tag_within: float) -> bool:
         """Stop the job, and with the task its scouts, too."""
         self._jobs = jobs = self.access.jobs()
-        is_stopped, scouts = False, () if why is StopReason.DEADLINE else self._scouts_out
+        scouts = () if why is StopReason.DEADLINE else self._scouts_out
+        stops = [begin(partial(self._stop_job, jobs, name, why, tag_within)) for name in scouts]
+        is_stopped = False
         try:
             if self.stop_job_on_kill or why is StopReason.DEADLINE:
                 is_stopped = self._stop_job(jobs, self.training_job_name, why, tag_within)
         finally:  # also if the job could not be stopped
-            for name in scouts:
+            for stopped in stops:
                 with contextlib.suppress(Exception):
-                    is_stopped |= self._stop_job(jobs, name, why, tag_within)
+                    is_stopped |= stopped(ON_KILL_SECONDS)
         return is_stopped
 
     @property

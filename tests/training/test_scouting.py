@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -28,6 +29,7 @@ from spot_training.sagemaker.jobs import CapacityRefused
 from spot_training.sweep.orphans import Verdict, survey
 from spot_training.sweep.settling import Settling
 from spot_training.training.driver import Waiting
+from spot_training.training.scouting import STOP_TRIES
 from tests.cloud import HOUR, SPEED, Cloud, live_jobs, make_config, serving
 from tests.records import PRICE
 from tests.watching.support import make_snapshot
@@ -167,7 +169,72 @@ def test_a_task_that_ends_stops_its_scouts_too(cloud: Cloud, why: StopReason) ->
     assert len(_scouts(task)) == 2
 
 
+def test_a_process_that_is_killed_stops_job_and_scouts_at_the_same_time(cloud: Cloud) -> None:
+    """Airflow leaves it five seconds, and each stop may take two."""
+    task = _task(cloud)
+    _until_scouts_are_out(task)
+    driver, stop = task.driver(), task.jobs.stop
+    together = threading.Barrier(3)
+
+    def stop_with_the_others(*args: Any, **kwargs: Any) -> bool:
+        together.wait(timeout=10)
+        return stop(*args, **kwargs)
+
+    task.jobs.stop = stop_with_the_others  # type: ignore[method-assign]
+    driver.kill()
+    wait_until(lambda: not live_jobs(cloud), "the jobs to be over", timeout_seconds=20)
+
+
 # What goes wrong with a scout ------------------------------------------------------------------------
+
+
+def _refusing(task: Task, kind: str) -> list[str]:
+    """SageMaker refuses scouts for this type. Returns the list of what it has refused."""
+    create, refused = task.jobs.create_or_adopt, []
+
+    def refuse(request: dict[str, Any], **kwargs: Any) -> Any:
+        is_scout = TAG_SCOUT in {tag["Key"] for tag in request["Tags"]}
+        if is_scout and request["ResourceConfig"]["InstanceType"] == kind:
+            refused.append(kind)
+            raise CapacityRefused(Refusal.CAPACITY, "CapacityError: not enough.")
+        return create(request, **kwargs)
+
+    task.jobs.create_or_adopt = refuse  # type: ignore[assignment]
+    return refused
+
+
+def test_a_type_that_was_refused_is_asked_again_while_another_scout_waits(cloud: Cloud) -> None:
+    task = _task(cloud)
+    refused = _refusing(task, SECOND)
+    step = _until_scouts_are_out(task)
+    task.wait(step)  # longer than a round
+    again = task.step()
+    assert isinstance(again, Waiting)
+    assert again.call is not None
+    assert step.call is not None
+    assert again.call.scouts == step.call.scouts, "the other scout waits on"
+    assert len(refused) == 2
+    task.driver().stop(StopReason.TASK_ENDED)
+
+
+def test_after_a_move_that_failed_scouts_go_out_again(cloud: Cloud) -> None:
+    task = _task(cloud, types=[FIRST, SECOND], capacity=(SECOND,))
+    stop, failures = task.jobs.stop, []
+
+    def stop_no_job(name: str, *args: Any, **kwargs: Any) -> bool:
+        if "-scout-" not in name and len(failures) < STOP_TRIES:
+            failures.append(name)
+            raise RequestRefused("SageMaker does not stop it.")
+        return stop(name, *args, **kwargs)
+
+    task.jobs.stop = stop_no_job  # type: ignore[method-assign]
+    moved, done = task.finish().attempts
+    assert len(failures) == STOP_TRIES
+    assert (moved.ending, done.ending, done.instance_type) == (Ending.MOVED, Ending.COMPLETED, SECOND)
+    first, second = (s for s in task.driver().state.scouts_over if s.has_started)
+    assert first.ended_at is not None
+    assert second.created_at is not None
+    assert (second.created_at - first.ended_at).total_seconds() > ROUND_SECONDS / 2, "not at once"
 
 
 def test_a_refused_scout_fails_nothing(slow_cloud: Cloud) -> None:

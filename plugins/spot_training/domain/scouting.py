@@ -55,8 +55,8 @@ LONGEST_WAIT_SECONDS = 86400
 class ScoutCall:
     """When a waiting task has to look at its scouts, or send some.
 
-    `scouts` are the names of those that are out. `not_before` is when others may go out at the earliest; for
-    an on-demand job, when to look again.
+    `scouts` are the names of those that are out. `not_before` is when others may go out at the earliest (with
+    scouts out, None if no other will); for an on-demand job, when to look again.
     """
 
     scouts: tuple[str, ...] = ()
@@ -65,14 +65,17 @@ class ScoutCall:
     def moment(self, job: JobSnapshot) -> datetime | None:
         """When the task has to look because of this state of its job; None while nothing is due.
 
-        With scouts out, that is as soon as the job has instances. Without, as soon as it has waited too long.
+        With scouts out, that is as soon as the job has instances, or others may go out, too. Without, as soon
+        as it has waited too long.
         """
         if job.is_terminal or job.status is TrainingStatus.STOPPING:
             return None
         if not job.is_spot:
             return self.not_before
-        if self.scouts:
-            return job.last_modified_at if holds_instances(job) else None
+        if self.scouts and holds_instances(job):
+            return job.last_modified_at
+        if self.scouts and self.not_before is None:
+            return None
         return send_at(job, self.not_before)
 
 

@@ -64,18 +64,17 @@ def look_after(training: ActiveTraining, job: JobSnapshot, intent: Intent) -> Sc
     if step is None:
         call_back(training)
         return None
-    if training.state.next_type:
-        _move(training, job)
-        return None
     if holds_instances(job):
+        training.save(replace(training.state, next_type=""))
         call_back(training)
         return ScoutCall(not_before=not_before_of(training))
+    if training.state.next_type:
+        return _move(training, job)
     seen = look_at_scouts(training, step, job)
     found = found_capacity(step, seen)
     if found is not None and waits_since(job) is not None:  # an unknown status may be work
         training.save(replace(training.state, next_type=found))
-        _move(training, job)
-        return None if training.state.next_type else call_of(training, step, job)
+        return _move(training, job)
     if not _send_if_due(training, step, job) and not training.state.scouts:
         return None  # no type is left to look for: whoever waits need not ask again
     return call_of(training, step, job)
@@ -83,11 +82,14 @@ def look_after(training: ActiveTraining, job: JobSnapshot, intent: Intent) -> Sc
 
 def call_of(training: ActiveTraining, step: Step, job: JobSnapshot) -> ScoutCall:
     """When to look again. A scout that brings no news, but is not over, is looked at now and then."""
-    scouts, types, not_before = training.state.scouts, types_to_scout(step, job, ()), not_before_of(training)
+    scouts, types, now = training.state.scouts, types_to_scout(step, job, ()), training.jobs.clock.now()
     awaited = [s for s in scouts if s.is_created and s.stopped_for is None and s.instance_type in types]
+    not_before = not_before_of(training)
     if len(awaited) < len(scouts):
-        again = training.jobs.clock.now() + timedelta(seconds=LOOK_AGAIN_SECONDS)
+        again = now + timedelta(seconds=LOOK_AGAIN_SECONDS)
         not_before = max(again, not_before or again)
+    elif awaited and (len(awaited) == len(types) or (not_before and not_before <= now)):
+        not_before = None  # no type is left to look for
     return ScoutCall(scouts=tuple(scout.job_name for scout in awaited), not_before=not_before)
 
 
@@ -348,21 +350,22 @@ def _was_stopped_by_a_person(training: ActiveTraining, instance_type: str) -> bo
 # Moving ----------------------------------------------------------------------------------------------
 
 
-def _move(training: ActiveTraining, job: JobSnapshot) -> None:
+def _move(training: ActiveTraining, job: JobSnapshot) -> ScoutCall | None:
     """Stop the waiting job and all scouts. The next job is created on `next_type` once this one is over.
 
-    A job that has got instances itself meanwhile stays.
+    If the job cannot be stopped, it waits on, and scouts go out again later: returns when.
     """
     found = training.state.next_type
-    if holds_instances(job):
-        training.save(replace(training.state, next_type=""))
-        call_back(training)
-        return
     training.host.say(
         f"There is spot capacity for {found}: the training moves there from {job.instance_type}."
     )
-    stop_for(training, job, StopReason.MOVE)
+    is_stopped = stop_for(training, job, StopReason.MOVE)
     call_back(training)
+    return None if is_stopped else ScoutCall(not_before=later(training, ROUND_SECONDS))
+
+
+def later(training: ActiveTraining, seconds: float) -> datetime:
+    return training.jobs.clock.now() + timedelta(seconds=seconds)
 
 
 def stop_for(training: ActiveTraining, job: JobSnapshot, why: StopReason) -> bool:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from spot_training.domain.errors import RequestRefused, SpotTrainingError
 from spot_training.domain.lifecycle import Ending, JobSnapshot, TrainingStatus
 from spot_training.domain.stop_reasons import StopNote, StopReason, ending_of_stop
+from spot_training.process import at_once, begin
 from spot_training.sagemaker.jobs import TAG_SECONDS, TAG_SECONDS_WHEN_KILLED, NoTagsYet
 
 if TYPE_CHECKING:
@@ -17,22 +19,32 @@ if TYPE_CHECKING:
 
 #: How often a process that is about to be killed asks for a job's tags: there is time for no more.
 ASK_TAGS_WHEN_KILLED = 3
+#: How long the stops of all scouts are waited for.
+STOP_SCOUTS_SECONDS = 30.0
 
 
 def stop(training: ActiveTraining, why: StopReason, *, tag_within: float = TAG_SECONDS) -> bool:
-    """Stop the job that is alive, and the scouts. Returns whether there was a job to stop."""
+    """Stop the job that is alive, and the scouts. Returns whether there was a job to stop.
+
+    All at the same time: a process that is killed has few seconds.
+    """
+    scouts = begin(lambda: stop_scouts(training, why, tag_within=tag_within))
     try:
-        is_stopped = stop_job(training, why, tag_within=tag_within)
+        return stop_job(training, why, tag_within=tag_within)
     finally:
-        stop_scouts(training, why, tag_within=tag_within)
-    return is_stopped
+        with contextlib.suppress(TimeoutError):
+            scouts(STOP_SCOUTS_SECONDS)
 
 
 def stop_scouts(training: ActiveTraining, why: StopReason, *, tag_within: float = TAG_SECONDS) -> bool:
-    """Stop the scouts that are out. Returns whether there was one to stop."""
-    scouts = training.state.scouts
-    stopped = [stop_scout(training, scout, why, tag_within=tag_within) for scout in scouts]
-    return any(stopped)
+    """Stop the scouts that are out, all at the same time. Returns whether there was one to stop."""
+    stops = (
+        partial(stop_scout, training, scout, why, tag_within=tag_within) for scout in training.state.scouts
+    )
+    try:
+        return any(at_once(STOP_SCOUTS_SECONDS, stops))
+    except TimeoutError:
+        return True  # the calls go on
 
 
 def stop_scout(

@@ -197,7 +197,7 @@ def _await_checkpoint(
         why = look.why_not if is_saved else "no checkpoint has arrived since the scout runs"
         training.host.say(f"There is spot capacity for {scout.instance_type}, but on-demand goes on: {why}.")
         scouting.call_back(training)
-        return ScoutCall(not_before=now + timedelta(seconds=scouting.LOOK_AGAIN_SECONDS))
+        return ScoutCall(not_before=scouting.later(training, scouting.LOOK_AGAIN_SECONDS))
     return ScoutCall(not_before=min(awaited_until, now + timedelta(seconds=LOOK_FOR_CHECKPOINT_SECONDS)))
 
 
@@ -212,8 +212,6 @@ def _leave(training: ActiveTraining, job: JobSnapshot, look: Look, found: str) -
         training.host.say(f"There is spot capacity for {found}: on-demand is left for it. {why}.")
         training.save(replace(training.state, next_type=found))
     if not scouting.stop_for(training, job, StopReason.BACK_TO_SPOT):
-        return ScoutCall(
-            not_before=training.jobs.clock.now() + timedelta(seconds=scouting.LOOK_AGAIN_SECONDS)
-        )
+        return ScoutCall(not_before=scouting.later(training, scouting.LOOK_AGAIN_SECONDS))
     scouting.call_back(training, but=found)
     return None
