@@ -93,6 +93,22 @@ def test_what_this_training_was_billed_counts_once_before_and_after_it_is_on_rec
     assert _spending(configured, _job(1)).billed_usd == pytest.approx(0.23)
 
 
+def test_what_the_own_scouts_were_billed_counts_before_they_are_on_record(configured: Ledger) -> None:
+    plan = TrainingPlan.of(cast_request(make_config()), identity=ME, name_prefix="model")
+    check = check_budget(
+        Budget(usd=100),
+        plan,
+        Step(purchase=PurchaseOption.ON_DEMAND),
+        attempts=(_job(1),),
+        scouts=(_job(1, job_name="scout-1", billable_seconds=HOUR // 2, ending=Ending.SCOUT_DONE),),
+        runtime=FOUR_HOURS,
+        price_of=PRICES.get,
+        now=NOW,
+    )
+    assert check.spending is not None
+    assert check.spending.billed_usd == pytest.approx(1.5 * 0.23)
+
+
 def test_what_a_person_cleared_stays_paid(configured: Ledger) -> None:
     mine = {"run_id": ME.run_id, "task_id": ME.task_id}
     configured.write(make_record(**mine, attempts=(_job(1),)))

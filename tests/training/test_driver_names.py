@@ -17,8 +17,16 @@ from spot_training.training.driver import Completed, TrainingDriver, Waiting
 from spot_training.training.state import STATE_KEY, MemoryStore, load_state
 from spot_training.watching.watcher import JobWatcher, follow
 from tests.cloud import HOUR, Cloud, answer_with, live_jobs, make_config
+from tests.records import make_attempt
 
-from .support import IDENTITY, Died, Task, die_after_creating, die_before_creating
+from .support import (
+    IDENTITY,
+    Died,
+    Task,
+    die_after_creating,
+    die_before_creating,
+    lose_state_with_second_attempt_alive,
+)
 
 LONG = make_config(
     Environment={"LOCAL_TRAINING_SECONDS": "14400"},
@@ -172,6 +180,16 @@ def test_the_live_job_of_a_lost_state_is_found_behind_its_first_attempt_and_its_
     assert found.job.name == alive.job.name
     assert live_jobs(cloud) == [alive.job.name]
     assert task.driver().state.current.number == 2  # type: ignore[union-attr]
+
+
+def test_the_scouts_of_a_lost_state_stay_in_the_bill(cloud: Cloud) -> None:
+    task, name = lose_state_with_second_attempt_alive(cloud, remembers=True)
+    scout = make_attempt(job_name="model-scout-1", ending=Ending.SCOUT_DONE)
+    task.recorder.on_record = replace(task.recorder.on_record, scouts=(scout,))
+    found = task.step()
+    assert isinstance(found, Waiting)
+    assert found.job.name == name
+    assert task.driver().state.scouts_over == (scout,)
 
 
 def test_the_live_job_of_a_lost_state_is_found_although_its_first_attempt_was_refused(cloud: Cloud) -> None:

@@ -468,6 +468,21 @@ def test_a_process_that_dies_while_it_puts_a_lost_story_away_counts_nothing_twic
     assert _seconds_on_record(training) == _seconds_billed(cloud)
 
 
+def test_scouts_of_a_generation_that_lost_its_state_are_in_what_was_replaced(
+    cloud: Cloud, ledger: Ledger
+) -> None:
+    training = Training(cloud, ledger)
+    training.finish()
+    before = _seconds_on_record(training)
+    done = training.record()
+    assert done is not None
+    scout = make_attempt(job_name="scout", ending=Ending.SCOUT_DONE, billable_seconds=60)
+    ledger.write(replace(done, scouts=(scout,), version=done.version + 1))
+    training.store = MemoryStore()
+    training.step()
+    assert _seconds_on_record(training) == before + 60
+
+
 def test_a_hand_that_deletes_the_state_alone_has_nothing_counted_twice(cloud: Cloud, ledger: Ledger) -> None:
     training = Training(cloud, ledger)
     training.finish()
@@ -549,9 +564,10 @@ def test_a_record_goes_on_with_what_the_ledger_has_where_state_and_memory_are_lo
     training.finish()
     done = training.record()
     assert done is not None
-    billed = done.statement.billable_instance_seconds
-    assert billed
-    lost = replace(done, replaced_instance_seconds=100, replaced_usd=0.5)
+    scout = make_attempt(job_name="scout", ending=Ending.SCOUT_DONE, billable_seconds=60)
+    lost = replace(done, scouts=(scout,), replaced_instance_seconds=100, replaced_usd=0.5)
+    billed = lost.statement.billable_instance_seconds
+    assert billed == (done.statement.billable_instance_seconds or 0) + 60
     training.store.values.clear()
     _, books = training.process()
     books._recover(lost)

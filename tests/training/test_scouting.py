@@ -219,7 +219,8 @@ def test_a_type_that_was_refused_is_asked_again_while_another_scout_waits(cloud:
 
 def test_after_a_move_that_failed_scouts_go_out_again(cloud: Cloud) -> None:
     task = _task(cloud, types=[FIRST, SECOND], capacity=(SECOND,))
-    stop, failures = task.jobs.stop, []
+    stop = task.jobs.stop
+    failures: list[str] = []
 
     def stop_no_job(name: str, *args: Any, **kwargs: Any) -> bool:
         if "-scout-" not in name and len(failures) < STOP_TRIES:

@@ -73,13 +73,15 @@ def check_budget(
     runtime: Runtime | None,
     price_of: PriceOf,
     now: datetime,
+    scouts: Sequence[Attempt] = (),
     like: Sequence[str] = (),
     is_to_reserve: bool = False,
 ) -> BudgetCheck:
     """The state of the budget if the training now went on demand on `step`. `now` is AWS's time.
 
-    `like` are other Dags with runs that show how long the training takes. With `is_to_reserve` the training
-    is about to buy: if the budget has no objection, its cost is reserved from then on.
+    `attempts` and `scouts` are this training's, over. `like` are other Dags with runs that show how long the
+    training takes. With `is_to_reserve` the training is about to buy: if the budget has no objection, its
+    cost is reserved from then on.
     """
     cost = on_demand_cost(
         plan,
@@ -93,6 +95,7 @@ def check_budget(
     month = _Month(
         identity=plan.identity,
         attempts=attempts,
+        scouts=scouts,
         now=now,
         price_of=price_of,
         installations=names_of_own_records(plan.identity.installation),
@@ -121,6 +124,7 @@ class _Month:
 
     identity: RunIdentity
     attempts: Sequence[Attempt]
+    scouts: Sequence[Attempt]
     now: datetime
     price_of: PriceOf
     installations: Sequence[str]
@@ -142,7 +146,7 @@ class _Month:
             return spending_and_reserved(
                 reader,
                 self.identity,
-                self.attempts,
+                (*self.attempts, *self.scouts),
                 now=self.now,
                 price_of=self.price_of,
                 installations=self.installations,

@@ -150,6 +150,7 @@ class TrainingTask:
             driver.plan(),
             step,
             attempts=driver.attempts,
+            scouts=driver.state.scouts_over,
             runtime=deadline.runtime if deadline else self.options.runtime,
             price_of=AskedPrices(self.options.access, driver.jobs.region),
             now=driver.jobs.now(),

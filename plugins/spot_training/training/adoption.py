@@ -66,7 +66,9 @@ def _continue_with(
 
     What the ledger has of earlier attempts is kept: their jobs may have been deleted since.
     """
-    kept = known.attempts if known.generation == training.state.generation else ()
+    if known.generation != training.state.generation:
+        known = OnRecord()
+    kept = known.attempts
     kept_names = {attempt.job_name for attempt in kept}
     seen = tuple(
         attempt_of(job, number=number_of(job.name), step=0, reason="found", ending=ending)
@@ -77,23 +79,30 @@ def _continue_with(
     # What is over on record is over, also if SageMaker answers with a status that nobody knows.
     alive = next((job for job in found if not (job.is_terminal or job.name in kept_names)), None)
     if alive is not None:
-        _adopt(training, alive, earlier, intent)
+        _adopt(training, alive, earlier, known.scouts, intent)
     else:
-        _train_anew(training, earlier, last_job=found[-1].name if found else intent.job_name)
+        last_job = found[-1].name if found else intent.job_name
+        _train_anew(training, earlier, known.scouts, last_job=last_job)
 
 
-def _train_anew(training: ActiveTraining, earlier: tuple[Attempt, ...], *, last_job: str) -> None:
+def _train_anew(
+    training: ActiveTraining, earlier: tuple[Attempt, ...], scouts: tuple[Attempt, ...], *, last_job: str
+) -> None:
     generation = training.state.generation + 1
     training.host.say(
         f"Training job {last_job} is over, and this run has no state for it: the state was deleted, or the "
         f"run was created again. The training starts again, as generation {generation}."
     )
-    training.recorder.state_lost(earlier)
+    training.recorder.state_lost(earlier, scouts)
     training.save(replace(training.state, current=None, generation=generation))
 
 
 def _adopt(
-    training: ActiveTraining, alive: JobSnapshot, earlier: tuple[Attempt, ...], intent: Intent
+    training: ActiveTraining,
+    alive: JobSnapshot,
+    earlier: tuple[Attempt, ...],
+    scouts: tuple[Attempt, ...],
+    intent: Intent,
 ) -> None:
     training.host.say(
         f"Training job {alive.name} is alive, and this run has no state for it. The task continues with it."
@@ -110,7 +119,9 @@ def _adopt(
         arn=alive.arn,
         instance_type=(alive.instance_type or "") if intent.instance_type else "",
     )
-    training.save(replace(training.state, current=taken, attempts=(*training.state.attempts, *earlier)))
+    state = training.state
+    attempts, scouts_over = (*state.attempts, *earlier), (*state.scouts_over, *scouts)
+    training.save(replace(state, current=taken, attempts=attempts, scouts_over=scouts_over))
     training.leave_if_killed()
 
 

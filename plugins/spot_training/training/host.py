@@ -70,10 +70,11 @@ class Host(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OnRecord:
-    """What the ledger knows of a task: its generation, the attempts that are over, and the current job."""
+    """What the ledger knows of a task: its generation, what is over, and the current job."""
 
     generation: int = 0
     attempts: tuple[Attempt, ...] = ()
+    scouts: tuple[Attempt, ...] = ()
     current_job: str = ""
 
     @property
@@ -103,8 +104,8 @@ class Recorder(Protocol):
     def saved(self, state: TrainingState) -> None:
         """The same change, after it was written."""
 
-    def state_lost(self, attempts: tuple[Attempt, ...]) -> None:
-        """Attempts of a generation that has lost its state."""
+    def state_lost(self, attempts: tuple[Attempt, ...], scouts: tuple[Attempt, ...]) -> None:
+        """Attempts and scouts of a generation that has lost its state."""
 
     def known_jobs(self) -> OnRecord:
         """What the record says of this task. Asked only if its state is empty."""
@@ -129,7 +130,7 @@ class NoRecorder:
 
     def saved(self, state: TrainingState) -> None: ...
 
-    def state_lost(self, attempts: tuple[Attempt, ...]) -> None: ...
+    def state_lost(self, attempts: tuple[Attempt, ...], scouts: tuple[Attempt, ...]) -> None: ...
 
     def known_jobs(self) -> OnRecord:
         return OnRecord()

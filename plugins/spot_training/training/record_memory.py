@@ -145,7 +145,7 @@ class Memory:
                 record.replaced_spot_failed_usd,
             ),
         )
-        return memory.with_bill(record.attempts, watches=record.watches)
+        return memory.with_bill(record.attempts, scouts=record.scouts, watches=record.watches)
 
     def with_bill(
         self, attempts: Sequence[Attempt], *, scouts: Sequence[Attempt] = (), watches: str | None

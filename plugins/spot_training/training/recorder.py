@@ -228,13 +228,14 @@ class Bookkeeper:
         self._write(self._record())
 
     @_never_raises
-    def state_lost(self, attempts: tuple[Attempt, ...]) -> None:
+    def state_lost(self, attempts: tuple[Attempt, ...], scouts: tuple[Attempt, ...]) -> None:
         """Keep what the jobs of a forgotten generation were billed: the next generation has none of them."""
-        self._ask_prices_of(attempts)
+        jobs = (*attempts, *scouts)
+        self._ask_prices_of(jobs)
         # The next generation moves this to what was replaced, once, even if this process dies before that.
         memory = self._recall()
-        bill = bill_of(attempts, memory.usd_per_hour)
-        spot_failed = bill_of(spot_failures(attempts), memory.usd_per_hour)
+        bill = bill_of(jobs, memory.usd_per_hour)
+        spot_failed = bill_of(spot_failures(attempts, scouts), memory.usd_per_hour)
         self._memory.store(replace(memory, billed=bill, spot_failed=spot_failed))
 
     def known_jobs(self) -> OnRecord:
@@ -250,6 +251,7 @@ class Bookkeeper:
         return OnRecord(
             generation=record.generation,
             attempts=record.attempts,
+            scouts=record.scouts,
             current_job=record.current_job.job_name if record.current_job else "",
         )
 
