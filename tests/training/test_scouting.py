@@ -17,7 +17,6 @@ from spot_training.dashboard.timeline import timeline_of
 from spot_training.domain.errors import RequestRefused
 from spot_training.domain.ladder import Step
 from spot_training.domain.lifecycle import Ending, SecondaryStatus, TrainingStatus
-from spot_training.domain.records import RECORD_FORMAT
 from spot_training.domain.savings import PurchaseOption
 from spot_training.domain.scouting import ROUND_SECONDS, USEFUL_ENDINGS, found_capacity
 from spot_training.domain.stop_reasons import StopReason
@@ -439,7 +438,7 @@ def test_the_record_and_the_bill_have_the_scouts(slow_cloud: Cloud, ledger: Ledg
     done = training.finish()
     record = training.record()
     assert record is not None
-    assert record.format == RECORD_FORMAT
+    assert record.format == 3
     (scout,) = record.scouts
     assert (scout.instance_type, record.scouts_out) == (SECOND, ())
     assert scout.billable_seconds

@@ -43,7 +43,7 @@ def _sentences(advice: Advice, question: Question) -> list[str]:
     ]
 
 
-_EXPERIMENTAL = "The operator does not go back to spot: the way back is experimental, and only simulated."
+_EXPERIMENTAL = "The way back (back_to_spot in the policy) is experimental: it was never measured on AWS."
 _SAME = "The other types are assumed to have the price and speed of the first."
 
 
