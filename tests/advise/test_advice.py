@@ -297,7 +297,7 @@ def test_the_advice_says_what_another_type_and_a_way_back_would_save() -> None:
     deadline = next(outcome for outcome in result["outcomes"] if outcome["policy"] == "deadline")
     assert one == pytest.approx(deadline["mean_dollars"], rel=0.03)
     assert f"any of 3 {several['saved']:.0%}" in result["text"]
-    assert "The operator does not go back to spot" in result["text"]
+    assert "back_to_spot in the policy" in result["text"]
     assert "price and speed of the first" in result["text"]
     assert "price and speed of the first" not in alone["text"]
     assert {key: alone[key] for key in ("policy", "outcomes", "curve")} == {

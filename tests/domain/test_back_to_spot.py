@@ -15,7 +15,6 @@ from spot_training.domain.back_to_spot import (
     hand_overs_of,
     look_at,
     paused_until,
-    price_ratio_of,
     rule_for,
     run_seconds,
     types_with_a_way_back,
@@ -24,6 +23,7 @@ from spot_training.domain.deadline import Deadline, DeadlineGuard, Reserve, Runt
 from spot_training.domain.ladder import Action, Ladder, Situation, SpotWhileTimeAllows, Step
 from spot_training.domain.lifecycle import Ending, JobSnapshot, SecondaryStatus, TrainingStatus, Transition
 from spot_training.domain.scouting import PATIENCE_SECONDS
+from spot_training.domain.type_history import TypeHistory
 from spot_training.domain.way_back import NOTICE_SECONDS
 from tests.records import make_attempt
 
@@ -175,11 +175,9 @@ def test_the_price_ratio_is_what_aws_billed() -> None:
     seen = make_attempt(training_seconds=1000, billable_seconds=250)
     failed = make_attempt(training_seconds=None, billable_seconds=None)
     on_demand = make_attempt(purchase=PurchaseOption.ON_DEMAND, training_seconds=100, billable_seconds=100)
-    assert price_ratio_of([failed, on_demand]) is None
-    assert price_ratio_of([seen, failed, on_demand]) == 0.25
     deadline = _deadline(hours_left=30, work_hours=24)
-    assert rule_for(deadline, [seen], 0.5).hand_over.price_ratio == 0.25
-    assert rule_for(deadline, [], 0.5).hand_over.price_ratio == 0.5
+    assert rule_for(deadline, [failed, seen, on_demand], 0.5).hand_over.price_ratio == 0.25
+    assert rule_for(deadline, [failed, on_demand], 0.5).hand_over.price_ratio == 0.5
     assert rule_for(deadline).hand_over.price_ratio == ASSUMED_PRICE_RATIO
 
 
@@ -227,9 +225,13 @@ def test_the_pause_doubles_with_each_failure_in_a_row_and_ends_with_a_success() 
 def test_a_type_whose_hand_overs_mostly_fail_has_no_way_back() -> None:
     failed = [each for hour in range(3) for each in (_left(hour), _after(hour, wait_seconds=None))]
     types = (TYPE, "ml.m5.2xlarge")
-    assert types_with_a_way_back(types, failed, {}) == types, "three say nothing yet"
-    assert types_with_a_way_back(types, failed, {TYPE: (1, 0)}) == ("ml.m5.2xlarge",)
-    assert types_with_a_way_back(types, failed, {TYPE: (5, 1)}) == types
+
+    def others(moves: int, failed_moves: int) -> list[TypeHistory]:
+        return [TypeHistory(region="", instance_type=TYPE, moves=moves, failed_moves=failed_moves)]
+
+    assert types_with_a_way_back(types, failed) == types, "three say nothing yet"
+    assert types_with_a_way_back(types, failed, others(1, 0)) == ("ml.m5.2xlarge",)
+    assert types_with_a_way_back(types, failed, others(5, 1)) == types
 
 
 def test_a_scout_of_the_way_back_outlasts_the_checkpoint_that_is_awaited() -> None:

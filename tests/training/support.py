@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NoReturn
@@ -17,6 +17,7 @@ from spot_training.domain.policy_specs import policy_from
 from spot_training.domain.records import TrainingRecord
 from spot_training.domain.savings import Attempt
 from spot_training.domain.stop_reasons import StopNote, StopReason
+from spot_training.domain.type_history import TypeHistory
 from spot_training.ledger import Ledger
 from spot_training.sagemaker.identity import RunIdentity
 from spot_training.sagemaker.jobs import TrainingJobs
@@ -75,7 +76,10 @@ class FakeHost:
     make_check: Callable[[Step], BudgetCheck | None] = lambda _step: None
     is_out_of_time: Callable[[], str | None] = lambda: None
     prices: dict[str, float] = field(default_factory=dict)
+    objections: dict[str, str] = field(default_factory=dict)
+    asked: list[tuple[str, ...]] = field(default_factory=list)
     said: list[str] = field(default_factory=list)
+    histories: Sequence[TypeHistory] = ()
 
     @property
     def only_watches(self) -> bool:
@@ -99,6 +103,13 @@ class FakeHost:
 
     def price_of(self, instance_type: str) -> float | None:
         return self.prices.get(instance_type)
+
+    def asked_last(self, types: Sequence[str]) -> dict[str, str]:
+        self.asked.append(tuple(types))
+        return {name: why for name, why in self.objections.items() if name in types}
+
+    def type_histories(self, types: Sequence[str]) -> list[TypeHistory]:
+        return [each for each in self.histories if each.instance_type in types]
 
     def out_of_time(self) -> str | None:
         return self.is_out_of_time()
@@ -159,6 +170,8 @@ class Task:
         self.adopt: str | None = None
         self.out_of_time: str | None = None
         self.prices: dict[str, float] = {}
+        self.objections: dict[str, str] = {}
+        self.asked: list[tuple[str, ...]] = []
         self.recorder = MemoryRecorder()
         self.jobs: TrainingJobs = cloud.jobs()
 
@@ -178,6 +191,8 @@ class Task:
             else lambda _left: policy_from(self.policy, defaults_of(request)),
             is_out_of_time=lambda: self.out_of_time,
             prices=self.prices,
+            objections=self.objections,
+            asked=self.asked,
             said=self.said,
         )
         return TrainingDriver(

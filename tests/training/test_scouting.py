@@ -27,7 +27,7 @@ from spot_training.sagemaker.identity import TAG_ATTEMPT, TAG_SCOUT
 from spot_training.sagemaker.jobs import CapacityRefused
 from spot_training.sweep.orphans import Verdict, survey
 from spot_training.sweep.settling import Settling
-from spot_training.training.driver import Waiting
+from spot_training.training.driver import Completed, Waiting
 from spot_training.training.scouting import STOP_TRIES
 from tests.cloud import HOUR, SPEED, Cloud, live_jobs, make_config, serving
 from tests.records import PRICE
@@ -182,6 +182,57 @@ def test_a_process_that_is_killed_stops_job_and_scouts_at_the_same_time(cloud: C
     task.jobs.stop = stop_with_the_others  # type: ignore[method-assign]
     driver.kill()
     wait_until(lambda: not live_jobs(cloud), "the jobs to be over", timeout_seconds=20)
+
+
+# The order of the types ------------------------------------------------------------------------------
+
+OFTEN = "7 of 9 spot attempts in 14 days were interrupted"
+
+
+def test_a_training_with_one_type_asks_nothing_of_the_ledger(slow_cloud: Cloud) -> None:
+    task = _task(slow_cloud, types=[FIRST], capacity=(FIRST,), Environment={"LOCAL_TRAINING_SECONDS": "60"})
+    task.finish()
+    assert task.asked == []
+
+
+def test_a_type_with_many_interruptions_is_asked_last(cloud: Cloud) -> None:
+    task = _task(cloud)
+    task.objections = {FIRST: OFTEN}
+    step: Waiting | Completed = _until_scouts_are_out(task)
+    while len(_scouts(task)) < 2:
+        task.wait(step)
+        step = task.step()
+    assert isinstance(step, Waiting)
+    assert step.job.instance_type == SECOND
+    assert _types_of_scouts(task) == [THIRD, FIRST]
+    assert task.said.count(f"{FIRST} is asked last: {OFTEN}.") == 1
+    assert len(task.asked) <= 3, "one query for each job, and each time that scouts go out"
+    task.driver().stop(StopReason.TASK_ENDED)
+
+
+def _types_of_scouts(task: Task) -> list[str | None]:
+    return [job.instance_type for name in _scouts(task) if (job := task.jobs.snapshot(name))]
+
+
+def test_a_type_without_quota_is_left_out_and_the_log_says_why(cloud: Cloud) -> None:
+    task = _task(cloud, capacity=(THIRD,))
+    create = task.jobs.create_or_adopt
+    asked: list[str] = []
+
+    def without_quota(request: dict[str, Any], **kwargs: Any) -> Any:
+        if (kind := request["ResourceConfig"]["InstanceType"]) in {FIRST, SECOND}:
+            asked.append(kind)
+            text = (
+                f"The account-level service limit '{kind} for spot training job usage' is 0 Instances, with"
+            )
+            raise CapacityRefused(Refusal.QUOTA, f"ResourceLimitExceeded: {text} current utilization of 0.")
+        return create(request, **kwargs)
+
+    task.jobs.create_or_adopt = without_quota  # type: ignore[assignment]
+    *refused, done = task.finish().attempts
+    assert (done.instance_type, done.ending) == (THIRD, Ending.COMPLETED)
+    assert [attempt.ending for attempt in refused] == [Ending.QUOTA] * 2
+    assert asked == [FIRST, SECOND]
 
 
 # What goes wrong with a scout ------------------------------------------------------------------------

@@ -37,23 +37,31 @@ FIRST, SECOND = "ml.m5.xlarge", "ml.m5.2xlarge"
 #: On-demand starts soon after the first launch could be over: there is little time to spare for so much work.
 DEADLINE, EXPECTED = "14h30m", "12h"
 #: What the script really does, so that a test does not take twelve hours.
-WORK_SECONDS = HOUR
+WORK_SECONDS = 2 * HOUR
+
+
+#: Simulated seconds per second: until on-demand is left, and for what follows.
+SLOW, FAST = 300, 3600
 
 
 @pytest.fixture(scope="module")
 def slow_cloud() -> Iterator[Cloud]:
-    """Twenty simulated minutes a second."""
-    with serving("--speed", "1200") as cloud:
+    with serving("--speed", str(SLOW)) as cloud:
         yield cloud
 
 
 @pytest.fixture
 def fresh_cloud(slow_cloud: Cloud) -> Cloud:
     slow_cloud.control("POST", "reset")
+    _set_speed(slow_cloud, SLOW)
     slow_cloud.client("s3").create_bucket(Bucket="bucket")
     for kind in (FIRST, SECOND):
         slow_cloud.set_capacity(available=False, instance_type=kind)
     return slow_cloud
+
+
+def _set_speed(cloud: Cloud, speed: int) -> None:
+    cloud.control("PUT", "clock", {"speed": speed})
 
 
 class Task:
@@ -103,6 +111,8 @@ class Task:
 
     def finish(self) -> Completed:
         while isinstance(step := self.step(), Waiting):
+            if step.call is None and (step.job.is_spot or not self.driver().has_scouts):
+                _set_speed(self.cloud, FAST)  # nothing is left that a slow machine could miss
             self.wait(step)
         return step
 
@@ -132,7 +142,7 @@ class Task:
     def until_on_demand_has_scouts(self) -> Waiting:
         while True:
             step = self.step()
-            assert isinstance(step, Waiting)
+            assert isinstance(step, Waiting), self.said
             if not step.job.is_spot and step.call is not None and step.call.scouts:
                 return step
             self.wait(step)
@@ -185,7 +195,7 @@ def test_on_demand_starts_early_only_with_a_way_back(fresh_cloud: Cloud) -> None
     moments = []
     for task in (with_it, without):
         step = task.step()
-        assert isinstance(step, Waiting)
+        assert isinstance(step, Waiting), self.said
         assert step.guard is not None
         moments.append(step.guard.outlook(task.jobs.now(), step.job).on_demand_in_seconds)
         task.driver().stop(StopReason.TASK_ENDED)
@@ -222,7 +232,7 @@ def test_capacity_that_is_gone_again_costs_a_pause_and_not_the_deadline(fresh_cl
     fresh_cloud.set_capacity(available=True, instance_type=FIRST)
     while True:
         step = task.step()
-        assert isinstance(step, Waiting)
+        assert isinstance(step, Waiting), self.said
         if step.job.is_spot:
             break
         if task.driver().state.next_type:
@@ -305,6 +315,7 @@ def test_a_process_that_dies_at_any_call_hands_over_once(fresh_cloud: Cloud, is_
         fresh_cloud.client("s3").create_bucket(Bucket="bucket")
         fresh_cloud.set_capacity(available=False, instance_type=FIRST)
         task = Task(fresh_cloud)
+        _set_speed(fresh_cloud, SLOW)
         task.until_on_demand_has_scouts()
         fresh_cloud.set_capacity(available=True, instance_type=FIRST)
         whole = task.jobs
@@ -318,6 +329,8 @@ def test_a_process_that_dies_at_any_call_hands_over_once(fresh_cloud: Cloud, is_
             task.jobs = whole  # what waits is another process
             if not isinstance(step, Waiting):
                 break
+            if step.job.is_spot:
+                _set_speed(fresh_cloud, FAST)
             task.wait(step)
         assert _endings(step) == WAY_BACK, dies_at
         assert live_jobs(fresh_cloud) == [], dies_at

@@ -9,7 +9,7 @@ Source of the per-job formula: `BillableTimeInSeconds` in the SageMaker API refe
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from enum import StrEnum
@@ -236,6 +236,16 @@ def _last_launch_seconds(transitions: Sequence[Transition]) -> int:
             after_last_wait.append(visit)
     around = HOLDING_STATUSES - {SecondaryStatus.TRAINING}
     return round(sum(_seconds(t, t.started_at) for t in after_last_wait if t.status in around))
+
+
+def price_ratio_of(billed: Iterable[tuple[int | None, int | None]]) -> float | None:
+    """Spot's share of the on-demand price, from the billable and training seconds of spot jobs.
+
+    None if none of them shows it.
+    """
+    known = [(billable, training) for billable, training in billed if billable and training]
+    trained = sum(training for _, training in known)
+    return sum(billable for billable, _ in known) / trained if trained else None
 
 
 def as_plain(value: Any) -> Any:

@@ -10,13 +10,13 @@ No clock and no AWS: callers pass every moment.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from .attempts import PurchaseOption
+from .attempts import PurchaseOption, price_ratio_of
 from .errors import InvalidInput
 from .lifecycle import Ending, JobSnapshot, SecondaryStatus
 from .parsing import in_words
@@ -26,6 +26,7 @@ from .way_back import HandOver, Progress, WayBack, fails_too_often, pause_second
 if TYPE_CHECKING:
     from .attempts import Attempt
     from .deadline import Deadline
+    from .type_history import TypeHistory
 
 #: Spot's share of the on-demand price, until a job of the training has shown it. AWS speaks of up to 90 %
 #: less; jobs were seen that saved a third and more than two thirds.
@@ -85,7 +86,8 @@ def rule_for(
 ) -> WayBack:
     """The rule with what is known of this training. `price_ratio`: spot's to on-demand's, from others."""
     reserve, runtime = deadline.reserve, deadline.runtime
-    seen = price_ratio_of(attempts)
+    spot = (attempt for attempt in attempts if attempt.purchase is PurchaseOption.SPOT)
+    seen = price_ratio_of((attempt.billable_seconds, attempt.training_seconds) for attempt in spot)
     every = runtime.checkpoint_every_seconds
     hand_over = HandOver(
         launch_seconds=reserve.launch_seconds,
@@ -98,17 +100,6 @@ def rule_for(
         reserve_seconds=reserve.besides_launch_seconds + runtime.high_seconds - runtime.mean_seconds,
     )
     return WayBack(hand_over=hand_over, is_allowed=not deadline.is_late)
-
-
-def price_ratio_of(attempts: Sequence[Attempt]) -> float | None:
-    """Spot's share of the on-demand price, as AWS billed these attempts; None if none shows it."""
-    spot = [
-        (attempt.billable_seconds, attempt.training_seconds)
-        for attempt in attempts
-        if attempt.purchase is PurchaseOption.SPOT and attempt.billable_seconds and attempt.training_seconds
-    ]
-    trained = sum(seconds for _, seconds in spot)
-    return sum(billed for billed, _ in spot) / trained if trained else None
 
 
 def look_at(
@@ -200,19 +191,18 @@ def paused_until(attempts: Sequence[Attempt]) -> datetime | None:
 
 
 def types_with_a_way_back(
-    types: Sequence[str],
-    attempts: Sequence[Attempt],
-    recorded: Mapping[str, tuple[int, int]],
+    types: Sequence[str], attempts: Sequence[Attempt], histories: Iterable[TypeHistory] = ()
 ) -> tuple[str, ...]:
     """Those types for which not more than half of the hand-overs failed.
 
-    `recorded`: hand-overs to each type and how many of them failed, from other trainings.
+    `histories`: the moves of other trainings to where a scout had found capacity.
     """
     own = hand_overs_of(attempts)
+    moves = {each.instance_type: (each.moves, each.failed_moves) for each in histories}
 
     def is_on(name: str) -> bool:
         mine = [seen for seen in own if seen.instance_type == name]
-        hand_overs, failed = recorded.get(name, (0, 0))
+        hand_overs, failed = moves.get(name, (0, 0))
         return not fails_too_often(
             hand_overs=hand_overs + len(mine), failed=failed + sum(seen.is_failed for seen in mine)
         )

@@ -6,9 +6,12 @@ and enforces neither deadline nor budget: `decide` does.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from itertools import takewhile
+from operator import attrgetter
 from typing import TYPE_CHECKING, Protocol
 
 from .attempts import Attempt, PurchaseOption
@@ -135,7 +138,7 @@ class Ladder:
         last = situation.attempts[-1]
         if (end := _end_of(last)) is not None:
             return end
-        if _stays_on_step(last, self.steps):
+        if _stays_on_step(situation.attempts, self.steps):
             return start(self.steps, last.step, because(situation))
         following = self._step_after(last)
         if following is None:
@@ -206,7 +209,7 @@ class SpotWhileTimeAllows:
             return start(self.steps, 0, f"{because(situation)}: spot again")
         if last.purchase is PurchaseOption.ON_DEMAND:
             return Decision(action=Action.GIVE_UP, reason=f"{what_happened(last)}; no step is left")
-        if _stays_on_step(last, self.steps):
+        if _stays_on_step(situation.attempts, self.steps):
             return start(self.steps, 0, because(situation))
         is_no_use = last.ending in {Ending.QUOTA, Ending.STOPPED_FOR_DEADLINE}
         if is_no_use or is_lost_to_interruptions(last):
@@ -214,18 +217,43 @@ class SpotWhileTimeAllows:
         return start(self.steps, 0, f"{because(situation)}: spot again")
 
 
-def _stays_on_step(last: Attempt, steps: Sequence[Step]) -> bool:
-    """Whether it moved to another type, or the quota of that type was full: it waits for the first again.
+def _stays_on_step(attempts: Sequence[Attempt], steps: Sequence[Step]) -> bool:
+    """Whether the last job moved to another type, or was refused and another type of its step was not.
 
     On-demand that was left under an earlier policy goes on, too.
     """
+    last = attempts[-1]
     if last.step >= len(steps):
         return False
     if last.ending is Ending.LEFT_FOR_SPOT:
         return True
-    step = steps[last.step]
-    was_moving = step.needs_scouts and last.instance_type != step.instance_types[0]
-    return last.ending is Ending.MOVED or (last.ending is Ending.QUOTA and was_moving)
+    is_refused = steps[last.step].needs_scouts and last.was_refused
+    return last.ending is Ending.MOVED or (is_refused and first_type(steps[last.step], attempts) is not None)
+
+
+def first_type(step: Step, attempts: Sequence[Attempt], asked_last: Collection[str] = ()) -> str | None:
+    """The type that a new job of a step with several waits for; None if all were refused just now.
+
+    A type without any quota is not asked for again.
+    """
+    spot = [attempt for attempt in attempts if attempt.purchase is PurchaseOption.SPOT]
+    refused = {attempt.instance_type for attempt in spot if has_no_quota(attempt)}
+    refused |= {attempt.instance_type for attempt in takewhile(attrgetter("was_refused"), reversed(spot))}
+    return next((t for t in in_order(step.instance_types, asked_last) if t not in refused), None)
+
+
+def in_order(types: Iterable[str], asked_last: Collection[str]) -> list[str]:
+    """The types in the order of preference, those that are asked last (`type_history`) at the end."""
+    return sorted(types, key=lambda name: name in asked_last)
+
+
+#: "The account-level service limit 'ml.g5.2xlarge for spot training job usage' is 0 Instances, with ..."
+_NO_QUOTA = re.compile(r"service limit .* is 0 Instances")
+
+
+def has_no_quota(attempt: Attempt) -> bool:
+    """Whether the account may have no instance of its type at all."""
+    return attempt.ending is Ending.QUOTA and _NO_QUOTA.search(attempt.message) is not None
 
 
 def start(steps: Sequence[Step], index: int, reason: str) -> Decision:

@@ -9,12 +9,13 @@ the training's job is stopped, which still waits, and created again on the scout
     the job gets instances itself                        stop the scouts
     the new job waits longer than an ordinary start      the same again
 
-Order means preference: of several scouts that run, the type that comes first counts. No clock, no AWS.
+Order means preference: of several scouts that run, the type that comes first counts. A type that is asked
+last (`type_history`) comes after all others, and its scout goes out later. No clock, no AWS.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
@@ -105,6 +106,26 @@ def send_at(job: JobSnapshot, not_before: datetime | None) -> datetime | None:
     return moment if not_before is None else max(moment, not_before)
 
 
+def not_before_after(ended: Sequence[Attempt]) -> datetime | None:
+    """When the next scout of a type goes out at the earliest: a while after one without a result."""
+    without_result = [s.ended_at for s in ended if s.ended_at is not None and s.ending not in USEFUL_ENDINGS]
+    return max(without_result) + timedelta(seconds=ROUND_SECONDS) if without_result else None
+
+
+def goes_out_at(
+    job: JobSnapshot, ended: Sequence[Attempt], *, is_asked_last: bool = False
+) -> datetime | None:
+    """When the next scout of a type goes out for this job; None while the job does not wait.
+
+    `ended` are the type's scouts that are over. After one without a result, some time passes. The scout of a
+    type that is asked last goes out when one of another type would run by now.
+    """
+    moment = send_at(job, not_before_after(ended))
+    if moment is None or not is_asked_last:
+        return moment
+    return moment + timedelta(seconds=PATIENCE_SECONDS)
+
+
 def types_to_scout(step: Step, job: JobSnapshot, out: Sequence[str]) -> tuple[str, ...]:
     """The types of the step to send scouts for: not those of scouts that are out.
 
@@ -158,10 +179,12 @@ def wait_left(step: Step, attempts: Sequence[Attempt], now: datetime) -> int:
     return (step.max_wait_seconds or 0) - round((now - began_at).total_seconds())
 
 
-def found_capacity(step: Step, scouts: Mapping[str, JobSnapshot]) -> str | None:
+def found_capacity(
+    step: Step, scouts: Mapping[str, JobSnapshot], asked_last: Collection[str] = ()
+) -> str | None:
     """The type that comes first of those whose scout has instances. `scouts` by type."""
-    running = {name for name, scout in scouts.items() if _proves_capacity(scout)}
-    return next((t for t in step.instance_types if t in running), None)
+    running = [t for t in step.instance_types if t in scouts and _proves_capacity(scouts[t])]
+    return min(running, key=lambda name: name in asked_last, default=None)
 
 
 def _proves_capacity(scout: JobSnapshot) -> bool:

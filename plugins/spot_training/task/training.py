@@ -15,7 +15,7 @@ polls.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -30,6 +30,7 @@ from spot_training.domain.errors import (
 from spot_training.domain.lifecycle import JobSnapshot
 from spot_training.domain.messages import statement_line
 from spot_training.domain.savings import statement_of
+from spot_training.domain.type_history import asked_last
 from spot_training.installation import installation
 from spot_training.sagemaker.local_cloud import describe_clock
 from spot_training.training.driver import TrainingDriver, Waiting
@@ -44,6 +45,7 @@ from .results import XCOM_JOB_NAME, push_outcome, returned_description
 from .stopping import JobStopper
 from .time_limits import has_no_time_for_a_retry, passed_limit
 from .tries import is_last_try, is_replaced, is_replaced_by_live_try, task_states
+from .type_history import histories_of_types
 from .waiting import reports_until_over, trigger_arguments
 
 if TYPE_CHECKING:
@@ -53,6 +55,7 @@ if TYPE_CHECKING:
     from spot_training.domain.deadline import Deadline
     from spot_training.domain.ladder import Policy, Step
     from spot_training.domain.savings import Attempt, SavingsStatement
+    from spot_training.domain.type_history import TypeHistory
     from spot_training.sagemaker.identity import RunIdentity
     from spot_training.sagemaker.jobs import TrainingJobs
     from spot_training.sagemaker.request import TrainingPlan
@@ -161,6 +164,18 @@ class TrainingTask:
 
     def price_of(self, instance_type: str) -> float | None:
         return AskedPrices(self.options.access, self.driver.jobs.region)(instance_type)
+
+    def asked_last(self, types: Sequence[str]) -> Mapping[str, str]:
+        return asked_last(types, self.type_histories(types))
+
+    def type_histories(self, types: Sequence[str]) -> Sequence[TypeHistory]:
+        return histories_of_types(
+            types,
+            region=self.driver.jobs.region,
+            installation=self.driver.training.who.installation,
+            is_simulated=self.recorder.local_cloud is not None,
+            now=self.driver.jobs.now(),
+        )
 
     def out_of_time(self) -> str | None:
         return passed_limit(self.options, self.driver.state)

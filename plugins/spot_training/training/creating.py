@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from spot_training.domain.errors import NotOurJob, RequestRefused, ServiceFailed, SpotTrainingError
+from spot_training.domain.ladder import first_type
 from spot_training.domain.lifecycle import Ending
 from spot_training.domain.messages import attempt_line
 from spot_training.domain.savings import Attempt
@@ -94,11 +95,17 @@ def claim(training: ActiveTraining, intent: Intent, description: dict[str, Any])
 
 
 def _type_for(training: ActiveTraining, step: Step) -> str:
-    """The type of a job on a step with several spot types: where a scout found capacity, or the first."""
+    """The type of a job on a step with several spot types: where a scout found capacity, or the first.
+
+    Of those that were not refused just now.
+    """
     if not step.needs_scouts:
         return ""
-    found = training.state.next_type
-    return found if found in step.instance_types else step.instance_types[0]
+    state = training.state
+    if state.next_type in step.instance_types:
+        return state.next_type
+    last = scouting.learn_order(training, step)
+    return first_type(step, state.attempts[state.ladder_from :], last) or step.instance_types[0]
 
 
 def _next_name(training: ActiveTraining) -> int:

@@ -16,6 +16,7 @@ from spot_training.domain.savings import PurchaseOption
 if TYPE_CHECKING:
     from spot_training.domain.ladder import Policy, Step
     from spot_training.domain.lifecycle import JobSnapshot
+    from spot_training.domain.way_back import WayBack
 
     from .active import ActiveTraining
     from .state import Intent
@@ -82,5 +83,10 @@ def _guard(
         deadline=deadline,
         kept_seconds=kept_by_attempts(training.state.attempts, lost),
         has_checkpoints=has_checkpoints,
-        way_back=rule_for(deadline, training.state.attempts) if goes_back and has_checkpoints else None,
+        way_back=rule_of(training, deadline) if goes_back and has_checkpoints else None,
     )
+
+
+def rule_of(training: ActiveTraining, deadline: Deadline) -> WayBack:
+    """When on-demand is left for spot."""
+    return rule_for(deadline, training.state.attempts, training.state.spot_price_ratio)

@@ -67,9 +67,12 @@ def _ask_policy(training: ActiveTraining) -> Decision:
     if is_first:
         for note in getattr(policy, "notes", ()):
             training.host.say(note)
+    goes_back = has_way_back(policy)
+    if goes_back and is_first:
+        way_back.learn(training, policy)
     decision = decide(policy, _situation(training), training.host.check_budget)
-    if has_way_back(policy) and (is_first or is_on_demand(decision)):
-        way_back.say_whether_it_pays(training)
+    if goes_back and not is_first and is_on_demand(decision):
+        way_back.learn(training, policy)
     if decision.budget_usd is not None and is_first:
         way_out = f"{decision.reason}. Raise it, choose a policy with spot, or train next month."
         raise BudgetSpent("budget", decision.budget_usd, way_out)

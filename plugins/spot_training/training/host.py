@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from spot_training.domain.lifecycle import JobSnapshot
     from spot_training.domain.savings import Attempt
     from spot_training.domain.stop_reasons import StopNote
+    from spot_training.domain.type_history import TypeHistory
     from spot_training.sagemaker.identity import RunIdentity
     from spot_training.sagemaker.request import TrainingPlan
 
@@ -51,6 +52,12 @@ class Host(Protocol):
 
     def price_of(self, instance_type: str) -> float | None:
         """US dollars per instance-hour on demand; None if not known. Asked only to compare types."""
+
+    def asked_last(self, types: Sequence[str]) -> Mapping[str, str]:
+        """The types with many interruptions or failures lately, with the reason. Asked only of several."""
+
+    def type_histories(self, types: Sequence[str]) -> Sequence[TypeHistory]:
+        """What spot jobs met on these types lately. Asked only for a way back to spot."""
 
     def out_of_time(self) -> str | None:
         """Why no other job may be started: a time limit that has passed. None while there is time."""

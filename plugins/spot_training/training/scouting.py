@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import uuid
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
@@ -16,16 +17,16 @@ from typing import TYPE_CHECKING
 from spot_training.domain.attempts import Attempt, PurchaseOption, attempt_of
 from spot_training.domain.back_to_spot import run_seconds
 from spot_training.domain.errors import RequestRefused, SpotTrainingError, StateReplaced, TaskKilled
+from spot_training.domain.ladder import has_no_quota, in_order
 from spot_training.domain.lifecycle import Ending, JobSnapshot, TrainingStatus, ending_of
 from spot_training.domain.messages import counted
 from spot_training.domain.parsing import in_words
 from spot_training.domain.scouting import (
     ROUND_SECONDS,
-    USEFUL_ENDINGS,
     ScoutCall,
     found_capacity,
+    goes_out_at,
     holds_instances,
-    send_at,
     types_that_pay,
     types_to_scout,
     wait_left,
@@ -67,30 +68,32 @@ def look_after(training: ActiveTraining, job: JobSnapshot, intent: Intent) -> Sc
     if holds_instances(job):
         training.save(replace(training.state, next_type=""))
         call_back(training)
-        return ScoutCall(not_before=not_before_of(training))
+        return ScoutCall()
     if training.state.next_type:
         return _move(training, job)
     seen = look_at_scouts(training, step, job)
-    found = found_capacity(step, seen)
+    found = found_capacity(step, seen, training.state.asked_last)
     if found is not None and waits_since(job) is not None:  # an unknown status may be work
         training.save(replace(training.state, next_type=found))
         return _move(training, job)
-    if not _send_if_due(training, step, job) and not training.state.scouts:
+    more_at = _send_what_is_due(training, step, job)
+    if more_at is None and not training.state.scouts:
         return None  # no type is left to look for: whoever waits need not ask again
-    return call_of(training, step, job)
+    return call_of(training, step, job, more_at)
 
 
-def call_of(training: ActiveTraining, step: Step, job: JobSnapshot) -> ScoutCall:
+def call_of(training: ActiveTraining, step: Step, job: JobSnapshot, more_at: datetime | None) -> ScoutCall:
     """When to look again. A scout that brings no news, but is not over, is looked at now and then."""
-    scouts, types, now = training.state.scouts, types_to_scout(step, job, ()), training.jobs.clock.now()
+    scouts, types = training.state.scouts, types_to_scout(step, job, ())
     awaited = [s for s in scouts if s.is_created and s.stopped_for is None and s.instance_type in types]
-    not_before = not_before_of(training)
     if len(awaited) < len(scouts):
-        again = now + timedelta(seconds=LOOK_AGAIN_SECONDS)
-        not_before = max(again, not_before or again)
-    elif awaited and (len(awaited) == len(types) or (not_before and not_before <= now)):
-        not_before = None  # no type is left to look for
-    return ScoutCall(scouts=tuple(scout.job_name for scout in awaited), not_before=not_before)
+        again = later(training, LOOK_AGAIN_SECONDS)
+        more_at = max(again, more_at or again)
+    return ScoutCall(scouts=tuple(scout.job_name for scout in awaited), not_before=more_at)
+
+
+def later(training: ActiveTraining, seconds: float) -> datetime:
+    return training.jobs.clock.now() + timedelta(seconds=seconds)
 
 
 def call_back(training: ActiveTraining, *, but: str | None = None) -> None:
@@ -145,34 +148,72 @@ def _scouted_step(training: ActiveTraining, job: JobSnapshot, intent: Intent) ->
 # Sending ---------------------------------------------------------------------------------------------
 
 
-def _send_if_due(training: ActiveTraining, step: Step, job: JobSnapshot) -> bool:
-    """Returns whether there is a type to look for, now or later."""
+def _send_what_is_due(training: ActiveTraining, step: Step, job: JobSnapshot) -> datetime | None:
+    """Send the scouts that are due. Returns when others are; None if no type is left to look for."""
     now = training.jobs.clock.now()
-    due_at = send_at(job, not_before_of(training))
-    if due_at is None or due_at > now:
-        return True
-    return bool(send(training, step, job, f"No capacity for {job.instance_type} so far."))
+    if _ready(training, step, job, now):
+        learn_order(training, step)
+        training.save(training.state)
+    ready = _ready(training, step, job, now)
+    types = send(training, step, job, ready, f"No capacity for {job.instance_type} so far.")
+    no_use = {*ready} - {*types}
+    others = [at or now for name, at in _due(training, step, job).items() if name not in no_use]
+    return min(others, default=None)
 
 
-def send(training: ActiveTraining, step: Step, job: JobSnapshot, why: str) -> tuple[str, ...]:
-    """Send scouts for the types of the step that pay and have none out; returns these types."""
-    out = [scout.instance_type for scout in training.state.scouts]
-    possible = [t for t in types_to_scout(step, job, out) if not _was_stopped_by_a_person(training, t)]
-    types = types_that_pay(possible, step, training.host.price_of)
-    if not types:
-        return ()
-    training.host.say(f"{why} Scouts look for {' and '.join(types)}.")
-    if not (training.state.scouts_over or training.state.scouts):
+def send(
+    training: ActiveTraining, step: Step, job: JobSnapshot, ready: Sequence[str], why: str
+) -> tuple[str, ...]:
+    """Send scouts for those of the types that pay. Returns these."""
+    is_first = not (training.state.scouts or training.state.scouts_over)
+    types = types_that_pay(ready, step, training.host.price_of)
+    if types:
+        training.host.say(f"{why} Scouts look for {' and '.join(types)}.")
+    if types and is_first:
         _say_what_it_costs(training, job)
     for instance_type in types:
         _send(training, step, job, instance_type)
     return types
 
 
+def _ready(training: ActiveTraining, step: Step, job: JobSnapshot, now: datetime) -> list[str]:
+    ready = [name for name, at in _due(training, step, job).items() if at is not None and at <= now]
+    return in_order(ready, training.state.asked_last)
+
+
+def _due(training: ActiveTraining, step: Step, job: JobSnapshot) -> dict[str, datetime | None]:
+    """When the next scout of each type goes out; None while the job does not wait."""
+    last = training.state.asked_last
+    return {
+        name: goes_out_at(job, over, is_asked_last=name in last)
+        for name, over in types_left(training, step, job).items()
+    }
+
+
+def types_left(training: ActiveTraining, step: Step, job: JobSnapshot) -> dict[str, list[Attempt]]:
+    """The types for which scouts may go out, each with its scouts that are over."""
+    state = training.state
+    out = [scout.instance_type for scout in state.scouts]
+    over = {
+        name: [scout for scout in state.scouts_over if scout.instance_type == name]
+        for name in types_to_scout(step, job, out)
+    }
+    return {name: scouts for name, scouts in over.items() if not any(map(_is_the_last, scouts))}
+
+
 def _run_seconds(training: ActiveTraining, job: JobSnapshot) -> int:
     deadline = training.state.deadline
-    every = deadline.runtime.checkpoint_every_seconds if deadline else 0.0
-    return run_seconds(job, every)
+    return run_seconds(job, deadline.runtime.checkpoint_every_seconds if deadline else 0.0)
+
+
+def learn_order(training: ActiveTraining, step: Step) -> tuple[str, ...]:
+    """The types that are asked last from now on. Says why, once. The caller saves the state."""
+    known, reasons = training.state.asked_last, training.host.asked_last(step.instance_types)
+    for name, why in reasons.items():
+        if name not in known:
+            training.host.say(f"{name} is asked last: {why}.")
+    training.state = replace(training.state, asked_last=tuple(reasons))
+    return training.state.asked_last
 
 
 def _say_what_it_costs(training: ActiveTraining, job: JobSnapshot) -> None:
@@ -202,12 +243,11 @@ def _send(training: ActiveTraining, step: Step, job: JobSnapshot, instance_type:
 
 def _create(training: ActiveTraining, step: Step, job: JobSnapshot, scout: Intent) -> None:
     plan = training.plan()
-    wait = wait_of_scout(step, job, training.jobs.clock.now())
     request = plan.scout_request(
         step,
         scout.instance_type,
         number=scout.number,
-        wait_seconds=wait,
+        wait_seconds=wait_of_scout(step, job, training.jobs.clock.now()),
         run_seconds=_run_seconds(training, job),
     )
     request["Tags"] = [*request["Tags"], {"Key": TAG_INTENT, "Value": scout.nonce}]
@@ -218,8 +258,10 @@ def _create(training: ActiveTraining, step: Step, job: JobSnapshot, scout: Inten
         )
     except CapacityRefused as refused:
         ending = Ending.QUOTA if refused.refusal is Refusal.QUOTA else Ending.CAPACITY_ERROR
-        _record(training, scout, _without_job(training, scout, ending, refused.text))
-        training.host.say(f"No scout for {scout.instance_type}: {refused.text}")
+        attempt = _without_job(training, scout, ending, refused.text)
+        _record(training, scout, attempt)
+        left_out = " No other follows: ask Service Quotas for the type." if has_no_quota(attempt) else ""
+        training.host.say(f"No scout for {scout.instance_type}: {refused.text}{left_out}")
     except NameSpent:  # a scout from before the state was lost: it is stopped, and its bill counts
         _replace(training, found := replace(scout, is_created=True, instance_type=""))
         _stop_scout(training, found)
@@ -329,22 +371,9 @@ def _replace(training: ActiveTraining, scout: Intent) -> None:
     training.save(replace(training.state, scouts=tuple(scouts)))
 
 
-def not_before_of(training: ActiveTraining) -> datetime | None:
-    """When others may go out: some time after the last that ended without having been called back."""
-    ended = [
-        scout.ended_at
-        for scout in training.state.scouts_over
-        if scout.ended_at is not None and scout.ending not in USEFUL_ENDINGS
-    ]
-    return max(ended) + timedelta(seconds=ROUND_SECONDS) if ended else None
-
-
-def _was_stopped_by_a_person(training: ActiveTraining, instance_type: str) -> bool:
-    """Whether a person stopped a scout of this type: that is respected."""
-    return any(
-        scout.instance_type == instance_type and scout.ending is Ending.STOPPED_BY_USER
-        for scout in training.state.scouts_over
-    )
+def _is_the_last(scout: Attempt) -> bool:
+    """Whether no other scout follows: a person stopped it, or the account has no quota for the type."""
+    return scout.ending is Ending.STOPPED_BY_USER or has_no_quota(scout)
 
 
 # Moving ----------------------------------------------------------------------------------------------
@@ -364,20 +393,17 @@ def _move(training: ActiveTraining, job: JobSnapshot) -> ScoutCall | None:
     return None if is_stopped else ScoutCall(not_before=later(training, ROUND_SECONDS))
 
 
-def later(training: ActiveTraining, seconds: float) -> datetime:
-    return training.jobs.clock.now() + timedelta(seconds=seconds)
-
-
 def stop_for(training: ActiveTraining, job: JobSnapshot, why: StopReason) -> bool:
     """Stop the job for the capacity of `next_type`, which is forgotten if that fails again and again."""
-    for _ in range(STOP_TRIES):
+    for tries_left in reversed(range(STOP_TRIES)):
         try:
             stopping.stop_job(training, why)
         except (StateReplaced, TaskKilled):
             raise
         except SpotTrainingError as error:
             training.host.say(f"Training job {job.name} could not be stopped for the move: {error}")
-            training.rest(ASK_AGAIN_SECONDS)
+            if tries_left:
+                training.rest(ASK_AGAIN_SECONDS)
         else:
             return True
     training.save(replace(training.state, next_type=""))

@@ -117,6 +117,8 @@ class TrainingState:
     training began; its job names and its record contain it. Empty: not recorded (0.1.0).
     `first_installation` is that of the first generation, if it was another one. `scouts` may be alive,
     `scouts_over` are not. `next_type` is the type on which a scout has found capacity: the next job gets it.
+    `asked_last` are the types with many interruptions or failures lately (`domain.type_history`), and
+    `spot_price_ratio` is what spot costs of on-demand, from other trainings.
     """
 
     generation: int = 0
@@ -138,6 +140,8 @@ class TrainingState:
     scouts: tuple[Intent, ...] = ()
     scouts_over: tuple[Attempt, ...] = ()
     next_type: str = ""
+    asked_last: tuple[str, ...] = ()
+    spot_price_ratio: float | None = None
     #: Fields of a version that this code does not know: kept, and written back.
     unknown: Mapping[str, Any] = field(default_factory=dict)
 
@@ -184,11 +188,13 @@ class TrainingState:
         }
 
     def _scouts_to_json(self) -> dict[str, Any]:
-        """Nothing for a training that sent no scouts."""
+        """Nothing for a training with one type."""
         parts = {
             "scouts": [intent.to_json() for intent in self.scouts],
             "scouts_over": [scout.to_json() for scout in self.scouts_over],
             "next_type": self.next_type,
+            "asked_last": list(self.asked_last),
+            "spot_price_ratio": self.spot_price_ratio,
         }
         return {name: value for name, value in parts.items() if value}
 
@@ -246,6 +252,8 @@ class TrainingState:
             scouts=tuple(Intent.from_json(scout) for scout in data.get("scouts") or ()),
             scouts_over=tuple(Attempt.from_json(scout) for scout in data.get("scouts_over") or ()),
             next_type=str(data.get("next_type", "")),
+            asked_last=tuple(map(str, data.get("asked_last") or ())),
+            spot_price_ratio=data.get("spot_price_ratio"),
             unknown={name: value for name, value in data.items() if name not in _FIELDS},
         )
 

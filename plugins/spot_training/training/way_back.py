@@ -11,6 +11,7 @@ So there is never more than one training job. Whoever finds the type in the stat
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
@@ -20,22 +21,23 @@ from spot_training.domain.back_to_spot import (
     Look,
     look_at,
     paused_until,
-    rule_for,
     types_with_a_way_back,
 )
 from spot_training.domain.deadline import kept_by_attempts
 from spot_training.domain.errors import SpotTrainingError
+from spot_training.domain.ladder import in_order
 from spot_training.domain.lifecycle import JobSnapshot, TrainingStatus
 from spot_training.domain.savings import PurchaseOption
-from spot_training.domain.scouting import ScoutCall, holds_instances, types_to_scout
+from spot_training.domain.scouting import ScoutCall, holds_instances, not_before_after
 from spot_training.domain.stop_reasons import StopReason
 from spot_training.domain.way_back import pause_seconds
 
 from . import scouting
-from .deadline import has_way_back
+from .deadline import has_way_back, rule_of
 
 if TYPE_CHECKING:
-    from spot_training.domain.ladder import Step
+    from spot_training.domain.ladder import Policy, Step
+    from spot_training.sagemaker.request import TrainingPlan
 
     from .active import ActiveTraining
     from .state import Intent
@@ -63,18 +65,18 @@ def look_after(training: ActiveTraining, job: JobSnapshot, intent: Intent) -> Sc
     running = _running(training, step, job)
     if running is not None:
         return _await_checkpoint(training, job, look, running)
-    due_at = _scouts_go_out_at(training, job, look)
-    if due_at <= training.jobs.clock.now():
-        scouting.send(training, step, job, "On-demand runs, and spot would cost less.")
-    return _call(training, step, job, look, due_at)
+    return _call(training, step, job, look, _send_what_is_due(training, step, job, look))
 
 
-def say_whether_it_pays(training: ActiveTraining) -> None:
-    """Log whether on-demand would be left again for spot, and why."""
+def learn(training: ActiveTraining, policy: Policy) -> None:
+    """Take in what spot costs, and log whether on-demand would be left again for spot, and why."""
     deadline = training.state.deadline
     if deadline is None:
         return
-    rule = rule_for(deadline, training.state.attempts)
+    histories = training.host.type_histories(_types(policy, training.plan()))
+    ratios = [each.price_ratio for each in histories if each.price_ratio is not None]
+    training.save(replace(training.state, spot_price_ratio=max(ratios, default=None)))
+    rule = rule_of(training, deadline)
     work = max(0.0, deadline.runtime.mean_seconds - _kept_seconds(training))
     verdict = rule.verdict(work)
     training.host.say(f"The way back to spot is {'on' if verdict.is_on else 'off'}: {verdict.reason}.")
@@ -95,22 +97,24 @@ def _step_of(training: ActiveTraining, job: JobSnapshot, intent: Intent) -> Step
         plan.check(policy)
     except SpotTrainingError:  # refused once there is something to decide, when no job is alive
         return None
-    step = next(step for step in policy.steps if step.purchase is PurchaseOption.SPOT)
-    types = step.instance_types or (plan.instance_type,)
-    speeds = dict(zip(step.instance_types, step.speeds, strict=False))
-    left = types_with_a_way_back(types, state.attempts, {})
-    if not left:
-        return None
-    return replace(step, instance_types=left, speeds=tuple(speeds[name] for name in left if speeds))
+    return replace(_spot_step(policy), instance_types=_types(policy, plan))
+
+
+def _spot_step(policy: Policy) -> Step:
+    return next(step for step in policy.steps if step.purchase is PurchaseOption.SPOT)
+
+
+def _types(policy: Policy, plan: TrainingPlan) -> tuple[str, ...]:
+    return _spot_step(policy).instance_types or (plan.instance_type,)
 
 
 def _look(training: ActiveTraining, job: JobSnapshot) -> Look:
-    deadline, attempts = training.state.deadline, training.state.attempts
+    deadline = training.state.deadline
     assert deadline is not None  # noqa: S101 - `_step_of` said so
     return look_at(
         job,
         training.jobs.clock.now(),
-        rule=rule_for(deadline, attempts),
+        rule=rule_of(training, deadline),
         deadline=deadline,
         kept_seconds=_kept_seconds(training),
         saved_at=_saved_at(training, job),
@@ -137,15 +141,33 @@ def _no_longer(training: ActiveTraining, look: Look) -> None:
 # Scouts ----------------------------------------------------------------------------------------------
 
 
-def _scouts_go_out_at(training: ActiveTraining, job: JobSnapshot, look: Look) -> datetime:
-    """When the rule has it, but not before the pauses after hand-overs and scouts without a result."""
-    due_at = training.jobs.clock.now() + timedelta(seconds=look.scouts_in_seconds or 0.0)
-    pauses = (
-        paused_until(training.state.attempts),
-        scouting.not_before_of(training),
-        _in_vain_until(training, job),
-    )
-    return max([due_at, *(pause for pause in pauses if pause is not None)])
+def _send_what_is_due(training: ActiveTraining, step: Step, job: JobSnapshot, look: Look) -> datetime | None:
+    """Send the scouts that are due. Returns when others are; None if no type is left to look for.
+
+    That is when the rule has it, but not before the pauses after hand-overs and scouts without a result.
+    """
+    now = training.jobs.clock.now()
+    at = now + timedelta(seconds=look.scouts_in_seconds or 0.0)
+    pauses = (paused_until(training.state.attempts), _in_vain_until(training, job))
+    at = max([at, *(pause for pause in pauses if pause is not None)])
+    due = {
+        name: max(at, not_before_after(over) or at)
+        for name, over in scouting.types_left(training, step, job).items()
+    }
+    ready = [name for name, moment in due.items() if moment <= now]
+    if ready:
+        kept = _without_failures(training, ready)
+        scouting.send(training, step, job, kept, "On-demand runs, and spot would cost less.")
+    return min((moment for moment in due.values() if moment > now), default=None)
+
+
+def _without_failures(training: ActiveTraining, types: Sequence[str]) -> tuple[str, ...]:
+    """Without the types for which most hand-overs failed."""
+    kept = types_with_a_way_back(types, training.state.attempts, training.host.type_histories(types))
+    for name in types:
+        if name not in kept:
+            training.host.say(f"No scout looks for {name}: most hand-overs to it found no capacity.")
+    return kept
 
 
 def _in_vain_until(training: ActiveTraining, job: JobSnapshot) -> datetime | None:
@@ -162,20 +184,19 @@ def _running(training: ActiveTraining, step: Step, job: JobSnapshot) -> JobSnaps
     """The scout that has instances now; of several, the type that comes first."""
     seen = scouting.look_at_scouts(training, step, job)
     running = {name: scout for name, scout in seen.items() if holds_instances(scout)}
-    return next((running[name] for name in step.instance_types if name in running), None)
+    first = in_order(step.instance_types, training.state.asked_last)
+    return next((running[name] for name in first if name in running), None)
 
 
 def _call(
-    training: ActiveTraining, step: Step, job: JobSnapshot, look: Look, due_at: datetime
+    training: ActiveTraining, step: Step, job: JobSnapshot, look: Look, more_at: datetime | None
 ) -> ScoutCall | None:
     """When to look again: a scout has news, others may go out, or the way back does not pay any more."""
-    call = scouting.call_of(training, step, job)
-    now = training.jobs.clock.now()
-    over_at = now + timedelta(seconds=look.rule.over_in_seconds(look.progress))
-    is_all_out = not types_to_scout(step, job, [scout.instance_type for scout in training.state.scouts])
-    moments = [over_at, call.not_before if training.state.scouts else None, None if is_all_out else due_at]
-    later = [moment for moment in moments if moment is not None and moment > now]
-    return replace(call, not_before=min(later)) if later else call
+    if more_at is None and not training.state.scouts:
+        return None
+    call = scouting.call_of(training, step, job, more_at)
+    over_at = scouting.later(training, look.rule.over_in_seconds(look.progress))
+    return replace(call, not_before=min(over_at, call.not_before or over_at))
 
 
 # Leaving ---------------------------------------------------------------------------------------------
