@@ -195,7 +195,7 @@ def test_on_demand_starts_early_only_with_a_way_back(fresh_cloud: Cloud) -> None
     moments = []
     for task in (with_it, without):
         step = task.step()
-        assert isinstance(step, Waiting), self.said
+        assert isinstance(step, Waiting), task.said
         assert step.guard is not None
         moments.append(step.guard.outlook(task.jobs.now(), step.job).on_demand_in_seconds)
         task.driver().stop(StopReason.TASK_ENDED)
@@ -232,7 +232,7 @@ def test_capacity_that_is_gone_again_costs_a_pause_and_not_the_deadline(fresh_cl
     fresh_cloud.set_capacity(available=True, instance_type=FIRST)
     while True:
         step = task.step()
-        assert isinstance(step, Waiting), self.said
+        assert isinstance(step, Waiting), task.said
         if step.job.is_spot:
             break
         if task.driver().state.next_type:
