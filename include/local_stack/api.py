@@ -104,6 +104,7 @@ class AirflowApi(AirflowClient):
             look,
             f"run {run_id!r} of {dag_id!r} to be {' or '.join(sorted(states))}",
             timeout_seconds=timeout_seconds,
+            poll_seconds=0.5,
             explain=lambda: str(self._sum_up_tasks(dag_id, run_id)),
         )
 
@@ -247,6 +248,7 @@ class AirflowApi(AirflowClient):
             look,
             f"backfill {backfill_id} of {backfill['dag_id']!r}",
             timeout_seconds=timeout_seconds,
+            poll_seconds=0.5,
             explain=lambda: str({run["dag_run_id"]: run["state"] for run in list_its_runs()}),
         )
 
