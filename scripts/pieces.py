@@ -1,7 +1,7 @@
 """All tests but the longest, in pieces, several at once: `scripts/test` without arguments.
 
-Most tests wait: for Airflow's processes, and for simulated time. So one piece more than the machine has
-cores runs at once, or as many as `SPOT_TESTS_AT_ONCE` says. A piece is a pytest of its own: what it has
+Most tests wait: for Airflow's processes, and for simulated time. So two pieces for each core of the
+machine run at once, or as many as `SPOT_TESTS_AT_ONCE` says. A piece is a pytest of its own: what it has
 started stops when it ends.
 """
 
@@ -22,8 +22,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-#: Paths of tests, the longest pieces first. What has no path here is in the last piece. Files that share an
-#: Airflow are in one piece, or it starts twice.
+#: Paths of tests, the longest pieces first. What has no path here is in a piece as well. Files that share an
+#: Airflow are in one, or it starts twice.
 PIECES: tuple[tuple[str, ...], ...] = (
     (
         "tests/airflow/test_approval.py",
@@ -40,25 +40,25 @@ PIECES: tuple[tuple[str, ...], ...] = (
         "tests/chaos/test_faults.py",
         "tests/chaos/test_workers.py",
     ),
-    ("tests/training", "tests/watching", "tests/task"),
     ("tests/package", "tests/compose"),
+    ("tests/training", "tests/watching", "tests/task"),
+    ("tests/airflow/test_shipped_dags.py",),
+    ("tests/airflow/test_upgrade.py",),
     (
         "tests/airflow/test_installation.py",
         "tests/airflow/test_local_stack.py",
         "tests/airflow/test_versions.py",
     ),
-    ("tests/airflow/test_upgrade.py",),
     ("tests/airflow/test_takeover.py", "tests/airflow/test_triggerer.py"),
-    ("tests/airflow/test_shipped_dags.py",),
     ("tests/dashboard",),
     ("tests/chaos/test_celery.py",),
     ("tests/airflow/test_two_airflows.py", "tests/scale"),
 )
-#: Some minutes of the oldest Airflow, as the second piece.
+#: Some minutes of the oldest Airflow.
 OLDEST = "scripts/test-airflow --sample"
 DURATIONS = ("--durations=25", "--durations-min=10")
 DURATION = re.compile(r"^([\d.]+)s (?:setup|call|teardown) +\S+", re.MULTILINE)
-PROBLEM = re.compile(r"^(?:FAILED|ERROR) .*", re.MULTILINE)
+PROBLEM = re.compile(r"^(?:FAILED|ERROR) tests/.*", re.MULTILINE)
 COUNTS = re.compile(r"^=+ (.*) in [\d.]+s.* =+$", re.MULTILINE)
 
 
@@ -89,8 +89,8 @@ def all_pieces() -> list[Piece]:
     pieces = [Piece(name=" ".join(paths), command=(*pytest, *paths)) for paths in PIECES]
     oldest = Piece(name=OLDEST, command=(*OLDEST.split(), "--", *DURATIONS))
     listed = [f"--ignore={path}" for paths in PIECES for path in paths]
-    rest = Piece(name="all other tests", command=(*pytest, *listed))
-    return [pieces[0], oldest, *pieces[1:], rest]
+    others = Piece(name="all other tests", command=(*pytest, *listed))
+    return [pieces[0], oldest, *pieces[1:3], others, *pieces[3:]]
 
 
 class Runner:
@@ -130,6 +130,7 @@ class Runner:
                 start_new_session=True,
             )
             self._running.add(process)
+        say(f"{time.strftime('%H:%M:%S')} begins: {piece.name}")
         _, status, used = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
         with self._lock:
@@ -176,11 +177,11 @@ def main(pieces: Sequence[Piece], at_once: int) -> int:
     ended: list[Ended] = []
     for each in Runner(at_once).run(pieces):
         ended.append(each)
-        say(f"{len(ended)} of {len(pieces)}: {each.piece.name}")
+        say(f"{time.strftime('%H:%M:%S')} ended, {len(ended)} of {len(pieces)}: {each.piece.name}")
         print(each.output, flush=True)
     report(ended)
     return next((each.exit_code for each in ended if each.exit_code), 0)
 
 
 if __name__ == "__main__":
-    sys.exit(main(all_pieces(), int(os.environ.get("SPOT_TESTS_AT_ONCE") or (os.cpu_count() or 1) + 1)))
+    sys.exit(main(all_pieces(), int(os.environ.get("SPOT_TESTS_AT_ONCE") or 2 * (os.cpu_count() or 1))))

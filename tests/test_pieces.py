@@ -30,7 +30,7 @@ def test_every_path_is_there_and_in_one_piece() -> None:
 
 
 def test_files_that_share_an_airflow_are_named() -> None:
-    """In the last piece each would start it again."""
+    """Among all other tests each would start it again."""
     named = {path for piece in PIECES for path in piece}
     files = {
         file.relative_to(ROOT).as_posix()
@@ -40,13 +40,13 @@ def test_files_that_share_an_airflow_are_named() -> None:
     assert files - named == set()
 
 
-def test_the_last_piece_has_all_files_that_no_other_has() -> None:
-    *others, rest = all_pieces()
-    assert {word for word in rest.command if word.startswith("--ignore=")} == {
-        f"--ignore={path}" for piece in PIECES for path in piece
-    }
-    assert not any(word.startswith("--ignore") for piece in others for word in piece.command)
-    assert OLDEST in [piece.name for piece in others]
+def test_one_piece_has_all_files_that_no_other_has() -> None:
+    names = [" ".join(paths) for paths in PIECES]
+    by_name = {piece.name: piece.command for piece in all_pieces()}
+    assert by_name.keys() == {*names, OLDEST, "all other tests"}
+    assert all(by_name[name][-len(paths) :] == paths for name, paths in zip(names, PIECES, strict=True))
+    ignored = {word for word in by_name["all other tests"] if word.startswith("--ignore=")}
+    assert ignored == {f"--ignore={path}" for paths in PIECES for path in paths}
 
 
 def test_all_pieces_run_and_a_failed_one_is_the_last_thing_to_be_seen(
