@@ -172,7 +172,8 @@ def _minutes(seconds: float) -> str:
 
 
 def main(pieces: Sequence[Piece], at_once: int) -> int:
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)
     say(f"{len(pieces)} pieces, {at_once} at once; each is shown when it ends")
     ended: list[Ended] = []
     for each in Runner(at_once).run(pieces):

@@ -79,7 +79,7 @@ while len(list(here.iterdir())) < 2:
     assert main([_piece(name, meets.replace("NAME", name)) for name in "ab"], 2) == 0
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_interrupted_it_ends_what_runs_and_starts_nothing_more(
     number: signal.Signals, tmp_path: Path
 ) -> None:
