@@ -40,6 +40,7 @@ PIECES: tuple[tuple[str, ...], ...] = (
         "tests/chaos/test_faults.py",
         "tests/chaos/test_workers.py",
     ),
+    ("tests/advise", "tests/benchmarks", "tests/ledger"),
     ("tests/package", "tests/compose"),
     ("tests/training", "tests/watching", "tests/task"),
     ("tests/airflow/test_shipped_dags.py",),
@@ -90,7 +91,7 @@ def all_pieces() -> list[Piece]:
     oldest = Piece(name=OLDEST, command=(*OLDEST.split(), "--", *DURATIONS))
     listed = [f"--ignore={path}" for paths in PIECES for path in paths]
     others = Piece(name="all other tests", command=(*pytest, *listed))
-    return [pieces[0], oldest, *pieces[1:3], others, *pieces[3:]]
+    return [pieces[0], oldest, others, *pieces[1:]]
 
 
 class Runner:
