@@ -179,7 +179,7 @@ def _log_in(stack: LocalStack, browser: Browser, *, width: int = 1280) -> Page:
     context = browser.new_context(viewport={"width": width, "height": 1400})
     context.add_cookies([{"name": "_token", "value": token, "url": f"{stack.airflow_url}/"}])
     page = context.new_page()
-    page.set_default_timeout(20_000)
+    page.set_default_timeout(60_000)
     return page
 
 
@@ -192,7 +192,7 @@ def _send_form(stack: LocalStack, page: Page, dag_id: str, typed: dict[str, str]
     for name, text in typed.items():
         _open_section(page, params[name]["schema"].get("section") or FIRST_SECTION)
         _fill(page, name, text)
-    wait_until(submit.is_enabled, f"Trigger to be enabled in the form of {dag_id}", timeout_seconds=10)
+    wait_until(submit.is_enabled, f"Trigger to be enabled in the form of {dag_id}", timeout_seconds=60)
     with page.expect_response(
         lambda a: a.request.method == "POST" and a.url.endswith("/dagRuns")
     ) as answered:

@@ -165,7 +165,7 @@ def visit(site: Site, browser: Browser) -> Iterator[Any]:
         page.on("pageerror", lambda error: troubles.append(str(error)))
         page.on("dialog", lambda dialog: troubles.append(f"dialog: {dialog.message}"))
         page.on("console", lambda said: troubles.append(said.text) if said.type == "error" else None)
-        page.set_default_timeout(20_000)
+        page.set_default_timeout(60_000)
         visitors.append(Visitor(context=context, page=page, troubles=troubles))
         return visitors[-1]
 

@@ -206,7 +206,7 @@ def test_a_login_to_airflow_is_one_to_the_page_until_the_person_logs_out(site: S
         other.goto(f"{site.url}/api/v2/auth/logout")
     else:
         other.evaluate("localStorage.removeItem('token')")  # what Airflow's UI does
-    wait_until(lambda: not visitor.context.cookies(), "the login to be forgotten", timeout_seconds=10)
+    wait_until(lambda: not visitor.context.cookies(), "the login to be forgotten", timeout_seconds=60)
     for _ in range(2):
         page.reload()
         page.get_by_role("link", name="Log in to Airflow").wait_for()
