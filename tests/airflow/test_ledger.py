@@ -59,7 +59,7 @@ def test_a_training_is_seen_live_and_settled_when_a_person_ends_its_task(stack: 
         seen = record is not None and record.current_job is not None and record.current_job.transitions
         return record if seen else None
 
-    live = wait_until(noted, "a note of the job under way", timeout_seconds=60)
+    live = wait_until(noted, "a note of the job under way", timeout_seconds=60, poll_seconds=1)
     assert live.state is RecordState.RUNNING
     for task_id in ("waits", "defers"):
         stack.api.set_task_state(DAG, run_id, task_id, "failed")

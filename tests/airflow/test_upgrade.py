@@ -105,7 +105,12 @@ def test_trainings_under_way_go_on_with_the_next_airflow(old: str, new: str, tmp
     with Postgres() as postgres, _old_stack(old, tmp_path, postgres) as stack:
         set_capacity(stack, RARE, available=False)
         trainings = Trainings(stack)
-        wait_until(trainings.are_in_their_second_attempt, "the second attempts", timeout_seconds=180)
+        wait_until(
+            trainings.are_in_their_second_attempt,
+            "the second attempts",
+            timeout_seconds=180,
+            poll_seconds=1,
+        )
         before = {task: record.attempts for task, record in trainings.records().items()}
         _check_where_state_is(old, trainings, postgres)
 
