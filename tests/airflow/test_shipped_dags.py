@@ -164,6 +164,7 @@ def started(shipped: LocalStack, browser: Browser) -> Started:
         as_opened={dag_id: _send_form(shipped, page, dag_id, {}) for dag_id in in_order},
         filled={dag_id: _send_form(shipped, page, dag_id, typed) for dag_id, typed in TYPED.items()},
     )
+    page.context.close()  # an open page draws all the time
     shipped.api.wait_for_task(
         TRAIN, by_conf["marked"], TASK, states={"deferred"}, timeout_seconds=FINISH_SECONDS
     )
@@ -301,6 +302,7 @@ def test_the_form_says_which_duration_is_wrong_also_on_a_phone(shipped: LocalSta
     assert box is not None
     assert box["width"] > 150
     assert box["x"] + box["width"] <= 390
+    page.context.close()
 
 
 def test_a_run_with_a_policy_that_the_form_no_longer_offers_can_be_cleared(
