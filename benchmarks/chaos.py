@@ -7,6 +7,10 @@ its job or its connection. Meanwhile components pause or are lost, and the servi
 slow, loses connections and replies, or gives a wrong answer; all of it is drawn from the seed, batch by
 batch. Prints how each batch did, and at the end how often each kind was drawn and broken.
 
+With `--hand-overs` each schedule is a training with several instance types, and something happens at a point
+of the way from one job to the next (`tests/chaos/hand_overs.py`). A second table then says how often what
+happened at which point.
+
 A campaign can be played in pieces: `--out FILE` gets a line of JSON for each batch, with commit and seed, and
 the same command goes on where FILE ends; `--from N --to M` plays these batches alone. `--add FILE...` plays
 nothing, and adds up what is in the files. `--only N` plays one batch again; `--celery` has Celery workers
@@ -31,7 +35,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from include.local_stack.environment import airflow_version  # noqa: E402
-from tests.chaos import kinds  # noqa: E402
+from tests.chaos import hand_overs, kinds  # noqa: E402
 from tests.chaos.campaign import Batch, play, summary_of  # noqa: E402
 from tests.chaos.drawing import (  # noqa: E402
     BATCH_SIZE,
@@ -62,9 +66,10 @@ def play_all(numbers: Sequence[int], options: argparse.Namespace, commit: str) -
     with contextlib.ExitStack() as life:
         folder = options.state or Path(life.enter_context(tempfile.TemporaryDirectory()))
         lab = life.enter_context(chaos_lab(folder, has_celery=options.celery))
+        prefix = "hand-over-" if options.hand_overs else ""
         for number in numbers:
             began = time.monotonic()
-            batch = play(lab, draw_batch(number, options), f"{options.seed}-{number}")
+            batch = play(lab, draw_batch(number, options), f"{prefix}{options.seed}-{number}")
             line = {
                 **what_is_played(commit, options),
                 "batch": number,
@@ -82,6 +87,8 @@ def play_all(numbers: Sequence[int], options: argparse.Namespace, commit: str) -
 def draw_batch(number: int, options: argparse.Namespace) -> Schedule:
     left = options.runs - number * BATCH_SIZE
     size = BATCH_SIZE if options.only is not None else min(BATCH_SIZE, left)
+    if options.hand_overs:
+        return hand_overs.draw(options.seed, number, size=size)
     losses = LOSSES_WITH_CELERY if options.celery else LOSSES
     return draw(options.seed, number, size=size, losses=losses, has_tasks=not options.celery)
 
@@ -97,6 +104,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--only", type=int, help="play this batch alone")
     parser.add_argument("--out", type=Path, help="add a line of JSON for each batch, and go on where it ends")
     parser.add_argument("--add", type=Path, nargs="+", help="add up the pieces in these files; plays nothing")
+    parser.add_argument("--hand-overs", action="store_true", help="trainings with several instance types")
     parser.add_argument("--celery", action="store_true", help="with Celery workers and Redis")
     parser.add_argument("--state", type=Path, help="keep databases and logs in this folder")
     return parser.parse_args()
@@ -123,11 +131,13 @@ def find_commit() -> str:
 
 def what_is_played(commit: str, options: argparse.Namespace) -> dict[str, Any]:
     airflow = ".".join(map(str, airflow_version()))
-    return {"commit": commit, "airflow": airflow, "seed": options.seed, "celery": options.celery}
+    kind = {"hand-overs": True} if options.hand_overs else {}
+    return {"commit": commit, "airflow": airflow, "seed": options.seed, "celery": options.celery, **kind}
 
 
 def is_of(line: dict[str, Any], commit: str, options: argparse.Namespace) -> bool:
-    return what_is_played(commit, options).items() <= line.items()
+    is_same_kind = line.get("hand-overs", False) == options.hand_overs
+    return is_same_kind and what_is_played(commit, options).items() <= line.items()
 
 
 def read_lines(paths: Iterable[Path]) -> list[dict[str, Any]]:
@@ -149,6 +159,9 @@ def tell(batch: Batch, line: dict[str, Any]) -> None:
 def conclude(lines: Sequence[dict[str, Any]]) -> int:
     """The table over all batches; the exit status is 1 if one is broken."""
     print(kinds.table(kinds.add_up(line["counts"] for line in lines)))
+    if cuts := kinds.add_up_cuts(line.get("cuts", {}) for line in lines):
+        print(kinds.table_of_cuts(cuts))
+        print(f"{sum(line['hand_overs'] for line in lines)} jobs were stopped for the next one")
     freezes = sum(line["freezes"] for line in lines)
     outlasting = sum(line["freezes_outlasting_threshold"] for line in lines)
     schedules = sum(line["schedules"] for line in lines)

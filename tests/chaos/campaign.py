@@ -18,11 +18,12 @@ from botocore.exceptions import ClientError
 
 from include.local_stack import AirflowApiError, StackTimeoutError
 
-from . import earlier, verdict
+from . import earlier, hand_overs, verdict
 from .actions import Action, act
 from .drawing import Event, Schedule, Slot, When
-from .kinds import Kind, count
-from .support import AWAY, HOME, RETRIES, Deed, Job, Lab, Regime, Run, until
+from .kinds import Cut, Kind, Phase, Trouble, count
+from .points import POINTS, REASONS
+from .support import AWAY, HOME, RETRIES, TASK, Deed, Job, Lab, Regime, Run, until
 
 #: A batch has so long after its last freeze to come to its end.
 BATCH_SECONDS = 400
@@ -42,9 +43,28 @@ class Batch:
     began: float
     new_retries: dict[str, threading.Event] = field(default_factory=lambda: defaultdict(threading.Event))
     locks: dict[str, threading.Lock] = field(default_factory=lambda: defaultdict(threading.Lock))
+    #: Where hand-overs were cut off, and in which runs.
+    met: list[tuple[Run, Cut]] = field(default_factory=list)
 
     def slot_of(self, run: Run) -> Slot:
         return self.schedule.slots[self.runs.index(run)]
+
+    def note_what_met_hand_overs(self) -> None:
+        """What a process of the task left behind where it died, or where it made the service fail."""
+        for run, slot in zip(self.runs, self.schedule.slots, strict=True):
+            graves = self.lab.graves / run.run_id
+            dead = [
+                Cut(point, Trouble.WORKER_DIES) for point in POINTS if (graves / f"{TASK}-{point}").exists()
+            ]
+            self.met += [(run, cut) for cut in dead]
+            if slot.cut is not None and (graves / f"fault-{slot.cut.where}").exists():
+                self.met.append((run, slot.cut))
+
+    def cuts(self) -> dict[str, dict[str, int]]:
+        """How often each cut was met, and in how many runs that broke the promise."""
+        met = Counter(str(cut) for _, cut in self.met)
+        broken = Counter(str(cut) for run, cut in self.met if run.problems)
+        return {cut: {"met": met[cut], "broken": broken[cut]} for cut in sorted(met)}
 
     def counts(self) -> dict[str, dict[str, int]]:
         """How often each kind was drawn here, and how many schedules it reached and broke."""
@@ -64,8 +84,12 @@ def play(lab: Lab, schedule: Schedule, name: str) -> Batch:
     batch = Batch(lab, schedule, runs=[], began=time.monotonic())
     batch.runs = [_start(lab, slot, f"{name}-{number}") for number, slot in enumerate(schedule.slots)]
     _let_everything_happen(batch)
+    for run in batch.runs:
+        for instance_type in run.instance_types:
+            lab.set_capacity(instance_type, available=True)  # each training is to come to its end
     lab.watch(batch.runs, timeout_seconds=BATCH_SECONDS)
     lab.forgive()
+    batch.note_what_met_hand_overs()
     _set_connections_right(batch)
     verdict.judge_batch(batch)
     return batch
@@ -169,10 +193,12 @@ def _freeze(batch: Batch, components: Sequence[str], seconds: float) -> None:
                 each.thaw()
 
 
-def _wait(look: Callable[[], object], *, seconds: float = PATIENCE_SECONDS) -> bool:
+def _wait(
+    look: Callable[[], object], *, seconds: float = PATIENCE_SECONDS, poll_seconds: float = 0.2
+) -> bool:
     """Wait for a condition as long as patience lasts; whether it came."""
     try:
-        until(look, "what has to come first", timeout_seconds=seconds)
+        until(look, "what has to come first", timeout_seconds=seconds, poll_seconds=poll_seconds)
     except StackTimeoutError:
         return False
     return True
@@ -210,9 +236,16 @@ def _stop_job(batch: Batch, run: Run, _details: Mapping[str, Any]) -> None:
     assert when is not None
     _wait(lambda: lab.own_alive(run), seconds=3 * PATIENCE_SECONDS)
     _wait(lambda: _is_time_to_stop(lab, run, when))
-    for job in [job for job in lab.jobs_of(run) if not job.is_over][:1]:
+    _stop_newest(lab, run, lab.jobs_of(run), verdict.STOPPED)
+    if lab.is_held(run):
+        lab.release(run)
+    lab.set_capacity(run.instance_type, available=True)  # what nobody could stop is to come to its end
+
+
+def _stop_newest(lab: Lab, run: Run, jobs: Sequence[Job], what: str) -> None:
+    for job in [job for job in jobs if not job.is_over][:1]:
         deed = Deed(
-            what=verdict.STOPPED,
+            what=what,
             at=lab.aws_now(),
             task_state=lab.task_state(run),
             alive=(job.name,),
@@ -222,9 +255,6 @@ def _stop_job(batch: Batch, run: Run, _details: Mapping[str, Any]) -> None:
             lab.clients[job.region].stop_training_job(TrainingJobName=job.name)
             deed = replace(deed, is_sure=True)
         run.deeds.append(deed)
-    if lab.is_held(run):
-        lab.release(run)
-    lab.set_capacity(run.instance_type, available=True)  # what nobody could stop is to come to its end
 
 
 def _is_time_to_stop(lab: Lab, run: Run, when: When) -> bool:
@@ -244,6 +274,83 @@ def _is_time_to_stop(lab: Lab, run: Run, when: When) -> bool:
             return verdict.has_died(lab, run)
         case When.RETRIED:
             return verdict.has_died(lab, run) and lab.tries(run) > 1
+
+
+# Hand-overs ----------------------------------------------------------------------------------------------
+
+
+def _wait_while_it_runs(lab: Lab, run: Run, look: Callable[[], bool]) -> bool:
+    """Wait for something that a run may come to; whether it did, before its end and while patience lasts."""
+    is_there = False
+
+    def look_or_leave() -> bool:
+        nonlocal is_there
+        is_there = look()
+        return is_there or lab.run_state(run) in {"success", "failed", "gone"}
+
+    _wait(look_or_leave, seconds=2 * PATIENCE_SECONDS, poll_seconds=0.4)
+    return is_there
+
+
+def _change_capacity(batch: Batch, run: Run, details: Mapping[str, Any]) -> None:
+    lab = batch.lab
+    is_there = {
+        "scouts out": lambda: any(job.is_scout for job in lab.everything_of(run)),
+        "next job": lambda: _has_handed_over(lab, run),
+    }[details["after"]]
+    _wait_while_it_runs(lab, run, is_there)
+    time.sleep(details["seconds"])
+    lab.set_capacity(run.instance_types[details["type"]], available=details["available"])
+
+
+def _has_handed_over(lab: Lab, run: Run) -> bool:
+    newest = next(iter(lab.jobs_of(run)), None)
+    return newest is not None and any(job.stopped_for in REASONS for job in lab.jobs_of(run) if job != newest)
+
+
+def _lose_in_phase(batch: Batch, run: Run, details: Mapping[str, Any]) -> None:
+    lab, components, phase = batch.lab, details["components"], Phase(details["phase"])
+    is_met = _wait_while_it_runs(lab, run, lambda: _is_in_phase(lab, run, phase))
+    with contextlib.ExitStack() as held:
+        for component in sorted(components):
+            held.enter_context(batch.locks[component])
+        lab.lose(*components)
+    cut = batch.slot_of(run).cut
+    if is_met and cut is not None:
+        batch.met.append((run, cut))
+
+
+def _is_in_phase(lab: Lab, run: Run, phase: Phase) -> bool:
+    if lab.task_state(run) != "deferred":
+        return False
+    everything = lab.everything_of(run)
+    scouts = [job for job in everything if job.is_scout and not job.is_over]
+    newest = next((job for job in everything if not job.is_scout), None)
+    match phase:
+        case Phase.SCOUTS_OUT:
+            return any(job.visited[-1] == "Starting" for job in scouts)
+        case Phase.SCOUT_RUNS:
+            return any(job.visited[-1] in {"Downloading", "Training"} for job in scouts)
+        case Phase.STOPPING:
+            return newest is not None and newest.stopped_for in REASONS
+        case Phase.NEXT_JOB:
+            return newest is not None and not newest.is_over and _has_handed_over(lab, run)
+
+
+def _act_when_held(batch: Batch, run: Run, details: Mapping[str, Any]) -> None:
+    """A person acts while a process of the task is held at a point of the hand-over."""
+    lab, how, cut = batch.lab, details["how"], batch.slot_of(run).cut
+    if _wait_while_it_runs(lab, run, lambda: lab.is_held(run)) and cut is not None:
+        batch.met.append((run, cut))
+        match how:
+            case hand_overs.STOP_JOB:
+                _stop_newest(lab, run, lab.jobs_of(run), verdict.STOPPED)
+            case hand_overs.STOP_SCOUT:
+                _stop_newest(lab, run, lab.scouts_of(run), verdict.STOPPED_SCOUT)
+            case _:
+                _act(lab, run, Action(how))
+        time.sleep(details["held_seconds"])
+    lab.release(run)
 
 
 # The connection ------------------------------------------------------------------------------------------
@@ -317,6 +424,9 @@ _TO_ONE: Mapping[str, Callable[[Batch, Run, Mapping[str, Any]], None]] = {
     "delete job and state": _delete_job_and_state,
     "flap": _flap,
     "interrupt": _interrupt,
+    "capacity": _change_capacity,
+    "lose in phase": _lose_in_phase,
+    "act when held": _act_when_held,
 }
 
 
@@ -331,6 +441,8 @@ def summary_of(batch: Batch) -> dict[str, Any]:
         "freezes": len(batch.schedule.freezes),
         "freezes_outlasting_threshold": len(outlasting),
         "counts": batch.counts(),
+        "cuts": batch.cuts(),
+        "hand_overs": sum(verdict.hand_overs_of(batch.lab, run) for run in batch.runs),
         "stopped_by_lost_workers": sum(len(run.stopped_by_workers) for run in batch.runs),
         "deeds": Counter(deed.what for run in batch.runs for deed in run.deeds),
     }

@@ -16,7 +16,7 @@ from typing import Any
 
 from .actions import DAY, Action
 from .earlier import SHARED_NAME
-from .kinds import OF_A_RUN, Kind
+from .kinds import OF_A_RUN, Cut, Kind
 from .support import KILL_POINTS, LIMITED, LOWERED, RAISED, SPEED, Case, Regime
 
 BATCH_SIZE = 10
@@ -70,6 +70,10 @@ _COMPONENTS: dict[Kind, tuple[str, ...]] = {
 }
 #: Of these there are two.
 _SEVERAL = frozenset({Kind.FREEZE_TRIGGERER, Kind.FREEZE_SCHEDULER})
+#: Trainings of these kinds may have several instance types.
+_MAY_HAVE_TYPES = frozenset({Kind.UNTOUCHED, Kind.CLEAR, Kind.MARK, Kind.DELETE, Kind.REMAKE})
+#: AWS's seconds for which a scout runs: the shortest is over before anybody can look at it.
+SCOUT_SECONDS = (600, 6000, 12000)
 #: Real seconds.
 SHORTEST_FREEZE, LONGEST_FREEZE = 5, 120
 #: AWS's seconds for which an answer about a job is wrong: less than the minute after which it is believed.
@@ -116,12 +120,17 @@ class Event:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Slot:
-    """One run of a batch, and the kinds of trouble that are its own. `neighbour` is another installation."""
+    """One run of a batch, and the kinds of trouble that are its own.
+
+    `neighbour` is another installation. A hand-over has a `cut`; if a person acts there, `how` says what.
+    """
 
     case: Case
     kind: Kind
     neighbour: str | None = None
     when: When | None = None
+    cut: Cut | None = None
+    how: str = ""
 
     @property
     def kinds(self) -> frozenset[Kind]:
@@ -129,6 +138,7 @@ class Slot:
             Kind.OTHER_INSTALLATION: self.neighbour is not None,
             Kind.WORKER_DIES: bool(self.case.kill_at),
             Kind.TRIGGER_FAILS: self.case.deferrable and self.case.trigger_fails_after is not None,
+            Kind.SEVERAL_TYPES: self.case.types > 1,
         }
         return frozenset({self.kind, *(kind for kind, is_there in beside.items() if is_there)})
 
@@ -172,7 +182,7 @@ def draw(
     seed: int, batch: int, *, size: int = BATCH_SIZE, losses: Sequence[str] = LOSSES, has_tasks: bool = True
 ) -> Schedule:
     """The schedule of one batch. Without `has_tasks` the tasks' processes are a component, `worker`."""
-    rng = _rng(f"{seed}/{batch}")
+    rng = seeded(f"{seed}/{batch}")
     place = batch % BATCHES_PER_DECK
     is_quick = place < BATCHES_PER_DECK - BATCHES_WITH_DEFAULTS
     regime = Regime.QUICK if is_quick else Regime.DEFAULTS
@@ -181,19 +191,21 @@ def draw(
         _draw_slot(rng, kind, regime, has_neighbour=has_neighbour, nth=nth)
         for kind, has_neighbour, nth in deck.of_batch(place)[:size]
     )
+    slots, found = _draw_types(seeded(f"{seed}/{batch}/types"), slots)
     events = [event for number, slot in enumerate(slots) for event in _draw_deeds(rng, number, slot)]
+    events += found
     events += _draw_new_retries(rng, slots)
     events += _draw_freezes(rng, deck.frozen[place], regime, has_tasks=has_tasks)
-    events += [_draw_fault(rng) for _ in range(rng.randint(1, 4))]
-    events += _draw_wrong_answers(rng, batch)
+    events += [draw_fault(rng) for _ in range(rng.randint(1, 4))]
+    events += draw_wrong_answers(rng, batch)
     events += [_draw_market(rng, size) for _ in range(rng.randint(1, 6))]
     if batch % BATCHES_PER_OUTAGE == 3:
         details = {"operation": "*", "error": "InternalFailure", "seconds": OUTAGE_SECONDS}
-        events.append(_fault(_moment(rng, 25), Kind.CALLS_FAIL, **details))
+        events.append(_fault(moment(rng, 25), Kind.CALLS_FAIL, **details))
     if is_quick:  # one lost component in a batch, in turn: a campaign loses each several times
         quick_batch = (batch // BATCHES_PER_DECK) * (BATCHES_PER_DECK - BATCHES_WITH_DEFAULTS) + place
         details = {"component": losses[quick_batch % len(losses)], "kinds": [Kind.LOSS]}
-        events.append(Event(at_seconds=_moment(rng, 25), what="lose", details=details))
+        events.append(Event(at_seconds=moment(rng, 25), what="lose", details=details))
     in_order = tuple(sorted(events, key=lambda event: event.at_seconds))
     return Schedule(slots=slots, events=in_order, regime=regime)
 
@@ -206,7 +218,7 @@ def _unusual(thing: Any, **more: Any) -> dict[str, Any]:
 
 def sample(seed: int) -> Schedule:
     """One run of each kind, and one of each kind of trouble for all: what is played every time."""
-    rng = _rng(f"sample {seed}")
+    rng = seeded(f"sample {seed}")
     slots = tuple(
         _draw_slot(rng, kind, Regime.QUICK, has_neighbour=kind is Kind.UNTOUCHED) for kind in OF_A_RUN
     )
@@ -215,23 +227,35 @@ def sample(seed: int) -> Schedule:
     hand = [Kind.FREEZE_TRIGGERER, Kind.FREEZE_SCHEDULER, *(kind for kind in _FROZEN if kind not in _SEVERAL)]
     events += _draw_freezes(rng, hand, Regime.QUICK, has_tasks=True)
     events += [_draw_wrong_answer(rng, kind) for kind in _WRONG]
-    events.append(_draw_fault(rng))
+    events.append(draw_fault(rng))
     return Schedule(slots=slots, events=tuple(sorted(events, key=lambda event: event.at_seconds)))
+
+
+def together(one: Schedule, other: Schedule) -> Schedule:
+    """Both at once, as one batch."""
+    moved = [
+        replace(event, details=event.details | {"slot": event.details["slot"] + len(one.slots)})
+        if "slot" in event.details
+        else event
+        for event in other.events
+    ]
+    events = sorted((*one.events, *moved), key=lambda event: event.at_seconds)
+    return replace(one, slots=(*one.slots, *other.slots), events=tuple(events))
 
 
 def stops(seed: int) -> Schedule:
     """A run for each phase in which a person may stop its job."""
-    rng = _rng(f"stops {seed}")
+    rng = seeded(f"stops {seed}")
     slots = tuple(Slot(case=_case_to_stop(rng, when), kind=Kind.STOP, when=when) for when in When)
     events = [event for number, slot in enumerate(slots) for event in _draw_deeds(rng, number, slot)]
     return Schedule(slots=slots, events=tuple(events))
 
 
-def _rng(name: str) -> random.Random:
+def seeded(name: str) -> random.Random:
     return random.Random(name)  # noqa: S311 - a story that can be told again
 
 
-def _moment(rng: random.Random, latest: float, *, earliest: float = 0.5) -> float:
+def moment(rng: random.Random, latest: float, *, earliest: float = 0.5) -> float:
     return round(rng.uniform(earliest, latest), 1)
 
 
@@ -242,7 +266,7 @@ class _Deck:
     """What is dealt to the batches of one deck."""
 
     def __init__(self, seed: int, number: int) -> None:
-        rng = _rng(f"{seed}/deck {number}")
+        rng = seeded(f"{seed}/deck {number}")
         self._kinds = _deal_kinds(rng)
         size = BATCHES_PER_DECK * BATCH_SIZE
         self._neighbours = frozenset(rng.sample(range(size), OTHER_INSTALLATIONS))
@@ -393,6 +417,26 @@ def _case_to_stop(rng: random.Random, when: When) -> Case:
             return case
 
 
+def _draw_types(rng: random.Random, slots: Sequence[Slot]) -> tuple[tuple[Slot, ...], list[Event]]:
+    """Half of the plain trainings have two instance types, one of which gets capacity in the end."""
+    drawn, events = list(slots), []
+    for number, slot in enumerate(slots):
+        if slot.kind in _MAY_HAVE_TYPES and not slot.case.watches and rng.random() < 0.5:
+            case = replace(slot.case, types=2, scout_seconds=rng.choice(SCOUT_SECONDS))
+            drawn[number] = replace(slot, case=case)
+            seconds = moment(rng, 15)
+            events.append(
+                capacity(number, rng.choice([0, 1, 1]), after="scouts out", seconds=seconds, available=True)
+            )
+    return tuple(drawn), events
+
+
+def capacity(slot: int, number: int, *, after: str, seconds: float, available: bool) -> Event:
+    """For one of a run's types, so long after its scouts, or the job after a hand-over, are there."""
+    details = {"slot": slot, "after": after, "seconds": seconds, "type": number, "available": available}
+    return Event(at_seconds=0.5, what="capacity", details={**details, "kinds": [Kind.MARKET]})
+
+
 # What is done to one run ---------------------------------------------------------------------------------
 
 
@@ -416,7 +460,7 @@ def _draw_deeds(rng: random.Random, slot_number: int, slot: Slot) -> list[Event]
         return []
     what, latest, choices = _DEEDS[slot.kind]
     details = {name: rng.choice(values) for name, values in choices.items()}
-    return [Event(at_seconds=_moment(rng, latest), what=what, details={"slot": slot_number, **details})]
+    return [Event(at_seconds=moment(rng, latest), what=what, details={"slot": slot_number, **details})]
 
 
 def _draw_new_retries(rng: random.Random, slots: Sequence[Slot]) -> list[Event]:
@@ -424,7 +468,7 @@ def _draw_new_retries(rng: random.Random, slots: Sequence[Slot]) -> list[Event]:
     new = {RAISED: 5, LOWERED: rng.choice([0, 0, 1])}
     dags = {slot.case.dag for slot in slots} & set(new)
     return [
-        Event(at_seconds=_moment(rng, 20), what="new retries", details={"dag": dag, "retries": new[dag]})
+        Event(at_seconds=moment(rng, 20), what="new retries", details={"dag": dag, "retries": new[dag]})
         for dag in sorted(dag for dag in dags if dag)
     ]
 
@@ -444,7 +488,7 @@ def _draw_freezes(
     rng.shuffle(outlast)
     return [
         Event(
-            at_seconds=_moment(rng, 22, earliest=4),
+            at_seconds=moment(rng, 22, earliest=4),
             what="freeze",
             details={
                 "components": group,
@@ -455,6 +499,20 @@ def _draw_freezes(
         )
         for group, of_group, outlasts in zip(groups, kinds, outlast, strict=True)
     ]
+
+
+def draw_freeze(rng: random.Random, kind: Kind, regime: Regime, *, latest: float) -> Event:
+    """One component stands still for longer than the threshold."""
+    return Event(
+        at_seconds=moment(rng, latest, earliest=4),
+        what="freeze",
+        details={
+            "components": _name_components(rng, [kind], has_tasks=True),
+            "seconds": _draw_freeze_seconds(rng, regime, outlasts=True),
+            "threshold_seconds": regime.threshold_seconds,
+            "kinds": [Kind.FREEZE_ALONE, kind],
+        },
+    )
 
 
 def _name_components(rng: random.Random, hand: Sequence[Kind], *, has_tasks: bool) -> list[str]:
@@ -480,7 +538,7 @@ def _fault(at_seconds: float, kind: Kind, **details: Any) -> Event:
     return Event(at_seconds=at_seconds, what="fault", details={**details, "kinds": [kind]})
 
 
-def _draw_fault(rng: random.Random) -> Event:
+def draw_fault(rng: random.Random) -> Event:
     call = rng.choice(CALLS)
     details = rng.choice(
         [
@@ -493,10 +551,10 @@ def _draw_fault(rng: random.Random) -> Event:
             {"error": "SlowResponse", "delay_seconds": 1, "seconds": 20},
         ]
     )
-    return _fault(_moment(rng, 25), Kind.CALLS_FAIL, operation=call, **details)
+    return _fault(moment(rng, 25), Kind.CALLS_FAIL, operation=call, **details)
 
 
-def _draw_wrong_answers(rng: random.Random, batch: int) -> list[Event]:
+def draw_wrong_answers(rng: random.Random, batch: int) -> list[Event]:
     """Three of the four kinds in a batch."""
     kinds = [kind for number, kind in enumerate(_WRONG) if number != batch % len(_WRONG)]
     return [_draw_wrong_answer(rng, kind) for kind in kinds]
@@ -510,7 +568,7 @@ def _draw_wrong_answer(rng: random.Random, kind: Kind) -> Event:
     operations, error = _WRONG[kind]
     burst = rng.choice([1, rng.uniform(10, LONGEST_WRONG), LONGEST_WRONG]) / SPEED
     return _fault(
-        _moment(rng, 30, earliest=5) if rng.random() < 0.5 else 0.0,
+        moment(rng, 30, earliest=5) if rng.random() < 0.5 else 0.0,
         kind,
         operation=rng.choice(operations),
         error=error,
@@ -529,4 +587,4 @@ def _draw_market(rng: random.Random, size: int) -> Event:
             what, more = "flap", {"times": rng.randint(1, 6)}
         case _:
             what, more = "interrupt", {"notice_seconds": 120, "times": 10}
-    return Event(at_seconds=_moment(rng, 25), what=what, details=details | more)
+    return Event(at_seconds=moment(rng, 25), what=what, details=details | more)

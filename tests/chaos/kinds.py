@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
@@ -32,6 +33,7 @@ class Kind(StrEnum):
     OTHER_INSTALLATION = "another installation, same run"
     WORKER_DIES = "the worker dies"
     TRIGGER_FAILS = "the trigger fails"
+    SEVERAL_TYPES = "several types, with scouts"
     # What happens to all runs of a batch.
     FREEZE_ALONE = "one component frozen"
     FREEZE_PAIR = "two components frozen at once"
@@ -54,6 +56,42 @@ class Kind(StrEnum):
 OF_A_RUN = tuple(Kind)[: tuple(Kind).index(Kind.OTHER_INSTALLATION)]
 #: Not a kind of fault: what is not counted as often as the others.
 NOT_COUNTED = frozenset({Kind.UNTOUCHED})
+
+
+class Trouble(StrEnum):
+    """What happens to a hand-over at one of its points (`points`), or in one of its phases."""
+
+    WORKER_DIES = "the worker dies"
+    THROTTLED = "the next calls are throttled"
+    LOST_REPLY = "the next replies are lost"
+    PERSON = "a person acts"
+    TRIGGERER_DIES = "a triggerer dies"
+    BOTH_TRIGGERERS_DIE = "both triggerers die"
+
+
+class Phase(StrEnum):
+    """Where a hand-over is while its task is deferred."""
+
+    SCOUTS_OUT = "scouts wait"
+    SCOUT_RUNS = "a scout runs"
+    STOPPING = "the job is being stopped"
+    NEXT_JOB = "the next job is alive"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Cut:
+    """A trouble at one place of a hand-over: a point or a phase."""
+
+    where: str
+    trouble: Trouble
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.trouble}"
+
+
+#: In 200 schedules with hand-overs each cut is met at least so often.
+CUTS_AT_LEAST = 5
+HAND_OVERS = 200
 
 Counts = Mapping[str, Mapping[str, int]]
 
@@ -81,6 +119,23 @@ def count(drawn: Counter[Kind], by_run: Iterable[tuple[frozenset[Kind], bool]]) 
         str(kind): {"drawn": drawn[kind], "schedules": reached[kind], "broken": broken[kind]}
         for kind in drawn
     }
+
+
+def add_up_cuts(pieces: Iterable[Counts]) -> dict[str, dict[str, int]]:
+    """The same for the cuts of hand-overs."""
+    total: dict[str, Counter[str]] = {}
+    for cuts in pieces:
+        for cut, numbers in cuts.items():
+            total.setdefault(cut, Counter()).update(numbers)
+    return {cut: {"met": total[cut]["met"], "broken": total[cut]["broken"]} for cut in sorted(total)}
+
+
+def table_of_cuts(cuts: Counts) -> str:
+    """The cuts for people."""
+    width = max(map(len, cuts))
+    rows = [f"{'cut':<{width}}  met  broken"]
+    rows += [f"{cut:<{width}}  {numbers['met']:>3}  {numbers['broken']:>6}" for cut, numbers in cuts.items()]
+    return "\n".join(rows)
 
 
 def table(counts: Counts) -> str:

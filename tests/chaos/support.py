@@ -46,10 +46,12 @@ from include.local_stack import (
     wait_until,
 )
 from include.local_stack.environment import airflow_python
+from spot_training.domain.instance_types import kind_of
 from spot_training.domain.lifecycle import Ending, ending_of
+from spot_training.domain.scouting import RUN_SECONDS
 from spot_training.ledger import Ledger
 from spot_training.sagemaker.descriptions import snapshot_of
-from spot_training.sagemaker.identity import TAG_RUN, TAG_STOPPED_FOR, slug
+from spot_training.sagemaker.identity import TAG_RUN, TAG_SCOUT, TAG_STOPPED_FOR, slug
 from spot_training.training.state import STATE_KEY
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -93,7 +95,9 @@ class Case:
     A job that `stumbles` is interrupted after a minute, and waits until its type gets capacity again.
     With `watches` the task is a sensor on a job that was started before the run; on a worker it `looks` as a
     sensor's mode says. The task's first trigger fails after so many real seconds. `dag` is one of the Dags
-    beside the first four; `connection` an Airflow connection of the run's own.
+    beside the first four; `connection` an Airflow connection of the run's own. With several `types`, none of
+    them has capacity at first, and scouts of the task run for `scout_seconds`. `fault_at` has a fault of the
+    local cloud for a point.
     """
 
     kill_at: tuple[str, ...] = ()
@@ -115,6 +119,9 @@ class Case:
     trigger_fails_after: float | None = None
     dag: str | None = None
     connection: str = "aws_default"
+    types: int = 1
+    scout_seconds: int = RUN_SECONDS
+    fault_at: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @property
     def dag_id(self) -> str:
@@ -142,13 +149,14 @@ class Run:
 
     `watched` is the job that was started elsewhere: nobody's to stop but its owner's. `neighbour` is a job of
     another installation's run of the same name. A run that `is_remade` was deleted, and triggered again under
-    its old `run_id`.
+    its old `run_id`. Scouts look for `instance_types`.
     """
 
     case: Case
     run_id: str
     instance_type: str
     conf: Mapping[str, Any]
+    instance_types: tuple[str, ...] = ()
     watched: str | None = None
     neighbour: str | None = None
     is_remade: bool = False
@@ -174,6 +182,12 @@ class Job:
     ended_at: datetime | None
     billed_seconds: int
     ending: Ending | None
+    instance_type: str
+    checkpoints: str | None
+
+    @property
+    def is_scout(self) -> bool:
+        return TAG_SCOUT in self.tags
 
     @property
     def is_over(self) -> bool:
@@ -312,6 +326,10 @@ class Lab:
         """Trigger a run, by default on an instance type of its own, so that it has a market of its own."""
         if instance_type is None and case.stumbles:
             instance_type = next(self._stumbling_types)
+        types: tuple[str, ...] = ()
+        if case.types > 1:
+            types = self._next_types(case.types)
+            instance_type = types[0]
         if instance_type is None:
             instance_type = self.next_type(available=case.has_capacity)
         watched = self._start_elsewhere(case, run_id, instance_type) if case.watches else None
@@ -319,14 +337,15 @@ class Lab:
             "instance_type": instance_type,
             "seconds": case.seconds,
             "max_run": case.max_run,
-            "first_wait": case.first_wait,
             "deferrable": case.deferrable,
             "looks": case.looks,
             "hold_at": ",".join(case.hold_at),
             "kill_at": ",".join(case.kill_at),
+            "fault_at": {point: dict(fault) for point, fault in case.fault_at.items()},
+            "scout_seconds": case.scout_seconds,
             "dies_alone": case.dies_alone,
             "trigger_fails_after": case.trigger_fails_after,
-            "policy": case.policy,
+            "policy": _policy_of(case, types),
             "training_timeout": case.training_timeout,
             "training_job_name": watched or "",
             "botocore_config": dict(case.botocore_config),
@@ -334,7 +353,14 @@ class Lab:
             "found_state": None if case.found_state is None else dict(case.found_state),
             "graves": str(self.graves),
         }
-        run = Run(case=case, run_id=run_id, instance_type=instance_type, conf=conf, watched=watched)
+        run = Run(
+            case=case,
+            run_id=run_id,
+            instance_type=instance_type,
+            conf=conf,
+            instance_types=types,
+            watched=watched,
+        )
         self.trigger(run)
         return run
 
@@ -343,6 +369,16 @@ class Lab:
         instance_type = next(self._types)
         self.set_capacity(instance_type, available=available)
         return instance_type
+
+    def _next_types(self, count: int) -> tuple[str, ...]:
+        """Several of which no other run of the moment has one, without capacity, that fit one script."""
+        types: list[str] = []
+        while len(types) < count:
+            name = next(self._types)
+            if str(kind_of(name)) == "x86-64, no accelerator":
+                self.set_capacity(name, available=False)
+                types.append(name)
+        return tuple(types)
 
     def trigger(self, run: Run) -> None:
         self.api.trigger(run.dag_id, dict(run.conf), run_id=run.run_id)
@@ -437,20 +473,21 @@ class Lab:
             if ended:
                 self._start_again(*ended)
 
-    def lose(self, component: str) -> None:
-        """Kill a component and start it again; `connections` and `database` are those of Postgres."""
+    def lose(self, *components: str) -> None:
+        """Kill components and start them again; `connections` and `database` are those of Postgres."""
         with self._mending:
-            match component:
-                case "connections" if self.postgres:
+            match components:
+                case ["connections"] if self.postgres:
                     self.postgres.drop_connections()
-                case "database" if self.postgres:
+                case ["database"] if self.postgres:
                     self.postgres.kill()
                     self.postgres.start()
-                case "connections" | "database":
+                case ["connections" | "database"]:
                     return  # SQLite has neither
                 case _:
-                    self.stack.kill(component)
-                    self._start_again(component)
+                    for component in components:
+                        self.stack.kill(component)
+                    self._start_again(*components)
         self.revive()
 
     def _start_again(self, *components: str) -> None:
@@ -572,7 +609,15 @@ class Lab:
             return None
 
     def jobs_of(self, run: Run) -> list[Job]:
-        """All training jobs of a run, by their tags, the newest first: also one it watches, and deleted ones.
+        """The training jobs of a run, the newest first: also one it watches, and deleted ones; no scouts."""
+        return [job for job in self.everything_of(run) if not job.is_scout]
+
+    def scouts_of(self, run: Run) -> list[Job]:
+        """The scouts of a run, the newest first."""
+        return [job for job in self.everything_of(run) if job.is_scout]
+
+    def everything_of(self, run: Run) -> list[Job]:
+        """The training jobs and scouts of a run by their tags, the newest first.
 
         By Search, which no injected fault but an outage concerns.
         """
@@ -595,7 +640,7 @@ class Lab:
         return sorted(jobs, key=lambda job: job.created_at, reverse=True)
 
     def alive(self, run: Run) -> list[str]:
-        return [job.name for job in self.jobs_of(run) if not job.is_over]
+        return [job.name for job in self.everything_of(run) if not job.is_over]
 
     def own_alive(self, run: Run) -> list[str]:
         """The live jobs that the run's task made; what it only watches is somebody else's."""
@@ -633,14 +678,15 @@ class Lab:
             run.problems.append(f"the run is {found}, not {state}")
             return
         self.judge_jobs(run)
-        self._compare(run, "XCom", self.api.xcom(run.dag_id, run.run_id, TASK, "attempts"))
+        attempts = self.api.xcom(run.dag_id, run.run_id, TASK, "attempts")
+        self._compare(run, "XCom", attempts, self.jobs_of(run))
         self.judge_ledger(run)
 
     def judge_jobs(self, run: Run) -> None:
         """At most one job alive at any time, and none now; a watched one was left to its owner."""
-        jobs = self.jobs_of(run)
-        if alive := [job.name for job in jobs if not job.is_over]:
+        if alive := self.alive(run):
             run.problems.append(f"left alive: {alive}")
+        jobs = self.jobs_of(run)
         for n, job in enumerate(jobs):
             run.problems += [
                 f"alive at the same time: {job.name}, {other.name}"
@@ -656,27 +702,35 @@ class Lab:
         self.judge_ledger(run, is_cut_off=True)
 
     def judge_ledger(self, run: Run, *, is_cut_off: bool = False) -> None:
-        """Every job of the run, with its billed seconds, is in the ledger.
+        """Every job of the run, and every scout, is in the ledger with its billed seconds.
 
         Of a finished training that was cleared, the ledger keeps the sum that the earlier jobs were billed.
         A task that was cut off may not have come to see the job that it was to watch.
         """
         with Ledger.at(self.ledger).read() as reader:
             found = [record for record in reader.records() if record.run_id == run.run_id]
-        attempts = [attempt.to_json() for record in found for attempt in record.attempts]
+        recorded = [each.to_json() for record in found for each in (*record.attempts, *record.scouts)]
         unseen = run.watched if is_cut_off else None
-        self._compare(run, "the ledger", attempts, unseen=unseen)
+        jobs = self.everything_of(run)
+        self._compare(run, "the ledger", recorded, jobs, unseen=unseen)
         replaced = sum(record.replaced_instance_seconds or 0 for record in found)
-        earlier = sum(job.billed_seconds for job in self._earlier_jobs(run, attempts) if job.name != unseen)
+        earlier_jobs = self._earlier_jobs(run, recorded, jobs)
+        earlier = sum(job.billed_seconds for job in earlier_jobs if job.name != unseen)
         if replaced != earlier:
             run.problems.append(f"cleared away: {replaced} s by the ledger; {earlier} s by SageMaker")
 
     def _compare(
-        self, run: Run, books: str, attempts: Sequence[Mapping[str, Any]], *, unseen: str | None = None
+        self,
+        run: Run,
+        books: str,
+        attempts: Sequence[Mapping[str, Any]],
+        created: Sequence[Job],
+        *,
+        unseen: str | None = None,
     ) -> None:
-        earlier = self._earlier_jobs(run, attempts)
+        earlier = self._earlier_jobs(run, attempts, created)
         counted = sorted(name for attempt in attempts if (name := attempt["job_name"]))
-        jobs = [job for job in self.jobs_of(run) if job not in earlier]
+        jobs = [job for job in created if job not in earlier]
         jobs = [job for job in jobs if job.name != unseen or unseen in counted]
         if counted != sorted(job.name for job in jobs):
             run.problems.append(f"in {books}: {counted}; created: {[job.name for job in jobs]}")
@@ -685,7 +739,9 @@ class Lab:
         if billed != real:
             run.problems.append(f"billed by {books}: {billed} s; by SageMaker: {real} s")
 
-    def _earlier_jobs(self, run: Run, attempts: Sequence[Mapping[str, Any]]) -> list[Job]:
+    def _earlier_jobs(
+        self, run: Run, attempts: Sequence[Mapping[str, Any]], jobs: Sequence[Job]
+    ) -> list[Job]:
         """The jobs of an earlier story of the run, of which the books keep the sum.
 
         That is one from before a person cleared the finished training: its names have another digest. A run
@@ -695,11 +751,11 @@ class Lab:
         counted = {attempt["job_name"] for attempt in attempts}
         deleted = {job.name for run_id, job in self._deleted if run_id == run.run_id}
         if run.is_remade:
-            return [job for job in self.jobs_of(run) if job.name not in counted]
+            return [job for job in jobs if job.name not in counted]
         digests = {without_number(name) for name in counted - {run.watched}}
         return [
             job
-            for job in self.jobs_of(run)
+            for job in jobs
             if job.name != run.watched
             and digests
             and (without_number(job.name) not in digests or job.name in deleted - counted)
@@ -769,12 +825,14 @@ def _job_of(found: Mapping[str, Any], region: str) -> Job:
         ended_at=found["SecondaryStatusTransitions"][-1].get("EndTime"),
         billed_seconds=found.get("BillableTimeInSeconds", 0),
         ending=ending_of(snapshot_of(found)),
+        instance_type=found["ResourceConfig"]["InstanceType"],
+        checkpoints=found.get("CheckpointConfig", {}).get("S3Uri"),
     )
 
 
 def without_number(job_name: str) -> str:
-    """What all jobs of one generation of a task share."""
-    return job_name.rpartition("-")[0]
+    """What all jobs of one generation of a task share, and its scouts."""
+    return job_name.rpartition("-")[0].replace("-scout-", "-")
 
 
 def check(runs: Iterable[Run]) -> None:
@@ -783,14 +841,19 @@ def check(runs: Iterable[Run]) -> None:
     assert not broken, f"broke the promise: {json.dumps(broken, indent=2)}"
 
 
+def _policy_of(case: Case, types: Sequence[str]) -> dict[str, Any]:
+    widening = {"name": case.policy, "first_wait": case.first_wait, "spot_attempts": 2, "factor": 1}
+    return {**widening, "instance_types": list(types)} if types else widening
+
+
 def _pool(slots: int) -> dict[str, Any]:
     # Airflow 3.0 wants them all.
     return {"name": POOL, "slots": slots, "description": "trainings on workers", "include_deferred": False}
 
 
-def until(look: Any, what: str, *, timeout_seconds: float = 120) -> None:
+def until(look: Any, what: str, *, timeout_seconds: float = 120, poll_seconds: float = 0.2) -> None:
     """Wait for a condition, for as long as it may take on a machine that is busy with other things."""
-    wait_until(look, what, timeout_seconds=timeout_seconds)
+    wait_until(look, what, timeout_seconds=timeout_seconds, poll_seconds=poll_seconds)
 
 
 @cache

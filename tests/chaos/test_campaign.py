@@ -6,20 +6,53 @@ import json
 import statistics
 from collections import Counter
 from dataclasses import asdict
+from datetime import UTC, datetime
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from . import hand_overs
 from .actions import Action
 from .campaign import play
-from .drawing import BATCH_SIZE, LONGEST_FREEZE, LOSSES, SHORTEST_FREEZE, Schedule, When, draw, sample, stops
-from .kinds import AT_LEAST, NOT_COUNTED, OF_A_RUN, SCHEDULES, Kind, add_up, count
-from .support import ALL_DAGS, Lab, Regime, check
+from .drawing import (
+    BATCH_SIZE,
+    LONGEST_FREEZE,
+    LOSSES,
+    SHORTEST_FREEZE,
+    Schedule,
+    When,
+    draw,
+    sample,
+    stops,
+    together,
+)
+from .kinds import (
+    AT_LEAST,
+    CUTS_AT_LEAST,
+    HAND_OVERS,
+    NOT_COUNTED,
+    OF_A_RUN,
+    SCHEDULES,
+    Kind,
+    Phase,
+    Trouble,
+    add_up,
+    count,
+)
+from .points import POINTS
+from .scouts import judge_prefixes
+from .support import ALL_DAGS, Case, Job, Lab, Regime, Run, check
 
 SEEDS = (1, 2, 3)
 
 
 def _campaign(seed: int) -> list[Schedule]:
     return [draw(seed, batch) for batch in range(SCHEDULES // BATCH_SIZE)]
+
+
+def _sample() -> Schedule:
+    return together(sample(2026), hand_overs.sample(2026))
 
 
 def test_a_seed_tells_one_story_and_another_seed_another() -> None:
@@ -100,8 +133,49 @@ def test_no_worker_dies_where_airflow_takes_five_minutes_to_notice() -> None:
         assert not any(slot.case.kill_at for schedule in slow for slot in schedule.slots)
 
 
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_campaign_of_hand_overs_draws_every_cut_often_enough(seed: int) -> None:
+    schedules = [hand_overs.draw(seed, batch) for batch in range(HAND_OVERS // BATCH_SIZE)]
+    slots = [slot for schedule in schedules for slot in schedule.slots]
+    dying = Counter(point for slot in slots for point in slot.case.kill_at)
+    assert dying.keys() == set(POINTS)
+    assert min(dying.values()) > CUTS_AT_LEAST
+    cuts = [slot.cut for slot in slots if slot.cut is not None]
+    phases = Counter(cut.where for cut in cuts if cut.where in set(Phase))
+    assert phases.keys() == set(Phase)
+    assert min(phases.values()) > CUTS_AT_LEAST
+    troubles = Counter(cut.trouble for cut in cuts)
+    assert troubles.keys() == set(Trouble)
+    assert min(troubles.values()) > 2 * CUTS_AT_LEAST
+
+
+def _made_up_job(name: str, **tags: str) -> Job:
+    began = datetime(2026, 1, 1, tzinfo=UTC)
+    return Job(
+        name=name,
+        region="us-east-1",
+        tags=tags,
+        status="InProgress",
+        visited=("Starting",),
+        created_at=began,
+        ended_at=None,
+        billed_seconds=0,
+        ending=None,
+        instance_type="ml.m5.large",
+        checkpoints="s3://chaos/checkpoints/one",
+    )
+
+
+def test_two_jobs_on_one_prefix_break_the_promise() -> None:
+    one, other = _made_up_job("one-1"), _made_up_job("other-1")
+    lab: Any = SimpleNamespace(jobs_of=lambda run: {"one": [one], "other": [other]}[run.run_id])
+    runs = [Run(case=Case(), run_id=name, instance_type="ml.m5.large", conf={}) for name in ("one", "other")]
+    judge_prefixes(lab, runs)
+    assert runs[0].problems == ["two writers on s3://chaos/checkpoints/one: one-1, other-1"]
+
+
 def test_the_sample_has_every_kind() -> None:
-    drawn = sample(2026).drawn()
+    drawn = _sample().drawn()
     assert [kind for kind in OF_A_RUN if not drawn[kind]] == []
     assert set(Kind) - drawn.keys() <= {Kind.LOSS, Kind.MARKET, Kind.TRIGGER_FAILS, Kind.WORKER_DIES}
 
@@ -118,7 +192,7 @@ def test_pieces_of_a_campaign_add_up() -> None:
 @pytest.mark.airflow
 @pytest.mark.timeout(600)
 def test_a_sample_of_each_kind_keeps_the_promise(lab: Lab) -> None:
-    batch = play(lab, sample(2026), "sample")
+    batch = play(lab, _sample(), "sample")
     check(batch.runs)
 
 

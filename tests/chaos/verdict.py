@@ -22,13 +22,18 @@ from spot_training.ledger import Ledger
 from .actions import Action
 from .earlier import is_left_alone
 from .kinds import Kind
+from .points import REASONS
+from .scouts import hand_overs_of, judge_prefixes, judge_scouts
 from .support import TASK, Job, Lab, Run, until, without_number
 
 if TYPE_CHECKING:
     from .campaign import Batch
 
+__all__ = ["evidence_of", "hand_overs_of", "judge_batch", "judge_refusal"]
+
 #: The name of what a person does with StopTrainingJob.
 STOPPED = "stop the job"
+STOPPED_SCOUT = "stop a scout"
 CLEARS = frozenset({str(Action.CLEAR), str(Action.CLEAR_DOWNSTREAM)})
 #: What a task's log says when Airflow ends its process.
 ENDED_BY_AIRFLOW = (
@@ -48,6 +53,7 @@ def judge_batch(batch: Batch) -> None:
         if run not in cut_off and (alive := lab.own_alive(run)):
             run.problems.append(f"over, and left to the sweeper: {alive}")
     _sweep_until_all_is_over(lab, ended)
+    judge_prefixes(lab, batch.runs)
     for run in batch.runs:
         _judge_neighbour(lab, run)
         _end_what_goes_on(lab, run)
@@ -141,6 +147,7 @@ def _judge(batch: Batch, run: Run, *, is_cut_off: bool) -> None:
         lab.judge(run, state=_fair_end(lab, run))
     _judge_stops(lab, run, kind, stopped, is_cut_off=is_cut_off)
     _judge_clears(lab, run)
+    judge_scouts(lab, run, by_person=_names_of_deeds(run, STOPPED_SCOUT))
 
 
 def _fair_end(lab: Lab, run: Run) -> str:
@@ -154,8 +161,12 @@ def _fair_end(lab: Lab, run: Run) -> str:
 
 
 def _stopped_by_person(lab: Lab, run: Run) -> list[Job]:
-    names = {name for deed in run.deeds if deed.what == STOPPED and deed.is_sure for name in deed.alive}
+    names = _names_of_deeds(run, STOPPED)
     return [job for job in lab.jobs_of(run) if job.name in names and job.was_stopped]
+
+
+def _names_of_deeds(run: Run, what: str) -> set[str]:
+    return {name for deed in run.deeds if deed.what == what and deed.is_sure for name in deed.alive}
 
 
 def _judge_stopped(lab: Lab, run: Run, stopped: Sequence[Job]) -> None:
@@ -164,7 +175,7 @@ def _judge_stopped(lab: Lab, run: Run, stopped: Sequence[Job]) -> None:
     for job in stopped:
         later = [
             other.name
-            for other in lab.jobs_of(run)
+            for other in lab.everything_of(run)
             if without_number(other.name) == without_number(job.name) and other.created_at > job.created_at
         ]
         if later:
@@ -210,7 +221,7 @@ def _judge_stops(lab: Lab, run: Run, kind: Kind, by_person: Sequence[Job], *, is
     tries = range(1, lab.tries(run) + 1)
     if is_cut_off or (kind is Kind.TIME_LIMIT and _timed_out_on_worker(lab, run, *tries)):
         return
-    unexplained = [job for job in ours if job.stopped_for != StopReason.TIME_LIMIT]
+    unexplained = [job for job in ours if job.stopped_for not in {StopReason.TIME_LIMIT, *REASONS}]
     run.stopped_by_workers = _stopped_by_workers(lab, run, unexplained)
     told = [f"{job.name} ({job.stopped_for})" for job in unexplained if job not in run.stopped_by_workers]
     if kind in UNHARMED | {Kind.TIME_LIMIT, Kind.STOP} and told:
@@ -254,7 +265,7 @@ def _judge_clears(lab: Lab, run: Run) -> None:
             run.problems += [
                 f"cleared while deferred, and its job was stopped: {name} ({jobs[name].stopped_for})"
                 for name in deed.alive
-                if jobs[name].was_stopped
+                if name in jobs and jobs[name].was_stopped and jobs[name].stopped_for not in REASONS
             ]
         later = [job for job in jobs.values() if job.created_at > deed.at]
         if deed.task_state == "success" and not later:
@@ -283,8 +294,9 @@ def evidence_of(lab: Lab, run: Run) -> dict[str, Any]:
                 "ended_at": job.ended_at,
                 "billed": job.billed_seconds,
                 "stopped_for": job.stopped_for,
+                "type": job.instance_type,
             }
-            for job in lab.jobs_of(run)
+            for job in lab.everything_of(run)
         ],
         "deeds": [str(deed) for deed in run.deeds],
         "task": lab.task_state(run),
@@ -294,7 +306,7 @@ def evidence_of(lab: Lab, run: Run) -> dict[str, Any]:
         evidence["ledger"] = [
             [
                 f"{attempt.job_name}: {attempt.ending}, {attempt.billable_seconds} s"
-                for attempt in record.attempts
+                for attempt in (*record.attempts, *record.scouts)
             ]
             for record in reader.records()
             if record.run_id == run.run_id

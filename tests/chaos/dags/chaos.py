@@ -12,6 +12,7 @@ import json
 import os
 import signal
 import time
+import urllib.request
 from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
@@ -22,24 +23,36 @@ import airflow
 import pendulum
 from airflow.sdk import Param, dag, task
 
+from spot_training.domain.scouting import RUN_SECONDS
 from spot_training.operators import SpotTrainingOperator
 from spot_training.sensors import SpotTrainingSensor
 from spot_training.task.base import TrainingOperatorBase
 from spot_training.task.kept_state import state_of
 from spot_training.training.state import STATE_KEY
+from tests.chaos import points
 from tests.chaos.triggers import MortalTrigger
 
 Checkpoint = Callable[[str], None]
 
 
 #: What both mortal tasks are told beside a training's own arguments.
-FATE = ("hold_at", "kill_at", "dies_alone", "trigger_fails_after", "graves", "found_state")
+FATE = (
+    "hold_at",
+    "kill_at",
+    "fault_at",
+    "dies_alone",
+    "trigger_fails_after",
+    "graves",
+    "found_state",
+    "scout_seconds",
+)
 
 
 class Mortal(TrainingOperatorBase):
     """`hold_at` and `kill_at` name points, by comma; a point that was passed once does nothing any more.
 
     A held process waits for the file `release` in its `graves`, and does what `kill_at` says after that.
+    `fault_at` has a fault of the local cloud for a point: the next calls of that operation get it.
     The first trigger fails after `trigger_fails_after` seconds. `found_state` is put where the training's
     state belongs, as if other code had left it.
     """
@@ -55,9 +68,13 @@ class Mortal(TrainingOperatorBase):
         trigger_fails_after: Any,
         graves: str,
         found_state: Any,
+        fault_at: Any,
+        scout_seconds: Any,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        self.fault_at = fault_at
+        self.scout_seconds = scout_seconds
         self.hold_at = hold_at
         self.kill_at = kill_at
         self.dies_alone = dies_alone
@@ -88,12 +105,15 @@ class Mortal(TrainingOperatorBase):
         if self.found_state is not None and _is_first_time(Path(self.graves), "found-state"):
             state_of(context).set(STATE_KEY, self.found_state)
         arm(self._pass_point)
+        points.arm(self._pass_point, scout_seconds=int(self.scout_seconds))
 
     def _pass_point(self, point: str) -> None:
         graves = Path(self.graves)
         if point in (self.hold_at or "").split(",") and _is_first_time(graves, f"held-{point}"):
             while not (graves / "release").exists():
                 time.sleep(0.1)
+        if point in (self.fault_at or {}) and _is_first_time(graves, f"fault-{point}"):
+            _inject(self.fault_at[point])
         if point in (self.kill_at or "").split(",") and _is_first_time(graves, f"{TASK}-{point}"):
             self._die()
 
@@ -123,6 +143,14 @@ class MortalSensor(Mortal, SpotTrainingSensor):
     def _arm(self, context: Any) -> None:
         self.mode = self.looks
         super()._arm(context)
+
+
+def _inject(fault: dict[str, Any]) -> None:
+    request = urllib.request.Request(  # noqa: S310 - loopback
+        f"{os.environ['AWS_ENDPOINT_URL']}/_local/faults", method="POST", data=json.dumps(fault).encode()
+    )
+    with urllib.request.urlopen(request, timeout=30):  # noqa: S310
+        pass
 
 
 def _is_first_time(graves: Path, point: str) -> bool:
@@ -189,14 +217,15 @@ PARAMS = {
     "instance_type": Param("ml.m5.xlarge", type="string"),
     "seconds": Param(600, type="integer"),
     "max_run": Param(7200, type="integer"),
-    "first_wait": Param(7200, type="integer"),
     "deferrable": Param(True, type="boolean"),
     "looks": Param("poke", enum=["poke", "reschedule"]),
     "hold_at": Param("", type="string"),
     "kill_at": Param("", type="string"),
+    "fault_at": Param({}, type="object"),
+    "scout_seconds": Param(RUN_SECONDS, type="integer"),
     "dies_alone": Param(False, type="boolean"),
     "trigger_fails_after": Param(None, type=["null", "number"]),
-    "policy": Param("widen", type="string"),
+    "policy": Param({"name": "widen"}, type="object"),
     "training_timeout": Param(None, type=["null", "integer"]),
     "training_job_name": Param("", type="string"),
     "botocore_config": Param({}, type="object"),
@@ -260,12 +289,9 @@ def make_dag(dag_id: str, make_task: Callable[..., Any], *, retries: int, **more
             trigger_fails_after="{{ params.trigger_fails_after }}",
             graves="{{ params.graves }}/{{ run_id }}",
             found_state="{{ params.found_state }}",
-            policy={
-                "name": "{{ params.policy }}",
-                "first_wait": "{{ params.first_wait }}",
-                "spot_attempts": 2,
-                "factor": 1,
-            },
+            fault_at="{{ params.fault_at }}",
+            scout_seconds="{{ params.scout_seconds }}",
+            policy="{{ params.policy }}",
             deferrable="{{ params.deferrable }}",
             botocore_config="{{ params.botocore_config }}",
             aws_conn_id="{{ params.connection }}",
