@@ -12,7 +12,6 @@ from collections.abc import Collection, Sequence
 
 from spot_training.domain.lifecycle import Ending
 from spot_training.domain.records import TrainingRecord
-from spot_training.ledger import Ledger
 
 from .points import ENDINGS, REASONS
 from .support import Job, Lab, Run
@@ -25,7 +24,7 @@ def hand_overs_of(lab: Lab, run: Run) -> int:
 
 def judge_scouts(lab: Lab, run: Run, *, by_person: Collection[str]) -> None:
     """Note where the scouts of a run broke the promise. `by_person` are those that a person stopped."""
-    scouts, records = lab.scouts_of(run), _records_of(lab, run)
+    scouts, records = lab.scouts_of(run), lab.records_of(run)
     endings = {
         each.job_name: each.ending for record in records for each in (*record.attempts, *record.scouts)
     }
@@ -75,8 +74,3 @@ def judge_prefixes(lab: Lab, runs: Sequence[Run]) -> None:
     for (run, one), (_, other) in itertools.combinations(jobs, 2):
         if one.checkpoints == other.checkpoints and one.name != other.name and one.lived_beside(other):
             run.problems.append(f"two writers on {one.checkpoints}: {one.name}, {other.name}")
-
-
-def _records_of(lab: Lab, run: Run) -> list[TrainingRecord]:
-    with Ledger.at(lab.ledger).read() as reader:
-        return [record for record in reader.records() if record.run_id == run.run_id]

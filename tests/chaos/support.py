@@ -48,6 +48,7 @@ from include.local_stack import (
 from include.local_stack.environment import airflow_python
 from spot_training.domain.instance_types import kind_of
 from spot_training.domain.lifecycle import Ending, ending_of
+from spot_training.domain.records import TrainingRecord
 from spot_training.domain.scouting import RUN_SECONDS
 from spot_training.ledger import Ledger
 from spot_training.sagemaker.descriptions import snapshot_of
@@ -650,6 +651,11 @@ class Lab:
         """Whether a job of the run has, or had, this secondary status."""
         return any(status in job.visited for job in self.jobs_of(run))
 
+    def records_of(self, run: Run) -> list[TrainingRecord]:
+        """What the ledger has of a run."""
+        with Ledger.at(self.ledger).read() as reader:
+            return [record for record in reader.records() if record.run_id == run.run_id]
+
     # The verdict -----------------------------------------------------------------------------------
 
     def watch(self, runs: Iterable[Run], *, timeout_seconds: float) -> None:
@@ -707,8 +713,7 @@ class Lab:
         Of a finished training that was cleared, the ledger keeps the sum that the earlier jobs were billed.
         A task that was cut off may not have come to see the job that it was to watch.
         """
-        with Ledger.at(self.ledger).read() as reader:
-            found = [record for record in reader.records() if record.run_id == run.run_id]
+        found = self.records_of(run)
         recorded = [each.to_json() for record in found for each in (*record.attempts, *record.scouts)]
         unseen = run.watched if is_cut_off else None
         jobs = self.everything_of(run)

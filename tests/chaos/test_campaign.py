@@ -6,9 +6,6 @@ import json
 import statistics
 from collections import Counter
 from dataclasses import asdict
-from datetime import UTC, datetime
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 
@@ -41,8 +38,7 @@ from .kinds import (
     count,
 )
 from .points import POINTS
-from .scouts import judge_prefixes
-from .support import ALL_DAGS, Case, Job, Lab, Regime, Run, check
+from .support import ALL_DAGS, Lab, Regime, check
 
 SEEDS = (1, 2, 3)
 
@@ -147,31 +143,6 @@ def test_a_campaign_of_hand_overs_draws_every_cut_often_enough(seed: int) -> Non
     troubles = Counter(cut.trouble for cut in cuts)
     assert troubles.keys() == set(Trouble)
     assert min(troubles.values()) > 2 * CUTS_AT_LEAST
-
-
-def _made_up_job(name: str, **tags: str) -> Job:
-    began = datetime(2026, 1, 1, tzinfo=UTC)
-    return Job(
-        name=name,
-        region="us-east-1",
-        tags=tags,
-        status="InProgress",
-        visited=("Starting",),
-        created_at=began,
-        ended_at=None,
-        billed_seconds=0,
-        ending=None,
-        instance_type="ml.m5.large",
-        checkpoints="s3://chaos/checkpoints/one",
-    )
-
-
-def test_two_jobs_on_one_prefix_break_the_promise() -> None:
-    one, other = _made_up_job("one-1"), _made_up_job("other-1")
-    lab: Any = SimpleNamespace(jobs_of=lambda run: {"one": [one], "other": [other]}[run.run_id])
-    runs = [Run(case=Case(), run_id=name, instance_type="ml.m5.large", conf={}) for name in ("one", "other")]
-    judge_prefixes(lab, runs)
-    assert runs[0].problems == ["two writers on s3://chaos/checkpoints/one: one-1, other-1"]
 
 
 def test_the_sample_has_every_kind() -> None:

@@ -17,7 +17,6 @@ from include.local_stack import AirflowApiError, StackTimeoutError
 from include.local_stack.environment import airflow_version
 from spot_training.domain.lifecycle import Ending
 from spot_training.domain.stop_reasons import StopReason
-from spot_training.ledger import Ledger
 
 from .actions import Action
 from .earlier import is_left_alone
@@ -246,9 +245,7 @@ def _stopped_by_workers(lab: Lab, run: Run, stopped: Sequence[Job]) -> list[Job]
 
 def _ending_in_ledger(lab: Lab, run: Run, job: Job) -> str | None:
     """What the newest record of the run says of a job; None where it does not know it by name any more."""
-    with Ledger.at(lab.ledger).read() as reader:
-        found = [record for record in reader.records() if record.run_id == run.run_id]
-    attempts = [attempt for record in found for attempt in record.attempts]
+    attempts = [attempt for record in lab.records_of(run) for attempt in record.attempts]
     return next((str(attempt.ending) for attempt in attempts if attempt.job_name == job.name), None)
 
 
@@ -302,13 +299,11 @@ def evidence_of(lab: Lab, run: Run) -> dict[str, Any]:
         "task": lab.task_state(run),
         "tries": lab.tries(run),
     }
-    with Ledger.at(lab.ledger).read() as reader:
-        evidence["ledger"] = [
-            [
-                f"{attempt.job_name}: {attempt.ending}, {attempt.billable_seconds} s"
-                for attempt in (*record.attempts, *record.scouts)
-            ]
-            for record in reader.records()
-            if record.run_id == run.run_id
+    evidence["ledger"] = [
+        [
+            f"{each.job_name}: {each.ending}, {each.billable_seconds} s"
+            for each in (*record.attempts, *record.scouts)
         ]
+        for record in lab.records_of(run)
+    ]
     return evidence
