@@ -65,7 +65,8 @@ def play_all(numbers: Sequence[int], options: argparse.Namespace, commit: str) -
     lines = []
     with contextlib.ExitStack() as life:
         folder = options.state or Path(life.enter_context(tempfile.TemporaryDirectory()))
-        lab = life.enter_context(chaos_lab(folder, has_celery=options.celery))
+        regime = draw_batch(numbers[0], options).regime
+        lab = life.enter_context(chaos_lab(folder, has_celery=options.celery, regime=regime))
         prefix = "hand-over-" if options.hand_overs else ""
         for number in numbers:
             began = time.monotonic()

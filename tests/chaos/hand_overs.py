@@ -110,9 +110,9 @@ def draw(seed: int, batch: int, *, size: int = BATCH_SIZE) -> Schedule:
         events.append(Event(at_seconds=moment(rng, 40), what="lose", details=details))
     if batch % BATCHES_PER_LOSS == 3:
         kind = FROZEN[batch // BATCHES_PER_LOSS % len(FROZEN)]
-        events.append(draw_freeze(rng, kind, Regime.QUICK, latest=40))
+        events.append(draw_freeze(rng, kind, Regime.PATIENT, latest=40))
     in_order = tuple(sorted(events, key=lambda event: event.at_seconds))
-    return Schedule(slots=slots, events=in_order)
+    return Schedule(slots=slots, events=in_order, regime=Regime.PATIENT)
 
 
 def sample(seed: int) -> Schedule:

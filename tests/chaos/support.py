@@ -215,20 +215,22 @@ class Regime(StrEnum):
     """How soon Airflow takes a silent process for dead."""
 
     QUICK = "quick"
+    #: The same, but a task may be silent for longer: for schedules in which no component is lost for good.
+    PATIENT = "patient"
     #: Airflow's own thresholds. Here the task state goes with each success, too (`clear_on_success`).
     DEFAULTS = "defaults"
 
     @property
     def threshold_seconds(self) -> float:
         """After so long without a heartbeat a triggerer's triggers, and a scheduler's tasks, go to others."""
-        return 10 if self is Regime.QUICK else 30
+        return 30 if self is Regime.DEFAULTS else 10
 
     @property
     def settings(self) -> dict[str, str]:
         if self is Regime.DEFAULTS:
             return {"AIRFLOW__STATE_STORE__CLEAR_ON_SUCCESS": "True"}
         return {
-            "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "15",
+            "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "15" if self is Regime.QUICK else "60",
             "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "3",
             # Tasks of a scheduler that was killed are taken over by the next one at this check only.
             "AIRFLOW__SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "10",
@@ -242,7 +244,9 @@ TWICE = ("scheduler:2", "triggerer:2")
 
 
 @contextmanager
-def chaos_lab(state: Path, *, has_celery: bool = False, clock_offset: float = 0) -> Iterator[Lab]:
+def chaos_lab(
+    state: Path, *, has_celery: bool = False, clock_offset: float = 0, regime: Regime = Regime.QUICK
+) -> Iterator[Lab]:
     """Airflow with the chaos Dags, two schedulers and two triggerers, and a local SageMaker of two regions.
 
     A lost worker is noticed within seconds.
@@ -259,13 +263,13 @@ def chaos_lab(state: Path, *, has_celery: bool = False, clock_offset: float = 0)
             assert postgres is not None
             env = build_celery_env(postgres, life.enter_context(Redis()), concurrency=TASKS_AT_ONCE)
         components = (*(CELERY_COMPONENTS if has_celery else DEFAULT_COMPONENTS), *TWICE)
-        stack = life.enter_context(_chaos_stack(state, env, components, clock_offset))
-        yield Lab(stack, postgres)
+        stack = life.enter_context(_chaos_stack(state, env, components, clock_offset, regime))
+        yield Lab(stack, postgres, regime)
 
 
 @contextmanager
 def _chaos_stack(
-    state: Path, env: Mapping[str, str], components: Sequence[str], clock_offset: float
+    state: Path, env: Mapping[str, str], components: Sequence[str], clock_offset: float, regime: Regime
 ) -> Iterator[LocalStack]:
     dags = state / "dags"
     dags.mkdir(parents=True, exist_ok=True)
@@ -273,7 +277,7 @@ def _chaos_stack(
     shutil.copy(Path(__file__).parent / "dags" / "chaos.py", dags)
     (dags / "retries.json").write_text(json.dumps(RETRIES))
     settings = {
-        **Regime.QUICK.settings,
+        **regime.settings,
         "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_SEC": "2",
         "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "2",
         # Without it the sweeper only reports.
@@ -301,14 +305,16 @@ def _chaos_stack(
 class Lab:
     """The stack, what is done to it, and what SageMaker says of its runs."""
 
-    def __init__(self, stack: LocalStack, postgres: Postgres | None = None) -> None:
+    def __init__(
+        self, stack: LocalStack, postgres: Postgres | None = None, regime: Regime = Regime.QUICK
+    ) -> None:
         self.stack = stack
         self.postgres = postgres
         self._types = itertools.cycle(_instance_types("cmt"))
         self._stumbling_types = itertools.cycle(_instance_types("r"))
         self._deleted: list[tuple[str, Job]] = []
         self._mending = threading.Lock()
-        self._regime = Regime.QUICK
+        self._regime = regime
         self.since: datetime | None = None
         self.ledger = stack.airflow_home / "spot_ledger"
         self.clients = {region: _PatientClient(stack.sagemaker_url, region) for region in (HOME, AWAY)}
