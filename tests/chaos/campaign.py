@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import threading
 import time
 from collections import Counter, defaultdict
@@ -29,6 +30,8 @@ from .support import AWAY, HOME, RETRIES, TASK, Deed, Job, Lab, Regime, Run, unt
 BATCH_SECONDS = 400
 #: For whatever has to come before somebody acts; after that he acts all the same.
 PATIENCE_SECONDS = 60
+#: Whoever waits for what a run may come to asks whether it is over at every so many looks.
+LOOKS_PER_QUESTION = 10
 #: An action that took longer than this may have met the task in another state than the one that was seen.
 AT_ONCE_SECONDS = 2.0
 
@@ -280,15 +283,20 @@ def _is_time_to_stop(lab: Lab, run: Run, when: When) -> bool:
 
 
 def _wait_while_it_runs(lab: Lab, run: Run, look: Callable[[], bool]) -> bool:
-    """Wait for something that a run may come to; whether it did, before its end and while patience lasts."""
+    """Wait for something that a run may come to; whether it did, before its end and while patience lasts.
+
+    Airflow's API server is asked for the run's end now and then only: many wait at once.
+    """
     is_there = False
+    looks = itertools.count(1)
 
     def look_or_leave() -> bool:
         nonlocal is_there
         is_there = look()
-        return is_there or lab.run_state(run) in {"success", "failed", "gone"}
+        is_asked = next(looks) % LOOKS_PER_QUESTION == 0
+        return is_there or (is_asked and lab.run_state(run) in {"success", "failed", "gone"})
 
-    _wait(look_or_leave, seconds=2 * PATIENCE_SECONDS, poll_seconds=0.4)
+    _wait(look_or_leave, seconds=3 * PATIENCE_SECONDS, poll_seconds=0.5)
     return is_there
 
 
@@ -321,20 +329,19 @@ def _lose_in_phase(batch: Batch, run: Run, details: Mapping[str, Any]) -> None:
 
 
 def _is_in_phase(lab: Lab, run: Run, phase: Phase) -> bool:
-    if lab.task_state(run) != "deferred":
-        return False
     everything = lab.everything_of(run)
     scouts = [job for job in everything if job.is_scout and not job.is_over]
     newest = next((job for job in everything if not job.is_scout), None)
     match phase:
         case Phase.SCOUTS_OUT:
-            return any(job.visited[-1] == "Starting" for job in scouts)
+            is_there = any(job.visited[-1] == "Starting" for job in scouts)
         case Phase.SCOUT_RUNS:
-            return any(job.visited[-1] in {"Downloading", "Training"} for job in scouts)
+            is_there = any(job.visited[-1] in {"Downloading", "Training"} for job in scouts)
         case Phase.STOPPING:
-            return newest is not None and newest.stopped_for in REASONS
+            is_there = newest is not None and newest.stopped_for in REASONS
         case Phase.NEXT_JOB:
-            return newest is not None and not newest.is_over and _has_handed_over(lab, run)
+            is_there = newest is not None and not newest.is_over and _has_handed_over(lab, run)
+    return is_there and lab.task_state(run) == "deferred"
 
 
 def _act_when_held(batch: Batch, run: Run, details: Mapping[str, Any]) -> None:
