@@ -177,9 +177,8 @@ def _draw_events(rng: random.Random, number: int, slot: Slot) -> list[Event]:
     found = rng.randrange(1, slot.case.types)
     others = [n for n in range(slot.case.types) if n != found]
     events = [capacity(number, found, after="scouts out", seconds=moment(rng, 10), available=True)]
-    if rng.random() < 0.25:  # the others get it, too: the job's own type as well
-        other, seconds = rng.choice(others), moment(rng, 12)
-        events.append(capacity(number, other, after="scouts out", seconds=seconds, available=True))
+    if rng.random() < 0.1:  # the waiting job's type gets it, too: perhaps it need not move
+        events.append(capacity(number, 0, after="scouts out", seconds=moment(rng, 12), available=True))
     if rng.random() < 0.3:  # and back, or on to the third
         other, gone, back = rng.choice(others), moment(rng, 3), moment(rng, 12)
         events.append(capacity(number, found, after="next job", seconds=gone, available=False))
