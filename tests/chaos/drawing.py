@@ -139,6 +139,7 @@ class Slot:
             Kind.WORKER_DIES: bool(self.case.kill_at),
             Kind.TRIGGER_FAILS: self.case.deferrable and self.case.trigger_fails_after is not None,
             Kind.SEVERAL_TYPES: self.case.types > 1,
+            Kind.GOES_BACK: self.case.goes_back,
         }
         return frozenset({self.kind, *(kind for kind, is_there in beside.items() if is_there)})
 

@@ -1,14 +1,16 @@
-"""Random schedules of hand-overs: a training with several instance types, cut off on its way to the next one.
+"""Random schedules of hand-overs: a training that is cut off on its way from one job to the next one.
 
-None of the types has capacity when the training begins. Once its scouts are out, one of the others gets it,
-at a moment that the seed draws. Each schedule has a cut, dealt from a deck for each `HAND_OVERS`: what
-happens at which point of the hand-over. What happens to a whole batch comes on top of that.
+Half of them have several instance types and move from one to another. The others have a deadline, start on
+demand early, and go back to spot. No type has capacity when the training begins. Once its scouts are out, one
+gets it, at a moment that the seed draws. Each schedule has a cut, dealt from a deck for each `HAND_OVERS`:
+what happens at which point of the hand-over. What happens to a whole batch comes on top of that.
 """
 
 from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from .actions import DAY, Action
@@ -27,8 +29,9 @@ from .drawing import (
 )
 from .kinds import HAND_OVERS, Cut, Kind, Phase, Trouble
 from .points import POINTS
-from .support import Case, Regime
+from .support import SPEED, Case, Regime
 
+HOUR = 3600
 #: Every so many batches one of these is killed, and one of these stands still.
 BATCHES_PER_LOSS = 4
 LOSSES = ("scheduler", "api-server", "triggerer", "connections", "database")
@@ -137,19 +140,39 @@ def _draw_slots(
 
 def _draw_slot(rng: random.Random, cut: Cut, dies_also_at: str | None) -> Slot:
     kind, how = _draw_deed(rng, cut) if cut.trouble is Trouble.PERSON else (Kind.UNTOUCHED, "")
-    seconds = rng.choice([600, 3000, 9000])
     case = Case(
-        types=rng.choice([2, 2, 3]),
         deferrable=cut.where in set(Phase) or rng.random() < 0.7,
-        scout_seconds=SCOUT_SECONDS[-1] if cut.where in _SCOUT_RUNS else rng.choice(SCOUT_SECONDS),
-        seconds=seconds,
-        max_run=6 * seconds,
-        first_wait=10 * DAY,
         kill_at=_where_it_dies(cut, dies_also_at),
         hold_at=(cut.where,) if cut.trouble is Trouble.PERSON else (),
         fault_at=_draw_fault_at(rng, cut),
     )
-    return Slot(case=case, kind=kind, cut=cut, how=how)
+    draw_way = rng.choice([_moving, _going_back])
+    return Slot(case=draw_way(rng, cut, case), kind=kind, cut=cut, how=how)
+
+
+def _moving(rng: random.Random, cut: Cut, case: Case) -> Case:
+    """Between instance types, while its job waits for the first."""
+    seconds = rng.choice([600, 3000, 9000])
+    return replace(
+        case,
+        types=rng.choice([2, 2, 3]),
+        scout_seconds=SCOUT_SECONDS[-1] if cut.where in _SCOUT_RUNS else rng.choice(SCOUT_SECONDS),
+        seconds=seconds,
+        max_run=6 * seconds,
+        first_wait=10 * DAY,
+    )
+
+
+def _going_back(rng: random.Random, _cut: Cut, case: Case) -> Case:
+    """From on-demand to spot. Its scout has to run until Airflow has started a process that looks at it."""
+    return replace(
+        case,
+        goes_back=True,
+        scout_seconds=SPEED * 60,
+        seconds=SPEED * rng.choice([60, 90]),
+        expected=300 * HOUR,
+        max_run=400 * HOUR,
+    )
 
 
 def _where_it_dies(cut: Cut, also: str | None) -> tuple[str, ...]:
@@ -174,13 +197,13 @@ def _draw_fault_at(rng: random.Random, cut: Cut) -> dict[str, dict[str, Any]]:
 
 def _draw_events(rng: random.Random, number: int, slot: Slot) -> list[Event]:
     """What the market does to a training, and what happens to it in a phase or through a person."""
-    found = rng.randrange(1, slot.case.types)
+    found = 0 if slot.case.goes_back else rng.randrange(1, slot.case.types)
     others = [n for n in range(slot.case.types) if n != found]
     events = [capacity(number, found, after="scouts out", seconds=moment(rng, 10), available=True)]
-    if rng.random() < 0.1:  # the waiting job's type gets it, too: perhaps it need not move
+    if others and rng.random() < 0.1:  # the waiting job's type gets it, too: perhaps it need not move
         events.append(capacity(number, 0, after="scouts out", seconds=moment(rng, 12), available=True))
     if rng.random() < 0.3:  # and back, or on to the third
-        other, gone, back = rng.choice(others), moment(rng, 3), moment(rng, 12)
+        other, gone, back = rng.choice(others or [found]), moment(rng, 3), moment(rng, 12)
         events.append(capacity(number, found, after="next job", seconds=gone, available=False))
         events.append(capacity(number, other, after="next job", seconds=back, available=True))
     cut = slot.cut

@@ -34,6 +34,7 @@ class Kind(StrEnum):
     WORKER_DIES = "the worker dies"
     TRIGGER_FAILS = "the trigger fails"
     SEVERAL_TYPES = "several types, with scouts"
+    GOES_BACK = "a way back to spot, with scouts"
     # What happens to all runs of a batch.
     FREEZE_ALONE = "one component frozen"
     FREEZE_PAIR = "two components frozen at once"
@@ -55,7 +56,7 @@ class Kind(StrEnum):
 #: One schedule has exactly one of these.
 OF_A_RUN = tuple(Kind)[: tuple(Kind).index(Kind.OTHER_INSTALLATION)]
 #: Not a kind of fault: what is not counted as often as the others.
-NOT_COUNTED = frozenset({Kind.UNTOUCHED})
+NOT_COUNTED = frozenset({Kind.UNTOUCHED, Kind.GOES_BACK})
 
 
 class Trouble(StrEnum):

@@ -19,6 +19,7 @@ A process of the task passes these points in this order, some of them twice:
 from __future__ import annotations
 
 import importlib
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -37,8 +38,8 @@ POINTS = (
     *(f"{side}-{stop}" for stop in STOPS for side in ("before", "tagged", "after")),
 )
 #: Why a job is stopped so that the next one can continue its training, and how it ends then.
-REASONS = frozenset({"move"})
-ENDINGS = frozenset({"moved to another type"})
+REASONS = frozenset({"move", "back-to-spot"})
+ENDINGS = frozenset({"moved to another type", "left for spot"})
 SCOUT_DONE = "scout-done"
 
 
@@ -48,7 +49,7 @@ def arm(pass_point: Callable[[str], None], *, scout_seconds: int) -> None:
     A hand-over takes AWS minutes, and Airflow seconds. On a clock that runs 600 times faster, scouts have to
     last longer, or they are over before a process of the task can look at them.
     """
-    for module in ("domain.scouting", "sagemaker.scouts"):
+    for module in ("domain.scouting", "domain.back_to_spot", "sagemaker.scouts"):
         vars(importlib.import_module(f"spot_training.{module}"))["RUN_SECONDS"] = scout_seconds
     _arm_writes(pass_point)
     _arm_stops(pass_point)
@@ -94,23 +95,23 @@ def _written(before: Any, after: Any) -> Iterator[str]:
 def _arm_stops(pass_point: Callable[[str], None]) -> None:
     jobs: Any = importlib.import_module("spot_training.sagemaker.jobs").TrainingJobs
     stop, call_stop = jobs.stop, jobs._stop
-    is_being_stopped: list[str] = []
+    of_thread = threading.local()
 
     def stop_at_points(self: Any, name: str, why: Any, **kwargs: Any) -> bool:
         what = "stop-job" if why in REASONS else "stop-scout" if why == SCOUT_DONE else None
         if what is None:
             return bool(stop(self, name, why, **kwargs))
         pass_point(f"before-{what}")
-        is_being_stopped.append(what)
+        of_thread.what = what
         try:
             is_stopped = bool(stop(self, name, why, **kwargs))
         finally:
-            is_being_stopped.pop()
+            of_thread.what = None
         pass_point(f"after-{what}")
         return is_stopped
 
     def call_stop_at_point(self: Any, name: str) -> bool:
-        for what in is_being_stopped[-1:]:
+        if what := getattr(of_thread, "what", None):
             pass_point(f"tagged-{what}")
         return bool(call_stop(self, name))
 

@@ -72,6 +72,9 @@ TAG_FOR_RUN = "chaos:for-run"
 PATIENCE_WITH_AWS_SECONDS = 300
 #: Ten simulated minutes a second.
 SPEED = 600
+#: The time until the deadline, in expected run times, of a training that goes back to spot: when an ordinary
+#: launch could be over, it starts on demand.
+DEADLINE = 1.22
 #: More, and two cores cannot start them all before Airflow misses their heartbeats.
 TASKS_AT_ONCE = 16
 #: Types with a temper of their own in `market.yaml`; every other type does what its one run is told.
@@ -98,7 +101,8 @@ class Case:
     sensor's mode says. The task's first trigger fails after so many real seconds. `dag` is one of the Dags
     beside the first four; `connection` an Airflow connection of the run's own. With several `types`, none of
     them has capacity at first, and scouts of the task run for `scout_seconds`. `fault_at` has a fault of the
-    local cloud for a point.
+    local cloud for a point. With `goes_back`, the training has a deadline that sends it on demand early, and
+    leaves on-demand for spot; `expected` is the run time that it expects.
     """
 
     kill_at: tuple[str, ...] = ()
@@ -121,6 +125,8 @@ class Case:
     dag: str | None = None
     connection: str = "aws_default"
     types: int = 1
+    goes_back: bool = False
+    expected: int = 0
     scout_seconds: int = RUN_SECONDS
     fault_at: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
@@ -184,6 +190,7 @@ class Job:
     billed_seconds: int
     ending: Ending | None
     instance_type: str
+    is_spot: bool
     checkpoints: str | None
 
     @property
@@ -334,7 +341,7 @@ class Lab:
         if instance_type is None and case.stumbles:
             instance_type = next(self._stumbling_types)
         types: tuple[str, ...] = ()
-        if case.types > 1:
+        if case.types > 1 or case.goes_back:
             types = self._next_types(case.types)
             instance_type = types[0]
         if instance_type is None:
@@ -353,6 +360,8 @@ class Lab:
             "dies_alone": case.dies_alone,
             "trigger_fails_after": case.trigger_fails_after,
             "policy": _policy_of(case, types),
+            "deadline": f"{round(DEADLINE * case.expected)}s" if case.goes_back else None,
+            "expected_runtime": _expected_runtime(case) if case.goes_back else None,
             "training_timeout": case.training_timeout,
             "training_job_name": watched or "",
             "botocore_config": dict(case.botocore_config),
@@ -837,6 +846,7 @@ def _job_of(found: Mapping[str, Any], region: str) -> Job:
         billed_seconds=found.get("BillableTimeInSeconds", 0),
         ending=ending_of(snapshot_of(found)),
         instance_type=found["ResourceConfig"]["InstanceType"],
+        is_spot=found.get("EnableManagedSpotTraining", False),
         checkpoints=found.get("CheckpointConfig", {}).get("S3Uri"),
     )
 
@@ -853,8 +863,14 @@ def check(runs: Iterable[Run]) -> None:
 
 
 def _policy_of(case: Case, types: Sequence[str]) -> dict[str, Any]:
-    widening = {"name": case.policy, "first_wait": case.first_wait, "spot_attempts": 2, "factor": 1}
-    return {**widening, "instance_types": list(types)} if types else widening
+    several = {"instance_types": list(types)} if len(types) > 1 else {}
+    if case.goes_back:
+        return {"name": "deadline", "back_to_spot": True, **several}
+    return {"name": case.policy, "first_wait": case.first_wait, "spot_attempts": 2, "factor": 1, **several}
+
+
+def _expected_runtime(case: Case) -> dict[str, int]:
+    return {"mean": case.expected, "high": case.expected, "checkpoint_every": 3600}
 
 
 def _pool(slots: int) -> dict[str, Any]:

@@ -48,6 +48,7 @@ def _job(name: str, *, begins: float = 0, ends: float | None = 10, **facts: Any)
         billed_seconds=0,
         ending=None if ends is None else Ending.STOPPED_BY_USER,
         instance_type="ml.m5.large",
+        is_spot=True,
         checkpoints=PREFIX,
     )
     return replace(job, **facts)

@@ -220,7 +220,8 @@ def _judge_stops(lab: Lab, run: Run, kind: Kind, by_person: Sequence[Job], *, is
     tries = range(1, lab.tries(run) + 1)
     if is_cut_off or (kind is Kind.TIME_LIMIT and _timed_out_on_worker(lab, run, *tries)):
         return
-    unexplained = [job for job in ours if job.stopped_for not in {StopReason.TIME_LIMIT, *REASONS}]
+    expected = {StopReason.TIME_LIMIT, *REASONS} | ({StopReason.DEADLINE} if run.case.goes_back else set())
+    unexplained = [job for job in ours if job.stopped_for not in expected]
     run.stopped_by_workers = _stopped_by_workers(lab, run, unexplained)
     told = [f"{job.name} ({job.stopped_for})" for job in unexplained if job not in run.stopped_by_workers]
     if kind in UNHARMED | {Kind.TIME_LIMIT, Kind.STOP} and told:
@@ -292,6 +293,7 @@ def evidence_of(lab: Lab, run: Run) -> dict[str, Any]:
                 "billed": job.billed_seconds,
                 "stopped_for": job.stopped_for,
                 "type": job.instance_type,
+                "is_spot": job.is_spot,
             }
             for job in lab.everything_of(run)
         ],

@@ -226,6 +226,8 @@ PARAMS = {
     "dies_alone": Param(False, type="boolean"),
     "trigger_fails_after": Param(None, type=["null", "number"]),
     "policy": Param({"name": "widen"}, type="object"),
+    "deadline": Param(None, type=["null", "string"]),
+    "expected_runtime": Param(None, type=["null", "object"]),
     "training_timeout": Param(None, type=["null", "integer"]),
     "training_job_name": Param("", type="string"),
     "botocore_config": Param({}, type="object"),
@@ -260,6 +262,8 @@ TRAINS = partial(
     MortalOperator,
     config=CONFIG,
     training_timeout="{{ params.training_timeout }}",
+    deadline="{{ params.deadline }}",
+    expected_runtime="{{ params.expected_runtime }}",
 )
 WATCHES = partial(
     MortalSensor,
