@@ -222,7 +222,7 @@ class Regime(StrEnum):
     """How soon Airflow takes a silent process for dead."""
 
     QUICK = "quick"
-    #: The same, but a task may be silent for longer: for schedules in which no component is lost for good.
+    #: The same, but silence is taken for death later: in many schedules only a task's process dies.
     PATIENT = "patient"
     #: Airflow's own thresholds. Here the task state goes with each success, too (`clear_on_success`).
     DEFAULTS = "defaults"
@@ -230,19 +230,20 @@ class Regime(StrEnum):
     @property
     def threshold_seconds(self) -> float:
         """After so long without a heartbeat a triggerer's triggers, and a scheduler's tasks, go to others."""
-        return 30 if self is Regime.DEFAULTS else 10
+        return {Regime.QUICK: 10, Regime.PATIENT: 25, Regime.DEFAULTS: 30}[self]
 
     @property
     def settings(self) -> dict[str, str]:
         if self is Regime.DEFAULTS:
             return {"AIRFLOW__STATE_STORE__CLEAR_ON_SUCCESS": "True"}
+        is_quick, threshold = self is Regime.QUICK, f"{self.threshold_seconds:g}"
         return {
-            "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "15" if self is Regime.QUICK else "60",
+            "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "15" if is_quick else "60",
             "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "3",
             # Tasks of a scheduler that was killed are taken over by the next one at this check only.
             "AIRFLOW__SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "10",
-            "AIRFLOW__SCHEDULER__SCHEDULER_HEALTH_CHECK_THRESHOLD": "10",
-            "AIRFLOW__TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "10",
+            "AIRFLOW__SCHEDULER__SCHEDULER_HEALTH_CHECK_THRESHOLD": threshold if is_quick else "60",
+            "AIRFLOW__TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": threshold,
         }
 
 
