@@ -174,7 +174,7 @@ def _judge_stopped(lab: Lab, run: Run, stopped: Sequence[Job]) -> None:
     for job in stopped:
         later = [
             other.name
-            for other in lab.everything_of(run)
+            for other in lab.jobs_of(run)
             if without_number(other.name) == without_number(job.name) and other.created_at > job.created_at
         ]
         if later:
