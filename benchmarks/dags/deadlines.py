@@ -1,4 +1,4 @@
-"""A training with a deadline, everything about it a param, for `deadlines.py` and `live_policies.py`."""
+"""A training with a deadline, everything about it a param, for `deadlines.py` and `live_policies`."""
 
 from __future__ import annotations
 

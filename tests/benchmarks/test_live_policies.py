@@ -3,27 +3,15 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from benchmarks.live_policies import (
-    RESERVE,
-    Course,
-    Outcome,
-    Training,
-    draw,
-    find_faults,
-    modes_of,
-    of_one,
-    params_of,
-    read_from,
-    since,
-    walk_as_live,
-    write_market,
-)
+from benchmarks.live_policies.compared import Outcome, find_faults, of_one, since, walk_as_live
+from benchmarks.live_policies.drawn import RESERVE, Training, draw, params_of, read_from, write_market
+from benchmarks.live_policies.live import Course, Happened
 from local_sagemaker.market import Market, load_market
 from spot_training.advise.traces import Trace, make_trace
 
@@ -48,6 +36,21 @@ def _training(first: list[int], second: list[int], *, work_hours: float, due_hou
         from_seconds=0,
         work_seconds=round(work_hours * HOUR),
         deadline_seconds=round(due_hours * HOUR + RESERVE.total_seconds),
+    )
+
+
+COURSE = Course(cost=5, spot=1, on_demand=1, scouts=0, scout_cost=0, launches=1, finish=2)
+
+
+def _happened(mode: str, training: Training, submitted_at: datetime, live: Course) -> Happened:
+    return Happened(
+        mode=mode,
+        number=training.number,
+        origin=ORIGIN,
+        submitted_at=submitted_at,
+        deadline_at=submitted_at + timedelta(seconds=training.deadline_seconds),
+        ended_at=submitted_at + timedelta(hours=live.finish),
+        live=live,
     )
 
 
@@ -80,13 +83,7 @@ def test_the_market_replays_what_the_simulator_sees(tmp_path: Path) -> None:
 def test_a_mode_is_simulated_with_its_types(mode: str, spot_hours: float, scouts: int) -> None:
     training = _training([0] * 100, [1] * 100, work_hours=12, due_hours=18)
     submitted_at = ORIGIN + timedelta(hours=1)
-    walked = walk_as_live(
-        training,
-        mode,
-        submitted_at=submitted_at,
-        deadline_at=submitted_at + timedelta(seconds=training.deadline_seconds),
-        origin=ORIGIN,
-    )
+    walked = walk_as_live(training, _happened(mode, training, submitted_at, COURSE))
     assert walked.spot_seconds / HOUR == pytest.approx(spot_hours, abs=0.1)
     assert walked.scouts == scouts
     assert not walked.missed
@@ -94,7 +91,7 @@ def test_a_mode_is_simulated_with_its_types(mode: str, spot_hours: float, scouts
 
 def test_a_mode_is_asked_for_by_its_policy(tmp_path: Path) -> None:
     training = draw(1, _traces(tmp_path), 1)[0]
-    policies = [json.loads(params_of(training, mode)["policy"]) for mode in modes_of("one,two,back")]
+    policies = [json.loads(params_of(training, mode)["policy"]) for mode in ("one", "two", "back")]
     types = list(training.types)
     assert policies == [
         {"name": "deadline"},
@@ -104,17 +101,11 @@ def test_a_mode_is_asked_for_by_its_policy(tmp_path: Path) -> None:
 
 
 def _outcome(mode: str, *, simulated: float, live: float, is_missed: bool = False) -> Outcome:
-    course = Course(cost=simulated, spot=1, on_demand=1, scouts=0, scout_cost=0, launches=1, finish=2)
-    return Outcome(
-        mode=mode,
-        number=3,
-        series="a b",
-        work=10,
-        deadline=15,
-        simulated=course,
-        live=replace(course, cost=live),
-        misses={"simulated": False, "live": is_missed},
-    )
+    training = replace(_training([1] * 100, [1] * 100, work_hours=10, due_hours=15), number=3)
+    happened = _happened(mode, training, ORIGIN, replace(COURSE, cost=live))
+    if is_missed:
+        happened = replace(happened, ended_at=happened.deadline_at + timedelta(seconds=1))
+    return Outcome(training=training, happened=happened, simulated=replace(COURSE, cost=simulated))
 
 
 @pytest.mark.parametrize(
@@ -136,13 +127,14 @@ def test_what_is_not_as_asked_for_is_said(outcomes: list[Outcome], asked: int, s
 
 
 def test_modes_are_compared_over_the_trainings_that_have_both() -> None:
-    other = replace(_outcome("one", simulated=100, live=100), number=4)
+    other = _outcome("one", simulated=100, live=100)
+    other = replace(other, training=replace(other.training, number=4))
     found = of_one(
         [_outcome("one", simulated=5, live=10), other, _outcome("two", simulated=4, live=5)], "two"
     )
     assert found == (0.8, 0.5, 1)
 
 
-def test_an_outcome_is_kept_as_json() -> None:
-    outcome = _outcome("two", simulated=4, live=5)
-    assert Outcome.from_json(json.loads(json.dumps(asdict(outcome)))) == outcome
+def test_what_happened_is_kept_as_json() -> None:
+    happened = _outcome("two", simulated=4, live=5).happened
+    assert Happened.from_json(json.loads(json.dumps(happened.to_json()))) == happened
