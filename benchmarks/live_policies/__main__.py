@@ -12,14 +12,15 @@ through the real operator, deferred, with the policy `deadline`, in each mode:
 
 All trainings of all modes run at the same time. Every type of the local SageMaker replays one series. Its
 clock runs at --speed while all tasks are deferred, and at --awake-speed while any task waits for a worker or
-runs: so what Airflow takes to resume a task counts as little as on AWS, where a training of two days does not
+runs, so what Airflow takes to resume a task counts as little as on AWS, where a training of two days does not
 notice it. The simulator (`advise.hand_overs`) walks each training from the moment at which it was submitted,
 with the capacity, deadline, reserve and launches that it had. Costs are billed seconds of all attempts and
 scouts, from the ledger, at one price for all types, in hours of on-demand.
 
 With --state, finished trainings are kept in that folder, and the same command runs only those that are
-missing. The exit status is 1 if a deadline was missed, a training failed, the cost of a mode is off by more
-than 5 %, or any of two costs more than 0.85 of one type.
+missing. --due-within 24 runs the shorter ones, and without it the same command runs the rest later. The exit
+status is 1 if a deadline was missed, a training failed, the cost of a mode is off by more than 5 %, or any of
+two costs more than 0.85 of one type.
 """
 
 from __future__ import annotations
@@ -62,23 +63,29 @@ def main() -> int:
     parser.add_argument("--traces", type=Path, required=True, help="a folder with folders of traces")
     parser.add_argument("--modes", type=modes_of, default=("one", "two"), help="some of one,two,back")
     parser.add_argument("--trainings", type=int, default=50, help="of each mode (default: %(default)s)")
-    parser.add_argument("--speed", type=float, default=150, help="simulated seconds in a real one")
-    parser.add_argument("--awake-speed", type=float, default=15, help="the same while a task is awake")
+    parser.add_argument("--due-within", type=float, metavar="HOURS", help="only those with such a deadline")
+    parser.add_argument("--speed", type=float, default=60, help="simulated seconds in a real one")
+    parser.add_argument("--awake-speed", type=float, default=6, help="the same while a task is awake")
     parser.add_argument("--seed", type=int, default=1, help="the same seed, the same trainings")
     parser.add_argument("--state", type=Path, help="keep results, databases and logs in this folder")
     parser.add_argument("--out", type=Path, help="write every training and attempt there, as JSON")
     given = parser.parse_args()
     trainings = draw(given.trainings, read_from(given.traces), given.seed)
+    most = float("inf") if given.due_within is None else given.due_within * 3600
+    wanted = {each.number: each for each in trainings if each.deadline_seconds <= most}
     with contextlib.ExitStack() as life:
         state = given.state or Path(life.enter_context(tempfile.TemporaryDirectory()))
         state.mkdir(parents=True, exist_ok=True)
         kept = state / f"happened-seed-{given.seed}.jsonl"
         lines = kept.read_text().splitlines() if kept.exists() else []
         happened = [Happened.from_json(json.loads(line)) for line in lines]
-        happened = [one for one in happened if one.mode in given.modes and one.number < given.trainings]
+        happened = [one for one in happened if one.mode in given.modes and one.number in wanted]
         done = {(one.mode, one.number) for one in happened}
         asked = [
-            (each, mode) for each in trainings for mode in given.modes if (mode, each.number) not in done
+            (each, mode)
+            for each in wanted.values()
+            for mode in given.modes
+            if (mode, each.number) not in done
         ]
         tell(f"{machine()}: {len(asked)} trainings to run, {len(done)} done before")
         if asked:
@@ -92,7 +99,7 @@ def main() -> int:
     print("\n".join(report(outcomes)))
     if given.out:
         given.out.write_text(json.dumps([to_json(one) for one in outcomes], indent=1) + "\n")
-    faults = list(find_faults(outcomes, given.trainings * len(given.modes)))
+    faults = list(find_faults(outcomes, len(wanted) * len(given.modes)))
     for fault in faults:
         tell(fault)
     return int(bool(faults))

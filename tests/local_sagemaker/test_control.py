@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import datetime
 from typing import Any
 
@@ -48,6 +49,18 @@ def test_the_clock_can_run_at_another_speed_from_now_on() -> None:
         server.control("PUT", "clock", {"speed": 0.5})
         slow = now(server)
         assert (now(server) - slow).total_seconds() < 5
+
+
+def test_the_announced_speed_is_what_clients_are_told() -> None:
+    with running_server("--speed", "60") as server:
+        server.control("PUT", "clock", {"speed": 1, "announced": 600})
+        before, real_before = server.control("GET", "clock")[1], time.monotonic()
+        answer = server.client("sagemaker").list_training_jobs()
+        assert answer["ResponseMetadata"]["HTTPHeaders"]["x-clock-speed"] == "600"
+        passed = datetime.fromisoformat(server.control("GET", "clock")[1]["now"]) - datetime.fromisoformat(
+            before["now"]
+        )
+        assert passed.total_seconds() == pytest.approx(time.monotonic() - real_before, abs=1)
 
 
 def test_a_clock_that_jumps_keeps_its_speed() -> None:
@@ -160,6 +173,7 @@ def test_what_cannot_be_interrupted_is_a_400_with_a_reason(server: Server) -> No
             "until is unknown. Known: job_names, instance_type, seconds",
         ),
         ("PUT", "clock", {"speed": 0}, 400, "speed is 0: give a number above 0, at most 10000"),
+        ("PUT", "clock", {"speed": 6, "announced": 1e5}, 400, "announced is 100000.0: give a number"),
         ("PUT", "clock", {"speed": "max"}, 400, 'speed is "max": give a number'),
         ("POST", "interrupt", {}, 400, "training_job_name is missing: give a text"),
         ("POST", "interrupt", [], 400, "must be a JSON object"),

@@ -23,6 +23,10 @@ class Clock(Protocol):
         """Simulated seconds per real second."""
 
     @property
+    def announced_speed(self) -> float:
+        """The speed that answers tell clients."""
+
+    @property
     def shown_speed(self) -> float | str:
         """The speed as the page shows it: a number, or `max`."""
 
@@ -39,15 +43,20 @@ class SimulatedClock:
     def __init__(self, *, speed: float = 1.0, offset: timedelta = timedelta()) -> None:
         #: A simulated instant, when it was (monotonic), and the speed since then: replaced as one.
         self._course = (datetime.now(UTC) + offset, time.monotonic(), speed)
+        self.announced_speed = speed
 
     @property
     def speed(self) -> float:
         return self._course[2]
 
-    def set_speed(self, speed: float) -> None:
-        """From now on. Whoever waits for an instant has to look again."""
+    def set_speed(self, speed: float, announced: float | None = None) -> None:
+        """From now on. Whoever waits for an instant has to look again.
+
+        A client that knows only the announced speed, which is faster, looks too early, and never too late.
+        """
         real_now = time.monotonic()
         self._course = (self._at(real_now), real_now, speed)
+        self.announced_speed = speed if announced is None else announced
 
     @property
     def shown_speed(self) -> float | str:
@@ -88,7 +97,7 @@ class JumpingClock(SimulatedClock):
     def shown_speed(self) -> float | str:
         return "max"
 
-    def set_speed(self, speed: float) -> None:  # noqa: ARG002
+    def set_speed(self, speed: float, announced: float | None = None) -> None:  # noqa: ARG002
         raise FixedSpeedError("The clock jumps (--speed max): its speed cannot be set.")
 
     def jump_to(self, at: datetime) -> None:
@@ -104,6 +113,10 @@ class DrivenClock:
         self.speed = speed
         self._now = now
         self._lock = threading.Lock()
+
+    @property
+    def announced_speed(self) -> float:
+        return self.speed
 
     @property
     def shown_speed(self) -> float | str:

@@ -167,11 +167,11 @@ class LocalSageMaker:
                 thread.join(timeout=3)
         remove(self._root)
 
-    def _set_speed(self, speed: float) -> None:
+    def _set_speed(self, speed: float, announced: float | None) -> None:
         """Raises `FixedSpeedError`."""
         if not isinstance(self._clock, SimulatedClock):
             raise FixedSpeedError(f"The clock is a {type(self._clock).__name__}, which has no speed to set.")
-        self._clock.set_speed(speed)
+        self._clock.set_speed(speed, announced)
         for engine in (self.engine, *self._elsewhere):
             engine.wake()
 

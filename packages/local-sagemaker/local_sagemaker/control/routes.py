@@ -5,7 +5,7 @@ GET  /_local/logs/<job> the log of a job as text
 GET  /_local/objects/<bucket>/<key>  a file of S3, or the files of a folder
 GET  /_local/health     {"status": "ok"}
 GET  /_local/clock      {"now": ISO 8601, "speed": n}
-PUT  /_local/clock      {"speed": n}: from now on
+PUT  /_local/clock      {"speed": n, "announced": n}: from now on; answers announce the second (default: n)
 PUT  /_local/capacity   {"instance_type": "ml.m5.xlarge", "available": false}
 POST /_local/interrupt  {"training_job_name": "...", "notice_seconds": 120}
 POST /_local/stalls     {"job_names": "churn-*", "instance_type": "ml.m5.xlarge", "seconds": 3600}
@@ -73,7 +73,7 @@ class Control:
         *,
         objects: Objects,
         forget: Callable[[], None],
-        set_speed: Callable[[float], None],
+        set_speed: Callable[[float, float | None], None],
     ) -> None:
         self._engine = engine
         self._objects = objects
@@ -120,10 +120,13 @@ class Control:
         return _json({"now": clock.now().isoformat(), "speed": clock.shown_speed})
 
     def _set_speed(self, body: bytes) -> Reply:
-        speed = _fields(body, {"speed": float})["speed"]
-        if not 0 < speed <= MAX_SPEED:
-            raise BadControlRequestError(f"speed is {speed}: give a number above 0, at most {MAX_SPEED:g}.")
-        self._set_clock(float(speed))
+        fields = _fields(body, {"speed": float}, optional={"announced": float})
+        for name, speed in fields.items():
+            if not 0 < speed <= MAX_SPEED:
+                raise BadControlRequestError(
+                    f"{name} is {speed}: give a number above 0, at most {MAX_SPEED:g}."
+                )
+        self._set_clock(fields["speed"], fields.get("announced"))
         return self._clock()
 
     def _capacity(self, body: bytes) -> Reply:

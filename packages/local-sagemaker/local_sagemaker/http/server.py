@@ -197,7 +197,7 @@ class HttpServer:
             ("Content-Type", reply.content_type),
             ("Content-Length", str(len(reply.body))),
             ("Date", _http_date(int(self.clock.now().timestamp()))),
-            (SPEED_HEADER, f"{self.clock.speed:g}"),
+            (SPEED_HEADER, f"{self.clock.announced_speed:g}"),
             *((name, _one_line(value)) for name, value in reply.headers),
         ]
         return web.Response(status=reply.status, body=reply.body, headers=headers)
