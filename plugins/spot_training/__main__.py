@@ -12,6 +12,7 @@ from .provider_info import PACKAGE
 #: The module of each command, and what the command does. The module is imported only when it is used.
 COMMANDS = {
     "advise": ("spot_training.advise", "compare policies and waits for a training by cost and time"),
+    "check": ("spot_training.check.command", "find out what the Dags with the Amazon provider risk"),
     "installation": (
         "spot_training.installation",
         "print the identity of this Airflow, and where it comes from",

@@ -1,0 +1,336 @@
+"""The training tasks of a file: the Amazon provider's classes, and trainings in Python code."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from .classes import (
+    HOOKS,
+    OPERATORS,
+    OTHERS,
+    OURS,
+    SENSORS,
+    Kind,
+    Source,
+    Subclass,
+    Subclasses,
+    subclass_named,
+)
+from .dags import Arguments, Surroundings, surroundings_of
+from .names import Bound, Names
+from .values import MISSING, Record, Unknown, Value
+
+_CREATE = "create_training_job"
+_WAITER_OF_STOPPED = "training_job_completed_or_stopped"
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Task:
+    """One place that makes a training task."""
+
+    kind: Kind
+    #: What the call names: a class, or a method.
+    name: str
+    #: The names that the call resolves to.
+    dotted: frozenset[str]
+    node: ast.AST
+    task_id: str | None
+    surroundings: Surroundings
+    arguments: Arguments
+    #: The configs, several if the task is mapped over a list.
+    configs: list[Value] = field(default_factory=list)
+    call: ast.Call | None = None
+    #: The call of `expand` of a mapped task.
+    expand: ast.Call | None = None
+    subclass: Subclass | None = None
+
+    @property
+    def line(self) -> int:
+        return int(getattr(self.node, "lineno", 1))
+
+    @property
+    def full_id(self) -> str | None:
+        return self.surroundings.name(self.task_id)
+
+
+# The tasks of a file -------------------------------------------------------------------------------------
+
+
+def tasks_of(source: Source, subclasses: Subclasses) -> list[Task]:
+    """The training tasks of a file, in the order of their lines."""
+    finder = _TaskFinder(source, subclasses)
+    return sorted(finder.find(), key=lambda task: task.line)
+
+
+@dataclass(frozen=True, slots=True)
+class _TaskFinder:
+    source: Source
+    subclasses: Subclasses
+
+    def find(self) -> Iterator[Task]:
+        for node in ast.walk(self.source.names.tree):
+            match node:
+                case ast.Call():
+                    yield from self._of_call(node)
+                case ast.ClassDef() if (self.source.path, node.name) in self.subclasses:
+                    if not self.source.names.read.get(node.name):
+                        yield self._definition(node)
+                case ast.Name() | ast.Attribute():
+                    yield from self._of_value(node)
+                case ast.Constant(value=str(text)) if text in OPERATORS | SENSORS:
+                    yield self._unclear(node, text.rpartition(".")[2], "is text here: what is made of it is")
+
+    def _of_call(self, call: ast.Call) -> Iterator[Task]:
+        match call.func:
+            case ast.Attribute(value=ast.Name() | ast.Attribute() as named, attr="partial"):
+                if (task := self._of_class(named, call)) is not None:
+                    yield self._mapped(task)
+                return
+            case ast.Attribute(value=base, attr="create_training_job"):
+                yield self._created(call, base)
+                return
+        task = self._of_class(call.func, call) or self._of_sdk(call)
+        if task is not None:
+            yield task
+
+    def _of_class(self, named: ast.expr, call: ast.Call) -> Task | None:
+        dotted = self.source.names.resolve(named)
+        subclass = None
+        if dotted & OPERATORS:
+            kind = Kind.OPERATOR
+        elif dotted & SENSORS:
+            kind = Kind.SENSOR
+        elif dotted & OURS:
+            kind = Kind.OURS
+        elif dotted & OTHERS.keys():
+            kind = Kind.OTHER
+        else:
+            subclass = subclass_named(dotted, self.source, self.subclasses)
+            if subclass is None or _is_super(named):
+                return None
+            kind = subclass.kind
+        arguments, surroundings = self._arguments(call)
+        return Task(
+            kind=kind,
+            name=_last(named),
+            dotted=dotted,
+            node=call,
+            task_id=self._id_of(call),
+            surroundings=surroundings,
+            arguments=arguments,
+            configs=[arguments.get("config")],
+            call=call,
+            subclass=subclass,
+        )
+
+    def _arguments(self, call: ast.Call) -> tuple[Arguments, Surroundings]:
+        surroundings = surroundings_of(call, self.source.names, self.source.values)
+        return Arguments(self.source.values.keywords(call), surroundings.default_args), surroundings
+
+    def _id_of(self, call: ast.Call) -> str | None:
+        """The task's ID; for text that is put together, its source."""
+        for keyword in call.keywords:
+            if keyword.arg == "task_id":
+                value = self.source.values.of(keyword.value)
+                return value if isinstance(value, str) else ast.unparse(keyword.value)
+        return None
+
+    def _mapped(self, task: Task) -> Task:
+        """A task of `Operator.partial(...).expand(...)`."""
+        attribute = self.source.names.parents[task.node]
+        expand = self.source.names.parents.get(attribute)
+        if not (isinstance(attribute, ast.Attribute) and isinstance(expand, ast.Call)):
+            task.configs = [Unknown("is mapped elsewhere")]
+            return task
+        task.expand = expand
+        if attribute.attr == "expand_kwargs":
+            task.arguments.own.rest = Unknown("is mapped with expand_kwargs")
+            task.configs = (
+                [Unknown("is mapped with expand_kwargs")] if task.configs == [MISSING] else task.configs
+            )
+            return task
+        given = self.source.values.keywords(expand)
+        for name, value in given.entries.items():
+            if name == "config":
+                task.configs = value if isinstance(value, list) else [value]
+            else:
+                task.arguments.own.entries[name] = Unknown("is mapped")
+        return task
+
+    # Trainings in Python code -------------------------------------------------------------------------
+
+    def _created(self, call: ast.Call, base: ast.expr) -> Task:
+        """A call of `create_training_job`: the hook's, or boto3's."""
+        task_id, surroundings = self._task_around(call)
+        is_hook = self._is_hook(base)
+        own = self.source.values.keywords(call)
+        if is_hook:
+            names = ("config", "wait_for_completion", "print_log", "check_interval", "max_ingestion_time")
+            for name, node in zip(names, call.args, strict=False):
+                own.entries[name] = self.source.values.of(node)
+            config = own.get("config")
+        else:
+            config = own
+        return Task(
+            kind=Kind.HOOK if is_hook else Kind.CLIENT,
+            name=f"SageMakerHook.{_CREATE}" if is_hook else f"boto3 {_CREATE}",
+            dotted=frozenset(),
+            node=call,
+            task_id=task_id,
+            surroundings=surroundings,
+            arguments=Arguments(own, Record()),
+            configs=[config],
+            call=call,
+        )
+
+    def _is_hook(self, base: ast.expr) -> bool:
+        names = self.source.names
+        if isinstance(base, ast.Name):
+            made = [binding.value for binding in names.lookup(base.id, base)]
+            return any(
+                isinstance(value, ast.Call) and bool(names.resolve(value.func) & HOOKS) for value in made
+            )
+        return isinstance(base, ast.Call) and bool(names.resolve(base.func) & HOOKS)
+
+    def _of_sdk(self, call: ast.Call) -> Task | None:
+        """An Estimator or a Compute of the SageMaker SDK that may use managed spot."""
+        flags = {"use_spot_instances", "enable_managed_spot_training"}
+        given = self.source.values.keywords(call)
+        value = next((given.entries[flag] for flag in sorted(flags & given.entries.keys())), None)
+        dotted = self.source.names.resolve(call.func)
+        if value in (None, False) or not any(name.startswith("sagemaker.") for name in dotted):
+            return None
+        task_id, surroundings = self._task_around(call)
+        return Task(
+            kind=Kind.SDK,
+            name=f"SDK {_last(call.func)}",
+            dotted=dotted,
+            node=call,
+            task_id=task_id,
+            surroundings=surroundings,
+            arguments=Arguments(given, Record()),
+            call=call,
+        )
+
+    def _task_around(self, node: ast.AST) -> tuple[str | None, Surroundings]:
+        """The task that runs a piece of Python code: of `@task`, or of a `python_callable`."""
+        names, values = self.source.names, self.source.values
+        function = names.function_of(node)
+        while function is not None:
+            for decorator in function.decorator_list:
+                named = decorator.func if isinstance(decorator, ast.Call) else decorator
+                if _is_task_decorator(names.resolve(named)):
+                    given = self._id_of(decorator) if isinstance(decorator, ast.Call) else None
+                    return given or function.name, surroundings_of(function, names, values)
+            for use in names.read.get(function.name, []):
+                keyword = names.parents[use]
+                if isinstance(keyword, ast.keyword) and keyword.arg == "python_callable":
+                    call = names.parents[keyword]
+                    if isinstance(call, ast.Call):
+                        return self._id_of(call), surroundings_of(call, names, values)
+            function = names.function_of(function)
+        return None, surroundings_of(node, names, values)
+
+    # What is not a call -------------------------------------------------------------------------------
+
+    def _definition(self, node: ast.ClassDef) -> Task:
+        subclass = self.subclasses[(self.source.path, node.name)]
+        return Task(
+            kind=subclass.kind,
+            name=f"class {node.name}",
+            dotted=frozenset(),
+            node=node,
+            task_id=None,
+            surroundings=Surroundings(),
+            arguments=Arguments(Record(rest=Unknown("are those of its tasks")), Record()),
+            configs=[Unknown("is that of its tasks")],
+            subclass=subclass,
+        )
+
+    def _of_value(self, node: ast.Name | ast.Attribute) -> Iterator[Task]:
+        """The provider's class where it is neither called nor extended nor given another name."""
+        if not isinstance(node.ctx, ast.Load) or not self.source.names.resolve(node) & (OPERATORS | SENSORS):
+            return
+        parent = self.source.names.parents[node]
+        match parent:
+            case ast.Call(func=func) if func is node:
+                return
+            case ast.Attribute(attr="partial") | ast.ClassDef() | ast.Assign(targets=[ast.Name()]):
+                return
+        if _is_annotation(node, parent) or self._is_type_check(parent):
+            return
+        yield self._unclear(node, _last(node), "is used as a value: what is made of it is")
+
+    def _is_type_check(self, parent: ast.AST) -> bool:
+        if isinstance(parent, ast.Tuple):
+            parent = self.source.names.parents[parent]
+        return isinstance(parent, ast.Call) and _last(parent.func) in {"isinstance", "issubclass", "cast"}
+
+    def _unclear(self, node: ast.AST, name: str, reason: str) -> Task:
+        surroundings = surroundings_of(node, self.source.names, self.source.values)
+        return Task(
+            kind=Kind.OTHER,
+            name=name,
+            dotted=frozenset(),
+            node=node,
+            task_id=None,
+            surroundings=surroundings,
+            arguments=Arguments(Record(rest=Unknown(reason)), Record()),
+        )
+
+
+def takes_stopped_for_success(source: Source) -> list[ast.Call]:
+    """Where a file waits with boto3's waiter that takes a stopped job for a success."""
+    return [
+        node
+        for node in ast.walk(source.names.tree)
+        if isinstance(node, ast.Call)
+        and _last(node.func) == "get_waiter"
+        and any(isinstance(item, ast.Constant) and item.value == _WAITER_OF_STOPPED for item in node.args)
+    ]
+
+
+def is_mapped(task: Task) -> bool:
+    return (
+        isinstance(task.call, ast.Call)
+        and isinstance(task.call.func, ast.Attribute)
+        and (task.call.func.attr == "partial")
+    )
+
+
+def assigned_name(task: Task, names: Names) -> str | None:
+    """The variable of a task, if its call is assigned to one that has no other value."""
+    made = task.expand or task.node
+    statement = names.parents.get(made)
+    match statement:
+        case ast.Assign(targets=[ast.Name(id=name) as target]):
+            bindings = names.lookup(name, target)
+            return name if len(bindings) == 1 and bindings[0].bound is Bound.VALUE else None
+    return None
+
+
+def _is_task_decorator(dotted: frozenset[str]) -> bool:
+    """`@task`, `@task.virtualenv` and the like."""
+    return any(name.startswith("airflow.") and "task" in name.split(".")[1:] for name in dotted)
+
+
+def _is_annotation(node: ast.AST, parent: ast.AST) -> bool:
+    match parent:
+        case ast.arg() | ast.FunctionDef() | ast.AsyncFunctionDef():
+            return True
+        case ast.AnnAssign(annotation=annotation):
+            return annotation is node
+    return False
+
+
+def _is_super(node: ast.expr) -> bool:
+    return isinstance(node, ast.Attribute) and isinstance(node.value, ast.Call)
+
+
+def _last(node: ast.expr) -> str:
+    match node:
+        case ast.Name(id=name) | ast.Attribute(attr=name):
+            return name
+    return ast.unparse(node)[:40]
