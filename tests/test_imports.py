@@ -95,6 +95,11 @@ RULES = [
         also={"opening.py": (*_product("settings", "connections", "compat"), "airflow.sdk", "boto3")},
     ),
     Rule(folder="plugins/spot_training/task", forbidden=_AIRFLOW_CLASSES),
+    # Runs where Airflow is not configured.
+    Rule(
+        folder="plugins/spot_training/check",
+        allowed=_product("check", "domain", "task.constants"),
+    ),
     Rule(folder="plugins/spot_training/sweep", forbidden=_TRAINING),
     Rule(folder="plugins/spot_training/advise", forbidden=_TRAINING),
     Rule(folder="plugins/spot_training/dashboard", forbidden=_TRAINING),

@@ -23,10 +23,8 @@ class Surroundings:
     #: Whether templates render to numbers and booleans, not to text; `None`: not known.
     renders_native: bool | None = None
 
-    def name(self, task_id: str | None) -> str | None:
+    def name(self, task_id: str) -> str:
         """The ID of a task with the groups around it."""
-        if task_id is None:
-            return None
         return ".".join(["?" if group is None else group for group in self.groups if group != ""] + [task_id])
 
 
@@ -50,7 +48,9 @@ class Arguments:
         return None if isinstance(value, Unknown | Record) else bool(value)
 
     def is_given(self, name: str) -> bool:
-        return self.get(name) not in (MISSING, None)
+        """Whether the file gives this argument, also if the value is not known."""
+        value = self.get(name)
+        return value not in (MISSING, None) and value is not self.own.rest
 
 
 def surroundings_of(node: ast.AST, names: Names, values: Values) -> Surroundings:

@@ -6,10 +6,14 @@ import ast
 import io
 import re
 import tokenize
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from dataclasses import dataclass, field
+from itertools import islice
 
 _OPENING, _CLOSING = frozenset("([{"), frozenset(")]}")
+_LINE_END = re.compile(r"[\r\n]")
+_REST_OF_LINE = re.compile(r"[ \t]*(?:#[^\r\n]*)?(?:\r\n|\r|\n)")
+_SPACE = re.compile(r"\s*")
 _SKIPPED = frozenset({tokenize.NL, tokenize.COMMENT, tokenize.INDENT, tokenize.DEDENT})
 
 
@@ -63,12 +67,12 @@ class Text:
 
     def line_start(self, offset: int) -> int:
         """Where the line of an offset starts."""
-        return max(start for start in self._starts if start <= offset)
+        return self._starts[bisect_right(self._starts, offset) - 1]
 
     def line_end(self, offset: int) -> int:
         """Where the line of an offset ends, without its line end."""
-        found = re.search(r"[\r\n]|$", self.text[offset:])
-        return offset + (found.start() if found else 0)
+        found = _LINE_END.search(self.text, offset)
+        return found.start() if found else len(self.text)
 
     def indent(self, offset: int) -> str | None:
         """What is before the first thing of a line; `None` if there is something else before the offset."""
@@ -79,8 +83,9 @@ class Text:
         """Where an item of a list ends, with brackets around it, and where its comma ends if it has one."""
         index = bisect_left(self._tokens, (start, 0, ""))
         depth, end = 0, start
-        for _, token_end, string in self._tokens[index:]:
-            if depth == 0 and (string == "," or string in _CLOSING):
+        for _, token_end, string in islice(self._tokens, index, None):
+            # A list without brackets, as of an import, ends with its line.
+            if depth == 0 and (string in {",", ";"} or string in _CLOSING or not string.strip()):
                 return end, token_end if string == "," else None
             depth += (string in _OPENING) - (string in _CLOSING)
             end = token_end
@@ -90,12 +95,12 @@ class Text:
         """Remove an item of a list. `kept` is the start of the one before it that stays."""
         end, after_comma = self.item_end(start)
         if after_comma is not None:
-            rest = re.match(r"[ \t]*(?:#[^\r\n]*)?(?:\r\n|\r|\n)", self.text[after_comma:])
+            rest = _REST_OF_LINE.match(self.text, after_comma)
             if rest and self.indent(start) is not None:
-                return Edit(self.line_start(start), after_comma + rest.end(), "")
+                return Edit(self.line_start(start), rest.end(), "")
             if not rest or kept is None:
-                space = re.match(r"\s*", self.text[after_comma:])
-                return Edit(start, after_comma + (space.end() if space else 0), "")
+                space = _SPACE.match(self.text, after_comma)
+                return Edit(start, space.end() if space else after_comma, "")
         if kept is None:
             return None
         before, _ = self.item_end(kept)
@@ -113,6 +118,8 @@ def apply(text: str, edits: list[Edit]) -> str:
             merged.append(Edit(earlier.start, max(earlier.end, edit.end), ""))
         else:
             merged.append(edit)
-    for edit in reversed(merged):
-        text = text[: edit.start] + edit.new + text[edit.end :]
-    return text
+    parts, done = [], 0
+    for edit in merged:
+        parts += [text[done : edit.start], edit.new]
+        done = edit.end
+    return "".join([*parts, text[done:]])

@@ -49,9 +49,9 @@ class Finding:
         return self.source or str(codes.CODES[self.code].source)
 
 
-def findings_of(task: Task, source: Source, others: list[Task]) -> list[Finding]:
-    """What one task is exposed to. `others` are the tasks of the same file."""
-    look = _Look(task, source, others)
+def findings_of(task: Task, source: Source, others: list[Task], *, defers: bool = False) -> list[Finding]:
+    """What one task is exposed to. `others` are the tasks of the same file, `defers` is Airflow's default."""
+    look = _Look(task, source, others, defers)
     match task.kind:
         case Kind.OPERATOR:
             look.operator()
@@ -95,6 +95,7 @@ class _Look:
     task: Task
     source: Source
     others: list[Task]
+    defers: bool
     found: list[Finding] = field(default_factory=list)
 
     def _add(self, code: str, message: str, *, source: str = "", line: int = 0) -> None:
@@ -133,7 +134,7 @@ class _Look:
     def _arguments(self) -> None:
         arguments = self.task.arguments
         waits = arguments.flag("wait_for_completion", default=True)
-        defers = arguments.flag("deferrable", default=False)
+        defers = arguments.flag("deferrable", default=self.defers)
         prints = arguments.flag("print_log", default=True)
         self._unknown_arguments()
         if waits and defers is False and prints is False:
@@ -158,7 +159,7 @@ class _Look:
             if isinstance(value := arguments.get(name), Unknown) and value is not arguments.own.rest
         ]
         if arguments.own.rest is not None:
-            unknown.append(f"arguments: {arguments.own.rest.reason}")
+            unknown.append(f"arguments in a mapping that {arguments.own.rest.reason}")
         if arguments.default_args.rest is not None:
             unknown.append(f"default_args {arguments.default_args.rest.reason}")
         if unknown:
@@ -243,6 +244,8 @@ class _Look:
 
     def _request(self, config: Value) -> None:
         if not isinstance(config, Record):
+            if config is self.task.arguments.own.rest:
+                return  # said of all arguments
             reason = config.reason if isinstance(config, Unknown) else _reason(config)
             self._add(codes.NOT_CHECKED, f"config {reason}: spot, checkpoints and limits are not looked at")
             return
@@ -284,6 +287,8 @@ class _Look:
     def _text_not_cast(self, config: Record) -> None:
         text = {path[-1]: value for path in _NOT_CAST if isinstance(value := config.get(*path), str)}
         native = self.task.surroundings.renders_native
+        if self.task.arguments.is_given("render_template_as_native_obj"):
+            native = self.task.arguments.flag("render_template_as_native_obj", default=False)
         if native:
             text = {name: value for name, value in text.items() if not is_template(value)}
         if text:
@@ -332,8 +337,8 @@ class _Look:
 
     def _calls(self, *methods: str) -> bool:
         return any(
-            isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in methods
-            for node in ast.walk(self.source.names.tree)
+            isinstance(call.func, ast.Attribute) and call.func.attr in methods
+            for call in self.source.names.calls
         )
 
     def sdk(self) -> None:
@@ -376,9 +381,9 @@ def watches(sensor: Task, operator: Task, source: Source) -> bool:
     if any(isinstance(node, ast.Name) and node.id == variable for node in ast.walk(name)):
         return True
     text = source.values.of(name)
-    if isinstance(text, str) and operator.task_id and is_template(text):
-        return f"'{operator.full_id}'" in text or f'"{operator.full_id}"' in text
-    return is_same_job(sensor, operator, source)
+    quoted = (f"'{operator.full_id}'", f'"{operator.full_id}"')
+    is_pulled = isinstance(text, str) and is_template(text) and any(name in text for name in quoted)
+    return is_pulled or is_same_job(sensor, operator, source)
 
 
 def is_same_job(sensor: Task, operator: Task, source: Source) -> bool:
@@ -408,9 +413,8 @@ def _job_of(sensor: Task) -> ast.expr | None:
 
 def job_name_of(operator: Task) -> ast.expr | None:
     """What the config gives as the job's name."""
-    if len(operator.configs) != 1 or not isinstance(operator.configs[0], Record):
-        return None
-    return operator.configs[0].nodes.get("TrainingJobName")
+    names = [config.nodes.get("TrainingJobName") for config in operator.configs if isinstance(config, Record)]
+    return names[0] if len(names) == 1 else None
 
 
 def _seconds(value: Value) -> float | None:
@@ -432,6 +436,6 @@ def _reason(config: Value) -> str:
 
 def _duration(seconds: float) -> str:
     minutes = seconds / 60
-    if minutes >= 120 and minutes % 60 == 0:
-        return f"{minutes / 60:g} h"
+    if minutes >= 120:
+        return f"{minutes / 60:.3g} h"
     return f"{minutes:g} min" if minutes >= 1 and minutes == int(minutes) else f"{seconds:g} s"

@@ -178,8 +178,7 @@ def _parse(found: Found) -> None:
 
 def _parse_one(path: Path, content: bytes, found: Found) -> None:
     try:
-        encoding, _ = tokenize.detect_encoding(io.BytesIO(content).readline)
-        text = content.decode(encoding)
+        encoding, text = _decode(content)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             tree = ast.parse(text)
@@ -187,15 +186,23 @@ def _parse_one(path: Path, content: bytes, found: Found) -> None:
         problem = Problem(path=path, line=error.lineno or 1, reason=f"syntax error: {error.msg}")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
-        problem = Problem(
-            path=path, line=line, reason=f"is not {error.encoding} text, and names no other encoding"
-        )
+        problem = Problem(path=path, line=line, reason=f"is not {error.encoding} text")
     except (ValueError, RecursionError, MemoryError) as error:
         problem = Problem(path=path, line=1, reason=f"cannot be parsed: {error}")
     else:
         found.sources.append(Source.of(path, text, encoding, tree))
         return
     found.not_parsed.append(problem)
+
+
+def _decode(content: bytes) -> tuple[str, str]:
+    """The encoding of a file and its text."""
+    try:
+        encoding, _ = tokenize.detect_encoding(io.BytesIO(content).readline)
+    except SyntaxError:
+        content.decode()  # says where it is not UTF-8
+        raise
+    return encoding, content.decode(encoding)
 
 
 def write(path: Path, text: str, encoding: str) -> None:

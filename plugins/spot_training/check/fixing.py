@@ -6,6 +6,7 @@ A task is only changed if the file shows that the change is right. Otherwise the
 from __future__ import annotations
 
 import ast
+import tokenize
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 
@@ -14,7 +15,7 @@ from spot_training.task.constants import check_constants
 
 from .classes import Kind, Source
 from .edits import Text
-from .exposure import is_same_job, is_wait_too_short, job_name_of
+from .exposure import is_same_job, is_wait_too_short
 from .names import Binding, Bound
 from .rewriting import OURS_FOR, REMOVED, RENAMED, Writer, callee_of, purchase_of, root_of, star_import
 from .tasks import Task, assigned_name, is_mapped
@@ -49,6 +50,8 @@ _NEW = frozenset(
     {"policy", "deadline", "budget", "caps", "expected_runtime", "training_timeout", "stop_job_on_kill"}
 )
 _NAMES_OF_OTHERS = frozenset({"task_id", "dag_id", "group_id", "tags", "pool", "queue", "owner"})
+
+_MADE_BY_NAME = ("DAG", "TaskGroup", "dag", "task_group")
 
 
 @dataclass(slots=True)
@@ -89,12 +92,11 @@ class _Planner:
             pass
         if not (chosen := self._chosen()):
             return Plan(self.source.text, left=self.left)
-        writer = Writer(self.source, Text(self.source.text), self.spot, self.pairs)
-        text = writer.write(chosen)
         try:
+            text = Writer(self.source, Text(self.source.text), self.spot, self.pairs).write(chosen)
             ast.parse(text)
-        except SyntaxError as error:  # rather nothing than a broken file
-            self.left |= dict.fromkeys(chosen, f"the changed file cannot be parsed: {error.msg}")
+        except (SyntaxError, ValueError, tokenize.TokenError) as error:  # rather nothing than a broken file
+            self.left |= dict.fromkeys(chosen, f"the file cannot be changed in place: {error}")
             return Plan(self.source.text, left=self.left)
         return Plan(text, fixed=chosen, left=self.left)
 
@@ -126,7 +128,7 @@ class _Planner:
             return "it is mapped elsewhere"
         own = task.arguments.own
         if own.rest is not None:
-            return f"arguments: {own.rest.reason}"
+            return f"it has arguments in a mapping that {own.rest.reason}"
         given = set(own.entries) | {keyword.arg for keyword in (task.expand.keywords if task.expand else [])}
         strange = sorted(str(name) for name in given - known)
         if strange:
@@ -155,13 +157,18 @@ class _Planner:
 
     def _leave_shared_names(self) -> None:
         """Leave tasks whose class has other uses, or whose import is not simple."""
+        used_otherwise = self._used_otherwise()
+        simple: dict[ast.AST, bool] = {}
         for task in self._chosen():
             binding = self._binding(task)
             if binding is None:
                 self.left[task] = "its class is not imported in one place"
-            elif self._has_other_uses(task):
+                continue
+            if binding.node not in simple:
+                simple[binding.node] = self._is_simple(binding)
+            if task.dotted & used_otherwise:
                 self.left[task] = "its class is also used in another way in this file"
-            elif not self._is_simple(binding):
+            elif not simple[binding.node]:
                 self.left[task] = "its import is in a condition, or not on a line of its own"
             elif self._is_taken(task.kind):
                 self.left[task] = f"{OURS_FOR[task.kind][1]} is another name in this file"
@@ -179,18 +186,18 @@ class _Planner:
                 )
         return None
 
-    def _has_other_uses(self, task: Task) -> bool:
-        """Whether the class is used other than in a call, such as in `isinstance`."""
+    def _used_otherwise(self) -> set[str]:
+        """The classes that are used other than in a call, such as in `isinstance`."""
         names = self.source.names
-        dotted = task.dotted
+        used: set[str] = set()
         for node in ast.walk(names.tree):
             if isinstance(node, ast.Name | ast.Attribute) and isinstance(node.ctx, ast.Load):
                 parent = names.parents[node]
                 is_called = isinstance(parent, ast.Call) and parent.func is node
                 is_partial = isinstance(parent, ast.Attribute) and parent.attr == "partial"
-                if not (is_called or is_partial) and names.resolve(node) & dotted:
-                    return True
-        return False
+                if not (is_called or is_partial):
+                    used |= names.resolve(node)
+        return used
 
     def _is_simple(self, binding: Binding) -> bool:
         statement = binding.node
@@ -217,6 +224,7 @@ class _Planner:
 
     def _leave_other_names(self) -> None:
         """Pair sensors with the operator that creates their job, which gets another name."""
+        in_sensors = self._in_sensors()
         for operator in self._chosen():
             if operator.kind is Kind.SENSOR:
                 continue
@@ -230,7 +238,7 @@ class _Planner:
                         )
                     else:
                         self.pairs[sensor] = variable
-            line = self._line_of_job_name(operator)
+            line = self._line_of_job_name(operator, in_sensors)
             if line and operator not in self.left:
                 self.left[operator] = (
                     f"line {line} uses the job's name, and each attempt has its own: take it from XCom"
@@ -260,45 +268,43 @@ class _Planner:
                 return True
         return False
 
-    def _line_of_job_name(self, operator: Task) -> int:
-        """A line outside of the config and the sensors that uses the job's name."""
-        name = job_name_of(operator)
-        if name is None:
-            return 0
+    def _line_of_job_name(self, operator: Task, in_sensors: frozenset[int]) -> int:
+        """A line outside of its configs and the sensors that uses a job's name."""
+        configs = [config for config in operator.configs if isinstance(config, Record)]
+        own = {id(node) for config in configs for value in config.nodes.values() for node in ast.walk(value)}
+        names = [config.nodes["TrainingJobName"] for config in configs if "TrainingJobName" in config.nodes]
+        return next((line for name in names if (line := self._line_of(name, own | in_sensors))), 0)
+
+    def _in_sensors(self) -> frozenset[int]:
+        sensors = (task for task in self.tasks if task.kind is Kind.SENSOR)
+        return frozenset(id(node) for task in sensors for node in ast.walk(task.node))
+
+    def _line_of(self, name: ast.expr, own: set[int]) -> int:
         names = self.source.names
-        own = {id(node) for node in ast.walk(name)}
-        for task in self.tasks:
-            if task.kind is Kind.SENSOR:
-                own |= {id(node) for node in ast.walk(task.node)}
         if isinstance(name, ast.Name):
-            uses = [use for use in names.read.get(name.id, []) if id(use) not in own]
-            return uses[0].lineno if uses else 0
+            return next((use.lineno for use in names.read.get(name.id, []) if id(use) not in own), 0)
         text = self.source.values.of(name)
         if not isinstance(text, str):
             return 0
-        return next(
-            (
-                node.lineno
-                for node in ast.walk(names.tree)
-                if isinstance(node, ast.Constant) and id(node) not in own and self._names_job(node, text)
-            ),
-            0,
-        )
+        others = (node for node in names.texts if text in str(node.value) and id(node) not in own)
+        return next((node.lineno for node in others if self._names_job(node, text)), 0)
 
     def _names_job(self, node: ast.Constant, name: str) -> bool:
         if not isinstance(node.value, str):
             return False
+        parent = self.source.names.parents[node]
+        if isinstance(parent, ast.Dict) and _key_of(parent, node) == "TrainingJobName":
+            return False
         if f"/{name}/output" in node.value or (is_template(name) and name in node.value):
             return True
-        parent = self.source.names.parents[node]
-        is_other = isinstance(parent, ast.keyword) and parent.arg in _NAMES_OF_OTHERS
-        is_of_config = isinstance(parent, ast.Dict) and _key_of(parent, node) == "TrainingJobName"
-        return (
-            node.value == name
-            and not is_other
-            and not is_of_config
-            and isinstance(parent, ast.keyword | ast.Dict | ast.List | ast.Call)
-        )
+        match parent:
+            case ast.keyword(arg=arg):
+                is_use = arg not in _NAMES_OF_OTHERS
+            case ast.Call(func=func):
+                is_use = not any(self.source.names.is_airflow(func, other) for other in _MADE_BY_NAME)
+            case _:
+                is_use = isinstance(parent, ast.Dict | ast.List)
+        return is_use and node.value == name
 
 
 def _key_of(mapping: ast.Dict, value: ast.expr) -> object:

@@ -49,6 +49,9 @@ class Names:
     _bindings: dict[ast.AST, dict[str, list[Binding]]] = field(default_factory=dict)
     #: Each place that reads a name.
     read: dict[str, list[ast.Name]] = field(default_factory=dict)
+    #: Every call, and every constant that is text.
+    calls: list[ast.Call] = field(default_factory=list)
+    texts: list[ast.Constant] = field(default_factory=list)
     #: The modules of `from module import *`.
     stars: list[str] = field(default_factory=list)
 
@@ -69,6 +72,10 @@ class Names:
         match node:
             case ast.Import() | ast.ImportFrom():
                 self._collect_import(node)
+            case ast.Call():
+                self.calls.append(node)
+            case ast.Constant(value=str()):
+                self.texts.append(node)
             case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
                 self._add(node.name, node, Bound.CLASS if isinstance(node, ast.ClassDef) else Bound.FUNCTION)
             case ast.arg():

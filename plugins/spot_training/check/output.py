@@ -12,22 +12,29 @@ from .classes import Kind, Source
 from .codes import CODES, NOT_CHECKED
 
 if TYPE_CHECKING:
-    from .command import Checked
+    from .checked import Checked
     from .tasks import Task
 
 _HEAD = ("line", "task", "code", "what it is exposed to")
 
+_BEFORE = (
+    "Trainings that ask for spot now fall back to on-demand; policy='spot_only' prevents that. Before the "
+    "first run, see docs/migration.md: quotas, permissions, checkpoints."
+)
 
-def as_text(checked: Checked, *, changed: Mapping[Path, int], shows_codes: bool) -> str:
+
+def as_text(checked: Checked, *, changed: Mapping[Path, int], is_fix: bool) -> str:
     """A table for each file, what its codes mean, and what was not looked at or not changed."""
     parts = [f"{path}: {_number(count, 'task')} changed." for path, count in changed.items()]
-    if shows_codes:
+    if not is_fix:
         parts += list(_tables(checked))
         if used := sorted({finding.code for _, finding in checked.findings}):
             parts.append("\n\n".join(map(_explained, used)))
     parts += list(_not_looked_at(checked))
     if not changed:
         parts += list(_not_changed(checked))
+    if changed or (checked.diff and is_fix):
+        parts.append(_BEFORE)
     parts.append(_summary(checked))
     return "\n\n".join(parts)
 
@@ -35,8 +42,7 @@ def as_text(checked: Checked, *, changed: Mapping[Path, int], shows_codes: bool)
 def _tables(checked: Checked) -> Iterator[str]:
     for path, found in groupby(checked.findings, key=lambda pair: pair[0].path):
         rows = [
-            (str(finding.at_line), _called(finding.task), finding.code, finding.message)
-            for _, finding in found
+            (str(finding.at_line), finding.task.called, finding.code, finding.message) for _, finding in found
         ]
         yield f"{path}\n{_table([_HEAD, *_without_repeats(rows)])}"
 
@@ -77,7 +83,7 @@ def _not_looked_at(checked: Checked) -> Iterator[str]:
 
 def _not_changed(checked: Checked) -> Iterator[str]:
     lines = [
-        f"  {source.path}:{task.line}  {_called(task)}: {reason}"
+        f"  {source.path}:{task.line}  {task.called}: {reason}"
         for source, plan in checked.plans
         for task, reason in plan.left.items()
     ]
@@ -112,6 +118,7 @@ def as_json(checked: Checked, *, diff: str, changed: Mapping[Path, int]) -> str:
                 "line": finding.at_line,
                 "dag_id": finding.task.surroundings.dag_id,
                 "task_id": finding.task.full_id,
+                "task": finding.task.called,
                 "code": finding.code,
                 "message": finding.message,
                 "meaning": CODES[finding.code].title,
@@ -141,15 +148,12 @@ def _task(source: Source, task: Task, checked: Checked) -> dict[str, Any]:
         "line": task.line,
         "dag_id": task.surroundings.dag_id,
         "task_id": task.full_id,
+        "task": task.called,
         "kind": str(task.kind),
         "name": task.name,
         "can_be_changed": not is_ours and task not in left,
         "not_changed_because": left.get(task),
     }
-
-
-def _called(task: Task) -> str:
-    return task.full_id or f"({task.name})"
 
 
 def _number(count: int, noun: str) -> str:

@@ -36,7 +36,10 @@ class Task:
     #: The names that the call resolves to.
     dotted: frozenset[str]
     node: ast.AST
+    #: The ID, or `None` if it is put together at run time.
     task_id: str | None
+    #: The ID, or else its source.
+    label: str
     surroundings: Surroundings
     arguments: Arguments
     #: The configs, several if the task is mapped over a list.
@@ -52,7 +55,13 @@ class Task:
 
     @property
     def full_id(self) -> str | None:
-        return self.surroundings.name(self.task_id)
+        """The ID with those of the task groups."""
+        return None if self.task_id is None else self.surroundings.name(self.task_id)
+
+    @property
+    def called(self) -> str:
+        """What to call the task in a table."""
+        return self.surroundings.name(self.label) if self.label else f"({self.name})"
 
 
 # The tasks of a file -------------------------------------------------------------------------------------
@@ -112,12 +121,14 @@ class _TaskFinder:
                 return None
             kind = subclass.kind
         arguments, surroundings = self._arguments(call)
+        task_id, label = self._id_of(call)
         return Task(
             kind=kind,
             name=_last(named),
             dotted=dotted,
             node=call,
-            task_id=self._id_of(call),
+            task_id=task_id,
+            label=label,
             surroundings=surroundings,
             arguments=arguments,
             configs=[arguments.get("config")],
@@ -129,13 +140,14 @@ class _TaskFinder:
         surroundings = surroundings_of(call, self.source.names, self.source.values)
         return Arguments(self.source.values.keywords(call), surroundings.default_args), surroundings
 
-    def _id_of(self, call: ast.Call) -> str | None:
-        """The task's ID; for text that is put together, its source."""
+    def _id_of(self, call: ast.Call) -> tuple[str | None, str]:
+        """The task's ID, and what to call it: its source, if it is put together at run time."""
         for keyword in call.keywords:
             if keyword.arg == "task_id":
                 value = self.source.values.of(keyword.value)
-                return value if isinstance(value, str) else ast.unparse(keyword.value)
-        return None
+                known = value if isinstance(value, str) else None
+                return known, known or ast.unparse(keyword.value)
+        return None, ""
 
     def _mapped(self, task: Task) -> Task:
         """A task of `Operator.partial(...).expand(...)`."""
@@ -146,7 +158,7 @@ class _TaskFinder:
             return task
         task.expand = expand
         if attribute.attr == "expand_kwargs":
-            task.arguments.own.rest = Unknown("is mapped with expand_kwargs")
+            task.arguments.own.rest = Unknown("expand_kwargs gives at run time")
             task.configs = (
                 [Unknown("is mapped with expand_kwargs")] if task.configs == [MISSING] else task.configs
             )
@@ -163,7 +175,7 @@ class _TaskFinder:
 
     def _created(self, call: ast.Call, base: ast.expr) -> Task:
         """A call of `create_training_job`: the hook's, or boto3's."""
-        task_id, surroundings = self._task_around(call)
+        task_id, label, surroundings = self._task_around(call)
         is_hook = self._is_hook(base)
         own = self.source.values.keywords(call)
         if is_hook:
@@ -179,6 +191,7 @@ class _TaskFinder:
             dotted=frozenset(),
             node=call,
             task_id=task_id,
+            label=label,
             surroundings=surroundings,
             arguments=Arguments(own, Record()),
             configs=[config],
@@ -202,19 +215,20 @@ class _TaskFinder:
         dotted = self.source.names.resolve(call.func)
         if value in (None, False) or not any(name.startswith("sagemaker.") for name in dotted):
             return None
-        task_id, surroundings = self._task_around(call)
+        task_id, label, surroundings = self._task_around(call)
         return Task(
             kind=Kind.SDK,
             name=f"SDK {_last(call.func)}",
             dotted=dotted,
             node=call,
             task_id=task_id,
+            label=label,
             surroundings=surroundings,
             arguments=Arguments(given, Record()),
             call=call,
         )
 
-    def _task_around(self, node: ast.AST) -> tuple[str | None, Surroundings]:
+    def _task_around(self, node: ast.AST) -> tuple[str | None, str, Surroundings]:
         """The task that runs a piece of Python code: of `@task`, or of a `python_callable`."""
         names, values = self.source.names, self.source.values
         function = names.function_of(node)
@@ -222,16 +236,17 @@ class _TaskFinder:
             for decorator in function.decorator_list:
                 named = decorator.func if isinstance(decorator, ast.Call) else decorator
                 if _is_task_decorator(names.resolve(named)):
-                    given = self._id_of(decorator) if isinstance(decorator, ast.Call) else None
-                    return given or function.name, surroundings_of(function, names, values)
+                    given = self._id_of(decorator) if isinstance(decorator, ast.Call) else (None, "")
+                    task_id, label = given if given[1] else (function.name, function.name)
+                    return task_id, label, surroundings_of(function, names, values)
             for use in names.read.get(function.name, []):
                 keyword = names.parents[use]
                 if isinstance(keyword, ast.keyword) and keyword.arg == "python_callable":
                     call = names.parents[keyword]
                     if isinstance(call, ast.Call):
-                        return self._id_of(call), surroundings_of(call, names, values)
+                        return *self._id_of(call), surroundings_of(call, names, values)
             function = names.function_of(function)
-        return None, surroundings_of(node, names, values)
+        return None, "", surroundings_of(node, names, values)
 
     # What is not a call -------------------------------------------------------------------------------
 
@@ -243,6 +258,7 @@ class _TaskFinder:
             dotted=frozenset(),
             node=node,
             task_id=None,
+            label="",
             surroundings=Surroundings(),
             arguments=Arguments(Record(rest=Unknown("are those of its tasks")), Record()),
             configs=[Unknown("is that of its tasks")],
@@ -276,6 +292,7 @@ class _TaskFinder:
             dotted=frozenset(),
             node=node,
             task_id=None,
+            label="",
             surroundings=surroundings,
             arguments=Arguments(Record(rest=Unknown(reason)), Record()),
         )
@@ -284,11 +301,10 @@ class _TaskFinder:
 def takes_stopped_for_success(source: Source) -> list[ast.Call]:
     """Where a file waits with boto3's waiter that takes a stopped job for a success."""
     return [
-        node
-        for node in ast.walk(source.names.tree)
-        if isinstance(node, ast.Call)
-        and _last(node.func) == "get_waiter"
-        and any(isinstance(item, ast.Constant) and item.value == _WAITER_OF_STOPPED for item in node.args)
+        call
+        for call in source.names.calls
+        if _last(call.func) == "get_waiter"
+        and any(isinstance(item, ast.Constant) and item.value == _WAITER_OF_STOPPED for item in call.args)
     ]
 
 

@@ -90,6 +90,8 @@ class Values:
     """The values of the expressions of one file."""
 
     names: Names
+    #: What names are worth: a config is often that of many tasks.
+    _known: dict[int, Value] = field(default_factory=dict)
 
     def of(self, node: ast.expr, depth: int = 0) -> Value:
         if depth > _DEPTH:
@@ -200,7 +202,9 @@ class Values:
     def _name(self, node: ast.Name, depth: int) -> Value:
         match self.names.lookup(node.id, node):
             case [Binding(bound=Bound.VALUE, value=ast.expr() as value) as binding]:
-                return self._changed(self.of(value, depth), binding, node.id, depth)
+                if id(binding) not in self._known:
+                    self._known[id(binding)] = self._changed(self.of(value, depth), binding, node.id)
+                return self._known[id(binding)]
             case [Binding(bound=Bound.IMPORT, dotted=dotted)]:
                 return Unknown(f"is imported from {dotted.rpartition('.')[0] or dotted}")
             case [Binding(bound=Bound.ARGUMENT)]:
@@ -210,7 +214,7 @@ class Values:
                 return Unknown("is assigned more than once")
         return _run_time(node)
 
-    def _changed(self, value: Value, binding: Binding, name: str, depth: int) -> Value:
+    def _changed(self, value: Value, binding: Binding, name: str) -> Value:
         """A value with what the file does to it after its assignment."""
         if isinstance(value, list):
             uses = self.names.uses_of(binding, name)
@@ -218,12 +222,14 @@ class Values:
         if not isinstance(value, Record):
             return value
         record = value.copy()
-        for use in self.names.uses_of(binding, name):
-            if (keys := self._stored_keys(use)) is not None:
-                self._store(record, keys, use, binding, depth)
-            elif self._is_changing(use):
-                record.rest = Unknown(f"is changed on line {use.lineno}")
-                record.entries, record.nodes = {}, {}
+        uses = self.names.uses_of(binding, name)
+        stored = [(keys, use) for use in uses if (keys := self._stored_keys(use)) is not None]
+        for keys, use in stored:
+            is_once = sum(keys == others for others, _ in stored) == 1
+            self._store(record, keys, self._set_to(use, binding) if is_once else None, use)
+        for use in uses:
+            if self._stored_keys(use) is None and self._is_changing(use):
+                return Record(rest=Unknown(f"is changed on line {use.lineno}"))
         return record
 
     def _stored_keys(self, use: ast.Name) -> list[Value] | None:
@@ -237,7 +243,13 @@ class Values:
                 return keys
         return None
 
-    def _store(self, record: Record, keys: list[Value], use: ast.Name, binding: Binding, depth: int) -> None:
+    def _set_to(self, use: ast.Name, binding: Binding) -> ast.expr | None:
+        """What `name["a"] = ...` sets, if it is always done: in the block of the first assignment."""
+        statement, made = self.names.statement_of(use), self.names.statement_of(binding.node)
+        is_always = self.names.parents[statement] is self.names.parents[made]
+        return statement.value if is_always and isinstance(statement, ast.Assign) else None
+
+    def _store(self, record: Record, keys: list[Value], new: ast.expr | None, use: ast.Name) -> None:
         *path, last = keys
         for key in path:
             inner = record.entries.get(key) if isinstance(key, str) else None
@@ -246,16 +258,13 @@ class Values:
                 return
             record = inner
         if not isinstance(last, str):
-            record.rest = Unknown(f"is changed on line {use.lineno}")
             record.entries, record.nodes = {}, {}
-            return
-        statement, made = self.names.statement_of(use), self.names.statement_of(binding.node)
-        is_once = last not in record.entries and self.names.parents[statement] is self.names.parents[made]
-        if is_once and isinstance(statement, ast.Assign) and len(statement.targets) == 1:
-            record.entries[last] = self.of(statement.value, depth)
-            record.nodes[last] = statement.value
-        else:
+            record.rest = Unknown(f"is changed on line {use.lineno}")
+        elif new is None:
             record.entries[last] = Unknown(f"is set on line {use.lineno}")
+        else:
+            record.entries[last] = self.of(new)
+            record.nodes[last] = new
 
     def _is_changing(self, use: ast.Name) -> bool:
         """Whether this use may change the value, or gives it to something that may."""
