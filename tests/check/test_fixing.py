@@ -13,6 +13,7 @@ _DAG_WITH_DEADLINE = f"""from airflow.sdk import DAG
 {_IMPORT}
 with DAG('d', default_args={{'deadline': '1h'}}):
 """
+_TWO_CONFIGS = "config=[{}, {'EnableManagedSpotTraining': True}]"
 _OURS = "from spot_training.operators import SpotTrainingOperator\n"
 _TASK = "SageMakerTrainingOperator(task_id='t'"
 _CONFIG = 'config={"TrainingJobName": "job", "EnableManagedSpotTraining": False}'
@@ -123,8 +124,7 @@ def test_imports_are_replaced_where_they_are(tmp_path: Path, before: str, after:
         (f"{_DAG_WITH_DEADLINE}    {_TASK}, {_CONFIG})", "default_args have deadline"),
         (f"{_IMPORT}p = SageMakerTrainingOperator.partial(task_id='t')\np.expand(config=[])", "elsewhere"),
         (
-            f"{_IMPORT}SPOT = {{'EnableManagedSpotTraining': True}}\n"
-            "SageMakerTrainingOperator.partial(task_id='t').expand(config=[{}, SPOT])",
+            f"{_IMPORT}SageMakerTrainingOperator.partial(task_id='t').expand({_TWO_CONFIGS})",
             "some of its configs",
         ),
     ],

@@ -44,7 +44,7 @@ OURS = frozenset(
     }
 )
 #: Files without any of these words need no look.
-WORDS = ("sagemaker",)
+WORDS = ("sagemaker", "spot_training")
 
 
 class Kind(StrEnum):

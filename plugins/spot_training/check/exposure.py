@@ -64,7 +64,7 @@ def findings_of(task: Task, source: Source, others: list[Task], *, defers: bool 
         case Kind.OTHER:
             look.other()
         case Kind.OURS:
-            pass
+            look.ours()
     return look.found
 
 
@@ -125,6 +125,16 @@ class _Look:
             return
         self._add(codes.SENSOR_KEY_ERROR, "a stopped job fails it with KeyError: 'FailureReason'")
         self._logs_elsewhere(self.task.arguments.flag("print_log", default=True))
+
+    def ours(self) -> None:
+        """What our operator cannot help: spot without checkpoints."""
+        policy = self.task.arguments.get("policy")
+        for config in self.task.configs:
+            if isinstance(policy, Unknown) or policy == "on_demand" or not isinstance(config, Record):
+                continue
+            is_spot = spot_of(config) or config.get("EnableManagedSpotTraining") is MISSING
+            if is_spot and config.get("CheckpointConfig") is MISSING:
+                self._add(codes.NO_CHECKPOINTS, "an interruption loses all work: no CheckpointConfig")
 
     def _import(self) -> None:
         gone = [name for name in self.task.dotted if "contrib" in name or "sagemaker_training." in name]

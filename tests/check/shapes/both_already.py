@@ -1,4 +1,5 @@
 # One task is ours already: its import is used.
+# finds: ours SPOT009
 # finds: theirs SPOT002 SPOT003 SPOT004 SPOT013
 # changes: theirs
 import pendulum
