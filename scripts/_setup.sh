@@ -4,6 +4,7 @@
 #   spot_setup_clients    .venv-clients and .venv-clients-v3: AWS's own clients, for the tests
 #   spot_setup_frameworks .venv-frameworks: PyTorch and other frameworks, for scripts/test-frameworks
 #   spot_setup_airflow    .venv-airflow-VERSION: an earlier version of Airflow
+#   spot_setup_docs       .venv-docs: builds the documentation site
 #   spot_setup_provider   .venv-provider: the Amazon provider's own trigger, for benchmarks/waiting.py
 # A machine needs bash, a Python from 3.11 to 3.14 and a package index.
 
@@ -142,3 +143,4 @@ spot_setup_airflow() (
     spot_environment ".venv-airflow-$1" "airflow-$1"
 )
 spot_setup_provider() { spot_environment .venv-provider provider; }
+spot_setup_docs() { spot_environment .venv-docs docs; }

@@ -26,6 +26,7 @@ COMMANDS = [
     "scripts/test",
     "scripts/test-airflow",
     "scripts/test-frameworks",
+    "scripts/docs",
     "scripts/lock",
     "scripts/_no_cc",
     ".ci/run",

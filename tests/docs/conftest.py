@@ -1,0 +1,67 @@
+"""The built site, once for all tests, and a browser that types into its search."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import threading
+from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.browser import chromium
+from tests.cloud import Cloud, serving
+
+ROOT = Path(__file__).resolve().parents[2]
+MKDOCS = ROOT / ".venv-docs" / "bin" / "mkdocs"
+
+
+@pytest.fixture(scope="session")
+def running_cloud() -> Iterator[Cloud]:
+    """A cloud without spot capacity and with a plain clock, on which jobs wait for hours."""
+    with serving("--speed", "1", "--market", "no-capacity") as cloud:
+        yield cloud
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the site, built with warnings as errors."""
+    if not MKDOCS.exists():
+        pytest.skip("mkdocs is missing: scripts/docs installs it into .venv-docs")
+    folder = tmp_path_factory.mktemp("site")
+    command = [str(MKDOCS), "build", "--strict", "--quiet", "--site-dir", str(folder)]
+    environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=250)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder
+
+
+class _Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *_args: object) -> None:
+        pass
+
+
+@pytest.fixture(scope="session")
+def address(site: Path) -> Iterator[str]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=str(site)))
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+@pytest.fixture(scope="session")
+def browser_page(address: str) -> Iterator[Any]:
+    """A page of the site with its search open."""
+    with chromium() as browser:
+        page = browser.new_page(viewport={"width": 1440, "height": 900})
+        page.goto(address)
+        yield page
