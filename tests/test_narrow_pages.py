@@ -52,7 +52,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         "overview": overview_page(folder / "many", *records, filters=Filters(window=Window.ALL)),
         "one training": overview_page(folder / "one", training(), filters=Filters(since=BEGAN.date())),
         "running": training_page(under_way(**PLACE), console=console),
-        "over": training_page(training(scouts=tuple(_scouts()), **PLACE), console=console),
+        "over": training_page(training(scouts=SCOUTS, **PLACE), console=console),
         "problem": rendering.render("problem.html.j2", status=422, detail="window: " + "x" * 300, login=None),
         "report": _report(folder / "many"),
         "report of one": _report(folder / "one"),
@@ -67,8 +67,9 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 def _scouts() -> Iterator[Attempt]:
-    """One that found capacity, and one that waited in vain."""
-    for number, found in ((1, True), (2, False)):
+    """In four rounds: one that found capacity, and one that waited in vain."""
+    for number in range(1, 9):
+        found, kind = number % 2 == 1, 5 + (number + 1) % 2
         name = f"predict-churn-scout-0123456789ab-{number}"
         used = {"training_seconds": 120, "billable_seconds": 40}
         unused = {"started_at": None, "training_seconds": 0, "billable_seconds": 0}
@@ -76,10 +77,13 @@ def _scouts() -> Iterator[Attempt]:
             number=number,
             job_name=name,
             ending=Ending.SCOUT_DONE,
-            instance_type=f"ml.g{number + 4}.12xlarge",
+            instance_type=f"ml.g{kind}.12xlarge",
             instance_count=4,
             **(used if found else unused),
         )
+
+
+SCOUTS = tuple(_scouts())
 
 
 def _lost() -> Iterator[Any]:
@@ -128,6 +132,21 @@ def _open(page: Page, site: str, name: str) -> None:
 def test_a_page_is_whole_on_a_phone(site: str, page: Page, name: str) -> None:
     _open(page, site, name)
     assert troubles_of(page) == []
+
+
+def test_many_scouts_are_few_thin_rows_with_words_for_each_bar(site: str, page: Page) -> None:
+    _open(page, site, "over")
+    chart = page.locator("#scouts-chart")
+    bars = chart.locator("[aria-label^='Scout ']")
+    assert len(SCOUTS) == 8
+    assert bars.first.get_attribute("aria-label") == "Scout 1 for ml.g5.12xlarge, waiting: 1 h"
+    assert bars.count() == 12, "each waited, and every other one had capacity"
+    box = chart.bounding_box()
+    assert box is not None
+    assert 0 < box["height"] < 100
+    assert "scout with capacity" in page.locator(".legend").first.inner_text()
+    _open(page, site, "running")
+    assert page.locator("#scouts-chart").is_hidden()
 
 
 def test_the_page_of_the_local_sagemaker_is_whole_on_a_phone(page: Page) -> None:

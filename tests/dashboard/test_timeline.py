@@ -12,6 +12,7 @@ from spot_training.dashboard.timeline import Phase, timeline_of
 from spot_training.domain.lifecycle import TERMINAL_SECONDARY_STATUSES, Ending, SecondaryStatus
 from spot_training.domain.messages import PRICE_BASIS
 from spot_training.domain.records import RecordState
+from tests.records import make_attempt
 
 from .rendered import training_page
 from .trainings import BEGAN, S, attempt, training, under_way
@@ -165,3 +166,22 @@ def test_a_failed_attempt_has_no_percentage_in_its_row() -> None:
     completed = replace(record, attempts=(replace(record.attempts[0], ending=Ending.COMPLETED),))
     (row,) = timeline_of(completed, now=BEGAN + timedelta(days=1)).attempts
     assert row.savings_percent == 70
+
+
+def test_a_scout_waits_and_then_has_instances() -> None:
+    begin, minute = BEGAN, timedelta(minutes=1)
+    found = make_attempt(
+        number=1,
+        instance_type="ml.a",
+        created_at=begin,
+        started_at=begin + minute,
+        ended_at=begin + 3 * minute,
+    )
+    in_vain = replace(found, number=2, instance_type="ml.b", started_at=None)
+    refused = replace(in_vain, number=3, created_at=None, ended_at=begin)
+    bars = timeline_of(training(scouts=(found, in_vain, refused)), now=NOW).scout_bars
+    assert [(bar.scout, bar.has_capacity, (bar.ended_at - bar.started_at) / minute) for bar in bars] == [
+        (1, False, 1),
+        (1, True, 2),
+        (2, False, 3),
+    ]

@@ -154,6 +154,17 @@ class ScoutRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ScoutBar:
+    """A scout that is over, while it waited, or while it had instances."""
+
+    scout: int
+    instance_type: str
+    has_capacity: bool
+    started_at: datetime
+    ended_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Timeline:
     """A training: its identity, its state, and the data of its charts and tables.
 
@@ -185,6 +196,7 @@ class Timeline:
     attempts: tuple[AttemptRow, ...]
     scouts: tuple[ScoutRow, ...] = ()
     scouts_out: tuple[str, ...] = ()
+    scout_bars: tuple[ScoutBar, ...] = ()
 
 
 def timeline_of(record: TrainingRecord, *, now: datetime, console: Console = NO_CONSOLE) -> Timeline:
@@ -215,6 +227,7 @@ def timeline_of(record: TrainingRecord, *, now: datetime, console: Console = NO_
         attempts=tuple(_rows(record, now, console)),
         scouts=tuple(_scout_rows(record, console)),
         scouts_out=record.scouts_out,
+        scout_bars=tuple(_scout_bars(record)),
     )
 
 
@@ -425,6 +438,23 @@ def _scout_rows(record: TrainingRecord, console: Console) -> Iterator[ScoutRow]:
             billable_seconds=scout.billable_seconds,
             job_url=console.job(scout.job_name) if scout.job_name else "",
         )
+
+
+def _scout_bars(record: TrainingRecord) -> Iterator[ScoutBar]:
+    """Records keep no transitions of scouts: only when each waited, and when it had instances."""
+    for scout in record.scouts:
+        for has_capacity, began, ended in (
+            (False, scout.created_at, scout.started_at or scout.ended_at),
+            (True, scout.started_at, scout.ended_at),
+        ):
+            if began and ended:
+                yield ScoutBar(
+                    scout=scout.number,
+                    instance_type=scout.instance_type or "",
+                    has_capacity=has_capacity,
+                    started_at=began,
+                    ended_at=ended,
+                )
 
 
 def _row_of_job(job: CurrentJob, now: datetime, console: Console) -> AttemptRow:

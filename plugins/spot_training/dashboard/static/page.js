@@ -138,8 +138,8 @@ function heat(rows, field, colour, say) {
 const PHASES = ["waiting", "downloading", "training", "uploading", "interrupted", "stopping"];
 const left = () => (narrow.matches ? 84 : 150);
 
-function span({ bars, lines, marks }) {
-  const moments = [...bars.flatMap((bar) => [bar.started_at, bar.ended_at]), ...lines.map((line) => line.at), ...marks.map((mark) => mark.at)];
+function span({ bars, lines, marks, scout_bars: scouts }) {
+  const moments = [...[...bars, ...scouts].flatMap((bar) => [bar.started_at, bar.ended_at]), ...lines.map((line) => line.at), ...marks.map((mark) => mark.at)];
   const times = moments.map((moment) => Date.parse(moment));
   const [first, last] = [Math.min(...times), Math.max(...times)];
   const margin = Math.max((last - first) * 0.01, 1000);
@@ -214,6 +214,28 @@ function attempts(timeline) {
   };
 }
 
+// One thin row for each type that scouts looked for, however many went out.
+function scouts(timeline) {
+  const short = (name) => `scout${narrow.matches ? "\n" : " "}${name.replace(/^ml\./, "")}`;
+  const values = timeline.scout_bars.map((bar) => {
+    const text = words((Date.parse(bar.ended_at) - Date.parse(bar.started_at)) / 1000);
+    const state = bar.has_capacity ? "with capacity" : "waiting";
+    return { ...bar, row: short(bar.instance_type), state, text, from: clock(bar.started_at), label: `Scout ${bar.scout} for ${bar.instance_type}, ${state}: ${text}` };
+  });
+  return {
+    height: { step: narrow.matches ? 28 : 16 },
+    data: { values },
+    mark: { type: "bar", height: 6, cornerRadius: 1 },
+    encoding: {
+      x: { field: "started_at", ...timeAxis(span(timeline)), axis: { ...timeAxis(span(timeline)).axis, labels: false, ticks: false, domain: false, title: null } }, x2: { field: "ended_at" },
+      y: { field: "row", type: "nominal", title: null, sort: null, axis: { domain: false, ticks: false, minExtent: left(), maxExtent: left(), labelExpr: "split(datum.label, '\\n')" } },
+      color: { field: "state", legend: null, scale: { domain: ["waiting", "with capacity"], range: ["var(--waiting)", "var(--scout)"] } },
+      description: { field: "label" },
+      tooltip: [{ field: "scout" }, { field: "instance_type", title: "type" }, { field: "state" }, { field: "text", title: "duration" }, { field: "from", title: "from (UTC)" }],
+    },
+  };
+}
+
 function cost(timeline) {
   const inDollars = timeline.costs.every((point) => point.billed_usd !== null);
   const say = inDollars ? dollars : hours;
@@ -245,7 +267,9 @@ function specs(facts) {
     };
   }
   if (!facts.timeline?.bars.length) return {};
-  return { "timeline-chart": attempts(facts.timeline), "cost-chart": cost(facts.timeline) };
+  const { timeline } = facts;
+  const thin = timeline.scout_bars.length ? { "scouts-chart": scouts(timeline) } : {};
+  return { "timeline-chart": attempts(timeline), ...thin, "cost-chart": cost(timeline) };
 }
 
 async function draw(facts) {
