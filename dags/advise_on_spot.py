@@ -81,6 +81,19 @@ PARAMS = {
             "worker or an object storage URL. For example: s3://my-bucket/trace.json."
         ),
     ),
+    "further_types": Param(
+        None,
+        type=["null", "string"],
+        section="Spot market",
+        maxLength=1000,
+        title="Further instance types",
+        description=(
+            "Only for a training that may run on any of several types: with the spot market own history, the "
+            "names of the others; with scenario or trace, one scenario or trace for each. Separate them with "
+            "commas. For example: ml.m5.2xlarge, ml.m6i.xlarge, or 2h/1h, 5h/3h. They count with the "
+            "price and speed of the Instance type."
+        ),
+    ),
     "on_demand_price": Param(
         None,
         type=["null", "number"],
@@ -154,17 +167,22 @@ def advise_on_spot() -> None:
         context: Any = get_current_context()
         params = dict(context["params"])
         source = params.pop("source")
+        further = [text.strip() for text in (params.pop("further_types") or "").split(",") if text.strip()]
         market = {name: params.pop(name) for name in ("scenario", "trace")}
         if not market.get(source, True):
             way_out = f"the spot market is {source}, which needs it. Give it, or choose another spot market."
             raise AirflowFailException(f"{source} is {market[source]!r}: {way_out}")
+        if source == "own history":
+            params["instance_type"] = [params["instance_type"], *further]
+        else:
+            market[f"also_{source}"] = further
         where = report_folder(folder)
         try:
             advice = advise_on(
                 **params,
                 own_history=source == "own history",
                 plot=str(where / f"spot-advice-{datetime.now(UTC):%Y%m%dT%H%M%S%fZ}.svg"),
-                **{name: value for name, value in market.items() if name == source},
+                **{name: value for name, value in market.items() if name.removeprefix("also_") == source},
             )
         except InvalidInput as error:
             raise AirflowFailException(f"{error.field} is {error.value!r}: {error.way_out}") from error

@@ -47,6 +47,7 @@ TYPED: dict[str, dict[str, str]] = {
         "model": "flight-delays",
         "scenario": "2h/30m",
         "trace": "s3://not-read/it-is-not-the-spot-market.json",
+        "further_types": "2h/1h, 5h/3h",
         "on_demand_price": "0.25",
         "max_runtime": "1d",
         "deadline_reserve": "30m",

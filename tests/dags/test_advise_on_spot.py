@@ -103,6 +103,21 @@ def test_a_trace_is_read(advise: Advise, tmp_path: Path) -> None:
     assert advise(work="6h", source="trace", trace=str(trace))["policy"] == "deadline"
 
 
+def test_further_types_are_of_the_market_that_was_chosen(
+    advise: Advise, installation: Ledger, tmp_path: Path
+) -> None:
+    trace = tmp_path / "trace.json"
+    trace.write_text(json.dumps({"metadata": {"gap_seconds": 600}, "data": [1, 1, 0, 1] * 50}))
+    _train_twice(installation)
+    for further, market in (
+        ("2h/1h, 5h/3h", {"source": "scenario"}),
+        (f"{trace},{trace}", {"source": "trace", "trace": str(trace)}),
+        ("ml.m5.xlarge, ml.m5.xlarge", {"source": "own history"}),
+    ):
+        result = advise(work="6h", further_types=further, **market)
+        assert "any of 3" in [outcome["policy"] for outcome in result["with_scouts"]["outcomes"]]
+
+
 def test_run_time_and_market_come_from_the_installations_own_history(
     advise: Advise, installation: Ledger
 ) -> None:

@@ -74,7 +74,7 @@ EARLIER: dict[str, list[dict[str, Any]]] = {
     ],
     "retrain_with_approval": [{"first_wait": 3600}, {"first_wait": 604800}],
     "advise_on_spot": [
-        dict.fromkeys(("work", "model", "trace", "max_runtime", "deadline_reserve"), "")
+        dict.fromkeys(("work", "model", "trace", "further_types", "max_runtime", "deadline_reserve"), "")
         | {"source": source, "scenario": "3h/40m"}
         for source in ("own history", "scenario", "trace")
     ]
@@ -232,7 +232,12 @@ def test_a_field_says_on_which_other_field_it_depends(parsed: dict[str, Any]) ->
             "first_wait": ("Managed spot", "widen", "spot_only", "Max run time"),
         },
         "retrain_with_approval": {"limit_usd": ("spot capacity never comes",)},
-        "advise_on_spot": {"model": ("Run time",), "scenario": ("scenario",), "trace": ("trace",)},
+        "advise_on_spot": {
+            "model": ("Run time",),
+            "scenario": ("scenario",),
+            "trace": ("trace",),
+            "further_types": ("own history", "scenario", "trace"),
+        },
         "spot_savings_report": {"days": ("From", "To")},
         "sweep_orphaned_trainings": {"stop": ("sweeper_stops",)},
     }
