@@ -19,6 +19,7 @@ from .advise.hand_overs import Hazards, walk_events, way_back_for
 from .advise.moves import BackToSpot, Guard, Intervals, MovePolicy, OnDemand, UntilDeadline, Widen, Workload
 from .advise.simulator import DEFAULT_GUARD, Walk, walk
 from .advise.traces import Trace, make_trace
+from .advise.widened import walk_widened
 from .domain.errors import InvalidInput, UnknownPolicy
 from .domain.policy_specs import DEADLINE_ALIASES, deprecation_of
 
@@ -117,9 +118,10 @@ def simulate(
     does.
 
     Several traces in `trace` are several instance types, the preferred one first (`Trace`, `Market`, or 0 and
-    1). With them, or if `back_to_spot` is `hand-over`, the policy `deadline` is simulated with scouts, from
-    event to event (`advise.hand_overs`). `hand_over`: fields of `domain.way_back.HandOver` that differ from
-    its defaults. `hazards`: a `Hazards` or a mapping of its fields.
+    1). With them, or if `back_to_spot` is `hand-over`, the policies `deadline` and `widen` are simulated with
+    scouts, from event to event (`advise.hand_overs`, `advise.widened`). `hand_over`: fields of
+    `domain.way_back.HandOver` that differ from its defaults. `hazards`: a `Hazards` or a mapping of its
+    fields.
     """
     chosen = policy_named(policy) if isinstance(policy, str) else policy
     work = workload_from(workload)
@@ -140,7 +142,10 @@ def simulate(
     _check_scouts_know(chosen, work, guard, sees_capacity=sees_capacity)
     dangers = hazards if isinstance(hazards, Hazards) else Hazards(**_fields_of(Hazards, hazards, "hazards"))
     way_back = way_back_for(work, guard or DEFAULT_GUARD, dangers, hand_over)
-    return walk_events(work, markets or [Market(trace=_as_trace(trace, tick_seconds))], way_back, dangers)
+    markets = markets or [Market(trace=_as_trace(trace, tick_seconds))]
+    if isinstance(chosen, Widen):
+        return walk_widened(chosen, work, markets, way_back, dangers)
+    return walk_events(work, markets, way_back, dangers)
 
 
 def _markets(trace: Trace | Sequence[Any], tick_seconds: float) -> list[Market] | None:
@@ -163,8 +168,10 @@ def _check_scouts_know(
     policy: MovePolicy, workload: Workload, guard: Guard | None, *, sees_capacity: bool
 ) -> None:
     """The simulation with scouts has its own rule and guard. Raises `InvalidInput`."""
-    if not isinstance(policy, UntilDeadline):
-        raise InvalidInput("policy", policy.name, "only deadline is simulated with scouts.")
+    if not isinstance(policy, UntilDeadline | Widen):
+        raise InvalidInput("policy", policy.name, "only deadline and widen are simulated with scouts.")
+    if isinstance(policy, Widen) and workload.back_to_spot is BackToSpot.HAND_OVER:
+        raise InvalidInput("policy", policy.name, "it does not go back to spot: only deadline can.")
     if workload.back_to_spot not in {BackToSpot.NEVER, BackToSpot.HAND_OVER}:
         way_out = "with several traces, give never or hand-over."
         raise InvalidInput("workload.back_to_spot", workload.back_to_spot.value, way_out)

@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -29,13 +29,15 @@ from spot_training.advise.markets import traces_like, traces_of_scenario
 from spot_training.advise.traces import make_trace
 from spot_training.domain.deadline import DeadlineGuard, Runtime
 from spot_training.domain.errors import InvalidInput
-from spot_training.domain.lifecycle import JobSnapshot, SecondaryStatus, TrainingStatus, Transition
+from spot_training.domain.lifecycle import Ending, JobSnapshot, SecondaryStatus, TrainingStatus, Transition
 from spot_training.domain.parsing import parse_seconds
 from spot_training.domain.policy_specs import Defaults, policy_from
 from spot_training.domain.stopping import StoppingLimits
+from spot_training.ledger import Ledger
 from spot_training.ledger.prices import PriceBook
 from spot_training.sagemaker.identity import RunIdentity
 from spot_training.task.deadline import DeadlineTerms
+from tests.records import make_attempt, make_record
 
 HOUR = 3600.0
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -286,8 +288,11 @@ def test_the_advice_says_what_another_type_and_a_way_back_would_save() -> None:
     market = {"intervals": None, "scenario": "2h/4h", "work": "24h", "deadline": "34h", "max_runtime": "2d"}
     alone, result = _advice(**market), _advice(**market, also_scenario=["2h/4h", "2h/4h"])
     assert list(_rows(alone)) == ["with a way back"]
-    assert list(_rows(result)) == ["with a way back", "any of 3", "any of 3, with a way back"]
-    back, several, both = _rows(result).values()
+    rows = ["with a way back", "any of 3", "any of 3, with a way back", "widen, any of 3"]
+    assert list(_rows(result)) == rows
+    back, several, both, widened = _rows(result).values()
+    assert (widened["missed"], widened["runs"]) == (0, 60)
+    assert widened["mean_dollars"] == pytest.approx(several["mean_dollars"], rel=0.25)
     assert 0 < back["saved"] < several["saved"] <= both["saved"] < 0.7
     assert both["missed"] == several["missed"] == back["missed"] == 0
     assert several["runs"] == 60
@@ -348,6 +353,28 @@ def test_own_history_of_several_types_is_any_of_them(monkeypatch: pytest.MonkeyP
     assert list(_rows(_advice(**own, instance_type="ml.a"))) == ["with a way back"]
     with pytest.raises(InvalidInput, match=r"instance_type is 'ml\.none'"):
         _advice(**own, instance_type=["ml.a", "ml.none"])
+
+
+def test_own_history_says_what_happened_on_each_type(
+    monkeypatch: pytest.MonkeyPatch, ledger: Ledger, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("AIRFLOW__SPOT_TRAINING__LEDGER", str(tmp_path / "ledger"))
+    now = datetime.now(UTC)
+    moments = {"created_at": now, "started_at": now + timedelta(minutes=4), "ended_at": now}
+    attempts = tuple(make_attempt(number=n, interruptions=n % 4, **moments) for n in range(1, 6))
+    scout = make_attempt(job_name="scout", ending=Ending.SCOUT_DONE, **moments)
+    ledger.write(make_record(began_at=now, attempts=attempts, scouts=(scout,)))
+    monkeypatch.setattr("spot_training.advise.answer.recent_intervals", lambda **_: GOOD)
+    own = {"intervals": None, "own_history": True, "region": "us-east-1", "instance_type": "ml.m5.xlarge"}
+    result = _advice(**own)
+    (seen,) = result["types_seen"]
+    assert (seen["interrupted"], seen["attempts"], seen["scouts"]) == (4, 5, 1)
+    table = result["text"].partition("Spot jobs of the last 14 days:\n")[2].splitlines()
+    assert table[1].split("  ")[:2] == ["ml.m5.xlarge", "us-east-1"]
+    assert "4 of 5" in table[1]
+    assert "4 min" in table[1]
+    assert table[2] == "ml.m5.xlarge is asked last: 4 of 5 spot attempts in 14 days were interrupted."
+    assert "Spot jobs" not in _advice()["text"]
 
 
 def test_the_command_takes_further_types(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -321,7 +321,8 @@ def test_the_way_back_by_name_takes_its_costs_and_hazards_as_plain_values() -> N
 @pytest.mark.parametrize(
     ("policy", "workload", "options", "said"),
     [
-        ("widen", {}, {}, "only deadline is simulated with scouts"),
+        ("on_demand", {}, {}, "only deadline and widen are simulated with scouts"),
+        ("widen", {}, {}, "it does not go back to spot"),
         ("deadline", {"back_to_spot": "beside"}, {}, "give never or hand-over"),
         ("deadline", {}, {"guard": None}, "has its own guard"),
         ("deadline", {}, {"sees_capacity": True}, "sees nothing"),

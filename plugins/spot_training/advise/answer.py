@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from spot_training.domain.stopping import DEFAULT_MAX_RUNTIME_SECONDS
 from spot_training.installation import this_installation
 from spot_training.task.deadline import RESUME_SECONDS
 from spot_training.task.past_runs import Learned, Teachers, learn
+from spot_training.task.type_history import known_histories
 
 from .advice import Question, advise
 from .history import recent_intervals
@@ -73,8 +75,9 @@ def advise_on(
     type's price and speed.
 
     Returns the fields of `advise.advice.Advice` (`outcomes` and `curve` as lists of mappings), `with_scouts`
-    (what another type and a way back to spot would cost), `basis` (where the run time comes from), `text`
-    (the table and the advice) and `plot`. Raises `InvalidInput`, and `InvalidTrace` for a trace that cannot
+    (what another type and a way back to spot would cost), `basis` (where the run time comes from),
+    `types_seen` (with `own_history`: what happened lately on each type and region), `text` (the tables and
+    the advice) and `plot`. Raises `InvalidInput`, and `InvalidTrace` for a trace that cannot
     be read.
     """
     types = _types(instance_type, own_history=own_history)
@@ -105,13 +108,15 @@ def advise_on(
         [place.intervals(of=each) for each in types[1:]], also_scenario, also_trace, seconds=length
     )
     advice, scouts = advise(question, market), advise_with_scouts(question, market, others)
+    types_seen = known_histories(this_installation().names) if own_history else ()
     if plot:
         draw(advice, question, file_at(plot))
     return {
         **advice.to_json(),
         "with_scouts": scouts.to_json(),
         "basis": runtime.basis,
-        "text": as_text(advice, question, scouts),
+        "types_seen": [asdict(history) for history in types_seen],
+        "text": as_text(advice, question, scouts, types_seen),
         "plot": str(plot) if plot else None,
     }
 

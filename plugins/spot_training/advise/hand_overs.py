@@ -59,7 +59,7 @@ class Hazards:
 NO_HAZARDS = Hazards()
 
 
-class _Place:
+class Place:
     """One market during this training."""
 
     def __init__(self, market: Market, intervals: Sequence[Interval], workload: Workload) -> None:
@@ -68,7 +68,7 @@ class _Place:
         self.price = workload.spot_price if market.spot_price is None else market.spot_price
         self.hand_overs = self.failed = 0
 
-    def __lt__(self, other: _Place) -> bool:
+    def __lt__(self, other: Place) -> bool:
         """No order: of several scouts that run at once, the first one in the list decides."""
         return False
 
@@ -82,11 +82,11 @@ class _Seconds:
     scouts: float = 0.0
     spot_dollars: float = 0.0
 
-    def add_spot(self, place: _Place, seconds: float) -> None:
+    def add_spot(self, place: Place, seconds: float) -> None:
         self.spot += seconds
         self.spot_dollars += seconds / 3600 * place.price
 
-    def add_scout(self, place: _Place, seconds: float) -> None:
+    def add_scout(self, place: Place, seconds: float) -> None:
         self.scouts += seconds
         self.spot_dollars += seconds / 3600 * place.price
 
@@ -130,20 +130,26 @@ def walk_events(
 
     `intervals`: when they have capacity, if that is known already.
     """
-    if not markets:
-        raise InvalidInput("markets", list(markets), "give one or more.")
-    seen = [intervals_of(market.trace) for market in markets] if intervals is None else intervals
-    places = [_Place(market, when, workload) for market, when in zip(markets, seen, strict=True)]
-    course = _Course(workload, places, way_back, hazards)
+    course = Course(workload, markets_of(workload, markets, intervals), way_back, hazards)
     course.run()
     return course.result()
 
 
-class _Course:
+def markets_of(
+    workload: Workload, markets: Sequence[Market], intervals: Sequence[Sequence[Interval]] | None = None
+) -> list[Place]:
+    """The markets during one training."""
+    if not markets:
+        raise InvalidInput("markets", list(markets), "give one or more.")
+    seen = [intervals_of(market.trace) for market in markets] if intervals is None else intervals
+    return [Place(market, when, workload) for market, when in zip(markets, seen, strict=True)]
+
+
+class Course:
     """One training. `now` is the time since submission; nothing runs between two methods."""
 
     def __init__(
-        self, workload: Workload, places: Sequence[_Place], way_back: WayBack, hazards: Hazards
+        self, workload: Workload, places: Sequence[Place], way_back: WayBack, hazards: Hazards
     ) -> None:
         self.workload, self.way_back, self.hazards = workload, way_back, hazards
         self.how, self.guard = way_back.hand_over, way_back.guard
@@ -156,7 +162,7 @@ class _Course:
         self.work_seconds = workload.work_seconds
         self.finished_at: float | None = None
         #: The market for which the training's spot job waits, and when scouts go out for the others.
-        self.queued: tuple[_Place, float] | None = None
+        self.queued: tuple[Place, float] | None = None
         self.is_asking = False
         #: The guard has stopped a spot job for on-demand.
         self.is_last_moment = False
@@ -179,7 +185,7 @@ class _Course:
 
     # --- nothing runs ---
 
-    def _wait(self) -> _Place | None:
+    def _wait(self) -> Place | None:
         """Wait for a market with capacity. None: on-demand starts now."""
         while True:
             on_demand_at = self._on_demand_at()
@@ -210,7 +216,7 @@ class _Course:
             at = min(last_moment, max(at, self.queued[1]))
         return at
 
-    def _next_spot(self) -> tuple[float, _Place, bool] | None:
+    def _next_spot(self) -> tuple[float, Place, bool] | None:
         """When which market has capacity, and whether a scout has found it.
 
         The training's spot job waits for one market, and scouts look for capacity in the others.
@@ -224,13 +230,13 @@ class _Course:
             return (*ran, True)
         return (own[0], mine, False) if own else None
 
-    def _first_scout(self, places: Sequence[_Place], since: float) -> tuple[float, _Place] | None:
+    def _first_scout(self, places: Sequence[Place], since: float) -> tuple[float, Place] | None:
         """Which scout runs first, and when, if all go out at `since`."""
         launch = self.how.scout_launch_seconds
         found = ((place.capacity.from_(since, for_seconds=launch), place) for place in places)
         return min(((when[0] + launch, place) for when, place in found if when), default=None)
 
-    def _may_start(self, place: _Place, *, has_scout: bool) -> bool:
+    def _may_start(self, place: Place, *, has_scout: bool) -> bool:
         """Whether the guard has room for a spot job, which a slower market may have to stop."""
         spare = self.guard.seconds_to_spare(self._progress())
         needed = self.how.spot_room_seconds + (self.how.stop_seconds if place.speed < 1 else 0.0)
@@ -238,14 +244,14 @@ class _Course:
             needed += self.how.scout_wait_seconds
         return spare >= needed - TOLERANCE
 
-    def _ask_after_scout(self, place: _Place) -> bool:
+    def _ask_after_scout(self, place: Place) -> bool:
         """End the scout that runs, and ask for its capacity with the training job."""
         lost_at = place.capacity.until(self.now) or self.now
         self.billed.add_scout(place, min(self.now + self.how.scout_stop_seconds, lost_at) - self.now)
         self.now = min(self.now + self.how.scout_wait_seconds, lost_at)
         return lost_at > self.now and self._ask(place)
 
-    def _ask(self, place: _Place) -> bool:
+    def _ask(self, place: Place) -> bool:
         """Whether the training's spot job gets the capacity that a scout has found."""
         if self.hazards.gone_chance and self.chance.random() < self.hazards.gone_chance:
             place.capacity.gone_until = self.now + self.hazards.gone_seconds
@@ -256,7 +262,7 @@ class _Course:
 
     # --- spot ---
 
-    def _run_on_spot(self, place: _Place) -> None:
+    def _run_on_spot(self, place: Place) -> None:
         started_at, ready_at = self.now, self.now + self.workload.overhead_seconds
         self.launches += 1
         finishes_at = ready_at + self.work_seconds / place.speed
@@ -276,14 +282,14 @@ class _Course:
             self.now, self.queued = lost_at, (place, lost_at + self.how.notice_seconds)
         self.billed.add_spot(place, ends_at - started_at)
 
-    def _keep_work(self, place: _Place, trained_seconds: float) -> None:
+    def _keep_work(self, place: Place, trained_seconds: float) -> None:
         kept = trained_seconds
         if self.hazards.loses_work:
             kept = math.floor(trained_seconds / self.checkpoint_seconds + TOLERANCE) * self.checkpoint_seconds
         self.lost_seconds += (trained_seconds - kept) * place.speed
         self.work_seconds -= kept * place.speed
 
-    def _guard_stops_at(self, place: _Place, ready_at: float, finishes_at: float) -> float:
+    def _guard_stops_at(self, place: Place, ready_at: float, finishes_at: float) -> float:
         """When the guard stops this spot job, although it has capacity; infinite if never.
 
         A checkpoint may be late, and a slower market loses slack while it trains.
@@ -306,7 +312,7 @@ class _Course:
 
     # --- on-demand ---
 
-    def _run_on_demand(self) -> _Place | None:
+    def _run_on_demand(self) -> Place | None:
         """Run to the end, or until a hand-over: then, where the spot job has got its capacity."""
         self.launches += 1
         job = _OnDemandJob(
@@ -335,7 +341,7 @@ class _Course:
         self.finished_at = job.finishes_at
         return None
 
-    def _scout_beside(self, job: _OnDemandJob) -> tuple[float, _Place] | None:
+    def _scout_beside(self, job: _OnDemandJob) -> tuple[float, Place] | None:
         """Which scout runs first while on-demand runs, and when; None if none does before the end."""
         progress = job.progress(self.now, deadline_seconds=self.workload.deadline_seconds)
         goes_out_in = self.way_back.scouts_in_seconds(progress)
@@ -346,8 +352,8 @@ class _Course:
         return ran if ran and ran[0] < job.finishes_at else None
 
     def _hand_over(
-        self, job: _OnDemandJob, place: _Place, scout_runs_at: float, leaves_at: float
-    ) -> _Place | None:
+        self, job: _OnDemandJob, place: Place, scout_runs_at: float, leaves_at: float
+    ) -> Place | None:
         """Stop on-demand, end the scout, and ask for its capacity."""
         stopped_at = leaves_at + self.how.stop_seconds
         self.now = stopped_at + self.how.scout_wait_seconds

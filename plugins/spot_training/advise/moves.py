@@ -12,6 +12,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import accumulate
 from typing import Protocol, runtime_checkable
 
 from spot_training.domain.errors import InvalidInput
@@ -336,11 +337,12 @@ class Widen:
             raise InvalidInput("widen.spot_attempts", self.spot_attempts, "give 1 or more.")
 
     def begin(self, workload: Workload, history: Intervals = ()) -> Decider:  # noqa: ARG002
+        return _Waits(tuple(accumulate(self.waits(workload))))
+
+    def waits(self, workload: Workload) -> list[float]:
+        """The max wait of each spot job."""
         first = workload.work_seconds + 3600 if self.first_wait_seconds is None else self.first_wait_seconds
-        ends = [0.0]
-        for attempt in range(self.spot_attempts):
-            ends.append(ends[-1] + first * self.factor**attempt)
-        return _Waits(tuple(ends[1:]))
+        return [first * self.factor**attempt for attempt in range(self.spot_attempts)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,21 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from spot_training.advise.moves import BackToSpot
 from spot_training.domain.parsing import in_words
+from spot_training.domain.type_history import WITHIN_DAYS
 
 if TYPE_CHECKING:
+    from spot_training.domain.type_history import TypeHistory
+
     from .advice import Advice, Outcome, Question
     from .with_scouts import WithScouts
 
 
-def as_text(advice: Advice, question: Question, scouts: WithScouts) -> str:
-    """The table and the advice in sentences."""
+def as_text(
+    advice: Advice, question: Question, scouts: WithScouts, types_seen: Sequence[TypeHistory] = ()
+) -> str:
+    """The table and the advice in sentences, and what happened lately on each type."""
     head = _cells("policy", "cost", "19 of 20", "saved", "done after", "19 of 20", "missed")
     rows = (_row(outcome, advice) for outcome in (*advice.outcomes, *scouts.outcomes))
-    return "\n".join([head, *rows, "", *_sentences(advice, question), *_about_scouts(scouts)])
+    parts = [
+        head,
+        *rows,
+        "",
+        *_sentences(advice, question),
+        *_about_scouts(scouts),
+        *_about_types(types_seen),
+    ]
+    return "\n".join(parts)
 
 
 _OUTLOOK = "This is an outlook only: after on-demand has started, the operator does not return to spot."
@@ -55,6 +69,34 @@ def _about_scouts(scouts: WithScouts) -> list[str]:
         *([_SAME] if has_others else []),
         _EXPERIMENTAL,
     ]
+
+
+def _about_types(types_seen: Sequence[TypeHistory]) -> list[str]:
+    """The table of what spot jobs met lately on each type and region; nothing without any."""
+    if not types_seen:
+        return []
+    head = ("type", "region", "interrupted", "scouts with capacity", "found after", "failed moves")
+    table = [head, *map(_type_row, types_seen)]
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in table]
+    last = [f"{each.instance_type} is asked last: {each.objection}." for each in types_seen if each.objection]
+    return ["", f"Spot jobs of the last {WITHIN_DAYS} days:", *map(str.rstrip, lines), *last]
+
+
+def _type_row(seen: TypeHistory) -> tuple[str, ...]:
+    after = seen.found_after_seconds
+    return (
+        seen.instance_type,
+        seen.region,
+        _share(seen.interrupted, seen.attempts),
+        _share(seen.scouts_with_capacity, seen.scouts),
+        "" if after is None else in_words(after),
+        _share(seen.failed_moves, seen.moves),
+    )
+
+
+def _share(part: int, whole: int) -> str:
+    return f"{part} of {whole}" if whole else ""
 
 
 def _about_waiting(advice: Advice) -> str:

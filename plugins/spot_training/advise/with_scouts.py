@@ -8,20 +8,23 @@ from typing import TYPE_CHECKING, Any
 
 from spot_training.advise.capacity import Market
 from spot_training.advise.hand_overs import walk_events, way_back_for
-from spot_training.advise.moves import BackToSpot
+from spot_training.advise.moves import BackToSpot, Widen
+from spot_training.advise.widened import walk_widened
 
 from .advice import Outcome, Question, outcome_of, part_of, starts_in
 from .markets import RUNS
 
 if TYPE_CHECKING:
+    from spot_training.advise.moves import Workload
     from spot_training.advise.traces import Trace
+    from spot_training.domain.way_back import WayBack
 
 WITH_A_WAY_BACK = "with a way back"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WithScouts:
-    """The policy `deadline` with a way back, on any of several types, and with both.
+    """The policy `deadline` with a way back, on any of several types, and with both; `widen` on any of them.
 
     `one_type_dollars`: the mean cost with one type and without a way back in the same simulation, which bills
     seconds. The other simulations bill whole ticks, so compare with this figure.
@@ -56,19 +59,39 @@ def advise_with_scouts(
     one_type = _outcome("one type", question, alone, BackToSpot.NEVER)
     return WithScouts(
         one_type_dollars=one_type.mean_dollars,
-        outcomes=tuple(_outcome(label, question, chosen, back) for label, chosen, back in rows),
+        outcomes=(
+            *(_outcome(label, question, chosen, back) for label, chosen, back in rows),
+            *([_widened(f"{Widen.name}, any of {1 + len(others)}", question, windows)] if others else ()),
+        ),
     )
 
 
+def _widened(label: str, question: Question, windows: Sequence[Sequence[Trace]]) -> Outcome:
+    workload, rule = _rule(question, BackToSpot.NEVER)
+    policy, longest = Widen(first_wait_seconds=question.first_wait_seconds), question.max_runtime_seconds
+    walks = [
+        walk_widened(policy, workload, _markets(window), rule, max_runtime_seconds=longest)
+        for window in windows
+    ]
+    return outcome_of(label, question, walks)
+
+
 def _outcome(label: str, question: Question, windows: Sequence[Sequence[Trace]], back: BackToSpot) -> Outcome:
+    workload, rule = _rule(question, back)
+    return outcome_of(label, question, [walk_events(workload, _markets(window), rule) for window in windows])
+
+
+def _markets(window: Sequence[Trace]) -> list[Market]:
+    return [Market(trace=each) for each in window]
+
+
+def _rule(question: Question, back: BackToSpot) -> tuple[Workload, WayBack]:
     workload = replace(question.workload, back_to_spot=back)
     how = {
         "checkpoint_every_seconds": question.runtime.checkpoint_every_seconds,
         "notice_seconds": question.reserve.launch_seconds,
     }
-    rule = way_back_for(workload, question.guard, hand_over=how)
-    walks = [walk_events(workload, [Market(trace=each) for each in window], rule) for window in windows]
-    return outcome_of(label, question, walks)
+    return workload, way_back_for(workload, question.guard, hand_over=how)
 
 
 def _windows(
