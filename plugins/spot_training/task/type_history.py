@@ -1,4 +1,4 @@
-"""What the ledger has of instance types: the order of scouts and the way back depend on it, and advice shows it.
+"""What the ledger has of instance types, for the order of scouts, the way back, and advice.
 
 Nothing here may fail or delay a training: without an answer, the order of the policy counts.
 """
