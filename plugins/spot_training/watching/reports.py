@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from spot_training.domain.lifecycle import JobSnapshot, SecondaryStatus, TrainingStatus
 from spot_training.domain.moments import clock_time
+
+if TYPE_CHECKING:
+    from spot_training.domain.checkpoints_seen import SeenCheckpoints
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,11 +64,26 @@ class ScoutNews:
     name: str
 
 
-Report: TypeAlias = JobSnapshot | Over | Missing | Trouble | LogLines | TimeIsUp | ScoutNews
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckpointNews:
+    """What is saved of the job's training has changed, or cannot be seen (`warning`).
+
+    With `must_wake` the task has to look at it: uploads have stalled, or what it waits for is saved.
+    """
+
+    name: str
+    seen: SeenCheckpoints
+    must_wake: bool = False
+    warning: str = ""
+
+
+Report: TypeAlias = JobSnapshot | Over | Missing | Trouble | LogLines | TimeIsUp | ScoutNews | CheckpointNews
 
 
 def is_last(report: Report) -> bool:
     """Whether no other report follows this one."""
-    return isinstance(report, Over | Missing | TimeIsUp | ScoutNews) or (
-        isinstance(report, JobSnapshot) and report.is_terminal
+    return (
+        isinstance(report, Over | Missing | TimeIsUp | ScoutNews)
+        or (isinstance(report, JobSnapshot) and report.is_terminal)
+        or (isinstance(report, CheckpointNews) and report.must_wake)
     )

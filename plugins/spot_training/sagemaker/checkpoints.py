@@ -1,0 +1,80 @@
+"""The objects below a training's checkpoint prefix, with boto3's S3 client.
+
+Moments are `LastModified`, which S3 and SageMaker take from the same clock (the local cloud's, too).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC
+from typing import TYPE_CHECKING, Any
+
+from spot_training.domain.checkpoint_looks import SeenObject
+
+from .calls import calling
+
+if TYPE_CHECKING:
+    from botocore.client import BaseClient
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One answer of S3: up to a thousand objects, and, if they were asked for, folders."""
+
+    objects: tuple[SeenObject, ...]
+    folders: tuple[str, ...]
+    is_last: bool
+
+
+class CheckpointPrefix:
+    """One prefix. `client` returns the client, at each call."""
+
+    def __init__(self, client: Callable[[], BaseClient], uri: str) -> None:
+        self._client = client
+        bucket, _, path = uri.removeprefix("s3://").partition("/")
+        path = path.strip("/")
+        self._bucket = bucket
+        self._prefix = f"{path}/" if path else ""
+
+    @property
+    def uri(self) -> str:
+        return f"s3://{self._bucket}/{self._prefix}"
+
+    def pages(self, folder: str = "", *, only_top: bool = False) -> Iterator[Page]:
+        """The objects below a folder of the prefix, a page at a time. Keys and folders begin at the prefix.
+
+        With `only_top`, what is in folders is left out, and the folders are returned instead. Raises
+        `RequestRefused` if that cannot change (no permission, no such bucket), and `ServiceFailed` or
+        `CredentialsExpired`.
+        """
+        options: dict[str, Any] = {"Bucket": self._bucket, "Prefix": f"{self._prefix}{folder}"}
+        if only_top:
+            options["Delimiter"] = "/"
+        while True:
+            answer = self._call(options)
+            token = answer.get("NextContinuationToken") if answer.get("IsTruncated") else None
+            yield Page(
+                objects=tuple(map(self._object, answer.get("Contents") or ())),
+                folders=tuple(
+                    each["Prefix"].removeprefix(self._prefix) for each in answer.get("CommonPrefixes") or ()
+                ),
+                is_last=token is None,
+            )
+            if token is None:
+                return
+            options["ContinuationToken"] = token
+
+    def _call(self, options: dict[str, Any]) -> dict[str, Any]:
+        client: Any = self._client()
+        with calling(f"ListObjectsV2 of {self.uri}"):
+            answer: dict[str, Any] = client.list_objects_v2(**options)
+        return answer
+
+    def _object(self, item: dict[str, Any]) -> SeenObject:
+        return SeenObject(
+            key=item["Key"].removeprefix(self._prefix),
+            size=item.get("Size", 0),
+            etag=item.get("ETag", ""),
+            modified_at=item["LastModified"].astimezone(UTC),
+        )
