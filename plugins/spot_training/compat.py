@@ -10,6 +10,7 @@ import asyncio
 import functools
 import importlib
 import inspect
+import logging
 import sys
 import threading
 from collections.abc import Callable
@@ -290,3 +291,21 @@ def wants_no_other_try(task: Any, error: Exception, context: Any) -> bool:
     ti = context["ti"]
     decision = policy.evaluate(error, ti.try_number, ti.max_tries, context)
     return bool(decision.action is RetryAction.FAIL)
+
+
+def count_stalled_uploads(dag_id: str, task_id: str) -> None:
+    """Count one in Airflow's metrics, if they are on. Raises nothing."""
+    try:
+        stats = _stats()
+        stats.incr("spot_training.uploads_stalled", tags={"dag_id": dag_id, "task_id": task_id})
+    except Exception as error:
+        logging.getLogger(__name__).debug("The metric could not be counted", exc_info=error)
+
+
+def _stats() -> Any:
+    """Airflow's `Stats`: the Task SDK has it since 3.2."""
+    try:
+        from airflow.sdk.observability.stats import Stats
+    except ImportError:
+        from airflow.stats import Stats
+    return Stats

@@ -17,10 +17,12 @@ from .process import PerProcess
 if TYPE_CHECKING:
     from botocore.client import BaseClient
 
+    from .sagemaker.checkpoints import CheckpointPrefix
     from .sagemaker.jobs import TrainingJobs
     from .sagemaker.logs import TrainingLogs
     from .sagemaker.prices import PriceList
     from .watching.events import EventQueue, StateChanges
+    from .watching.periodic import Renewed
     from .watching.rate_limit import RateLimit
     from .watching.watcher import JobWatcher
 
@@ -43,8 +45,8 @@ WATCHING_BOTOCORE_CONFIG: dict[str, Any] = {
 }
 
 
-#: The watcher's own thread reads live logs, every ten seconds: a call without an answer delays the reports on
-#: all jobs by so long.
+#: A thread that reads live logs, or looks at checkpoints, does so for many jobs: a call without an answer
+#: delays the others by so long.
 LIVE_LOGS_BOTOCORE_CONFIG: dict[str, Any] = {
     "retries": {"mode": "standard", "total_max_attempts": 1},
     "connect_timeout": 3,
@@ -133,8 +135,21 @@ class AwsAccess:
 
         return PriceList(self._client("pricing", region_name=home_of(region)))
 
+    def checkpoints(self, uri: str) -> CheckpointPrefix:
+        """A checkpoint prefix, to look at. All prefixes of this access share one client."""
+        from .sagemaker.checkpoints import CheckpointPrefix
+        from .watching.periodic import Renewed
+
+        return CheckpointPrefix(_s3_clients.get(lambda: Renewed(self._s3_to_look_at), key=self.key), uri)
+
+    def _s3_to_look_at(self) -> BaseClient:
+        config = {**LIVE_LOGS_BOTOCORE_CONFIG, **(self.botocore_config or {})}
+        client = replace(self, botocore_config=config).s3()
+        self.rate_limit().ration(client)
+        return client
+
     def s3(self) -> BaseClient:
-        """For the ledger's files on S3."""
+        """For the ledger's files, and for checkpoints, on S3."""
         return self._client("s3")
 
     def role_arn(self, name: str) -> str:
@@ -165,6 +180,7 @@ class AwsAccess:
 
 _shared: PerProcess[AwsAccess] = PerProcess()
 _roles: PerProcess[str] = PerProcess()
+_s3_clients: PerProcess[Renewed[BaseClient]] = PerProcess()
 
 
 def _client_of(hook: Any, own_config: dict[str, Any]) -> BaseClient:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -89,6 +89,14 @@ class SpotTrainingOperator(TrainingOperatorBase):
         instead of from zero.
     :param caps: the most that a job may ask for, whatever templates and params say (not templated):
         `{"instance_types": ["ml.m5.*"], "instance_count": 2, "max_runtime": "1d", "max_wait": "3d"}`.
+    :param watch_checkpoints: look at the checkpoint prefix while the job runs, so that what is saved is known
+        and stalled uploads are found (templated). None: with a deadline. False: never.
+    :param checkpoint_pattern: which objects below `CheckpointConfig.S3Uri` are checkpoints (not templated): a
+        glob (`"checkpoint-*"`), or a regular expression that begins with `^`. None: each folder and each file
+        there, without logs and TensorBoard's events.
+    :param on_checkpoints_stalled: what happens when no checkpoint has arrived for 3.5 expected intervals (not
+        templated): `"stop"` stops the job, and the policy continues from the last checkpoint; a function, or
+        its import path, is called with a dict of facts, and may return `"stop"`. None: log and record only.
     :param aws_conn_id: the Airflow connection. None, or `aws_default` if it does not exist: boto3's own
         credential chain. Another connection that does not exist is refused.
     :param region_name: the AWS region. None: the connection's.
@@ -119,6 +127,7 @@ class SpotTrainingOperator(TrainingOperatorBase):
         "budget",
         "retry_failed_script",
         "keep_checkpoints",
+        "watch_checkpoints",
         "aws_conn_id",
         "region_name",
         "region",
@@ -153,6 +162,9 @@ class SpotTrainingOperator(TrainingOperatorBase):
         retry_failed_script: bool | str = False,
         keep_checkpoints: bool | str = False,
         caps: Mapping[str, Any] | None = None,
+        watch_checkpoints: bool | str | None = None,
+        checkpoint_pattern: str | None = None,
+        on_checkpoints_stalled: str | Callable[[dict[str, Any]], object] | None = None,
         aws_conn_id: str | None = "aws_default",
         region_name: str | None = None,
         verify: bool | str | None = None,
@@ -182,6 +194,9 @@ class SpotTrainingOperator(TrainingOperatorBase):
         self.retry_failed_script = retry_failed_script
         self.keep_checkpoints = keep_checkpoints
         self.caps = caps
+        self.watch_checkpoints = watch_checkpoints
+        self.checkpoint_pattern = checkpoint_pattern
+        self.on_checkpoints_stalled = on_checkpoints_stalled
         self.aws_conn_id = aws_conn_id
         self.region_name = region if region_name is None else region_name
         self.region = region
@@ -202,6 +217,7 @@ class SpotTrainingOperator(TrainingOperatorBase):
             if not has_begun(state_of(context)):
                 self._log_provider_differences()
             training = self._begin(self._training_of(context, options))
+            training.take_in(self._event)
             while True:
                 match training.proceed():
                     case Completed() as completed:
@@ -216,7 +232,8 @@ class SpotTrainingOperator(TrainingOperatorBase):
                     case Waiting() as waiting:
                         training.wait(waiting)
 
-    def resume(self, context: Context, event: dict[str, Any] | None = None) -> dict[str, Any]:  # noqa: ARG002
+    def resume(self, context: Context, event: dict[str, Any] | None = None) -> dict[str, Any]:
+        self._event = event
         return self.execute(context)
 
     def _log_provider_differences(self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.sdk import BaseSensorOperator, PokeReturnValue
@@ -44,6 +44,9 @@ class SpotTrainingSensor(BaseSensorOperator, TrainingOperatorBase):
     :param stop_job_on_kill: as for the operator, for the jobs that this sensor created. The watched job is
         never stopped.
     :param caps: as for the operator (not templated): the most that an attempt of this sensor may ask for.
+    :param watch_checkpoints: as for the operator (templated), while the sensor is deferred. None: no.
+    :param checkpoint_pattern: as for the operator (not templated).
+    :param on_checkpoints_stalled: as for the operator (not templated). The watched job is never stopped.
 
     `print_log`, `aws_conn_id`, `region_name`, `verify`, `botocore_config` and `events_queue_url` are the same
     as the operator's.
@@ -56,6 +59,7 @@ class SpotTrainingSensor(BaseSensorOperator, TrainingOperatorBase):
         "deferrable",
         "print_log",
         "stop_job_on_kill",
+        "watch_checkpoints",
         "aws_conn_id",
         "region_name",
         "verify",
@@ -76,6 +80,9 @@ class SpotTrainingSensor(BaseSensorOperator, TrainingOperatorBase):
         print_log: bool | str = True,
         stop_job_on_kill: bool | str = True,
         caps: Mapping[str, Any] | None = None,
+        watch_checkpoints: bool | str | None = None,
+        checkpoint_pattern: str | None = None,
+        on_checkpoints_stalled: str | Callable[[dict[str, Any]], object] | None = None,
         aws_conn_id: str | None = "aws_default",
         region_name: str | None = None,
         verify: bool | str | None = None,
@@ -91,6 +98,9 @@ class SpotTrainingSensor(BaseSensorOperator, TrainingOperatorBase):
         self.print_log = print_log
         self.stop_job_on_kill = stop_job_on_kill
         self.caps = caps
+        self.watch_checkpoints = watch_checkpoints
+        self.checkpoint_pattern = checkpoint_pattern
+        self.on_checkpoints_stalled = on_checkpoints_stalled
         self.aws_conn_id = aws_conn_id
         self.region_name = region_name
         self.verify = verify
@@ -108,7 +118,8 @@ class SpotTrainingSensor(BaseSensorOperator, TrainingOperatorBase):
                 _check_policy_and_caps(self.policy, self.caps)
             return self._follow(context, options) if options.deferrable else super().execute(context)
 
-    def resume(self, context: Context, event: dict[str, Any] | None = None) -> Any:  # noqa: ARG002
+    def resume(self, context: Context, event: dict[str, Any] | None = None) -> Any:
+        self._event = event
         with self._leaving_no_job(context):
             return self._follow(context, self._options())
 
@@ -129,6 +140,7 @@ class SpotTrainingSensor(BaseSensorOperator, TrainingOperatorBase):
         from .triggers import TrainingJobTrigger
 
         training = self._begin(self._training_of(context, options))
+        training.take_in(self._event)
         while not isinstance(step := _proceed(training), Completed):
             if self._may_defer:
                 # The trigger keeps `timeout`, so that a job of our own is stopped and counted before the

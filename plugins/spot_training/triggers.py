@@ -27,15 +27,17 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from .compat import calls_on_kill_of_triggers, conf, remember_event_loop
 from .connections import AwsAccess
+from .domain.checkpoints_seen import CheckpointsToWatch
 from .domain.messages import COULD_NOT_STOP, TransitionTracker, stop_command
 from .domain.stop_reasons import StopReason
 from .ledger import take_note
 from .process import PerProcess, begin
 from .sagemaker.jobs import TAG_SECONDS
 from .task.task_state import Fate, fate_of, warm_up
+from .watching.checkpoint_watch import CheckpointWatch
 from .watching.deadline_stop import STOP_AGAIN_SECONDS, STOP_FAILED, DeadlineStop
 from .watching.following import Follower
-from .watching.reports import LogLines, Missing, Over, Report, ScoutNews, TimeIsUp, Trouble
+from .watching.reports import CheckpointNews, LogLines, Missing, Over, Report, ScoutNews, TimeIsUp, Trouble
 from .watching.scout_watch import ScoutWatch, call_from_json
 
 if TYPE_CHECKING:
@@ -56,6 +58,8 @@ LOUD_AFTER_SECONDS = 1
 SCHEDULER_TURN_SECONDS = 2
 #: The event's status if the task has to look at its scouts (`domain.scouting`).
 LOOK_AT_SCOUTS = "LookAtScouts"
+#: If it has to look at what is saved: uploads have stalled, or what it waits for is saved.
+LOOK_AT_CHECKPOINTS = "LookAtCheckpoints"
 #: Threads of all triggers of the process, for stopping jobs.
 STOPPING_THREADS = 4
 
@@ -85,6 +89,8 @@ class TrainingJobTrigger(BaseTrigger):
     `until` (ISO 8601) is the task's own limit: Airflow enforces `execution_timeout` on workers only. With a
     `guard` (`guard_to_json`) it stops a spot job in time for the deadline, and waits until that job is over.
     With a `scout_call` (`call_to_json`) it also fires when the task has to send, or look at, its scouts.
+    With `checkpoints` (`CheckpointsToWatch.to_json`) it also fires when the task has to look at what is
+    saved, and each event has what was seen.
     `record_key` is the key of the ledger's record that gets a note of the job's transitions. Arguments of a
     later version are kept and ignored. The trigger decides nothing: the task that resumes describes the job.
     """
@@ -98,6 +104,7 @@ class TrainingJobTrigger(BaseTrigger):
         until: str | None = None,
         guard: dict[str, Any] | None = None,
         scout_call: dict[str, Any] | None = None,
+        checkpoints: dict[str, Any] | None = None,
         shows_log: bool = False,
         record_key: str | None = None,
         events_queue_url: str | None = None,
@@ -114,11 +121,13 @@ class TrainingJobTrigger(BaseTrigger):
         self.until = until
         self.guard = guard
         self.scout_call = scout_call
+        self.checkpoints = checkpoints
         self.shows_log = shows_log
         self.record_key = record_key
         self._unknown = unknown
         self._deadline_stop: DeadlineStop | None = None
         self._scouts: ScoutWatch | None = None
+        self._checkpoints: CheckpointWatch | None = None
         self._jobs: TrainingJobs | None = None
         self._tracker: TransitionTracker | None = None
         self.access = AwsAccess(
@@ -135,6 +144,7 @@ class TrainingJobTrigger(BaseTrigger):
             {
                 **self._unknown,
                 **({} if self.scout_call is None else {"scout_call": self.scout_call}),
+                **({} if self.checkpoints is None else {"checkpoints": self.checkpoints}),
                 "training_job_name": self.training_job_name,
                 "check_interval": self.check_interval,
                 "stop_job_on_kill": self.stop_job_on_kill,
@@ -179,15 +189,23 @@ class TrainingJobTrigger(BaseTrigger):
             self._deadline_stop = DeadlineStop.from_json(self.guard, lambda: watcher.clock)
         if self.scout_call is not None and self._scouts is None:
             self._scouts = ScoutWatch(call_from_json(self.scout_call), lambda: watcher.clock)
+        if self.checkpoints is not None and self._checkpoints is None:
+            what = CheckpointsToWatch.from_json(self.checkpoints)
+            prefix = self.access.checkpoints(what.uri)
+            self._checkpoints = CheckpointWatch(what, lambda: watcher.clock, prefix)
+            if self._deadline_stop is not None:
+                self._deadline_stop.saw(what.seen)
+        is_watching = self._deadline_stop or self._scouts or self._checkpoints
         return Follower(
             watcher,
             self.training_job_name,
             interval_seconds=self.check_interval,
             until=self._until if self._deadline_stop or self._scouts or self.until else None,
-            must_describe=self._deadline_stop is not None or self._scouts is not None,
+            must_describe=is_watching is not None,
             due_in_seconds=self._deadline_stop.first_look_in_seconds if self._deadline_stop else None,
             shows_log=self.shows_log,
             scouts=self._scouts.scouts if self._scouts else (),
+            checkpoints=self._checkpoints,
         )
 
     def _until(self) -> datetime | None:
@@ -252,21 +270,33 @@ class TrainingJobTrigger(BaseTrigger):
                 return await self._on_time_is_up()
             case ScoutNews():
                 return LOOK_AT_SCOUTS
+            case CheckpointNews():
+                return self._on_checkpoints(report)
             case job:
                 self._take_in(job)
                 if job.is_terminal:
                     return str(job.status)
         return None
 
+    def _on_checkpoints(self, news: CheckpointNews) -> str | None:
+        """More is saved, or uploads have stalled."""
+        if news.warning:
+            self.log.warning("%s", news.warning)
+        if self._deadline_stop is not None:
+            self._deadline_stop.saw(news.seen)
+        return LOOK_AT_CHECKPOINTS if news.must_wake else None
+
     def _take_in(self, job: JobSnapshot) -> None:
-        for watch in (self._deadline_stop, self._scouts):
+        for watch in (self._deadline_stop, self._scouts, self._checkpoints):
             if watch is not None:
                 watch.update(job)
         if fresh := self._news(job):
             self._on_news(job, fresh)
 
     def _event(self, status: str) -> TriggerEvent:
-        payload = {"training_job_name": self.training_job_name, "status": status}
+        payload: dict[str, Any] = {"training_job_name": self.training_job_name, "status": status}
+        if self._checkpoints is not None:
+            payload["checkpoints"] = self._checkpoints.seen.to_json()
         return TriggerEvent(payload)  # type: ignore[no-untyped-call]
 
     async def on_kill(self) -> None:

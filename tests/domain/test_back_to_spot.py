@@ -19,6 +19,7 @@ from spot_training.domain.back_to_spot import (
     run_seconds,
     types_with_a_way_back,
 )
+from spot_training.domain.checkpoints_seen import SeenCheckpoints, SeenLaunch
 from spot_training.domain.deadline import Deadline, DeadlineGuard, Reserve, Runtime, kept_by_attempts
 from spot_training.domain.ladder import Action, Ladder, Situation, SpotWhileTimeAllows, Step
 from spot_training.domain.lifecycle import Ending, JobSnapshot, SecondaryStatus, TrainingStatus, Transition
@@ -146,16 +147,25 @@ def test_what_was_saved_counts_and_without_a_look_one_interval_does_not() -> Non
     deadline = _deadline(hours_left=16, work_hours=12, every=1800)
     job = _job(trained_seconds=4 * HOUR)
 
-    def unsaved(saved_at: datetime | None) -> float:
+    def unsaved(saved_seconds: float | None) -> float:
+        began_at = job.transitions[-1].started_at
+        launches = (
+            () if saved_seconds is None else (SeenLaunch(began_at=began_at, saved_seconds=saved_seconds),)
+        )
         look = look_at(
-            job, NOW, rule=rule_for(deadline), deadline=deadline, kept_seconds=0.0, saved_at=saved_at
+            job,
+            NOW,
+            rule=rule_for(deadline),
+            deadline=deadline,
+            kept_seconds=0.0,
+            seen=SeenCheckpoints(launches=launches),
         )
         assert look.progress.work_seconds == 8 * HOUR
         return look.progress.unsaved_seconds
 
     assert unsaved(None) == 1800
-    assert unsaved(NOW - timedelta(seconds=40)) == 40
-    assert unsaved(NOW - timedelta(days=2)) == 4 * HOUR
+    assert unsaved(4 * HOUR - 40) == 40
+    assert unsaved(0) == 4 * HOUR
 
 
 def test_the_reason_is_in_dollars_if_the_price_is_known() -> None:

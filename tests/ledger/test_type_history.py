@@ -42,9 +42,7 @@ def test_attempts_moves_and_scouts_are_read_from_records(ledger: Ledger) -> None
     ledger.write(make_record(run_id="1", attempts=attempts, scouts=scouts))
     ledger.write(make_record(run_id="2", attempts=(attempts[0], refused)))
     (two, one) = _histories(ledger, region="us-east-1")
-    assert one == TypeHistory(
-        region="us-east-1", instance_type=A, attempts=2, interrupted=2, price_ratio=0.3
-    )
+    assert one == TypeHistory(region="us-east-1", instance_type=A, attempts=2, interrupted=2, price_ratio=0.3)
     assert two == TypeHistory(
         region="us-east-1",
         instance_type=B,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NoReturn
 
 from spot_training.domain.budget import Budget, BudgetCheck
 from spot_training.domain.caps import Caps
+from spot_training.domain.checkpoints_seen import CheckpointsToWatch, SeenCheckpoints
 from spot_training.domain.deadline import Deadline, Runtime
 from spot_training.domain.errors import SpotTrainingError
 from spot_training.domain.ladder import Policy, Step
@@ -24,7 +25,7 @@ from spot_training.sagemaker.jobs import TrainingJobs
 from spot_training.sagemaker.request import TrainingPlan, cast_request, defaults_of
 from spot_training.task.budget import check_budget
 from spot_training.training.driver import Completed, TrainingDriver, Waiting
-from spot_training.training.host import NoRecorder, OnRecord
+from spot_training.training.host import CheckpointOptions, NoRecorder, OnRecord
 from spot_training.training.recorder import Bookkeeper, PriceOf
 from spot_training.training.state import MemoryStore
 from spot_training.watching.deadline_stop import follow_with_deadline
@@ -80,6 +81,17 @@ class FakeHost:
     asked: list[tuple[str, ...]] = field(default_factory=list)
     said: list[str] = field(default_factory=list)
     histories: Sequence[TypeHistory] = ()
+    checkpoints: CheckpointOptions = field(default_factory=CheckpointOptions)
+    make_look: Callable[[JobSnapshot, CheckpointsToWatch], SeenCheckpoints] = lambda _job, what: what.seen
+    is_stop_wanted: bool = False
+    stalls: list[Mapping[str, Any]] = field(default_factory=list)
+
+    def last_look(self, job: JobSnapshot, what: CheckpointsToWatch) -> SeenCheckpoints:
+        return self.make_look(job, what)
+
+    def uploads_stalled(self, facts: Mapping[str, Any]) -> bool:
+        self.stalls.append(facts)
+        return self.is_stop_wanted
 
     @property
     def only_watches(self) -> bool:

@@ -16,7 +16,13 @@ from typing import TYPE_CHECKING
 
 from spot_training.domain.lifecycle import HOLDING_STATUSES, SecondaryStatus, Transition
 from spot_training.domain.messages import statement_line
-from spot_training.domain.records import CurrentJob, DecisionMade, RecordState, TrainingRecord
+from spot_training.domain.records import (
+    UPLOADS_STALLED,
+    CurrentJob,
+    DecisionMade,
+    RecordState,
+    TrainingRecord,
+)
 from spot_training.domain.savings import PurchaseOption, on_demand_rate
 from spot_training.sagemaker.console import Console
 
@@ -245,7 +251,17 @@ def _now_doing(job: CurrentJob) -> str:
     if job.secondary_status is None:
         return f"{what} was submitted."
     doing = _PHASES.get(job.secondary_status)
-    return f"{what} is {doing}." if doing else f"{what} is over: {job.secondary_status}."
+    if not doing:
+        return f"{what} is over: {job.secondary_status}."
+    return f"{what} is {doing}.{_saved(job)}"
+
+
+def _saved(job: CurrentJob) -> str:
+    """What is known of its checkpoints."""
+    if job.stalled_at is not None:
+        since = f"{job.saved_at:%Y-%m-%d %H:%M} UTC" if job.saved_at else "the start"
+        return f" Its uploads have stalled: no checkpoint has arrived since {since}."
+    return f" Saved is the work until {job.saved_at:%Y-%m-%d %H:%M} UTC." if job.saved_at else ""
 
 
 def _bars(record: TrainingRecord, now: datetime) -> Iterator[Bar]:
@@ -306,6 +322,8 @@ def _marks(record: TrainingRecord) -> Iterator[Mark]:
     ended = max((a.ended_at for a in record.attempts if a.ended_at), default=None)
     for decision in record.decisions:
         anchor = ended if decision.attempt is None else created.get(decision.attempt)
+        if decision.action == UPLOADS_STALLED:
+            anchor = decision.decided_at
         yield Mark(
             at=anchor or decision.decided_at,
             action=_action(decision),

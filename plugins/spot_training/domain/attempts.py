@@ -23,6 +23,7 @@ FORMAT_OF_ENDING: Mapping[Ending, int] = {
     Ending.MOVED: 3,
     Ending.SCOUT_DONE: 3,
     Ending.LEFT_FOR_SPOT: 4,
+    Ending.UPLOADS_STALLED: 4,
 }
 #: Transitions kept of one job: an interruption makes about four, so some fifty interruptions.
 MOST_TRANSITIONS = 200

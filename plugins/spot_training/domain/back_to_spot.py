@@ -17,6 +17,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from .attempts import PurchaseOption, price_ratio_of
+from .checkpoints_seen import SeenCheckpoints
 from .errors import InvalidInput
 from .lifecycle import Ending, JobSnapshot, SecondaryStatus
 from .parsing import in_words
@@ -82,13 +83,20 @@ class Look:
 
 
 def rule_for(
-    deadline: Deadline, attempts: Sequence[Attempt] = (), price_ratio: float | None = None
+    deadline: Deadline,
+    attempts: Sequence[Attempt] = (),
+    price_ratio: float | None = None,
+    *,
+    checkpoint_every_seconds: float | None = None,
 ) -> WayBack:
-    """The rule with what is known of this training. `price_ratio`: spot's to on-demand's, from others."""
+    """The rule with what is known of this training.
+
+    `price_ratio`: spot's to on-demand's, from others. `checkpoint_every_seconds`: as it was seen.
+    """
     reserve, runtime = deadline.reserve, deadline.runtime
     spot = (attempt for attempt in attempts if attempt.purchase is PurchaseOption.SPOT)
     seen = price_ratio_of((attempt.billable_seconds, attempt.training_seconds) for attempt in spot)
-    every = runtime.checkpoint_every_seconds
+    every = checkpoint_every_seconds or runtime.checkpoint_every_seconds
     hand_over = HandOver(
         launch_seconds=reserve.launch_seconds,
         launch_high_seconds=reserve.launch_high_seconds,
@@ -109,22 +117,21 @@ def look_at(
     rule: WayBack,
     deadline: Deadline,
     kept_seconds: float,
-    saved_at: datetime | None = None,
+    seen: SeenCheckpoints | None = None,
 ) -> Look:
     """The way back at `now`, while the on-demand job runs.
 
-    `kept_seconds` is the work that earlier attempts left in checkpoints. `saved_at` is when the job saved its
-    newest checkpoint that was seen; None if nobody looks: then the work of one interval counts as unsaved.
+    `kept_seconds` is the work that earlier attempts left in checkpoints. `seen` is what was seen of this
+    job's: of a launch at which nobody looked, the work of one interval counts as unsaved.
     """
+    every = deadline.runtime.checkpoint_every_seconds
     trained = _trained_seconds(job, now)
-    unsaved = min(trained, deadline.runtime.checkpoint_every_seconds)
-    if saved_at is not None:
-        unsaved = min(trained, max(0.0, (now - saved_at).total_seconds()))
+    saved = (seen or SeenCheckpoints()).saved_training_seconds(job.transitions, now, lost_per_launch=every)
     launch = deadline.reserve.launch_seconds - (now - job.created_at).total_seconds()
     progress = Progress(
         seconds_left=(deadline.at - now).total_seconds(),
         work_seconds=max(0.0, deadline.runtime.mean_seconds - kept_seconds - trained),
-        unsaved_seconds=unsaved,
+        unsaved_seconds=max(0.0, trained - saved),
         owed_seconds=0.0 if _trains(job) else max(0.0, launch),
     )
     return Look(rule=rule, progress=progress, scouts_in_seconds=rule.scouts_in_seconds(progress))

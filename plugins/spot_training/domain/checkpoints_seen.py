@@ -12,11 +12,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .checkpoint_looks import Checkpoint, Look
 from .checkpoint_pace import RECENT_INTERVALS, CheckpointPace, Uploads, pace_of
 from .lifecycle import JobSnapshot, SecondaryStatus, TrainingStatus, Transition
+from .runtime import kept_by_attempts
+
+if TYPE_CHECKING:
+    from .attempts import Attempt
 
 #: What a checkpoint holds was done so long before S3 got its first object, at least: SageMaker notices a
 #: file, waits until it is complete, and uploads it.
@@ -120,6 +124,17 @@ class SeenCheckpoints:
         What nobody looked at counts as before: all but the last `lost_per_launch` seconds of each launch.
         """
         return sum(self._saved(visit, now, lost_per_launch) for visit in visits if _is_work(visit))
+
+    def kept_by_attempts(self, attempts: Iterable[Attempt], lost_per_launch: float) -> float:
+        """The same for attempts that are over. An attempt without checkpoints keeps nothing."""
+        return sum(self._kept_by(attempt, lost_per_launch) for attempt in attempts if attempt.has_checkpoints)
+
+    def _kept_by(self, attempt: Attempt, lost_per_launch: float) -> float:
+        visits = [visit for visit in attempt.transitions if _is_work(visit)]
+        if not visits or all(self.saved_of(visit) is None for visit in visits):
+            return kept_by_attempts([attempt], lost_per_launch)
+        now = attempt.ended_at or visits[-1].started_at
+        return self.saved_training_seconds(visits, now, lost_per_launch=lost_per_launch)
 
     def _saved(self, visit: Transition, now: datetime, lost_per_launch: float) -> float:
         lasted = max(0.0, ((visit.ended_at or now) - visit.started_at).total_seconds())
@@ -236,8 +251,15 @@ class SeenCheckpoints:
         }
 
     @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> SeenCheckpoints:
-        """Undo `to_json`. What a newer version wrote besides is ignored: the next looks see it again."""
+    def from_json(cls, data: Any) -> SeenCheckpoints | None:
+        """Undo `to_json`; None for what this version cannot read: the next looks see it again."""
+        try:
+            return cls._read(data) if data else None
+        except (AttributeError, KeyError, TypeError, ValueError):
+            return None
+
+    @classmethod
+    def _read(cls, data: Mapping[str, Any]) -> SeenCheckpoints:
         return cls(
             launches=tuple(map(SeenLaunch.from_json, data.get("launches") or ())),
             saved=tuple(map(Checkpoint.from_json, data.get("saved") or ())),
@@ -333,6 +355,6 @@ class CheckpointsToWatch:
             uri=data["uri"],
             pattern=data.get("pattern") or "",
             given_seconds=data.get("given_seconds"),
-            seen=SeenCheckpoints.from_json(data.get("seen") or {}),
+            seen=SeenCheckpoints.from_json(data.get("seen")) or SeenCheckpoints(),
             wake_after=_moment(data.get("wake_after")),
         )

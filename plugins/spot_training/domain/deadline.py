@@ -28,6 +28,7 @@ from .way_back import Progress, WayBack
 
 if TYPE_CHECKING:
     from .attempts import Attempt
+    from .checkpoints_seen import SeenCheckpoints
 
 __all__ = [
     "CHECKPOINT_EVERY_SECONDS",
@@ -114,10 +115,16 @@ class Deadline:
         needed = self.remaining_seconds(kept_seconds) + self.reserve.total_seconds
         return self.at - timedelta(seconds=needed)
 
-    def latest_on_demand_start_after(self, attempts: Sequence[Attempt]) -> datetime:
+    def kept_seconds(self, attempts: Sequence[Attempt], seen: SeenCheckpoints | None = None) -> float:
+        """Seconds of work that these attempts left in checkpoints: what was seen, else an assumption."""
+        lost = self.runtime.checkpoint_every_seconds
+        return kept_by_attempts(attempts, lost) if seen is None else seen.kept_by_attempts(attempts, lost)
+
+    def latest_on_demand_start_after(
+        self, attempts: Sequence[Attempt], seen: SeenCheckpoints | None = None
+    ) -> datetime:
         """The same after these attempts."""
-        kept = kept_by_attempts(attempts, self.runtime.checkpoint_every_seconds)
-        return self.latest_on_demand_start(kept)
+        return self.latest_on_demand_start(self.kept_seconds(attempts, seen))
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -207,6 +214,8 @@ class DeadlineGuard:
         downloads, or saves no checkpoints    the same: what it has done is lost if it stops
         trains                                never, if it reaches its first checkpoint within the slack
                                               or has overrun its high runtime; otherwise slack
+        trains, and its checkpoints are seen  slack, which grows with each checkpoint; never, if what is
+                                              saved has overrun the high runtime
         uploads or stops                      never: it is about to end
         any, and the deadline is late         0
 
@@ -215,7 +224,8 @@ class DeadlineGuard:
     may be left again, and starts earlier if that pays.
 
     `kept_seconds` is the work that earlier attempts left in checkpoints. Without `has_checkpoints`, every
-    launch starts from zero. `tick_seconds` is how often somebody looks.
+    launch starts from zero. `tick_seconds` is how often somebody looks. With `seen`, what is saved of this
+    job is what was seen of it; a launch at which nobody looked keeps all but `checkpoint_every`.
     """
 
     deadline: Deadline
@@ -223,6 +233,7 @@ class DeadlineGuard:
     has_checkpoints: bool = True
     tick_seconds: float = 60.0
     way_back: WayBack | None = None
+    seen: SeenCheckpoints | None = None
 
     def outlook(self, now: datetime, job: JobSnapshot | None = None) -> Outlook:
         """The outlook at `now`, with the running spot job `job`, or without one."""
@@ -286,6 +297,8 @@ class DeadlineGuard:
         until_checkpoint = max(0.0, runtime.checkpoint_every_seconds - _seconds_in_status(job, now))
         # Leave a run alone that takes longer than expected: on-demand would only add a launch.
         has_overrun = kept >= runtime.high_seconds
+        if not has_overrun and self.seen is not None and self.seen.saved_of(job.transitions[-1]) is not None:
+            return _Due(max(0.0, slack), self._last_moment(kept))
         if slack > until_checkpoint or has_overrun:
             return _Due(None, "the spot job is training, and finishes in time unless it is interrupted")
         return _Due(max(0.0, slack), self._last_moment(kept))
@@ -299,6 +312,9 @@ class DeadlineGuard:
         if job is None or not self.has_checkpoints:
             return self.kept_seconds
         lost = self.deadline.runtime.checkpoint_every_seconds
+        if self.seen is not None:
+            seen = self.seen.saved_training_seconds(job.transitions, now, lost_per_launch=lost)
+            return self.kept_seconds + seen
         return self.kept_seconds + kept_by_visits(job.transitions, now, lost)
 
 

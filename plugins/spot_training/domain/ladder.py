@@ -207,26 +207,35 @@ class SpotWhileTimeAllows:
             return end
         if last.ending is Ending.LEFT_FOR_SPOT:
             return start(self.steps, 0, f"{because(situation)}: spot again")
+        if _stays_on_step(situation.attempts, self.steps):
+            return start(self.steps, last.step, because(situation))
         if last.purchase is PurchaseOption.ON_DEMAND:
             return Decision(action=Action.GIVE_UP, reason=f"{what_happened(last)}; no step is left")
-        if _stays_on_step(situation.attempts, self.steps):
-            return start(self.steps, 0, because(situation))
         is_no_use = last.ending in {Ending.QUOTA, Ending.STOPPED_FOR_DEADLINE}
         if is_no_use or is_lost_to_interruptions(last):
             return start(self.steps, 1, f"{what_happened(last)}: on-demand now")
         return start(self.steps, 0, f"{because(situation)}: spot again")
 
 
-def _stays_on_step(attempts: Sequence[Attempt], steps: Sequence[Step]) -> bool:
-    """Whether the last job moved to another type, or was refused and another type of its step was not.
+#: How many on-demand jobs in a row are replaced because uploads stalled.
+MOST_STALLS = 3
 
-    On-demand that was left under an earlier policy goes on, too.
+
+def _stays_on_step(attempts: Sequence[Attempt], steps: Sequence[Step]) -> bool:
+    """Whether the same step comes again.
+
+    The last job moved to another type, or was refused and another type of its step was not. Or it was an
+    on-demand job: its uploads stalled, and another one continues from its last checkpoint, or it was left
+    under an earlier policy.
     """
     last = attempts[-1]
     if last.step >= len(steps):
         return False
     if last.ending is Ending.LEFT_FOR_SPOT:
         return True
+    if last.ending is Ending.UPLOADS_STALLED and last.purchase is PurchaseOption.ON_DEMAND:
+        newest = [attempt.ending for attempt in attempts[-MOST_STALLS:]]
+        return len(newest) < MOST_STALLS or any(each is not Ending.UPLOADS_STALLED for each in newest)
     is_refused = steps[last.step].needs_scouts and last.was_refused
     return last.ending is Ending.MOVED or (is_refused and first_type(steps[last.step], attempts) is not None)
 
@@ -322,6 +331,8 @@ def what_happened(last: Attempt) -> str:
         case Ending.LEFT_FOR_SPOT:
             done = f"{in_words(last.work_seconds or 0)} of training done"
             return f"{last.purchase} {last.instance_type} was left for spot, {done}"
+        case Ending.UPLOADS_STALLED:
+            return f"no checkpoint of {last.purchase} {last.instance_type} reached S3 any longer"
         case Ending.QUOTA:
             return f"the account's quota refused {last.instance_type} ({last.purchase})"
         case Ending.CAPACITY_ERROR:

@@ -107,9 +107,10 @@ def is_legal_move(before: SecondaryStatus, after: SecondaryStatus) -> bool:
 class Ending(StrEnum):
     """Why a job is over. SageMaker only says `Completed`, `Stopped` or `Failed`.
 
-    Five endings are our stops, which a tag distinguishes from a person's (`stop_reasons`): the guard stopped
+    Six endings are our stops, which a tag distinguishes from a person's (`stop_reasons`): the guard stopped
     a spot job to start on-demand; another instance type has capacity (`scouting`); there is spot capacity
-    again (`back_to_spot`); the task's time limit passed; the task ended or was killed.
+    again (`back_to_spot`); its checkpoints no longer reached S3; the task's time limit passed; the task ended
+    or was killed.
     """
 
     COMPLETED = "completed"
@@ -120,6 +121,7 @@ class Ending(StrEnum):
     STOPPED_FOR_DEADLINE = "stopped for the deadline"
     MOVED = "moved to another type"
     LEFT_FOR_SPOT = "left for spot"
+    UPLOADS_STALLED = "stopped because uploads stalled"
     SCOUT_DONE = "scout called back"
     STOPPED_AT_TIME_LIMIT = "stopped at the time limit"
     STOPPED_WITH_TASK = "stopped with its task"
@@ -140,6 +142,7 @@ CAPACITY_CAUSES = frozenset(
         Ending.STOPPED_FOR_DEADLINE,
         Ending.MOVED,
         Ending.LEFT_FOR_SPOT,
+        Ending.UPLOADS_STALLED,
         Ending.CAPACITY_ERROR,
         Ending.QUOTA,
     }

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .attempts import FORMAT_OF_ENDING
 from .errors import NewerFormat
@@ -33,6 +33,9 @@ from .savings import (
 )
 from .totals import Totals, totals_of
 
+if TYPE_CHECKING:
+    from .checkpoints_seen import SeenCheckpoints
+
 #: `Totals` and `totals_of` are in `totals` now, and keep their names here.
 __all__ = [
     "RECORD_FORMAT",
@@ -50,9 +53,11 @@ __all__ = [
 ]
 
 #: The format that is written. It grows when a reader of an earlier format could misunderstand a record: 1 is
-#: 0.1.0's, which knew fewer endings, 3 has scouts, and 4 the way back to spot. A reader knows all formats up
-#: to this one, and leaves a later one alone.
+#: 0.1.0's, which knew fewer endings, 3 has scouts, and 4 the way back to spot and stops because uploads
+#: stalled. A reader knows all formats up to this one, and leaves a later one alone.
 RECORD_FORMAT = 4
+#: The action of a `DecisionMade` that only says what was seen.
+UPLOADS_STALLED = "uploads stalled"
 #: The format of what has nothing that came later: every version since 0.2.0 reads it.
 FORMAT_WITHOUT_SCOUTS = 2
 _DIGESTS = re.compile(r"(-[0-9a-f]{12}-\d{1,3})+$")
@@ -140,7 +145,8 @@ class CurrentJob:
     """The job under way, as far as it is known.
 
     The intent has a name, a reason and how the job is bought. What AWS says is noted later: without `seen_at`
-    the job may not exist.
+    the job may not exist. `saved_at` is up to when its newest checkpoint holds its work, `stalled_at` since
+    when none has arrived; both None unless checkpoints are seen.
     """
 
     job_name: str
@@ -157,14 +163,18 @@ class CurrentJob:
     max_wait_seconds: int | None = None
     transitions: tuple[Transition, ...] = ()
     seen_at: datetime | None = None
+    saved_at: datetime | None = None
+    stalled_at: datetime | None = None
     unknown: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     def to_json(self) -> dict[str, Any]:
-        return {**_to_json(self), "transitions": [transition_to_json(visit) for visit in self.transitions]}
+        plain = {**_to_json(self), "transitions": [transition_to_json(visit) for visit in self.transitions]}
+        unseen = [name for name in ("saved_at", "stalled_at") if plain[name] is None]
+        return {name: value for name, value in plain.items() if name not in unseen}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> CurrentJob:
-        known = _known(cls, data, moments=("created_at", "started_at", "seen_at"))
+        known = _known(cls, data, moments=("created_at", "started_at", "seen_at", "saved_at", "stalled_at"))
         for name, kind in (
             ("purchase", PurchaseOption),
             ("status", TrainingStatus),
@@ -191,7 +201,15 @@ class CurrentJob:
             max_wait_seconds=job.max_wait_seconds,
             transitions=kept_transitions(job),
             seen_at=now,
+            saved_at=self.saved_at,
+            stalled_at=self.stalled_at,
         )
+
+    def with_checkpoints(self, seen: SeenCheckpoints | None) -> CurrentJob:
+        """The same job with what was seen of its checkpoints."""
+        if seen is None:
+            return self
+        return replace(self, saved_at=seen.newest_saved_at, stalled_at=seen.stalled_at)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

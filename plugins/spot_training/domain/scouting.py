@@ -57,11 +57,13 @@ class ScoutCall:
     """When a waiting task has to look at its scouts, or send some.
 
     `scouts` are the names of those that are out. `not_before` is when others may go out at the earliest (with
-    scouts out, None if no other will); for an on-demand job, when to look again.
+    scouts out, None if no other will); for an on-demand job, when to look again. With `saved_after`, a
+    checkpoint that began to arrive later is awaited.
     """
 
     scouts: tuple[str, ...] = ()
     not_before: datetime | None = None
+    saved_after: datetime | None = None
 
     def moment(self, job: JobSnapshot) -> datetime | None:
         """When the task has to look because of this state of its job; None while nothing is due.

@@ -27,6 +27,8 @@ class StopReason(StrEnum):
     MOVE = "move"
     #: On-demand runs, and there is spot capacity again.
     BACK_TO_SPOT = "back-to-spot"
+    #: Its checkpoints no longer reach S3, and `on_checkpoints_stalled` asked for the stop.
+    UPLOADS_STALLED = "uploads-stalled"
     #: A scout has found out what it was sent for, or nobody needs it any longer.
     SCOUT_DONE = "scout-done"
     TIME_LIMIT = "time-limit"
@@ -42,6 +44,7 @@ _ENDINGS = {
     StopReason.DEADLINE: Ending.STOPPED_FOR_DEADLINE,
     StopReason.MOVE: Ending.MOVED,
     StopReason.BACK_TO_SPOT: Ending.LEFT_FOR_SPOT,
+    StopReason.UPLOADS_STALLED: Ending.UPLOADS_STALLED,
     StopReason.SCOUT_DONE: Ending.SCOUT_DONE,
     StopReason.TIME_LIMIT: Ending.STOPPED_AT_TIME_LIMIT,
     StopReason.TASK_ENDED: Ending.STOPPED_WITH_TASK,

@@ -5,10 +5,10 @@ Moments are `LastModified`, which S3 and SageMaker take from the same clock (the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from spot_training.domain.checkpoint_looks import SeenObject
 
@@ -16,6 +16,16 @@ from .calls import calling
 
 if TYPE_CHECKING:
     from botocore.client import BaseClient
+
+
+class Client(Protocol):
+    """An S3 client that is made again if its calls fail: `watching.periodic.Renewed`."""
+
+    def get(self) -> BaseClient: ...
+
+    def answered(self) -> None: ...
+
+    def failed(self) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,9 +38,9 @@ class Page:
 
 
 class CheckpointPrefix:
-    """One prefix. `client` returns the client, at each call."""
+    """One prefix. `client` makes the client when it is needed, and again with other credentials."""
 
-    def __init__(self, client: Callable[[], BaseClient], uri: str) -> None:
+    def __init__(self, client: Client, uri: str) -> None:
         self._client = client
         bucket, _, path = uri.removeprefix("s3://").partition("/")
         path = path.strip("/")
@@ -66,9 +76,14 @@ class CheckpointPrefix:
             options["ContinuationToken"] = token
 
     def _call(self, options: dict[str, Any]) -> dict[str, Any]:
-        client: Any = self._client()
-        with calling(f"ListObjectsV2 of {self.uri}"):
-            answer: dict[str, Any] = client.list_objects_v2(**options)
+        client: Any = self._client.get()
+        try:
+            with calling(f"ListObjectsV2 of {self.uri}"):
+                answer: dict[str, Any] = client.list_objects_v2(**options)
+        except Exception:
+            self._client.failed()
+            raise
+        self._client.answered()
         return answer
 
     def _object(self, item: dict[str, Any]) -> SeenObject:

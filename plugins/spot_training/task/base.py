@@ -48,6 +48,8 @@ class TrainingOperatorBase(BaseOperator):
     serialized_training_data: dict[str, Any] | None = None
 
     _training: TrainingTask | None = None
+    #: What the trigger fired with, if this process resumes the task.
+    _event: dict[str, Any] | None = None
     _is_ended = False
     _may_defer = True
 

@@ -112,6 +112,18 @@ def _one_of(*choices: str) -> Check:
     return check
 
 
+def _checkpoint_pattern(value: Any, field: str) -> None:  # noqa: ARG001 - it has its own name
+    from spot_training.domain.checkpoint_pattern import CheckpointPattern
+
+    CheckpointPattern.of(value)
+
+
+def _on_stalled(value: Any, field: str) -> None:  # noqa: ARG001
+    from .checkpoints import check_on_stalled
+
+    check_on_stalled(value)
+
+
 def _training_job(value: Any, field: str) -> None:
     from spot_training.sagemaker.naming import NamedJob
 
@@ -137,6 +149,9 @@ _CHECKS: dict[str, Check] = {
     "budget": _budget,
     "region_name": _region,
     "training_job_name": _training_job,
+    "watch_checkpoints": _flag,
+    "checkpoint_pattern": _checkpoint_pattern,
+    "on_checkpoints_stalled": _on_stalled,
 }
 
 

@@ -5,11 +5,12 @@ A template may have made text of any value. What is wrong raises `InvalidInput`,
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Protocol
 
 from spot_training.domain.deadline import Runtime, like_from, runtime_from
+from spot_training.domain.errors import InvalidInput
 from spot_training.domain.parsing import (
     LIVE,
     as_bool,
@@ -18,9 +19,11 @@ from spot_training.domain.parsing import (
     is_left_out,
     parse_seconds,
 )
+from spot_training.training.host import CheckpointOptions
 
 from .access import AccessArguments, access_of
 from .budget import budget_of
+from .checkpoints import checkpoints_of
 from .deadline import DeadlineArguments, DeadlineOptions
 
 if TYPE_CHECKING:
@@ -36,6 +39,9 @@ class CommonArguments(AccessArguments, Protocol):
     print_log: Any
     stop_job_on_kill: Any
     execution_timeout: Any
+    watch_checkpoints: Any
+    checkpoint_pattern: Any
+    on_checkpoints_stalled: Any
 
 
 class OperatorArguments(CommonArguments, DeadlineArguments, Protocol):
@@ -75,6 +81,8 @@ class TaskOptions:
     deadline: DeadlineOptions | None = None
     budget: Budget | None = None
     runtime: Runtime | None = None
+    checkpoints: CheckpointOptions = field(default_factory=CheckpointOptions)
+    on_checkpoints_stalled: Any = None
     #: Other Dags from which the run time of this training is learned, too.
     like: tuple[str, ...] = ()
 
@@ -89,6 +97,7 @@ class TaskOptions:
             budget=budget_of(task),
             runtime=runtime_from(task.expected_runtime),
             like=like_from(task.expected_runtime),
+            checkpoints=checkpoints_of(task, expected_runtime=task.expected_runtime),
             time_limit=_training_timeout(task),
         )
 
@@ -96,6 +105,12 @@ class TaskOptions:
     def of_sensor(cls, task: SensorArguments) -> TaskOptions:
         """Cast the rendered arguments of a sensor."""
         options = cls._of_both(task)
+        if options.checkpoints.is_wanted and not options.deferrable:
+            raise InvalidInput(
+                "watch_checkpoints",
+                task.watch_checkpoints,
+                "a sensor looks at checkpoints while it is deferred: give deferrable=True.",
+            )
         return replace(
             options,
             pokes_again=bool(task.silent_fail) and not options.deferrable,
@@ -116,13 +131,15 @@ class TaskOptions:
             shows_log_live=log_mode == LIVE,
             stop_job_on_kill=as_bool(task.stop_job_on_kill, field="stop_job_on_kill"),
             execution_timeout=task.execution_timeout,
+            checkpoints=checkpoints_of(task),
+            on_checkpoints_stalled=task.on_checkpoints_stalled,
         )
 
 
 def _training_timeout(task: OperatorArguments) -> timedelta | None:
     """`training_timeout`, or the Amazon provider's name for it."""
     given = {"training_timeout": task.training_timeout, "max_ingestion_time": task.max_ingestion_time}
-    for field, value in given.items():
+    for name, value in given.items():
         if not is_left_out(value):
-            return timedelta(seconds=at_least_a_second(value, field=field))
+            return timedelta(seconds=at_least_a_second(value, field=name))
     return None

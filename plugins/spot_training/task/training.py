@@ -19,7 +19,8 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from spot_training.compat import AirflowFailException, is_test_run
+from spot_training.compat import AirflowFailException, count_stalled_uploads, is_test_run
+from spot_training.domain.checkpoints_seen import SeenCheckpoints
 from spot_training.domain.errors import (
     AlgorithmFailed,
     InstallationUnknown,
@@ -37,6 +38,7 @@ from spot_training.training.driver import TrainingDriver, Waiting
 
 from .beginning import find_account, identity_of, open_recorder, private_ledger_warning
 from .budget import AskedPrices, check_budget
+from .checkpoints import must_stop
 from .deadline import run_began_at
 from .job_log import JobLog
 from .kept_state import state_of
@@ -46,12 +48,13 @@ from .stopping import JobStopper
 from .time_limits import has_no_time_for_a_retry, passed_limit
 from .tries import is_last_try, is_replaced, is_replaced_by_live_try, task_states
 from .type_history import histories_of_types
-from .waiting import reports_until_over, trigger_arguments
+from .waiting import last_look, reports_until_over, trigger_arguments
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from spot_training.domain.budget import BudgetCheck
+    from spot_training.domain.checkpoints_seen import CheckpointsToWatch
     from spot_training.domain.deadline import Deadline
     from spot_training.domain.ladder import Policy, Step
     from spot_training.domain.savings import Attempt, SavingsStatement
@@ -60,6 +63,7 @@ if TYPE_CHECKING:
     from spot_training.sagemaker.jobs import TrainingJobs
     from spot_training.sagemaker.request import TrainingPlan
     from spot_training.training.driver import Completed, Progress
+    from spot_training.training.host import CheckpointOptions
 
     from .options import TaskOptions
     from .specification import Specification
@@ -124,6 +128,17 @@ class TrainingTask:
     @property
     def only_watches(self) -> bool:
         return self._specification.only_watches
+
+    @property
+    def checkpoints(self) -> CheckpointOptions:
+        return self.options.checkpoints
+
+    def last_look(self, job: JobSnapshot, what: CheckpointsToWatch) -> SeenCheckpoints:
+        return last_look(job, what, driver=self.driver, options=self.options)
+
+    def uploads_stalled(self, facts: Mapping[str, Any]) -> bool:
+        count_stalled_uploads(self._ti.dag_id, self._ti.task_id)
+        return must_stop(self.options.on_checkpoints_stalled, facts, warn=self._log.warning)
 
     def prepare(self) -> Mapping[str, Any]:
         return self._specification.prepare(self.say)
@@ -221,6 +236,12 @@ class TrainingTask:
         if isinstance(step, Waiting):
             self.recorder.saw(step.job)
         return step
+
+    def take_in(self, event: Mapping[str, Any] | None) -> None:
+        """What the trigger saw of the checkpoints. The job itself is described again."""
+        seen = (event or {}).get("checkpoints")
+        if seen and (event or {}).get("training_job_name") == self.driver.live_job:
+            self.driver.saw_checkpoints(SeenCheckpoints.from_json(seen))
 
     def trigger_arguments(self, waiting: Waiting) -> dict[str, Any]:
         """The arguments of the trigger that the task defers to."""

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from spot_training.domain.lifecycle import JobSnapshot
 from spot_training.domain.stop_reasons import StopReason
+from spot_training.watching.checkpoint_watch import CheckpointWatch
 from spot_training.watching.deadline_stop import DeadlineStop, follow_with_deadline, guard_to_json
+from spot_training.watching.reports import CheckpointNews
 from spot_training.watching.scout_watch import ScoutWatch, call_to_json
 from spot_training.watching.watcher import JobWatcher, LogLines, Missing, Trouble
 
@@ -16,6 +18,7 @@ from .time_limits import next_limit
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from spot_training.domain.checkpoints_seen import CheckpointsToWatch, SeenCheckpoints
     from spot_training.training.driver import TrainingDriver, Waiting
     from spot_training.watching.watcher import Report
 
@@ -36,6 +39,7 @@ def trigger_arguments(
         "until": until.isoformat() if until else None,
         "guard": guard_to_json(waiting.guard, waiting.job, clock.now()) if waiting.guard else None,
         **({"scout_call": call_to_json(waiting.call)} if waiting.call else {}),
+        **({"checkpoints": waiting.checkpoints.to_json()} if waiting.checkpoints else {}),
         "record_key": record_key,
         **asdict(options.access),
         # Where the job is: the connection's region may change while the task is deferred.
@@ -46,7 +50,11 @@ def trigger_arguments(
 def reports_until_over(
     waiting: Waiting, *, driver: TrainingDriver, options: TaskOptions, log: Any
 ) -> Iterator[JobSnapshot | LogLines]:
-    """What is new of the job, in this process, until it is over or a time limit passes; logs the rest."""
+    """What is new of the job, in this process, until it is over or a time limit passes; logs the rest.
+
+    What was seen of its checkpoints is stored at the end, when the task looks at them.
+    """
+    seen: SeenCheckpoints | None = None
     for report in _reports(waiting, driver=driver, options=options, log=log):
         match report:
             case JobSnapshot() | LogLines():
@@ -55,10 +63,16 @@ def reports_until_over(
                 log.warning("%s", report)
             case Missing():
                 log.warning("Training job %s does not exist any more.", report.name)
+            case CheckpointNews():
+                seen = report.seen
+                if report.warning:
+                    log.warning("%s", report.warning)
+    driver.saw_checkpoints(seen)
 
 
 def _reports(waiting: Waiting, *, driver: TrainingDriver, options: TaskOptions, log: Any) -> Iterator[Report]:
     jobs, watching = driver.jobs, options.access.watching()
+    checkpoints = _watch_of(waiting.checkpoints, driver, options) if waiting.checkpoints else None
     # The watcher has other clients: its calls wait for the rate limit, and fail soon. A stop does neither.
     return follow_with_deadline(
         JobWatcher(watching.jobs, make_logs=watching.logs, rate_limit=watching.rate_limit()),
@@ -67,7 +81,22 @@ def _reports(waiting: Waiting, *, driver: TrainingDriver, options: TaskOptions, 
         until=lambda: next_limit(options, driver.state),
         deadline_stop=DeadlineStop(waiting.guard, lambda: jobs.clock) if waiting.guard else None,
         scouts=ScoutWatch(waiting.call, lambda: jobs.clock) if waiting.call else None,
+        checkpoints=checkpoints,
         stop=lambda _job: driver.stop(StopReason.DEADLINE),
         say=log.info,
         shows_log=options.shows_log_live,
     )
+
+
+def last_look(
+    job: JobSnapshot, what: CheckpointsToWatch, *, driver: TrainingDriver, options: TaskOptions
+) -> SeenCheckpoints:
+    """What is saved of a job that is over. One listing, which fails soon. Raises `SpotTrainingError`."""
+    watch = _watch_of(what, driver, options)
+    watch.update(job)
+    watch.look()
+    return watch.seen
+
+
+def _watch_of(what: CheckpointsToWatch, driver: TrainingDriver, options: TaskOptions) -> CheckpointWatch:
+    return CheckpointWatch(what, lambda: driver.jobs.clock, options.access.checkpoints(what.uri))

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from spot_training.domain.back_to_spot import rule_for
-from spot_training.domain.deadline import Deadline, DeadlineGuard, Outlook, kept_by_attempts
+from spot_training.domain.deadline import Deadline, DeadlineGuard, Outlook
 from spot_training.domain.decide import check_keeps_deadline
 from spot_training.domain.errors import InvalidInput
 from spot_training.domain.messages import deadline_line
@@ -78,15 +78,27 @@ def _waits_for_budget(training: ActiveTraining, steps: tuple[Step, ...]) -> bool
 def _guard(
     training: ActiveTraining, deadline: Deadline, *, has_checkpoints: bool, goes_back: bool
 ) -> DeadlineGuard:
-    lost = deadline.runtime.checkpoint_every_seconds
+    seen = training.state.checkpoints
     return DeadlineGuard(
         deadline=deadline,
-        kept_seconds=kept_by_attempts(training.state.attempts, lost),
+        kept_seconds=deadline.kept_seconds(training.state.attempts, seen),
         has_checkpoints=has_checkpoints,
         way_back=rule_of(training, deadline) if goes_back and has_checkpoints else None,
+        seen=seen,
     )
 
 
 def rule_of(training: ActiveTraining, deadline: Deadline) -> WayBack:
     """When on-demand is left for spot."""
-    return rule_for(deadline, training.state.attempts, training.state.spot_price_ratio)
+    return rule_for(
+        deadline,
+        training.state.attempts,
+        training.state.spot_price_ratio,
+        checkpoint_every_seconds=checkpoint_every_of(training, deadline),
+    )
+
+
+def checkpoint_every_of(training: ActiveTraining, deadline: Deadline) -> float:
+    """How long the script trains between two checkpoints: as was seen, if that is longer than was said."""
+    said, seen = deadline.runtime.checkpoint_every_seconds, training.state.checkpoints
+    return max(said, (seen.pace().expected_seconds if seen else None) or said)

@@ -11,6 +11,7 @@ once, whoever dies in between.
                    creating.py    the intent, then CreateTrainingJob (adoption.py: jobs of a lost state)
                    scouting.py    other instance types with capacity
                    way_back.py    spot capacity while on-demand runs
+                   checkpoints.py what is saved, and stalled uploads
                    outcome.py     the error of a training that did not complete
 """
 
@@ -30,7 +31,7 @@ from spot_training.domain.stop_reasons import StopReason
 from spot_training.sagemaker.descriptions import snapshot_of
 from spot_training.sagemaker.jobs import TAG_SECONDS, TAG_SECONDS_WHEN_KILLED, TrainingJobs
 
-from . import creating, scouting, stopping, tries, way_back
+from . import checkpoints, creating, scouting, stopping, tries, way_back
 from .active import ActiveTraining
 from .deadline import guard_of
 from .deciding import decide_next
@@ -40,6 +41,7 @@ from .outcome import error_of
 from .progress import Completed, Progress, Waiting
 
 if TYPE_CHECKING:
+    from spot_training.domain.checkpoints_seen import SeenCheckpoints
     from spot_training.sagemaker.identity import RunIdentity
     from spot_training.sagemaker.request import TrainingPlan
 
@@ -172,7 +174,11 @@ class TrainingDriver:
         if ending is None:
             stopping.stop_again_if_given_up(training, job)
             call = (scouting if job.is_spot else way_back).look_after(training, job, intent)
-            return Waiting(job=job, guard=guard_of(training, job, intent), call=call)
+            to_watch = checkpoints.look_after(
+                training, job, intent, wake_after=call.saved_after if call else None
+            )
+            guard = guard_of(training, job, intent)
+            return Waiting(job=job, guard=guard, call=call, checkpoints=to_watch)
         self._record(job, intent, ending, description)
         return None
 
@@ -181,6 +187,7 @@ class TrainingDriver:
         message = ""
         if ending is Ending.STOPPED_BY_USER and not intent.is_foreign:
             ending, message = stopping.who_stopped(self.training, job, intent)
+        checkpoints.look_at_end(self.training, job, ending)
         attempt = attempt_of(
             job, number=intent.number, step=intent.step, reason=intent.reason, ending=ending, message=message
         )
@@ -194,6 +201,10 @@ class TrainingDriver:
         self._described = description
         self.training.host.job_over(job, attempt)
         self.training.host.say(attempt_line(attempt))
+
+    def saw_checkpoints(self, seen: SeenCheckpoints | None) -> None:
+        """Take in what was seen of the live job's checkpoints while it was waited for."""
+        checkpoints.take_in(self.training, seen)
 
     def _complete(self) -> Completed:
         name = self.attempts[-1].job_name

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from spot_training.domain.budget import BudgetCheck
+    from spot_training.domain.checkpoints_seen import CheckpointsToWatch, SeenCheckpoints
     from spot_training.domain.deadline import Deadline
     from spot_training.domain.ladder import Policy, Step
     from spot_training.domain.lifecycle import JobSnapshot
@@ -21,6 +22,19 @@ if TYPE_CHECKING:
     from .state import TrainingState
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckpointOptions:
+    """How a training's checkpoints are looked at.
+
+    `is_wanted`: None is with a deadline only. `pattern`: `domain.checkpoint_pattern`. `given_seconds`: how
+    often the script saves, as its author says.
+    """
+
+    is_wanted: bool | None = None
+    pattern: str = ""
+    given_seconds: float | None = None
+
+
 class Host(Protocol):
     """The task that runs a training.
 
@@ -31,6 +45,16 @@ class Host(Protocol):
     @property
     def only_watches(self) -> bool:
         """Whether it is only a job that was started elsewhere, without a policy for what follows."""
+
+    @property
+    def checkpoints(self) -> CheckpointOptions:
+        """How its checkpoints are looked at."""
+
+    def last_look(self, job: JobSnapshot, what: CheckpointsToWatch) -> SeenCheckpoints:
+        """What is saved of a job that is over. Raises `SpotTrainingError`."""
+
+    def uploads_stalled(self, facts: Mapping[str, Any]) -> bool:
+        """Checkpoints no longer arrive: do what the author asks for. Returns whether to stop the job."""
 
     def prepare(self) -> Mapping[str, Any]:
         """Do what comes before each job is created: uploads. Returns fields of the request known only then.
@@ -111,6 +135,9 @@ class Recorder(Protocol):
     def saved(self, state: TrainingState) -> None:
         """The same change, after it was written."""
 
+    def uploads_stalled(self, reason: str) -> None:
+        """The checkpoints of the running job no longer arrive."""
+
     def state_lost(self, attempts: tuple[Attempt, ...], scouts: tuple[Attempt, ...]) -> None:
         """Attempts and scouts of a generation that has lost its state."""
 
@@ -136,6 +163,8 @@ class NoRecorder:
     def saving(self, state: TrainingState) -> None: ...
 
     def saved(self, state: TrainingState) -> None: ...
+
+    def uploads_stalled(self, reason: str) -> None: ...
 
     def state_lost(self, attempts: tuple[Attempt, ...], scouts: tuple[Attempt, ...]) -> None: ...
 

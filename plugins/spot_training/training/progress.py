@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from spot_training.domain.savings import Attempt, SavingsStatement, statement_of
 
 if TYPE_CHECKING:
+    from spot_training.domain.checkpoints_seen import CheckpointsToWatch
     from spot_training.domain.deadline import DeadlineGuard
     from spot_training.domain.lifecycle import JobSnapshot
     from spot_training.domain.scouting import ScoutCall
@@ -19,12 +20,15 @@ class Waiting:
 
     With a `guard` (a spot job, and a deadline) whoever waits stops the job when the guard says so
     (`watching.deadline_stop`). With a `call` (a spot job that may move to another type) whoever waits also
-    looks at the scouts, and calls `advance` when the call says so (`watching.scout_watch`).
+    looks at the scouts, and calls `advance` when the call says so (`watching.scout_watch`). With
+    `checkpoints`, whoever waits looks at them (`watching.checkpoint_watch`), gives what was seen to
+    `TrainingDriver.saw_checkpoints`, and calls `advance` when they say so.
     """
 
     job: JobSnapshot
     guard: DeadlineGuard | None = None
     call: ScoutCall | None = None
+    checkpoints: CheckpointsToWatch | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Concatenate, ParamSpec
 from spot_training.domain.errors import NewerFormat
 from spot_training.domain.lifecycle import Ending
 from spot_training.domain.records import (
+    UPLOADS_STALLED,
     CurrentJob,
     DecisionMade,
     TrainingRecord,
@@ -213,8 +214,8 @@ class Bookkeeper:
         before, self._last_saved = self._last_saved, state
         self._state = state
         for attempt in state.attempts[len(before.attempts) :]:
-            if attempt.ending is Ending.STOPPED_FOR_DEADLINE:
-                self.decided("stop", "on-demand has to start to keep the deadline", attempt=attempt.number)
+            if attempt.ending in _STOPS:
+                self.decided("stop", _STOPS[attempt.ending], attempt=attempt.number)
         intent = state.current
         has_scout_news = (before.scouts, before.scouts_over) != (state.scouts, state.scouts_over)
         if (intent is None and _is_taken_back(before, state)) or has_scout_news:
@@ -225,6 +226,12 @@ class Bookkeeper:
             self.decided("start", intent.reason, attempt=intent.number)
         if intent.is_foreign and self._recall().about is None:
             return  # whether this job exists is not known yet
+        self._write(self._record())
+
+    @_never_raises
+    def uploads_stalled(self, reason: str) -> None:
+        """Put it on record now: the job may run for days."""
+        self.decided(UPLOADS_STALLED, reason)
         self._write(self._record())
 
     @_never_raises
@@ -335,7 +342,7 @@ class Bookkeeper:
             instance_count=about.instance_count,
             began_at=state.began_at or self._now(),
             deadline_at=deadline.at if deadline else None,
-            latest_on_demand_at=(deadline.latest_on_demand_start_after(state.attempts) if deadline else None),
+            latest_on_demand_at=_latest_on_demand(state),
             watches=self._watches,
             is_resumed=about.is_resumed,
             is_test=memory.is_test,
@@ -372,6 +379,7 @@ class Bookkeeper:
             reason=intent.reason,
             purchase=None if intent.is_foreign else intent.purchase,
         )
+        job = job.with_checkpoints(self._state.checkpoints)
         seen = self._noted
         return job.as_seen(seen, now=self._now()) if seen and seen.name == intent.job_name else job
 
@@ -393,6 +401,19 @@ class Bookkeeper:
             "on; its record is written again at its next step, and the sweeper settles what stays open. "
             "Check [spot_training] ledger and the permissions on what it names."
         )
+
+
+#: Our stops that are decisions about the training, and why they are made.
+_STOPS = {
+    Ending.STOPPED_FOR_DEADLINE: "on-demand has to start to keep the deadline",
+    Ending.UPLOADS_STALLED: "its checkpoints no longer reached S3",
+}
+
+
+def _latest_on_demand(state: TrainingState) -> datetime | None:
+    if state.deadline is None:
+        return None
+    return state.deadline.latest_on_demand_start_after(state.attempts, state.checkpoints)
 
 
 def _is_complete(attempts: Iterable[Attempt]) -> bool:

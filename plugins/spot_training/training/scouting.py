@@ -39,6 +39,7 @@ from spot_training.sagemaker.identity import TAG_INTENT
 from spot_training.sagemaker.jobs import CapacityRefused, NameSpent, NoTagsYet, NotSureYet
 
 from . import stopping
+from .deadline import checkpoint_every_of
 from .state import Intent
 
 if TYPE_CHECKING:
@@ -203,7 +204,7 @@ def types_left(training: ActiveTraining, step: Step, job: JobSnapshot) -> dict[s
 
 def _run_seconds(training: ActiveTraining, job: JobSnapshot) -> int:
     deadline = training.state.deadline
-    return run_seconds(job, deadline.runtime.checkpoint_every_seconds if deadline else 0.0)
+    return run_seconds(job, checkpoint_every_of(training, deadline) if deadline else 0.0)
 
 
 def learn_order(training: ActiveTraining, step: Step) -> tuple[str, ...]:

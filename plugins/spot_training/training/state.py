@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 from spot_training.domain.attempts import FORMAT_OF_ENDING
+from spot_training.domain.checkpoints_seen import SeenCheckpoints
 from spot_training.domain.deadline import Deadline
 from spot_training.domain.errors import InvalidInput
 from spot_training.domain.lifecycle import Ending
@@ -21,8 +22,9 @@ from spot_training.domain.text import with_whole_text
 
 STATE_KEY = "spot_training"
 #: The format, in the key `version`. It grows when a reader of an earlier format could misunderstand what it
-#: finds: 1 is 0.1.0's, 3 has scouts, and 4 has the way back to spot. A reader knows all earlier formats, and
-#: refuses a later one.
+#: finds: 1 is 0.1.0's, 3 has scouts, and 4 the way back to spot and jobs that were stopped because uploads
+#: stalled. A reader knows all earlier formats, and refuses a later one. It keeps `checkpoints` of a later
+#: version, whatever is in it.
 STATE_VERSION = 4
 
 
@@ -119,6 +121,7 @@ class TrainingState:
     `scouts_over` are not. `next_type` is the type on which a scout has found capacity: the next job gets it.
     `asked_last` are the types with many interruptions or failures lately (`domain.type_history`), and
     `spot_price_ratio` is what spot costs of on-demand, from other trainings.
+    `checkpoints` is what was seen of them; None: nobody has looked.
     """
 
     generation: int = 0
@@ -142,6 +145,7 @@ class TrainingState:
     next_type: str = ""
     asked_last: tuple[str, ...] = ()
     spot_price_ratio: float | None = None
+    checkpoints: SeenCheckpoints | None = None
     #: Fields of a version that this code does not know: kept, and written back.
     unknown: Mapping[str, Any] = field(default_factory=dict)
 
@@ -185,6 +189,7 @@ class TrainingState:
             "try_began_at": _iso(self.try_began_at),
             "deadline": self.deadline.to_json() if self.deadline else None,
             **self._scouts_to_json(),
+            **({"checkpoints": self.checkpoints.to_json()} if self.checkpoints else {}),
         }
 
     def _scouts_to_json(self) -> dict[str, Any]:
@@ -254,6 +259,7 @@ class TrainingState:
             next_type=str(data.get("next_type", "")),
             asked_last=tuple(map(str, data.get("asked_last") or ())),
             spot_price_ratio=data.get("spot_price_ratio"),
+            checkpoints=SeenCheckpoints.from_json(data.get("checkpoints")),
             unknown={name: value for name, value in data.items() if name not in _FIELDS},
         )
 

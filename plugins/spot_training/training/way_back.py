@@ -23,7 +23,7 @@ from spot_training.domain.back_to_spot import (
     paused_until,
     types_with_a_way_back,
 )
-from spot_training.domain.deadline import kept_by_attempts
+from spot_training.domain.checkpoints_seen import last_visit
 from spot_training.domain.errors import SpotTrainingError
 from spot_training.domain.ladder import in_order
 from spot_training.domain.lifecycle import JobSnapshot, TrainingStatus
@@ -41,9 +41,6 @@ if TYPE_CHECKING:
 
     from .active import ActiveTraining
     from .state import Intent
-
-#: How often to look for the checkpoint that a hand-over awaits.
-LOOK_FOR_CHECKPOINT_SECONDS = 60
 
 
 def look_after(training: ActiveTraining, job: JobSnapshot, intent: Intent) -> ScoutCall | None:
@@ -77,7 +74,8 @@ def learn(training: ActiveTraining, policy: Policy) -> None:
     ratios = [each.price_ratio for each in histories if each.price_ratio is not None]
     training.save(replace(training.state, spot_price_ratio=max(ratios, default=None)))
     rule = rule_of(training, deadline)
-    work = max(0.0, deadline.runtime.mean_seconds - _kept_seconds(training))
+    kept = deadline.kept_seconds(training.state.attempts, training.state.checkpoints)
+    work = max(0.0, deadline.runtime.mean_seconds - kept)
     verdict = rule.verdict(work)
     training.host.say(f"The way back to spot is {'on' if verdict.is_on else 'off'}: {verdict.reason}.")
 
@@ -116,19 +114,9 @@ def _look(training: ActiveTraining, job: JobSnapshot) -> Look:
         training.jobs.clock.now(),
         rule=rule_of(training, deadline),
         deadline=deadline,
-        kept_seconds=_kept_seconds(training),
-        saved_at=_saved_at(training, job),
+        kept_seconds=deadline.kept_seconds(training.state.attempts, training.state.checkpoints),
+        seen=training.state.checkpoints,
     )
-
-
-def _kept_seconds(training: ActiveTraining) -> float:
-    deadline = training.state.deadline
-    lost = deadline.runtime.checkpoint_every_seconds if deadline else 0.0
-    return kept_by_attempts(training.state.attempts, lost)
-
-
-def _saved_at(training: ActiveTraining, job: JobSnapshot) -> datetime | None:  # noqa: ARG001
-    return None
 
 
 def _no_longer(training: ActiveTraining, look: Look) -> None:
@@ -208,8 +196,7 @@ def _await_checkpoint(
     """Leave on-demand once what it has done is saved. If its checkpoints are not seen, nothing is awaited."""
     now = training.jobs.clock.now()
     runs_since = scout.training_started_at or scout.last_modified_at
-    saved_at = _saved_at(training, job)
-    is_saved = saved_at is None or saved_at >= runs_since or not look.progress.unsaved_seconds
+    is_saved = _is_saved_since(training, job, runs_since) or not look.progress.unsaved_seconds
     if is_saved and look.may_leave:
         return _leave(training, job, look, scout.instance_type or "")
     every = look.rule.hand_over.checkpoint_every_seconds
@@ -219,7 +206,14 @@ def _await_checkpoint(
         training.host.say(f"There is spot capacity for {scout.instance_type}, but on-demand goes on: {why}.")
         scouting.call_back(training)
         return ScoutCall(not_before=scouting.later(training, scouting.LOOK_AGAIN_SECONDS))
-    return ScoutCall(not_before=min(awaited_until, now + timedelta(seconds=LOOK_FOR_CHECKPOINT_SECONDS)))
+    return ScoutCall(not_before=awaited_until, saved_after=runs_since)
+
+
+def _is_saved_since(training: ActiveTraining, job: JobSnapshot, moment: datetime) -> bool:
+    """Whether a checkpoint began to arrive after this moment. If nobody looks, nothing is awaited."""
+    seen, visit = training.state.checkpoints, last_visit(job)
+    is_looked_at = seen is not None and visit is not None and seen.saved_of(visit) is not None
+    return not is_looked_at or (seen is not None and seen.is_saved_since(moment))
 
 
 def _leave(training: ActiveTraining, job: JobSnapshot, look: Look, found: str) -> ScoutCall | None:

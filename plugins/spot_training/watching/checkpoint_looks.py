@@ -13,14 +13,13 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import count
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from spot_training.process import PerProcess
 
 from .periodic import Failing, after_failure
 
 if TYPE_CHECKING:
-    from .checkpoint_watch import CheckpointWatch
     from .reports import CheckpointNews
 
 log = logging.getLogger(__name__)
@@ -29,9 +28,17 @@ log = logging.getLogger(__name__)
 AFTER_FAILURE_SECONDS = 10.0
 
 
+class Watch(Protocol):
+    """One job's checkpoints: `CheckpointWatch`."""
+
+    def seconds_until_due(self) -> float | None: ...
+
+    def look(self) -> CheckpointNews | None: ...
+
+
 @dataclass(slots=True)
 class _Entry:
-    watch: CheckpointWatch
+    watch: Watch
     notify: Callable[[CheckpointNews], None]
     due_at: float | None = None
     failing: Failing | None = None
@@ -48,7 +55,7 @@ class CheckpointLooks:
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
 
-    def add(self, watch: CheckpointWatch, notify: Callable[[CheckpointNews], None]) -> None:
+    def add(self, watch: Watch, notify: Callable[[CheckpointNews], None]) -> None:
         """Look from now on. `notify` is called from the thread, and must return at once."""
         with self._changed:
             self._entries[id(watch)] = entry = _Entry(watch, notify)
@@ -60,12 +67,12 @@ class CheckpointLooks:
                 self._thread.start()
             self._changed.notify()
 
-    def remove(self, watch: CheckpointWatch) -> None:
+    def remove(self, watch: Watch) -> None:
         with self._changed:
             self._entries.pop(id(watch), None)
             self._changed.notify()
 
-    def reconsider(self, watch: CheckpointWatch) -> None:
+    def reconsider(self, watch: Watch) -> None:
         """The watch has got a report of its job: its next look may be due at another time."""
         with self._changed:
             if (entry := self._entries.get(id(watch))) is not None:

@@ -6,7 +6,6 @@ whoever waits for the job calls `update` with each report, and gets a `Checkpoin
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -22,6 +21,7 @@ from spot_training.domain.checkpoints_seen import (
 )
 from spot_training.domain.errors import RequestRefused
 
+from .checkpoint_looks import shared_looks
 from .reports import CheckpointNews
 
 if TYPE_CHECKING:
@@ -59,7 +59,6 @@ class CheckpointWatch:
         self._prefix = prefix
         self._pattern = CheckpointPattern.of(what.pattern)
         self._job: JobSnapshot | None = None
-        self._lock = threading.Lock()
         self._before: Look | None = None
         self._before_of: datetime | None = None
         self._final_of: datetime | None = None
@@ -71,8 +70,8 @@ class CheckpointWatch:
 
     def update(self, job: JobSnapshot) -> None:
         """Take in how AWS describes the job now. From any thread."""
-        with self._lock:
-            self._job = job
+        self._job = job
+        shared_looks().reconsider(self)
 
     @property
     def newest_saved_at(self) -> datetime | None:
@@ -113,7 +112,7 @@ class CheckpointWatch:
             is_known = self._final_of == visit.started_at or (looked_at and looked_at >= ended_at)
             return None if is_known else ended_at
         gap = min(LEAST_OFTEN_SECONDS, max(MOST_OFTEN_SECONDS, self.expected_seconds / LOOKS_AN_INTERVAL))
-        if self._has_candidates:
+        if self._has_candidates or self.what.wake_after is not None:
             gap = MOST_OFTEN_SECONDS
         looked_at = self.seen.looked_at
         return max(visit.started_at, looked_at or visit.started_at) + timedelta(seconds=gap)

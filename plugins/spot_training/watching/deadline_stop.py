@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -19,11 +19,13 @@ from spot_training.domain.lifecycle import JobSnapshot
 from spot_training.domain.way_back import HandOver, WayBack
 
 from .following import follow
-from .reports import Report, TimeIsUp
+from .reports import CheckpointNews, Report, TimeIsUp
 
 if TYPE_CHECKING:
+    from spot_training.domain.checkpoints_seen import SeenCheckpoints
     from spot_training.sagemaker.clock import ServiceClock
 
+    from .checkpoint_watch import CheckpointWatch
     from .scout_watch import ScoutWatch
     from .watched import Watcher
 
@@ -74,6 +76,12 @@ class DeadlineStop:
         self.outlook = self.guard.outlook(self.clock().now(), job)
         return self.outlook
 
+    def saw(self, seen: SeenCheckpoints) -> None:
+        """Take in what is saved now."""
+        self.guard = replace(self.guard, seen=seen)
+        if self._job is not None:
+            self.update(self._job)
+
     @property
     def look_again_at(self) -> datetime | None:
         """When on-demand will be due if nothing changes, on this machine's clock; None while it is not."""
@@ -112,6 +120,7 @@ def follow_with_deadline(
     interval_seconds: float,
     deadline_stop: DeadlineStop | None,
     scouts: ScoutWatch | None = None,
+    checkpoints: CheckpointWatch | None = None,
     stop: Callable[[JobSnapshot], bool],
     until: Callable[[], datetime | None] = lambda: None,
     say: Callable[[str], None] = log.info,
@@ -120,13 +129,12 @@ def follow_with_deadline(
     """`follow` that also stops a spot job in time for its deadline, and continues until the job is over.
 
     `until` is the caller's own limit: only that one ends it with `TimeIsUp`. It also ends when `scouts` have
-    to be looked at.
+    to be looked at, or `checkpoints` say so.
     """
-
-    watches = [watch for watch in (deadline_stop, scouts) if watch is not None]
+    timed = [watch for watch in (deadline_stop, scouts) if watch is not None]
 
     def next_moment() -> datetime | None:
-        moments = (until(), *(watch.look_again_at for watch in watches))
+        moments = (until(), *(watch.look_again_at for watch in timed))
         return min((moment for moment in moments if moment), default=None)
 
     while True:
@@ -137,13 +145,12 @@ def follow_with_deadline(
             until=next_moment,
             shows_log=shows_log,
             scouts=scouts.scouts if scouts else (),
+            checkpoints=checkpoints,
         )
         for report in reports:
             if isinstance(report, TimeIsUp) and not _is_for_caller(until(), deadline_stop, scouts):
                 break
-            if isinstance(report, JobSnapshot):
-                for watch in watches:
-                    watch.update(report)
+            _take_in(report, deadline_stop, scouts, checkpoints)
             yield report
         else:
             return
@@ -154,6 +161,20 @@ def follow_with_deadline(
                 # Tried again until it works: the deadline is at stake.
                 log.error(STOP_FAILED, name, error)  # noqa: TRY400
                 time.sleep(STOP_AGAIN_SECONDS)
+
+
+def _take_in(
+    report: Report,
+    deadline_stop: DeadlineStop | None,
+    scouts: ScoutWatch | None,
+    checkpoints: CheckpointWatch | None,
+) -> None:
+    if isinstance(report, CheckpointNews) and deadline_stop is not None:
+        deadline_stop.saw(report.seen)
+    if isinstance(report, JobSnapshot):
+        for watch in (deadline_stop, scouts, checkpoints):
+            if watch is not None:
+                watch.update(report)
 
 
 def _is_for_caller(

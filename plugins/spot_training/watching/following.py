@@ -8,12 +8,14 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Self, TypeAlias
 
+from .checkpoint_looks import shared_looks
 from .delivery import EventLoopQueue
 from .reports import Report, TimeIsUp, is_last
 from .scout_watch import watch_scouts
 from .watched import Watch
 
 if TYPE_CHECKING:
+    from .checkpoint_watch import CheckpointWatch
     from .watched import Watcher
 
 #: Until when a caller waits: a moment, or a function that returns it, which is called before each wait.
@@ -28,8 +30,11 @@ def follow(
     until: Until = None,
     shows_log: bool = False,
     scouts: tuple[str, ...] = (),
+    checkpoints: CheckpointWatch | None = None,
 ) -> Iterator[Report]:
     """Reports on a job until it is over or missing, time is up, or there is news of one of the `scouts`.
+
+    With `checkpoints`, also what is seen of them.
 
     For code without a running event loop.
     """
@@ -38,6 +43,8 @@ def follow(
     watcher.add(watch)
     watches = watch_scouts(watcher, scouts, interval_seconds=interval_seconds, notify=reports.put)
     patience = _Patience(watcher, name, until)
+    if checkpoints is not None:
+        shared_looks().add(checkpoints, reports.put)
     try:
         while True:
             try:
@@ -48,6 +55,8 @@ def follow(
             if is_last(report):
                 return
     finally:
+        if checkpoints is not None:
+            shared_looks().remove(checkpoints)
         for each in (watch, *watches):
             watcher.unwatch(each)
 
@@ -63,6 +72,7 @@ class Follower(EventLoopQueue[Report]):
     """
 
     __slots__ = (
+        "_checkpoints",
         "_due_in_seconds",
         "_must_describe",
         "_patience",
@@ -84,12 +94,14 @@ class Follower(EventLoopQueue[Report]):
         due_in_seconds: float | None = None,
         shows_log: bool = False,
         scouts: tuple[str, ...] = (),
+        checkpoints: CheckpointWatch | None = None,
     ) -> None:
         super().__init__()
         self.name = name
         self.interval_seconds = interval_seconds
         self.shows_log = shows_log
         self._watcher = watcher
+        self._checkpoints = checkpoints
         self._scouts: tuple[str, ...] | list[Watch] = scouts
         self._must_describe = must_describe
         self._due_in_seconds = due_in_seconds
@@ -97,6 +109,8 @@ class Follower(EventLoopQueue[Report]):
 
     def close(self) -> None:
         self._watcher.unwatch(self)
+        if self._checkpoints is not None:
+            shared_looks().remove(self._checkpoints)
         for scout in self._scouts:
             if isinstance(scout, Watch):
                 self._watcher.unwatch(scout)
@@ -116,6 +130,8 @@ class Follower(EventLoopQueue[Report]):
         if names:
             interval = self.interval_seconds
             self._scouts = watch_scouts(self._watcher, names, interval_seconds=interval, notify=self.notify)
+        if self._checkpoints is not None:
+            shared_looks().add(self._checkpoints, self.notify)
         return self
 
     def __anext__(self) -> asyncio.Future[Report]:
