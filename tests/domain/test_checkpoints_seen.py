@@ -113,6 +113,18 @@ def test_a_folder_that_is_written_again_and_again_counts_each_time() -> None:
     assert prefix.seen.pace().expected_seconds == pytest.approx(600 * 2.0), "four intervals, of one length"
 
 
+@pytest.mark.parametrize("names", [["checkpoint.pt"], ["last/model.pt", "last/optimizer.pt"]])
+def test_of_files_that_are_written_again_before_each_look_the_earlier_ones_count(names: list[str]) -> None:
+    prefix = Prefix()
+    for moment in range(40, 4000, 40):
+        for name in names:
+            prefix.put(name, moment)
+        if moment % 120 == 0:
+            prefix.look(moment + 5)
+            assert prefix.saved >= moment - 120 - UPLOAD_SECONDS or moment < 240
+            assert prefix.saved < moment
+
+
 def test_looks_alone_are_no_checkpoints() -> None:
     prefix = Prefix()
     prefix.put("last/model.pt", 600)

@@ -95,7 +95,7 @@ class LocalSageMaker:
         self._http = HttpServer((host, port))
         self._root = make_root()
         self.url = f"http://{'127.0.0.1' if host in _WILDCARDS else host}:{self._http.server_address[1]}"
-        self._objects = MotoObjects()
+        self._objects = MotoObjects(self._clock.now)
         context = ContainerContext(
             objects=self._objects,
             logs=MotoLogs(self._clock.now, REGION),

@@ -95,6 +95,11 @@ class Candidate:
     since: datetime
     seen_at: datetime
 
+    def replaces(self, was: Candidate) -> bool:
+        """Whether the same objects were written again since then, and none was added."""
+        is_same = self.fingerprint == was.fingerprint
+        return not is_same and self.fingerprint[0] == was.fingerprint[0] and was.is_whole
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Look:

@@ -180,7 +180,7 @@ class SeenCheckpoints:
         look = look.following(before)
         launch = self._launch(visit.started_at) or SeenLaunch(began_at=visit.started_at)
         expected = self.pace(given_seconds).expected_seconds or ASSUMED_INTERVAL_SECONDS
-        fresh = self._complete(look, is_written=is_written, hold_seconds=expected)
+        fresh = self._complete(look, before, is_written=is_written, hold_seconds=expected)
         seen = self._without_deleted(look)
         saved = (*seen.saved, *fresh)[-KEPT_CHECKPOINTS:]
         arrivals = [*launch.arrivals, *_since(visit, (each.arrived_at for each in fresh))]
@@ -205,15 +205,21 @@ class SeenCheckpoints:
             return self  # something arrived since the look before
         return replace(self, stalled_at=look.at, stalled_because=uploads.reason)
 
-    def _complete(self, look: Look, *, is_written: bool, hold_seconds: float) -> list[Checkpoint]:
+    def _complete(
+        self, look: Look, before: Look | None, *, is_written: bool, hold_seconds: float
+    ) -> list[Checkpoint]:
         """What is complete and newer than what was counted before, oldest first."""
         newest = self.newest
         found = []
-        for candidate in look.candidates.values():
+        for name, seen in look.candidates.items():
+            was = before.candidates.get(name) if before is not None else None
+            # If the script saves more often than anybody looks, the one before counts.
+            is_replaced = is_written and was is not None and seen.replaces(was)
+            candidate = was if is_replaced and was is not None else seen
+            unchanged = 1.0 if is_replaced else (candidate.seen_at - candidate.since).total_seconds()
             checkpoint = candidate.checkpoint
             if not candidate.is_whole or (newest and checkpoint.began_at <= newest.began_at):
                 continue
-            unchanged = (candidate.seen_at - candidate.since).total_seconds()
             is_small = newest is not None and checkpoint.size < SMALL * newest.size
             if is_written and (unchanged <= 0 or (is_small and unchanged < hold_seconds)):
                 continue

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import threading
+from collections.abc import Callable
+from datetime import UTC, datetime
 from functools import cache
 from typing import Any, Protocol
 from urllib.parse import urlsplit
@@ -75,9 +77,13 @@ def let_moto_forget() -> None:
 
 
 class MotoObjects:
-    """S3 in moto's backend, one call at a time: moto cannot list keys while another thread writes."""
+    """S3 in moto's backend, one call at a time: moto cannot list keys while another thread writes.
 
-    def __init__(self) -> None:
+    What SageMaker writes is modified at SageMaker's time. What clients put has the machine's time.
+    """
+
+    def __init__(self, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+        self._now = now
         self._lock = threading.RLock()
 
     def keys(self, bucket: str, prefix: str) -> list[str]:
@@ -98,7 +104,8 @@ class MotoObjects:
     def write(self, bucket: str, key: str, content: bytes) -> None:
         with self._lock:
             self._bucket(bucket)
-            self._backend().put_object(bucket, key, content)
+            written = self._backend().put_object(bucket, key, content)
+            written.last_modified = self._now().replace(tzinfo=None)
 
     def delete(self, bucket: str, key: str) -> None:
         with self._lock:
