@@ -34,6 +34,11 @@ KEPT: dict[str, tuple[PerProcess[Any], Any]] = {
     "states before an upgrade": (kept_state._left, lambda: kept_state._left.get(dict)),
     "readers of service models": (service_models._loaders, lambda: service_models._loader(None)),
     "SageMaker's model": (service_models._sagemaker, service_models.sagemaker_model),
+    "looks at checkpoints": (checkpoint_looks._shared, checkpoint_looks.shared_looks),
+    "clients for them": (
+        connections._s3_clients,
+        lambda: connections.AwsAccess().checkpoints("s3://bucket/run"),
+    ),
     "notes": (store._note_taker, lambda: store.take_note("key", None)),  # type: ignore[arg-type]
 }
 

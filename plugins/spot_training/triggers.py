@@ -252,7 +252,7 @@ class TrainingJobTrigger(BaseTrigger):
         for visit in fresh:
             self.log.info("%s", tracker.line(job, visit))
         if self.record_key is not None:
-            take_note(self.record_key, job)
+            take_note(self.record_key, job, *([self._checkpoints.seen] if self._checkpoints else ()))
 
     async def _handle(self, report: Report) -> str | None:
         """Handle a report. Returns the event's status if it is the last one."""
@@ -284,6 +284,9 @@ class TrainingJobTrigger(BaseTrigger):
             self.log.warning("%s", news.warning)
         if self._deadline_stop is not None:
             self._deadline_stop.saw(news.seen)
+        job = self._checkpoints.job if self._checkpoints else None
+        if job is not None and self.record_key is not None and not news.warning:
+            take_note(self.record_key, job, news.seen)
         return LOOK_AT_CHECKPOINTS if news.must_wake else None
 
     def _take_in(self, job: JobSnapshot) -> None:

@@ -76,6 +76,8 @@ CURRENT_JOB: dict[str, str] = {
     "max_wait_seconds": "BIGINT",
     "transitions": f"{_struct(VISIT)}[]",
     "seen_at": "TIMESTAMPTZ",
+    "saved_at": "TIMESTAMPTZ",
+    "stalled_at": "TIMESTAMPTZ",
 }
 
 

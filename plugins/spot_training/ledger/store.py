@@ -21,6 +21,7 @@ from .reader import LedgerReader
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from spot_training.domain.checkpoints_seen import SeenCheckpoints
     from spot_training.domain.lifecycle import JobSnapshot
 
     from .compaction import Compaction
@@ -60,11 +61,19 @@ class Ledger(LedgerFiles):
         """Remove a version that a later one has replaced. It may be gone already."""
         self.remove([self.path(FRESH, str(name))])
 
-    def note(self, key: str, job: JobSnapshot, *, now: datetime | None = None) -> None:
-        """Write down what AWS says of this record's running job."""
+    def note(
+        self,
+        key: str,
+        job: JobSnapshot,
+        checkpoints: SeenCheckpoints | None = None,
+        *,
+        now: datetime | None = None,
+    ) -> None:
+        """Write down what AWS says of this record's running job, and what was seen of its checkpoints."""
         if not is_record_key(key):
             raise ValueError(f"key is {key!r}: give the `key` of a record, 32 hexadecimal digits.")
         seen = CurrentJob(job_name=job.name, number=0, reason="").as_seen(job, now=now or datetime.now(UTC))
+        seen = seen.with_checkpoints(checkpoints)
         self.put(self.path(NOTES, f"{key}.json"), _line({"format": FORMAT_WITHOUT_SCOUTS, **seen.to_json()}))
 
     def remove_note(self, key: str) -> None:
@@ -93,21 +102,21 @@ class Ledger(LedgerFiles):
         return LedgerReader.load(self)
 
 
-def note_live(key: str, job: JobSnapshot) -> None:
+def note_live(key: str, job: JobSnapshot, checkpoints: SeenCheckpoints | None = None) -> None:
     """Note what AWS says of a record's job now, for the page. Raises nothing, but blocks: see `take_note`."""
     try:
-        Ledger.configured().note(key, job)
+        Ledger.configured().note(key, job, checkpoints)
     except Exception as error:
         log.debug("The ledger took no note of %s", job.name, exc_info=error)
 
 
-def take_note(key: str, job: JobSnapshot) -> None:
+def take_note(key: str, job: JobSnapshot, *checkpoints: SeenCheckpoints) -> None:
     """Do `note_live` in the background: for the trigger, which must not wait for the ledger.
 
     `key` is `TrainingRecord.key` (the trigger gets it as text from the task), `job` the watcher's report. The
     note counts until the task records the attempt. Call this only when the job has changed.
     """
-    _note_taker.get(lambda: NoteTaker(note_live)).take(key, job)
+    _note_taker.get(lambda: NoteTaker(note_live)).take(key, job, *checkpoints)
 
 
 @lru_cache(maxsize=4)

@@ -48,9 +48,9 @@ def look_after(
 def take_in(training: ActiveTraining, seen: SeenCheckpoints | None) -> None:
     """What was seen while another process, or this one, waited for the job."""
     before = training.state.checkpoints
-    if seen is None or training.state.current is None or seen == before:
+    if seen is None or seen.looked_at is None or training.state.current is None or seen == before:
         return
-    if before is not None and before.looked_at and (not seen.looked_at or seen.looked_at < before.looked_at):
+    if before is not None and before.looked_at and seen.looked_at < before.looked_at:
         return
     if before is not None and before.reported_at and before.stalled_at == seen.stalled_at:
         seen = replace(seen, reported_at=before.reported_at)

@@ -16,6 +16,7 @@ from spot_training.ledger.store import FreshName
 from spot_training.process import within
 
 if TYPE_CHECKING:
+    from spot_training.domain.checkpoints_seen import SeenCheckpoints
     from spot_training.domain.lifecycle import JobSnapshot
     from spot_training.domain.records import TrainingRecord
     from spot_training.domain.stop_reasons import StopNote
@@ -77,8 +78,8 @@ class RecordWriter:
         """The record, if it is not merged. Raises what keeps it from being read."""
         return within(WRITE_SECONDS, lambda: newest_record(self._open_ledger(), key))
 
-    def note(self, key: str, job: JobSnapshot) -> None:
-        self._limit.quietly(lambda: self._open_ledger().note(key, job))
+    def note(self, key: str, job: JobSnapshot, checkpoints: SeenCheckpoints | None = None) -> None:
+        self._limit.quietly(lambda: self._open_ledger().note(key, job, checkpoints))
 
     def tidy_up(self, key: str) -> None:
         """No job is running: remove the note of it, and the money reserved for one."""

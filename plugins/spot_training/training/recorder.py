@@ -31,6 +31,7 @@ from spot_training.training.record_writer import PriceOf, PricesOfTraining, Reco
 from spot_training.training.state import TrainingState
 
 if TYPE_CHECKING:
+    from spot_training.domain.checkpoints_seen import SeenCheckpoints
     from spot_training.domain.lifecycle import JobSnapshot
     from spot_training.domain.savings import Attempt
     from spot_training.domain.stop_reasons import StopNote
@@ -94,6 +95,7 @@ class Bookkeeper:
         self._state = TrainingState()
         self._last_saved = TrainingState()
         self._noted: JobSnapshot | None = None
+        self._noted_checkpoints: SeenCheckpoints | None = None
 
     @property
     def key(self) -> str:
@@ -149,11 +151,13 @@ class Bookkeeper:
             )
         # That on-demand runs is in the record, not only in a note: budgets depend on it.
         was_bought = not job.is_spot and (self._noted is None or self._noted.name != job.name)
-        is_news, self._noted = job != self._noted, job
+        seen = self._state.checkpoints
+        is_news = (job, seen) != (self._noted, self._noted_checkpoints)
+        self._noted, self._noted_checkpoints = job, seen
         if self._ask_prices([job.instance_type]) or is_first or was_bought:
             self._write(self._record())
         if is_news:
-            self._writer.note(self.key, job)
+            self._writer.note(self.key, job, seen)
 
     @_never_raises
     def saw_end(self, job: JobSnapshot) -> None:

@@ -74,6 +74,11 @@ class CheckpointWatch:
         shared_looks().reconsider(self)
 
     @property
+    def job(self) -> JobSnapshot | None:
+        """The job as it was described last."""
+        return self._job
+
+    @property
     def newest_saved_at(self) -> datetime | None:
         """What the newest complete checkpoint holds was done by then, on AWS's clock."""
         return self.seen.newest_saved_at
