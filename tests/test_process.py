@@ -16,7 +16,7 @@ from spot_training.ledger import store
 from spot_training.process import PerProcess, within
 from spot_training.sagemaker import service_models
 from spot_training.task import kept_state, task_state
-from spot_training.watching import events, rate_limit, shared
+from spot_training.watching import checkpoint_looks, events, rate_limit, shared
 from spot_training.watching.shared import shared_watcher
 
 PLUGINS = Path(__file__).parents[1] / "plugins"
