@@ -409,6 +409,20 @@ def test_stalled_uploads_are_found_and_a_new_checkpoint_ends_the_stall() -> None
     assert prefix.seen.reported_at is None
 
 
+def test_another_launch_is_judged_anew() -> None:
+    prefix = Prefix()
+    last = _with_intervals(prefix, 600, 10)
+    prefix.look(last + 9000)
+    assert prefix.before is not None
+    prefix.seen = prefix.seen.judged(_job(prefix.visit), prefix.before).reported(T0)
+    assert prefix.seen.is_stalled
+    prefix.visit = _visit(last + 10_000)
+    assert not prefix.look(last + 10_060).is_stalled
+    prefix.look(last + 20_000)
+    job = _job(_visit(0, last + 9100), prefix.visit)
+    assert prefix.seen.judged(job, prefix.before).must_report
+
+
 def test_what_arrives_right_now_is_no_stall() -> None:
     prefix = Prefix()
     last = _with_intervals(prefix, 600, 10)

@@ -72,8 +72,8 @@ class SeenCheckpoints:
     """What looks at a training's checkpoint prefix have shown. Moments are on SageMaker's clock.
 
     `saved` are the newest complete checkpoints, oldest first. `stalled_at` is when a look found that uploads
-    had stalled, and `reported_at` when that was reported; a new checkpoint ends both. `missing` is a
-    checkpoint that the last full look did not find: it counts as deleted if the next one does not either.
+    had stalled, and `reported_at` when that was reported; a new checkpoint or launch ends both. `missing` is
+    a checkpoint that the last full look did not find: it counts as deleted if the next one does not either.
     """
 
     launches: tuple[SeenLaunch, ...] = ()
@@ -178,7 +178,8 @@ class SeenCheckpoints:
         next call.
         """
         look = look.following(before)
-        launch = self._launch(visit.started_at) or SeenLaunch(began_at=visit.started_at)
+        known = self._launch(visit.started_at)
+        launch = known or SeenLaunch(began_at=visit.started_at)
         expected = self.pace(given_seconds).expected_seconds or ASSUMED_INTERVAL_SECONDS
         fresh = self._complete(look, before, is_written=is_written, hold_seconds=expected)
         seen = self._without_deleted(look)
@@ -192,7 +193,7 @@ class SeenCheckpoints:
         others = [each for each in seen.launches if each.began_at != launch.began_at]
         launches = tuple(sorted((*others, launch), key=lambda each: each.began_at))[-KEPT_LAUNCHES:]
         news: dict[str, Any] = {}
-        if fresh:
+        if fresh or known is None:
             news = {"stalled_at": None, "stalled_because": "", "reported_at": None}
         return replace(seen, launches=launches, saved=saved, looked_at=look.at, **news), look
 
