@@ -47,8 +47,10 @@ def test_every_ending_is_documented_and_no_other() -> None:
 
 
 @pytest.mark.parametrize("cls", [SpotTrainingOperator, SpotTrainingSensor])
-def test_every_argument_but_the_authors_own_caps_is_templated(cls: type) -> None:
-    assert _arguments(cls) - {"caps"} == set(cls.template_fields)  # type: ignore[attr-defined]
+def test_every_argument_but_the_authors_own_caps_and_code_is_templated(cls: type) -> None:
+    """A pattern or a function that came from a run's parameters would run in triggerer and worker."""
+    own = {"caps", "checkpoint_pattern", "on_checkpoints_stalled"}
+    assert _arguments(cls) - own == set(cls.template_fields)  # type: ignore[attr-defined]
 
 
 def test_importing_them_loads_neither_boto_nor_the_provider() -> None:

@@ -21,6 +21,7 @@ SERVICES = {
     "pricing": PRODUCT / "sagemaker" / "prices.py",
     "sqs": PRODUCT / "watching" / "events.py",
     "iam": PRODUCT / "sagemaker" / "roles.py",
+    "s3": PRODUCT / "sagemaker" / "checkpoints.py",
 }
 #: SQS's batches are allowed with the single call.
 BATCHES = re.compile(r"^(sqs:\w+)Batch$")
@@ -54,9 +55,10 @@ def _calls(service: str, module: Path) -> set[str]:
 
 
 def test_the_callers_policy_allows_what_the_code_calls_and_nothing_else() -> None:
-    made = {
+    calls = {
         BATCHES.sub(r"\1", call) for service, module in SERVICES.items() for call in _calls(service, module)
     }
+    made = {S3_NAMES.get(call, call) for call in calls}
     assert _actions(ROOT / "docs" / "iam" / "caller-policy.json") == made | IMPLIED
 
 
@@ -159,7 +161,7 @@ def test_only_sagemaker_may_take_the_execution_role_and_only_for_its_own_account
 def test_the_docs_list_every_permission_the_caller_needs() -> None:
     text = (ROOT / "docs" / "security.md").read_text().split("| permission of the connection |")[1]
     actions = _actions(ROOT / "docs" / "iam" / "caller-policy.json")
-    listed = set(re.findall(r"`((?:sagemaker|logs|pricing|sqs|iam):\w+)`", text.split("\n\n")[0]))
+    listed = set(re.findall(r"`((?:sagemaker|logs|pricing|sqs|iam|s3):\w+)`", text.split("\n\n")[0]))
     assert listed == actions
 
 

@@ -41,7 +41,7 @@ class CheckpointPrefix:
     """One prefix. `client` makes the client when it is needed, and again with other credentials."""
 
     def __init__(self, client: Client, uri: str) -> None:
-        self._client = client
+        self._renewed = client
         bucket, _, path = uri.removeprefix("s3://").partition("/")
         path = path.strip("/")
         self._bucket = bucket
@@ -76,14 +76,14 @@ class CheckpointPrefix:
             options["ContinuationToken"] = token
 
     def _call(self, options: dict[str, Any]) -> dict[str, Any]:
-        client: Any = self._client.get()
+        client: Any = self._renewed.get()
         try:
             with calling(f"ListObjectsV2 of {self.uri}"):
                 answer: dict[str, Any] = client.list_objects_v2(**options)
         except Exception:
-            self._client.failed()
+            self._renewed.failed()
             raise
-        self._client.answered()
+        self._renewed.answered()
         return answer
 
     def _object(self, item: dict[str, Any]) -> SeenObject:
