@@ -54,3 +54,53 @@ def check_types(types: Sequence[str], *, field: str) -> None:
                 f"a training moves between them with one image and one script, but {first} has {wanted}, and "
                 f"{name} has {kind}. Make a step for each.",
             )
+
+
+def check_processor(types: Sequence[str], *, own: str, field: str) -> None:
+    """Refuse types with another processor than the request's own: its image is made for that one."""
+    wanted = kind_of(own)
+    for name in types:
+        kind = kind_of(name)
+        if wanted and kind and kind.architecture != wanted.architecture:
+            raise InvalidInput(
+                field,
+                list(types),
+                f"the config has {own}, so its image is for {wanted.architecture}, and {name} has "
+                f"{kind.architecture}. Change the type and the image in the config, or leave it out.",
+            )
+
+
+#: How many accelerators an instance has, by what is before and after the dot; a size that is not listed has
+#: `""`. Source: "Instance types" in the SageMaker developer guide.
+_GPUS = {"": 1, "12xlarge": 4, "24xlarge": 4, "48xlarge": 8}
+_COUNTS: dict[str, dict[str, int]] = {
+    **dict.fromkeys(("g5", "g6", "g6e"), _GPUS),
+    "g4dn": {"": 1, "12xlarge": 4},
+    "p2": {"xlarge": 1, "8xlarge": 8, "16xlarge": 16},
+    "p3": {"2xlarge": 1, "8xlarge": 4, "16xlarge": 8},
+    **{series: {"24xlarge": 8} for series in ("p3dn", "p4d", "p4de", "dl1")},
+    "p5": {"4xlarge": 1, "48xlarge": 8},
+    **{series: {"48xlarge": 8} for series in ("p5e", "p5en")},
+    "trn1": {"2xlarge": 1, "32xlarge": 16},
+    "trn1n": {"32xlarge": 16},
+    "trn2": {"48xlarge": 16},
+}
+
+
+def accelerators_of(instance_type: str) -> int | None:
+    """How many an instance of the type has, or None if that is not known here."""
+    kind = kind_of(instance_type)
+    if kind is None or kind.accelerator is None:
+        return None if kind is None else 0
+    _, series, size = instance_type.split(".", 2)
+    counts = _COUNTS.get(series, {})
+    return counts.get(size, counts.get(""))
+
+
+def check_accelerators(types: Sequence[str], *, needed: int, field: str) -> None:
+    """Refuse types with fewer accelerators than the script needs. What is not known here is accepted."""
+    for name in types:
+        found = accelerators_of(name)
+        if found is not None and found < needed:
+            why = f"accelerators says that the script needs {needed}, and {name} has {found}."
+            raise InvalidInput(field, list(types), why)

@@ -10,7 +10,7 @@ from typing import Any
 
 from .attempts import PurchaseOption
 from .errors import InvalidInput, UnknownPolicy
-from .instance_types import check_types
+from .instance_types import check_accelerators, check_types
 from .json_text import did_you_mean
 from .ladder import (
     DEFAULT_SPOT_ATTEMPTS,
@@ -52,6 +52,8 @@ class Defaults:
 _WIDENING = ("first_wait", "factor", "cap", "spot_attempts")
 _TYPES = "instance_types"
 _SCOUT_IMAGE = "scout_image"
+_ACCELERATORS = "accelerators"
+_FOR_TYPES = (_TYPES, _SCOUT_IMAGE, _ACCELERATORS)
 _BACK_TO_SPOT = "back_to_spot"
 
 
@@ -104,7 +106,7 @@ def _ladder(options: dict[str, Any], defaults: Defaults) -> Policy:
     return Ladder(tuple(_step(step, f"policy.steps[{i}]", defaults) for i, step in enumerate(steps)))
 
 
-_STEP_KEYS = ("spot", "on_demand", "max_wait", _SCOUT_IMAGE)
+_STEP_KEYS = ("spot", "on_demand", "max_wait", _SCOUT_IMAGE, _ACCELERATORS)
 _FOR_SPOT_ONLY = "SageMaker accepts a max wait for spot jobs only: remove it."
 
 
@@ -126,7 +128,7 @@ def _step(value: Any, where: str, defaults: Defaults) -> Step:
     image = _take_image(options, where=where) if kind == "spot" else ""
     if options:
         key = next(iter(options))
-        takes = "a step has spot or on_demand, and for spot max_wait and scout_image."
+        takes = "a step has spot or on_demand, and for spot max_wait, scout_image and accelerators."
         way_out = f"{takes}{did_you_mean(key, _STEP_KEYS)}"
         raise InvalidInput(f"{where}.{key}", options[key], way_out)
     if kind == "on_demand":
@@ -226,12 +228,12 @@ LADDERS: dict[str, Callable[[dict[str, Any], Defaults], Policy]] = {
 
 #: The options of each policy.
 OPTIONS: dict[str, tuple[str, ...]] = {
-    "widen": (*_WIDENING, _TYPES, _SCOUT_IMAGE),
-    "spot_only": (*_WIDENING, _TYPES, _SCOUT_IMAGE),
+    "widen": (*_WIDENING, *_FOR_TYPES),
+    "spot_only": (*_WIDENING, *_FOR_TYPES),
     "on_demand": (_TYPES,),
     "ladder": ("steps",),
     **{
-        name: ("on_demand", _TYPES, _SCOUT_IMAGE, _BACK_TO_SPOT, *DEADLINE_ALIASES.get(name, ()))
+        name: ("on_demand", *_FOR_TYPES, _BACK_TO_SPOT, *DEADLINE_ALIASES.get(name, ()))
         for name in DEADLINE_POLICIES
     },
 }
@@ -243,8 +245,8 @@ def policy_from(spec: object, defaults: Defaults) -> Policy:
     Accepts a name, a mapping `{"name": ..., option: ...}`, a list of steps, JSON text of one of these, or a
     name from the policy file. Options of `widen` and `spot_only`: `first_wait` and `cap` (seconds, or text
     like "2h"), `factor`, `spot_attempts`; of `deadline`: `on_demand` (types), `back_to_spot`; of all of them
-    and of `on_demand`: `instance_types`; of all but that one: `scout_image`. Options may be text, as
-    templates and Params give them. Raises `UnknownPolicy` or `InvalidInput`.
+    and of `on_demand`: `instance_types`; of all but that one: `scout_image` and `accelerators`. Options may
+    be text, as templates and Params give them. Raises `UnknownPolicy` or `InvalidInput`.
     """
     if hasattr(spec, "decide"):
         return spec  # type: ignore[return-value]
@@ -334,7 +336,10 @@ def _as_number(value: Any, key: str) -> float:
 def _take_spot_types(
     options: dict[str, Any], key: str, *, where: str = "policy"
 ) -> tuple[tuple[str, ...], tuple[float, ...]]:
-    """Types as `_take_types` takes them, or a mapping of types to their relative speeds."""
+    """Types as `_take_types` takes them, or a mapping of types to their relative speeds.
+
+    With `accelerators`, each must have as many.
+    """
     speeds: tuple[float, ...] = ()
     value = options.get(key)
     if isinstance(value, Mapping):
@@ -342,6 +347,10 @@ def _take_spot_types(
         options[key] = list(value)
     types = _take_types(options, key, where=where)
     check_types(types, field=f"{where}.{key}")
+    needed = options.pop(_ACCELERATORS, None)
+    if not is_left_out(needed):
+        needed = as_whole_number(needed, field=f"{where}.{_ACCELERATORS}")
+        check_accelerators(types, needed=needed, field=f"{where}.{key}")
     return types, speeds
 
 

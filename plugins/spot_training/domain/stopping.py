@@ -36,6 +36,10 @@ _ALGORITHMS_WITHOUT_CHECKPOINTS = frozenset(
         "xgboost",
     }
 )
+#: Those that do. Like the others, they have no entry point that a job may replace.
+_ALGORITHMS_WITH_CHECKPOINTS = frozenset(
+    {"image-classification", "linear-learner", "object-detection", "semantic-segmentation"}
+)
 _ECR_IMAGE = re.compile(r"^\d{12}\.dkr\.ecr\.[a-z0-9-]+\.amazonaws\.com(?:\.cn)?/(?P<repository>[^:@]+)")
 
 
@@ -83,8 +87,18 @@ def is_capped_algorithm(training_image: str | None, algorithm_name: str | None =
     """
     if algorithm_name:
         return True
+    return _repository_of(training_image) in _ALGORITHMS_WITHOUT_CHECKPOINTS
+
+
+def is_built_in_algorithm(training_image: str | None, algorithm_name: str | None = None) -> bool:
+    """Whether AWS or a marketplace made the algorithm, by its name or its image's repository."""
+    is_other = _repository_of(training_image) in _ALGORITHMS_WITH_CHECKPOINTS
+    return is_other or is_capped_algorithm(training_image, algorithm_name)
+
+
+def _repository_of(training_image: str | None) -> str | None:
     match = _ECR_IMAGE.match(training_image or "")
-    return match is not None and match["repository"] in _ALGORITHMS_WITHOUT_CHECKPOINTS
+    return match["repository"] if match else None
 
 
 def check_wait_for_algorithm(

@@ -253,7 +253,14 @@ class TrainingPlan:
     def scout_request(
         self, step: Step, instance_type: str, *, number: int, wait_seconds: int, run_seconds: int
     ) -> dict[str, Any]:
-        """The CreateTrainingJob request of scout `number`, which looks for one type of `step`."""
+        """The CreateTrainingJob request of scout `number`, which looks for one type of `step`.
+
+        The caps hold for it, too.
+        """
+        limits = (self.caps.max_runtime_seconds, self.caps.max_wait_seconds)
+        run_seconds = min([run_seconds, *(limit for limit in limits if limit is not None)])
+        if self.caps.max_wait_seconds is not None:
+            wait_seconds = min(wait_seconds, self.caps.max_wait_seconds - run_seconds)
         return scout_request(
             self.request,
             name=self.scout_name(number),

@@ -11,8 +11,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from spot_training.domain.errors import InvalidInput
+from spot_training.domain.instance_types import check_processor
 from spot_training.domain.scouting import RUN_SECONDS
-from spot_training.domain.stopping import is_capped_algorithm
+from spot_training.domain.stopping import is_built_in_algorithm
 
 if TYPE_CHECKING:
     from spot_training.domain.ladder import Step
@@ -43,8 +44,9 @@ def check_can_scout(request: Mapping[str, Any], step: Step) -> None:
         raise InvalidInput(
             field, types, "the request has InstanceGroups, which have types of their own: give one type."
         )
+    check_processor(types, own=resources.get("InstanceType") or "", field=field)
     image, name = algorithm.get("TrainingImage"), algorithm.get("AlgorithmName")
-    if is_capped_algorithm(image, name) and not step.scout_image:
+    if is_built_in_algorithm(image, name) and not step.scout_image:
         raise InvalidInput(
             field,
             types,

@@ -41,7 +41,7 @@ def histories_of_types(
 
 
 def known_histories(installations: Sequence[str]) -> Sequence[TypeHistory]:
-    """Of all types and regions, for the advisor. None if the ledger does not answer."""
+    """Those of all types and regions, for the advisor. Empty if the ledger does not answer."""
     return _or_nothing(lambda: read_histories(now=datetime.now(UTC), installations=installations))
 
 
