@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import subprocess
+import time
 from typing import Any
 
 import pytest
@@ -13,6 +16,7 @@ from spot_training.domain.policy_specs import Defaults, policy_from
 from spot_training.domain.savings import PurchaseOption
 from spot_training.sagemaker.identity import TAG_ATTEMPT, TAG_SCOUT, RunIdentity, is_scout_name
 from spot_training.sagemaker.request import TrainingPlan, cast_request, defaults_of
+from spot_training.sagemaker.scouts import entrypoint
 from tests.cloud import make_config
 
 ME = RunIdentity(dag_id="retrain", run_id="now", task_id="train")
@@ -104,6 +108,17 @@ def test_the_caps_hold_for_scouts() -> None:
     assert limits({"max_wait": "2h"}) == {"MaxRuntimeInSeconds": 600, "MaxWaitTimeInSeconds": 7200}
     assert limits({"max_runtime": "5m"}) == {"MaxRuntimeInSeconds": 300, "MaxWaitTimeInSeconds": 7500}
     assert limits({"max_wait": "5m"}) == {"MaxRuntimeInSeconds": 300, "MaxWaitTimeInSeconds": 300}
+
+
+def test_a_scout_ends_at_once_when_it_is_asked_to() -> None:
+    """A shell would wait for its `sleep`, and SageMaker kills what runs two minutes after SIGTERM."""
+    with subprocess.Popen(entrypoint(6)) as scout:
+        began = time.monotonic()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            scout.wait(0.5)
+        scout.terminate()
+        assert scout.wait(timeout=4) == 0
+        assert time.monotonic() - began < 4
 
 
 def test_a_scout_is_named_and_tagged_as_one_of_this_training() -> None:

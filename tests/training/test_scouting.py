@@ -124,11 +124,12 @@ def _until_scouts_are_out(task: Task) -> Waiting:
 
 def test_one_scout_for_each_other_type(cloud: Cloud) -> None:
     task = _task(cloud)
+    task.prices = {SECOND: 3.0, THIRD: 12.0}
     _until_scouts_are_out(task)
     for _ in range(3):
         task.step()
     assert len(_scouts(task)) == 2
-    assert any("at most" in line and "10 min" in line for line in task.said), task.said
+    assert any("at most 10 min of 1 instance, on demand $2.00" in line for line in task.said), task.said
 
 
 def test_the_job_that_gets_capacity_itself_calls_its_scouts_back(cloud: Cloud) -> None:
@@ -208,6 +209,16 @@ def test_a_type_with_many_interruptions_is_asked_last(cloud: Cloud) -> None:
     assert task.said.count(f"{FIRST} is asked last: {OFTEN}.") == 1
     assert len(task.asked) <= 3, "one query for each job, and each time that scouts go out"
     task.driver().stop(StopReason.TASK_ENDED)
+
+
+def test_a_type_that_does_not_pay_is_not_asked_before_one_that_is_asked_last(slow_cloud: Cloud) -> None:
+    slow_cloud.control("POST", "reset")
+    slow_cloud.client("s3").create_bucket(Bucket="bucket")
+    task = _task(slow_cloud, capacity=(FIRST, SECOND), Environment={"LOCAL_TRAINING_SECONDS": "60"})
+    task.policy = {"name": "widen", "instance_types": {FIRST: 1, SECOND: 0.1}, "first_wait": "100h"}
+    task.prices, task.objections = {FIRST: 1.0, SECOND: 1.0}, {FIRST: OFTEN}
+    (done,) = task.finish().attempts
+    assert done.instance_type == FIRST
 
 
 def _types_of_scouts(task: Task) -> list[str | None]:

@@ -16,7 +16,7 @@ from spot_training.domain.ladder import first_type
 from spot_training.domain.lifecycle import Ending
 from spot_training.domain.messages import attempt_line
 from spot_training.domain.savings import Attempt
-from spot_training.domain.scouting import wait_left
+from spot_training.domain.scouting import types_that_pay, wait_left
 from spot_training.sagemaker.calls import Refusal
 from spot_training.sagemaker.identity import TAG_INTENT, number_of
 from spot_training.sagemaker.jobs import (
@@ -104,8 +104,10 @@ def _type_for(training: ActiveTraining, step: Step) -> str:
     state = training.state
     if state.next_type in step.instance_types:
         return state.next_type
-    last = scouting.learn_order(training, step)
-    return first_type(step, state.attempts[state.ladder_from :], last) or step.instance_types[0]
+    last, climbed = scouting.learn_order(training, step), state.attempts[state.ladder_from :]
+    pays = types_that_pay(step.instance_types, step, training.host.price_of)
+    best = first_type(step, climbed, [*last, *(name for name in step.instance_types if name not in pays)])
+    return best or step.instance_types[0]
 
 
 def _next_name(training: ActiveTraining) -> int:

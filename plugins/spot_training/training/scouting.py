@@ -16,11 +16,13 @@ from typing import TYPE_CHECKING
 
 from spot_training.domain.attempts import Attempt, PurchaseOption, attempt_of
 from spot_training.domain.back_to_spot import run_seconds
+from spot_training.domain.budget import dollars
 from spot_training.domain.errors import RequestRefused, SpotTrainingError, StateReplaced, TaskKilled
 from spot_training.domain.ladder import has_no_quota, in_order
 from spot_training.domain.lifecycle import Ending, JobSnapshot, TrainingStatus, ending_of
 from spot_training.domain.messages import counted
 from spot_training.domain.parsing import in_words
+from spot_training.domain.savings import cost_usd
 from spot_training.domain.scouting import (
     ROUND_SECONDS,
     ScoutCall,
@@ -171,7 +173,7 @@ def send(
     if types:
         training.host.say(f"{why} Scouts look for {' and '.join(types)}.")
     if types and is_first:
-        _say_what_it_costs(training, job)
+        _say_what_it_costs(training, job, types)
     for instance_type in types:
         _send(training, step, job, instance_type)
     return types
@@ -217,11 +219,15 @@ def learn_order(training: ActiveTraining, step: Step) -> tuple[str, ...]:
     return training.state.asked_last
 
 
-def _say_what_it_costs(training: ActiveTraining, job: JobSnapshot) -> None:
-    instances = counted(job.instance_count, "instance")
+def _say_what_it_costs(training: ActiveTraining, job: JobSnapshot, types: Sequence[str]) -> None:
+    seconds, instances = _run_seconds(training, job), counted(job.instance_count, "instance")
+    prices = [training.host.price_of(name) for name in types]
+    known = [price for price in prices if price is not None]
+    usd = cost_usd(seconds * job.instance_count, max(known)) if len(known) == len(prices) else None
     training.host.say(
         "A scout is a spot job without data that sleeps. While it waits it costs nothing. One that runs "
-        f"costs at most {in_words(_run_seconds(training, job))} of {instances}."
+        f"costs at most {in_words(seconds)} of {instances}"
+        + ("." if usd is None else f", on demand {dollars(usd)}: spot costs less.")
     )
 
 
