@@ -174,13 +174,29 @@ def test_a_subclass_of_another_file_is_known(tmp_path: Path) -> None:
     assert not checked.changes
 
 
-def test_a_class_of_the_same_name_from_elsewhere_is_not_the_providers(tmp_path: Path) -> None:
+def test_a_class_that_another_file_imports_first_is_known(tmp_path: Path) -> None:
+    _put(tmp_path, "company/ops.py", text="\n".join(DAG.splitlines()[1:2]))
     _put(
         tmp_path,
         "dag.py",
-        text="from company.sagemaker import SageMakerTrainingOperator\n" + DAG.split("\n", 2)[2],
+        text=DAG.replace("airflow.providers.amazon.aws.operators.sagemaker", "company.ops"),
     )
+    checked = check([tmp_path])
+    assert codes_of(checked) == {"SPOT003", "SPOT004", "SPOT013"}
+    assert not checked.changes
+
+
+def test_a_class_of_ones_own_with_the_providers_name_is_not_the_providers(tmp_path: Path) -> None:
+    own = "class SageMakerTrainingOperator:\n    pass\n"
+    _put(tmp_path, "dag.py", text=own + DAG.split("\n", 2)[2])
     assert check([tmp_path]).tasks == []
+
+
+def test_what_is_nested_too_deeply_is_said(tmp_path: Path) -> None:
+    _put(tmp_path, "dag.py", text=f"import sagemaker\nx = {'-' * 50000}1\n")
+    checked = check([tmp_path])
+    assert checked.status == 2
+    assert len(checked.found.not_parsed) == 1
 
 
 def test_thousands_of_lines_take_seconds(tmp_path: Path) -> None:

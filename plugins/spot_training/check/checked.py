@@ -10,7 +10,7 @@ from pathlib import Path
 from .classes import Source, subclasses_of
 from .codes import NOT_CHECKED
 from .exposure import Finding, findings_of
-from .files import Found, find
+from .files import Found, Problem, find
 from .fixing import Plan, plan
 from .tasks import Task, tasks_of
 
@@ -55,7 +55,12 @@ def check(
     checked = Checked(found, are_packed_ignored=NOT_CHECKED in ignored)
     subclasses = subclasses_of(found.sources)
     for source in found.sources:
-        tasks = tasks_of(source, subclasses)
+        try:
+            tasks = tasks_of(source, subclasses)
+            change = plan(source, tasks, spot=spot)
+        except RecursionError:
+            found.not_parsed.append(Problem(path=source.path, line=1, reason="is nested too deeply"))
+            continue
         checked.tasks += [(source, task) for task in tasks]
         checked.findings += [
             (source, finding)
@@ -63,7 +68,7 @@ def check(
             for finding in _once(findings_of(task, source, tasks, defers=defers))
             if finding.code not in ignored
         ]
-        checked.plans.append((source, plan(source, tasks, spot=spot)))
+        checked.plans.append((source, change))
     return checked
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -97,15 +97,26 @@ def subclasses_of(sources: list[Source]) -> dict[tuple[Path, str], Subclass]:
     found: dict[tuple[Path, str], Subclass] = {}
     while True:
         new = {
-            (source.path, node.name): subclass
+            (source.path, name): subclass
             for source in sources
-            for node in ast.walk(source.names.tree)
-            if isinstance(node, ast.ClassDef) and (source.path, node.name) not in found
-            if (subclass := _as_subclass(node, source, found)) is not None
+            for name, subclass in _subclasses_in(source, found)
+            if (source.path, name) not in found
         }
         if not new:
             return found
         found |= new
+
+
+def _subclasses_in(source: Source, known: Subclasses) -> Iterator[tuple[str, Subclass]]:
+    for node in source.names.classes:
+        if (subclass := _as_subclass(node, source, known)) is not None:
+            yield node.name, subclass
+    # Other files may import the provider's classes from this one.
+    for name in source.names.top_names():
+        dotted = source.names.resolve_top(name)
+        if dotted & (OPERATORS | SENSORS):
+            kind = Kind.OPERATOR if dotted & OPERATORS else Kind.SENSOR
+            yield name, Subclass(name=name, kind=kind, methods=frozenset())
 
 
 def _as_subclass(node: ast.ClassDef, source: Source, known: Subclasses) -> Subclass | None:
@@ -119,6 +130,10 @@ def _as_subclass(node: ast.ClassDef, source: Source, known: Subclasses) -> Subcl
         if (parent := subclass_named(dotted, source, known)) is not None:
             return Subclass(name=node.name, kind=parent.kind, methods=methods | parent.methods)
     return None
+
+
+#: What the provider's classes are called.
+NAMES = frozenset(name.rpartition(".")[2] for name in OPERATORS | SENSORS)
 
 
 def subclass_named(dotted: frozenset[str], source: Source, known: Subclasses) -> Subclass | None:

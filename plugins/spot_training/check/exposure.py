@@ -330,7 +330,11 @@ class _Look:
                 source=_WAITER_STOPPED,
                 line=waiter.lineno,
             )
-        return bool(self._calls("get_waiter", "describe_training_job", "list_training_jobs"))
+        if not self._calls("get_waiter", "describe_training_job", "list_training_jobs"):
+            return False
+        if not any(finding.code == codes.STOPPED_IS_SUCCESS for finding in self.found):
+            self._add(codes.NOT_CHECKED, "what its code makes of a stopped job is not looked at")
+        return True
 
     def _code_that_retries(self) -> None:
         looks = self._calls("describe_training_job", "list_training_jobs", "search")

@@ -114,13 +114,13 @@ class _Planner:
             case Kind.OTHER:
                 return "there is no operator of this package for it, or it is not clear what it makes"
         if task.subclass is not None or task.call is None:
-            return "it is a subclass: change its base, and what it overrides"
+            return "it is a subclass, or comes from another file: change it there"
         return self._reason_of_arguments(task) or self._reason_of_config(task) or _reason_of_values(task)
 
     def _reason_of_arguments(self, task: Task) -> str:
         call = task.call
-        if call is None or call.args:
-            return "it has arguments without a name"
+        if call is None or call.args or not call.keywords:
+            return "it has arguments without a name, or none"
         known = TASK_ARGUMENTS | (
             OPERATOR_ARGUMENTS if task.kind is Kind.OPERATOR else SENSOR_ARGUMENTS | SENSOR_TASK_ARGUMENTS
         )
@@ -225,19 +225,17 @@ class _Planner:
     def _leave_other_names(self) -> None:
         """Pair sensors with the operator that creates their job, which gets another name."""
         in_sensors = self._in_sensors()
-        for operator in self._chosen():
-            if operator.kind is Kind.SENSOR:
-                continue
-            for sensor in self.tasks:
-                if sensor.kind is Kind.SENSOR and is_same_job(sensor, operator, self.source):
-                    variable = assigned_name(operator, self.source.names)
-                    if variable is None or is_mapped(operator) or not self._sees(sensor, variable, operator):
-                        self.left[operator] = (
-                            f"the sensor on line {sensor.line} names its job: "
-                            "give the sensor training_job_name=<task>.output"
-                        )
-                    else:
-                        self.pairs[sensor] = variable
+        operators = [task for task in self._chosen() if task.kind is Kind.OPERATOR]
+        for sensor in self.tasks:
+            if sensor.kind is Kind.SENSOR:
+                creators = [task for task in operators if is_same_job(sensor, task, self.source)]
+                variable = assigned_name(creators[0], self.source.names) if len(creators) == 1 else None
+                if variable is not None and self._sees(sensor, variable, creators[0]):
+                    self.pairs[sensor] = variable
+                    continue
+                reason = f"line {sensor.line} waits for its job by name: use training_job_name=<task>.output"
+                self.left |= dict.fromkeys(creators, reason)
+        for operator in operators:
             line = self._line_of_job_name(operator, in_sensors)
             if line and operator not in self.left:
                 self.left[operator] = (
@@ -247,7 +245,8 @@ class _Planner:
     def _sees(self, sensor: Task, variable: str, operator: Task) -> bool:
         names = self.source.names
         return (
-            names.scope_of(sensor.node) is names.scope_of(operator.node)
+            not is_mapped(operator)
+            and names.scope_of(sensor.node) is names.scope_of(operator.node)
             and sensor.line > operator.line
             and (len(names.lookup(variable, sensor.node)) == 1)
         )

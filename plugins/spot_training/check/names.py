@@ -13,7 +13,7 @@ HERE = "<here>"
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 _Scope = ast.Module | ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda | ast.ClassDef
 _SCOPES = (ast.Module, ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.ClassDef)
-_DEPTH = 8
+_DEPTH = 12
 
 
 class Bound(StrEnum):
@@ -49,7 +49,8 @@ class Names:
     _bindings: dict[ast.AST, dict[str, list[Binding]]] = field(default_factory=dict)
     #: Each place that reads a name.
     read: dict[str, list[ast.Name]] = field(default_factory=dict)
-    #: Every call, and every constant that is text.
+    #: Every class, every call, and every constant that is text.
+    classes: list[ast.ClassDef] = field(default_factory=list)
     calls: list[ast.Call] = field(default_factory=list)
     texts: list[ast.Constant] = field(default_factory=list)
     #: The modules of `from module import *`.
@@ -64,6 +65,7 @@ class Names:
                     names.parents[child] = node
         for node in ast.walk(tree):
             names._collect(node)
+            names._index(node)
         return names
 
     # Where a name gets its value ----------------------------------------------------------------------
@@ -72,12 +74,9 @@ class Names:
         match node:
             case ast.Import() | ast.ImportFrom():
                 self._collect_import(node)
-            case ast.Call():
-                self.calls.append(node)
-            case ast.Constant(value=str()):
-                self.texts.append(node)
             case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
-                self._add(node.name, node, Bound.CLASS if isinstance(node, ast.ClassDef) else Bound.FUNCTION)
+                is_class = isinstance(node, ast.ClassDef)
+                self._add(node.name, node, Bound.CLASS if is_class else Bound.FUNCTION)
             case ast.arg():
                 self._add(node.arg, node, Bound.ARGUMENT)
             case ast.Name():
@@ -92,6 +91,15 @@ class Names:
                 outside = self._bindings.setdefault(self.tree, {})
                 for name in node.names:
                     outside.setdefault(name, []).append(Binding(bound=Bound.OTHER, node=node))
+
+    def _index(self, node: ast.AST) -> None:
+        match node:
+            case ast.ClassDef():
+                self.classes.append(node)
+            case ast.Call():
+                self.calls.append(node)
+            case ast.Constant(value=str()):
+                self.texts.append(node)
 
     def _collect_import(self, node: ast.Import | ast.ImportFrom) -> None:
         base = "." * node.level + (node.module or "") if isinstance(node, ast.ImportFrom) else ""
@@ -167,6 +175,11 @@ class Names:
                 return frozenset(f"{dotted}.{attr}" for dotted in self.resolve(value, depth + 1))
         return frozenset()
 
+    def resolve_top(self, name: str) -> frozenset[str]:
+        """As `resolve`, for a name of the file that is imported or another name of what is imported."""
+        bindings = self._bindings.get(self.tree, {}).get(name, [])
+        return frozenset().union(*(self._named(name, binding, 0) for binding in bindings))
+
     def _named(self, name: str, binding: Binding, depth: int) -> frozenset[str]:
         match binding.bound:
             case Bound.IMPORT:
@@ -207,6 +220,10 @@ class Names:
         while not isinstance(node, ast.stmt):
             node = self.parents[node]
         return node
+
+    def top_names(self) -> list[str]:
+        """The names that other files can import."""
+        return list(self._bindings.get(self.tree, {}))
 
     def bindings_of(self, name: str) -> list[Binding]:
         """Every place in the file that gives a name a value, in any scope."""

@@ -87,8 +87,6 @@ class Writer:
             return
         keyword = next((keyword for keyword in call.keywords if keyword.arg == "config"), call.keywords[0])
         start, _ = self.text.span(keyword)
-        if keyword.arg is None:  # the two stars are before it
-            start = self.text.text.rindex("**", 0, start)
         indent = self.text.indent(start)
         space = " " if indent is None else f"{self.text.newline}{indent}"
         self.edits.append(Edit(start, start, f'policy="on_demand",{space}'))

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from .classes import (
     HOOKS,
+    NAMES,
     OPERATORS,
     OTHERS,
     OURS,
@@ -19,7 +20,7 @@ from .classes import (
     subclass_named,
 )
 from .dags import Arguments, Surroundings, surroundings_of
-from .names import Bound, Names
+from .names import HERE, Bound, Names
 from .values import MISSING, Record, Unknown, Value
 
 _CREATE = "create_training_job"
@@ -117,8 +118,8 @@ class _TaskFinder:
             kind = Kind.OTHER
         else:
             subclass = subclass_named(dotted, self.source, self.subclasses)
-            if subclass is None or _is_super(named):
-                return None
+            if subclass is None:
+                return self._from_elsewhere(call, named, dotted)
             kind = subclass.kind
         arguments, surroundings = self._arguments(call)
         task_id, label = self._id_of(call)
@@ -136,18 +137,27 @@ class _TaskFinder:
             subclass=subclass,
         )
 
+    def _from_elsewhere(self, call: ast.Call, named: ast.expr, dotted: frozenset[str]) -> Task | None:
+        """A class with the provider's name, of a file that is not looked at."""
+        for name in dotted:
+            module, _, last = name.rpartition(".")
+            if last in NAMES and module != HERE:
+                task = self._unclear(call, _last(named), f"is imported from {module}, which is")
+                task.task_id, task.label = self._id_of(call)
+                return task
+        return None
+
     def _arguments(self, call: ast.Call) -> tuple[Arguments, Surroundings]:
         surroundings = surroundings_of(call, self.source.names, self.source.values)
         return Arguments(self.source.values.keywords(call), surroundings.default_args), surroundings
 
     def _id_of(self, call: ast.Call) -> tuple[str | None, str]:
         """The task's ID, and what to call it: its source, if it is put together at run time."""
-        for keyword in call.keywords:
-            if keyword.arg == "task_id":
-                value = self.source.values.of(keyword.value)
-                known = value if isinstance(value, str) else None
-                return known, known or ast.unparse(keyword.value)
-        return None, ""
+        given = self.source.values.keywords(call)
+        value = given.get("task_id")
+        if isinstance(value, str):
+            return value, value
+        return None, ast.unparse(given.nodes["task_id"]) if "task_id" in given.nodes else ""
 
     def _mapped(self, task: Task) -> Task:
         """A task of `Operator.partial(...).expand(...)`."""
@@ -176,7 +186,10 @@ class _TaskFinder:
     def _created(self, call: ast.Call, base: ast.expr) -> Task:
         """A call of `create_training_job`: the hook's, or boto3's."""
         task_id, label, surroundings = self._task_around(call)
-        is_hook = self._is_hook(base)
+        # boto3 takes no argument without a name, and none that is called config.
+        is_hook = (
+            self._is_hook(base) or bool(call.args) or any(word.arg == "config" for word in call.keywords)
+        )
         own = self.source.values.keywords(call)
         if is_hook:
             names = ("config", "wait_for_completion", "print_log", "check_interval", "max_ingestion_time")
@@ -339,10 +352,6 @@ def _is_annotation(node: ast.AST, parent: ast.AST) -> bool:
         case ast.AnnAssign(annotation=annotation):
             return annotation is node
     return False
-
-
-def _is_super(node: ast.expr) -> bool:
-    return isinstance(node, ast.Attribute) and isinstance(node.value, ast.Call)
 
 
 def _last(node: ast.expr) -> str:

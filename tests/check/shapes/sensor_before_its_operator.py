@@ -1,7 +1,7 @@
 # The result of a task cannot be used before there is the task: both stay.
 # finds: wait SPOT007
 # finds: start SPOT003 SPOT004
-# keeps: start: names its job
+# keeps: start: waits for its job
 # changes: wait
 import pendulum
 from airflow.providers.amazon.aws.operators.sagemaker import SageMakerTrainingOperator

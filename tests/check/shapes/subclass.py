@@ -1,9 +1,9 @@
 # finds: own SPOT099
 # finds: init SPOT003 SPOT004 SPOT099
 # finds: kill SPOT003 SPOT013 SPOT099
-# keeps: own: subclass
-# keeps: init: subclass
-# keeps: kill: subclass
+# keeps: own: it is a subclass
+# keeps: init: it is a subclass
+# keeps: kill: it is a subclass
 import pendulum
 from airflow.providers.amazon.aws.operators.sagemaker import SageMakerTrainingOperator
 from airflow.sdk import DAG
