@@ -310,6 +310,7 @@ class _Look:
     def code(self) -> None:
         arguments = self.task.arguments
         if self.task.kind is Kind.HOOK:
+            self._unknown_arguments()
             waits = arguments.flag("wait_for_completion", default=True)
             if waits and arguments.flag("print_log", default=True) is False:
                 self._add(codes.STOPPED_IS_SUCCESS, "print_log=False: a job that is out of wait is a success")

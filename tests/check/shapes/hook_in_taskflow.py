@@ -2,6 +2,8 @@
 # finds: quiet SPOT001 SPOT003 SPOT004 SPOT005 SPOT099
 # keeps: train_by_hook: Python code
 # keeps: quiet: Python code
+# finds: computed SPOT003 SPOT004 SPOT099
+# keeps: computed: Python code
 import pendulum
 from airflow.providers.amazon.aws.hooks.sagemaker import SageMakerHook
 from airflow.sdk import dag, task
@@ -20,6 +22,11 @@ def by_hook():
     def train_quietly(config):
         SageMakerHook().create_training_job(config=config, print_log=False, max_ingestion_time=3600)
 
+    @task
+    def computed(log):
+        SageMakerHook().create_training_job({"EnableManagedSpotTraining": False}, print_log=log)
+
+    computed(False)
     train_by_hook() >> train_quietly({})
 
 
