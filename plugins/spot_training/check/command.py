@@ -43,7 +43,7 @@ def _check(options: argparse.Namespace) -> Checked:
     return check(
         options.path,
         ignore_syntax=options.ignore_syntax,
-        ignored=options.ignore,
+        ignored=frozenset().union(*options.ignore),
         defers=options.default_deferrable,
         spot=options.spot,
     )
@@ -72,7 +72,8 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--ignore",
         type=_codes,
-        default=frozenset(),
+        action="append",
+        default=[],
         metavar="CODES",
         help="codes to leave out: SPOT012,SPOT013",
     )
