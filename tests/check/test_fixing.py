@@ -54,6 +54,11 @@ _CONFIG = 'config={"TrainingJobName": "job", "EnableManagedSpotTraining": False}
             f"(task_id='t',  # a, b)\n    {_CONFIG}, max_attempts=min(5, [6][0]), doc='),(')",
             f"(task_id='t',  # a, b)\n    {_CONFIG}, doc='),(')",
         ),
+        # text that is put together, with commas and spaces of its own
+        (
+            f"(task_id=f'{{1}},{{2}} {{3}}', {_CONFIG}, max_attempts=5)",
+            f"(task_id=f'{{1}},{{2}} {{3}}', {_CONFIG})",
+        ),
         # renamed, not removed
         (
             f"(task_id='t', {_CONFIG}, max_ingestion_time=(60 * 60))",

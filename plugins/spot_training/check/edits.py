@@ -45,7 +45,9 @@ class Text:
         for token in tokenize.generate_tokens(io.StringIO(self.text, newline="").readline):
             if token.type not in _SKIPPED and token.string:
                 start, end = (self._starts[row - 1] + column for row, column in (token.start, token.end))
-                self._tokens.append((start, end, token.string))
+                # From Python 3.12 on, the text in an f-string is a token, too, and may be a comma.
+                is_mark = token.type in {tokenize.OP, tokenize.NEWLINE}
+                self._tokens.append((start, end, token.string if is_mark else "text"))
 
     @property
     def newline(self) -> str:
