@@ -33,7 +33,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if not MKDOCS.exists():
         pytest.skip("mkdocs is missing: scripts/docs installs it into .venv-docs")
     folder = tmp_path_factory.mktemp("site")
-    command = [str(MKDOCS), "build", "--strict", "--quiet", "--site-dir", str(folder)]
+    command = [str(MKDOCS), "build", "--strict", "--site-dir", str(folder)]
     environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=250)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -6,6 +6,8 @@ by the service's model, Airflow's and ours by their parsers.
 
 from __future__ import annotations
 
+import ast
+import importlib
 import re
 import shlex
 from collections.abc import Iterator
@@ -93,6 +95,24 @@ def _fill_in(task: Any) -> None:
     if task.config.get("CheckpointConfig"):
         task.config["CheckpointConfig"]["S3Uri"] = "s3://my-bucket/checkpoints"
     task.aws_conn_id = "aws_default"
+
+
+IMPORTS = sorted(
+    {
+        (node.module, alias.name)
+        for page in DOCS.rglob("*.md")
+        for code in _blocks(page, "python")
+        for node in ast.walk(ast.parse(code))
+        if isinstance(node, ast.ImportFrom) and node.module
+        for alias in node.names
+        if node.module.split(".")[0] in {"airflow", "spot_training", "local_sagemaker"}
+    }
+)
+
+
+@pytest.mark.parametrize(("module", "name"), IMPORTS)
+def test_what_an_example_imports_is_there(module: str, name: str) -> None:
+    assert hasattr(importlib.import_module(module), name)
 
 
 # Commands ----------------------------------------------------------------------------------------------

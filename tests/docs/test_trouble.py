@@ -73,6 +73,7 @@ QUOTED = {
         "the only step",
         "The config has EnableManagedSpotTraining: False, and the task has a ",
         "Expected training: ",
+        "MaxRuntimeInSeconds: no expected_runtime was given and no past run is on record",
     ],
     "database-is-locked.md": ["The ledger could not be written (", "The training goes on", "LedgerBusy"],
     "index.md": ["could NOT be stopped and is still billed", "quota refused", "database is locked"],
