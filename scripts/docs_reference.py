@@ -57,7 +57,8 @@ def settings() -> Iterator[str]:
 
     for name, option in OPTIONS.items():
         yield f"## {name}\n"
-        yield f"{option['description'].strip()} More: {MORE[name]}.\n"
+        more = f" More: {MORE[name]}." if name in MORE else ""
+        yield f"{option['description'].strip()}{more}\n"
         facts = [f"default: {_code(option['default'])}", f"type: {option['type']}"]
         facts += [f"for example {_code(option['example'])}"] if option["example"] else []
         facts += [f"variable {_code(f'AIRFLOW__SPOT_TRAINING__{name.upper()}')}"]

@@ -24,7 +24,7 @@ MAY_BE_ABSENT = ("needs the spot traces", "needs the package versions of MWAA's 
 #: The fixtures that start servers, browsers and other processes, and the names in a module that does.
 SERVERS = frozenset(
     {"running_cloud", "shared_server", "s3_address", "training_python", "browser", "stack", "site", "lab"}
-    | {"inbox", "slack", "postgres", "pytester"}
+    | {"inbox", "slack", "postgres", "pytester", "built_site"}
 )
 PROCESSES = frozenset({"subprocess", "multiprocessing", "running_server", "Postgres"})
 

@@ -10,11 +10,18 @@ from urllib.parse import urlencode
 import pytest
 import yaml
 
+from .conftest import Built
+
 ROOT = Path(__file__).resolve().parents[2]
 QUESTIONS = yaml.safe_load((Path(__file__).parent / "questions.yaml").read_text())
 #: How many results a person looks at.
 FIRST = 2
 _LOADED = re.compile(r'<(?:script|img|iframe)[^>]*\ssrc="([^"]+)"|<link[^>]*\shref="([^"]+)"')
+
+
+def test_the_site_builds_without_a_warning(built_site: Built) -> None:
+    """Every link and anchor leads somewhere, and every page is in the navigation (`mkdocs.yml`)."""
+    assert built_site.problems == []
 
 
 def test_there_are_twenty_questions() -> None:
