@@ -119,14 +119,27 @@ def draw(seed: int, batch: int, *, size: int = BATCH_SIZE) -> Schedule:
 
 
 def sample(seed: int) -> Schedule:
-    """One cut of each kind that delays nobody else: what is played every time."""
+    """Moves that are soon over and delay nobody else: what is played every time."""
+    rng = seeded(f"sample of hand-overs {seed}")
     cuts = [
         Cut("after-found", Trouble.WORKER_DIES),
         Cut("before-next-created", Trouble.WORKER_DIES),
         Cut("after-scout-intent", Trouble.LOST_REPLY),
     ]
-    slots, events = _draw_slots(seeded(f"sample of hand-overs {seed}"), [(cut, None) for cut in cuts])
-    return Schedule(slots=slots, events=tuple(events))
+    case = Case(deferrable=False, types=2, seconds=600, first_wait=10 * DAY, scout_seconds=SCOUT_SECONDS[-1])
+    slots = tuple(
+        Slot(
+            case=replace(case, kill_at=_where_it_dies(cut, None), fault_at=_draw_fault_at(rng, cut)),
+            kind=Kind.UNTOUCHED,
+            cut=cut,
+        )
+        for cut in cuts
+    )
+    events = tuple(
+        capacity(number, 1, after="scouts out", seconds=moment(rng, 5), available=True)
+        for number in range(len(slots))
+    )
+    return Schedule(slots=slots, events=events)
 
 
 def _draw_slots(
