@@ -9,12 +9,16 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Collection, Sequence
+from datetime import timedelta
 
 from spot_training.domain.lifecycle import Ending
 from spot_training.domain.records import TrainingRecord
 
 from .points import ENDINGS, REASONS
 from .support import Job, Lab, Run
+
+#: A scout that ends by itself so soon after the next job was created may have been about to.
+CALLED_BACK_WITHIN = timedelta(minutes=10)
 
 
 def hand_overs_of(lab: Lab, run: Run) -> int:
@@ -35,6 +39,7 @@ def judge_scouts(lab: Lab, run: Run, *, by_person: Collection[str]) -> None:
             )
     for scout in scouts:
         _judge_scout(run, scout, endings.get(scout.name), scouts, is_by_person=scout.name in by_person)
+        _judge_call_back(run, scout, lab.jobs_of(run))
     for job in lab.jobs_of(run):
         ending = endings.get(job.name)
         if job.was_stopped and job.stopped_for in REASONS and ending not in {None, *ENDINGS}:
@@ -57,6 +62,16 @@ def _judge_scout(
             run.problems.append(f"a person stopped {scout.name}, and then came {again}")
     elif ending is Ending.STOPPED_BY_USER:
         run.problems.append(f"no person stopped {scout.name} ({scout.stopped_for}), but the ledger says so")
+
+
+def _judge_call_back(run: Run, scout: Job, jobs: Sequence[Job]) -> None:
+    """Whoever creates the next job calls the scouts back before that: none ends by itself long after it."""
+    if scout.was_stopped or scout.stopped_for is not None:
+        return
+    later = [job for job in jobs if job.created_at > scout.created_at]
+    for job in later:
+        if scout.ended_at is None or scout.ended_at - job.created_at > CALLED_BACK_WITHIN:
+            run.problems.append(f"{scout.name} was not called back before {job.name} was created")
 
 
 def _judge_bill(run: Run, record: TrainingRecord, scouts: Sequence[Job]) -> None:

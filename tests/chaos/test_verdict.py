@@ -87,6 +87,16 @@ def test_two_jobs_on_one_prefix_are_found() -> None:
     assert _problems(_job("job-1"), _job("job-2", begins=9)) == f"two writers on {PREFIX}: job-1, job-2"
 
 
+def test_a_scout_that_is_not_called_back_is_found() -> None:
+    over = {"ending": Ending.MAX_RUNTIME, "status": "Stopped", "why": None}
+    job = _job("job-2", begins=10, ends=90)
+    assert "scout-1 was not called back before job-2 was created" in _problems(
+        _scout("scout-1", ends=60, **over), job
+    )
+    assert _problems(_scout("scout-1", ends=15, **over), job) == ""
+    assert _problems(_scout("scout-1", ends=60), job) == ""
+
+
 def test_two_scouts_for_one_type_are_found() -> None:
     found = _problems(_scout("scout-1", ends=None), _scout("scout-2", begins=5))
     assert "two scouts for ml.m5.large at the same time: scout-1, scout-2" in found
