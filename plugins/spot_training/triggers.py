@@ -194,6 +194,7 @@ class TrainingJobTrigger(BaseTrigger):
             prefix = self.access.checkpoints(what.uri)
             self._checkpoints = CheckpointWatch(what, lambda: watcher.clock, prefix)
             if self._deadline_stop is not None:
+                self._deadline_stop.checkpoints = self._checkpoints
                 self._deadline_stop.saw(what.seen)
         is_watching = self._deadline_stop or self._scouts or self._checkpoints
         return Follower(

@@ -20,6 +20,7 @@ from spot_training.domain.checkpoints_seen import (
     CheckpointsToWatch,
     SeenCheckpoints,
     SeenLaunch,
+    download_seconds_before,
 )
 from spot_training.domain.lifecycle import (
     Ending,
@@ -461,3 +462,46 @@ def test_everything_is_the_same_after_its_json() -> None:
 @pytest.mark.parametrize("garbage", [{"launches": 7}, {"saved": [{"name": "x"}]}, [], "x", None, {}])
 def test_what_cannot_be_read_is_seen_again(garbage: object) -> None:
     assert SeenCheckpoints.from_json(garbage) is None
+
+
+GIGABYTE = 1_000_000_000
+
+
+def _launch(began: float, restored: int, download: float | None) -> SeenLaunch:
+    return SeenLaunch(began_at=T0 + _at(began), restored_bytes=restored, download_seconds=download)
+
+
+@pytest.mark.parametrize(
+    ("launches", "seconds"),
+    [
+        ((), 200),
+        ((_launch(0, 0, 60),), 200),
+        ((_launch(0, 0, 60), _launch(1, 10 * GIGABYTE, 260)), 400),
+        ((_launch(0, 0, 60), _launch(1, 10 * GIGABYTE, 260), _launch(2, 10 * GIGABYTE, 460)), 800),
+        ((_launch(0, 0, 60), _launch(1, 10 * GIGABYTE, 61)), 200),
+        ((_launch(0, 0, 60), _launch(1, 10 * GIGABYTE, 36_000)), 2000),
+        ((_launch(0, 0, 60), _launch(1, 1000, 600)), 200),
+        ((_launch(0, 10 * GIGABYTE, 260),), 200),
+        ((_launch(0, 0, None), _launch(1, 10 * GIGABYTE, None)), 200),
+    ],
+)
+def test_the_time_to_restore_is_learned_by_size(launches: tuple[SeenLaunch, ...], seconds: float) -> None:
+    """20 GB: at the slowest pace of a launch that copied much, within limits."""
+    seen = SeenCheckpoints(launches=launches, size_bytes=20 * GIGABYTE)
+    assert seen.restore_seconds == pytest.approx(seconds)
+
+
+def test_a_look_learns_the_size_and_how_long_the_launch_downloaded() -> None:
+    prefix = Prefix()
+    prefix.put("epoch-1.pt", 600, size=3 * GIGABYTE)
+    prefix.put("events.out.tfevents.1", 610, size=GIGABYTE)
+    prefix.look(620)
+    assert prefix.seen.size_bytes == 4 * GIGABYTE
+    prefix.visit = _visit(2000)
+    prefix.look(2100)
+    assert [launch.restored_bytes for launch in prefix.seen.launches] == [0, 4 * GIGABYTE]
+    downloading = Transition(
+        status=SecondaryStatus.DOWNLOADING, started_at=T0 + _at(1900), ended_at=T0 + _at(2000)
+    )
+    assert download_seconds_before(_job(downloading, prefix.visit), prefix.visit) == 100
+    assert download_seconds_before(_job(prefix.visit), prefix.visit) is None

@@ -335,6 +335,13 @@ def test_a_running_job_whose_checkpoints_stall_is_stopped_at_the_last_moment() -
     assert not replace(guard, seen=_seen(job, saved=2.9 * HOUR)).outlook(later, job).is_time_for_on_demand
 
 
+def test_the_guard_keeps_the_time_to_restore_what_is_saved() -> None:
+    job, now = _job(0), T0 + timedelta(hours=2)
+    guard = DeadlineGuard(deadline=_deadline(), seen=_seen(job))
+    large = replace(guard, seen=replace(_seen(job), size_bytes=60_000_000_000))
+    assert guard.outlook(now, job).slack_seconds - large.outlook(now, job).slack_seconds == 600
+
+
 def test_a_launch_that_nobody_looked_at_counts_as_before() -> None:
     job, now = _job(0), T0 + timedelta(hours=2)
     assumed = DeadlineGuard(deadline=_deadline())

@@ -237,7 +237,7 @@ def test_a_downgrade_is_refused_with_the_way_out() -> None:
 
 def test_a_reason_of_a_later_version_is_a_stop_of_ours() -> None:
     stored = _read(FIXTURES / "0.1.0" / "waiting_for_spot.json")["store"][STATE_KEY]
-    later = {**stored, "current": {**stored["current"], "stopped_for": "back-to-spot"}}
+    later = {**stored, "current": {**stored["current"], "stopped_for": "of-a-later-version"}}
     current = TrainingState.from_json(later).current
     assert current is not None
     assert current.stopped_for is StopReason.TASK_ENDED

@@ -213,6 +213,17 @@ def test_whoever_waits_for_a_checkpoint_is_woken_when_it_is_saved() -> None:
     assert first.seen.newest.name == "step-2"
 
 
+def test_shortly_before_the_job_would_be_stopped_looks_come_closer() -> None:
+    prefix = FakePrefix()
+    lab = Lab(prefix, replace(WHAT, given_seconds=7200))
+    lab.run(60, lambda *_: None)
+    lab.watch.expect_stop(BEGAN + timedelta(seconds=700))
+    prefix.put("step-1/0", BEGAN + timedelta(seconds=630))
+    lab.run(640, lambda *_: None)
+    assert [round((look - BEGAN).total_seconds()) for look in lab.looks] == [610, 630, 650, 670, 690]
+    assert lab.watch.is_saved_since(BEGAN + timedelta(seconds=629))
+
+
 def test_after_a_launch_there_is_one_look_and_then_none() -> None:
     prefix = FakePrefix()
     lab = Lab(prefix)

@@ -105,7 +105,8 @@ class Candidate:
 class Look:
     """One listing at `at`. Of a full one, what is not in it does not exist.
 
-    `present` are the remembered checkpoints that are still there.
+    `present` are the remembered checkpoints that are still there. `size_bytes` is the size of all objects:
+    SageMaker copies them all to a new launch.
     """
 
     at: datetime
@@ -113,6 +114,7 @@ class Look:
     candidates: Mapping[str, Candidate] = field(default_factory=dict)
     present: frozenset[str] = frozenset()
     is_empty: bool = False
+    size_bytes: int = 0
 
     def following(self, before: Look | None) -> Look:
         """With the first look at which each candidate was as it is now.
@@ -150,9 +152,11 @@ class LookReader:
         self._groups: dict[str, _Group] = {}
         self._present: set[str] = set()
         self._has_any = False
+        self._size_bytes = 0
 
     def add(self, objects: Iterable[SeenObject]) -> None:
         for item in objects:
+            self._size_bytes += item.size
             part = self._pattern.part(item.key)
             if part is None:
                 continue
@@ -180,6 +184,7 @@ class LookReader:
             candidates={name: self._candidate(name, group, at) for name, group in self._groups.items()},
             present=frozenset(self._present),
             is_empty=is_full and not self._has_any,
+            size_bytes=self._size_bytes,
         )
 
     def _keep_newest(self) -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from .checkpoint_looks import Checkpoint, Look
@@ -37,6 +38,11 @@ ASSUMED_INTERVAL_SECONDS = 600.0
 KEPT_CHECKPOINTS = 5
 KEPT_LAUNCHES = 50
 KEPT_ARRIVALS = RECENT_INTERVALS + 1
+#: How fast checkpoints are copied to a new launch: assumed and at most, at least, and from which size on a
+#: launch shows it.
+_BYTES_A_SECOND = 100e6
+_SLOWEST_BYTES_A_SECOND = 10e6
+_ENOUGH_BYTES = 100_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,18 +50,23 @@ class SeenLaunch:
     """One visit to `Training`, which began at `began_at`.
 
     `saved_seconds` of it are in checkpoints. `arrivals` are when the newest checkpoints came, in seconds
-    since then.
+    since then. Before it, SageMaker copied `restored_bytes` of checkpoints to the instances, and was
+    `Downloading` for `download_seconds` (None: not known).
     """
 
     began_at: datetime
     saved_seconds: float = 0.0
     arrivals: tuple[float, ...] = ()
+    restored_bytes: int = 0
+    download_seconds: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         return {
             "began_at": self.began_at.isoformat(),
             "saved_seconds": self.saved_seconds,
             "arrivals": list(self.arrivals),
+            "restored_bytes": self.restored_bytes,
+            "download_seconds": self.download_seconds,
         }
 
     @classmethod
@@ -64,6 +75,8 @@ class SeenLaunch:
             began_at=datetime.fromisoformat(data["began_at"]),
             saved_seconds=float(data.get("saved_seconds", 0.0)),
             arrivals=tuple(float(moment) for moment in data.get("arrivals") or ()),
+            restored_bytes=int(data.get("restored_bytes", 0)),
+            download_seconds=data.get("download_seconds"),
         )
 
 
@@ -74,6 +87,7 @@ class SeenCheckpoints:
     `saved` are the newest complete checkpoints, oldest first. `stalled_at` is when a look found that uploads
     had stalled, and `reported_at` when that was reported; a new checkpoint or launch ends both. `missing` is
     a checkpoint that the last full look did not find: it counts as deleted if the next one does not either.
+    `size_bytes` is what is below the prefix.
     """
 
     launches: tuple[SeenLaunch, ...] = ()
@@ -83,6 +97,24 @@ class SeenCheckpoints:
     stalled_because: str = ""
     reported_at: datetime | None = None
     missing: str = ""
+    size_bytes: int = 0
+
+    @property
+    def restore_seconds(self) -> float:
+        """How long SageMaker takes to copy the checkpoints to the instances of the next launch.
+
+        By the size of the prefix, at the slowest pace of this training's launches, compared with a launch
+        that had none to copy; at an assumed pace until one was seen.
+        """
+        without = [x.download_seconds for x in self.launches if x.download_seconds and not x.restored_bytes]
+        paces = [
+            launch.restored_bytes / (launch.download_seconds - min(without))
+            for launch in self.launches
+            if without and launch.download_seconds and launch.restored_bytes >= _ENOUGH_BYTES
+            if launch.download_seconds - min(without) >= 1.0
+        ]
+        pace = min(max(min(paces, default=_BYTES_A_SECOND), _SLOWEST_BYTES_A_SECOND), _BYTES_A_SECOND)
+        return self.size_bytes / pace
 
     @property
     def newest(self) -> Checkpoint | None:
@@ -171,15 +203,21 @@ class SeenCheckpoints:
         *,
         is_written: bool = True,
         given_seconds: float | None = None,
+        download_seconds: float | None = None,
     ) -> tuple[SeenCheckpoints, Look]:
         """With one more look, during or after this visit to `Training`; `before` is the look before it.
 
-        Without `is_written`, no job writes any longer: one look is enough. Returns the look, too, for the
+        Without `is_written`, no job writes any longer: one look is enough. `download_seconds` is how long
+        the launch downloaded before it. Returns the look, too, for the
         next call.
         """
         look = look.following(before)
         known = self._launch(visit.started_at)
-        launch = known or SeenLaunch(began_at=visit.started_at)
+        launch = known or SeenLaunch(
+            began_at=visit.started_at,
+            restored_bytes=self.size_bytes,
+            download_seconds=download_seconds,
+        )
         expected = self.pace(given_seconds).expected_seconds or ASSUMED_INTERVAL_SECONDS
         fresh = self._complete(look, before, is_written=is_written, hold_seconds=expected)
         seen = self._without_deleted(look)
@@ -192,9 +230,9 @@ class SeenCheckpoints:
         )
         others = [each for each in seen.launches if each.began_at != launch.began_at]
         launches = tuple(sorted((*others, launch), key=lambda each: each.began_at))[-KEPT_LAUNCHES:]
-        news: dict[str, Any] = {}
+        news: dict[str, Any] = {"size_bytes": look.size_bytes} if look.is_full else {}
         if fresh or known is None:
-            news = {"stalled_at": None, "stalled_because": "", "reported_at": None}
+            news |= {"stalled_at": None, "stalled_because": "", "reported_at": None}
         return replace(seen, launches=launches, saved=saved, looked_at=look.at, **news), look
 
     def judged(self, job: JobSnapshot, look: Look, given_seconds: float | None = None) -> SeenCheckpoints:
@@ -255,6 +293,7 @@ class SeenCheckpoints:
             "saved": [checkpoint.to_json() for checkpoint in self.saved],
             **moments,
             **texts,
+            "size_bytes": self.size_bytes,
         }
 
     @classmethod
@@ -275,6 +314,7 @@ class SeenCheckpoints:
             stalled_because=str(data.get("stalled_because", "")),
             reported_at=_moment(data.get("reported_at")),
             missing=str(data.get("missing", "")),
+            size_bytes=int(data.get("size_bytes", 0)),
         )
 
 
@@ -290,6 +330,14 @@ def visit_under_way(job: JobSnapshot) -> Transition | None:
 def last_visit(job: JobSnapshot) -> Transition | None:
     """The newest visit to `Training`, over or not."""
     return next((visit for visit in reversed(job.transitions) if _is_work(visit)), None)
+
+
+def download_seconds_before(job: JobSnapshot, visit: Transition) -> float | None:
+    """How long the launch was `Downloading` before this visit to `Training`."""
+    for before, at in pairwise(job.transitions):
+        if at.started_at == visit.started_at and before.status is SecondaryStatus.DOWNLOADING:
+            return ((before.ended_at or at.started_at) - before.started_at).total_seconds()
+    return None
 
 
 def _is_work(visit: Transition) -> bool:

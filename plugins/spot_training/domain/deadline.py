@@ -110,9 +110,12 @@ class Deadline:
         """The work that is left if the training is a slow one, with `kept_seconds` of work in checkpoints."""
         return max(0.0, self.runtime.high_seconds - kept_seconds)
 
-    def latest_on_demand_start(self, kept_seconds: float) -> datetime:
-        """The latest start of on-demand that leaves time for the remaining work and the whole reserve."""
-        needed = self.remaining_seconds(kept_seconds) + self.reserve.total_seconds
+    def latest_on_demand_start(self, kept_seconds: float, restore_seconds: float = 0.0) -> datetime:
+        """The latest start of on-demand that leaves time for the remaining work and the whole reserve.
+
+        `restore_seconds`: to copy the checkpoints to its instances, in addition to a slow launch.
+        """
+        needed = self.remaining_seconds(kept_seconds) + self.reserve.total_seconds + restore_seconds
         return self.at - timedelta(seconds=needed)
 
     def kept_seconds(self, attempts: Sequence[Attempt], seen: SeenCheckpoints | None = None) -> float:
@@ -124,7 +127,7 @@ class Deadline:
         self, attempts: Sequence[Attempt], seen: SeenCheckpoints | None = None
     ) -> datetime:
         """The same after these attempts."""
-        return self.latest_on_demand_start(self.kept_seconds(attempts, seen))
+        return self.latest_on_demand_start(self.kept_seconds(attempts, seen), restore_seconds_of(seen))
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -143,6 +146,11 @@ class Deadline:
             reserve=Reserve(**_known(Reserve, data["reserve"])),
             is_late=data.get("is_late", False),
         )
+
+
+def restore_seconds_of(seen: SeenCheckpoints | None) -> float:
+    """How long a launch copies checkpoints; 0 if nobody looked: then it is in the launches of past runs."""
+    return 0.0 if seen is None else seen.restore_seconds
 
 
 def _known(kind: type, data: Mapping[str, Any]) -> dict[str, Any]:
@@ -205,7 +213,7 @@ class DeadlineGuard:
 
     In closed form, with `kept` the work in checkpoints:
 
-        latest start = deadline - (high runtime - kept) - (launch + stop + notice + refusal + extra)
+        latest start = deadline - (high runtime - kept) - (launch + stop + notice + refusal + extra) - restore
         slack        = latest start - now
 
         the spot job                          on-demand starts in
@@ -238,7 +246,8 @@ class DeadlineGuard:
     def outlook(self, now: datetime, job: JobSnapshot | None = None) -> Outlook:
         """The outlook at `now`, with the running spot job `job`, or without one."""
         kept = self._kept_with(job, now)
-        slack = (self.deadline.latest_on_demand_start(kept) - now).total_seconds()
+        restore = restore_seconds_of(self.seen) if self.has_checkpoints else 0.0
+        slack = (self.deadline.latest_on_demand_start(kept, restore) - now).total_seconds()
         due = self._due(now, job, kept, slack)
         return Outlook(
             now=now,

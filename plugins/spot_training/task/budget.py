@@ -31,6 +31,7 @@ from .month_spending import LONGEST_RUN, UNSEEN_FOR, month_spending, spending_an
 from .on_demand_cost import READ_SECONDS, AskedPrices, on_demand_cost
 
 if TYPE_CHECKING:
+    from spot_training.domain.checkpoints_seen import SeenCheckpoints
     from spot_training.domain.deadline import Runtime
     from spot_training.domain.ladder import Step
     from spot_training.domain.savings import Attempt
@@ -75,13 +76,14 @@ def check_budget(
     now: datetime,
     scouts: Sequence[Attempt] = (),
     like: Sequence[str] = (),
+    seen: SeenCheckpoints | None = None,
     is_to_reserve: bool = False,
 ) -> BudgetCheck:
     """The state of the budget if the training now went on demand on `step`. `now` is AWS's time.
 
     `attempts` and `scouts` are this training's, over. `like` are other Dags with runs that show how long the
-    training takes. With `is_to_reserve` the training is about to buy: if the budget has no objection, its
-    cost is reserved from then on.
+    training takes, `seen` is what is saved. With `is_to_reserve` the training is about to buy: if the budget
+    has no objection, its cost is reserved from then on.
     """
     cost = on_demand_cost(
         plan,
@@ -91,6 +93,7 @@ def check_budget(
         now=now,
         price_of=price_of,
         like=like,
+        seen=seen,
     )
     month = _Month(
         identity=plan.identity,

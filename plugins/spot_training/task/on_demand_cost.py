@@ -19,6 +19,7 @@ from .past_runs import Teachers, learn
 
 if TYPE_CHECKING:
     from spot_training.connections import AwsAccess
+    from spot_training.domain.checkpoints_seen import SeenCheckpoints
     from spot_training.domain.savings import Attempt
     from spot_training.sagemaker.request import TrainingPlan
 
@@ -37,11 +38,12 @@ def on_demand_cost(
     now: datetime,
     price_of: PriceOf,
     like: Sequence[str] = (),
+    seen: SeenCheckpoints | None = None,
 ) -> OnDemandCost:
     """What going on demand from the checkpoints of `attempts` would cost.
 
     `instance_types` are the step's: the most expensive counts, because SageMaker may choose any. `runtime` is
-    the task's own; None: learned from past runs, or else the request's longest.
+    the task's own; None: learned from past runs, or else the request's longest. `seen` is what is saved.
     """
     past = learn(
         model=model_of(plan.job_name(1)),
@@ -53,7 +55,8 @@ def on_demand_cost(
     known = runtime or (past.runtime if past else None)
     longest = max_runtime_of(plan.request)
     lost = known.checkpoint_every_seconds if known else CHECKPOINT_EVERY_SECONDS
-    kept = kept_by_attempts(attempts, lost) if plan.checkpoint_uri else 0.0
+    keeps = kept_by_attempts if seen is None else seen.kept_by_attempts
+    kept = keeps(attempts, lost) if plan.checkpoint_uri else 0.0
     work = max(0.0, (known.mean_seconds if known else longest) - kept)
     choices = _choices(plan.request["ResourceConfig"], instance_types)
     most_expensive = max(choices, key=lambda choice: _usd_per_hour(choice, price_of) or 0.0)

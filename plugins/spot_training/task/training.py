@@ -173,6 +173,7 @@ class TrainingTask:
             price_of=AskedPrices(self.options.access, driver.jobs.region),
             now=driver.jobs.now(),
             like=self.options.like,
+            seen=driver.state.checkpoints,
             # Without a live job on-demand is about to be bought; otherwise this is only a question.
             is_to_reserve=driver.state.current is None,
         )

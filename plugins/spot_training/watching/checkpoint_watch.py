@@ -16,6 +16,7 @@ from spot_training.domain.checkpoint_pattern import CheckpointPattern
 from spot_training.domain.checkpoints_seen import (
     ASSUMED_INTERVAL_SECONDS,
     CheckpointsToWatch,
+    download_seconds_before,
     last_visit,
     visit_under_way,
 )
@@ -33,6 +34,10 @@ if TYPE_CHECKING:
 LOOKS_AN_INTERVAL = 4
 MOST_OFTEN_SECONDS = 60.0
 LEAST_OFTEN_SECONDS = 900.0
+#: Before the job would be stopped for its deadline, a checkpoint may just have arrived: looks are so close
+#: then, from so long before on.
+HURRY_SECONDS = 20.0
+HURRY_BEFORE_SECONDS = 90.0
 #: With more folders than this below the prefix, new ones are found by full looks only.
 MOST_FOLDERS = 10_000
 
@@ -58,6 +63,8 @@ class CheckpointWatch:
         self._clock = clock
         self._prefix = prefix
         self._pattern = CheckpointPattern.of(what.pattern)
+        #: When the job will be stopped for its deadline, unless a checkpoint arrives.
+        self.stop_at: datetime | None = None
         self._job: JobSnapshot | None = None
         self._before: Look | None = None
         self._before_of: datetime | None = None
@@ -72,6 +79,12 @@ class CheckpointWatch:
         """Take in how AWS describes the job now. From any thread."""
         self._job = job
         shared_looks().reconsider(self)
+
+    def expect_stop(self, at: datetime | None) -> None:
+        """Take in when the job will be stopped for its deadline if no checkpoint arrives."""
+        if at != self.stop_at:
+            self.stop_at = at
+            shared_looks().reconsider(self)
 
     @property
     def job(self) -> JobSnapshot | None:
@@ -119,8 +132,11 @@ class CheckpointWatch:
         gap = min(LEAST_OFTEN_SECONDS, max(MOST_OFTEN_SECONDS, self.expected_seconds / LOOKS_AN_INTERVAL))
         if self._has_candidates or self.what.wake_after is not None:
             gap = MOST_OFTEN_SECONDS
-        looked_at = self.seen.looked_at
-        return max(visit.started_at, looked_at or visit.started_at) + timedelta(seconds=gap)
+        before = max(visit.started_at, self.seen.looked_at or visit.started_at)
+        if self.stop_at is not None:
+            until_hurry = (self.stop_at - before).total_seconds() - HURRY_BEFORE_SECONDS
+            gap = min(gap, max(HURRY_SECONDS, until_hurry))
+        return before + timedelta(seconds=gap)
 
     def seconds_until_due(self) -> float | None:
         """Until the next look, in real seconds; None while there is nothing to look for."""
@@ -171,7 +187,14 @@ class CheckpointWatch:
     def _take_in(self, look: Look, job: JobSnapshot, visit: Transition, *, is_written: bool) -> None:
         before = self._before if self._before_of == visit.started_at else None
         given = self.what.given_seconds
-        seen, self._before = self.seen.after(look, before, visit, is_written=is_written, given_seconds=given)
+        seen, self._before = self.seen.after(
+            look,
+            before,
+            visit,
+            is_written=is_written,
+            given_seconds=given,
+            download_seconds=download_seconds_before(job, visit),
+        )
         self._before_of = visit.started_at
         self.seen = seen.judged(job, self._before, given) if is_written else seen
 

@@ -50,6 +50,8 @@ class DeadlineStop:
     outlook: Outlook | None = None
     foreseen_at: datetime | None = None
     is_stopped: bool = False
+    #: Looks at the job's checkpoints: a new one may save it from being stopped.
+    checkpoints: CheckpointWatch | None = field(default=None, repr=False)
     _job: JobSnapshot | None = field(default=None, repr=False)
 
     @classmethod
@@ -74,6 +76,8 @@ class DeadlineStop:
         """Take in how AWS describes the job now."""
         self._job = job
         self.outlook = self.guard.outlook(self.clock().now(), job)
+        if self.checkpoints is not None:
+            self.checkpoints.expect_stop(self.outlook.on_demand_at)
         return self.outlook
 
     def saw(self, seen: SeenCheckpoints) -> None:
@@ -132,6 +136,8 @@ def follow_with_deadline(
     to be looked at, or `checkpoints` say so.
     """
     timed = [watch for watch in (deadline_stop, scouts) if watch is not None]
+    if deadline_stop is not None:
+        deadline_stop.checkpoints = checkpoints
 
     def next_moment() -> datetime | None:
         moments = (until(), *(watch.look_again_at for watch in timed))
