@@ -11,6 +11,7 @@ from datetime import UTC
 from typing import TYPE_CHECKING, Any, Protocol
 
 from spot_training.domain.checkpoint_looks import SeenObject
+from spot_training.domain.errors import ServiceFailed
 
 from .calls import calling
 
@@ -76,12 +77,18 @@ class CheckpointPrefix:
             options["ContinuationToken"] = token
 
     def _call(self, options: dict[str, Any]) -> dict[str, Any]:
+        from botocore.exceptions import NoCredentialsError
+
         client: Any = self._renewed.get()
         try:
             with calling(f"ListObjectsV2 of {self.uri}"):
                 answer: dict[str, Any] = client.list_objects_v2(**options)
-        except Exception:
+        except Exception as error:
             self._renewed.failed()
+            if isinstance(
+                error.__cause__, NoCredentialsError
+            ):  # an instance's metadata may fail for a moment
+                raise ServiceFailed(str(error)) from error
             raise
         self._renewed.answered()
         return answer
