@@ -66,7 +66,8 @@ def test_a_task_without_deadline_and_watch_makes_not_one_call_to_s3(calls: Count
 
 def test_a_task_that_waits_itself_sees_what_is_saved(calls: Counter[str]) -> None:
     run = Run()
-    make_operator(config=CONFIG, deferrable=False, watch_checkpoints=True).execute(run.context())
+    config = {**CONFIG, "Environment": {"LOCAL_TRAINING_SECONDS": str(6 * 3600)}}
+    make_operator(config=config, deferrable=False, watch_checkpoints=True).execute(run.context())
     assert set(calls) == {"spot-training-checkpoints"}
     assert _state(run).checkpoints.launches[0].saved_seconds > 0
 
