@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 #: What a checkpoint holds was done so long before S3 got its first object, at least: SageMaker notices a
 #: file, waits until it is complete, and uploads it.
-UPLOAD_SECONDS = 30.0
+UPLOAD_SECONDS = 60.0
 #: Objects that arrive within this time are of one save.
 SAME_SAVE_SECONDS = 30.0
 #: A checkpoint that is smaller than this share of the one before may still grow: it has to stay unchanged for
