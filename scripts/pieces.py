@@ -38,6 +38,7 @@ PIECES: tuple[tuple[str, ...], ...] = (
         "tests/chaos/test_campaign.py",
         "tests/chaos/test_components.py",
         "tests/chaos/test_faults.py",
+        "tests/chaos/test_verdict.py",
         "tests/chaos/test_workers.py",
     ),
     ("tests/advise", "tests/benchmarks", "tests/ledger"),

@@ -16,6 +16,18 @@ from spot_training.check.checked import Checked, check
 
 FOLDER = Path(__file__).parent / "shapes"
 SHAPES = sorted(FOLDER.glob("*.py"))
+#: A Dag with a task of the provider.
+DAG = """import pendulum
+from airflow.providers.amazon.aws.operators.sagemaker import SageMakerTrainingOperator
+from airflow.sdk import DAG
+
+with DAG("x", start_date=pendulum.datetime(2026, 1, 1), schedule=None):
+    SageMakerTrainingOperator(
+        task_id="train",
+        config={"TrainingJobName": "job", "EnableManagedSpotTraining": False},
+        max_attempts=5,
+    )
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,7 +12,7 @@ import pytest
 
 from spot_training.__main__ import main
 
-from .test_files import DAG
+from .support import DAG
 
 
 @pytest.fixture

@@ -11,19 +11,7 @@ import pytest
 from spot_training.check.checked import check
 from spot_training.check.files import find, write
 
-from .support import codes_of, fixed
-
-DAG = """import pendulum
-from airflow.providers.amazon.aws.operators.sagemaker import SageMakerTrainingOperator
-from airflow.sdk import DAG
-
-with DAG("x", start_date=pendulum.datetime(2026, 1, 1), schedule=None):
-    SageMakerTrainingOperator(
-        task_id="train",
-        config={"TrainingJobName": "job", "EnableManagedSpotTraining": False},
-        max_attempts=5,
-    )
-"""
+from .support import DAG, codes_of, fixed
 
 
 def _put(folder: Path, *names: str, text: str = DAG) -> None:
