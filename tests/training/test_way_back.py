@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import Any
 
 import pytest
 
+from spot_training.domain.checkpoint_looks import Checkpoint
+from spot_training.domain.checkpoints_seen import SeenCheckpoints, SeenLaunch, last_visit
 from spot_training.domain.errors import InvalidInput, StoppedBySomeone
-from spot_training.domain.lifecycle import Ending, JobSnapshot
+from spot_training.domain.lifecycle import Ending, JobSnapshot, TrainingStatus
 from spot_training.domain.policy_specs import policy_from
 from spot_training.domain.savings import PurchaseOption
 from spot_training.domain.scouting import USEFUL_ENDINGS
@@ -108,6 +111,11 @@ class Task:
 
     def step(self) -> Waiting | Completed:
         return self.driver().proceed(try_number=1, max_tries=0)
+
+    def waiting(self) -> Waiting:
+        step = self.step()
+        assert isinstance(step, Waiting), self.said
+        return step
 
     def finish(self) -> Completed:
         while isinstance(step := self.step(), Waiting):
@@ -338,3 +346,64 @@ def test_a_process_that_dies_at_any_call_hands_over_once(fresh_cloud: Cloud, is_
         if mortal.left > 0:
             assert dies_at > 10, "there are more calls than that"
             return
+
+
+# Checkpoints that are seen ---------------------------------------------------------------------------
+
+
+def _seen(job: JobSnapshot, *, at: datetime) -> SeenCheckpoints:
+    """What a look shows that found a checkpoint of the running launch, which arrived at `at`."""
+    visit = last_visit(job)
+    assert visit is not None
+    saved = max(0.0, (at - visit.started_at).total_seconds())
+    return SeenCheckpoints(
+        launches=(SeenLaunch(began_at=visit.started_at, saved_seconds=saved, arrivals=(saved,)),),
+        saved=(Checkpoint(name="progress.json", began_at=at, arrived_at=at),),
+        looked_at=at + timedelta(seconds=1),
+    )
+
+
+def _until_a_scout_runs(task: Task) -> Waiting:
+    """On-demand trains, its checkpoints are seen, and a scout has found capacity."""
+    step = task.until_on_demand_has_scouts()
+    while last_visit(step.job) is None:
+        task.wait(step, until=lambda job: last_visit(job) is not None)
+        step = task.waiting()
+    visit = last_visit(step.job)
+    assert visit is not None
+    task.driver().saw_checkpoints(_seen(step.job, at=visit.started_at + timedelta(seconds=1)))
+    task.cloud.set_capacity(available=True, instance_type=FIRST)
+    while step.call is None or step.call.saved_after is None:
+        task.wait(step)
+        step = task.waiting()
+        assert not step.job.is_spot
+    return step
+
+
+def test_on_demand_is_left_after_the_next_checkpoint(fresh_cloud: Cloud) -> None:
+    task = Task(fresh_cloud)
+    step = _until_a_scout_runs(task)
+    assert step.call is not None
+    assert step.checkpoints is not None
+    assert step.checkpoints.wake_after == step.call.saved_after, "whoever waits looks for it"
+    assert task.waiting().job.status is TrainingStatus.IN_PROGRESS, "it is not stopped before"
+    saved_at = task.jobs.now() + timedelta(seconds=1)
+    task.driver().saw_checkpoints(_seen(step.job, at=saved_at))
+    task.step()
+    done = task.finish()
+    assert _endings(done) == WAY_BACK
+
+
+def test_a_checkpoint_that_does_not_come_is_not_awaited_for_ever(fresh_cloud: Cloud) -> None:
+    task = Task(fresh_cloud)
+    step = _until_a_scout_runs(task)
+    while step.call is not None and step.call.saved_after is not None:
+        task.wait(step)
+        step = task.waiting()
+    assert any("no checkpoint has arrived" in line for line in task.said), task.said
+    assert not task.driver().state.next_type
+    fresh_cloud.set_capacity(available=False, instance_type=FIRST)
+    _set_speed(fresh_cloud, FAST)
+    done = task.finish()
+    assert _endings(done)[-1] == (PurchaseOption.ON_DEMAND, Ending.COMPLETED)
+    assert live_jobs(fresh_cloud) == []
