@@ -1,7 +1,8 @@
 """States and trigger payloads of earlier versions: an upgrade in the middle of a training continues it.
 
 `fixtures/0.1.0/` was written by the operator, sensor and trigger of that version, `fixtures/format-3/` by the
-first code with scouts, `fixtures/format-4/` by the first one that sees checkpoints and leaves on-demand for spot.
+first code with scouts, `fixtures/format-4/` by the first one that sees checkpoints and leaves on-demand for
+spot.
 """
 
 from __future__ import annotations
