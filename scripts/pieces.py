@@ -58,6 +58,8 @@ PIECES: tuple[tuple[str, ...], ...] = (
 )
 #: Some minutes of the oldest Airflow.
 OLDEST = "scripts/test-airflow --sample"
+#: A piece with Airflow takes up to four gigabytes.
+MOST_AT_ONCE = 6
 DURATIONS = ("--durations=25", "--durations-min=10")
 DURATION = re.compile(r"^([\d.]+)s (?:setup|call|teardown) +\S+", re.MULTILINE)
 PROBLEM = re.compile(r"^(?:FAILED|ERROR) tests/.*", re.MULTILINE)
@@ -187,4 +189,5 @@ def main(pieces: Sequence[Piece], at_once: int) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(all_pieces(), int(os.environ.get("SPOT_TESTS_AT_ONCE") or 2 * (os.cpu_count() or 1))))
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    sys.exit(main(all_pieces(), int(os.environ.get("SPOT_TESTS_AT_ONCE") or min(MOST_AT_ONCE, 2 * cores))))
