@@ -216,12 +216,23 @@ def test_whoever_waits_for_a_checkpoint_is_woken_when_it_is_saved() -> None:
 def test_shortly_before_the_job_would_be_stopped_looks_come_closer() -> None:
     prefix = FakePrefix()
     lab = Lab(prefix, replace(WHAT, given_seconds=7200))
-    lab.run(60, lambda *_: None)
+    lab.run(310, lambda *_: None)
     lab.watch.expect_stop(BEGAN + timedelta(seconds=700))
     prefix.put("step-1/0", BEGAN + timedelta(seconds=630))
-    lab.run(640, lambda *_: None)
-    assert [round((look - BEGAN).total_seconds()) for look in lab.looks] == [610, 630, 650, 670, 690]
+    lab.run(390, lambda *_: None)
+    after = [round((look - BEGAN).total_seconds()) for look in lab.looks]
+    assert after[-5:] == [610, 630, 650, 670, 690]
     assert lab.watch.is_saved_since(BEGAN + timedelta(seconds=629))
+
+
+@pytest.mark.parametrize(("given", "first"), [(7200, 300), (None, 150), (120, 60), (4 * 3600, 300)])
+def test_the_first_look_of_a_launch_comes_before_any_of_it_is_assumed_saved(
+    given: float | None, first: float
+) -> None:
+    lab = Lab(FakePrefix(), replace(WHAT, given_seconds=given))
+    assert lab.watch.next_look_at == BEGAN + timedelta(seconds=first)
+    lab.run(first + 1, lambda *_: None)
+    assert lab.looks == [BEGAN + timedelta(seconds=first)]
 
 
 def test_after_a_launch_there_is_one_look_and_then_none() -> None:

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 LOOKS_AN_INTERVAL = 4
 MOST_OFTEN_SECONDS = 60.0
 LEAST_OFTEN_SECONDS = 900.0
+#: The first look of a launch comes before anybody assumes that some of it is saved, and not later than this.
+FIRST_LOOK_SECONDS = 300.0
 #: Before the job would be stopped for its deadline, a checkpoint may just have arrived: looks are so close
 #: then, from so long before on.
 HURRY_SECONDS = 20.0
@@ -132,6 +134,9 @@ class CheckpointWatch:
         gap = min(LEAST_OFTEN_SECONDS, max(MOST_OFTEN_SECONDS, self.expected_seconds / LOOKS_AN_INTERVAL))
         if self._has_candidates or self.what.wake_after is not None:
             gap = MOST_OFTEN_SECONDS
+        if self.seen.saved_of(visit) is None:
+            first = min(FIRST_LOOK_SECONDS, self.what.given_seconds or FIRST_LOOK_SECONDS)
+            gap = min(gap, max(MOST_OFTEN_SECONDS, first))
         before = max(visit.started_at, self.seen.looked_at or visit.started_at)
         if self.stop_at is not None:
             until_hurry = (self.stop_at - before).total_seconds() - HURRY_BEFORE_SECONDS
