@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from spot_training.domain.errors import InvalidInput
+from spot_training.sagemaker.clock import ServiceClock
+from spot_training.watching.event_feed import EventFeed
+from spot_training.watching.listing import LookForChanges
 from spot_training.watching.pace import QUICK_FOR_SECONDS, QUICK_SECONDS, STEADY_SECONDS, Pace
 from spot_training.watching.rate_limit import SLOWEST_CALLS_PER_SECOND, RateLimit
-from spot_training.watching.watched import BEFORE_A_LIMIT_SECONDS, Limits, Watched
+from spot_training.watching.registry import WatchedJobs
+from spot_training.watching.watched import BEFORE_A_LIMIT_SECONDS, Limits, Watch, Watched
 from spot_training.watching.watcher import JobWatcher
 from spot_training.watching.windows import FLOOD_OVERLAP, LONG_OVERLAP, OVERLAP, Windows
 
@@ -198,3 +204,35 @@ def test_what_changed_up_to_half_a_minute_before_the_last_look_is_listed_again()
     assert windows.since(110) == BEGAN + timedelta(seconds=70)
     assert windows.since(110, is_flood=True) == BEGAN + timedelta(seconds=97)
     assert windows.since(110 + 300) == BEGAN + timedelta(seconds=100 - 600)
+
+
+class _Jobs:
+    """An account's jobs. The clock is ahead until an answer sets it."""
+
+    ahead = timedelta(minutes=5)
+
+    def __init__(self) -> None:
+        self.asked: list[datetime] = []
+
+    def now(self) -> datetime:
+        return BEGAN + self.ahead
+
+    def pages(self, modified_since: datetime) -> Iterator[list[Any]]:
+        self.asked.append(modified_since)
+        self.ahead = timedelta()
+        yield []
+
+
+def test_what_changed_while_the_clock_was_ahead_of_aws_is_listed_by_the_next_look() -> None:
+    jobs: Any = _Jobs()
+    client: Any = SimpleNamespace(get=lambda: jobs, answered=lambda: None)
+    feed = EventFeed(None, monotonic=lambda: 0.0)
+    watched = WatchedJobs(ServiceClock(), feed, monotonic=lambda: 0.0)
+    for number in range(10):
+        listener = Watch(name=f"job-{number}", notify=lambda _: None, interval_seconds=30)
+        watched.add(listener, must_describe=False, due_in_seconds=None)
+    changes = LookForChanges(client, watched)
+    changes.windows.open(BEGAN)
+    changes.do()
+    changes.do()
+    assert jobs.asked == [BEGAN - OVERLAP, BEGAN - OVERLAP]
