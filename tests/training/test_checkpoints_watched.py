@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from spot_training.dashboard.timeline import timeline_of
 from spot_training.domain.checkpoint_looks import Checkpoint
 from spot_training.domain.checkpoints_seen import SeenCheckpoints, SeenLaunch, last_visit
 from spot_training.domain.deadline import Deadline, DeadlineGuard, Reserve, Runtime
@@ -180,6 +181,20 @@ def test_stalled_uploads_are_reported_once_in_log_and_record(training: Watched, 
     assert record.current_job is not None
     assert record.current_job.stalled_at is not None
     assert record.current_job.saved_at is not None
+
+
+def test_the_page_says_what_is_saved_and_that_uploads_have_stalled(training: Watched, ledger: Ledger) -> None:
+    step = training.until_it_trains()
+    for is_stalled, says in ((False, "Saved is the work until 20"), (True, "Its uploads have stalled: no")):
+        seen = _seen(step.job, is_stalled=is_stalled)
+        moved = seen.looked_at and seen.looked_at + timedelta(seconds=is_stalled)
+        training.saw(replace(seen, looked_at=moved))
+        training.wait_for()
+        with ledger.read() as reader:
+            (record,) = reader.records()
+        timeline = timeline_of(record, now=training.jobs.now())
+        assert says in timeline.summary
+    assert "uploads stalled" in [mark.action for mark in timeline.marks]
 
 
 def test_a_new_stall_is_reported_again(training: Watched) -> None:
