@@ -46,7 +46,10 @@ def deadlines() -> None:
             },
             "StoppingCondition": {"MaxRuntimeInSeconds": 5 * 86400},
             "CheckpointConfig": {"S3Uri": "s3://deadlines/checkpoints"},
-            "Environment": {"LOCAL_TRAINING_SECONDS": "{{ params.work_seconds }}"},
+            "Environment": {
+                "LOCAL_TRAINING_SECONDS": "{{ params.work_seconds }}",
+                "LOCAL_CHECKPOINT_SECONDS": "{{ params.checkpoint_every_seconds }}",
+            },
         },
         policy="{{ params.policy }}",
         deadline="{{ params.deadline_seconds }}",

@@ -28,8 +28,8 @@ STRETCHES = (1.25, 1.5)
 PRICE_RATIO = 0.318
 #: Of the market file. The first two together are what the guard takes for a typical launch.
 LAUNCH_SECONDS, DOWNLOAD_SECONDS, UPLOAD_SECONDS = 120, 180, 60
-#: A simulated job loses nothing at an interruption; the guard has to assume something.
-CHECKPOINT_EVERY_SECONDS = 60
+#: How often the simulated jobs save, and what the guard is given. They save at an interruption, too.
+CHECKPOINT_EVERY_SECONDS = 600
 CHECK_INTERVAL = 1
 #: Of the Dag: the guard keeps the delay of a retry free.
 RETRY_SECONDS = 1

@@ -379,3 +379,12 @@ def test_a_simulated_job_leaves_a_model(simulation: Simulation) -> None:
     simulation.create()
     simulation.run_to_end()
     assert ("bucket", "models/job/output/model.tar.gz") in simulation.objects.content
+
+
+def test_a_simulated_job_saves_as_often_as_asked(simulation: Simulation) -> None:
+    environment = {"LOCAL_TRAINING_SECONDS": "36000", "LOCAL_CHECKPOINT_SECONDS": "600"}
+    simulation.create(Environment=environment, CheckpointConfig={"S3Uri": "s3://bucket/saves"})
+    simulation.reach("Training")
+    simulation.pass_time(1250)
+    saved = json.loads(simulation.objects.content["bucket", "saves/local-progress.json"])
+    assert saved["seconds_done"] == 1200

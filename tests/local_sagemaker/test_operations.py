@@ -143,6 +143,10 @@ _CHANNEL = {
         ({"ResourceConfig": None}, "ResourceConfig is required"),
         ({"Environment": {"LOCAL_TRAINING_SECONDS": "soon"}}, "give the simulated job's work in seconds"),
         (
+            {"Environment": {"LOCAL_TRAINING_SECONDS": "9", "LOCAL_CHECKPOINT_SECONDS": "0"}},
+            "LOCAL_CHECKPOINT_SECONDS is '0': give the seconds between two checkpoints",
+        ),
+        (
             {"ResourceConfig": {"InstanceType": "ml.m5.large", "InstanceCount": 0, "VolumeSizeInGB": 1}},
             "Value '0' at 'resourceConfig.instanceCount' failed to satisfy constraint: Member must have",
         ),

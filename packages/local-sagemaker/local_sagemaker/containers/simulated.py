@@ -7,7 +7,7 @@ import json
 import tarfile
 from typing import TYPE_CHECKING
 
-from local_sagemaker.jobs.work import LOCAL_TRAINING_FAILURE, work_seconds
+from local_sagemaker.jobs.work import LOCAL_CHECKPOINT_SECONDS, LOCAL_TRAINING_FAILURE, work_seconds
 from local_sagemaker.services.objects import NoSuchBucketError, Objects, folder_prefix, split_uri
 
 if TYPE_CHECKING:
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 #: The object in the checkpoint prefix with the progress of a simulated job.
 PROGRESS_FILE = "local-progress.json"
-#: A simulated job saves once per simulated minute, or twenty times in its life if that is less often.
+#: A simulated job saves once per simulated minute, or twenty times in its life if that is less often, unless
+#: `LOCAL_CHECKPOINT_SECONDS` says how often.
 _SAVE_EVERY_SECONDS = 60.0
 _SAVES_PER_JOB = 20
 
@@ -95,7 +96,9 @@ class SimulatedWork:
 
     def _save_later(self) -> None:
         if self._job.checkpoint_uri is not None:
-            self._site.after(max(_SAVE_EVERY_SECONDS, self._total / _SAVES_PER_JOB), self._save_and_go_on)
+            given = self._job.environment.get(LOCAL_CHECKPOINT_SECONDS)
+            every = float(given) if given else max(_SAVE_EVERY_SECONDS, self._total / _SAVES_PER_JOB)
+            self._site.after(every, self._save_and_go_on)
 
     def _save_and_go_on(self) -> None:
         self._count()

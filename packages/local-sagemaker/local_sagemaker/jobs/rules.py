@@ -16,7 +16,7 @@ from .stopping import (
     MAX_WAIT_WITHOUT_CHECKPOINTS_SECONDS,
     is_capped_algorithm,
 )
-from .work import LOCAL_TRAINING_SECONDS
+from .work import LOCAL_CHECKPOINT_SECONDS, LOCAL_TRAINING_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -221,10 +221,17 @@ def _check_spot_exclusions(request: Mapping[str, Any]) -> None:
 
 
 def _check_simulation(request: Mapping[str, Any]) -> None:
-    text = (request.get("Environment") or {}).get(LOCAL_TRAINING_SECONDS)
+    environment = request.get("Environment") or {}
+    text = environment.get(LOCAL_TRAINING_SECONDS)
     if text is not None and not _SECONDS.fullmatch(text):
         raise ValidationError(  # ours
             f"Environment {LOCAL_TRAINING_SECONDS} is {text!r}: give the simulated job's work in seconds."
+        )
+    every = environment.get(LOCAL_CHECKPOINT_SECONDS)
+    if every is not None and not (_SECONDS.fullmatch(every) and float(every) >= 1):
+        raise ValidationError(  # ours
+            f"Environment {LOCAL_CHECKPOINT_SECONDS} is {every!r}: give the seconds between two checkpoints "
+            "of the simulated job, at least 1."
         )
 
 

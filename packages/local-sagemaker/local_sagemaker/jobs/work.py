@@ -14,8 +14,9 @@ if TYPE_CHECKING:
 
     from .job import TrainingJob
 
-#: Environment of simulated jobs: seconds of work, and how they fail at its end.
+#: Environment of simulated jobs: seconds of work, how often they save, and how they fail at the end.
 LOCAL_TRAINING_SECONDS = "LOCAL_TRAINING_SECONDS"
+LOCAL_CHECKPOINT_SECONDS = "LOCAL_CHECKPOINT_SECONDS"
 LOCAL_TRAINING_FAILURE = "LOCAL_TRAINING_FAILURE"
 
 
