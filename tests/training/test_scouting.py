@@ -476,6 +476,33 @@ def _check_one_at_a_time(task: Task, names: list[str]) -> None:
         assert before.last_modified_at <= after.created_at, (before.name, after.name)
 
 
+@pytest.mark.parametrize("is_job_over", [False, True])
+def test_scouts_of_a_lost_state_are_stopped_and_counted(cloud: Cloud, is_job_over: bool) -> None:
+    task = _task(cloud)
+    step = _until_scouts_are_out(task)
+    first, second = sorted(_scouts(task))
+    task.stop_as_a_person(first)
+    if is_job_over:
+        task.stop_as_a_person(step.job.name)
+        cloud.set_capacity(available=True, instance_type=FIRST)
+    awaited = [first, step.job.name] if is_job_over else [first]
+    wait_until(lambda: all(_is_over(task, n) for n in awaited), "the jobs to be over", timeout_seconds=10)
+    task.store.values.clear()
+    if not is_job_over:
+        cloud.set_capacity(available=True, instance_type=FIRST)
+    done = task.finish()
+    assert done.attempts[-1].ending is Ending.COMPLETED
+    assert live_jobs(cloud) == []
+    assert _is_over(task, second)
+    if not is_job_over:
+        assert {first, second} <= {scout.job_name for scout in done.scouts}
+
+
+def _is_over(task: Task, name: str) -> bool:
+    job = task.jobs.snapshot(name)
+    return job is not None and job.is_terminal
+
+
 # What is on record -----------------------------------------------------------------------------------
 
 

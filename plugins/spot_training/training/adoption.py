@@ -5,6 +5,7 @@ Job names are numbered within a generation, so they are asked for one by one and
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import count
 from typing import TYPE_CHECKING
@@ -13,6 +14,8 @@ from spot_training.domain.lifecycle import JobSnapshot, ending_of
 from spot_training.domain.savings import Attempt, PurchaseOption, attempt_of
 from spot_training.sagemaker.identity import TAG_KEY, number_of
 
+from . import scouting
+from .deadline import has_way_back
 from .host import OnRecord
 from .state import Intent
 
@@ -78,31 +81,55 @@ def _continue_with(
     earlier = tuple(sorted((*kept, *seen), key=lambda attempt: attempt.number))
     # What is over on record is over, also if SageMaker answers with a status that nobody knows.
     alive = next((job for job in found if not (job.is_terminal or job.name in kept_names)), None)
+    _take_in_scouts(training, intent, known)
     if alive is not None:
-        _adopt(training, alive, earlier, known.scouts, intent)
+        _adopt(training, alive, earlier, intent)
     else:
         last_job = found[-1].name if found else intent.job_name
-        _train_anew(training, earlier, known.scouts, last_job=last_job)
+        _train_anew(training, earlier, last_job=last_job)
 
 
-def _train_anew(
-    training: ActiveTraining, earlier: tuple[Attempt, ...], scouts: tuple[Attempt, ...], *, last_job: str
-) -> None:
+def _take_in_scouts(training: ActiveTraining, intent: Intent, known: OnRecord) -> None:
+    """Take over the scouts of the lost state: those on record, and those that only SageMaker knows."""
+    state = training.state
+    training.state = replace(state, scouts_over=(*state.scouts_over, *known.scouts))
+    if not (intent.instance_type or has_way_back(training.policy())):
+        return
+    names = {scout.job_name for scout in known.scouts}
+    at_least = max((number_of(name) for name in names if name), default=0)
+    plan = training.plan()
+    found = _look_for_jobs(training, plan.scout_name, 1, at_least=at_least)
+    out = tuple(
+        Intent(
+            job_name=job.name,
+            number=number,
+            step=intent.step,
+            reason="found",
+            is_created=True,
+            partition=training.jobs.partition,
+            region=training.jobs.region,
+            arn=job.arn,
+            instance_type=job.instance_type or "",
+        )
+        for number, job in found.items()
+        if job.name not in names and _has_our_key(training, job.arn)
+    )
+    training.state = replace(training.state, scouts=(*training.state.scouts, *out))
+
+
+def _train_anew(training: ActiveTraining, earlier: tuple[Attempt, ...], *, last_job: str) -> None:
     generation = training.state.generation + 1
+    scouting.settle(training)
     training.host.say(
         f"Training job {last_job} is over, and this run has no state for it: the state was deleted, or the "
         f"run was created again. The training starts again, as generation {generation}."
     )
-    training.recorder.state_lost(earlier, scouts)
-    training.save(replace(training.state, current=None, generation=generation))
+    training.recorder.state_lost(earlier, training.state.scouts_over)
+    training.save(replace(training.state, current=None, generation=generation, scouts_over=()))
 
 
 def _adopt(
-    training: ActiveTraining,
-    alive: JobSnapshot,
-    earlier: tuple[Attempt, ...],
-    scouts: tuple[Attempt, ...],
-    intent: Intent,
+    training: ActiveTraining, alive: JobSnapshot, earlier: tuple[Attempt, ...], intent: Intent
 ) -> None:
     training.host.say(
         f"Training job {alive.name} is alive, and this run has no state for it. The task continues with it."
@@ -120,8 +147,7 @@ def _adopt(
         instance_type=(alive.instance_type or "") if intent.instance_type else "",
     )
     state = training.state
-    attempts, scouts_over = (*state.attempts, *earlier), (*state.scouts_over, *scouts)
-    training.save(replace(state, current=taken, attempts=attempts, scouts_over=scouts_over))
+    training.save(replace(state, current=taken, attempts=(*state.attempts, *earlier)))
     training.leave_if_killed()
 
 
@@ -132,20 +158,21 @@ def _numbers_on(training: ActiveTraining, known: OnRecord) -> list[int]:
 def _find_own_jobs(training: ActiveTraining, first: int, *, at_least: int) -> list[JobSnapshot]:
     """All jobs of this generation from number `first` on; up to `at_least` each name is asked for."""
     found = training.until_sure(
-        lambda: _look_for_jobs(training, first, at_least=at_least),
+        lambda: _look_for_jobs(training, training.plan().job_name, first, at_least=at_least),
         is_sure=lambda jobs: set(range(first, at_least + 1)) <= set(jobs),
     )
     return [job for job in found.values() if _has_our_key(training, job.arn)]
 
 
-def _look_for_jobs(training: ActiveTraining, first: int, *, at_least: int) -> dict[int, JobSnapshot]:
-    plan = training.plan()
+def _look_for_jobs(
+    training: ActiveTraining, name_of: Callable[[int], str], first: int, *, at_least: int
+) -> dict[int, JobSnapshot]:
     found: dict[int, JobSnapshot] = {}
     missing = 0
     for number in count(first):
         if number > at_least and missing >= MOST_MISSING_IN_A_ROW:
             break
-        job = training.jobs.snapshot(plan.job_name(number))
+        job = training.jobs.snapshot(name_of(number))
         missing = 0 if job else missing + 1
         if job:
             found[number] = job
