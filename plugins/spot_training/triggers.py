@@ -88,9 +88,9 @@ class TrainingJobTrigger(BaseTrigger):
 
     `until` (ISO 8601) is the task's own limit: Airflow enforces `execution_timeout` on workers only. With a
     `guard` (`guard_to_json`) it stops a spot job in time for the deadline, and waits until that job is over.
-    With a `scout_call` (`call_to_json`) it also fires when the task has to send, or look at, its scouts.
-    With `checkpoints` (`CheckpointsToWatch.to_json`) it also fires when the task has to look at what is
-    saved, and each event has what was seen.
+    `scouts_alive` are stopped with the task. With a `scout_call` (`call_to_json`) it also fires when the task
+    has to send, or look at, its scouts. With `checkpoints` (`CheckpointsToWatch.to_json`) it also fires when
+    the task has to look at what is saved, and each event has what was seen.
     `record_key` is the key of the ledger's record that gets a note of the job's transitions. Arguments of a
     later version are kept and ignored. The trigger decides nothing: the task that resumes describes the job.
     """
@@ -104,6 +104,7 @@ class TrainingJobTrigger(BaseTrigger):
         until: str | None = None,
         guard: dict[str, Any] | None = None,
         scout_call: dict[str, Any] | None = None,
+        scouts_alive: Sequence[str] = (),
         checkpoints: dict[str, Any] | None = None,
         shows_log: bool = False,
         record_key: str | None = None,
@@ -121,6 +122,7 @@ class TrainingJobTrigger(BaseTrigger):
         self.until = until
         self.guard = guard
         self.scout_call = scout_call
+        self.scouts_alive = tuple(scouts_alive)
         self.checkpoints = checkpoints
         self.shows_log = shows_log
         self.record_key = record_key
@@ -144,6 +146,7 @@ class TrainingJobTrigger(BaseTrigger):
             {
                 **self._unknown,
                 **({} if self.scout_call is None else {"scout_call": self.scout_call}),
+                **({"scouts_alive": list(self.scouts_alive)} if self.scouts_alive else {}),
                 **({} if self.checkpoints is None else {"checkpoints": self.checkpoints}),
                 "training_job_name": self.training_job_name,
                 "check_interval": self.check_interval,
@@ -381,7 +384,9 @@ class TrainingJobTrigger(BaseTrigger):
 
     @property
     def _scouts_out(self) -> tuple[str, ...]:
-        return call_from_json(self.scout_call).scouts if self.scout_call is not None else ()
+        """All that may be alive; a task of an earlier version only names those that it waits for."""
+        called = call_from_json(self.scout_call).scouts if self.scout_call is not None else ()
+        return tuple(dict.fromkeys((*called, *self.scouts_alive)))
 
     @staticmethod
     def _stop_job(jobs: TrainingJobs, name: str, why: StopReason, tag_within: float) -> bool:

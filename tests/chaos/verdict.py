@@ -16,7 +16,7 @@ from botocore.exceptions import ClientError
 from include.local_stack import AirflowApiError, StackTimeoutError
 from include.local_stack.environment import airflow_version
 from spot_training.domain.lifecycle import Ending
-from spot_training.domain.stop_reasons import StopReason
+from spot_training.domain.stop_reasons import StopNote, StopReason, ending_of_stop
 
 from .actions import Action
 from .earlier import is_left_alone
@@ -210,7 +210,7 @@ def _judge_stops(lab: Lab, run: Run, kind: Kind, by_person: Sequence[Job], *, is
     by_others = {job.name for job in by_person}
     ours = [job for job in lab.jobs_of(run) if job.was_stopped and job.name not in by_others | {run.watched}]
     for job in ours:
-        if job.stopped_for is None and not (lab.ledger / "stops" / f"{job.name}.json").exists():
+        if _reason(lab, run, job) is None and not (lab.ledger / "stops" / f"{job.name}.json").exists():
             tries = range(1, lab.tries(run) + 1)
             lines = [line for number in tries for line in lab.task_log(run, number).splitlines()]
             said = [line for line in lines if job.name in line and "could not" in line]
@@ -221,7 +221,7 @@ def _judge_stops(lab: Lab, run: Run, kind: Kind, by_person: Sequence[Job], *, is
     if is_cut_off or (kind is Kind.TIME_LIMIT and _timed_out_on_worker(lab, run, *tries)):
         return
     expected = {StopReason.TIME_LIMIT, *REASONS} | ({StopReason.DEADLINE} if run.case.goes_back else set())
-    unexplained = [job for job in ours if job.stopped_for not in expected]
+    unexplained = [job for job in ours if _reason(lab, run, job) not in expected]
     run.stopped_by_workers = _stopped_by_workers(lab, run, unexplained)
     told = [f"{job.name} ({job.stopped_for})" for job in unexplained if job not in run.stopped_by_workers]
     if kind in UNHARMED | {Kind.TIME_LIMIT, Kind.STOP} and told:
@@ -242,6 +242,14 @@ def _stopped_by_workers(lab: Lab, run: Run, stopped: Sequence[Job]) -> list[Job]
     ended = sum(logs.count(words) for words in ENDED_BY_AIRFLOW)
     # Where the tag could not be written, state or ledger have the reason.
     return [job for job in stopped if job.stopped_for in {StopReason.TASK_KILLED, None}][:ended]
+
+
+def _reason(lab: Lab, run: Run, job: Job) -> str | None:
+    """Why we stopped a job: its tag says so, or, if that could not be written, its ending in the ledger."""
+    if job.stopped_for is not None:
+        return job.stopped_for
+    kept = {str(ending_of_stop(StopNote(why=why))): why for why in (*REASONS, StopReason.DEADLINE)}
+    return kept.get(_ending_in_ledger(lab, run, job) or "")
 
 
 def _ending_in_ledger(lab: Lab, run: Run, job: Job) -> str | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -25,7 +25,7 @@ from spot_training.domain.ladder import Action, Ladder, Situation, SpotWhileTime
 from spot_training.domain.lifecycle import Ending, JobSnapshot, SecondaryStatus, TrainingStatus, Transition
 from spot_training.domain.scouting import PATIENCE_SECONDS
 from spot_training.domain.type_history import TypeHistory
-from spot_training.domain.way_back import NOTICE_SECONDS
+from spot_training.domain.way_back import NOTICE_SECONDS, HandOver
 from tests.records import make_attempt
 
 HOUR = 3600
@@ -128,6 +128,41 @@ def test_the_simulator_waits_as_long_for_a_launch_as_the_operator() -> None:
     assert NOTICE_SECONDS == PATIENCE_SECONDS
 
 
+@pytest.mark.parametrize("status", [SecondaryStatus.DOWNLOADING, SecondaryStatus.INTERRUPTED])
+def test_a_job_that_has_got_instances_and_one_that_just_lost_them_are_left_alone(
+    status: SecondaryStatus,
+) -> None:
+    """So spot and on-demand do not take turns where capacity comes at once."""
+    deadline = _deadline(hours_left=14, work_hours=12)
+    began_at = NOW - timedelta(seconds=400)
+    job = replace(
+        _job(trained_seconds=0),
+        is_spot=True,
+        secondary_status=status,
+        training_started_at=began_at,
+        transitions=(
+            Transition(status=SecondaryStatus.STARTING, started_at=began_at, ended_at=NOW),
+            Transition(status=status, started_at=NOW),
+        ),
+    )
+    outlook = DeadlineGuard(deadline=deadline, way_back=rule_for(deadline)).outlook(NOW, job)
+    assert outlook.on_demand_in_seconds is not None
+    assert outlook.on_demand_in_seconds >= deadline.reserve.launch_seconds
+
+
+def test_the_time_to_restore_checkpoints_counts_in_each_launch() -> None:
+    deadline = _deadline(hours_left=14, work_hours=12)
+    plain, slow = rule_for(deadline), rule_for(deadline, restore_seconds=1300)
+    assert slow.hand_over.room_seconds >= plain.hand_over.room_seconds + 1300
+    assert slow.hand_over.cost_seconds > plain.hand_over.cost_seconds + 1300
+    assert slow.hand_over.slow_launch_seconds == plain.hand_over.slow_launch_seconds + 1300
+
+
+def test_a_field_of_a_later_version_is_ignored() -> None:
+    hand_over = rule_for(_deadline(hours_left=14, work_hours=12)).hand_over
+    assert HandOver.from_json({**asdict(hand_over), "of_a_later_version": 1}) == hand_over
+
+
 def test_short_work_changes_nothing() -> None:
     deadline = _deadline(hours_left=8, work_hours=2)
     guard = DeadlineGuard(deadline=deadline)
@@ -212,13 +247,26 @@ def _after(hours: float, *, wait_seconds: float | None, kind: str = TYPE) -> Att
 
 def test_a_hand_over_has_failed_if_the_capacity_was_gone() -> None:
     refused = make_attempt(
-        ending=Ending.QUOTA, created_at=None, started_at=None, ended_at=NOW, instance_type=TYPE
+        ending=Ending.QUOTA, created_at=None, started_at=None, ended_at=None, instance_type=TYPE
     )
+    on_demand = make_attempt(purchase=PurchaseOption.ON_DEMAND, started_at=NOW + timedelta(seconds=60))
     good, slow, never = (_after(0, wait_seconds=wait) for wait in (PATIENCE_SECONDS, 301, None))
     seen = hand_overs_of(
-        [make_attempt(), _left(0), good, _left(1), slow, make_attempt(), _left(2), never, _left(3), refused]
+        [
+            _left(0),
+            good,
+            _left(1),
+            slow,
+            make_attempt(),
+            _left(2),
+            never,
+            _left(3),
+            refused,
+            _left(4),
+            on_demand,
+        ]
     )
-    assert [each.is_failed for each in seen] == [False, True, True, True]
+    assert [each.is_failed for each in seen] == [False, True, True, True, True]
     assert hand_overs_of([_left(0)]) == ()
 
 
@@ -264,5 +312,7 @@ def test_on_demand_that_was_left_goes_on_under_a_ladder() -> None:
     """The Dag has changed meanwhile."""
     spot = Step(purchase=PurchaseOption.SPOT, max_wait_seconds=HOUR)
     ladder = Ladder((spot, Step(purchase=PurchaseOption.ON_DEMAND)))
-    decision = ladder.decide(Situation(attempts=(replace(_left(1), step=1),)))
-    assert (decision.action, decision.step_index) == (Action.START, 1)
+    shorter = Ladder((Step(purchase=PurchaseOption.ON_DEMAND),))
+    for policy, step in ((ladder, 1), (shorter, 0)):
+        decision = policy.decide(Situation(attempts=(replace(_left(1), step=1),)))
+        assert (decision.action, decision.step_index) == (Action.START, step)

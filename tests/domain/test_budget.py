@@ -130,7 +130,9 @@ def test_a_deadline_that_wins_waits_for_spot_as_long_as_it_can() -> None:
     wins = _check(budget=Budget(usd=200, deadline_wins=True))
     assert not is_on_demand(_kept(wins, _attempt(), outlook=_outlook(HOUR)))
     stopped = _attempt(Ending.STOPPED_FOR_DEADLINE)
-    assert is_on_demand(_kept(wins, stopped, outlook=_outlook(HOUR)))
+    assert is_on_demand(_kept(wins, stopped, outlook=_outlook(60)))
+    early = _kept(wins, stopped, outlook=_outlook(HOUR))
+    assert not is_on_demand(early), "stopped because on-demand may be left again: it can still wait"
 
 
 @pytest.mark.parametrize("ending", [Ending.QUOTA, Ending.CAPACITY_ERROR])

@@ -56,7 +56,12 @@ def test_on_demand_that_sagemaker_refuses_or_fails_is_asked_for_again(ending: En
         decision = _next(DEADLINE, *[refused] * times)
         assert (decision.action, decision.step_index) == (Action.START, 1)
         assert "on-demand again" in decision.reason
-    assert _next(DEADLINE, *[refused] * ON_DEMAND_LAUNCHES).action is Action.GIVE_UP
+    refusals = [refused] * ON_DEMAND_LAUNCHES
+    assert _next(DEADLINE, *refusals, slack_hours=0.1).action is Action.GIVE_UP
+    early = _next(DEADLINE, *refusals)
+    assert (early.action, early.step_index) == (Action.START, 0), "hours are left to wait for spot"
+    spot_too = _attempt(SPOT, Ending.QUOTA, step=0)
+    assert _next(DEADLINE, spot_too, *refusals).action is Action.GIVE_UP
 
 
 def test_a_spot_job_that_sagemaker_failed_is_made_again_and_on_demand_when_that_does_not_help() -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from spot_training.domain.budget import Budget, BudgetCheck, OnDemandCost
 from spot_training.domain.checkpoint_looks import Checkpoint
 from spot_training.domain.checkpoints_seen import SeenCheckpoints, SeenLaunch, last_visit
 from spot_training.domain.errors import InvalidInput, StoppedBySomeone
@@ -18,8 +19,9 @@ from spot_training.domain.policy_specs import policy_from
 from spot_training.domain.savings import PurchaseOption
 from spot_training.domain.scouting import USEFUL_ENDINGS
 from spot_training.domain.stop_reasons import StopReason
+from spot_training.sagemaker.calls import Refusal
 from spot_training.sagemaker.identity import RunIdentity
-from spot_training.sagemaker.jobs import TrainingJobs
+from spot_training.sagemaker.jobs import CapacityRefused, TrainingJobs
 from spot_training.sagemaker.request import TrainingPlan, cast_request, defaults_of
 from spot_training.task.deadline import DeadlineOptions
 from spot_training.training.driver import Completed, TrainingDriver, Waiting
@@ -39,6 +41,8 @@ from .support import Died, FakeHost, MemoryRecorder, Mortal
 FIRST, SECOND = "ml.m5.xlarge", "ml.m5.2xlarge"
 #: On-demand starts soon after the first launch could be over: there is little time to spare for so much work.
 DEADLINE, EXPECTED = "14h30m", "12h"
+#: An on-demand job that a budget of a dollar does not pay.
+COST = OnDemandCost(instances=FIRST, seconds=12 * HOUR, basis="", usd_per_hour=1.0)
 #: What the script really does, so that a test does not take twelve hours.
 WORK_SECONDS = 2 * HOUR
 
@@ -76,6 +80,8 @@ class Task:
         self.store = MemoryStore()
         self.recorder = MemoryRecorder()
         self.said: list[str] = []
+        self.check: BudgetCheck | None = None
+        self.prices = {FIRST: 1.0}
         self.policy: dict[str, Any] = {"name": "deadline", "back_to_spot": True}
         if types:
             self.policy["instance_types"] = list(types)
@@ -102,7 +108,8 @@ class Task:
             make_deadline=lambda now: self.options.settle(
                 plan(self.identity), now=now, run_began_at=now, check_interval=60, learned=lambda **_: None
             ),
-            prices={FIRST: 1.0},
+            make_check=lambda _step: self.check,
+            prices=self.prices,
             said=self.said,
         )
         return TrainingDriver(
@@ -346,6 +353,81 @@ def test_a_process_that_dies_at_any_call_hands_over_once(fresh_cloud: Cloud, is_
         if mortal.left > 0:
             assert dies_at > 10, "there are more calls than that"
             return
+
+
+def test_spot_that_has_capacity_stays_on_spot(fresh_cloud: Cloud) -> None:
+    """Little time is to spare, so that on-demand would start at once if there were none."""
+    fresh_cloud.set_capacity(available=True, instance_type=FIRST)
+    task = Task(fresh_cloud, deadline="14h")
+    (attempt,) = task.finish().attempts
+    assert (attempt.purchase, attempt.ending) == (PurchaseOption.SPOT, Ending.COMPLETED)
+
+
+def test_on_demand_that_the_budget_would_not_buy_again_is_not_left(fresh_cloud: Cloud) -> None:
+    task = Task(fresh_cloud)
+    task.until_on_demand_has_scouts()
+    task.check = BudgetCheck(budget=Budget(usd=1.0), spending=None, cost=COST)
+    fresh_cloud.set_capacity(available=True, instance_type=FIRST)
+    done = task.finish()
+    assert _endings(done) == [WAY_BACK[0], (PurchaseOption.ON_DEMAND, Ending.COMPLETED)]
+    assert any("on-demand could not be bought again" in line for line in task.said), task.said
+
+
+def test_on_demand_with_other_checkpoints_than_the_dag_has_now_is_not_left(fresh_cloud: Cloud) -> None:
+    task = Task(fresh_cloud)
+    task.until_on_demand_has_scouts()
+    task.config = {**task.config, "CheckpointConfig": {"S3Uri": "s3://bucket/elsewhere"}}
+    fresh_cloud.set_capacity(available=True, instance_type=FIRST)
+    done = task.finish()
+    assert _endings(done) == [WAY_BACK[0], (PurchaseOption.ON_DEMAND, Ending.COMPLETED)]
+
+
+def test_a_type_that_is_much_dearer_is_not_worth_it(fresh_cloud: Cloud) -> None:
+    task = Task(fresh_cloud, types=(SECOND,))
+    task.prices = {FIRST: 1.0, SECOND: 3.0}
+    task.until_on_demand_has_scouts()
+    fresh_cloud.set_capacity(available=True, instance_type=SECOND)
+    done = task.finish()
+    assert _endings(done)[-1] == (PurchaseOption.ON_DEMAND, Ending.COMPLETED)
+
+
+def test_a_type_found_by_a_scout_that_is_over_is_forgotten(fresh_cloud: Cloud) -> None:
+    """The process died before it stopped on-demand, and the next one comes much later."""
+    task = Task(fresh_cloud)
+    task.until_on_demand_has_scouts()
+    training = task.driver().training
+    training.save(replace(training.state, next_type=FIRST))
+    step = task.waiting()
+    assert step.job.status is TrainingStatus.IN_PROGRESS
+    assert not task.driver().state.next_type
+    task.driver().stop(StopReason.TASK_ENDED)
+
+
+def test_all_scouts_that_may_be_alive_are_stopped_with_the_task(fresh_cloud: Cloud) -> None:
+    task = Task(fresh_cloud)
+    step = _until_a_scout_runs(task)
+    assert step.call is not None
+    assert step.call.scouts == (), "it has brought its news"
+    assert step.scouts == tuple(scout.name for scout in task.created(scouts=True))
+    task.driver().stop(StopReason.TASK_ENDED)
+
+
+def test_a_refused_scout_is_asked_for_again(fresh_cloud: Cloud) -> None:
+    task = Task(fresh_cloud)
+    create = task.jobs.create_or_adopt
+
+    def refuse(request: Any, **options: Any) -> Any:
+        if "-scout-" in request["TrainingJobName"]:
+            raise CapacityRefused(Refusal.QUOTA, "the limit of this type is 1 Instances")
+        return create(request, **options)
+
+    task.jobs.create_or_adopt = refuse  # type: ignore[method-assign]
+    while (step := task.waiting()).job.is_spot:
+        task.wait(step)
+    assert step.call is not None
+    assert step.call.not_before is not None
+    assert (step.call.not_before - task.jobs.now()).total_seconds() > 1000
+    task.driver().stop(StopReason.TASK_ENDED)
 
 
 # Checkpoints that are seen ---------------------------------------------------------------------------

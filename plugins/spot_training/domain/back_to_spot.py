@@ -88,18 +88,21 @@ def rule_for(
     price_ratio: float | None = None,
     *,
     checkpoint_every_seconds: float | None = None,
+    restore_seconds: float = 0.0,
+    is_allowed: bool = True,
 ) -> WayBack:
     """The rule with what is known of this training.
 
     `price_ratio`: spot's to on-demand's, from others. `checkpoint_every_seconds`: as it was seen.
+    `restore_seconds`: what each launch takes to copy the checkpoints.
     """
     reserve, runtime = deadline.reserve, deadline.runtime
     spot = (attempt for attempt in attempts if attempt.purchase is PurchaseOption.SPOT)
     seen = price_ratio_of((attempt.billable_seconds, attempt.training_seconds) for attempt in spot)
     every = checkpoint_every_seconds or runtime.checkpoint_every_seconds
     hand_over = HandOver(
-        launch_seconds=reserve.launch_seconds,
-        launch_high_seconds=reserve.launch_high_seconds,
+        launch_seconds=reserve.launch_seconds + restore_seconds,
+        launch_high_seconds=reserve.launch_high_seconds + restore_seconds,
         price_ratio=seen if seen is not None else price_ratio or ASSUMED_PRICE_RATIO,
         checkpoint_every_seconds=every,
         lost_seconds=every,
@@ -107,7 +110,7 @@ def rule_for(
         notice_seconds=PATIENCE_SECONDS,
         reserve_seconds=reserve.besides_launch_seconds + runtime.high_seconds - runtime.mean_seconds,
     )
-    return WayBack(hand_over=hand_over, is_allowed=not deadline.is_late)
+    return WayBack(hand_over=hand_over, is_allowed=is_allowed and not deadline.is_late)
 
 
 def look_at(
@@ -174,15 +177,19 @@ class HandOverSeen:
 def hand_overs_of(attempts: Sequence[Attempt]) -> tuple[HandOverSeen, ...]:
     """The hand-overs of a training, oldest first: on-demand that was left, and the attempt after it.
 
-    It failed if the spot job did not get the capacity that the scout had found within `PATIENCE_SECONDS`.
+    It failed if no spot job got the capacity that the scout had found within `PATIENCE_SECONDS`.
     """
-    return tuple(_seen(after) for left, after in pairwise(attempts) if left.ending is Ending.LEFT_FOR_SPOT)
+    return tuple(
+        _seen(left, after) for left, after in pairwise(attempts) if left.ending is Ending.LEFT_FOR_SPOT
+    )
 
 
-def _seen(spot: Attempt) -> HandOverSeen:
-    asked_at = spot.created_at or spot.ended_at
-    has_capacity = spot.started_at and spot.created_at and spot.started_at - spot.created_at <= _PATIENCE
-    return HandOverSeen(instance_type=spot.instance_type or "", failed_at=None if has_capacity else asked_at)
+def _seen(left: Attempt, after: Attempt) -> HandOverSeen:
+    created_at, started_at = after.created_at, after.started_at
+    is_spot = after.purchase is PurchaseOption.SPOT
+    has_capacity = is_spot and created_at and started_at and started_at - created_at <= _PATIENCE
+    asked_at = created_at or after.ended_at or left.ended_at
+    return HandOverSeen(instance_type=after.instance_type or "", failed_at=None if has_capacity else asked_at)
 
 
 def paused_until(attempts: Sequence[Attempt]) -> datetime | None:

@@ -274,13 +274,18 @@ class DeadlineGuard:
         launch = self._rest_of_launch(job, now)
         wait = max(slack - self.tick_seconds, launch)
         last_moment = _Due(max(0.0, min(slack, wait)), self._last_moment(kept))
-        early = self._early(now, kept, launch if job else self.deadline.reserve.launch_seconds)
+        early = self._early(now, job, kept)
         return early if early and (early.seconds or 0) < (last_moment.seconds or 0) else last_moment
 
-    def _early(self, now: datetime, kept: float, launch: float) -> _Due | None:
-        """When on-demand starts because it can be left again for spot; an ordinary launch has its time."""
-        if self.way_back is None:
+    def _early(self, now: datetime, job: JobSnapshot | None, kept: float) -> _Due | None:
+        """When on-demand starts because it can be left again for spot.
+
+        A job that has instances is left alone, and one that waits has the time of an ordinary launch, also
+        after an interruption.
+        """
+        if self.way_back is None or (job is not None and job.secondary_status not in WAITING_STATUSES):
             return None
+        launch = max(0.0, self.deadline.reserve.launch_seconds - _seconds_in_status(job, now))
         progress = Progress(
             seconds_left=(self.deadline.at - now).total_seconds(),
             work_seconds=max(0.0, self.deadline.runtime.mean_seconds - kept),

@@ -133,6 +133,10 @@ def _go_on(decision: Decision, steps: Sequence[Step], situation: Situation, outl
     if last.purchase is PurchaseOption.ON_DEMAND:
         if 0 < failures < ON_DEMAND_LAUNCHES:
             return start(steps, on_demand, f"{because(situation)}: on-demand again")
+        spot = _longest_wait(steps)
+        is_spot_refused = any(_was_refused_spot(attempt) for attempt in attempts)
+        if failures and spot is not None and not is_spot_refused and _is_early(situation):
+            return start(steps, spot, f"{because(situation)}: spot again")
         return decision
     if last.ending is Ending.INTERNAL_ERROR:
         if failures < SPOT_FAILURES and not outlook.is_time_for_on_demand:
@@ -152,6 +156,15 @@ def _must_start_on_demand(situation: Situation) -> bool:
     return was_stopped or situation.outlook.is_time_for_on_demand
 
 
+#: On-demand that starts with more time to spare starts early, because it can be left again for spot.
+EARLY_SECONDS = 1800
+
+
+def _is_early(situation: Situation) -> bool:
+    """Whether the deadline does not require on-demand yet."""
+    return situation.outlook is not None and situation.outlook.slack_seconds > EARLY_SECONDS
+
+
 def check_keeps_deadline(policy: Policy) -> None:
     """Refuse a policy that cannot meet a deadline because it has no on-demand step."""
     if all(step.purchase is PurchaseOption.SPOT for step in policy.steps):
@@ -160,6 +173,15 @@ def check_keeps_deadline(policy: Policy) -> None:
             [str(step) for step in policy.steps],
             "only on-demand can meet a deadline: add an on-demand step, or remove the deadline.",
         )
+    for step in policy.steps:
+        for name, speed in zip(step.instance_types, step.speeds, strict=False):
+            if speed < 1:
+                raise InvalidInput(
+                    f"policy.instance_types.{name}",
+                    speed,
+                    "with a deadline, each hour of training counts as an hour of the expected runtime, so a "
+                    "slower type could miss it: leave this type out, or remove the deadline.",
+                )
 
 
 def _on_demand_step(steps: Sequence[Step]) -> int:
@@ -191,7 +213,7 @@ def keep_budget(
     """
     if check is None or not is_on_demand(decision) or (objection := check.objection) is None:
         return decision
-    is_for_deadline = _must_start_on_demand(situation)
+    is_for_deadline = _must_start_on_demand(situation) and not _is_early(situation)
     if check.budget.deadline_wins and is_for_deadline:
         return start(
             steps, decision.step_index, f"{decision.reason}, although {objection}: the deadline wins"

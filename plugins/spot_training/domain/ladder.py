@@ -139,7 +139,7 @@ class Ladder:
         if (end := _end_of(last)) is not None:
             return end
         if _stays_on_step(situation.attempts, self.steps):
-            return start(self.steps, last.step, because(situation))
+            return start(self.steps, min(last.step, len(self.steps) - 1), because(situation))
         following = self._step_after(last)
         if following is None:
             return Decision(action=Action.GIVE_UP, reason=f"{what_happened(last)}; no step is left")
@@ -229,10 +229,10 @@ def _stays_on_step(attempts: Sequence[Attempt], steps: Sequence[Step]) -> bool:
     under an earlier policy.
     """
     last = attempts[-1]
-    if last.step >= len(steps):
-        return False
     if last.ending is Ending.LEFT_FOR_SPOT:
         return True
+    if last.step >= len(steps):
+        return False
     if last.ending is Ending.UPLOADS_STALLED and last.purchase is PurchaseOption.ON_DEMAND:
         newest = [attempt.ending for attempt in attempts[-MOST_STALLS:]]
         return len(newest) < MOST_STALLS or any(each is not Ending.UPLOADS_STALLED for each in newest)

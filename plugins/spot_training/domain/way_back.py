@@ -9,7 +9,9 @@ callers pass every moment. docs/policies.md explains the rule, and docs/benchmar
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from typing import Any
 
 from .errors import InvalidInput
 from .parsing import in_words
@@ -63,6 +65,12 @@ class HandOver:
             value = getattr(self, each.name)
             if value is not None and not (math.isfinite(value) and value >= 0):
                 raise InvalidInput(f"hand_over.{each.name}", value, "give a number of at least zero.")
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> HandOver:
+        """From the fields of one. What a later version added is ignored."""
+        names = {each.name for each in fields(cls)}
+        return cls(**{name: value for name, value in data.items() if name in names})
 
     @property
     def cost_seconds(self) -> float:

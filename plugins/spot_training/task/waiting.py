@@ -39,6 +39,7 @@ def trigger_arguments(
         "until": until.isoformat() if until else None,
         "guard": guard_to_json(waiting.guard, waiting.job, clock.now()) if waiting.guard else None,
         **({"scout_call": call_to_json(waiting.call)} if waiting.call else {}),
+        **({"scouts_alive": list(waiting.scouts)} if waiting.scouts else {}),
         **({"checkpoints": waiting.checkpoints.to_json()} if waiting.checkpoints else {}),
         "record_key": record_key,
         **asdict(options.access),

@@ -7,14 +7,15 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from spot_training.domain.back_to_spot import rule_for
-from spot_training.domain.deadline import Deadline, DeadlineGuard, Outlook
+from spot_training.domain.deadline import Deadline, DeadlineGuard, Outlook, restore_seconds_of
 from spot_training.domain.decide import check_keeps_deadline
 from spot_training.domain.errors import InvalidInput
 from spot_training.domain.messages import deadline_line
 from spot_training.domain.savings import PurchaseOption
 
 if TYPE_CHECKING:
-    from spot_training.domain.ladder import Policy, Step
+    from spot_training.domain.budget import BudgetCheck
+    from spot_training.domain.ladder import Policy
     from spot_training.domain.lifecycle import JobSnapshot
     from spot_training.domain.way_back import WayBack
 
@@ -62,17 +63,22 @@ def guard_of(training: ActiveTraining, job: JobSnapshot, intent: Intent) -> Dead
     goes_back = False
     with contextlib.suppress(InvalidInput):
         policy = training.policy()
-        goes_back = has_way_back(policy)
-        if _waits_for_budget(training, policy.steps):
+        check = check_on_demand(training, policy)
+        is_refused = check is not None and check.objection is not None
+        if check is not None and is_refused and not check.budget.deadline_wins:
             return None
+        goes_back = has_way_back(policy) and not is_refused  # it buys on-demand when the deadline needs it
     has_checkpoints = job.checkpoint_uri is not None
     return _guard(training, deadline, has_checkpoints=has_checkpoints, goes_back=goes_back)
 
 
-def _waits_for_budget(training: ActiveTraining, steps: tuple[Step, ...]) -> bool:
-    """Whether nothing may stop the spot job: the budget does not pay the on-demand job that would follow."""
-    check = training.host.check_budget(next(s for s in steps if s.purchase is PurchaseOption.ON_DEMAND))
-    return check is not None and not check.budget.deadline_wins and check.objection is not None
+def check_on_demand(training: ActiveTraining, policy: Policy) -> BudgetCheck | None:
+    """Whether the budget would pay an on-demand job now; None without a budget.
+
+    If it would not, and does not make way for the deadline, nothing may stop the spot job.
+    """
+    on_demand = (step for step in policy.steps if step.purchase is PurchaseOption.ON_DEMAND)
+    return training.host.check_budget(next(on_demand))
 
 
 def _guard(
@@ -90,15 +96,18 @@ def _guard(
 
 def rule_of(training: ActiveTraining, deadline: Deadline) -> WayBack:
     """When on-demand is left for spot."""
+    state = training.state
     return rule_for(
         deadline,
-        training.state.attempts,
-        training.state.spot_price_ratio,
+        state.attempts,
+        state.spot_price_ratio,
         checkpoint_every_seconds=checkpoint_every_of(training, deadline),
+        restore_seconds=restore_seconds_of(state.checkpoints),
+        is_allowed=not state.has_no_way_back,
     )
 
 
 def checkpoint_every_of(training: ActiveTraining, deadline: Deadline) -> float:
     """How long the script trains between two checkpoints: as was seen, if that is longer than was said."""
-    said, seen = deadline.runtime.checkpoint_every_seconds, training.state.checkpoints
-    return max(said, (seen.pace().expected_seconds if seen else None) or said)
+    seen = training.state.checkpoints
+    return max(deadline.runtime.checkpoint_every_seconds, *(seen.pace().intervals if seen else ()), 0.0)

@@ -178,7 +178,8 @@ class TrainingDriver:
                 training, job, intent, wake_after=call.saved_after if call else None
             )
             guard = guard_of(training, job, intent)
-            return Waiting(job=job, guard=guard, call=call, checkpoints=to_watch)
+            scouts = tuple(scout.job_name for scout in self.state.scouts if scout.is_created)
+            return Waiting(job=job, guard=guard, call=call, checkpoints=to_watch, scouts=scouts)
         self._record(job, intent, ending, description)
         return None
 

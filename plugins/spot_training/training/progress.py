@@ -20,14 +20,16 @@ class Waiting:
 
     With a `guard` (a spot job, and a deadline) whoever waits stops the job when the guard says so
     (`watching.deadline_stop`). With a `call` (a spot job that may move to another type) whoever waits also
-    looks at the scouts, and calls `advance` when the call says so (`watching.scout_watch`). With
-    `checkpoints`, whoever waits looks at them (`watching.checkpoint_watch`), gives what was seen to
-    `TrainingDriver.saw_checkpoints`, and calls `advance` when they say so.
+    looks at the scouts, and calls `advance` when the call says so (`watching.scout_watch`). `scouts` are
+    those that may be alive: they end with the task. With `checkpoints`, whoever waits looks at them
+    (`watching.checkpoint_watch`), gives what was seen to `TrainingDriver.saw_checkpoints`, and calls
+    `advance` when they say so.
     """
 
     job: JobSnapshot
     guard: DeadlineGuard | None = None
     call: ScoutCall | None = None
+    scouts: tuple[str, ...] = ()
     checkpoints: CheckpointsToWatch | None = None
 
 

@@ -168,7 +168,10 @@ def send(
     training: ActiveTraining, step: Step, job: JobSnapshot, ready: Sequence[str], why: str
 ) -> tuple[str, ...]:
     """Send scouts for those of the types that pay. Returns these."""
-    is_first = not (training.state.scouts or training.state.scouts_over)
+    longest = _run_seconds(training, job)
+    is_first = not training.state.scouts and all(
+        (scout.max_runtime_seconds or 0) < longest for scout in training.state.scouts_over
+    )
     types = types_that_pay(ready, step, training.host.price_of)
     if types:
         training.host.say(f"{why} Scouts look for {' and '.join(types)}.")

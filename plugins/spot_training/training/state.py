@@ -120,7 +120,8 @@ class TrainingState:
     `first_installation` is that of the first generation, if it was another one. `scouts` may be alive,
     `scouts_over` are not. `next_type` is the type on which a scout has found capacity: the next job gets it.
     `asked_last` are the types with many interruptions or failures lately (`domain.type_history`), and
-    `spot_price_ratio` is what spot costs of on-demand, from other trainings.
+    `spot_price_ratio` is what spot costs of on-demand, from other trainings. `has_no_way_back`: most
+    hand-overs to each type failed lately.
     `checkpoints` is what was seen of them; None: nobody has looked.
     """
 
@@ -145,6 +146,7 @@ class TrainingState:
     next_type: str = ""
     asked_last: tuple[str, ...] = ()
     spot_price_ratio: float | None = None
+    has_no_way_back: bool = False
     checkpoints: SeenCheckpoints | None = None
     #: Fields of a version that this code does not know: kept, and written back.
     unknown: Mapping[str, Any] = field(default_factory=dict)
@@ -200,6 +202,7 @@ class TrainingState:
             "next_type": self.next_type,
             "asked_last": list(self.asked_last),
             "spot_price_ratio": self.spot_price_ratio,
+            "has_no_way_back": self.has_no_way_back,
         }
         return {name: value for name, value in parts.items() if value}
 
@@ -259,6 +262,7 @@ class TrainingState:
             next_type=str(data.get("next_type", "")),
             asked_last=tuple(map(str, data.get("asked_last") or ())),
             spot_price_ratio=data.get("spot_price_ratio"),
+            has_no_way_back=bool(data.get("has_no_way_back", False)),
             checkpoints=SeenCheckpoints.from_json(data.get("checkpoints")),
             unknown={name: value for name, value in data.items() if name not in _FIELDS},
         )

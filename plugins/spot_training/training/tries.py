@@ -70,7 +70,9 @@ def start_anew(training: ActiveTraining) -> None:
 
 def climb_again(state: TrainingState) -> TrainingState:
     """Airflow retries a training that failed: the ladder from its first step, the attempts kept."""
-    return replace(state, ladder_from=len(state.attempts), is_over=False, is_final=False, giving_up=None)
+    return replace(
+        state, ladder_from=len(state.attempts), is_over=False, is_final=False, giving_up=None, next_type=""
+    )
 
 
 def _begin_generation(training: ActiveTraining) -> TrainingState:

@@ -26,14 +26,14 @@ from spot_training.domain.back_to_spot import (
 from spot_training.domain.checkpoints_seen import last_visit
 from spot_training.domain.errors import SpotTrainingError
 from spot_training.domain.ladder import in_order
-from spot_training.domain.lifecycle import JobSnapshot, TrainingStatus
+from spot_training.domain.lifecycle import JobSnapshot, SecondaryStatus, TrainingStatus
 from spot_training.domain.savings import PurchaseOption
 from spot_training.domain.scouting import ScoutCall, holds_instances, not_before_after
 from spot_training.domain.stop_reasons import StopReason
 from spot_training.domain.way_back import pause_seconds
 
 from . import scouting
-from .deadline import has_way_back, rule_of
+from .deadline import check_on_demand, has_way_back, rule_of
 
 if TYPE_CHECKING:
     from spot_training.domain.ladder import Policy, Step
@@ -45,6 +45,13 @@ if TYPE_CHECKING:
 
 def look_after(training: ActiveTraining, job: JobSnapshot, intent: Intent) -> ScoutCall | None:
     """Do what the on-demand job and its scouts require now. Returns when to look again; None for never."""
+    call = _look_after(training, job, intent)
+    if call is None and training.state.scouts:  # one that could not be stopped is tried again
+        return ScoutCall(not_before=scouting.later(training, scouting.LOOK_AGAIN_SECONDS))
+    return call
+
+
+def _look_after(training: ActiveTraining, job: JobSnapshot, intent: Intent) -> ScoutCall | None:
     found = training.state.next_type
     if found and job.status is TrainingStatus.STOPPING:
         scouting.call_back(training, but=found)
@@ -55,13 +62,16 @@ def look_after(training: ActiveTraining, job: JobSnapshot, intent: Intent) -> Sc
         return None
     look = _look(training, job)
     if look.scouts_in_seconds is None:
-        _no_longer(training, look)
+        _no_longer(training, look.why_not)
         return None
-    if found:
-        return _leave(training, job, look, found)
     running = _running(training, step, job)
+    if found and (running is None or running.instance_type != found):
+        training.save(replace(training.state, next_type=""))  # nobody stopped on-demand while it was there
+        found = ""
     if running is not None:
-        return _await_checkpoint(training, job, look, running)
+        kind = running.instance_type or ""
+        look = _look(training, job, price_ratio=_price_ratio(training, job, kind))
+        return _leave(training, job, look, kind) if found else _await_checkpoint(training, job, look, running)
     return _call(training, step, job, look, _send_what_is_due(training, step, job, look))
 
 
@@ -70,9 +80,17 @@ def learn(training: ActiveTraining, policy: Policy) -> None:
     deadline = training.state.deadline
     if deadline is None:
         return
-    histories = training.host.type_histories(_types(policy, training.plan()))
+    types = _types(policy, training.plan())
+    histories = training.host.type_histories(types)
     ratios = [each.price_ratio for each in histories if each.price_ratio is not None]
-    training.save(replace(training.state, spot_price_ratio=max(ratios, default=None)))
+    left = types_with_a_way_back(types, training.state.attempts, histories)
+    training.save(
+        replace(
+            training.state,
+            spot_price_ratio=max(ratios, default=None),
+            has_no_way_back=not left,
+        )
+    )
     rule = rule_of(training, deadline)
     kept = deadline.kept_seconds(training.state.attempts, training.state.checkpoints)
     work = max(0.0, deadline.runtime.mean_seconds - kept)
@@ -86,11 +104,12 @@ def _step_of(training: ActiveTraining, job: JobSnapshot, intent: Intent) -> Step
     is_ours = not (intent.is_foreign or training.host.only_watches)
     if state.deadline is None or job.checkpoint_uri is None or not is_ours or state.giving_up:
         return None
-    if job.status is TrainingStatus.STOPPING:
+    if job.status is TrainingStatus.STOPPING or job.secondary_status is SecondaryStatus.UPLOADING:
         return None
     try:
         policy, plan = training.policy(), training.plan()
-        if not has_way_back(policy):
+        # A spot job with other checkpoints would begin again.
+        if not has_way_back(policy) or plan.checkpoint_uri != job.checkpoint_uri:
             return None
         plan.check(policy)
     except SpotTrainingError:  # refused once there is something to decide, when no job is alive
@@ -106,22 +125,33 @@ def _types(policy: Policy, plan: TrainingPlan) -> tuple[str, ...]:
     return _spot_step(policy).instance_types or (plan.instance_type,)
 
 
-def _look(training: ActiveTraining, job: JobSnapshot) -> Look:
+def _price_ratio(training: ActiveTraining, job: JobSnapshot, instance_type: str) -> float:
+    """How much dearer this type is on demand than the job's; 1 if a price is not known."""
+    if instance_type == job.instance_type:
+        return 1.0
+    there, here = (training.host.price_of(name or "") for name in (instance_type, job.instance_type))
+    return there / here if there and here else 1.0
+
+
+def _look(training: ActiveTraining, job: JobSnapshot, *, price_ratio: float = 1.0) -> Look:
+    """The way back now, to a type with this price compared with the job's."""
     deadline = training.state.deadline
     assert deadline is not None  # noqa: S101 - `_step_of` said so
+    rule = rule_of(training, deadline)
+    how = rule.hand_over
     return look_at(
         job,
         training.jobs.clock.now(),
-        rule=rule_of(training, deadline),
+        rule=replace(rule, hand_over=replace(how, price_ratio=how.price_ratio * price_ratio)),
         deadline=deadline,
         kept_seconds=deadline.kept_seconds(training.state.attempts, training.state.checkpoints),
         seen=training.state.checkpoints,
     )
 
 
-def _no_longer(training: ActiveTraining, look: Look) -> None:
-    if training.state.scouts or training.state.next_type:
-        training.host.say(f"On-demand runs to its end: {look.why_not}.")
+def _no_longer(training: ActiveTraining, why: str) -> None:
+    if any(scout.stopped_for is None for scout in training.state.scouts):
+        training.host.say(f"On-demand runs to its end: {why}.")
     training.save(replace(training.state, next_type=""))
     scouting.call_back(training)
 
@@ -138,15 +168,16 @@ def _send_what_is_due(training: ActiveTraining, step: Step, job: JobSnapshot, lo
     at = now + timedelta(seconds=look.scouts_in_seconds or 0.0)
     pauses = (paused_until(training.state.attempts), _in_vain_until(training, job))
     at = max([at, *(pause for pause in pauses if pause is not None)])
-    due = {
-        name: max(at, not_before_after(over) or at)
-        for name, over in scouting.types_left(training, step, job).items()
-    }
-    ready = [name for name, moment in due.items() if moment <= now]
+
+    def due() -> dict[str, datetime]:
+        left = scouting.types_left(training, step, job)
+        return {name: max(at, not_before_after(over) or at) for name, over in left.items()}
+
+    ready = [name for name, moment in due().items() if moment <= now]
     if ready:
         kept = _without_failures(training, ready)
         scouting.send(training, step, job, kept, "On-demand runs, and spot would cost less.")
-    return min((moment for moment in due.values() if moment > now), default=None)
+    return min((moment for moment in due().values() if moment > now), default=None)
 
 
 def _without_failures(training: ActiveTraining, types: Sequence[str]) -> tuple[str, ...]:
@@ -197,16 +228,27 @@ def _await_checkpoint(
     now = training.jobs.clock.now()
     runs_since = scout.training_started_at or scout.last_modified_at
     is_saved = _is_saved_since(training, job, runs_since) or not look.progress.unsaved_seconds
-    if is_saved and look.may_leave:
+    why = _why_not(training, look)
+    if is_saved and not why:
         return _leave(training, job, look, scout.instance_type or "")
     every = look.rule.hand_over.checkpoint_every_seconds
     awaited_until = runs_since + timedelta(seconds=CHECKPOINTS_AWAITED * every)
     if is_saved or now >= awaited_until:
-        why = look.why_not if is_saved else "no checkpoint has arrived since the scout runs"
+        why = why or "no checkpoint has arrived since the scout runs"
         training.host.say(f"There is spot capacity for {scout.instance_type}, but on-demand goes on: {why}.")
         scouting.call_back(training)
         return ScoutCall(not_before=scouting.later(training, scouting.LOOK_AGAIN_SECONDS))
     return ScoutCall(not_before=awaited_until, saved_after=runs_since)
+
+
+def _why_not(training: ActiveTraining, look: Look) -> str:
+    """Why on-demand is not left now; empty if it is."""
+    if not look.may_leave:
+        return look.why_not
+    check = check_on_demand(training, training.policy())
+    if check is not None and check.objection is not None:
+        return f"if spot is lost, on-demand could not be bought again: {check.objection}"
+    return ""
 
 
 def _is_saved_since(training: ActiveTraining, job: JobSnapshot, moment: datetime) -> bool:
@@ -218,8 +260,8 @@ def _is_saved_since(training: ActiveTraining, job: JobSnapshot, moment: datetime
 
 def _leave(training: ActiveTraining, job: JobSnapshot, look: Look, found: str) -> ScoutCall | None:
     """Stop on-demand for the type that has capacity. The scout holds it until on-demand is over."""
-    if not look.may_leave:
-        _no_longer(training, look)
+    if why := _why_not(training, look):
+        _no_longer(training, why)
         return None
     if training.state.next_type != found:
         price = training.host.price_of(job.instance_type or "")

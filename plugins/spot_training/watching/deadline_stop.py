@@ -215,5 +215,5 @@ def guard_from_json(data: Mapping[str, Any]) -> DeadlineGuard:
         kept_seconds=data["kept_seconds"],
         has_checkpoints=data["has_checkpoints"],
         tick_seconds=data["tick_seconds"],
-        way_back=WayBack(hand_over=HandOver(**data["hand_over"])) if data.get("hand_over") else None,
+        way_back=WayBack(hand_over=HandOver.from_json(data["hand_over"])) if data.get("hand_over") else None,
     )
