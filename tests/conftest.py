@@ -1,7 +1,8 @@
 """For every test: where a run must be complete, a test that was skipped is a failure.
 
-`SPOT_TESTS_REQUIRE_ALL=1` (set by .ci/run) says that this machine has all that the tests use. The one thing
-that may be absent even there is the shared folder with the recorded spot traces and MWAA's package versions.
+`SPOT_TESTS_REQUIRE_ALL=1` (set by .ci/run) says that this machine has all that the tests use. What may
+be absent even there is the shared folder with the recorded spot traces and MWAA's package versions, and the
+commits of earlier releases.
 """
 
 from __future__ import annotations
@@ -19,7 +20,11 @@ if TYPE_CHECKING:
 
 pytest_plugins = ["tests.cloud"]
 
-MAY_BE_ABSENT = ("needs the spot traces", "needs the package versions of MWAA's images")
+MAY_BE_ABSENT = (
+    "needs the spot traces",
+    "needs the package versions of MWAA's images",
+    "needs the commits of releases",
+)
 
 #: The fixtures that start servers, browsers and other processes, and the names in a module that does.
 SERVERS = frozenset(

@@ -31,7 +31,7 @@ from spot_training.training.state import (
 )
 from spot_training.triggers import TrainingJobTrigger
 from spot_training.watching.deadline_stop import guard_from_json
-from tests.cloud import HOUR, Cloud
+from tests.cloud import HOUR, Cloud, live_jobs
 
 from .support import PATIENT, Task
 
@@ -74,10 +74,16 @@ def upgraded(cloud: Cloud) -> Any:
     return make
 
 
-def _make_job(task: Task, name: str, nonce: str) -> None:
-    """The job as 0.1.0 made it: in the account, with its tags."""
-    tags = [*IDENTITY.tags(1), {"Key": TAG_INTENT, "Value": nonce}]
+def _make_job(
+    task: Task, name: str, nonce: str, *, instance_type: str = "ml.m5.xlarge", scout: int | None = None
+) -> None:
+    """The job as the earlier version made it: in the account, with its tags."""
+    tags = [
+        *IDENTITY.tags(1 if scout is None else scout, is_scout=scout is not None),
+        {"Key": TAG_INTENT, "Value": nonce},
+    ]
     request = {**task.config, "TrainingJobName": name, "Tags": tags, "EnableManagedSpotTraining": True}
+    request["ResourceConfig"] = {**task.config["ResourceConfig"], "InstanceType": instance_type}
     task.cloud.client("sagemaker").create_training_job(**request)
 
 
@@ -119,6 +125,33 @@ def test_a_training_that_waits_is_continued_with_its_job(upgraded: Any, name: st
     assert done.attempts[-1].job_name == before.current.job_name
     assert task.created() == [before.current.job_name]
     assert len(done.attempts) == len(before.attempts) + 1
+
+
+def test_a_training_with_scouts_is_continued_and_moves_to_the_type_that_one_finds(cloud: Cloud) -> None:
+    fixture = _read(FIXTURES / "format-3" / "waiting_with_scouts.json")
+    first, second, third = "ml.m5.xlarge", "ml.m5.2xlarge", "ml.c5.4xlarge"
+    for kind in (first, second, third):
+        cloud.set_capacity(available=False, instance_type=kind)
+    policy = {"name": "widen", "instance_types": [first, second, third], "first_wait": "100h"}
+    task = Task(cloud, identity=IDENTITY, config=PATIENT, policy=policy)
+    task.store.values.update(fixture["store"])
+    task.try_number, task.max_tries = fixture["task"]["try_number"], fixture["task"]["max_tries"]
+    task.clear_number = 0
+    state = _stored(task)
+    assert state.current is not None
+    _make_job(task, state.current.job_name, state.current.nonce)
+    for scout in state.scouts:
+        _make_job(task, scout.job_name, scout.nonce, instance_type=scout.instance_type, scout=scout.number)
+    before = {state.current.job_name, *(scout.job_name for scout in state.scouts)}
+    assert isinstance(task.driver().proceed(try_number=1, max_tries=3, clear_number=0), Waiting)
+    assert set(task.created()) == before, "nothing is made twice"
+    cloud.set_capacity(available=True, instance_type=third)
+    done = task.finish()
+    assert isinstance(done, Completed)
+    moved, last = done.attempts
+    assert (moved.job_name, moved.ending) == (state.current.job_name, Ending.MOVED)
+    assert (last.instance_type, last.ending) == (third, Ending.COMPLETED)
+    assert live_jobs(cloud) == []
 
 
 def test_a_training_with_a_deadline_is_continued_with_its_job_and_its_guard(upgraded: Any) -> None:
