@@ -13,6 +13,8 @@ RUN mkdir -p /opt/airflow/auth /opt/airflow/logs /opt/airflow/reports /opt/airfl
     && chmod g+rwX /opt/airflow/auth /opt/airflow/logs /opt/airflow/reports /opt/airflow/spot_ledger
 # `include` and `spot_training` import in every component; the triggerer adds neither by itself.
 ENV PYTHONPATH=/opt/airflow:/opt/airflow/plugins
+# Airflow's own user, by its number, which Kubernetes' runAsNonRoot needs.
+USER 50000
 
 
 FROM python:3.11-slim AS local-sagemaker

@@ -77,6 +77,19 @@ def test_no_other_module_of_the_product_calls_aws() -> None:
             assert "_client." not in path.read_text().replace("self._client(", ""), path
 
 
+def test_every_client_that_the_product_makes_is_one_with_a_policy() -> None:
+    """`sts:GetCallerIdentity` needs no permission. Scouts are made, watched and stopped as other jobs are."""
+    made: set[str] = set()
+    for path in (ROOT / "plugins").rglob("*.py"):
+        made |= set(re.findall(r"""[._]client\(\s*["'](\w+)["']""", path.read_text()))
+    assert made - {"sts"} == set(SERVICES)
+
+
+def test_no_policy_names_a_partition() -> None:
+    for path in (*(ROOT / "docs" / "iam").glob("*.json"), *(ROOT / "deploy").rglob("*policy*.json")):
+        assert set(re.findall(r"arn:([^:]+):", path.read_text())) <= {"PARTITION"}, path
+
+
 def test_no_policy_allows_everything() -> None:
     for path in (ROOT / "docs" / "iam").glob("*.json"):
         assert not any("*" in action for action in _actions(path)), path
@@ -91,16 +104,16 @@ def test_passing_the_role_is_limited_to_sagemaker() -> None:
 ROLE = ROOT / "docs" / "iam" / "execution-role-policy.json"
 #: The folders of the example Dags' bucket that a training reads, and those it writes.
 READ, WRITTEN, KEPT = ("channels", "code"), ("models",), ("checkpoints",)
-_LOGS = "arn:aws:logs:REGION:ACCOUNT:log-group:/aws/sagemaker/TrainingJobs:log-stream:job/algo-1"
-_IMAGE = "arn:aws:ecr:REGION:683313688378:repository/sagemaker-xgboost"
+_LOGS = "arn:PARTITION:logs:REGION:ACCOUNT:log-group:/aws/sagemaker/TrainingJobs:log-stream:job/algo-1"
+_IMAGE = "arn:PARTITION:ecr:REGION:683313688378:repository/sagemaker-xgboost"
 
 #: What SageMaker does in the role's name for a training, by its manual ("How to use SageMaker AI execution
 #: roles", CreateTrainingJob), and what managed spot adds: checkpoints restored, written and carried over.
 NEEDED = {
-    *(("s3:GetObject", f"arn:aws:s3:::BUCKET/{folder}/a/b") for folder in (*READ, *KEPT)),
-    *(("s3:PutObject", f"arn:aws:s3:::BUCKET/{folder}/a/b") for folder in (*WRITTEN, *KEPT)),
-    *(("s3:DeleteObject", f"arn:aws:s3:::BUCKET/{folder}/a/b") for folder in KEPT),
-    ("s3:ListBucket", "arn:aws:s3:::BUCKET"),
+    *(("s3:GetObject", f"arn:PARTITION:s3:::BUCKET/{folder}/a/b") for folder in (*READ, *KEPT)),
+    *(("s3:PutObject", f"arn:PARTITION:s3:::BUCKET/{folder}/a/b") for folder in (*WRITTEN, *KEPT)),
+    *(("s3:DeleteObject", f"arn:PARTITION:s3:::BUCKET/{folder}/a/b") for folder in KEPT),
+    ("s3:ListBucket", "arn:PARTITION:s3:::BUCKET"),
     ("ecr:GetAuthorizationToken", "*"),
     ("ecr:BatchCheckLayerAvailability", _IMAGE),
     ("ecr:GetDownloadUrlForLayer", _IMAGE),
@@ -133,11 +146,11 @@ def test_the_execution_role_may_do_what_a_training_needs_and_nothing_else() -> N
 @pytest.mark.parametrize(
     ("action", "resource"),
     [
-        ("s3:GetObject", "arn:aws:s3:::BUCKET/models/champion"),
-        ("s3:PutObject", "arn:aws:s3:::BUCKET/channels/train"),
-        ("s3:DeleteObject", "arn:aws:s3:::BUCKET/models/champion"),
-        ("s3:GetObject", "arn:aws:s3:::ANOTHER/channels/train"),
-        ("logs:PutLogEvents", "arn:aws:logs:REGION:ACCOUNT:log-group:/another:log-stream:x"),
+        ("s3:GetObject", "arn:PARTITION:s3:::BUCKET/models/champion"),
+        ("s3:PutObject", "arn:PARTITION:s3:::BUCKET/channels/train"),
+        ("s3:DeleteObject", "arn:PARTITION:s3:::BUCKET/models/champion"),
+        ("s3:GetObject", "arn:PARTITION:s3:::ANOTHER/channels/train"),
+        ("logs:PutLogEvents", "arn:PARTITION:logs:REGION:ACCOUNT:log-group:/another:log-stream:x"),
     ],
 )
 def test_the_execution_role_reaches_nothing_beside_the_training(action: str, resource: str) -> None:

@@ -1,6 +1,6 @@
 """Trainings and data of 0.2.0 under this code: what waits goes on with its job, what is recorded stays.
 
-The code in its wheel runs here (`before.py`), so what it leaves is what it writes, on the Airflow of these tests.
+The code of its wheel runs here (`before.py`), so what it leaves is what it writes, with the Airflow of today.
 """
 
 from __future__ import annotations

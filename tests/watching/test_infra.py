@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from typing import Any
 
 import hcl2
@@ -12,6 +11,7 @@ import yaml
 
 from spot_training.watching.events import DETAIL_TYPE, SOURCE
 from tests.cloud import Cloud
+from tests.terraform import find_undefined
 
 from .support import INFRA
 
@@ -94,13 +94,4 @@ def test_terraform_makes_the_same(cloud: Cloud, queue_url: str, terraform: dict[
 
 
 def test_what_the_terraform_file_refers_to_is_there() -> None:
-    text = re.sub(r"#.*|\"(?:[^\"\\$]|\$[^{])*\"", "", (INFRA / "events.tf").read_text())
-    blocks = re.findall(
-        r'^(variable|locals|resource|data|output) ?(?:"(\w+)")? ?(?:"(\w+)")? ?\{',
-        (INFRA / "events.tf").read_text(),
-        re.MULTILINE,
-    )
-    defined = {".".join(part for part in (kind, *names) if part) for kind, *names in blocks}
-    for kind, name in re.findall(r"\b(var|data\.\w+|aws_\w+)\.(\w+)", text):
-        wanted = f"variable.{name}" if kind == "var" else f"{kind}.{name}"
-        assert wanted in defined or f"resource.{wanted}" in defined, wanted
+    assert find_undefined(INFRA) == set()
