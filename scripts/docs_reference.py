@@ -22,6 +22,7 @@ MORE = {
     "installation": "[identity](../security.md#identity)",
     "ledger": "[where it is](../ledger.md#where-it-is)",
     "ledger_is_merged_in_one_place": "[stores](../ledger.md#stores)",
+    "ledger_keep_months": "[retention](../ledger.md#retention)",
     "prices_file": "[the file](../ledger.md#where-it-is)",
     "policy_file": "[policies](../operator.md#policies)",
     "budget": "[budgets](../how-to/budgets.md)",

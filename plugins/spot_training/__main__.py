@@ -17,6 +17,7 @@ COMMANDS = {
         "spot_training.installation",
         "print the identity of this Airflow, and where it comes from",
     ),
+    "ledger": ("spot_training.ledger.command", "remove old records of the ledger"),
     "sweep": ("spot_training.sweep.command", "find training jobs that no task uses any longer"),
 }
 

@@ -48,6 +48,12 @@ OPTIONS = {
         kind="boolean",
         since="0.2.0",
     ),
+    "ledger_keep_months": _option(
+        "How many months of records the ledger keeps, this one included, at least 7. The sweeper's Dag "
+        "removes earlier ones. By default, all are kept.",
+        example="36",
+        since="0.3.0",
+    ),
     "prices_file": _option(
         "A YAML file with on-demand prices. If it is set, AWS's price list is not used.",
         example="/opt/airflow/prices.yaml",

@@ -62,6 +62,11 @@ def prices_file() -> Path | None:
     return Path(file).expanduser() if file else None
 
 
+def keep_months_setting() -> tuple[str, str]:
+    """`[spot_training] ledger_keep_months` as text, "" if it is not set, and its name in errors."""
+    return settings.text("ledger_keep_months"), settings.field("ledger_keep_months")
+
+
 def configured_url() -> str:
     """`[spot_training] ledger`, else the folder `spot_ledger` in AIRFLOW_HOME."""
     return settings.text("ledger") or (_airflow_home() / "spot_ledger").as_uri()

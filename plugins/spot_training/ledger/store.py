@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+from spot_training.domain.errors import InvalidInput
 from spot_training.domain.record_keys import is_record_key
 from spot_training.domain.records import FORMAT_WITHOUT_SCOUTS, CurrentJob, TrainingRecord
 from spot_training.domain.text import with_whole_text
@@ -83,7 +84,8 @@ class Ledger(LedgerFiles):
     def compact(self) -> Compaction:
         """Merge small files of settled records into Parquet, and remove states of long ago.
 
-        Safe to run at any time, by anybody.
+        Safe to run at any time, by anybody. With `[spot_training] ledger_keep_months`, it also removes the
+        merged records of earlier months.
 
         Refuses to merge on a store without conditional writes, unless `[spot_training]
         ledger_is_merged_in_one_place` says that nothing else merges this ledger.
@@ -92,10 +94,24 @@ class Ledger(LedgerFiles):
         from .states import KEPT_FOR, forget_states
 
         forget_states(self, before=datetime.now(UTC) - KEPT_FOR)
+        self._prune_as_configured()
         done = compact(self, is_only_one=is_merged_in_one_place())
         if done.refused:
             log.warning("Ledger %s: %s", self.root, done)
         return done
+
+    def _prune_as_configured(self) -> None:
+        from .retention import configured_months, prune
+
+        try:
+            months = configured_months()
+        except InvalidInput as error:
+            log.warning("Ledger %s: no old record is removed: %s", self.root, error)
+            return
+        if months is not None:
+            done = prune(self, keep_months=months, is_only_one=is_merged_in_one_place())
+            if done.files or done.refused:
+                log.info("Ledger %s: %s", self.root, done)
 
     def read(self) -> LedgerReader:
         """A consistent view of all records as they are now. Close it, or use it in a `with`."""
