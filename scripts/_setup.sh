@@ -5,6 +5,7 @@
 #   spot_setup_frameworks .venv-frameworks: PyTorch and other frameworks, for scripts/test-frameworks
 #   spot_setup_airflow    .venv-airflow-VERSION: an earlier version of Airflow
 #   spot_setup_docs       .venv-docs: builds the documentation site
+#   spot_setup_audit      .venv-audit: looks for known vulnerabilities
 #   spot_setup_provider   .venv-provider: the Amazon provider's own trigger, for benchmarks/waiting.py
 # A machine needs bash, a Python from 3.11 to 3.14 and a package index.
 
@@ -144,3 +145,4 @@ spot_setup_airflow() (
 )
 spot_setup_provider() { spot_environment .venv-provider provider; }
 spot_setup_docs() { spot_environment .venv-docs docs; }
+spot_setup_audit() { spot_environment .venv-audit audit; }

@@ -5,10 +5,13 @@ from __future__ import annotations
 import re
 import tomllib
 from datetime import date
+from importlib.metadata import Distribution, distributions
 from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
+
+from tests.licenses import license_of
 
 ROOT = Path(__file__).parents[1]
 GROUPS = tomllib.loads((ROOT / "pyproject.toml").read_text())["dependency-groups"]
@@ -69,11 +72,35 @@ def _read_locked(lock: str) -> dict[str, set[str]]:
     return _read_pins(list(_read_lock(lock)))
 
 
+def _list_rows(text: str) -> list[tuple[str, str, str, str]]:
+    """Dependency, license, purpose, and what was considered instead."""
+    rows = re.findall(r"^\| (\S+) \| ([^|]+) \| (.+) \| (.+) \|$", text, re.MULTILINE)
+    return [row for row in rows if row[0] not in HEADINGS]
+
+
 def _list_explained(name: str) -> dict[str, tuple[str, str]]:
     text = (ROOT / "docs" / "dependencies.md").read_text()
     section = text.split(f"\n## {name}\n")[1].split("\n## ")[0]
-    rows = re.findall(r"^\| (\S+) \| (.+) \| (.+) \|$", section, re.MULTILINE)
-    return {_normalise(name): (purpose, instead) for name, purpose, instead in rows if name not in HEADINGS}
+    return {_normalise(name): (purpose, instead) for name, _, purpose, instead in _list_rows(section)}
+
+
+def _list_installed() -> dict[str, Distribution]:
+    """Each package of the environments that are here."""
+    folders = [path for venv in ROOT.glob(".venv*") for path in venv.glob("lib/python*/site-packages")]
+    listed = distributions(path=[str(Path(__file__).parent), *map(str, folders)])
+    return {_normalise(each.metadata["Name"]): each for each in listed}
+
+
+def test_every_dependency_is_listed_with_the_license_of_its_metadata() -> None:
+    text = (ROOT / "docs" / "dependencies.md").read_text().split("\n## requirements.txt\n")[1]
+    installed, compared = _list_installed(), 0
+    for name, license_, _, _ in _list_rows(text):
+        package = installed.get(_normalise(name))
+        stated = license_of(package) if package else None
+        if stated is not None:
+            assert license_ == stated, name
+            compared += 1
+    assert compared > 40
 
 
 @pytest.mark.parametrize("name", LOCKS)
