@@ -16,7 +16,7 @@ checks = pytest.importorskip("schemathesis.specs.openapi.checks")
 
 pytestmark = [pytest.mark.airflow, pytest.mark.timeout(600)]
 
-OPERATIONS = ("get_overview", "list_trainings", "get_choices", "get_training", "get_installation")
+OPERATIONS = ("get_now", "get_overview", "list_trainings", "get_choices", "get_training", "get_installation")
 
 
 def _headers(site: Site) -> dict[str, str]:
@@ -67,4 +67,6 @@ def test_the_description_names_every_figure_and_every_refusal(description: dict[
     for operation in operations.values():
         assert {"200", "401", "403"} <= set(operation["responses"])
         assert operation["security"]
-    assert {"Overview", "Totals", "Timeline", "TrainingRow"} <= set(description["components"]["schemas"])
+    assert {"Now", "NowRow", "Month", "Overview", "Totals", "Timeline", "TrainingRow"} <= set(
+        description["components"]["schemas"]
+    )

@@ -71,6 +71,8 @@ def _table(page: Page | Frame, caption: str) -> Locator:
     [
         "",
         "training?dag_id=predict_churn&run_id=x&task_id=train",
+        "now",
+        "api/now",
         "api/overview",
         "api/trainings",
         "api/choices",

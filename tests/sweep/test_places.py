@@ -14,6 +14,8 @@ from spot_training.domain.records import TrainingRecord
 from spot_training.domain.stop_reasons import StopReason
 from spot_training.ledger import Ledger
 from spot_training.ledger.stop_reasons import LedgerStops
+from spot_training.ledger.sweeps import last_sweep
+from spot_training.sagemaker.jobs import TrainingJobs
 from spot_training.sweep.command import (
     accesses_from,
     configured_places,
@@ -69,6 +71,26 @@ def test_a_place_that_cannot_be_reached_keeps_no_orphan_elsewhere_alive(patient:
     with pytest.raises(ServiceFailed, match="research: there is no such connection"):
         _sweep({"research": _unreachable, "aws_default": patient.jobs})
     assert list(patient.jobs().live()) == []
+
+
+def test_the_orphans_that_a_sweep_leaves_are_in_the_ledger(patient: Cloud, ledger: Ledger) -> None:
+    names = [start_job(patient, run_id=run) for run in ("first", "second")]
+    places = {
+        "aws_default": lambda: TrainingJobs(patient.client("sagemaker", retries={"total_max_attempts": 1}))
+    }
+    _sweep(places, stop=False, ledger=ledger)
+    found = last_sweep(ledger, ["prod"])
+    assert found is not None
+    assert {(o.job_name, o.run_id, o.stop_failed) for o in found.orphans} == {
+        (names[0], "first", False),
+        (names[1], "second", False),
+    }
+    patient.fail("StopTrainingJob", "InternalFailure")
+    with pytest.raises(ServiceFailed, match="could NOT be stopped"):
+        _sweep(places, ledger=ledger)
+    found = last_sweep(ledger, ["prod"])
+    assert found is not None
+    assert [(o.job_name, o.stop_failed) for o in found.orphans] == [(names[0], True)]
 
 
 def test_the_reason_of_a_stop_that_cannot_be_a_tag_is_in_the_ledger(patient: Cloud, ledger: Ledger) -> None:

@@ -20,12 +20,15 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from spot_training import settings
 from spot_training.compat import keeps_login_in_storage
-from spot_training.domain.errors import InstallationUnknown, MissingPackage
+from spot_training.domain.budget import Budget, budget_from, month_of
+from spot_training.domain.errors import InstallationUnknown, InvalidInput, MissingPackage
 from spot_training.domain.records import TrainingRecord
 from spot_training.sagemaker.console import console_of
 
 from . import assets
 from .access import MAY_READ_TASK, Readable, login_url, this_airflow, use_login_of_cookie
+from .month import month_at
+from .now import NOW_ROWS, Now, now_of
 from .overview import (
     PAGE_ROWS,
     Choices,
@@ -41,6 +44,7 @@ from .overview import (
 from .rendering import render
 from .source import Source
 from .stored import names_of_training, with_state
+from .tasks import over_tasks
 from .timeline import Timeline, timeline_of
 
 URL_PREFIX = "/spot-training"
@@ -93,6 +97,9 @@ def _none_if_empty(value: Any) -> Any:
 Name = Annotated[Annotated[str, StringConstraints(max_length=1000)] | None, BeforeValidator(_none_if_empty)]
 Day = Annotated[date | None, BeforeValidator(_none_if_empty)]
 Page = Annotated[int, Query(ge=1, le=4000, description=f"The page, from 1, with {PAGE_ROWS} trainings each.")]
+NowPage = Annotated[
+    int, Query(ge=1, le=4000, description=f"The page, from 1, with {NOW_ROWS} trainings each.")
+]
 Id = Annotated[str, Query(max_length=250, min_length=1)]
 MapIndex = Annotated[int, Query(ge=-1, le=2**31 - 1, description="-1 for a task that is not mapped.")]
 
@@ -177,14 +184,23 @@ async def _lifespan(_app: FastAPI) -> AsyncIterator[None]:
 
 @pages.get("/")
 def show_overview(
-    source: Trainings, filters: ChosenFilters, readable: Readable, order: Order = Order.COST, page: Page = 1
+    source: Trainings,
+    filters: ChosenFilters,
+    readable: Readable,
+    order: Order = Order.COST,
+    page: Page = 1,
+    now_page: NowPage = 1,
 ) -> str:
+    now = _now(source, filters, readable, page=now_page)
     with source.view() as reader:
-        selection = filters.selection(readable, now=datetime.now(UTC))
+        selection = filters.selection(readable, now=now.at)
         overview = overview_of(reader, selection, order=order, page=page)
         offered = choices(reader, readable)
     return render(
         "overview.html.j2",
+        now=now,
+        now_page=now_page,
+        now_rows=NOW_ROWS,
         overview=overview,
         choices=offered,
         filters=filters,
@@ -193,6 +209,21 @@ def show_overview(
         order=order,
         page=page,
         page_rows=PAGE_ROWS,
+        airflow=this_airflow(),
+    )
+
+
+@pages.get("/now")
+def show_now(
+    source: Trainings, filters: ChosenFilters, readable: Readable, now_page: NowPage = 1, within: str = ""
+) -> str:
+    return render(
+        "now.html.j2",
+        now=_now(source, filters, readable, page=now_page),
+        now_page=now_page,
+        now_rows=NOW_ROWS,
+        filters=filters,
+        is_within_overview=within == "overview",
         airflow=this_airflow(),
     )
 
@@ -223,6 +254,15 @@ def get_overview(source: Trainings, filters: ChosenFilters, readable: Readable) 
     """Totals, savings over time, waits and interruptions, and the most expensive trainings."""
     with source.view() as reader:
         return overview_of(reader, filters.selection(readable, now=datetime.now(UTC)))
+
+
+@api.get("/now", operation_id="get_now")
+def get_now(source: Trainings, filters: ChosenFilters, readable: Readable) -> Now:
+    """All trainings that wait or run, the most urgent first, what the last sweep left, and the month.
+
+    Dates and windows do not apply.
+    """
+    return _now(source, filters, readable)
 
 
 @api.get("/trainings", operation_id="list_trainings")
@@ -257,6 +297,25 @@ def get_training(
         left_out = _left_out(source, dag_id, run_id, task_id, map_index)
         raise HTTPException(404, " ".join(["There is no record of a training of this task.", *left_out]))
     return found
+
+
+def _now(source: Source, filters: Filters, readable: Readable, *, page: int | None = None) -> Now:
+    """What runs now; one page of the table, or all rows."""
+    now = datetime.now(UTC)
+    selection = replace(filters.selection(readable, now=now), since=None, until=None)
+    running = source.running(readable.installations or ())
+    month = source.answer((month_of(now), selection), lambda reader: month_at(reader, selection, now=now))
+    found = now_of(running.records, selection, month=month, now=now, sweep=running.sweep, budget=_budget())
+    found = found if page is None else found.on_page(page)
+    return found.with_task_states(over_tasks(found.rows))
+
+
+def _budget() -> Budget | None:
+    """`[spot_training] budget`. None if it is not valid: tasks say so."""
+    try:
+        return budget_from(settings.text("budget"), field=settings.field("budget"))
+    except InvalidInput:
+        return None
 
 
 @api.get("/installation", operation_id="get_installation")
@@ -336,7 +395,7 @@ async def _use_login_of_cookie(
 
 def _is_page(request: Request) -> bool:
     path = request.scope["path"].removeprefix(request.scope.get("root_path", ""))
-    return path in {"/", "/training"}
+    return path in {"/", "/now", "/training"}
 
 
 async def _answer_http_problem(request: Request, error: Exception) -> Response:

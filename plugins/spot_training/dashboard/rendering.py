@@ -48,6 +48,8 @@ def _environment() -> Environment:
         "usd": usd,
         "percent": percent,
         "moment": moment,
+        "from_now": from_now,
+        "since": since,
         "number": lambda value: f"{value:,}",
         "counted": counted,
         "tests_line": tests_line,
@@ -94,6 +96,18 @@ def percent(value: float | None) -> str:
 def moment(value: datetime | None) -> str:
     """A moment in UTC, to the second."""
     return NOTHING if value is None else f"{value.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
+
+
+def from_now(at: datetime, now: datetime) -> str:
+    """How far a moment is away: `in 2 h`, `5 min ago`."""
+    seconds = (at - now).total_seconds()
+    return f"in {in_words(seconds)}" if seconds >= 0 else f"{in_words(-seconds)} ago"
+
+
+def since(at: datetime, now: datetime) -> str:
+    """For how long something lasts. Empty if another machine's clock is ahead."""
+    seconds = (now - at).total_seconds()
+    return f"for {in_words(seconds)}" if seconds >= 0 else ""
 
 
 def query(**values: Any) -> str:

@@ -237,6 +237,19 @@ def timeline_of(record: TrainingRecord, *, now: datetime, console: Console = NO_
     )
 
 
+def phase_of(status: SecondaryStatus) -> Phase | None:
+    """What a job with this status does. None if it is over."""
+    return _PHASES.get(status)
+
+
+def cost_so_far(record: TrainingRecord, *, now: datetime) -> CostPoint | None:
+    """The last of the timeline's `costs`. None if no attempt has been seen."""
+    point = None
+    for point in _costs(record, tuple(_bars(record, now))):  # noqa: B007 - the last one
+        pass
+    return point
+
+
 def _summary(record: TrainingRecord) -> str:
     if record.state is RecordState.RUNNING:
         doing = _now_doing(record.current_job) if record.current_job else "Between two attempts."

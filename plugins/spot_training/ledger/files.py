@@ -15,7 +15,7 @@ from __future__ import annotations
 import os
 import re
 import uuid
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -34,6 +34,8 @@ FRESH, NOTES, PROBES = "fresh", "notes", "probes"
 _FRESH_NAME = re.compile(r"([0-9a-f]{32})\.(\d{20})\.json")
 #: Requests to object storage that run at the same time.
 PARALLEL_REQUESTS = 16
+#: What file systems say of a file's last change.
+_CHANGES = ("ETag", "etag", "md5Hash", "mtime", "LastModified", "updated", "created")
 #: Which stores have conditional writes, as far as this process has tried.
 _conditional: dict[str, bool] = {}
 
@@ -140,6 +142,23 @@ class LedgerFiles:
         names = (str(path).rsplit("/", 1)[-1] for path in listed)
         return [name for name in names if name.startswith(beginning)]
 
+    def stamps(self, folder: str) -> dict[str, Hashable]:
+        """The names of the files in a folder, each with what changes when the file is written again.
+
+        None instead, if the file system does not say.
+        """
+        if _is_local(self.fs):
+            return _local_stamps(Path(self.path(folder)))
+        if self.fs.protocol == "s3":
+            found: dict[str, Hashable] = self.fs.stamps(self.path(folder))
+            return found
+        self.fs.invalidate_cache()
+        try:
+            listed = self.fs.ls(self.path(folder), detail=True)
+        except FileNotFoundError:
+            return {}
+        return {str(file["name"]).rsplit("/", 1)[-1]: _stamp(file) for file in listed}
+
     def is_older(self, path: str, than: datetime) -> bool:
         """Whether a file was last changed before `than`. False if it is gone."""
         try:
@@ -181,6 +200,25 @@ class LedgerFiles:
 
 def _is_local(fs: AbstractFileSystem | S3Files) -> bool:
     return "file" in ((fs.protocol,) if isinstance(fs.protocol, str) else fs.protocol)
+
+
+def _local_stamps(folder: Path) -> dict[str, Hashable]:
+    try:
+        with os.scandir(folder) as listed:
+            files = [entry for entry in listed if not entry.name.startswith(".")]
+    except FileNotFoundError:
+        return {}
+    stamps: dict[str, Hashable] = {}
+    for file in files:
+        with suppress(FileNotFoundError):
+            facts = file.stat()
+            stamps[file.name] = (facts.st_ino, facts.st_mtime_ns, facts.st_size)
+    return stamps
+
+
+def _stamp(file: Mapping[str, Any]) -> Hashable:
+    known = [str(file[name]) for name in _CHANGES if file.get(name) is not None]
+    return (*known, file.get("size")) if known else None
 
 
 def _put_locally(path: Path, content: bytes, *, exclusive: bool = False) -> None:

@@ -11,7 +11,7 @@ import logging
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -83,6 +83,21 @@ class S3Files:
                     f"{bucket}/{entry['Prefix'].rstrip('/')}" for entry in page.get("CommonPrefixes", ())
                 ]
             return found
+
+        return self._call(listed)
+
+    def stamps(self, path: str) -> dict[str, Hashable]:
+        """The names of the files in a folder, each with what changes when it is written again."""
+        bucket, prefix = _split(path)
+
+        def listed(client: Any) -> dict[str, Hashable]:
+            return {
+                entry["Key"].rsplit("/", 1)[-1]: (entry.get("ETag"), str(entry.get("LastModified")))
+                for page in client.get_paginator("list_objects_v2").paginate(
+                    Bucket=bucket, Prefix=f"{prefix}/", Delimiter="/"
+                )
+                for entry in page.get("Contents", ())
+            }
 
         return self._call(listed)
 

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from spot_training import settings
 from spot_training.domain.errors import ServiceFailed, SweepRefused
 
-from .orphans import sweep
+from .orphans import Verdict, sweep
 from .places import configured_places
 
 if TYPE_CHECKING:
     from spot_training.domain.records import TrainingRecord
     from spot_training.ledger import Ledger
+    from spot_training.ledger.sweeps import SweepReport
     from spot_training.training.recorder import PriceOf
 
     from .orphans import Finding, RecordOf, TaskStateOf
@@ -95,8 +97,10 @@ def sweep_all(
     `ServiceFailed` or `SweepRefused` after all places were looked at.
     """
     from spot_training.ledger.stop_reasons import LedgerStops
+    from spot_training.ledger.sweeps import keep_sweep
 
     findings: list[Finding] = []
+    seen: list[Finding] = []
     troubles: dict[str, Exception] = {}
     with contextlib.ExitStack() as stack:
         record_of = _records_in(ledger, say, stack)
@@ -113,14 +117,39 @@ def sweep_all(
                     record_of=record_of,
                     earlier=earlier,
                     keep_reason=stops.keep,
+                    see=seen.append,
                 )
             except Exception as error:  # noqa: BLE001 - raised below, after all places
                 troubles[place] = error
+    if ledger is not None:
+        keep_sweep(ledger, installation, _left_by(_each_job_once(seen)))
     if troubles:
         messages = " ".join(f"{place}: {error}" for place, error in troubles.items())
         is_refused = all(isinstance(error, SweepRefused) for error in troubles.values())
         raise (SweepRefused if is_refused else ServiceFailed)(messages)
     return _each_job_once(findings)
+
+
+def _left_by(findings: Sequence[Finding]) -> SweepReport:
+    """The orphans that still run, for the page."""
+    from spot_training.ledger.sweeps import OrphanLeft, SweepReport
+
+    return SweepReport(
+        at=datetime.now(UTC),
+        orphans=tuple(
+            OrphanLeft(
+                job_name=finding.name,
+                reason=finding.reason,
+                stop_failed=finding.is_stopped is False,
+                dag_id=finding.identity.dag_id,
+                run_id=finding.identity.run_id,
+                task_id=finding.identity.task_id,
+                map_index=finding.identity.map_index,
+            )
+            for finding in findings
+            if finding.verdict is Verdict.ORPHAN and finding.identity and not finding.is_stopped
+        ),
+    )
 
 
 def _each_job_once(findings: Sequence[Finding]) -> list[Finding]:

@@ -44,6 +44,7 @@ NO_SUCH_TASK = "no such task"
 TaskStateOf = Callable[[RunIdentity], str | None]
 RecordOf = Callable[[RunIdentity], "TrainingRecord | None"]
 KeepReason = Callable[[str, "StopNote"], None]
+See = Callable[["Finding"], None]
 
 
 class Verdict(StrEnum):
@@ -59,6 +60,7 @@ class Finding:
     """A running job with our tags, and the verdict on it.
 
     A job that is `NOT_JUDGED` because it could not be described has no `job`, and may not be ours.
+    `is_stopped` says whether the sweep stopped it, None if it did not try.
     """
 
     name: str
@@ -66,6 +68,7 @@ class Finding:
     reason: str
     job: JobSnapshot | None = None
     identity: RunIdentity | None = None
+    is_stopped: bool | None = None
 
     def __str__(self) -> str:
         status = f" ({self.job.secondary_status})" if self.job else ""
@@ -174,10 +177,12 @@ def sweep(
     record_of: RecordOf = lambda _identity: None,
     earlier: Collection[str] = (),
     keep_reason: KeepReason = lambda _name, _note: None,
+    see: See = lambda _finding: None,
 ) -> list[Finding]:
     """Report every finding, and stop the orphans if `stop`. Returns the findings.
 
-    `keep_reason` gets the reason of a stop if it cannot be written into the job's tags.
+    `keep_reason` gets the reason of a stop if it cannot be written into the job's tags, `see` each finding
+    after it was dealt with, also if this raises in the end.
 
     After all jobs were looked at, raises `SweepRefused` if orphans of an installation without its own name
     were to be stopped, and `ServiceFailed` if an orphan could not be stopped or a job could not be judged.
@@ -192,16 +197,20 @@ def sweep(
         record_of=record_of,
         earlier=earlier,
     )
-    for finding in found:
-        findings.append(finding)
+    for each in found:
+        finding = each
         say(str(finding))
         if finding.verdict is Verdict.UNCERTAIN:
             say(f"  if nobody needs it, stop it with: {jobs.stop_command(finding.name)}")
-        if finding.verdict is not Verdict.ORPHAN:
-            continue
-        if not (stop and has_own_name and _try_to_stop(jobs, finding.name, say, keep_reason)):
-            say(f"  stop it with: {jobs.stop_command(finding.name)}")
-            left += [finding.name] if stop and has_own_name else []
+        if finding.verdict is Verdict.ORPHAN:
+            if stop and has_own_name:
+                is_stopped = _try_to_stop(jobs, finding.name, say, keep_reason)
+                finding = replace(finding, is_stopped=is_stopped)
+            if not finding.is_stopped:
+                say(f"  stop it with: {jobs.stop_command(finding.name)}")
+            left += [finding.name] if finding.is_stopped is False else []
+        findings.append(finding)
+        see(finding)
     orphans = sum(finding.verdict is Verdict.ORPHAN for finding in findings)
     say(f"{len(findings)} live training job(s) of installation {installation!r}, orphans: {orphans}.")
     if stop and not has_own_name:

@@ -297,13 +297,16 @@ function show(fresh) {
     const news = fresh.querySelector(`[data-live="${part.dataset.live}"]`);
     if (!news || news.innerHTML === part.dataset.shown) continue;
     part.dataset.shown = news.innerHTML;
+    const focused = part.contains(document.activeElement) ? document.activeElement.getAttribute("href") : null;
     const opened = [...part.querySelectorAll("details")].map((details) => details.open);
     part.replaceChildren(...document.importNode(news, true).childNodes);
     part.querySelectorAll("details").forEach((details, index) => { details.open = opened[index] ?? false; });
+    if (focused) [...part.querySelectorAll("a")].find((link) => link.getAttribute("href") === focused)?.focus({ preventScroll: true });
   }
 }
 
-// Asks again until the training is over, at longer intervals while the server does not answer.
+// Asks again until the training is over, at longer intervals while the server does not answer. `news` of the
+// overview are at an address that has only what runs now.
 async function keepUpToDate(before) {
   let facts = before;
   let wait = REFRESH_MS;
@@ -311,11 +314,12 @@ async function keepUpToDate(before) {
     await new Promise((resolve) => { setTimeout(resolve, wait); });
     if (document.hidden) continue;
     try {
-      const answer = await fetch(location.href, { cache: "no-store" });
+      const answer = await fetch(before.news ?? location.href, { cache: "no-store" });
       if (answer.status === 401 || answer.status === 403) return;
       if (!answer.ok) throw new Error(String(answer.status));
       const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
       const news = read(fresh);
+      if (news.kind === "now") { show(fresh); wait = REFRESH_MS; continue; }
       if (!facts.timeline && news.timeline) { location.reload(); return; }
       const changed = JSON.stringify(news) !== JSON.stringify(facts);
       facts = news;
@@ -358,4 +362,4 @@ try {
   console.error(error);
 }
 narrow.addEventListener("change", () => draw(read(document)));
-if (facts.kind === "training") keepUpToDate(facts);
+keepUpToDate(facts);
