@@ -17,7 +17,11 @@ COMMANDS = {
         "spot_training.installation",
         "print the identity of this Airflow, and where it comes from",
     ),
+    "jobs": ("spot_training.commands.jobs", "list the trainings that wait or run"),
     "ledger": ("spot_training.ledger.command", "remove old records of the ledger"),
+    "logs": ("spot_training.commands.logs", "show the log of one training"),
+    "report": ("spot_training.commands.report", "show what spot cost and saved"),
+    "stop": ("spot_training.commands.stop", "end one training"),
     "sweep": ("spot_training.sweep.command", "find training jobs that no task uses any longer"),
 }
 

@@ -1,0 +1,1 @@
+"""Commands about trainings, with the page's figures: through Airflow's API, with its users' permissions."""

@@ -1,0 +1,257 @@
+"""The commands against servers that are Airflow or are not, with the answers of the page's own API."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from copy import deepcopy
+from dataclasses import replace
+from datetime import timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import fsspec
+import pytest
+
+from spot_training.__main__ import main
+from spot_training.dashboard.overview import Filters, Window, overview_of
+from spot_training.dashboard.rendering import plain
+from spot_training.dashboard.source import Source
+from spot_training.domain.budget import Budget
+from spot_training.ledger import Ledger, Selection
+from tests.cloud import Cloud
+from tests.dashboard.rendered import NOW, now_in
+from tests.dashboard.trainings import training, under_way
+from tests.sweep.support import start_job
+
+JOB = "model-0123456789ab-1"
+TASK = "/api/v2/dags/a/dagRuns/run%2Fone/taskInstances/train"
+
+
+class Airflow:
+    """A server whose answers a test chooses, by method and path. It notes what it was asked."""
+
+    def __init__(self) -> None:
+        self.answers: dict[str, tuple[int, Any]] = {
+            "POST /auth/token": (201, {"access_token": "fresh"}),
+        }
+        self.asked: list[tuple[str, Any]] = []
+        self.tokens: set[str | None] = set()
+        server = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def _answer(self) -> None:
+                url = urlsplit(self.path)
+                length = int(self.headers.get("Content-Length") or 0)
+                body = json.loads(self.rfile.read(length)) if length else parse_qs(url.query)
+                asked = f"{self.command} {url.path}"
+                server.asked.append((asked, body))
+                if url.path != "/auth/token":
+                    server.tokens.add(self.headers.get("Authorization"))
+                status, said = server.answers.get(asked, (404, {"detail": "not found"}))
+                content = said.encode() if isinstance(said, str) else json.dumps(said).encode()
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(content)))
+                self.end_headers()
+                self.wfile.write(content)
+
+            do_GET = do_POST = do_PATCH = _answer  # noqa: N815 - the base class's names
+
+            def log_message(self, *_arguments: object) -> None:
+                pass
+
+        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.http.server_address[1]}"
+
+
+@pytest.fixture(scope="module")
+def answers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What the page's API says of one training that runs and one that is over."""
+    running = under_way(dag_id="a", run_id="run/one", task_id="train", began_at=NOW - timedelta(hours=3))
+    ledger = Ledger(fsspec.filesystem("file"), str(tmp_path_factory.mktemp("ledger")))
+    for record in (running, training(dag_id="b")):
+        ledger.write(record)
+    source, everything = Source(lambda: ledger), Selection(dag_ids=("a", "b"))
+    now = now_in(source, everything, budget=Budget(usd=7))
+    with source.view() as reader:
+        found = overview_of(reader, Filters(window=Window.ALL).selection(everything, now=NOW))
+    return {
+        "GET /spot-training/api/now": plain(now),
+        "GET /spot-training/api/overview": plain(replace(found, trainings=(), live=())),
+    }
+
+
+@pytest.fixture
+def airflow(answers: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> Iterator[Airflow]:
+    server = Airflow()
+    server.answers |= {asked: (200, deepcopy(answer)) for asked, answer in answers.items()}
+    thread = threading.Thread(target=server.http.serve_forever)
+    thread.start()
+    monkeypatch.setenv("AIRFLOW_API_URL", f"{server.url}/")
+    monkeypatch.setenv("AIRFLOW_API_TOKEN", "a-token")
+    yield server
+    server.http.shutdown()
+    thread.join()
+    server.http.server_close()
+
+
+def test_jobs_are_a_table_for_people_and_json_for_scripts(
+    airflow: Airflow, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["jobs", "--dag-id", "a"]) == 0
+    title, row, *_, total = capsys.readouterr().out.splitlines()
+    assert title.startswith("TRAINING JOB")
+    assert row.split("  ")[0] == JOB
+    assert "spot ml.m5.xlarge" in row
+    assert "<= $" in row
+    assert total.startswith("1 in all: 1 training. Cost so far <= $")
+    assert airflow.asked == [("GET /spot-training/api/now", {"dag_id": ["a"]})]
+    assert airflow.tokens == {"Bearer a-token"}
+    assert main(["jobs", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == airflow.answers["GET /spot-training/api/now"][1]
+
+
+def test_a_name_and_a_password_get_a_token(
+    airflow: Airflow, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("AIRFLOW_PASSWORD", "secret")
+    assert main(["jobs", "--username", "admin"]) == 0
+    assert airflow.asked[0] == ("POST /auth/token", {"username": "admin", "password": "secret"})
+    assert airflow.tokens == {"Bearer fresh"}
+    assert "secret" not in capsys.readouterr().out
+
+
+def test_stop_marks_the_task_as_failed(airflow: Airflow, capsys: pytest.CaptureFixture[str]) -> None:
+    airflow.answers[f"GET {TASK}"] = (200, {"state": "deferred", "try_number": 2})
+    airflow.answers[f"PATCH {TASK}"] = (200, {"task_instances": []})
+    assert main(["stop", JOB]) == 0
+    assert airflow.asked[-1] == (f"PATCH {TASK}", {"new_state": "failed"})
+    assert "task train of a / run/one is marked as failed" in capsys.readouterr().out
+
+
+def test_a_mapped_task_is_stopped_by_its_index(airflow: Airflow) -> None:
+    airflow.answers[f"GET {TASK}/3"] = (200, {"state": "running"})
+    airflow.answers[f"PATCH {TASK}/3"] = (200, {})
+    named = ["--dag-id", "a", "--run-id", "run/one", "--task-id", "train", "--map-index", "3"]
+    assert main(["stop", *named]) == 0
+    assert airflow.asked[-1][0] == f"PATCH {TASK}/3"
+
+
+def test_a_task_that_is_over_is_not_stopped(airflow: Airflow, capsys: pytest.CaptureFixture[str]) -> None:
+    airflow.answers[f"GET {TASK}"] = (200, {"state": "failed"})
+    assert main(["stop", JOB]) == 1
+    assert "is over already (failed)" in capsys.readouterr().err
+    assert not [asked for asked, _ in airflow.asked if asked.startswith("PATCH")]
+
+
+def test_logs_are_those_of_the_newest_try_in_all_parts(
+    airflow: Airflow, capsys: pytest.CaptureFixture[str]
+) -> None:
+    airflow.answers[f"GET {TASK}"] = (200, {"state": "deferred", "try_number": 2})
+    lines = [{"timestamp": "2026-03-02T09:00:00Z", "event": "Attempt 1"}, {"event": "no time"}]
+    airflow.answers[f"GET {TASK}/logs/2"] = (200, {"content": lines, "continuation_token": None})
+    assert main(["logs", JOB]) == 0
+    assert capsys.readouterr().out == "2026-03-02T09:00:00Z Attempt 1\nno time\n"
+    assert airflow.asked[-1][1]["map_index"] == ["-1"]
+
+
+def test_a_report_has_the_month_and_the_history(airflow: Airflow, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["report", "--window", "all"]) == 0
+    said = capsys.readouterr().out
+    assert "Month from 2026-03-01" in said
+    assert "2 (1 completed, 0 failed, 1 running)" in said
+    assert "unknown: no sweep yet" in said
+    assert "$7.00" in said
+    assert main(["report", "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["history"]["totals"]["trainings"] == 2
+    assert facts["month"]["budget_usd"] == 7
+    assert airflow.asked[-1][1] == {"window": ["30d"]}
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "said"),
+    [
+        (401, {"detail": "expired"}, "does not accept the login"),
+        (403, {"detail": "Forbidden"}, "does not allow this user"),
+        (404, {"detail": "Not Found"}, "has this package"),
+        (500, "broken", "answers 500"),
+        (200, "<html>", "is not JSON"),
+    ],
+)
+def test_a_refusal_says_what_to_do(
+    airflow: Airflow, status: int, body: Any, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    airflow.answers["GET /spot-training/api/now"] = (status, body)
+    assert main(["jobs"]) == 1
+    assert said in capsys.readouterr().err
+
+
+def test_an_airflow_that_is_not_there_or_not_named_is_said(
+    airflow: Airflow, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["jobs", "--airflow-url", "http://127.0.0.1:9"]) == 1
+    assert "cannot be reached" in capsys.readouterr().err
+    assert main(["jobs", "--airflow-url", "localhost:8080"]) == 1
+    assert "give an http or https address" in capsys.readouterr().err
+    monkeypatch.delenv("AIRFLOW_API_TOKEN")
+    assert main(["jobs"]) == 1
+    assert "set AIRFLOW_API_TOKEN" in capsys.readouterr().err
+    monkeypatch.delenv("AIRFLOW_API_URL")
+    assert main(["jobs"]) == 1
+    assert "is not known" in capsys.readouterr().err
+    assert airflow.asked == []
+
+
+def test_a_job_that_nobody_has_and_a_training_without_a_name_are_errors(
+    airflow: Airflow, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["stop", "another-job"]) == 1
+    assert "No training that waits or runs has the job 'another-job'" in capsys.readouterr().err
+    for arguments in ([], [JOB, "--dag-id", "a"], ["--dag-id", "a", "--run-id", "b"]):
+        with pytest.raises(SystemExit) as exit_:
+            main(["stop", *arguments])
+        assert exit_.value.code == 2
+    assert len(airflow.asked) == 1
+
+
+def test_what_the_last_sweep_left_is_shown_without_aws(
+    airflow: Airflow, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["sweep", "--last"]) == 0
+    assert "No sweep has written a report" in capsys.readouterr().out
+    now = airflow.answers["GET /spot-training/api/now"][1]
+    left = {"job_name": JOB, "stop_failed": True, "reason": "task train of a / run/one: failed"}
+    now.update(swept_at="2026-03-03T08:00:00+00:00", orphans=[left])
+    assert main(["sweep", "--last"]) == 0
+    said = capsys.readouterr().out
+    assert f"{JOB}  yes          task train of a / run/one: failed" in said
+    assert "Orphans left by the sweep of 2026-03-03 08:00 UTC: 1." in said
+    assert main(["sweep", "--last", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"swept_at": now["swept_at"], "orphans": [left]}
+
+
+def test_names_cannot_steer_a_terminal(airflow: Airflow, capsys: pytest.CaptureFixture[str]) -> None:
+    now = airflow.answers["GET /spot-training/api/now"][1]
+    now["rows"][0]["dag_id"] = "a\x1b[31m"
+    assert main(["jobs"]) == 0
+    assert "\x1b" not in capsys.readouterr().out
+
+
+def test_with_aws_the_job_is_stopped_as_a_person_does(
+    cloud: Cloud, home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cloud.set_capacity(available=False)
+    name = start_job(cloud)
+    client = cloud.client("sagemaker")
+    monkeypatch.setattr("boto3.client", lambda _service, **_options: client)
+    assert main(["stop", name, "--aws"]) == 0
+    assert f"{name} is being stopped" in capsys.readouterr().out
+    assert list(cloud.jobs().live()) == []
+    arn = client.describe_training_job(TrainingJobName=name)["TrainingJobArn"]
+    assert "spot-training:stopped-for" not in cloud.jobs().tags(arn)
+    assert main(["stop", "there-is-none", "--aws"]) == 1
+    assert "SageMaker did not stop there-is-none" in capsys.readouterr().err
