@@ -187,6 +187,8 @@ def test_a_month_counts_what_ended_in_it_and_what_a_quota_refused(tmp_path: Path
     assert month.net_saved_usd == pytest.approx(records[0].statement.net_saved_usd)
     used = {row.dag_id: row.used_percent for row in found.spending}
     assert used == {"a": pytest.approx(10 * billed), "b": 50.0}
+    own = replace(found, budgets={"a": None, "b": 50.0})
+    assert {row.dag_id: row.used_percent for row in own.spending} == {"a": None, "b": 10.0}
 
 
 def test_the_page_opens_with_what_runs_and_then_the_month(tmp_path: Path) -> None:

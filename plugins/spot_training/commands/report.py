@@ -9,6 +9,8 @@ import argparse
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from spot_training.domain.budget import dollars
+
 from .airflow_api import add_connection, api_of
 from .jobs import FILTERS, NOW
 from .output import NOTHING, cost, print_json, print_table, run
@@ -67,10 +69,15 @@ def _print_month(now: Mapping[str, Any]) -> None:
         },
     )
     billed = {dag["dag_id"]: dag["billed_usd"] for dag in month["dags"]}
-    budget = NOTHING if now["budget_usd"] is None else cost(now["budget_usd"], None)
+    budgets = {dag_id: now["budgets"].get(dag_id, now["budget_usd"]) for dag_id in {**billed, **running}}
     rows = [
-        [dag_id, cost(billed.get(dag_id), None), cost(running.get(dag_id), None), budget]
-        for dag_id in {**billed, **running}
+        [
+            dag_id,
+            cost(billed.get(dag_id), None),
+            cost(running.get(dag_id), None),
+            NOTHING if usd is None else dollars(usd),
+        ]
+        for dag_id, usd in budgets.items()
     ]
     if rows:
         print_table(("DAG", "BILLED", "RUNNING, AT MOST", "BUDGET"), rows)

@@ -27,6 +27,7 @@ from spot_training.sagemaker.console import console_of
 
 from . import assets
 from .access import MAY_READ_TASK, Readable, login_url, this_airflow, use_login_of_cookie
+from .budgets import budgets_of
 from .month import month_at
 from .now import NOW_ROWS, Now, now_of
 from .overview import (
@@ -306,6 +307,7 @@ def _now(source: Source, filters: Filters, readable: Readable, *, page: int | No
     running = source.running(readable.installations or ())
     month = source.answer((month_of(now), selection), lambda reader: month_at(reader, selection, now=now))
     found = now_of(running.records, selection, month=month, now=now, sweep=running.sweep, budget=_budget())
+    found = replace(found, budgets=budgets_of(found.spending_dags))
     found = found if page is None else found.on_page(page)
     return found.with_task_states(over_tasks(found.rows))
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -112,7 +112,8 @@ class Now:
     """All trainings that wait or run, as of `at`, and the month.
 
     `rows` may be one page of the `trainings`; `phases` counts all. `swept_at` is None without a sweep.
-    `budget_usd` is this Airflow's budget per Dag and month, None without one.
+    `budget_usd` is this Airflow's budget per Dag and month, None without one. `budgets` are those of Dags
+    with one of their own, None for unlimited.
     """
 
     at: datetime
@@ -127,6 +128,7 @@ class Now:
     running_usd: Mapping[str, float]
     budget_usd: float | None
     month: Month
+    budgets: Mapping[str, float | None] = field(default_factory=dict)
 
     @property
     def spending(self) -> tuple[DagSpending, ...]:
@@ -138,7 +140,7 @@ class Now:
                 billed_usd=dag.billed_usd if (dag := billed.get(dag_id)) else 0.0,
                 running_usd=self.running_usd.get(dag_id, 0.0),
                 unpriced=dag.unpriced if dag else 0,
-                budget_usd=self.budget_usd,
+                budget_usd=self.budgets.get(dag_id, self.budget_usd),
             )
             for dag_id in {**billed, **self.running_usd}
         ]
@@ -147,6 +149,11 @@ class Now:
     @property
     def failed_stops(self) -> int:
         return sum(orphan.stop_failed for orphan in self.orphans)
+
+    @property
+    def spending_dags(self) -> frozenset[str]:
+        """The Dags that have cost something this month, or may now."""
+        return frozenset(self.running_usd) | {dag.dag_id for dag in self.month.dags}
 
     def on_page(self, page: int) -> Now:
         """With one page of the rows, from 1."""

@@ -38,6 +38,8 @@ T = TypeVar("T")
 CHECK_SECONDS = 2.0
 #: How old a view may be while a new one is loaded in the background.
 LAG_SECONDS = 60.0
+#: How many answers about one view are kept.
+MOST_ANSWERS = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,6 +107,8 @@ class Source:
         with self._lock:
             view = self._current()
             if question not in view.answers:
+                if len(view.answers) >= MOST_ANSWERS:
+                    view.answers.clear()
                 view.answers[question] = ask(view.reader)
             return cast("T", view.answers[question])
 

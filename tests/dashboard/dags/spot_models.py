@@ -69,6 +69,12 @@ def rank_search() -> None:
     )
 
 
+@_dag("within_budget", "ml.m5.xlarge")
+def within_budget() -> None:
+    _train("train", "budgeted", "growth", budget={"usd": 250, "deadline_wins": True})
+
+
 forecast_demand()
 predict_churn()
 rank_search()
+within_budget()
