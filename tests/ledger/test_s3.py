@@ -86,3 +86,19 @@ def test_a_ledger_by_an_airflow_connection(bucket: Ledger, monkeypatch: pytest.M
     monkeypatch.setenv("AIRFLOW_CONN_BOOKS", '{"conn_type": "aws", "extra": {"region_name": "us-east-1"}}')
     bucket.write(make_record())
     assert len(_read(Ledger.at("s3://books@bucket/some/books"))) == 1
+
+
+def test_a_file_that_is_written_again_has_another_stamp(bucket: Ledger, tmp_path: Path) -> None:
+    import fsspec
+
+    memory = Ledger(fsspec.filesystem("memory"), "/stamps")
+    for ledger in (bucket, Ledger.at(tmp_path / "folder"), memory):
+        assert ledger.stamps("notes") == {}
+        for name in ("a.json", "b.json"):
+            ledger.put(ledger.path("notes", name), b"first")
+        before = ledger.stamps("notes")
+        assert set(before) == {"a.json", "b.json"}
+        ledger.put(ledger.path("notes", "a.json"), b"again")
+        after = ledger.stamps("notes")
+        assert after["a.json"] != before["a.json"]
+        assert after["b.json"] == before["b.json"]
