@@ -1,4 +1,4 @@
-"""Writes the pages of the reference that are made from the code: settings and commands.
+"""Writes the pages of the reference that are made from the code: settings, commands and metrics.
 
 `scripts/docs generate` runs it. A test compares the pages with what it would write. The text before the mark
 is written by hand.
@@ -146,8 +146,24 @@ def _value_of(action: argparse.Action) -> str:
     return "{" + ",".join(map(str, action.choices)) + "}" if action.choices else action.dest.upper()
 
 
+def metrics() -> Iterator[str]:
+    from spot_training.metrics import METRICS
+
+    yield "| name | type | tags | unit | sent by | what it says |"
+    yield "| --- | --- | --- | --- | --- | --- |"
+    for metric in METRICS:
+        tags = ", ".join(map(_code, metric.tags))
+        cells = (_code(metric.full_name), metric.kind, tags, metric.unit, metric.sender, metric.about)
+        yield f"| {' | '.join(cells)} |"
+    yield ""
+
+
 #: How each page is made.
-PAGES: dict[str, Callable[[], Iterator[str]]] = {"settings.md": settings, "commands.md": commands}
+PAGES: dict[str, Callable[[], Iterator[str]]] = {
+    "settings.md": settings,
+    "commands.md": commands,
+    "metrics.md": metrics,
+}
 
 if __name__ == "__main__":
     main()

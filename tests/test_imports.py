@@ -78,15 +78,15 @@ RULES = [
     Rule(folder="plugins/spot_training/domain", allowed=_product("domain")),
     Rule(
         folder="plugins/spot_training/sagemaker",
-        allowed=(*_product("domain", "sagemaker", "process"), *_BOTO),
+        allowed=(*_product("domain", "sagemaker", "process", "metrics"), *_BOTO),
     ),
     Rule(
         folder="plugins/spot_training/watching",
-        allowed=(*_product("domain", "sagemaker", "watching", "process"), *_BOTO),
+        allowed=(*_product("domain", "sagemaker", "watching", "process", "metrics"), *_BOTO),
     ),
     Rule(
         folder="plugins/spot_training/training",
-        allowed=(*_product("domain", "sagemaker", "training", "ledger", "process"), *_BOTO),
+        allowed=(*_product("domain", "sagemaker", "training", "ledger", "process", "metrics"), *_BOTO),
     ),
     Rule(
         folder="plugins/spot_training/ledger",

@@ -10,7 +10,6 @@ import asyncio
 import functools
 import importlib
 import inspect
-import logging
 import sys
 import threading
 from collections.abc import Callable
@@ -76,6 +75,7 @@ __all__ = [
     "keeps_login_in_storage",
     "knows_task_instance",
     "leads_into_framed_pages",
+    "metrics_backend",
     "remember_event_loop",
     "state_rows",
     "wants_no_other_try",
@@ -293,19 +293,40 @@ def wants_no_other_try(task: Any, error: Exception, context: Any) -> bool:
     return bool(decision.action is RetryAction.FAIL)
 
 
-def count_stalled_uploads(dag_id: str, task_id: str) -> None:
-    """Count one in Airflow's metrics, if they are on. Raises nothing."""
-    try:
-        stats = _stats()
-        stats.incr("spot_training.uploads_stalled", tags={"dag_id": dag_id, "task_id": task_id})
-    except Exception as error:
-        logging.getLogger(__name__).debug("The metric could not be counted", exc_info=error)
+#: The ways in which Airflow sends metrics, in the order in which it looks at them.
+_DATADOG, _STATSD, _OTEL = "statsd_datadog_enabled", "statsd_on", "otel_on"
+
+
+def metrics_backend() -> tuple[Any, bool] | None:
+    """Airflow's `Stats`, and whether its names need the tags, too. None if metrics are off.
+
+    That is so for a StatsD server without tags, unless `legacy_names_on` (since 3.2) is False.
+    """
+    is_on = {kind: conf.getboolean("metrics", kind, fallback=False) for kind in (_DATADOG, _STATSD, _OTEL)}
+    if not any(is_on.values()):
+        return None
+    has_tags = is_on[_DATADOG] or not is_on[_STATSD] or _is_set("statsd_influxdb_enabled", default=False)
+    return _stats(), not has_tags and _is_set("legacy_names_on", default=True)
+
+
+def _is_set(name: str, *, default: bool) -> bool:
+    return bool(conf.getboolean("metrics", name, fallback=default))
 
 
 def _stats() -> Any:
-    """Airflow's `Stats`: the Task SDK has it since 3.2."""
+    """Airflow's `Stats`. Since 3.2 the Task SDK has it, and not every process has initialized it."""
     try:
-        from airflow.sdk.observability.stats import Stats
+        from airflow.sdk.observability import stats
+        from airflow.sdk.observability.metrics.stats_utils import get_stats_factory
     except ImportError:
         from airflow.stats import Stats
-    return Stats
+
+        return Stats
+    found: Any = stats.Stats
+    make: Any = get_stats_factory
+    if hasattr(stats, "DualStatsManager"):  # before 3.3
+        if found.factory is None:
+            found.initialize(factory=make(found))
+    elif getattr(sys.modules[stats.incr.__module__], "_factory", None) is None:
+        found.initialize(factory=make(), export_legacy_names=_is_set("legacy_names_on", default=True))
+    return found

@@ -190,6 +190,7 @@ def _client_of(hook: Any, own_config: dict[str, Any]) -> BaseClient:
     """
     from botocore.config import Config
 
+    from .sagemaker.calls import count_calls
     from .sagemaker.service_models import sharing_service_models
 
     connection = hook.conn_config
@@ -206,6 +207,7 @@ def _client_of(hook: Any, own_config: dict[str, Any]) -> BaseClient:
                 config=hook.config,
                 verify=hook.verify,
             )
+    count_calls(client)
     return client
 
 

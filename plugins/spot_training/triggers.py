@@ -195,7 +195,7 @@ class TrainingJobTrigger(BaseTrigger):
         if self.checkpoints is not None and self._checkpoints is None:
             what = CheckpointsToWatch.from_json(self.checkpoints)
             prefix = self.access.checkpoints(what.uri)
-            self._checkpoints = CheckpointWatch(what, lambda: watcher.clock, prefix)
+            self._checkpoints = CheckpointWatch(what, lambda: watcher.clock, prefix, task=self._task_ids)
             if self._deadline_stop is not None:
                 self._deadline_stop.checkpoints = self._checkpoints
                 self._deadline_stop.saw(what.seen)
@@ -211,6 +211,11 @@ class TrainingJobTrigger(BaseTrigger):
             scouts=self._scouts.scouts if self._scouts else (),
             checkpoints=self._checkpoints,
         )
+
+    @property
+    def _task_ids(self) -> tuple[str, str] | None:
+        ti: Any = self.task_instance
+        return (ti.dag_id, ti.task_id) if ti is not None else None
 
     def _until(self) -> datetime | None:
         """When to stop waiting, asked before each wait: the task's limit, the deadline's, or the scouts'."""

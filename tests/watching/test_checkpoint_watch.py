@@ -288,6 +288,9 @@ class Stub:
             raise self.error
         return CheckpointNews(name="job", seen=SeenCheckpoints())
 
+    def age(self) -> None:
+        return None
+
 
 def _wait(condition: Callable[[], bool]) -> None:
     limit = time.monotonic() + 10

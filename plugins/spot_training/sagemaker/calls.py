@@ -6,11 +6,12 @@ AWS's error codes are in a table. Decides nothing about a training.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from spot_training import metrics
 from spot_training.domain.errors import (
     CredentialsExpired,
     RequestRefused,
@@ -20,6 +21,7 @@ from spot_training.domain.errors import (
 from spot_training.domain.text import whole_text
 
 if TYPE_CHECKING:
+    from botocore.client import BaseClient
     from botocore.exceptions import BotoCoreError, ClientError
 
 #: Sentences SageMaker answers a ValidationException with when it means "there is no such job".
@@ -70,6 +72,40 @@ _REFUSALS = {
     "ExpiredTokenException": Refusal.EXPIRED,
     "ExpiredToken": Refusal.EXPIRED,
 }
+
+
+#: The codes by which AWS says "too fast", as botocore's standard retry mode knows them.
+THROTTLING_CODES = frozenset(
+    {
+        "Throttling",
+        "ThrottlingException",
+        "ThrottledException",
+        "RequestThrottledException",
+        "RequestThrottled",
+        "RequestLimitExceeded",
+        "TooManyRequestsException",
+        "SlowDown",
+        "LimitExceededException",
+    }
+)
+
+
+def is_throttled(answer: Mapping[str, Any] | None) -> bool:
+    """Whether AWS's parsed answer says "too fast"."""
+    return ((answer or {}).get("Error") or {}).get("Code") in THROTTLING_CODES
+
+
+def count_calls(client: BaseClient) -> None:
+    """Count a client's calls, and those that AWS throttles, in Airflow's metrics if they are on."""
+    if metrics.are_on():
+        client.meta.events.register("response-received", _count_call, unique_id="spot-training-metrics")
+
+
+def _count_call(event_name: str, parsed_response: Mapping[str, Any] | None = None, **__: Any) -> None:
+    _, service, operation = event_name.split(".", 2)
+    metrics.AWS_CALLS.add(service=service, operation=operation)
+    if is_throttled(parsed_response):
+        metrics.AWS_THROTTLES.add(service=service, operation=operation)
 
 
 def refusal_of(error: ClientError) -> Refusal:

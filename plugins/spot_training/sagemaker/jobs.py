@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from spot_training import metrics
 from spot_training.domain.errors import InvalidInput, NotOurJob, RequestRefused, SpotTrainingError
 from spot_training.domain.lifecycle import TERMINAL_STATUSES, JobSnapshot, TrainingStatus
 from spot_training.domain.messages import stop_command
@@ -228,7 +229,11 @@ class TrainingJobs:
             with contextlib.suppress(Exception):
                 keep_reason(note)
             is_late = isinstance(error, TimeoutError)
-        is_stopped = self._stop(name)
+        try:
+            is_stopped = self._stop(name)
+        except SpotTrainingError:
+            metrics.FAILED_STOPS.add(reason=why)
+            raise
         if is_stopped and is_late:
             with contextlib.suppress(Exception):  # logged above
                 within(tag_within, lambda: self._add_stop_tags(self._describe_taken(name), note))

@@ -14,6 +14,7 @@ from enum import StrEnum
 from functools import partial
 from typing import TYPE_CHECKING
 
+from spot_training import metrics
 from spot_training.domain.errors import ServiceFailed, SpotTrainingError, SweepRefused
 from spot_training.domain.record_keys import SHARED_NAME
 from spot_training.domain.stop_reasons import StopReason
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
 OVER_STATES = frozenset({"success", "failed", "skipped", "upstream_failed", "removed"})
 #: What `TaskStateOf` returns if there is no such task instance, or no longer.
 NO_SUCH_TASK = "no such task"
+#: What becomes of an orphan, in metrics.
+_STOPPED, _LEFT = "stopped", "left"
 
 TaskStateOf = Callable[[RunIdentity], str | None]
 RecordOf = Callable[[RunIdentity], "TrainingRecord | None"]
@@ -187,6 +190,8 @@ def sweep(
     After all jobs were looked at, raises `SweepRefused` if orphans of an installation without its own name
     were to be stopped, and `ServiceFailed` if an orphan could not be stopped or a job could not be judged.
     """
+    for outcome in (_STOPPED, _LEFT):
+        metrics.ORPHANS.begin(outcome=outcome)
     has_own_name = installation != SHARED_NAME
     findings: list[Finding] = []
     left: list[str] = []
@@ -206,6 +211,7 @@ def sweep(
             if stop and has_own_name:
                 is_stopped = _try_to_stop(jobs, finding.name, say, keep_reason)
                 finding = replace(finding, is_stopped=is_stopped)
+            metrics.ORPHANS.add(outcome=_STOPPED if finding.is_stopped else _LEFT)
             if not finding.is_stopped:
                 say(f"  stop it with: {jobs.stop_command(finding.name)}")
             left += [finding.name] if finding.is_stopped is False else []

@@ -6,10 +6,10 @@ import json
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from spot_training.domain.lifecycle import Ending
 from spot_training.domain.messages import statement_line
 from spot_training.domain.text import with_whole_text
 from spot_training.sagemaker.request import without_secrets
+from spot_training.training.counting import is_deadline_missed
 
 if TYPE_CHECKING:
     from spot_training.domain.savings import SavingsStatement
@@ -58,8 +58,7 @@ def _deadline_outcome(driver: TrainingDriver, log: Any) -> dict[str, Any]:
     deadline, attempts = driver.state.deadline, driver.attempts
     if deadline is None or not attempts or driver.live_job:
         return {}
-    ended_at, is_done = attempts[-1].ended_at, attempts[-1].ending is Ending.COMPLETED
-    kept = is_done and ended_at is not None and ended_at <= deadline.at
+    ended_at, kept = attempts[-1].ended_at, not is_deadline_missed(driver.state)
     if not kept:
         log.warning("The deadline %s was missed.", f"{deadline.at:%Y-%m-%d %H:%M} UTC")
     return {

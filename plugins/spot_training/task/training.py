@@ -19,7 +19,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from spot_training.compat import AirflowFailException, count_stalled_uploads, is_test_run
+from spot_training.compat import AirflowFailException, is_test_run
 from spot_training.domain.checkpoints_seen import SeenCheckpoints
 from spot_training.domain.errors import (
     AlgorithmFailed,
@@ -34,6 +34,7 @@ from spot_training.domain.savings import statement_of
 from spot_training.domain.type_history import asked_last
 from spot_training.installation import installation
 from spot_training.sagemaker.local_cloud import describe_clock
+from spot_training.training.counting import count_end
 from spot_training.training.driver import TrainingDriver, Waiting
 
 from .beginning import find_account, identity_of, open_recorder, private_ledger_warning
@@ -137,7 +138,6 @@ class TrainingTask:
         return last_look(job, what, driver=self.driver, options=self.options)
 
     def uploads_stalled(self, facts: Mapping[str, Any]) -> bool:
-        count_stalled_uploads(self._ti.dag_id, self._ti.task_id)
         return must_stop(self.options.on_checkpoints_stalled, facts, warn=self._log.warning)
 
     def prepare(self) -> Mapping[str, Any]:
@@ -266,6 +266,7 @@ class TrainingTask:
     def outcome(self, completed: Completed) -> dict[str, Any]:
         """Push `savings` and `attempts` and return them with `Training`, the provider's return value."""
         self.recorder.end(self.driver.state, statement_line(self._statement()))
+        self._count_end()
         return {"Training": returned_description(completed.description), **self._push_outcome()}
 
     def started(self, waiting: Waiting) -> dict[str, Any]:
@@ -314,10 +315,13 @@ class TrainingTask:
         if may_retry and self.options.pokes_again and not self.driver.state.is_over:
             raise error
         # Before the last try's end the next one adopts the job; after it nobody looks at it again.
-        if not may_retry or is_last_try(self._ti):
+        is_final = not may_retry or is_last_try(self._ti)
+        if is_final:
             self._stopper.stop_abandoned_job_quietly()
             self.driver.end_for_good()
         self.recorder.end(self.driver.state, str(error))
+        if is_final:
+            self._count_end()
         self._push_outcome()
         if may_retry:
             raise error
@@ -335,6 +339,9 @@ class TrainingTask:
             local_cloud=self.recorder.local_cloud,
             log=self._log,
         )
+
+    def _count_end(self) -> None:
+        count_end(self.driver.state, self.driver.training.identity, self._statement())
 
     def _statement(self) -> SavingsStatement:
         state = self.driver.state

@@ -100,4 +100,5 @@ def last_look(
 
 
 def _watch_of(what: CheckpointsToWatch, driver: TrainingDriver, options: TaskOptions) -> CheckpointWatch:
-    return CheckpointWatch(what, lambda: driver.jobs.clock, options.access.checkpoints(what.uri))
+    who, prefix = driver.training.identity, options.access.checkpoints(what.uri)
+    return CheckpointWatch(what, lambda: driver.jobs.clock, prefix, task=(who.dag_id, who.task_id))

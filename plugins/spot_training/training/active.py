@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from spot_training.sagemaker.certainty import Answer, until_sure
 
+from .counting import count_change
 from .outcome import error_of_killed
 from .state import Intent, StateStore, TrainingState, load_state, save_state
 
@@ -65,7 +66,8 @@ class ActiveTraining:
             self.recorder.saving(state)
             save_state(self._store, state)
             self.recorder.saved(state)
-        self.state = self._stored = state
+        before, self.state, self._stored = self._stored, state, state
+        count_change(before, state, self.identity, lambda: self.recorder.prices)
 
     # What it asks its task for ---------------------------------------------------------------------
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from spot_training.domain.deadline import Deadline
     from spot_training.domain.ladder import Policy, Step
     from spot_training.domain.lifecycle import JobSnapshot
-    from spot_training.domain.savings import Attempt
+    from spot_training.domain.savings import Attempt, Prices
     from spot_training.domain.stop_reasons import StopNote
     from spot_training.domain.type_history import TypeHistory
     from spot_training.sagemaker.identity import RunIdentity
@@ -120,6 +120,10 @@ class Recorder(Protocol):
     The order of the calls carries the promise: `saved` with an intent comes before its job is created.
     """
 
+    @property
+    def prices(self) -> Prices:
+        """The on-demand prices known so far."""
+
     def restored(self, state: TrainingState) -> None:
         """What earlier processes of the task left."""
 
@@ -153,6 +157,10 @@ class Recorder(Protocol):
 
 class NoRecorder:
     """A `Recorder` that keeps nothing."""
+
+    @property
+    def prices(self) -> Prices:
+        return {}
 
     def restored(self, state: TrainingState) -> None: ...
 

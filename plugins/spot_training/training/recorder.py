@@ -33,7 +33,7 @@ from spot_training.training.state import TrainingState
 if TYPE_CHECKING:
     from spot_training.domain.checkpoints_seen import SeenCheckpoints
     from spot_training.domain.lifecycle import JobSnapshot
-    from spot_training.domain.savings import Attempt
+    from spot_training.domain.savings import Attempt, Prices
     from spot_training.domain.stop_reasons import StopNote
     from spot_training.ledger.store import Ledger
     from spot_training.sagemaker.identity import RunIdentity
@@ -103,7 +103,7 @@ class Bookkeeper:
         return self._who.record_key
 
     @property
-    def prices(self) -> dict[str, float]:
+    def prices(self) -> Prices:
         """The on-demand prices known so far, as `statement_of` takes them."""
         try:
             return self._recall().usd_per_hour

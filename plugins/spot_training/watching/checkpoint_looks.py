@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from spot_training.process import PerProcess
 
+from .gauges import Age, AgeGauges
 from .periodic import Failing, after_failure
 
 if TYPE_CHECKING:
@@ -35,6 +36,8 @@ class Watch(Protocol):
 
     def look(self) -> CheckpointNews | None: ...
 
+    def age(self) -> Age | None: ...
+
 
 @dataclass(slots=True)
 class _Entry:
@@ -49,6 +52,7 @@ class CheckpointLooks:
 
     def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._monotonic = monotonic
+        self._gauges = AgeGauges(monotonic)
         self._entries: dict[int, _Entry] = {}
         self._heap: list[tuple[float, int, int]] = []
         self._numbers = count()
@@ -89,16 +93,27 @@ class CheckpointLooks:
 
     def _run(self) -> None:
         while True:
+            self._gauges.send(self._ages)
             with self._changed:
                 entry = self._next_due()
                 if not self._entries:
                     self._thread, self._heap = None, []
-                    return
+                    break
                 if entry is None:
-                    left = self._heap[0][0] - self._monotonic() if self._heap else None
-                    self._changed.wait(left if left is None else max(0.0, left))
+                    self._changed.wait(self._seconds_left())
                     continue
             self._look(entry)
+        self._gauges.send(self._ages, at_once=True)
+
+    def _seconds_left(self) -> float | None:
+        """Until the next look, or the gauges, are due; None for never."""
+        look = max(0.0, self._heap[0][0] - self._monotonic()) if self._heap else None
+        return min((left for left in (look, self._gauges.seconds_left()) if left is not None), default=None)
+
+    def _ages(self) -> list[Age]:
+        with self._changed:
+            watches = [entry.watch for entry in self._entries.values()]
+        return [age for watch in watches if (age := watch.age()) is not None]
 
     def _next_due(self) -> _Entry | None:
         """The entry with the earliest look that is due. Drops what does not count any longer."""

@@ -23,6 +23,7 @@ from spot_training.domain.checkpoints_seen import (
 from spot_training.domain.errors import RequestRefused
 
 from .checkpoint_looks import shared_looks
+from .gauges import Age
 from .reports import CheckpointNews
 
 if TYPE_CHECKING:
@@ -50,19 +51,25 @@ DENIED = (
 
 
 class CheckpointWatch:
-    """One job's checkpoints. `prefix` lists them, `clock` is AWS's.
+    """One job's checkpoints. `prefix` lists them, `clock` is AWS's, `task` its Dag's and its task's id.
 
     A listing of one page is a full look. A longer one is made once in an expected interval: in between, only
     new folders, and those that may just be written, are listed.
     """
 
     def __init__(
-        self, what: CheckpointsToWatch, clock: Callable[[], ServiceClock], prefix: CheckpointPrefix
+        self,
+        what: CheckpointsToWatch,
+        clock: Callable[[], ServiceClock],
+        prefix: CheckpointPrefix,
+        *,
+        task: tuple[str, str] | None = None,
     ) -> None:
         self.what = what
         self.seen = what.seen
         self.is_denied = False
         self._clock = clock
+        self._task = task
         self._prefix = prefix
         self._pattern = CheckpointPattern.of(what.pattern)
         #: When the job will be stopped for its deadline, unless a checkpoint arrives.
@@ -97,6 +104,14 @@ class CheckpointWatch:
     def newest_saved_at(self) -> datetime | None:
         """What the newest complete checkpoint holds was done by then, on AWS's clock."""
         return self.seen.newest_saved_at
+
+    def age(self) -> Age | None:
+        """How old the newest checkpoint of a training job is, counted in this launch; for metrics."""
+        visit = visit_under_way(self._job) if self._job is not None and not self.is_denied else None
+        if visit is None or self._task is None:
+            return None
+        since = max(visit.started_at, self.newest_saved_at or visit.started_at)
+        return Age(*self._task, max(0.0, (self._clock().now() - since).total_seconds()))
 
     def is_saved_since(self, moment: datetime) -> bool:
         """Whether a checkpoint that began to arrive after `moment` is complete."""

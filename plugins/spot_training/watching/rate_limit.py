@@ -14,6 +14,7 @@ from typing import Any
 
 from spot_training.domain.errors import InvalidInput
 from spot_training.process import PerProcess
+from spot_training.sagemaker.calls import is_throttled
 
 #: AWS publishes no rate for describing and listing training jobs; thirty a second were throttled.
 DEFAULT_CALLS_PER_SECOND = 5.0
@@ -25,21 +26,6 @@ SLOWEST_CALLS_PER_SECOND = 0.2
 RECOVERY = 0.02
 #: Answers to calls that were under way together are one sign of throttling, not many.
 SLOW_DOWN_EVERY_SECONDS = 1.0
-
-#: The codes by which AWS says "too fast", as botocore's standard retry mode knows them.
-THROTTLING_CODES = frozenset(
-    {
-        "Throttling",
-        "ThrottlingException",
-        "ThrottledException",
-        "RequestThrottledException",
-        "RequestThrottled",
-        "RequestLimitExceeded",
-        "TooManyRequestsException",
-        "SlowDown",
-        "LimitExceededException",
-    }
-)
 
 
 class RateLimit:
@@ -118,8 +104,7 @@ class RateLimit:
         self.take()
 
     def _response_received(self, parsed_response: Any = None, **_: Any) -> None:
-        code = ((parsed_response or {}).get("Error") or {}).get("Code")
-        if code in THROTTLING_CODES:
+        if is_throttled(parsed_response):
             self.slow_down()
         elif parsed_response is not None:
             self.recover()

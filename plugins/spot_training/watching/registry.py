@@ -10,8 +10,10 @@ import threading
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
-from spot_training.domain.lifecycle import JobSnapshot, TrainingStatus
+from spot_training import metrics
+from spot_training.domain.lifecycle import WAITING_STATUSES, JobSnapshot, TrainingStatus
 
+from .gauges import Load
 from .pace import Pace
 from .periodic import Failing, after_failure
 from .reports import Missing, Over, Report, Trouble
@@ -41,6 +43,8 @@ class WatchedJobs:
         self.by_name: dict[str, Watched] = {}
         #: Those that have registered since the watcher last asked.
         self.new: dict[str, Watched] = {}
+        #: How late the latest change was seen since `take_lag`, if metrics are on.
+        self._lag = 0.0
         self.forget_plans()
 
     def forget_plans(self) -> None:
@@ -124,6 +128,8 @@ class WatchedJobs:
                 return True
             is_first = watched.state is None
             watched.state = state_of(job)
+            if not is_first:
+                self._note_lag(job)
             if job.is_terminal:
                 watched.is_over = True
                 if not (is_event or is_first):
@@ -148,6 +154,7 @@ class WatchedJobs:
                 self.notify(watched, Missing(name=watched.name))
                 return
             digest = hash((state_of(job), job.status, job.transitions))
+            is_known = watched.state == state_of(job)
             watched.state = state_of(job)
             watched.is_over = job.is_terminal
             if digest == watched.reported:
@@ -155,6 +162,8 @@ class WatchedJobs:
             now = self.monotonic()
             if watched.reported is not None:
                 self.pace.stir(now)
+                if not is_known:  # else the list or an event has said it before
+                    self._note_lag(job)
                 if job.is_terminal:
                     self._note_end_without_event(job)
             watched.reported = digest
@@ -173,8 +182,22 @@ class WatchedJobs:
                 self.notify(watched, Trouble(since=watched.failing.since, error=str(error)))
 
     def _note_end_without_event(self, job: Summary | JobSnapshot) -> None:
-        ago = (self._clock.now() - job.last_modified_at).total_seconds()
-        self.feed.note_end_without_event(self._clock.real_seconds(ago))
+        self.feed.note_end_without_event(self._seconds_since_change(job))
+
+    def _note_lag(self, job: Summary | JobSnapshot) -> None:
+        if metrics.are_on():
+            self._lag = max(self._lag, self._seconds_since_change(job))
+
+    def _seconds_since_change(self, job: Summary | JobSnapshot) -> float:
+        return self._clock.real_seconds((self._clock.now() - job.last_modified_at).total_seconds())
+
+    def take_load(self) -> Load:
+        """What is waited for now, and the longest lag since the last call."""
+        with self.lock:
+            lag, self._lag = self._lag, 0.0
+            states = [watched.state for watched in self.by_name.values() if watched.is_awaited]
+        waiting = sum(state is not None and state[1] in WAITING_STATUSES for state in states)
+        return Load(jobs=len(states), waiting=waiting, lag_seconds=lag)
 
     def _seconds_until_limit(self, job: JobSnapshot) -> float | None:
         """Until the first of the job's own time limits that is ahead."""

@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
+from spot_training import metrics
 from spot_training.process import PerProcess
 
+from .gauges import Load, LoadGauges
 from .watcher import JobWatcher
 
 if TYPE_CHECKING:
@@ -37,6 +39,7 @@ class SharedWatchers:
 
     def __init__(self) -> None:
         self.entries: dict[Hashable, _Entry] = {}
+        self._gauges = LoadGauges()
         self._lock = threading.Lock()
 
     def get(self, key: Hashable, make: Callable[[], JobWatcher]) -> JobWatcher:
@@ -59,6 +62,17 @@ class SharedWatchers:
             entry = self.entries.get(key)
             if entry is not None and entry.watcher is watcher and watcher.is_idle:
                 del self.entries[key]
+        self.send_gauges(at_once=True)
+
+    def send_gauges(self, *, at_once: bool = False) -> None:
+        """Send what all of them wait for."""
+        if metrics.are_on():
+            self._gauges.send(self._loads, at_once=at_once)
+
+    def _loads(self) -> list[Load]:
+        with self._lock:
+            watchers = [entry.watcher for entry in self.entries.values()]
+        return [watcher.take_load() for watcher in watchers]
 
     def _forget_unused(self) -> None:
         limit = time.monotonic() - UNUSED_SECONDS
@@ -93,6 +107,7 @@ def shared_watcher(
             events=make_events(),
             on_start=partial(watchers.keep, key),
             on_idle=partial(watchers.forget, key),
+            send_gauges=watchers.send_gauges,
         )
 
     return watchers.get(key, make)

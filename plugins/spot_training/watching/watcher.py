@@ -20,12 +20,14 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from .connection import Connection
 from .describing import DescribeJobs
 from .event_feed import EventFeed
 from .following import Follower, Until, follow
+from .gauges import Load, SendGauges
 from .listing import LOOK_UP_FROM, GoRound, LookForChanges, LookUpNewJobs, TakeInNewJobs
 from .live_logs import ReadLogs
 from .pace import GATHER_SECONDS
@@ -76,10 +78,15 @@ class JobWatcher:
         monotonic: Callable[[], float] = time.monotonic,
         on_start: Callable[[JobWatcher], None] = lambda _watcher: None,
         on_idle: Callable[[JobWatcher], None] = lambda _watcher: None,
+        send_gauges: Callable[[], None] | None = None,
     ) -> None:
-        """`on_start` is called when its thread starts, `on_idle` when that has ended: no listener is left."""
+        """`on_start` is called when its thread starts, `on_idle` when that has ended: no listener is left.
+
+        `send_gauges` is called now and then, if metrics are on.
+        """
         self._on_start = on_start
         self._on_idle = on_idle
+        self._send_gauges = send_gauges
         self._monotonic = monotonic
         rate_limit = rate_limit or shared_rate_limit()
         self._connection = Connection(
@@ -108,6 +115,16 @@ class JobWatcher:
         if self._logs is not None:
             self._logs.failing = None
             self._tasks.append(self._logs)
+        if self._send_gauges is not None:
+            self._tasks.append(SendGauges(client, self._send_gauges, self._monotonic))
+
+    def take_load(self) -> Load:
+        """What it waits for, and how late it saw changes since the last call."""
+        load, failing = self._watched.take_load(), self._changes.failing
+        if failing is None:
+            return load
+        without_answer = self._monotonic() - failing.since_monotonic
+        return replace(load, lag_seconds=max(load.lag_seconds, without_answer))
 
     @property
     def clock(self) -> ServiceClock:
