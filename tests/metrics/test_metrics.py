@@ -8,11 +8,14 @@ import subprocess
 import sys
 import threading
 import time
+import timeit
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 
 from spot_training import metrics
 from tests.cloud import ROOT
@@ -141,16 +144,53 @@ def test_without_tags_their_values_are_in_a_second_name_as_airflow_has_it(tmp_pa
     ]
 
 
-def test_metrics_that_are_off_cost_nothing(tmp_path: Path) -> None:
-    """A call is 0.1 to 0.5 microseconds here, and nothing asks Airflow for anything any longer."""
-    code = (
-        "import airflow.sdk, timeit, spot_training.metrics as m\n"
-        "assert not m.are_on()\n"
-        "call = lambda: m.FALLBACKS.add(dag_id='a', task_id='b')\n"
-        "print(min(timeit.repeat(call, number=10_000, repeat=5)) / 10_000)\n"
-    )
-    env = {**os.environ, "AIRFLOW_HOME": str(tmp_path)}
-    assert float(_run(code, env)) < 20e-6
+class _Collector(BaseHTTPRequestHandler):
+    """Takes what OpenTelemetry's exporter sends, as protobuf."""
+
+    def do_POST(self) -> None:
+        request = ExportMetricsServiceRequest.FromString(self.rfile.read(int(self.headers["Content-Length"])))
+        server: Any = self.server
+        server.got += [
+            m for r in request.resource_metrics for scope in r.scope_metrics for m in scope.metrics
+        ]
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None: ...
+
+
+def test_opentelemetry_gets_names_and_tags(tmp_path: Path) -> None:
+    server: Any = ThreadingHTTPServer(("127.0.0.1", 0), _Collector)
+    server.got = []
+    threading.Thread(target=server.serve_forever).start()
+    env = {
+        "AIRFLOW__METRICS__STATSD_ON": "False",
+        "AIRFLOW__METRICS__OTEL_ON": "True",
+        "AIRFLOW__METRICS__OTEL_HOST": "127.0.0.1",
+        "AIRFLOW__METRICS__OTEL_PORT": str(server.server_port),
+    }
+    try:
+        _run(_ONE, {**os.environ, **env, "AIRFLOW_HOME": str(tmp_path)})
+    finally:
+        server.shutdown()
+        server.server_close()
+    got = {metric.name: metric for metric in server.got if "spot_training" in metric.name}
+    assert set(got) == {f"airflow.spot_training.{n}" for n in ("attempts", "watched_jobs", "wait_duration")}
+    (point,) = got["airflow.spot_training.attempts"].sum.data_points
+    assert {tag.key: tag.value.string_value for tag in point.attributes} == {
+        "dag_id": "a.b",
+        "task_id": "group.train",
+        "purchase": "spot",
+        "ending": "max_wait",
+    }
+    assert point.as_int == 1
+
+
+def test_a_metric_costs_next_to_nothing_if_metrics_are_off() -> None:
+    """0.3 microseconds on the machine where this was written."""
+    metrics.keep(None)
+    seconds = timeit.repeat(lambda: metrics.FALLBACKS.add(dag_id="a", task_id="b"), number=10_000, repeat=5)
+    assert min(seconds) / 10_000 < 10e-6
 
 
 class _Broken:
