@@ -18,7 +18,7 @@ import pytest
 if TYPE_CHECKING:
     from spot_training.ledger import Ledger
 
-pytest_plugins = ["tests.cloud"]
+pytest_plugins = ["tests.cloud", "tests.notifiers"]
 
 MAY_BE_ABSENT = (
     "needs the spot traces",

@@ -14,6 +14,7 @@ from spot_training.domain.lifecycle import Ending
 from spot_training.domain.policy_specs import LADDERS
 from spot_training.operators import SpotTrainingOperator
 from spot_training.sensors import SpotTrainingSensor
+from spot_training.task.notices import ARGUMENTS
 
 DOCS = Path(__file__).resolve().parents[1] / "docs" / "operator.md"
 ENDINGS = DOCS.parent / "reference" / "endings.md"
@@ -49,7 +50,7 @@ def test_every_ending_is_documented_and_no_other() -> None:
 @pytest.mark.parametrize("cls", [SpotTrainingOperator, SpotTrainingSensor])
 def test_every_argument_but_the_authors_own_caps_and_code_is_templated(cls: type) -> None:
     """A pattern or a function that came from a run's parameters would run in triggerer and worker."""
-    own = {"caps", "checkpoint_pattern", "on_checkpoints_stalled"}
+    own = {"caps", "checkpoint_pattern", *ARGUMENTS}
     assert _arguments(cls) - own == set(cls.template_fields)  # type: ignore[attr-defined]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from .domain.ladder import Policy
+    from .task.notices import Listeners
     from .task.options import TaskOptions
     from .task.training import TrainingTask
 
@@ -94,9 +95,15 @@ class SpotTrainingOperator(TrainingOperatorBase):
     :param checkpoint_pattern: which objects below `CheckpointConfig.S3Uri` are checkpoints (not templated): a
         glob (`"checkpoint-*"`), or a regular expression that begins with `^`. None: each folder and each file
         there, without logs and TensorBoard's events.
-    :param on_checkpoints_stalled: what happens when no checkpoint has arrived for 3.5 expected intervals (not
-        templated): `"stop"` stops the job, and the policy continues from the last checkpoint; a function, or
-        its import path, is called with a dict of facts, and may return `"stop"`. None: log and record only.
+    :param on_attempt_over: who gets a notice when an attempt is over (not templated): an Airflow notifier, a
+        function, the import path of one, or a list of these. A function is called with a dict of facts, and
+        with Airflow's context if it takes two arguments; a notifier's templates have `notice`. Each event has
+        its notice once. One that fails or takes long is logged and left.
+    :param on_fallback: the same when a job on demand follows attempts on spot.
+    :param on_deadline_at_risk: the same when only on-demand can keep the deadline, or not even that.
+    :param on_checkpoints_stalled: the same when no checkpoint arrived for 3.5 expected intervals. `"stop"`
+        stops the job, as a function does that returns it, and the policy continues from the last checkpoint.
+        None: log and record only.
     :param aws_conn_id: the Airflow connection. None, or `aws_default` if it does not exist: boto3's own
         credential chain. Another connection that does not exist is refused.
     :param region_name: the AWS region. None: the connection's.
@@ -164,7 +171,10 @@ class SpotTrainingOperator(TrainingOperatorBase):
         caps: Mapping[str, Any] | None = None,
         watch_checkpoints: bool | str | None = None,
         checkpoint_pattern: str | None = None,
-        on_checkpoints_stalled: str | Callable[[dict[str, Any]], object] | None = None,
+        on_attempt_over: Listeners = None,
+        on_fallback: Listeners = None,
+        on_deadline_at_risk: Listeners = None,
+        on_checkpoints_stalled: Listeners = None,
         aws_conn_id: str | None = "aws_default",
         region_name: str | None = None,
         verify: bool | str | None = None,
@@ -196,6 +206,9 @@ class SpotTrainingOperator(TrainingOperatorBase):
         self.caps = caps
         self.watch_checkpoints = watch_checkpoints
         self.checkpoint_pattern = checkpoint_pattern
+        self.on_attempt_over = on_attempt_over
+        self.on_fallback = on_fallback
+        self.on_deadline_at_risk = on_deadline_at_risk
         self.on_checkpoints_stalled = on_checkpoints_stalled
         self.aws_conn_id = aws_conn_id
         self.region_name = region if region_name is None else region_name

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.sdk import BaseSensorOperator, PokeReturnValue
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from .domain.ladder import Policy
+    from .task.notices import Listeners
     from .task.options import TaskOptions
     from .task.training import TrainingTask
     from .training.driver import Progress
@@ -46,6 +47,9 @@ class SpotTrainingSensor(BaseSensorOperator, TrainingOperatorBase):
     :param caps: as for the operator (not templated): the most that an attempt of this sensor may ask for.
     :param watch_checkpoints: as for the operator (templated), while the sensor is deferred. None: no.
     :param checkpoint_pattern: as for the operator (not templated).
+    :param on_attempt_over: as for the operator (not templated).
+    :param on_fallback: as for the operator (not templated).
+    :param on_deadline_at_risk: accepted for `default_args`: a sensor has no deadline.
     :param on_checkpoints_stalled: as for the operator (not templated). The watched job is never stopped.
 
     `print_log`, `aws_conn_id`, `region_name`, `verify`, `botocore_config` and `events_queue_url` are the same
@@ -82,7 +86,10 @@ class SpotTrainingSensor(BaseSensorOperator, TrainingOperatorBase):
         caps: Mapping[str, Any] | None = None,
         watch_checkpoints: bool | str | None = None,
         checkpoint_pattern: str | None = None,
-        on_checkpoints_stalled: str | Callable[[dict[str, Any]], object] | None = None,
+        on_attempt_over: Listeners = None,
+        on_fallback: Listeners = None,
+        on_deadline_at_risk: Listeners = None,
+        on_checkpoints_stalled: Listeners = None,
         aws_conn_id: str | None = "aws_default",
         region_name: str | None = None,
         verify: bool | str | None = None,
@@ -100,6 +107,9 @@ class SpotTrainingSensor(BaseSensorOperator, TrainingOperatorBase):
         self.caps = caps
         self.watch_checkpoints = watch_checkpoints
         self.checkpoint_pattern = checkpoint_pattern
+        self.on_attempt_over = on_attempt_over
+        self.on_fallback = on_fallback
+        self.on_deadline_at_risk = on_deadline_at_risk
         self.on_checkpoints_stalled = on_checkpoints_stalled
         self.aws_conn_id = aws_conn_id
         self.region_name = region_name

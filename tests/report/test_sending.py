@@ -4,27 +4,21 @@ from __future__ import annotations
 
 import json
 import sys
-import threading
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
-from email import message_from_bytes, policy
-from email.message import EmailMessage
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from aiosmtpd.controller import Controller
 
-from include.local_stack.environment import find_free_port
 from spot_training.domain.records import totals_of
 from spot_training.domain.savings import statement_of
 from spot_training.ledger import Selection
 from spot_training.report import TrainingReport, sentences
 from spot_training.report.links import Links
 from spot_training.report.sending import Message, NotifierProblem, send
+from tests.notifiers import Inbox
 
 from .support import DONE, FAILED, LOST
 
@@ -53,35 +47,7 @@ def training() -> TrainingReport:
     return TrainingReport.of(savings, attempts, title="retrain manual__1 <!channel>\r\nBcc: a@b.c")
 
 
-class _Inbox:
-    """What a mail server does with what it got: keeps it."""
-
-    def __init__(self) -> None:
-        self.recipients: list[str] = []
-        self.mails: list[EmailMessage] = []
-
-    async def handle_DATA(self, _server: Any, _session: Any, envelope: Any) -> str:  # noqa: N802 - aiosmtpd's name
-        self.recipients += envelope.rcpt_tos
-        self.mails.append(message_from_bytes(envelope.content, policy=policy.default))
-        return "250 OK"
-
-
-@pytest.fixture
-def inbox(monkeypatch: pytest.MonkeyPatch) -> Iterator[_Inbox]:
-    kept = _Inbox()
-    port = find_free_port()
-    controller = Controller(kept, hostname="127.0.0.1", port=port)
-    controller.start()
-    extra = {"disable_ssl": True, "disable_tls": True, "from_email": "airflow@example.com"}
-    connection = {"conn_type": "smtp", "host": "127.0.0.1", "port": port, "extra": extra}
-    monkeypatch.setenv("AIRFLOW_CONN_SMTP_DEFAULT", json.dumps(connection))
-    try:
-        yield kept
-    finally:
-        controller.stop()
-
-
-def test_a_mail_has_the_sentences_the_account_and_the_files(inbox: _Inbox, message: Message) -> None:
+def test_a_mail_has_the_sentences_the_account_and_the_files(inbox: Inbox, message: Message) -> None:
     assert send(json.dumps(SMTP), message, {}) == "Sent by smtp to ['boss@example.com', 'cfo@example.com']."
     (mail,) = inbox.mails
     assert inbox.recipients == SMTP["to"]
@@ -102,7 +68,7 @@ def test_a_mail_has_the_sentences_the_account_and_the_files(inbox: _Inbox, messa
 
 
 def test_a_mail_is_text_and_html_and_leads_to_airflow(
-    inbox: _Inbox, message: Message, monkeypatch: pytest.MonkeyPatch
+    inbox: Inbox, message: Message, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AIRFLOW__API__BASE_URL", "https://airflow.example.com/team/")
     since, until = datetime(2026, 5, 4, tzinfo=UTC), datetime(2026, 5, 11, tzinfo=UTC)
@@ -151,7 +117,7 @@ def test_a_report_on_object_storage_says_where_it_is(message: Message) -> None:
     assert message.html not in replace(message, page="https://airflow/").lines[-1]
 
 
-def test_a_name_in_a_mail_is_neither_markup_nor_template_nor_header(inbox: _Inbox, message: Message) -> None:
+def test_a_name_in_a_mail_is_neither_markup_nor_template_nor_header(inbox: Inbox, message: Message) -> None:
     name = "{{ 7 * 7 }}\r\nBcc: everybody@example.com <b>"
     hostile = replace(message, title=name, window="w", about=name)
     send(SMTP, hostile, {})
@@ -169,7 +135,7 @@ def test_a_name_in_a_mail_is_neither_markup_nor_template_nor_header(inbox: _Inbo
     assert "49" not in body.get_content().split("</h1>")[0]
 
 
-def test_the_report_of_one_training_is_mailed_without_files(inbox: _Inbox, training: TrainingReport) -> None:
+def test_the_report_of_one_training_is_mailed_without_files(inbox: Inbox, training: TrainingReport) -> None:
     assert send(json.dumps(SMTP), training, {}) is not None
     (mail,) = inbox.mails
     assert mail["Subject"].startswith("retrain manual__1 <!channel> Bcc: a@b.c: Training not completed")
@@ -191,43 +157,6 @@ def test_a_mail_that_cannot_be_sent_fails(message: Message, monkeypatch: pytest.
     monkeypatch.setenv("AIRFLOW_CONN_SMTP_DEFAULT", json.dumps(nobody))
     with pytest.raises(Exception, match=r"(?i)refused|connect"):
         send({**SMTP, "from": "airflow@example.com"}, message, {})
-
-
-class _Slack(BaseHTTPRequestHandler):
-    got: list[tuple[str, Any]]
-
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["Content-Length"])).decode()
-        self.got.append((self.path, json.loads(body)))
-        answer = b"ok" if "hook" in self.path else b'{"ok": true}'
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(answer)))
-        self.end_headers()
-        self.wfile.write(answer)
-
-    def log_message(self, *_: Any) -> None:
-        pass
-
-
-@pytest.fixture
-def slack(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[str, Any]]]:
-    """Slack's end of the wire."""
-    handler = type("Handler", (_Slack,), {"got": []})
-    server = HTTPServer(("127.0.0.1", 0), handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    url = f"http://127.0.0.1:{server.server_port}"
-    api = {"conn_type": "slack", "password": "token", "extra": {"base_url": f"{url}/api/"}}
-    hook = {"conn_type": "slackwebhook", "host": url, "password": "hook/T000/B000/X"}
-    monkeypatch.setenv("AIRFLOW_CONN_SLACK_API_DEFAULT", json.dumps(api))
-    monkeypatch.setenv("AIRFLOW_CONN_SLACK_DEFAULT", json.dumps(hook))
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    try:
-        yield handler.got  # type: ignore[attr-defined]
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
 @pytest.mark.parametrize("kind", ["slack", "slack_webhook"])

@@ -131,6 +131,8 @@ class FakeHost:
 
     def job_over(self, job: JobSnapshot, attempt: Attempt) -> None: ...
 
+    def pauses(self) -> None: ...
+
     def account(self) -> str | None:
         return None
 

@@ -24,6 +24,8 @@ from spot_training.domain.parsing import (
     parse_seconds,
 )
 
+from .notices import notices_of
+
 Check = Callable[[Any, str], object]
 
 _PLAIN = (bool, int, float, date, timedelta, bytes)
@@ -37,6 +39,7 @@ def check_constants(task: Any) -> None:
     if getattr(task, "_BaseOperator__from_mapped", False):
         return
     Caps.of(task.caps)
+    notices_of(task)
     for field, check in _CHECKS.items():
         value = getattr(task, field, None)
         if value is not None and is_constant(value):
@@ -118,12 +121,6 @@ def _checkpoint_pattern(value: Any, field: str) -> None:  # noqa: ARG001 - it ha
     CheckpointPattern.of(value)
 
 
-def _on_stalled(value: Any, field: str) -> None:  # noqa: ARG001
-    from .checkpoints import check_on_stalled
-
-    check_on_stalled(value)
-
-
 def _training_job(value: Any, field: str) -> None:
     from spot_training.sagemaker.naming import NamedJob
 
@@ -151,7 +148,6 @@ _CHECKS: dict[str, Check] = {
     "training_job_name": _training_job,
     "watch_checkpoints": _flag,
     "checkpoint_pattern": _checkpoint_pattern,
-    "on_checkpoints_stalled": _on_stalled,
 }
 
 

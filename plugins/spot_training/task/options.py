@@ -25,6 +25,7 @@ from .access import AccessArguments, access_of
 from .budget import budget_of
 from .checkpoints import checkpoints_of
 from .deadline import DeadlineArguments, DeadlineOptions
+from .notices import NoticeOptions, notices_of
 
 if TYPE_CHECKING:
     from spot_training.connections import AwsAccess
@@ -41,6 +42,9 @@ class CommonArguments(AccessArguments, Protocol):
     execution_timeout: Any
     watch_checkpoints: Any
     checkpoint_pattern: Any
+    on_attempt_over: Any
+    on_fallback: Any
+    on_deadline_at_risk: Any
     on_checkpoints_stalled: Any
 
 
@@ -82,7 +86,7 @@ class TaskOptions:
     budget: Budget | None = None
     runtime: Runtime | None = None
     checkpoints: CheckpointOptions = field(default_factory=CheckpointOptions)
-    on_checkpoints_stalled: Any = None
+    notices: NoticeOptions = field(default_factory=dict)
     #: Other Dags from which the run time of this training is learned, too.
     like: tuple[str, ...] = ()
 
@@ -132,7 +136,7 @@ class TaskOptions:
             stop_job_on_kill=as_bool(task.stop_job_on_kill, field="stop_job_on_kill"),
             execution_timeout=task.execution_timeout,
             checkpoints=checkpoints_of(task),
-            on_checkpoints_stalled=task.on_checkpoints_stalled,
+            notices=notices_of(task),
         )
 
 

@@ -11,6 +11,7 @@ polls.
     stopping.py       the job of a task that ends (recorded_job.py: before the training is known)
     job_log.py        jobs in the task log
     results.py        return value and XComs
+    notices.py        notifiers and functions, once for each event
 """
 
 from __future__ import annotations
@@ -39,10 +40,10 @@ from spot_training.training.driver import TrainingDriver, Waiting
 
 from .beginning import find_account, identity_of, open_recorder, private_ledger_warning
 from .budget import AskedPrices, check_budget
-from .checkpoints import must_stop
 from .deadline import run_began_at
 from .job_log import JobLog
 from .kept_state import state_of
+from .notices import Notices
 from .recorded_job import has_begun, job_sentence
 from .results import XCOM_JOB_NAME, push_outcome, returned_description
 from .stopping import JobStopper
@@ -111,6 +112,7 @@ class TrainingTask:
         self.driver = TrainingDriver(
             jobs=jobs, store=self._state, identity=identity, host=self, recorder=self.recorder
         )
+        self._notices = Notices(options.notices, context=context, log=log, driver=self.driver)
         # Each try has its own log.
         is_new_try = self._ti.try_number != self.driver.state.try_number
         if is_new_try and (clock := describe_clock(jobs.endpoint_url)):
@@ -138,7 +140,7 @@ class TrainingTask:
         return last_look(job, what, driver=self.driver, options=self.options)
 
     def uploads_stalled(self, facts: Mapping[str, Any]) -> bool:
-        return must_stop(self.options.on_checkpoints_stalled, facts, warn=self._log.warning)
+        return self._notices.uploads_stalled(facts)
 
     def prepare(self) -> Mapping[str, Any]:
         return self._specification.prepare(self.say)
@@ -202,6 +204,9 @@ class TrainingTask:
     def job_over(self, job: JobSnapshot, attempt: Attempt) -> None:
         self._job_log.show_over(job, attempt)
 
+    def pauses(self) -> None:
+        self._notices.send_due()
+
     def account(self) -> str | None:
         return find_account(self.options.access)
 
@@ -228,6 +233,7 @@ class TrainingTask:
         except InvalidInput as error:
             self._stopper.stop_abandoned_job_quietly()
             self.recorder.end(self.driver.state, str(error))
+            self._notices.send_due()
             raise
         except SpotTrainingError as error:
             self._fail(error)
@@ -236,6 +242,7 @@ class TrainingTask:
             self._ti.xcom_push(key=XCOM_JOB_NAME, value=self.driver.live_job)
         if isinstance(step, Waiting):
             self.recorder.saw(step.job)
+            self._notices.send_due(step.job)
         return step
 
     def take_in(self, event: Mapping[str, Any] | None) -> None:
@@ -267,7 +274,9 @@ class TrainingTask:
         """Push `savings` and `attempts` and return them with `Training`, the provider's return value."""
         self.recorder.end(self.driver.state, statement_line(self._statement()))
         self._count_end()
-        return {"Training": returned_description(completed.description), **self._push_outcome()}
+        outcome = {"Training": returned_description(completed.description), **self._push_outcome()}
+        self._notices.send_due()
+        return outcome
 
     def started(self, waiting: Waiting) -> dict[str, Any]:
         """The return value of a task that does not wait."""
@@ -323,6 +332,7 @@ class TrainingTask:
         if is_final:
             self._count_end()
         self._push_outcome()
+        self._notices.send_due()
         if may_retry:
             raise error
         raise AirflowFailException(str(error)) from error

@@ -108,9 +108,19 @@ class ActiveTraining:
         if self.is_killed:
             raise error_of_killed(self.state, leaves_job=self.leaves_job)
 
-    def rest(self, seconds: float, *, is_over: Callable[[], object] = lambda: False) -> None:
-        """Let AWS's time pass, until `is_over`. Raises `TaskKilled` once Airflow has ended this process."""
+    def rest(
+        self,
+        seconds: float,
+        *,
+        is_over: Callable[[], object] = lambda: False,
+        meanwhile: Callable[[], object] = lambda: None,
+    ) -> None:
+        """Let AWS's time pass, until `is_over`. Raises `TaskKilled` once Airflow has ended this process.
+
+        `meanwhile` is called once, at the beginning.
+        """
         over_at = time.monotonic() + self.jobs.clock.real_seconds(seconds)
+        meanwhile()
         while not (self.is_killed or is_over()) and (left := over_at - time.monotonic()) > 0:
             self.sleep(min(1.0, left))
         self.leave_if_killed()

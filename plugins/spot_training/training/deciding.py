@@ -107,5 +107,5 @@ def _pause_before_retry(training: ActiveTraining, decision: Decision) -> bool:
     if not seconds:
         return False
     training.host.say(f"Asking again in {in_words(seconds)}.")
-    training.rest(seconds, is_over=training.host.out_of_time)
+    training.rest(seconds, is_over=training.host.out_of_time, meanwhile=training.host.pauses)
     return True

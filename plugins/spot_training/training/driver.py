@@ -13,12 +13,13 @@ once, whoever dies in between.
                    way_back.py    spot capacity while on-demand runs
                    checkpoints.py what is saved, and stalled uploads
                    outcome.py     the error of a training that did not complete
+    after it       notices.py     what is worth a notice
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -253,6 +254,11 @@ class TrainingDriver:
     def hand_over(self) -> None:
         """Note that the task succeeds with its job alive: a clear after that job's end trains anew."""
         self.training.save(replace(self.state, is_handed_over=True))
+
+    def remember_notices(self, keys: Iterable[str]) -> None:
+        """Note that these notices are sent (`notices`)."""
+        state = self.state
+        self.training.save(replace(state, notified=(*state.notified, *keys)))
 
     def end_for_good(self) -> None:
         """Note that Airflow does not try again: if another try comes, a person cleared the task."""

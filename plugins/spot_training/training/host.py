@@ -92,6 +92,9 @@ class Host(Protocol):
     def job_over(self, job: JobSnapshot, attempt: Attempt) -> None:
         """Called once for each job of this training, when it is over."""
 
+    def pauses(self) -> None:
+        """Called when no job is alive, and time passes until one is asked for again. Raises nothing."""
+
     def account(self) -> str | None:
         """The AWS account of the connection. Asked only if a job is gone."""
 

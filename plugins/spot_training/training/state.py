@@ -123,6 +123,7 @@ class TrainingState:
     `spot_price_ratio` is what spot costs of on-demand, from other trainings. `has_no_way_back`: most
     hand-overs to each type failed lately.
     `checkpoints` is what was seen of them; None: nobody has looked.
+    `notified` are the keys of the notices that were sent (`notices`).
     """
 
     generation: int = 0
@@ -148,6 +149,7 @@ class TrainingState:
     spot_price_ratio: float | None = None
     has_no_way_back: bool = False
     checkpoints: SeenCheckpoints | None = None
+    notified: tuple[str, ...] = ()
     #: Fields of a version that this code does not know: kept, and written back.
     unknown: Mapping[str, Any] = field(default_factory=dict)
 
@@ -192,6 +194,7 @@ class TrainingState:
             "deadline": self.deadline.to_json() if self.deadline else None,
             **self._scouts_to_json(),
             **({"checkpoints": self.checkpoints.to_json()} if self.checkpoints else {}),
+            **({"notified": list(self.notified)} if self.notified else {}),
         }
 
     def _scouts_to_json(self) -> dict[str, Any]:
@@ -264,6 +267,7 @@ class TrainingState:
             spot_price_ratio=data.get("spot_price_ratio"),
             has_no_way_back=bool(data.get("has_no_way_back", False)),
             checkpoints=SeenCheckpoints.from_json(data.get("checkpoints")),
+            notified=tuple(map(str, data.get("notified") or ())),
             unknown={name: value for name, value in data.items() if name not in _FIELDS},
         )
 
