@@ -248,7 +248,8 @@ def _reason(lab: Lab, run: Run, job: Job) -> str | None:
     """Why we stopped a job: its tag says so, or, if that could not be written, its ending in the ledger."""
     if job.stopped_for is not None:
         return job.stopped_for
-    kept = {str(ending_of_stop(StopNote(why=StopReason(why)))): why for why in (*REASONS, StopReason.DEADLINE)}
+    reasons = map(StopReason, (*REASONS, StopReason.DEADLINE))
+    kept = {str(ending_of_stop(StopNote(why=why))): why for why in reasons}
     return kept.get(_ending_in_ledger(lab, run, job) or "")
 
 

@@ -225,6 +225,14 @@ def test_a_training_links_to_airflow_to_its_jobs_and_to_its_files() -> None:
     assert sum("/s3/" in href for href in of_aws) == 2
 
 
+def test_the_metrics_of_a_model_are_on_its_page_and_without_any_there_is_no_section() -> None:
+    page = training_page(training(metrics={"validation:auc": 0.93456789, "<b>": 1e-9}))
+    assert '<h2 id="metrics-title">Model</h2>' in page
+    assert "<dt>validation:auc</dt><dd>0.934568</dd>" in page
+    assert "<dt>&lt;b&gt;</dt><dd>1e-09</dd>" in page
+    assert "metrics-title" not in training_page(training())
+
+
 def test_without_a_place_that_a_person_can_open_names_are_only_text() -> None:
     page = training_page(training(endpoint_url="http://local-sagemaker:4566", **FILES))
     assert "_blank" not in _links(page).values()

@@ -20,6 +20,7 @@ def test_every_column_is_documented_in_its_order(heading: str, columns: dict[str
 
 
 def test_a_record_has_the_columns_of_the_schema_and_no_other() -> None:
-    data = make_record().to_json()
+    data = make_record(metrics={"loss": 0.5}).to_json()
+    assert data.keys() - make_record().to_json().keys() == {"metrics"}, "only of a training that has some"
     assert data.keys() == COLUMNS.keys() - {"unknown"}, "what is unknown has its own members in a small file"
     assert data["attempts"][0].keys() == ATTEMPT.keys()

@@ -203,6 +203,7 @@ class Timeline:
     scouts: tuple[ScoutRow, ...] = ()
     scouts_out: tuple[str, ...] = ()
     scout_bars: tuple[ScoutBar, ...] = ()
+    metrics: tuple[tuple[str, float], ...] = ()
 
 
 def timeline_of(record: TrainingRecord, *, now: datetime, console: Console = NO_CONSOLE) -> Timeline:
@@ -234,6 +235,7 @@ def timeline_of(record: TrainingRecord, *, now: datetime, console: Console = NO_
         scouts=tuple(_scout_rows(record, console)),
         scouts_out=record.scouts_out,
         scout_bars=tuple(_scout_bars(record)),
+        metrics=tuple(sorted(record.metrics.items())),
     )
 
 

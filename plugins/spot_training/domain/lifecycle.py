@@ -190,6 +190,8 @@ class JobSnapshot:
     checkpoint_uri: str | None = None
     model_uri: str | None = None
     transitions: tuple[Transition, ...] = ()
+    #: The last value of each metric of `MetricDefinitions`. They change all the time: no news of a job.
+    metrics: Mapping[str, float] = field(default_factory=dict, compare=False)
 
     @property
     def is_terminal(self) -> bool:

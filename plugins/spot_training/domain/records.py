@@ -224,7 +224,8 @@ class TrainingRecord:
     generation's checkpoints (None: not known). `endpoint_url` is where the jobs were created, and
     `local_cloud` describes the clock of a local SageMaker: its times and costs are simulated.
     `is_test` says that `airflow dags test` or `airflow tasks test` ran it (None: not known).
-    `checkpoint_uri` and `model_uri` are where the checkpoints and the model are. `deadline_at` and
+    `checkpoint_uri` and `model_uri` are where the checkpoints and the model are, `metrics` the last values of
+    a completed training's. `deadline_at` and
     `latest_on_demand_at` are None for a training without a deadline. `scouts` are the scouts that are over
     (`scouting`), `scouts_out` the types that others look for now. `reason` says why it ended. `unknown`
     are members that a newer version wrote as well: they are written back.
@@ -256,6 +257,7 @@ class TrainingRecord:
     local_cloud: str | None = None
     checkpoint_uri: str | None = None
     model_uri: str | None = None
+    metrics: Mapping[str, float] = field(default_factory=dict)
     attempts: tuple[Attempt, ...] = ()
     scouts: tuple[Attempt, ...] = ()
     scouts_out: tuple[str, ...] = ()
@@ -311,6 +313,7 @@ class TrainingRecord:
                 name: _plain(getattr(self, name)) for name in _names_of(TrainingRecord) if name not in _NESTED
             },
             "tags": dict(self.tags),
+            **({"metrics": dict(self.metrics)} if self.metrics else {}),
             "attempts": [_attempt_to_json(attempt, self.usd_per_hour) for attempt in self.attempts],
             "scouts_out": list(self.scouts_out),
             "scouts": [_attempt_to_json(scout, self.usd_per_hour) for scout in self.scouts],
@@ -336,6 +339,7 @@ class TrainingRecord:
         known = _known(cls, data, moments=_MOMENTS, also=_DERIVED)
         known["state"] = RecordState(known.get("state") or RecordState.RUNNING)
         known["tags"] = dict(known.get("tags") or {})
+        known["metrics"] = dict(known.get("metrics") or {})
         known["attempts"] = _attempts_from_json(data)
         known["scouts_out"] = tuple(data.get("scouts_out") or ())
         known["scouts"] = tuple(Attempt.from_json(fact) for fact in data.get("scouts") or ())
@@ -377,7 +381,7 @@ def record_from(
     )
 
 
-_NESTED = {"tags", "attempts", "scouts", "scouts_out", "decisions", "current_job", "prices"}
+_NESTED = {"tags", "metrics", "attempts", "scouts", "scouts_out", "decisions", "current_job", "prices"}
 #: Members of a record that follow from the others.
 _DERIVED = frozenset(
     {"format", "key", "transitions", "attempt_count"} | {each.name for each in fields(SavingsStatement)}

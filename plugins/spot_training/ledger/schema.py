@@ -110,6 +110,7 @@ COLUMNS: dict[str, str] = {
     "local_cloud": "VARCHAR",
     "checkpoint_uri": "VARCHAR",
     "model_uri": "VARCHAR",
+    "metrics": "MAP(VARCHAR, DOUBLE)",
     "completed": "BOOLEAN",
     "attempt_count": "INTEGER",
     "interruptions": "INTEGER",

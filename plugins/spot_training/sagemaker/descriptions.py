@@ -5,6 +5,7 @@ An unknown status is a value, too: AWS may add some at any time.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -74,7 +75,18 @@ def snapshot_of(description: Mapping[str, Any]) -> JobSnapshot:
         checkpoint_uri=(description.get("CheckpointConfig") or {}).get("S3Uri"),
         model_uri=(description.get("ModelArtifacts") or {}).get("S3ModelArtifacts"),
         transitions=tuple(_transition_of(t) for t in description.get("SecondaryStatusTransitions") or ()),
+        metrics=metrics_of(description),
     )
+
+
+def metrics_of(description: Mapping[str, Any]) -> dict[str, float]:
+    """The last value of each metric in `FinalMetricDataList`. Without NaN and infinity, which JSON lacks."""
+    found = {
+        whole_text(metric["MetricName"]): float(metric["Value"])
+        for metric in description.get("FinalMetricDataList") or ()
+        if metric.get("MetricName") and metric.get("Value") is not None
+    }
+    return {name: value for name, value in found.items() if math.isfinite(value)}
 
 
 #: Replaces a secondary status that is newer than this code.

@@ -260,12 +260,13 @@ class Settling:
 
 
 def _with_files(record: TrainingRecord, job: JobSnapshot) -> TrainingRecord:
-    """With what the job left: its checkpoints, and the model if it completed the training."""
+    """With what the job left: its checkpoints, and model and metrics if it completed the training."""
     is_complete = ending_of(job) is Ending.COMPLETED
     return replace(
         record,
         checkpoint_uri=job.checkpoint_uri or record.checkpoint_uri,
         model_uri=job.model_uri if is_complete else record.model_uri,
+        metrics=job.metrics if is_complete else record.metrics,
     )
 
 

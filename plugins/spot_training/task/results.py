@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from spot_training.domain.messages import statement_line
 from spot_training.domain.text import with_whole_text
+from spot_training.sagemaker.descriptions import snapshot_of
 from spot_training.sagemaker.request import without_secrets
 from spot_training.training.counting import is_deadline_missed
 
@@ -20,6 +22,8 @@ XCOM_ATTEMPTS = "attempts"
 XCOM_SCOUTS = "scouts"
 XCOM_DEADLINE = "deadline"
 XCOM_JOB_NAME = "training_job_name"
+XCOM_METRICS = "metrics"
+XCOM_MODEL = "model"
 
 
 def push_outcome(
@@ -41,6 +45,33 @@ def push_outcome(
     if driver.attempts:
         log.info("%s", statement_line(statement))
     return outcome
+
+
+def push_model(ti: Any, description: dict[str, Any]) -> dict[str, Any]:
+    """Push where the model of a completed training is, and its last metrics, if it has any."""
+    job = snapshot_of(description) if description else None
+    found = {XCOM_MODEL: job.model_uri, XCOM_METRICS: dict(job.metrics)} if job else {}
+    outcome = {key: value for key, value in found.items() if value}
+    for key, value in outcome.items():
+        ti.xcom_push(key=key, value=value)
+    return outcome
+
+
+def describe_outlets(outlets: Iterable[Any], events: Any, outcome: Mapping[str, Any], *, log: Any) -> None:
+    """Give the events of the task's assets what the training cost and came to. Raises nothing.
+
+    What the Dag's author has put into an event's `extra` stays.
+    """
+    from airflow.sdk import Asset
+
+    facts = {key: outcome[key] for key in (XCOM_SAVINGS, XCOM_METRICS, XCOM_MODEL) if key in outcome}
+    try:
+        for outlet in outlets:
+            if isinstance(outlet, Asset):
+                extra = events[outlet].extra
+                extra.update({key: value for key, value in facts.items() if key not in extra})
+    except Exception as error:  # noqa: BLE001 - the training is done
+        log.warning("The assets of this task have no savings and metrics: %s", error)
 
 
 def returned_description(description: dict[str, Any] | None) -> Any:

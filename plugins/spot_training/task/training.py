@@ -45,7 +45,7 @@ from .job_log import JobLog
 from .kept_state import state_of
 from .notices import Notices
 from .recorded_job import has_begun, job_sentence
-from .results import XCOM_JOB_NAME, push_outcome, returned_description
+from .results import XCOM_JOB_NAME, describe_outlets, push_model, push_outcome, returned_description
 from .stopping import JobStopper
 from .time_limits import has_no_time_for_a_retry, passed_limit
 from .tries import is_last_try, is_replaced, is_replaced_by_live_try, task_states
@@ -92,6 +92,8 @@ class TrainingTask:
         self.options = options
         self._ti: Any = context["ti"]
         self._dag_run: Any = context["dag_run"]
+        self._outlets = getattr(context.get("task"), "outlets", None) or ()
+        self._outlet_events: Any = context.get("outlet_events")
         self._state = state_of(context)
         self._log = log
         self._specification = specification
@@ -274,7 +276,13 @@ class TrainingTask:
         """Push `savings` and `attempts` and return them with `Training`, the provider's return value."""
         self.recorder.end(self.driver.state, statement_line(self._statement()))
         self._count_end()
-        outcome = {"Training": returned_description(completed.description), **self._push_outcome()}
+        description = completed.description
+        outcome = {
+            "Training": returned_description(description),
+            **self._push_outcome(),
+            **push_model(self._ti, description),
+        }
+        describe_outlets(self._outlets, self._outlet_events, outcome, log=self._log)
         self._notices.send_due()
         return outcome
 

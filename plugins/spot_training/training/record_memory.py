@@ -49,11 +49,13 @@ class About:
     local_cloud: str | None = None
     checkpoint_uri: str | None = None
     model_uri: str | None = None
+    metrics: Mapping[str, float] = field(default_factory=dict)
     unknown: Mapping[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         known = {name: getattr(self, name) for name in _ABOUT}
-        return {**self.unknown, **known, "tags": dict(self.tags)}
+        metrics = {"metrics": dict(self.metrics)} if known.pop("metrics") else {}
+        return {**self.unknown, **known, "tags": dict(self.tags), **metrics}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> About:

@@ -161,12 +161,14 @@ class Bookkeeper:
 
     @_never_raises
     def saw_end(self, job: JobSnapshot) -> None:
-        """Remember where a job that is over left its model and its checkpoints."""
+        """Remember where a job that is over left its model and its checkpoints, and its last metrics."""
         about = self._recall().about or About(
             model=model_of(job.name), instance_type=job.instance_type, instance_count=job.instance_count
         )
         checkpoint_uri = job.checkpoint_uri or about.checkpoint_uri
-        self._learn(replace(about, checkpoint_uri=checkpoint_uri, model_uri=job.model_uri))
+        self._learn(
+            replace(about, checkpoint_uri=checkpoint_uri, model_uri=job.model_uri, metrics=dict(job.metrics))
+        )
 
     @_never_raises
     def decided(self, action: str, reason: str, *, attempt: int | None = None) -> None:
@@ -354,6 +356,7 @@ class Bookkeeper:
             local_cloud=about.local_cloud,
             checkpoint_uri=about.checkpoint_uri,
             model_uri=about.model_uri if _is_complete(state.attempts) else None,
+            metrics=about.metrics if _is_complete(state.attempts) else {},
             decisions=memory.decisions,
             prices=memory.prices,
             replaced_instance_seconds=memory.replaced[0],
