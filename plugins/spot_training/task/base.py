@@ -88,11 +88,21 @@ class TrainingOperatorBase(BaseOperator):
         self.serialized_training_data = outcome["Training"]
         return outcome
 
-    def get_openlineage_facets_on_complete(self, task_instance: Any) -> OperatorLineage:  # noqa: ARG002
-        """Return the channels and the model artifacts of the training, as the Amazon provider's operator."""
-        from .lineage import lineage_of
+    def get_openlineage_facets_on_start(self) -> OperatorLineage:
+        """Return the channels of the request; of a job that something else started, nothing is known yet."""
+        from .lineage import lineage_of, request_of
 
-        return lineage_of(self.serialized_training_data)
+        return lineage_of(request_of(getattr(self, "config", None)))
+
+    def get_openlineage_facets_on_complete(self, task_instance: Any) -> OperatorLineage:  # noqa: ARG002
+        """Return the channels and the model artifacts of the training, as the Amazon provider's operator.
+
+        The run has its attempts and savings as facets, also if it failed.
+        """
+        from .lineage import lineage_of, request_of
+
+        job = self.serialized_training_data or request_of(getattr(self, "config", None))
+        return lineage_of(job, training=self._training)
 
     # Failing ---------------------------------------------------------------------------------------
 

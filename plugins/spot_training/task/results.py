@@ -34,8 +34,7 @@ def push_outcome(
     `local_cloud` describes the clock of a local SageMaker: the savings then say that they are simulated.
     """
     outcome = {
-        XCOM_SAVINGS: {**statement.to_json(), **({"local_cloud": local_cloud} if local_cloud else {})},
-        XCOM_ATTEMPTS: [attempt.to_json(with_transitions=False) for attempt in driver.attempts],
+        **attempts_outcome(driver, statement, local_cloud=local_cloud),
         **_deadline_outcome(driver, log),
     }
     if scouts := driver.state.scouts_over:
@@ -45,6 +44,16 @@ def push_outcome(
     if driver.attempts:
         log.info("%s", statement_line(statement))
     return outcome
+
+
+def attempts_outcome(
+    driver: TrainingDriver, statement: SavingsStatement, *, local_cloud: str | None
+) -> dict[str, Any]:
+    """The attempts of a training, and what they came to."""
+    return {
+        XCOM_SAVINGS: {**statement.to_json(), **({"local_cloud": local_cloud} if local_cloud else {})},
+        XCOM_ATTEMPTS: [attempt.to_json(with_transitions=False) for attempt in driver.attempts],
+    }
 
 
 def push_model(ti: Any, description: dict[str, Any]) -> dict[str, Any]:

@@ -45,7 +45,14 @@ from .job_log import JobLog
 from .kept_state import state_of
 from .notices import Notices
 from .recorded_job import has_begun, job_sentence
-from .results import XCOM_JOB_NAME, describe_outlets, push_model, push_outcome, returned_description
+from .results import (
+    XCOM_JOB_NAME,
+    attempts_outcome,
+    describe_outlets,
+    push_model,
+    push_outcome,
+    returned_description,
+)
 from .stopping import JobStopper
 from .time_limits import has_no_time_for_a_retry, passed_limit
 from .tries import is_last_try, is_replaced, is_replaced_by_live_try, task_states
@@ -285,6 +292,11 @@ class TrainingTask:
         describe_outlets(self._outlets, self._outlet_events, outcome, log=self._log)
         self._notices.send_due()
         return outcome
+
+    @property
+    def outcome_so_far(self) -> dict[str, Any]:
+        """`savings` and `attempts` as they are now, for OpenLineage."""
+        return attempts_outcome(self.driver, self._statement(), local_cloud=self.recorder.local_cloud)
 
     def started(self, waiting: Waiting) -> dict[str, Any]:
         """The return value of a task that does not wait."""
