@@ -7,7 +7,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from types import ModuleType
 from typing import Any
 
@@ -113,6 +113,22 @@ def test_a_late_deadline_is_at_risk_from_the_start(drought: Cloud) -> None:
         on_deadline_at_risk=heard.append,
     )
     assert [each["cause"] for each in heard] == ["late"]
+
+
+def test_a_spot_job_that_is_stopped_for_the_deadline_puts_it_at_risk(drought: Cloud) -> None:
+    """The guard stops it, on-demand starts, and only then is the notice sent: once, and no other one."""
+    heard: list[dict[str, Any]] = []
+    _trains(
+        DagRun(),
+        deadline=(drought.now() + timedelta(hours=5)).isoformat(),
+        expected_runtime="1h",
+        on_deadline_at_risk=heard.append,
+        on_fallback=heard.append,
+    )
+    fallback, at_risk = heard
+    assert (at_risk["event"], at_risk["cause"]) == ("deadline_at_risk", "spot_stopped")
+    assert at_risk["training_job_name"] == fallback["training_job_name"]
+    assert at_risk["latest_on_demand_at"] < at_risk["deadline_at"]
 
 
 # Mail and Slack -----------------------------------------------------------------------------------------
