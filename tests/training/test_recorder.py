@@ -575,3 +575,16 @@ def test_a_record_goes_on_with_what_the_ledger_has_where_state_and_memory_are_lo
     assert memory.version == done.version
     assert (memory.billed[0], memory.replaced) == (billed, (100, 0.5))
     assert memory.decisions == done.decisions
+
+
+def test_a_change_of_the_state_after_the_end_opens_no_record_again(cloud: Cloud, ledger: Ledger) -> None:
+    """What was sent of notices is remembered after the end: by a process that has saved nothing before."""
+    training = Training(cloud, ledger)
+    training.finish()
+    driver, books = training.process()
+    state = replace(driver.state, scouts_over=(make_attempt(job_name="scout"),))
+    books.end(state, "done")
+    books.saved(replace(state, notified=("attempt_over 1",)))
+    record = training.record()
+    assert record is not None
+    assert record.state is RecordState.COMPLETED

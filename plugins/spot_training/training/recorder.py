@@ -94,6 +94,7 @@ class Bookkeeper:
         self._now = now
         self._state = TrainingState()
         self._last_saved = TrainingState()
+        self._is_closed = False
         self._noted: JobSnapshot | None = None
         self._noted_checkpoints: SeenCheckpoints | None = None
 
@@ -183,6 +184,7 @@ class Bookkeeper:
         if self._recall().version or state.attempts:
             self._write_end(state, reason)
         if state.current is None:
+            self._is_closed = True
             self._writer.tidy_up(self.key)
 
     def _write_end(self, state: TrainingState, reason: str) -> None:
@@ -219,6 +221,8 @@ class Bookkeeper:
         """Write an intent down before its job is created, and somebody else's job once it is known."""
         before, self._last_saved = self._last_saved, state
         self._state = state
+        if self._is_closed:
+            return  # only what was sent of notices: the record of the training is written
         for attempt in state.attempts[len(before.attempts) :]:
             if attempt.ending in _STOPS:
                 self.decided("stop", _STOPS[attempt.ending], attempt=attempt.number)
