@@ -186,7 +186,8 @@ def _past_training(
         stays += [(S.STARTING, chance.expovariate(1 / (6 * scarcity)))]
     is_failure = chance.random() < 0.02
     stays += [(S.DOWNLOADING, 3), (S.TRAINING, chance.uniform(30, 120)), (S.UPLOADING, 2)]
-    common: dict[str, Any] = {"instance_type": instance_type, "job_name": f"{model}-0123456789ab-1"}
+    name = f"{model}-{index:012x}"
+    common: dict[str, Any] = {"instance_type": instance_type, "job_name": f"{name}-1"}
     first = attempt(
         1,
         began,
@@ -204,7 +205,7 @@ def _past_training(
             (S.STARTING, 3),
             *stays[-3:],
             billed=1.0,
-            **{**common, "job_name": f"{model}-0123456789ab-2"},
+            **{**common, "job_name": f"{name}-2"},
             purchase=PurchaseOption.ON_DEMAND,
         )
         attempts = (lost, last)
