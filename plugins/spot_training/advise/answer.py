@@ -151,6 +151,11 @@ class _Place:
         if price is None:
             way_out = f"the price of {self._instance_type} in {self._region} is not known: give it."
             raise InvalidInput("on_demand_price", None, way_out)
+        if not price.is_usd:
+            way_out = (
+                f"the price of {self._instance_type} is in {price.currency}, advice is in dollars: give it."
+            )
+            raise InvalidInput("on_demand_price", None, way_out)
         return price.usd_per_hour
 
     def learned(self, model: str | None, instance_count: int) -> Learned | None:

@@ -53,9 +53,12 @@ __all__ = [
 ]
 
 #: The format that is written. It grows when a reader of an earlier format could misunderstand a record: 1 is
-#: 0.1.0's, which knew fewer endings, 3 has scouts, and 4 the way back to spot and stops because uploads
-#: stalled. A reader knows all formats up to this one, and leaves a later one alone.
+#: 0.1.0's, which knew fewer endings, 3 has scouts, and 4 the way back to spot, stops because uploads
+#: stalled, and prices that are not in dollars. A reader knows all formats up to this one, and leaves a later
+#: one alone.
 RECORD_FORMAT = 4
+#: An earlier version would take a price in another currency for dollars.
+FORMAT_WITH_CURRENCIES = 4
 #: The action of a `DecisionMade` that only says what was seen.
 UPLOADS_STALLED = "uploads stalled"
 #: The format of what has nothing that came later: every version since 0.2.0 reads it.
@@ -97,8 +100,10 @@ def model_of(job_name: str) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Price:
-    """An on-demand price: US dollars per instance-hour, with its date and source.
+    """An on-demand price per instance-hour, with its date and source.
 
+    It is in US dollars, unless `currency` names another one (ISO 4217): such a price is on record as it is,
+    and in no amount, because all amounts are dollars and currencies are never added.
     `discount_percent` is what on-demand costs less (a SageMaker Savings Plan); spot does not get it.
     """
 
@@ -107,7 +112,12 @@ class Price:
     as_of: datetime
     source: str
     discount_percent: float | None = None
+    currency: str | None = None
     unknown: Mapping[str, Any] = field(default_factory=dict, hash=False)
+
+    @property
+    def is_usd(self) -> bool:
+        return self.currency in {None, "USD"}
 
     @property
     def rate(self) -> Rate:
@@ -115,7 +125,10 @@ class Price:
         return Rate(self.usd_per_hour, self.discount_percent or 0.0)
 
     def to_json(self) -> dict[str, Any]:
-        return _to_json(self)
+        plain = _to_json(self)
+        if self.is_usd:
+            del plain["currency"]
+        return plain
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Price:
@@ -283,8 +296,8 @@ class TrainingRecord:
 
     @property
     def usd_per_hour(self) -> dict[str, float]:
-        """The record's prices as `savings` takes them."""
-        return {price.instance_type: price.rate for price in self.prices}
+        """The record's prices as `savings` takes them: those in US dollars."""
+        return {price.instance_type: price.rate for price in self.prices if price.is_usd}
 
     @property
     def statement(self) -> SavingsStatement:
@@ -294,6 +307,8 @@ class TrainingRecord:
     def format(self) -> int:
         """The earliest format that can hold this record."""
         least = 3 if self.scouts or self.scouts_out else FORMAT_WITHOUT_SCOUTS
+        if not all(price.is_usd for price in self.prices):
+            least = FORMAT_WITH_CURRENCIES
         return max([least, *(FORMAT_OF_ENDING.get(attempt.ending, least) for attempt in self.attempts)])
 
     def to_json(self) -> dict[str, Any]:

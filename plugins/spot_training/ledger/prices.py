@@ -34,6 +34,7 @@ GOOD_FOR = timedelta(days=7)
 UNKNOWN_FOR = timedelta(hours=1)
 #: In a prices file: the prices of every region.
 ANY_REGION = "*"
+_CODE = re.compile(r"[A-Z]{3}")
 _NAME = re.compile(r"[a-z0-9][a-z0-9.-]{0,62}")
 
 
@@ -135,21 +136,26 @@ def _price_in(file: Path, region: str, instance_type: str) -> Price | None:
     except OSError as error:
         raise PricesFileError(file, f"{error.strerror}.") from error
     prices = _read(file, changed)
-    rate = prices.get(region, {}).get(instance_type) or prices.get(ANY_REGION, {}).get(instance_type)
-    if rate is None:
+    found = prices.get(region, {}).get(instance_type) or prices.get(ANY_REGION, {}).get(instance_type)
+    if found is None:
         return None
+    rate, currency = found
     return Price(
         instance_type=instance_type,
         usd_per_hour=float(rate),
         as_of=datetime.fromtimestamp(changed, UTC),
         source=file.name,
         discount_percent=rate.discount_percent or None,
+        currency=currency,
     )
 
 
 @lru_cache(maxsize=4)
-def _read(file: Path, changed: float) -> dict[str, dict[str, Rate]]:  # noqa: ARG001 - a part of the key
-    """Region (or `*`) -> instance type -> price."""
+def _read(
+    file: Path,
+    changed: float,  # noqa: ARG001 - a part of the key
+) -> dict[str, dict[str, tuple[Rate, str | None]]]:
+    """Region (or `*`) -> instance type -> price, and its currency if it is not the US dollar."""
     import yaml
 
     try:
@@ -168,26 +174,44 @@ def _read(file: Path, changed: float) -> dict[str, dict[str, Rate]]:  # noqa: AR
     }
 
 
-_USD, _DISCOUNT = "usd_per_hour", "discount_percent"
+_USD, _DISCOUNT, _OTHER, _CURRENCY = "usd_per_hour", "discount_percent", "per_hour", "currency"
+_KEYS = (_USD, _DISCOUNT, _OTHER, _CURRENCY)
 
 
-def _rate(file: Path, name: str, entry: object) -> Rate:
-    """The price of a number, or of a mapping with `usd_per_hour` and `discount_percent`."""
+def _rate(file: Path, name: str, entry: object) -> tuple[Rate, str | None]:
+    """The price of a number, or of a mapping with `usd_per_hour` and `discount_percent`.
+
+    A price in another currency is a mapping with `per_hour` and `currency`.
+    """
     facts = entry if isinstance(entry, dict) else {_USD: entry}
     for key in facts:
-        if key not in {_USD, _DISCOUNT}:
-            hint = did_you_mean(key, (_USD, _DISCOUNT))
+        if key not in _KEYS:
+            hint = did_you_mean(key, _KEYS)
             raise PricesFileError(file, f"{name} has {key!r}: give {_USD} and {_DISCOUNT}.{hint}")
-    usd, discount = facts.get(_USD), facts.get(_DISCOUNT, 0)
+    currency = _currency(file, name, facts)
+    usd, discount = facts.get(_USD if currency is None else _OTHER), facts.get(_DISCOUNT, 0)
     if not _is_number(usd) or not 0 < usd < 10_000:
-        raise PricesFileError(file, f"{name} is {usd!r}: give US dollars per hour, above 0.")
+        what = "US dollars" if currency is None else f"{_OTHER} in {currency}"
+        raise PricesFileError(file, f"{name} is {usd!r}: give {what} per hour, above 0.")
     if not _is_number(discount) or not 0 <= discount < 100:
         raise PricesFileError(
             file,
             f"{name} has the {_DISCOUNT} {discount!r}: give how much less on-demand costs, from 0 to below "
             "100.",
         )
-    return Rate(usd, discount)
+    return Rate(usd, discount), currency
+
+
+def _currency(file: Path, name: str, facts: Mapping[str, Any]) -> str | None:
+    """The code of the currency, None for US dollars. An amount and its currency belong together."""
+    code = facts.get(_CURRENCY)
+    if (_OTHER in facts) != (_CURRENCY in facts) or (_OTHER in facts and _USD in facts):
+        raise PricesFileError(file, f"{name}: give {_USD}, or {_OTHER} and its {_CURRENCY}.")
+    if code is None and _CURRENCY not in facts:
+        return None
+    if not isinstance(code, str) or not _CODE.fullmatch(code) or code == "USD":
+        raise PricesFileError(file, f"{name} has the {_CURRENCY} {code!r}: give a code such as CNY.")
+    return code
 
 
 def _is_number(value: object) -> TypeGuard[float]:

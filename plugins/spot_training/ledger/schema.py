@@ -27,6 +27,7 @@ PRICE: dict[str, str] = {
     "as_of": "TIMESTAMPTZ",
     "source": "VARCHAR",
     "discount_percent": "DOUBLE",
+    "currency": "VARCHAR",
 }
 
 ATTEMPT: dict[str, str] = {

@@ -248,7 +248,7 @@ class Settling:
         jobs = (*record.attempts, *record.scouts)
         wanted = {a.instance_type for a in jobs if a.has_started and a.instance_type}
         prices = list(record.prices)
-        for kind in sorted(wanted - record.usd_per_hour.keys()):
+        for kind in sorted(wanted - {price.instance_type for price in prices}):
             try:
                 price = self.price_of(record.region or self.jobs.region, kind)
             except Exception as error:  # noqa: BLE001 - a record is settled without its price, too

@@ -108,6 +108,16 @@ class AskedPrices:
     def _ask(self, instance_type: str) -> float | None:
         def ask() -> float | None:
             price = configured_prices(self._access).price_of(self._region, instance_type)
+            if price is not None and not price.is_usd:
+                log.warning(
+                    "The price of %s in %s (%s) is in %s, and budgets and limits are in US dollars: what "
+                    "on-demand would cost is not known. Give the price in dollars in that file.",
+                    instance_type,
+                    self._region,
+                    price.source,
+                    price.currency,
+                )
+                return None
             return price.rate if price else None
 
         try:

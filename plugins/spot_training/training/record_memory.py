@@ -96,8 +96,8 @@ class Memory:
 
     @property
     def usd_per_hour(self) -> dict[str, float]:
-        """The prices as `statement_of` takes them."""
-        return {price.instance_type: price.rate for price in self.prices}
+        """The prices as `statement_of` takes them: those in US dollars."""
+        return {price.instance_type: price.rate for price in self.prices if price.is_usd}
 
     def to_json(self) -> dict[str, Any]:
         return {

@@ -330,7 +330,8 @@ class Bookkeeper:
 
     def _ask_prices(self, instance_types: Iterable[str | None]) -> bool:
         """Ask for prices that are not known yet. Returns whether there is a new one."""
-        found = self._prices.ask(instance_types, known=self._recall().usd_per_hour)
+        known = {price.instance_type for price in self._recall().prices}
+        found = self._prices.ask(instance_types, known=known)
         self._memory.keep(replace(self._recall(), prices=(*self._recall().prices, *found)))
         return bool(found)
 
