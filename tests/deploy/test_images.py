@@ -9,9 +9,13 @@ import pytest
 
 from .support import ROOT
 
-DOCKERFILES = sorted(
-    path for path in ROOT.rglob("Dockerfile*") if not any(part.startswith(".") for part in path.parts)
-)
+
+def _is_made(path: Path) -> bool:
+    """Environments, caches and the documentation site."""
+    return any(part.startswith(".") or part == "build" for part in path.relative_to(ROOT).parts)
+
+
+DOCKERFILES = sorted(path for path in ROOT.rglob("Dockerfile*") if not _is_made(path))
 
 
 def _stages(dockerfile: Path) -> list[str]:

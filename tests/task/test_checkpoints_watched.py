@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from airflow.sdk.exceptions import TaskDeferred
 
-from spot_training import compat, connections
+from spot_training import connections
 from spot_training.connections import AwsAccess
 from spot_training.domain.checkpoint_looks import Checkpoint
 from spot_training.domain.checkpoints_seen import SeenCheckpoints, SeenLaunch
@@ -90,21 +90,3 @@ def test_a_deferred_task_takes_in_what_its_trigger_saw(calls: Counter[str]) -> N
             make_operator(**arguments).resume(run.context(), event)
         assert _state(run).checkpoints == kept
     assert calls == {}, "the trigger looks, not the task"
-
-
-def test_stalled_uploads_are_counted_in_airflows_metrics(monkeypatch: pytest.MonkeyPatch) -> None:
-    counted: list[Any] = []
-
-    class Stats:
-        @staticmethod
-        def incr(name: str, **options: Any) -> None:
-            counted.append((name, options))
-
-    monkeypatch.setattr(compat, "_stats", lambda: Stats)
-    compat.count_stalled_uploads("retrain", "train")
-    assert counted == [("spot_training.uploads_stalled", {"tags": {"dag_id": "retrain", "task_id": "train"}})]
-
-
-def test_airflow_has_metrics_in_this_version() -> None:
-    stats: Any = compat._stats()
-    assert callable(stats.incr)

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from airflow.models.serialized_dag import SerializedDagModel
 from airflow.utils.session import create_session
+from sqlalchemy.exc import SQLAlchemyError
 
 from spot_training.domain.budget import UNLIMITED, budget_from
 from spot_training.domain.errors import InvalidInput
 from spot_training.domain.parsing import is_left_out
+
+log = logging.getLogger(__name__)
 
 #: How long what was read is valid. A Dag's budget hardly ever changes.
 KEPT_SECONDS = 60.0
@@ -27,7 +31,11 @@ def budgets_of(dag_ids: Iterable[str]) -> dict[str, float | None]:
     wanted = set(dag_ids)
     asked = [name for name in wanted if name not in _kept or now - _kept[name][0] > KEPT_SECONDS]
     if asked:
-        found = dict(_read(asked))
+        try:
+            found = dict(_read(asked))
+        except SQLAlchemyError as error:  # the page has more to show than budgets
+            log.warning("The budgets of Dags could not be read: %s", error)
+            return {}
         _kept.update({name: (now, {name: found[name]} if name in found else {}) for name in asked})
     return {name: usd for each in wanted for name, usd in _kept[each][1].items()}
 
