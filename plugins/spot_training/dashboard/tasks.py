@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from airflow.models.taskinstance import TaskInstance
 from airflow.utils.session import create_session
 from sqlalchemy import select
+from sqlalchemy.exc import SQLAlchemyError
 
 from spot_training.sweep.orphans import NO_SUCH_TASK, OVER_STATES
 
 if TYPE_CHECKING:
     from .now import NowRow
+
+log = logging.getLogger(__name__)
 
 #: Rows asked for at a time: databases limit the parameters of a query.
 AT_ONCE = 200
@@ -23,7 +27,11 @@ def over_tasks(rows: Sequence[NowRow]) -> dict[str, str]:
     found: dict[str, str] = {}
     for start in range(0, len(rows), AT_ONCE):
         some = rows[start : start + AT_ONCE]
-        states = dict(_states(some))
+        try:
+            states = dict(_states(some))
+        except SQLAlchemyError as error:  # what the ledger says is shown then
+            log.warning("The states of running trainings' tasks could not be read: %s", error)
+            return {}
         for row in some:
             state = states.get((row.dag_id, row.run_id, row.task_id, row.map_index), NO_SUCH_TASK)
             if state == NO_SUCH_TASK or state in OVER_STATES:
