@@ -176,7 +176,7 @@ def _minutes(seconds: float) -> str:
 
 
 def main(pieces: Sequence[Piece], at_once: int) -> int:
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # in the background, SIGINT is ignored
         signal.signal(number, signal.default_int_handler)
     say(f"{len(pieces)} pieces, {at_once} at once; each is shown when it ends")
     ended: list[Ended] = []

@@ -74,9 +74,9 @@ def address(site: Path) -> Iterator[str]:
         server.server_close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser_page(address: str) -> Iterator[Any]:
-    """A page of the site with its search open."""
+    """A page of the site with its search open. No longer than a module: it keeps an event loop running."""
     with chromium() as browser:
         page = browser.new_page(viewport={"width": 1440, "height": 900})
         page.goto(address)
