@@ -102,8 +102,11 @@ class Mortal(TrainingOperatorBase):
         if self._is_armed:
             return
         self._is_armed = True
-        if self.found_state is not None and _is_first_time(Path(self.graves), "found-state"):
-            state_of(context).set(STATE_KEY, self.found_state)
+        if self.found_state is not None and not (Path(self.graves) / "found-state").exists():
+            # A process whose state cannot be written, or that dies here, leaves that to the next.
+            if state_of(context).get(STATE_KEY) is None:
+                state_of(context).set(STATE_KEY, self.found_state)
+            _is_first_time(Path(self.graves), "found-state")
         arm(self._pass_point)
         points.arm(self._pass_point, scout_seconds=int(self.scout_seconds))
 
