@@ -235,7 +235,7 @@ class NativeCompose:
             process.check_runs()
             last = process.read_last_lines(60)
             assert time.monotonic() < limit, f"{service} is not healthy: {found}\n{last}"
-            time.sleep(0.5)
+            time.sleep(2)
 
     def check_health(self, service: str) -> str | None:
         """Run the service's health check once, in its environment. What it says if it fails."""

@@ -489,6 +489,7 @@ def test_scouts_of_a_lost_state_are_stopped_and_counted(cloud: Cloud, is_job_ove
     wait_until(lambda: all(_is_over(task, n) for n in awaited), "the jobs to be over", timeout_seconds=10)
     task.store.values.clear()
     if not is_job_over:
+        task.step()  # it takes the waiting job over, before that gets capacity
         cloud.set_capacity(available=True, instance_type=FIRST)
     done = task.finish()
     assert done.attempts[-1].ending is Ending.COMPLETED
