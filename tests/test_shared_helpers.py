@@ -72,3 +72,21 @@ def test_every_folder_of_the_package_has_one_of_tests() -> None:
     folders = {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
     assert folders
     assert [name for name in sorted(folders) if not list((TESTS / name).glob("test_*.py"))] == []
+
+
+def test_no_browser_outlives_its_module() -> None:
+    """While one runs, its thread has an event loop, in which another test cannot start one."""
+    functions = [
+        (path.name, node)
+        for path in TESTS.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.FunctionDef)
+    ]
+    with_browser = [(name, node) for name, node in functions if "chromium(" in ast.unparse(node)]
+    scoped = [
+        (name, node.name)
+        for name, node in with_browser
+        if any("scope='session'" in ast.unparse(each) for each in node.decorator_list)
+    ]
+    assert len(with_browser) > 2
+    assert scoped == []
