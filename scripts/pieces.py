@@ -41,9 +41,10 @@ PIECES: tuple[tuple[str, ...], ...] = (
         "tests/chaos/test_verdict.py",
         "tests/chaos/test_workers.py",
     ),
+    ("tests/training",),
     ("tests/advise", "tests/benchmarks", "tests/ledger"),
     ("tests/package", "tests/compose"),
-    ("tests/training", "tests/watching", "tests/task"),
+    ("tests/watching", "tests/task"),
     ("tests/airflow/test_shipped_dags.py",),
     ("tests/airflow/test_upgrade.py",),
     (
