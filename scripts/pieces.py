@@ -1,7 +1,7 @@
 """All tests but the longest, in pieces, several at once: `scripts/test` without arguments.
 
-Most tests wait: for Airflow's processes, and for simulated time. So one piece more than the machine has
-cores runs at once, or as many as `SPOT_TESTS_AT_ONCE` says. A piece is a pytest of its own: what it has
+Most tests wait: for Airflow's processes, and for simulated time. So two pieces for each core of the
+machine run at once, or as many as `SPOT_TESTS_AT_ONCE` says. A piece is a pytest of its own: what it has
 started stops when it ends.
 """
 
@@ -191,4 +191,4 @@ def main(pieces: Sequence[Piece], at_once: int) -> int:
 
 if __name__ == "__main__":
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    sys.exit(main(all_pieces(), int(os.environ.get("SPOT_TESTS_AT_ONCE") or min(MOST_AT_ONCE, cores + 1))))
+    sys.exit(main(all_pieces(), int(os.environ.get("SPOT_TESTS_AT_ONCE") or min(MOST_AT_ONCE, 2 * cores))))

@@ -46,7 +46,6 @@ EXPECTED = [
     ("spot", "never got capacity"),
     ("on-demand", "completed"),
 ]
-ENDED_BY_AIRFLOW = "Too many failed heartbeats; terminating process"
 
 
 def _in_project(version: str) -> str:
@@ -163,14 +162,14 @@ def _check_state_of_each(trainings: Trainings) -> None:
         assert trainings.task(task)["state"] == "success", log
 
 
-def _expected(trainings: Trainings, task: str) -> list[tuple[str, str]]:
-    """If the scheduler is slow to stop, Airflow ends the process that waits: no API server answers it.
+def _expected(task: str) -> list[list[tuple[str, str]]]:
+    """What may be on record.
 
-    That process stops its job, and the next try begins with the first step again.
+    The process that waits ends with its scheduler. Or Airflow ends it before, if no API server answers it or
+    its heartbeats are late: then it stops its job, and the next try begins with the first step again.
     """
-    if task == "waits" and ENDED_BY_AIRFLOW in trainings.stack.api.task_log(DAG, trainings.run_id, task, 1):
-        return [EXPECTED[0], ("spot", "stopped with its task"), *EXPECTED]
-    return EXPECTED
+    ended_by_airflow = [EXPECTED[0], ("spot", "stopped with its task"), *EXPECTED]
+    return [EXPECTED, ended_by_airflow] if task == "waits" else [EXPECTED]
 
 
 def _check_attempts(trainings: Trainings, before: dict[str, tuple[Attempt, ...]]) -> None:
@@ -179,7 +178,7 @@ def _check_attempts(trainings: Trainings, before: dict[str, tuple[Attempt, ...]]
     counted: list[str] = []
     for task in TRAININGS:
         attempts = records[task].attempts
-        assert [(a.purchase, a.ending) for a in attempts] == _expected(trainings, task)
+        assert [(a.purchase, a.ending) for a in attempts] in _expected(task)
         assert attempts[:1] == before[task]
         # From the state, and not found by its name because the state was lost.
         assert attempts[1].reason.startswith("no spot capacity for")
