@@ -100,6 +100,15 @@ RULES = [
         folder="plugins/spot_training/check",
         allowed=_product("check", "domain", "task.constants"),
     ),
+    # Runs beside Airflow, or on another machine; boto3 only with --aws.
+    Rule(
+        folder="plugins/spot_training/commands",
+        allowed=_product("commands", "domain"),
+        also={
+            "logs.py": (*_product("sagemaker.logs"), "boto3", "botocore"),
+            "stop.py": ("boto3", "botocore"),
+        },
+    ),
     Rule(folder="plugins/spot_training/sweep", forbidden=_TRAINING),
     Rule(folder="plugins/spot_training/advise", forbidden=_TRAINING),
     Rule(folder="plugins/spot_training/dashboard", forbidden=_TRAINING),

@@ -209,7 +209,7 @@ CHECKPOINT_AGE = Gauge(
     "checkpoint_age",
     _TASK,
     "seconds",
-    "whoever waits",
+    "waiting process",
     "Work of a running job that no checkpoint holds; the longest of the task's jobs, 0 once none runs",
 )
 FAILED_STOPS = Counter(

@@ -154,6 +154,11 @@ def test_scouts_are_stopped_with_the_task_even_if_the_job_is_not(
     assert "Stopped the scouts: its task has ended (failed)." in caplog.text
     asyncio.run(make(stop_job_on_kill=False).on_kill())
     assert len(reasons) == 5
+    # One that has brought its news is not awaited any longer, and may still run.
+    asyncio.run(make(scout_call={"scouts": []}, scouts_alive=["scout-1"]).on_kill())
+    assert len(reasons) == 7
+    asyncio.run(make(scout_call=call, scouts_alive=["scout-2", "scout-1"]).on_kill())
+    assert len(reasons) == 10, "each once"
 
 
 def test_threads_that_others_block_do_not_hold_up_a_stop(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Protocol
 
 from spot_training.domain.budget import Budget, BudgetCheck
 from spot_training.domain.caps import Caps
@@ -280,6 +280,31 @@ class Mortal:
             return answer
 
         return call
+
+
+class Stepping(Protocol):
+    """A task whose every step is a process of its own."""
+
+    jobs: TrainingJobs
+
+    def step(self) -> Waiting | Completed: ...
+
+    def wait(self, step: Waiting) -> None: ...
+
+
+def finish_with_death(task: Stepping, mortal: Mortal) -> Completed:
+    """Every step as a process of its own, one of which dies. What waits in between does not."""
+    whole = task.jobs
+    while True:
+        task.jobs = mortal if mortal.left > 0 else whole  # type: ignore[assignment]
+        try:
+            step = task.step()
+        except Died:
+            continue
+        task.jobs = whole
+        if not isinstance(step, Waiting):
+            return step
+        task.wait(step)
 
 
 def die(*_args: Any, **_kwargs: Any) -> NoReturn:

@@ -180,6 +180,20 @@ def test_a_deadline_is_kept_without_checkpoints(cloud: Cloud) -> None:
     assert any("runs on spot without checkpoints" in line for line in task.said)
 
 
+@pytest.mark.parametrize(
+    "policy",
+    [
+        {"name": "deadline", "instance_types": {"ml.m5.xlarge": 1, "ml.m5.2xlarge": 0.5}},
+        [{"spot": {"ml.m5.xlarge": 1, "ml.m5.2xlarge": 0.5}, "max_wait": "20h"}, "on_demand"],
+    ],
+)
+def test_a_slower_type_is_refused_because_its_hours_count_as_full_ones(cloud: Cloud, policy: Any) -> None:
+    task = Task(cloud, policy=policy)
+    with pytest.raises(InvalidInput, match=r"ml\.m5\.2xlarge is 0\.5: with a deadline"):
+        task.step()
+    assert live_jobs(cloud) == []
+
+
 def test_a_ladder_is_stopped_before_its_max_wait_costs_the_deadline(cloud: Cloud) -> None:
     cloud.set_capacity(available=False)
     task = Task(cloud, policy=[{"spot": "ml.m5.xlarge", "max_wait": "20h"}, "on_demand"])

@@ -33,7 +33,7 @@ from tests.cloud import HOUR, SPEED, Cloud, live_jobs, make_config, serving
 from tests.records import PRICE
 from tests.watching.support import make_snapshot
 
-from .support import IDENTITY, Died, Mortal, Task, Training
+from .support import IDENTITY, Died, Mortal, Task, Training, finish_with_death
 
 FIRST, SECOND, THIRD = "ml.m5.xlarge", "ml.m5.2xlarge", "ml.c5.4xlarge"
 TYPES = [FIRST, SECOND, THIRD]
@@ -448,19 +448,9 @@ def test_a_training_whose_process_dies_at_any_call_moves_once_and_leaves_no_scou
         cloud.control("POST", "reset")
         cloud.client("s3").create_bucket(Bucket="bucket")
         task = _task(cloud, types=[FIRST, SECOND], capacity=(SECOND,))
-        whole = task.jobs
-        mortal: Any = Mortal(whole, dies_at=dies_at, is_answered=is_answered)
-        while True:
-            task.jobs = mortal if mortal.left > 0 else whole
-            try:
-                step = task.step()
-            except Died:
-                continue
-            task.jobs = whole  # what waits is another process
-            if not isinstance(step, Waiting):
-                break
-            task.wait(step)
-        endings = [attempt.ending for attempt in step.attempts]
+        mortal = Mortal(task.jobs, dies_at=dies_at, is_answered=is_answered)
+        done = finish_with_death(task, mortal)
+        endings = [attempt.ending for attempt in done.attempts]
         assert endings == [Ending.MOVED, Ending.COMPLETED], dies_at
         assert live_jobs(cloud) == [], dies_at
         _check_one_at_a_time(task, _jobs(task))

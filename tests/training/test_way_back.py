@@ -14,16 +14,18 @@ from spot_training.domain.budget import Budget, BudgetCheck, OnDemandCost
 from spot_training.domain.checkpoint_looks import Checkpoint
 from spot_training.domain.checkpoints_seen import SeenCheckpoints, SeenLaunch, last_visit
 from spot_training.domain.errors import InvalidInput, StoppedBySomeone
-from spot_training.domain.lifecycle import Ending, JobSnapshot, TrainingStatus
+from spot_training.domain.lifecycle import Ending, JobSnapshot, SecondaryStatus, TrainingStatus
 from spot_training.domain.policy_specs import policy_from
 from spot_training.domain.savings import PurchaseOption
 from spot_training.domain.scouting import USEFUL_ENDINGS
 from spot_training.domain.stop_reasons import StopReason
+from spot_training.domain.type_history import TypeHistory
 from spot_training.sagemaker.calls import Refusal
 from spot_training.sagemaker.identity import RunIdentity
 from spot_training.sagemaker.jobs import CapacityRefused, TrainingJobs
 from spot_training.sagemaker.request import TrainingPlan, cast_request, defaults_of
 from spot_training.task.deadline import DeadlineOptions
+from spot_training.training import way_back
 from spot_training.training.driver import Completed, TrainingDriver, Waiting
 from spot_training.training.state import STATE_VERSION, MemoryStore, load_state
 from spot_training.watching.deadline_stop import (
@@ -36,7 +38,7 @@ from spot_training.watching.scout_watch import ScoutWatch, call_from_json, call_
 from spot_training.watching.watcher import JobWatcher
 from tests.cloud import HOUR, Cloud, live_jobs, make_config, serving
 
-from .support import Died, FakeHost, MemoryRecorder, Mortal
+from .support import FakeHost, MemoryRecorder, Mortal, finish_with_death
 
 FIRST, SECOND = "ml.m5.xlarge", "ml.m5.2xlarge"
 #: On-demand starts soon after the first launch could be over: there is little time to spare for so much work.
@@ -80,6 +82,8 @@ class Task:
         self.store = MemoryStore()
         self.recorder = MemoryRecorder()
         self.said: list[str] = []
+        self.hurries = False
+        self.histories: list[TypeHistory] = []
         self.check: BudgetCheck | None = None
         self.prices = {FIRST: 1.0}
         self.policy: dict[str, Any] = {"name": "deadline", "back_to_spot": True}
@@ -110,6 +114,7 @@ class Task:
             ),
             make_check=lambda _step: self.check,
             prices=self.prices,
+            histories=self.histories,
             said=self.said,
         )
         return TrainingDriver(
@@ -125,14 +130,15 @@ class Task:
         return step
 
     def finish(self) -> Completed:
+        self.hurries = True
         while isinstance(step := self.step(), Waiting):
-            if step.call is None and (step.job.is_spot or not self.driver().has_scouts):
-                _set_speed(self.cloud, FAST)  # nothing is left that a slow machine could miss
             self.wait(step)
         return step
 
     def wait(self, step: Waiting, *, until: Callable[[JobSnapshot], bool] = lambda _job: False) -> None:
         """As the trigger does, with what goes to it as JSON."""
+        if self.hurries and step.call is None and (step.job.is_spot or not step.scouts):
+            _set_speed(self.cloud, FAST)  # nothing is left that a slow machine could miss
         guard = guard_from_json(guard_to_json(step.guard)) if step.guard else None
         call = call_from_json(call_to_json(step.call)) if step.call else None
         for report in follow_with_deadline(
@@ -333,21 +339,10 @@ def test_a_process_that_dies_at_any_call_hands_over_once(fresh_cloud: Cloud, is_
         _set_speed(fresh_cloud, SLOW)
         task.until_on_demand_has_scouts()
         fresh_cloud.set_capacity(available=True, instance_type=FIRST)
-        whole = task.jobs
-        mortal: Any = Mortal(whole, dies_at=dies_at, is_answered=is_answered)
-        while True:
-            task.jobs = mortal if mortal.left > 0 else whole
-            try:
-                step = task.step()
-            except Died:
-                continue
-            task.jobs = whole  # what waits is another process
-            if not isinstance(step, Waiting):
-                break
-            if step.job.is_spot:
-                _set_speed(fresh_cloud, FAST)
-            task.wait(step)
-        assert _endings(step) == WAY_BACK, dies_at
+        mortal = Mortal(task.jobs, dies_at=dies_at, is_answered=is_answered)
+        task.hurries = True
+        done = finish_with_death(task, mortal)
+        assert _endings(done) == WAY_BACK, dies_at
         assert live_jobs(fresh_cloud) == [], dies_at
         _check_one_at_a_time(task.created(scouts=False))
         if mortal.left > 0:
@@ -382,6 +377,26 @@ def test_on_demand_with_other_checkpoints_than_the_dag_has_now_is_not_left(fresh
     assert _endings(done) == [WAY_BACK[0], (PurchaseOption.ON_DEMAND, Ending.COMPLETED)]
 
 
+def test_without_a_type_left_on_demand_does_not_start_early(fresh_cloud: Cloud) -> None:
+    task = Task(fresh_cloud)
+    task.histories = [TypeHistory(region="", instance_type=FIRST, moves=5, failed_moves=4)]
+    step = task.waiting()
+    assert step.guard is not None
+    on_demand_in = step.guard.outlook(task.jobs.now(), step.job).on_demand_in_seconds
+    assert on_demand_in is not None
+    assert on_demand_in > HOUR
+    assert any("The way back to spot is off" in line for line in task.said), task.said
+    task.driver().stop(StopReason.TASK_ENDED)
+
+
+def test_the_larger_bill_of_a_scout_of_the_way_back_is_announced(fresh_cloud: Cloud) -> None:
+    task = Task(fresh_cloud)
+    task.until_on_demand_has_scouts()
+    (line,) = [line for line in task.said if "at most" in line]
+    assert "30 min of 1 instance" in line, "two checkpoint intervals and twenty minutes"
+    task.driver().stop(StopReason.TASK_ENDED)
+
+
 def test_a_type_that_is_much_dearer_is_not_worth_it(fresh_cloud: Cloud) -> None:
     task = Task(fresh_cloud, types=(SECOND,))
     task.prices = {FIRST: 1.0, SECOND: 3.0}
@@ -400,6 +415,17 @@ def test_a_type_found_by_a_scout_that_is_over_is_forgotten(fresh_cloud: Cloud) -
     step = task.waiting()
     assert step.job.status is TrainingStatus.IN_PROGRESS
     assert not task.driver().state.next_type
+    task.driver().stop(StopReason.TASK_ENDED)
+
+
+def test_on_demand_that_uploads_its_result_is_not_left(fresh_cloud: Cloud) -> None:
+    task = Task(fresh_cloud)
+    step = task.until_on_demand_has_scouts()
+    training = task.driver().training
+    intent = training.state.current
+    assert intent is not None
+    way_back.look_after(training, replace(step.job, secondary_status=SecondaryStatus.UPLOADING), intent)
+    assert all(scout.stopped_for is StopReason.SCOUT_DONE for scout in training.state.scouts)
     task.driver().stop(StopReason.TASK_ENDED)
 
 

@@ -80,7 +80,7 @@ def _parser() -> argparse.ArgumentParser:
         "--back-to-spot",
         choices=BY_TICK,
         default=BackToSpot.NEVER,
-        help="whether on-demand may be left for spot again (default: never, as in the operator)",
+        help="whether on-demand may be left for spot again (default: never)",
     )
     parser.add_argument("--plot", type=Path, help="a file for the plot of cost against deadline (.svg, .png)")
     parser.add_argument("--json", action="store_true", help="print the advice as JSON")

@@ -33,7 +33,9 @@ def as_text(
     return "\n".join(parts)
 
 
-_OUTLOOK = "This is an outlook only: after on-demand has started, the operator does not return to spot."
+_OUTLOOK = (
+    "This is an outlook only: the operator returns to spot in another way (back_to_spot in the policy)."
+)
 
 
 def _sentences(advice: Advice, question: Question) -> list[str]:

@@ -156,7 +156,7 @@ class _Planner:
     # Names --------------------------------------------------------------------------------------------
 
     def _leave_shared_names(self) -> None:
-        """Leave tasks whose class has other uses, or whose import is not simple."""
+        """Skip tasks if their class is also used elsewhere, or if its import is not simple."""
         used_otherwise = self._used_otherwise()
         simple: dict[ast.AST, bool] = {}
         for task in self._chosen():

@@ -32,17 +32,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return run(lambda: _show(options))
 
 
+def add_filters(parser: argparse.ArgumentParser) -> None:
+    """The page's filters as options; `filters_of` reads them."""
+    for name in FILTERS:
+        parser.add_argument(f"--{name.replace('_', '-')}", help="only these trainings")
+
+
+def filters_of(options: argparse.Namespace) -> dict[str, str | None]:
+    return {name: getattr(options, name) for name in FILTERS}
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="spot-training jobs", description=__doc__)
     add_connection(parser)
-    for name in FILTERS:
-        parser.add_argument(f"--{name.replace('_', '-')}", help="only these trainings")
+    add_filters(parser)
     parser.add_argument("--json", action="store_true", help="print JSON, with the month as on the page")
     return parser
 
 
 def _show(options: argparse.Namespace) -> int:
-    now = api_of(options).get(NOW, **{name: getattr(options, name) for name in FILTERS})
+    now = api_of(options).get(NOW, **filters_of(options))
     if options.json:
         print_json(now)
         return 0

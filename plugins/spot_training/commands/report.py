@@ -12,7 +12,7 @@ from typing import Any
 from spot_training.domain.budget import dollars
 
 from .airflow_api import add_connection, api_of
-from .jobs import FILTERS, NOW
+from .jobs import NOW, add_filters, filters_of
 from .output import NOTHING, cost, print_json, print_table, run
 
 OVERVIEW = "/spot-training/api/overview"
@@ -28,8 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="spot-training report", description=__doc__)
     add_connection(parser)
-    for name in FILTERS:
-        parser.add_argument(f"--{name.replace('_', '-')}", help="only these trainings")
+    add_filters(parser)
     parser.add_argument("--window", choices=("7d", "30d", "90d", "365d", "all"), default="30d")
     parser.add_argument("--since", metavar="DATE", help="first day of the history (UTC), like 2026-11-01")
     parser.add_argument("--until", metavar="DATE", help="last day of the history (UTC)")
@@ -39,7 +38,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _show(options: argparse.Namespace) -> int:
     api = api_of(options)
-    chosen = {name: getattr(options, name) for name in FILTERS}
+    chosen = filters_of(options)
     dates = {name: getattr(options, name) for name in ("window", "since", "until")}
     now = api.get(NOW, **chosen)
     history = api.get(OVERVIEW, **chosen, **dates)
