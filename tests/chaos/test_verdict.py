@@ -6,13 +6,17 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
+import pytest
+
 from spot_training.domain.lifecycle import Ending
 from spot_training.domain.records import TrainingRecord
+from spot_training.domain.stop_reasons import StopReason
 from spot_training.sagemaker.identity import TAG_SCOUT, TAG_STOPPED_FOR
 from tests.records import T0, make_attempt, make_record
 
 from .scouts import judge_prefixes, judge_scouts
 from .support import Case, Job, Run
+from .verdict import reason_of
 
 PREFIX = "s3://chaos/checkpoints/one"
 
@@ -126,3 +130,25 @@ def test_a_stop_that_is_recorded_as_a_persons_is_found() -> None:
 
 def test_a_scout_with_checkpoints_is_found() -> None:
     assert "a scout with checkpoints: scout-1" in _problems(_scout("scout-1", checkpoints=PREFIX))
+
+
+@pytest.mark.parametrize(
+    ("ending", "reason"),
+    [
+        (Ending.MOVED, StopReason.MOVE),
+        (Ending.LEFT_FOR_SPOT, StopReason.BACK_TO_SPOT),
+        (Ending.STOPPED_FOR_DEADLINE, StopReason.DEADLINE),
+        (Ending.STOPPED_AT_TIME_LIMIT, StopReason.TIME_LIMIT),
+        (Ending.UPLOADS_STALLED, StopReason.UPLOADS_STALLED),
+        (Ending.STOPPED_WITH_TASK, StopReason.TASK_KILLED),
+        (Ending.STOPPED_BY_USER, None),
+        (Ending.COMPLETED, None),
+    ],
+)
+def test_a_reason_that_no_tag_has_is_read_from_the_ledger(ending: Ending, reason: StopReason | None) -> None:
+    job = _job("model-1")
+    run = Run(case=Case(), run_id="one", instance_type="ml.m5.large", conf={})
+    attempt = make_attempt(job_name=job.name, ending=ending)
+    lab: Any = _MadeUpLab(job, records=(make_record(attempts=(attempt,)),))
+    assert reason_of(lab, run, job) == reason
+    assert reason_of(lab, run, replace(job, tags={TAG_STOPPED_FOR: "swept"})) == StopReason.SWEPT

@@ -210,7 +210,7 @@ def _judge_stops(lab: Lab, run: Run, kind: Kind, by_person: Sequence[Job], *, is
     by_others = {job.name for job in by_person}
     ours = [job for job in lab.jobs_of(run) if job.was_stopped and job.name not in by_others | {run.watched}]
     for job in ours:
-        if _reason(lab, run, job) is None and not (lab.ledger / "stops" / f"{job.name}.json").exists():
+        if reason_of(lab, run, job) is None and not (lab.ledger / "stops" / f"{job.name}.json").exists():
             tries = range(1, lab.tries(run) + 1)
             lines = [line for number in tries for line in lab.task_log(run, number).splitlines()]
             said = [line for line in lines if job.name in line and "could not" in line]
@@ -221,7 +221,7 @@ def _judge_stops(lab: Lab, run: Run, kind: Kind, by_person: Sequence[Job], *, is
     if is_cut_off or (kind is Kind.TIME_LIMIT and _timed_out_on_worker(lab, run, *tries)):
         return
     expected = {StopReason.TIME_LIMIT, *REASONS} | ({StopReason.DEADLINE} if run.case.goes_back else set())
-    unexplained = [job for job in ours if _reason(lab, run, job) not in expected]
+    unexplained = [job for job in ours if reason_of(lab, run, job) not in expected]
     run.stopped_by_workers = _stopped_by_workers(lab, run, unexplained)
     told = [f"{job.name} ({job.stopped_for})" for job in unexplained if job not in run.stopped_by_workers]
     if kind in UNHARMED | {Kind.TIME_LIMIT, Kind.STOP} and told:
@@ -244,12 +244,15 @@ def _stopped_by_workers(lab: Lab, run: Run, stopped: Sequence[Job]) -> list[Job]
     return [job for job in stopped if job.stopped_for in {StopReason.TASK_KILLED, None}][:ended]
 
 
-def _reason(lab: Lab, run: Run, job: Job) -> str | None:
-    """Why we stopped a job: its tag says so, or, if that could not be written, its ending in the ledger."""
+def reason_of(lab: Lab, run: Run, job: Job) -> str | None:
+    """Why we stopped a job: its tag says so, or, if that could not be written, its ending in the ledger.
+
+    A stop without a reason is a person's in the ledger.
+    """
     if job.stopped_for is not None:
         return job.stopped_for
-    reasons = map(StopReason, (*REASONS, StopReason.DEADLINE))
-    kept = {str(ending_of_stop(StopNote(why=why))): why for why in reasons}
+    kept = {str(ending_of_stop(StopNote(why=why))): why for why in StopReason}
+    kept[str(Ending.STOPPED_WITH_TASK)] = StopReason.TASK_KILLED  # of the three that end so
     return kept.get(_ending_in_ledger(lab, run, job) or "")
 
 

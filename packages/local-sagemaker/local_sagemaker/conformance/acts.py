@@ -41,6 +41,9 @@ def _stop_when_saved(run: Run, job: JobEvidence) -> None:
     if "stop" not in job.notes and _has_saved(run, job):
         job.notes["stopped_at"] = time.time()
         job.notes["stop"] = refusal_of(run.target.sagemaker.stop_training_job, TrainingJobName=job.name)
+        # At once: on a fast clock and a busy machine, it is Stopped at the next look.
+        if described := run.target.describe(job.name):
+            job.note(time.time(), described, run.target.wire["DescribeTrainingJob"].body)
 
 
 def _interrupt_when_saved(run: Run, job: JobEvidence) -> None:
