@@ -303,6 +303,7 @@ def _chaos_stack(
         parallelism=TASKS_AT_ONCE,
         components=components,
     ) as stack:
+        stack.boto3_client("s3").create_bucket(Bucket="chaos")  # so that checkpoints are seen
         stack.api.request("POST", "pools", body=_pool(slots=64))
         for dag_id in ALL_DAGS:
             stack.api.wait_for_dag(dag_id)

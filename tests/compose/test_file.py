@@ -303,8 +303,10 @@ def test_the_market_shows_a_fallback() -> None:
     assert rule.interruptions
 
 
-def test_a_worker_has_time_to_end_its_tasks() -> None:
-    assert SERVICES["worker"]["stop_grace_period"] == "2m"
+def test_every_service_has_time_to_end_and_a_worker_to_end_its_tasks() -> None:
+    grace = {service: SERVICES[service].get("stop_grace_period") for service in AIRFLOW_SERVICES}
+    assert grace.pop("worker") == "2m"
+    assert set(grace.values()) == {"1m"}
 
 
 def test_reports_and_ledger_are_folders_of_this_machine_that_git_ignores() -> None:
