@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,7 +33,12 @@ SERVERS = frozenset(
     {"running_cloud", "shared_server", "s3_address", "training_python", "browser", "stack", "site", "lab"}
     | {"inbox", "slack", "postgres", "pytester", "built_site"}
 )
-PROCESSES = frozenset({"subprocess", "multiprocessing", "running_server", "Postgres"})
+PROCESSES = frozenset(
+    {"subprocess", "multiprocessing", "serving", "running_server", "Postgres"}
+    | {"HTTPServer", "ThreadingHTTPServer"}
+)
+#: What Python announces when a process begins or a server listens.
+STARTS = frozenset({"subprocess.Popen", "os.fork", "os.posix_spawn", "os.system", "socket.bind"})
 
 
 @pytest.fixture
@@ -56,13 +63,14 @@ def pytest_configure(config: pytest.Config) -> None:
     take no Airflow setting from this process: theirs make their own.
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    sys.addaudithook(_note_start)
     os.environ.setdefault("AIRFLOW__SPOT_TRAINING__INSTALLATION", "airflow")
     # A machine that is busy with other tests is slow, and nothing is wrong.
     patient = [hypothesis.HealthCheck.too_slow]
     hypothesis.settings.register_profile("patient", deadline=None, suppress_health_check=patient)
     hypothesis.settings.load_profile("patient")
-    config.addinivalue_line("markers", "fast: starts no server and no process (set by this file)")
-    config.addinivalue_line("markers", "slow: computes for seconds, so it is not among the fast ones")
+    config.addinivalue_line("markers", "fast: starts no server and no process (set and checked by this file)")
+    config.addinivalue_line("markers", "slow: computes for seconds or starts a process, so it is not fast")
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -79,6 +87,21 @@ def _is_fast(test: pytest.Function) -> bool:
         or SERVERS & set(test.fixturenames)
         or PROCESSES & vars(test.module).keys()
     )
+
+
+#: What the running test and its fixtures started.
+_started: list[str] = []
+
+
+def _note_start(event: str, arguments: tuple[object, ...]) -> None:
+    if event in STARTS:
+        _started.append(f"{event}{arguments!r}"[:200])
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    _started.clear()
+    return (yield)
 
 
 def _find_reason(report: pytest.TestReport | pytest.CollectReport) -> str:
@@ -104,9 +127,12 @@ def _turn_into_failure(report: pytest.TestReport | pytest.CollectReport) -> None
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport():  # type: ignore[no-untyped-def]
+def pytest_runtest_makereport(item: pytest.Item):  # type: ignore[no-untyped-def]
     report = yield
     _turn_into_failure(report)
+    if report.when == "teardown" and _started and item.get_closest_marker("fast"):
+        report.longrepr = f"marked as fast, but it starts a process or a server: {_started[0]}"
+        report.outcome = "failed"
     return report
 
 

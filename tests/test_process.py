@@ -54,6 +54,7 @@ def _exit_code_of_child(check: Any) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", KEPT)
 def test_a_forked_child_keeps_nothing_of_its_parents(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(store, "note_live", lambda *_: None)

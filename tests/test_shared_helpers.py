@@ -74,6 +74,7 @@ def test_every_folder_of_the_package_has_one_of_tests() -> None:
     assert [name for name in sorted(folders) if not list((TESTS / name).glob("test_*.py"))] == []
 
 
+@pytest.mark.slow
 def test_no_browser_outlives_its_module() -> None:
     """While one runs, its thread has an event loop, in which another test cannot start one."""
     functions = [

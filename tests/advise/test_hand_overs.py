@@ -230,6 +230,7 @@ def _seeded(seed: int) -> Random:
     return Random(seed)  # noqa: S311 - repeatable, not secret
 
 
+@pytest.mark.slow
 @settings(max_examples=400, deadline=None, suppress_health_check=list(HealthCheck))
 @given(chance=st.randoms(use_true_random=False))
 def test_no_deadline_is_missed_whatever_capacity_and_checkpoints_do(chance: Random) -> None:

@@ -62,6 +62,7 @@ def _cost_of(workload: Workload, modes: tuple[Mode, ...]) -> float:
     return math.inf
 
 
+@pytest.mark.slow
 @settings(max_examples=60)
 @given(
     ticks=st.lists(st.integers(0, 1), min_size=4, max_size=8),
@@ -85,6 +86,7 @@ def _intervals(draw: st.DrawFn) -> list[int]:
     return [(first + n) % 2 for n, length in enumerate(lengths) for _ in range(length)]
 
 
+@pytest.mark.slow
 @settings(max_examples=60)
 @given(
     ticks=_intervals(),

@@ -130,6 +130,7 @@ def test_the_file_with_secrets_is_kept_out_of_git_and_out_of_images() -> None:
     assert (ROOT / ".dockerignore").read_text().splitlines()[0] == "*"
 
 
+@pytest.mark.slow
 def test_a_script_makes_new_secrets_and_never_replaces_them(tmp_path: Path) -> None:
     from cryptography.fernet import Fernet
 

@@ -47,6 +47,7 @@ def test_nothing_that_is_known_only_after_departure_reaches_the_model(
         assert list(table.columns) == [data.LABEL, *data.FEATURES]
 
 
+@pytest.mark.slow
 def test_no_feature_moves_when_all_that_happened_after_the_plan_is_scrambled(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -130,6 +131,7 @@ def test_a_holdout_with_the_leap_day_is_a_day_shorter(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.slow
 @given(
     start=st.dates(min_value=date(1990, 1, 1), max_value=date(2090, 1, 1)),
     first=st.integers(0, 40),

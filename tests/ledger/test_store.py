@@ -162,6 +162,7 @@ attempts = st.lists(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=40)
 @given(st.lists(attempts, max_size=6), st.data())
 def test_the_readers_sums_are_those_of_the_records(many: list[Any], data: st.DataObject) -> None:

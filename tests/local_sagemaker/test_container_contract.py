@@ -467,6 +467,7 @@ def test_an_archive_holds_what_all_instances_wrote_and_the_first_ones_file_of_tw
     assert unpack(archive) == {"model": b"1", "a/x": b"1", "a/y": b"2"}
 
 
+@pytest.mark.slow
 def test_an_archive_has_only_what_a_client_can_unpack(tmp_path: Path) -> None:
     (tmp_path / "model").write_bytes(b"m")
     (tmp_path / "empty").mkdir()
@@ -492,6 +493,7 @@ def test_a_sparse_file_that_no_memory_holds_fails_the_upload_at_once(tmp_path: P
         pack(tmp_path)
 
 
+@pytest.mark.slow
 def test_a_folder_without_permissions_or_of_any_depth_can_be_removed(tmp_path: Path) -> None:
     top = tmp_path / "job"
     (top / "closed" / "inside").mkdir(parents=True)

@@ -42,6 +42,7 @@ def test_what_is_in_the_stacks_home_is_in_the_components_home_instead(tmp_path: 
     assert (home / "logs").is_dir()
 
 
+@pytest.mark.slow
 def test_a_database_in_a_home_cannot_be_shared_by_several(tmp_path: Path) -> None:
     stack = LocalStack(Path(__file__).parents[2], tmp_path, has_own_homes=True)
     with pytest.raises(LocalStackError, match="need a database server"), stack:

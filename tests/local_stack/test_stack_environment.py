@@ -79,6 +79,7 @@ def test_secrets_are_made_once_and_only_the_user_can_read_them(tmp_path: Path) -
     assert Secrets.load_or_make(tmp_path / "others.json") != made
 
 
+@pytest.mark.slow
 def test_a_free_port_is_outside_the_range_of_outgoing_connections() -> None:
     assert 20_000 <= find_free_port() < 32_000
 

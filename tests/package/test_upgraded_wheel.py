@@ -5,11 +5,14 @@ from __future__ import annotations
 import zipfile
 from pathlib import Path
 
+import pytest
+
 from tests.upgrade.support import WHEEL
 
 from .conftest import make_environment
 
 
+@pytest.mark.slow
 def test_the_wheel_replaces_that_of_0_2_0_and_leaves_nothing_of_it(tmp_path: Path, dist: Path) -> None:
     environment = make_environment(tmp_path)
     (new,) = dist.glob("airflow_provider_*.whl")
