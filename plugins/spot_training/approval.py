@@ -18,11 +18,12 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import TaskGroup, get_current_context, task
 
 from .compat import AirflowFailException, hitl_operator
-from .domain.budget import OnDemandCost, dollars, usd_from
+from .domain.budget import OnDemandCost, usd_from
 from .domain.errors import InvalidInput
 from .domain.interruptions import is_spot_cause
 from .domain.ladder import what_happened, why_no_other
 from .domain.messages import counted
+from .domain.money import dollars
 from .domain.parsing import in_words
 from .domain.savings import Attempt
 from .domain.stopping import MAX_RUNTIME_SECONDS

@@ -62,6 +62,26 @@ def test_the_headline_of_the_overview_is_net(tmp_path: Path) -> None:
     assert "Spot lost $0.50 net" in " ".join(_Reader(only_killed).text.split())
 
 
+def test_an_amount_in_another_currency_is_shown_with_its_code_and_never_added(tmp_path: Path) -> None:
+    yuan = Price(instance_type="ml.m5.xlarge", usd_per_hour=2.1, as_of=BEGAN, source="a test", currency="CNY")
+    dollar = replace(yuan, usd_per_hour=1.0, currency=None)
+    done = make_record(began_at=BEGAN, prices=(dollar,))
+    other = replace(done, run_id="2", prices=(yuan,))
+    runs = replace(under_way(), prices=(yuan,))
+    page = overview_page(tmp_path, done, other, runs, filters=Filters(window=Window.ALL))
+    text = " ".join(_Reader(page).text.split())
+    assert "Spot saved $1.40 net" in text
+    assert (
+        "In CNY: 2 trainings were billed CNY 1.26; completed trainings cost CNY 1.26 instead of CNY 4.20"
+        in text
+    )
+    assert [cell for cell in page.split("<td") if 'data-label="Billed"' in cell and "CNY 1.26" in cell]
+    assert "CNY 1.26 billed; the same time on demand costs CNY" in " ".join(
+        _Reader(training_page(other)).text.split()
+    )
+    assert "at most CNY" in text, "in the table of what runs now"
+
+
 def test_test_runs_are_shown_and_left_out_of_the_figures(tmp_path: Path) -> None:
     def page(record: TrainingRecord) -> str:
         whole = overview_page(tmp_path, record, filters=Filters(window=Window.ALL))
@@ -82,10 +102,10 @@ def test_the_first_training_under_way_is_neither_charted_nor_called_unpriced(tmp
     assert "1 training. None can be compared with on-demand yet" in first
     assert "No training can be compared with on-demand yet." in first
     assert 'id="savings-chart"' not in first
-    assert "No prices are known" not in first
+    assert "No price in dollars is known" not in first
     done = overview_page(tmp_path, make_record(began_at=BEGAN, prices=()), filters=Filters(window=Window.ALL))
     assert 'id="savings-chart"' in done
-    assert "No prices are known" in done
+    assert "No price in dollars is known" in done
 
 
 @pytest.mark.parametrize("name", NAMES.values(), ids=NAMES)

@@ -56,7 +56,7 @@ QUOTED = {
     ],
     "unknown-dollars.md": [
         " is not known, so no dollars are recorded: ",
-        "No prices are known, so costs are instance-hours at the on-demand price.",
+        "No price in dollars is known, so costs are instance-hours at the on-demand price.",
         "The dollars do not include ",
         " is not known, so whether it is within the budget of ",
         " is not either (give it in [spot_training] prices_file)",

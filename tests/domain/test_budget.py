@@ -16,7 +16,6 @@ from spot_training.domain.budget import (
     MonthSpending,
     OnDemandCost,
     budget_from,
-    dollars,
     month_of,
 )
 from spot_training.domain.deadline import Outlook
@@ -24,6 +23,7 @@ from spot_training.domain.decide import is_on_demand, keep_budget
 from spot_training.domain.errors import InvalidInput
 from spot_training.domain.ladder import Action, Ladder, Situation, on_demand_only, widened_waits
 from spot_training.domain.lifecycle import CAPACITY_CAUSES, Ending
+from spot_training.domain.money import dollars
 from spot_training.domain.savings import Attempt, PurchaseOption
 
 NOVEMBER = datetime(2026, 11, 1, tzinfo=UTC)

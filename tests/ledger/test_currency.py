@@ -1,7 +1,9 @@
-"""Prices that are not in dollars: on record as they are, in no sum, and no budget is compared with them."""
+"""Prices that are not in dollars: amounts of their own, in no sum of dollars and no budget."""
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import logging
 from dataclasses import replace
@@ -12,12 +14,23 @@ from typing import Any
 import pytest
 
 from spot_training.connections import AwsAccess
-from spot_training.domain.records import FORMAT_WITH_CURRENCIES, TrainingRecord, totals_of
-from spot_training.ledger import Ledger
+from spot_training.domain.lifecycle import Ending
+from spot_training.domain.records import (
+    FORMAT_WITH_CURRENCIES,
+    RecordState,
+    Totals,
+    TrainingRecord,
+    totals_of,
+)
+from spot_training.ledger import Ledger, Selection
 from spot_training.ledger.compaction import compact
 from spot_training.ledger.prices import PriceBook, PricesFileError
+from spot_training.report.facts import report_of
+from spot_training.report.table import to_csv
+from spot_training.report.training import TrainingReport
+from spot_training.report.writing import to_html, to_log
 from spot_training.task.on_demand_cost import AskedPrices
-from tests.records import PRICE, make_record
+from tests.records import PRICE, T0, make_attempt, make_record
 
 YUAN = replace(PRICE, usd_per_hour=2.10, currency="CNY")
 
@@ -62,11 +75,42 @@ def test_a_record_with_another_currency_is_refused_by_earlier_versions_and_keeps
     assert data["format"] == FORMAT_WITH_CURRENCIES
     assert data["prices"][0]["currency"] == "CNY"
     assert data["billed_usd"] is data["saved_usd"] is data["attempts"][0]["billed_usd"] is None
+    assert (data["currency"], data["billed_in_currency"], data["clean_run_in_currency"]) == ("CNY", 1.26, 4.2)
+    assert data["saved_in_currency"] == pytest.approx(2.94)
     assert TrainingRecord.from_json(data) == record
 
 
+def test_prices_in_several_currencies_make_no_amount() -> None:
+    other = replace(YUAN, instance_type="ml.g5.xlarge", currency="EUR")
+    for prices in ((YUAN, other), (YUAN, replace(PRICE, instance_type="ml.g5.xlarge"))):
+        record = make_record(prices=prices)
+        assert record.amounts is None
+        assert "currency" not in record.to_json()
+
+
+def test_chinas_price_list_is_in_yuan_and_kept_so(ledger: Ledger, tmp_path: Path) -> None:
+    class InYuan:
+        def price_per_hour(self, **_which: str) -> tuple[float, str]:
+            return 2.10, "CNY"
+
+    def ask() -> Any:
+        book = PriceBook(ledger=ledger, open_price_list=lambda _region: InYuan(), now=lambda: T0)
+        return book.price_of("cn-north-1", "ml.m5.xlarge")
+
+    first = ask()
+    assert (first.usd_per_hour, first.currency, first.is_usd) == (2.10, "CNY", False)
+    assert ask() == first
+    kept = json.loads((tmp_path / "ledger" / "prices" / "cn-north-1" / "ml.m5.xlarge.json").read_text())
+    assert kept["usd_per_hour"] is None, "an earlier version would take it for dollars"
+
+
 def test_sums_have_dollars_only_before_and_after_merging(ledger: Ledger) -> None:
-    records = [make_record(run_id="1"), make_record(run_id="2", prices=(YUAN,))]
+    failed = make_attempt(ending=Ending.OUT_OF_WAIT)
+    records = [
+        make_record(run_id="1"),
+        make_record(run_id="2", prices=(YUAN,)),
+        make_record(run_id="3", prices=(YUAN,), attempts=(failed,), state=RecordState.FAILED),
+    ]
     for record in records:
         ledger.write(record)
     for _ in range(2):
@@ -74,9 +118,41 @@ def test_sums_have_dollars_only_before_and_after_merging(ledger: Ledger) -> None
             assert sorted(reader.records(), key=lambda record: record.run_id) == records
             totals = reader.totals()
         assert totals == totals_of(records)
-        assert (totals.trainings, totals.unpriced) == (2, 1)
+        assert (totals.trainings, totals.unpriced) == (3, 2)
         assert totals.billed_usd == totals_of(records[:1]).billed_usd > 0
+        assert Totals.from_json(json.loads(json.dumps(totals.to_json()))) == totals
+        (other,) = totals.currencies
+        assert str(other) == (
+            "In CNY: 2 trainings were billed CNY 2.52; "
+            "completed trainings cost CNY 1.26 instead of CNY 4.20 on demand, 70 % less."
+        )
         compact(ledger, settled_after=timedelta(0))
+
+
+def test_the_report_names_the_currency(ledger: Ledger) -> None:
+    ledger.write(make_record(run_id="1"))
+    ledger.write(make_record(run_id="2", prices=(YUAN,)))
+    with ledger.read() as reader:
+        made = report_of(reader, Selection(), title="A report", made_at=T0)
+        lines = list(csv.DictReader(io.StringIO("".join(to_csv(reader, Selection())))))
+    page = to_html(made)
+    assert "In CNY: 1 training was billed CNY 1.26" in page
+    assert "CNY 1.26" in page[page.index("<table") :], "the training's own row"
+    assert "In CNY: 1 training was billed CNY 1.26" in to_log(made.totals)
+    amounts = ("currency", "billed_in_currency", "saved_in_currency", "billed_usd")
+    assert sorted([line[name] for name in amounts] for line in lines) == [
+        ["", "", "", "0.138"],
+        ["CNY", "1.26", "2.94", ""],
+    ]
+
+
+def test_the_message_about_a_training_names_the_currency() -> None:
+    record = make_record(prices=(YUAN,))
+    assert record.amounts is not None
+    savings = {**record.statement.to_json(), **record.amounts.to_json()}
+    attempts = [attempt.to_json(with_transitions=False) for attempt in record.attempts]
+    told = TrainingReport.of(savings, attempts, title="A training")
+    assert "It cost CNY 1.26 instead of CNY 4.20 on demand." in told.sentences
 
 
 def test_a_budget_is_not_compared_with_a_price_in_another_currency(

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from spot_training.domain.currencies import COLUMNS as CURRENCY_COLUMNS
 from spot_training.ledger.schema import ATTEMPT, COLUMNS
-from tests.records import make_record
+from tests.records import PRICE, make_record
 
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "ledger.md"
 
@@ -20,7 +22,9 @@ def test_every_column_is_documented_in_its_order(heading: str, columns: dict[str
 
 
 def test_a_record_has_the_columns_of_the_schema_and_no_other() -> None:
-    data = make_record(metrics={"loss": 0.5}).to_json()
-    assert data.keys() - make_record().to_json().keys() == {"metrics"}, "only of a training that has some"
+    yuan = replace(PRICE, currency="CNY")
+    data = make_record(metrics={"loss": 0.5}, prices=(yuan,)).to_json()
+    only_where_there_are_some = {"metrics", *CURRENCY_COLUMNS}
+    assert data.keys() - make_record().to_json().keys() == only_where_there_are_some
     assert data.keys() == COLUMNS.keys() - {"unknown"}, "what is unknown has its own members in a small file"
     assert data["attempts"][0].keys() == ATTEMPT.keys()

@@ -28,11 +28,11 @@ class Counted:
         self.usd = usd
         self.asked = 0
 
-    def usd_per_hour(self, **_which: str) -> float | None:
+    def price_per_hour(self, **_which: str) -> tuple[float, None] | None:
         self.asked += 1
         if self.usd is not None and self.usd < 0:
             raise PermissionError("pricing:GetProducts")
-        return self.usd
+        return None if self.usd is None else (self.usd, None)
 
 
 def _book(ledger: Ledger, prices: Any, **overrides: Any) -> PriceBook:
@@ -41,9 +41,9 @@ def _book(ledger: Ledger, prices: Any, **overrides: Any) -> PriceBook:
 
 def test_the_price_list_knows_what_training_costs_and_not_hosting(cloud: Cloud) -> None:
     prices = PriceList(cloud.client("pricing"))
-    assert prices.usd_per_hour(region=REGION, instance_type="ml.m5.xlarge") == 0.23
-    assert prices.usd_per_hour(region=REGION, instance_type="ml.nobody.has") is None
-    assert prices.usd_per_hour(region="eu-west-1", instance_type="ml.m5.xlarge") is None
+    assert prices.price_per_hour(region=REGION, instance_type="ml.m5.xlarge") == (0.23, None)
+    assert prices.price_per_hour(region=REGION, instance_type="ml.nobody.has") is None
+    assert prices.price_per_hour(region="eu-west-1", instance_type="ml.m5.xlarge") is None
 
 
 def test_the_price_list_is_asked_where_it_is() -> None:
@@ -51,8 +51,10 @@ def test_the_price_list_is_asked_where_it_is() -> None:
     assert home_of("cn-north-1") == "cn-northwest-1"
 
 
-def _product(usd: str, component: str = "Training", unit: str = "Hrs") -> dict[str, Any]:
-    dimension = {"unit": unit, "pricePerUnit": {"USD": usd}}
+def _product(
+    amount: str, component: str = "Training", unit: str = "Hrs", code: str = "USD"
+) -> dict[str, Any]:
+    dimension = {"unit": unit, "pricePerUnit": {code: amount}}
     return {
         "product": {"attributes": {"platoinstancetype": component}},
         "terms": {"OnDemand": {"x": {"priceDimensions": {"y": dimension}}}},
@@ -62,16 +64,20 @@ def _product(usd: str, component: str = "Training", unit: str = "Hrs") -> dict[s
 @pytest.mark.parametrize(
     ("products", "expected"),
     [
-        ([_product("0.23")], 0.23),
-        ([_product("0.23"), _product("0.00"), _product("0.28", component="Hosting")], 0.23),
-        ([_product("0.23"), _product("0.23")], 0.23),
+        ([_product("0.23")], (0.23, None)),
+        ([_product("0.23"), _product("0.00"), _product("0.28", component="Hosting")], (0.23, None)),
+        ([_product("0.23"), _product("0.23")], (0.23, None)),
+        ([_product("2.10", code="CNY"), _product("0.00", code="CNY")], (2.10, "CNY")),
+        ([_product("2.10", code="CNY"), _product("0.30")], None),
         ([_product("0.23"), _product("0.30")], None),
         ([_product("0.23", unit="GB-Mo")], None),
         ([{"product": {}}, {}], None),
         ([], None),
     ],
 )
-def test_a_price_that_is_not_plain_is_unknown(products: list[dict[str, Any]], expected: float | None) -> None:
+def test_a_price_that_is_not_plain_is_unknown(
+    products: list[dict[str, Any]], expected: tuple[float, str | None] | None
+) -> None:
     import json
 
     class Client:
@@ -82,7 +88,7 @@ def test_a_price_that_is_not_plain_is_unknown(products: list[dict[str, Any]], ex
             return [{}, {"PriceList": [json.dumps(product) for product in products]}]
 
     client: Any = Client()
-    assert PriceList(client).usd_per_hour(region=REGION, instance_type="ml.m5.xlarge") == expected
+    assert PriceList(client).price_per_hour(region=REGION, instance_type="ml.m5.xlarge") == expected
 
 
 def test_a_price_is_asked_once_and_kept_with_its_date(ledger: Ledger) -> None:

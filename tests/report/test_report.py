@@ -111,7 +111,7 @@ def test_without_a_price_the_account_is_in_instance_time() -> None:
     lines = {line.label: line.amount for line in bill(totals)}
     assert lines["Billed for them, over all attempts"] == "3 h 42 min"
     assert lines["of that, for abandoned attempts"] == "2 h 30 min"
-    assert "No price is known" in remarks(totals)[0]
+    assert "No price in dollars is known" in remarks(totals)[0]
     assert PRICE_BASIS not in remarks(totals)
 
 

@@ -75,7 +75,13 @@ def _cells(row: Mapping[str, Any], at: str) -> list[str]:
         phase,
         _lasts(row["phase_since"], at),
         f"{row['attempt'] or NOTHING}, {bought}" if bought else str(row["attempt"] or NOTHING),
-        cost(row["billed_usd"], row["billed_hours"], is_estimate=row["is_estimate"]),
+        cost(
+            row["billed_usd"],
+            row["billed_hours"],
+            is_estimate=row["is_estimate"],
+            other=row.get("billed_in_currency"),
+            currency=row.get("currency"),
+        ),
         moment(row["latest_on_demand_at"]),
         moment(row["deadline_at"]),
     ]

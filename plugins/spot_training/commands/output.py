@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from spot_training.domain.budget import dollars
 from spot_training.domain.errors import SpotTrainingError
+from spot_training.domain.money import in_currency
 
 NOTHING = "-"
 
@@ -52,9 +52,19 @@ def moment(text: str | None) -> str:
     return f"{datetime.fromisoformat(text).astimezone(UTC):%Y-%m-%d %H:%M}" if text else NOTHING
 
 
-def cost(usd: float | None, hours: float | None, *, is_estimate: bool = False) -> str:
-    """Dollars if prices are known, else instance-hours at the on-demand price."""
+def cost(
+    usd: float | None,
+    hours: float | None,
+    *,
+    is_estimate: bool = False,
+    other: float | None = None,
+    currency: str | None = None,
+) -> str:
+    """Dollars, or `other` in its currency, if prices are known, else instance-hours at on-demand's price."""
     if not hours and not usd:
         return NOTHING
-    known = dollars(usd) if usd is not None else f"{hours:,.2f} h"
+    amount = other if usd is None else usd
+    known = (
+        f"{hours:,.2f} h" if amount is None else in_currency(amount, None if usd is not None else currency)
+    )
     return f"<= {known}" if is_estimate else known

@@ -9,7 +9,8 @@ import argparse
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from spot_training.domain.budget import dollars
+from spot_training.domain.currencies import CurrencyTotals
+from spot_training.domain.money import dollars
 
 from .airflow_api import add_connection, api_of
 from .jobs import NOW, add_filters, filters_of
@@ -97,6 +98,8 @@ def _print_history(totals: Mapping[str, Any]) -> None:
             "interruptions": f"{totals['interruptions']} in {totals['attempts']} attempts",
         },
     )
+    for other in totals.get("currencies") or ():
+        print(CurrencyTotals.from_json(other))
 
 
 def _print_figures(title: str, figures: Mapping[str, Any]) -> None:

@@ -62,6 +62,8 @@ class NowRow:
     billed_usd: float | None
     billed_hours: float
     is_estimate: bool
+    currency: str | None
+    billed_in_currency: float | None
     deadline_at: datetime | None
     latest_on_demand_at: datetime | None
     saved_at: datetime | None
@@ -266,6 +268,8 @@ def _row(record: TrainingRecord, now: datetime) -> NowRow:
         billed_usd=cost.billed_usd if cost else 0.0,
         billed_hours=cost.billed_hours if cost else 0.0,
         is_estimate=cost.is_estimate if cost else False,
+        currency=record.currency,
+        billed_in_currency=cost.billed_in_currency if cost else None,
         deadline_at=record.deadline_at,
         latest_on_demand_at=record.latest_on_demand_at,
         saved_at=job.saved_at if job else None,

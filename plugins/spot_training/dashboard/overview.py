@@ -152,6 +152,8 @@ class TrainingRow:
     saved_usd: float | None
     savings_percent: float | None
     is_test: bool | None
+    currency: str | None
+    billed_in_currency: float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -190,7 +192,7 @@ _TABLES = {
         SELECT {_CHOSEN_BY}, counts, is_test, run_id, map_index, ended_at, local_cloud, completed,
                interruptions, wait_seconds, billable_instance_seconds, clean_run_instance_seconds,
                coalesce(net_savings_percent, savings_percent) AS savings_percent,
-               billed_usd, clean_run_usd, saved_usd,
+               billed_usd, clean_run_usd, saved_usd, currency, billed_in_currency,
                len(attempts) + CASE WHEN current_job IS NULL THEN 0 ELSE 1 END AS attempts
         FROM trainings
     """,

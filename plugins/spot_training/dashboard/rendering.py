@@ -11,8 +11,8 @@ from urllib.parse import urlencode
 
 from spot_training.addresses import dag_page, run_page, task_page, training_page
 from spot_training.compat import keeps_login_in_storage
-from spot_training.domain.budget import dollars
 from spot_training.domain.messages import NET_MEANING, PRICE_BASIS, counted, tests_line, times
+from spot_training.domain.money import in_currency
 from spot_training.domain.packages import needed_by
 from spot_training.domain.parsing import in_words
 
@@ -84,9 +84,9 @@ def hours(value: float | None) -> str:
     )
 
 
-def usd(value: float | None) -> str:
-    """US dollars, to the cent."""
-    return NOTHING if value is None else dollars(value).replace("-", "−")
+def usd(value: float | None, currency: str | None = None) -> str:
+    """US dollars to the cent, or an amount in another currency."""
+    return NOTHING if value is None else in_currency(value, currency).replace("-", "−")
 
 
 def percent(value: float | None) -> str:

@@ -107,7 +107,8 @@ class CostPoint:
     """What had been billed at a moment, and what the same time costs on demand.
 
     Hours are instance-hours at the on-demand price. AWS reports billed seconds when a job is over. Until
-    then, with `is_estimate`, the value is an upper limit. Dollars are None without a price.
+    then, with `is_estimate`, the value is an upper limit. Dollars are None without a price in dollars; with
+    prices in another `currency`, amounts are in that one.
     """
 
     at: datetime
@@ -116,6 +117,9 @@ class CostPoint:
     billed_usd: float | None
     on_demand_usd: float | None
     is_estimate: bool
+    currency: str | None = None
+    billed_in_currency: float | None = None
+    on_demand_in_currency: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -388,10 +392,10 @@ class _Meter:
         self._counts = {attempt.number: attempt.instance_count for attempt in record.attempts}
         if job := record.current_job:
             self._counts[job.number] = job.instance_count
-        self._prices = record.usd_per_hour
+        self._prices, self._currency = record.prices_per_hour, record.currency
         self._hours = self._full_hours = 0.0
-        self._usd: float | None = 0.0
-        self._full_usd: float | None = 0.0
+        self._billed: float | None = 0.0
+        self._full: float | None = 0.0
         self._is_estimate = False
 
     def run(self, bar: Bar) -> None:
@@ -405,26 +409,31 @@ class _Meter:
         self._full_hours += hours
         full_price = on_demand_rate(price)
         is_on_demand = bar.purchase == PurchaseOption.ON_DEMAND
-        self._usd = _plus(self._usd, billed, full_price if is_on_demand else price)
-        self._full_usd = _plus(self._full_usd, hours, full_price)
+        self._billed = _plus(self._billed, billed, full_price if is_on_demand else price)
+        self._full = _plus(self._full, hours, full_price)
 
     def read(self, at: datetime) -> CostPoint:
+        billed, on_demand = _rounded(self._billed), _rounded(self._full)
+        is_usd = self._currency is None
         return CostPoint(
             at=at,
             billed_hours=round(self._hours, 6),
             on_demand_hours=round(self._full_hours, 6),
-            billed_usd=_rounded(self._usd),
-            on_demand_usd=_rounded(self._full_usd),
+            billed_usd=billed if is_usd else None,
+            on_demand_usd=on_demand if is_usd else None,
             is_estimate=self._is_estimate,
+            currency=self._currency,
+            billed_in_currency=None if is_usd else billed,
+            on_demand_in_currency=None if is_usd else on_demand,
         )
 
 
-def _plus(dollars: float | None, hours: float, price: float | None) -> float | None:
-    return None if dollars is None or price is None else dollars + hours * price
+def _plus(money: float | None, hours: float, price: float | None) -> float | None:
+    return None if money is None or price is None else money + hours * price
 
 
-def _rounded(dollars: float | None) -> float | None:
-    return None if dollars is None else round(dollars, 6)
+def _rounded(money: float | None) -> float | None:
+    return None if money is None else round(money, 6)
 
 
 def _rate(attempt: Attempt) -> float | None:

@@ -14,6 +14,7 @@ from typing import Any
 
 from .errors import InvalidInput
 from .json_text import did_you_mean, from_json_text
+from .money import dollars
 from .parsing import as_bool, in_words, is_left_out
 from .savings import cost_usd
 
@@ -135,12 +136,6 @@ def _account(spending: MonthSpending) -> str:
 def month_of(moment: datetime) -> datetime:
     """The beginning of a moment's calendar month (UTC)."""
     return moment.astimezone(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
-
-
-def dollars(usd: float) -> str:
-    """`$1,231.00`, `$9.40`, `<$0.01`: to the cent, everywhere."""
-    sign, size = "-" if usd < 0 else "", abs(usd)
-    return f"{sign}<$0.01" if 0 < size < 0.005 else f"{sign}${size:,.2f}"
 
 
 # --- what users write ------------------------------------------------------------------------------------

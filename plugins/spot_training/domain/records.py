@@ -8,7 +8,7 @@ machine that decided.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -16,6 +16,8 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from .attempts import FORMAT_OF_ENDING
+from .currencies import COLUMNS as CURRENCY_COLUMNS
+from .currencies import Amounts
 from .errors import NewerFormat
 from .lifecycle import Ending, JobSnapshot, SecondaryStatus, TrainingStatus, Transition
 from .record_keys import record_key
@@ -102,8 +104,8 @@ def model_of(job_name: str) -> str:
 class Price:
     """An on-demand price per instance-hour, with its date and source.
 
-    It is in US dollars, unless `currency` names another one (ISO 4217): such a price is on record as it is,
-    and in no amount, because all amounts are dollars and currencies are never added.
+    It is in US dollars, unless `currency` names another one (ISO 4217). Such a price is in no amount in
+    dollars: currencies are never added.
     `discount_percent` is what on-demand costs less (a SageMaker Savings Plan); spot does not get it.
     """
 
@@ -133,6 +135,31 @@ class Price:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Price:
         return cls(**_known(cls, data, moments=("as_of",)))
+
+
+def rates_of(prices: Iterable[Price], currency: str | None = None) -> dict[str, float]:
+    """The prices in one currency (None: US dollars), as `savings` takes them."""
+    return {
+        price.instance_type: price.rate
+        for price in prices
+        if (price.is_usd if currency is None else price.currency == currency)
+    }
+
+
+def currency_of(prices: Iterable[Price]) -> str | None:
+    """The currency of all these prices, if that is not the US dollar. None also if there are several."""
+    codes = {None if price.is_usd else price.currency for price in prices}
+    return codes.pop() if len(codes) == 1 else None
+
+
+def amounts_of(
+    prices: Sequence[Price], attempts: Sequence[Attempt], scouts: Sequence[Attempt]
+) -> Amounts | None:
+    """What a training came to in the currency of all its prices. None if that is the US dollar."""
+    currency = currency_of(prices)
+    if currency is None:
+        return None
+    return Amounts.of(currency, statement_of(attempts, rates_of(prices, currency), scouts=scouts))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -297,11 +324,26 @@ class TrainingRecord:
     @property
     def usd_per_hour(self) -> dict[str, float]:
         """The record's prices as `savings` takes them: those in US dollars."""
-        return {price.instance_type: price.rate for price in self.prices if price.is_usd}
+        return rates_of(self.prices)
 
     @property
     def statement(self) -> SavingsStatement:
         return statement_of(self.attempts, self.usd_per_hour, scouts=self.scouts)
+
+    @property
+    def currency(self) -> str | None:
+        """The currency of all its prices, if that is not the US dollar."""
+        return currency_of(self.prices)
+
+    @property
+    def prices_per_hour(self) -> dict[str, float]:
+        """The prices in the record's `currency`, which are those in US dollars without one."""
+        return rates_of(self.prices, self.currency)
+
+    @property
+    def amounts(self) -> Amounts | None:
+        """What the training came to in its `currency`. None in US dollars."""
+        return amounts_of(self.prices, self.attempts, self.scouts)
 
     @property
     def format(self) -> int:
@@ -341,6 +383,7 @@ class TrainingRecord:
             "current_job": self.current_job.to_json() if self.current_job else None,
             "prices": [price.to_json() for price in self.prices],
             **statement,
+            **(amounts.to_json() if (amounts := self.amounts) else {}),
         }
 
     @classmethod
@@ -399,7 +442,9 @@ def record_from(
 _NESTED = {"tags", "metrics", "attempts", "scouts", "scouts_out", "decisions", "current_job", "prices"}
 #: Members of a record that follow from the others.
 _DERIVED = frozenset(
-    {"format", "key", "transitions", "attempt_count"} | {each.name for each in fields(SavingsStatement)}
+    {"format", "key", "transitions", "attempt_count"}
+    | {each.name for each in fields(SavingsStatement)}
+    | set(CURRENCY_COLUMNS)
 ) - {"attempts"}
 _MOMENTS = ("began_at", "ended_at", "deadline_at", "latest_on_demand_at", "written_at")
 

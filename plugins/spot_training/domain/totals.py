@@ -11,9 +11,11 @@ from dataclasses import asdict, dataclass, replace
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Any, Protocol
 
+from .currencies import CurrencyTotals, totals_by_currency
 from .savings import saved_percent
 
 if TYPE_CHECKING:
+    from .currencies import Amounts
     from .savings import SavingsStatement
 
 
@@ -33,7 +35,8 @@ class Totals:
     is of the dollars if prices are known, else of instance time.
 
     `test_runs` are trainings of `airflow dags test` and `airflow tasks test`, which are in no other sum, and
-    `test_usd` is what they were billed.
+    `test_usd` is what they were billed. `currencies` are the sums of trainings with prices in other
+    currencies, which are in no sum of dollars.
     """
 
     trainings: int
@@ -68,6 +71,7 @@ class Totals:
     net_saved_usd: float = 0.0
     test_runs: int = 0
     test_usd: float = 0.0
+    currencies: tuple[CurrencyTotals, ...] = ()
 
     @property
     def percent_saved(self) -> float | None:
@@ -85,14 +89,23 @@ class Totals:
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON."""
-        return {**asdict(self), "left_out": list(self.left_out)}
+        return {
+            **asdict(self),
+            "left_out": list(self.left_out),
+            "currencies": [totals.to_json() for totals in self.currencies],
+        }
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Totals:
         """Undo `to_json`. Other members are ignored."""
         sums = {name: data.get(name, 0) for name in FIGURES}
         totals = totals_from(sums, left_out=tuple(data.get("left_out") or ()))
-        return replace(totals, test_runs=data.get("test_runs", 0), test_usd=data.get("test_usd", 0.0))
+        return replace(
+            totals,
+            test_runs=data.get("test_runs", 0),
+            test_usd=data.get("test_usd", 0.0),
+            currencies=tuple(map(CurrencyTotals.from_json, data.get("currencies") or ())),
+        )
 
 
 # What each figure sums --------------------------------------------------------------------------------
@@ -212,6 +225,8 @@ class Summed(Protocol):
     @property
     def statement(self) -> SavingsStatement: ...
     @property
+    def amounts(self) -> Amounts | None: ...
+    @property
     def replaced_instance_seconds(self) -> int | None: ...
     @property
     def replaced_usd(self) -> float | None: ...
@@ -225,11 +240,15 @@ def totals_of(records: Iterable[Summed]) -> Totals:
     """Sum up trainings, and count test runs."""
     tests: list[dict[str, Any]] = []
     rows: list[dict[str, Any]] = []
+    in_currencies: list[Amounts] = []
     for record in records:
         (tests if record.is_test else rows).append(_columns_of(record))
+        if record.amounts and not record.is_test:
+            in_currencies.append(record.amounts)
     totals = totals_from({name: figure.of(rows) for name, figure in FIGURES.items()})
     test_usd = round(sum(row["billed_usd"] or 0.0 for row in tests), 6)
-    return replace(totals, test_runs=len(tests), test_usd=test_usd)
+    currencies = totals_by_currency(in_currencies)
+    return replace(totals, test_runs=len(tests), test_usd=test_usd, currencies=currencies)
 
 
 def _columns_of(record: Summed) -> dict[str, Any]:

@@ -41,8 +41,11 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9.-]{0,62}")
 class PriceList(Protocol):
     """AWS's price list, as far as it is used here: `sagemaker.prices` has one."""
 
-    def usd_per_hour(self, *, region: str, instance_type: str) -> float | None:
-        """On-demand US dollars per instance-hour; None where AWS lists no price. Raises botocore's errors."""
+    def price_per_hour(self, *, region: str, instance_type: str) -> tuple[float, str | None] | None:
+        """The on-demand price of an instance-hour, and its currency if that is not the US dollar.
+
+        None where AWS lists no price. Raises botocore's errors.
+        """
 
 
 class PriceAccess(Protocol):
@@ -83,14 +86,21 @@ class PriceBook:
 
     def _ask(self, region: str, instance_type: str) -> Price | None:
         """Ask AWS, and keep the answer. A failure is kept too, so that not every task asks again."""
-        usd = None
+        found = None
         try:
-            usd = self.open_price_list(region).usd_per_hour(region=region, instance_type=instance_type)
+            found = self.open_price_list(region).price_per_hour(region=region, instance_type=instance_type)
         finally:
-            self._keep(region, instance_type, usd)
-        if usd is None:
+            self._keep(region, instance_type, found)
+        if found is None:
             return None
-        return Price(instance_type=instance_type, usd_per_hour=usd, as_of=self.now(), source=SOURCE)
+        amount, currency = found
+        return Price(
+            instance_type=instance_type,
+            usd_per_hour=amount,
+            as_of=self.now(),
+            source=SOURCE,
+            currency=currency,
+        )
 
     def _path(self, region: str, instance_type: str) -> str:
         return self.ledger.path(PRICES, region, f"{instance_type}.json")
@@ -105,8 +115,11 @@ class PriceBook:
             return None
         return kept if kept and self.now() - kept.asked_at < kept.good_for else None
 
-    def _keep(self, region: str, instance_type: str, usd: float | None) -> None:
-        answer = {"usd_per_hour": usd, "asked_at": self.now().isoformat(), "source": SOURCE}
+    def _keep(self, region: str, instance_type: str, found: tuple[float, str | None] | None) -> None:
+        """A version that knows no currencies finds no price in one that it could take for dollars."""
+        amount, currency = found or (None, None)
+        price = {_USD: amount} if currency is None else {_USD: None, _OTHER: amount, _CURRENCY: currency}
+        answer = {**price, "asked_at": self.now().isoformat(), "source": SOURCE}
         self.ledger.put(self._path(region, instance_type), json.dumps(answer).encode())
 
 
@@ -121,11 +134,16 @@ class _Kept:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any], instance_type: str) -> _Kept:
-        asked_at, usd = datetime.fromisoformat(data["asked_at"]), data["usd_per_hour"]
-        if usd is None:
+        asked_at, currency = datetime.fromisoformat(data["asked_at"]), data.get(_CURRENCY)
+        amount = data[_USD if currency is None else _OTHER]
+        if amount is None:
             return cls(price=None, asked_at=asked_at)
         price = Price(
-            instance_type=instance_type, usd_per_hour=float(usd), as_of=asked_at, source=data["source"]
+            instance_type=instance_type,
+            usd_per_hour=float(amount),
+            as_of=asked_at,
+            source=data["source"],
+            currency=currency,
         )
         return cls(price=price, asked_at=asked_at)
 

@@ -21,6 +21,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from spot_training.domain.currencies import CurrencyTotals
 from spot_training.domain.totals import Totals, totals_from
 
 from .fresh import read_newest
@@ -28,7 +29,7 @@ from .manifest import MONTHS
 from .rows import record_of
 from .selection import EVERYTHING, Selection
 from .set_aside import CannotRead, SetAside
-from .totals import sums_sql, tests_sql
+from .totals import currency_sums_sql, sums_sql, tests_sql
 from .view import find_spot_failures, load_view, needs_spot_failures
 
 if TYPE_CHECKING:
@@ -110,7 +111,15 @@ class LedgerReader:
         where, parameters = selection.where()
         (row,) = self.query(f"SELECT {sums_sql()} FROM trainings WHERE counts AND {where}", parameters)
         (tests,) = self.query(f"SELECT {tests_sql()} FROM trainings WHERE is_test AND {where}", parameters)
-        return replace(self._totals(row), **tests)
+        return replace(self._totals(row), **tests, currencies=self._currencies(where, parameters))
+
+    def _currencies(self, where: str, parameters: Sequence[Any]) -> tuple[CurrencyTotals, ...]:
+        rows = self.query(
+            f"SELECT {currency_sums_sql()} FROM trainings WHERE counts AND currency IS NOT NULL AND {where} "
+            "GROUP BY currency ORDER BY currency",
+            parameters,
+        )
+        return tuple(CurrencyTotals(**row) for row in rows)
 
     def _totals(self, row: Mapping[str, Any]) -> Totals:
         return totals_from(row, left_out=tuple(str(trouble) for trouble in self.set_aside))

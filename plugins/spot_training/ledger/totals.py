@@ -15,6 +15,18 @@ def tests_sql() -> str:
     return "count(*) AS test_runs, round(coalesce(sum(billed_usd), 0), 6) AS test_usd"
 
 
+def currency_sums_sql() -> str:
+    """The columns of a SELECT that groups by `currency`: `CurrencyTotals`."""
+    compared = "FILTER (saved_in_currency IS NOT NULL)"
+    sums = {
+        "billed": "sum(billed_in_currency)",
+        "compared": f"sum(billed_in_currency) {compared}",
+        "clean_run": f"sum(clean_run_in_currency) {compared}",
+    }
+    rounded = ", ".join(f"round(coalesce({total}, 0), 6) AS {name}" for name, total in sums.items())
+    return f"currency, count(*) AS trainings, {rounded}"
+
+
 def _sum(figure: Figure) -> str:
     kept = f" FILTER ({' AND '.join(map(_condition, figure.over))})" if figure.over else ""
     return f"count(*){kept}" if figure.column is None else f"coalesce(sum({figure.column}){kept}, 0)"

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from spot_training.domain.budget import dollars
 from spot_training.domain.messages import NET_MEANING, PRICE_BASIS, counted, tests_line, times
+from spot_training.domain.money import dollars
 from spot_training.domain.parsing import in_words
 
 if TYPE_CHECKING:
@@ -156,9 +156,10 @@ def remarks(totals: Totals) -> list[str]:
         left_out.append(f"The savings do not include {words} for which AWS did not report enough.")
     if has_dollars(totals) and totals.unpriced:
         words = counted(totals.unpriced, "training")
-        left_out.append(f"The dollars do not include {words} without a known price.")
+        left_out.append(f"The dollars do not include {words} without a known price in dollars.")
+    left_out += [str(other) for other in totals.currencies]
     if not has_dollars(totals) and totals.trainings > totals.running:
-        left_out.append("No price is known, so costs are instance time at the on-demand price.")
+        left_out.append("No price in dollars is known, so costs are instance time at the on-demand price.")
     if totals.test_runs:
         left_out.append(tests_line(totals.test_runs, dollars(totals.test_usd) if totals.test_usd else ""))
     if headline(totals):

@@ -25,9 +25,10 @@ _TRAINING = (
     "state",
     "is_test",
     "local_cloud",
+    "currency",
 )
 #: Of the training, on the line of its last attempt, so that a column adds up to the report's figure.
-_ONCE = ("spot_failed_usd", "net_saved_usd")
+_ONCE = ("spot_failed_usd", "net_saved_usd", "billed_in_currency", "saved_in_currency")
 _ATTEMPT = (
     "job_name",
     "purchase",

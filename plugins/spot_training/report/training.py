@@ -18,9 +18,9 @@ from dataclasses import dataclass, fields
 from html import escape
 from typing import Any
 
-from spot_training.domain.budget import dollars
 from spot_training.domain.errors import InvalidInput
 from spot_training.domain.messages import attempt_line, statement_line
+from spot_training.domain.money import in_currency
 from spot_training.domain.savings import Attempt, CleanRunBasis, SavingsStatement
 
 NO_FIGURES = (
@@ -53,7 +53,7 @@ class TrainingReport:
         if not listed:
             return cls(title=title, sentences=(NO_ATTEMPT,))
         simulated = _simulated(savings)
-        sentences = (statement_line(statement), _cost(statement), simulated, _last_words(listed[-1]))
+        sentences = (statement_line(statement), _cost(statement, savings), simulated, _last_words(listed[-1]))
         return cls(
             title=title,
             sentences=tuple(filter(None, sentences)),
@@ -121,16 +121,25 @@ def _attempts(attempts: object) -> tuple[Attempt, ...]:
     return tuple(Attempt.from_json(attempt) for attempt in attempts or ())  # type: ignore[attr-defined]
 
 
-def _cost(statement: SavingsStatement) -> str:
-    if statement.billed_usd is None:
+def _cost(statement: SavingsStatement, savings: object) -> str:
+    currency, billed, clean_run = _money(statement, savings)
+    if billed is None:
         return "Its cost in dollars is not known."
-    cost = f"It cost {dollars(statement.billed_usd)}"
+    cost = f"It cost {in_currency(billed, currency)}"
     if not statement.completed:
         return f"{cost} and produced no model."
-    if statement.clean_run_usd is None:
+    if clean_run is None:
         return f"{cost}."
     about = "about " if statement.clean_run_basis is CleanRunBasis.ESTIMATED else ""
-    return f"{cost} instead of {about}{dollars(statement.clean_run_usd)} on demand."
+    return f"{cost} instead of {about}{in_currency(clean_run, currency)} on demand."
+
+
+def _money(statement: SavingsStatement, savings: object) -> tuple[str | None, float | None, float | None]:
+    """The currency (None: US dollars), and what the training and a clean run cost in it."""
+    other = savings if isinstance(savings, Mapping) else {}
+    if other.get("currency") and other.get("billed_in_currency") is not None:
+        return other["currency"], other["billed_in_currency"], other.get("clean_run_in_currency")
+    return None, statement.billed_usd, statement.clean_run_usd
 
 
 def _last_words(last: Attempt) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spot_training.domain.messages import counted, simulated_line
+from spot_training.domain.money import in_currency
 from spot_training.domain.packages import needed_by
 from spot_training.domain.parsing import in_words
 from spot_training.domain.records import RecordState, Totals, TrainingRecord, totals_of
@@ -110,7 +111,9 @@ def _amount(totals: Totals, name: str, whole: Totals) -> str:
 
 
 def _cost(record: TrainingRecord, whole: Totals) -> str:
-    statement = record.statement
+    statement, amounts = record.statement, record.amounts
+    if amounts and amounts.billed is not None:
+        return in_currency(amounts.billed, amounts.currency)
     if not has_dollars(whole):
         seconds = statement.billable_instance_seconds
         return "unknown" if seconds is None else in_words(seconds)

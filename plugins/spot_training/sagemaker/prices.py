@@ -34,10 +34,11 @@ class PriceList:
     def __init__(self, client: BaseClient) -> None:
         self._client: Any = client
 
-    def usd_per_hour(self, *, region: str, instance_type: str) -> float | None:
+    def price_per_hour(self, *, region: str, instance_type: str) -> tuple[float, str | None] | None:
         """The on-demand price of one instance for training, or None where AWS lists none, or several.
 
-        Raises botocore's `ClientError` and `BotoCoreError`.
+        With its currency (ISO 4217) if that is not the US dollar: China's prices are in yuan. Raises
+        botocore's `ClientError` and `BotoCoreError`.
         """
         filters = {"regionCode": region, "instanceName": instance_type}
         pages = self._client.get_paginator("get_products").paginate(
@@ -54,10 +55,18 @@ def _is_training(product: Mapping[str, Any]) -> bool:
     return "Training" in {attributes.get("component"), attributes.get("platoinstancetype")}
 
 
-def _prices(product: Mapping[str, Any]) -> Iterator[float]:
-    """US dollars per hour above zero: a free tier is listed as a price of 0."""
+def _prices(product: Mapping[str, Any]) -> Iterator[tuple[float, str | None]]:
+    """Prices per hour above zero: a free tier is listed as a price of 0."""
     for term in product.get("terms", {}).get("OnDemand", {}).values():
         for dimension in term.get("priceDimensions", {}).values():
-            usd = float(dimension.get("pricePerUnit", {}).get("USD", 0))
-            if usd > 0 and str(dimension.get("unit", "")).lower() in {"hrs", "hours", "hour"}:
-                yield usd
+            if str(dimension.get("unit", "")).lower() not in {"hrs", "hours", "hour"}:
+                continue
+            amounts = {code: float(text) for code, text in dimension.get("pricePerUnit", {}).items()}
+            in_dollars = amounts.pop("USD", 0.0)
+            yield from [(in_dollars, None)] if in_dollars > 0 else _above_zero(amounts)
+
+
+def _above_zero(amounts: Mapping[str, float]) -> Iterator[tuple[float, str | None]]:
+    for currency, amount in amounts.items():
+        if amount > 0:
+            yield amount, currency

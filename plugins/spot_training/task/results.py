@@ -27,14 +27,11 @@ XCOM_MODEL = "model"
 
 
 def push_outcome(
-    ti: Any, driver: TrainingDriver, statement: SavingsStatement, *, local_cloud: str | None = None, log: Any
+    ti: Any, driver: TrainingDriver, statement: SavingsStatement, *, also: Mapping[str, Any], log: Any
 ) -> dict[str, Any]:
-    """Push what the attempts of a training came to, and return it.
-
-    `local_cloud` describes the clock of a local SageMaker: the savings then say that they are simulated.
-    """
+    """Push what the attempts of a training came to, and return it. `also` is what else the savings say."""
     outcome = {
-        **attempts_outcome(driver, statement, local_cloud=local_cloud),
+        **attempts_outcome(driver, statement, also=also),
         **_deadline_outcome(driver, log),
     }
     if scouts := driver.state.scouts_over:
@@ -47,11 +44,11 @@ def push_outcome(
 
 
 def attempts_outcome(
-    driver: TrainingDriver, statement: SavingsStatement, *, local_cloud: str | None
+    driver: TrainingDriver, statement: SavingsStatement, *, also: Mapping[str, Any]
 ) -> dict[str, Any]:
     """The attempts of a training, and what they came to."""
     return {
-        XCOM_SAVINGS: {**statement.to_json(), **({"local_cloud": local_cloud} if local_cloud else {})},
+        XCOM_SAVINGS: {**statement.to_json(), **also},
         XCOM_ATTEMPTS: [attempt.to_json(with_transitions=False) for attempt in driver.attempts],
     }
 

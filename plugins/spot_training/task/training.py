@@ -296,7 +296,7 @@ class TrainingTask:
     @property
     def outcome_so_far(self) -> dict[str, Any]:
         """`savings` and `attempts` as they are now, for OpenLineage."""
-        return attempts_outcome(self.driver, self._statement(), local_cloud=self.recorder.local_cloud)
+        return attempts_outcome(self.driver, self._statement(), also=self._about_savings())
 
     def started(self, waiting: Waiting) -> dict[str, Any]:
         """The return value of a task that does not wait."""
@@ -363,15 +363,19 @@ class TrainingTask:
 
     def _push_outcome(self) -> dict[str, Any]:
         return push_outcome(
-            self._ti,
-            self.driver,
-            self._statement(),
-            local_cloud=self.recorder.local_cloud,
-            log=self._log,
+            self._ti, self.driver, self._statement(), also=self._about_savings(), log=self._log
         )
 
     def _count_end(self) -> None:
         count_end(self.driver.state, self.driver.training.identity, self._statement())
+
+    def _about_savings(self) -> dict[str, Any]:
+        """That they are simulated, by the clock of a local SageMaker, and what they are in their currency."""
+        local_cloud, amounts = self.recorder.local_cloud, self.recorder.amounts(self.driver.state)
+        return {
+            **({"local_cloud": local_cloud} if local_cloud else {}),
+            **(amounts.to_json() if amounts else {}),
+        }
 
     def _statement(self) -> SavingsStatement:
         state = self.driver.state

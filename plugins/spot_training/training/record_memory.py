@@ -16,6 +16,7 @@ from spot_training.domain.records import (
     Price,
     TrainingRecord,
     check_format,
+    rates_of,
 )
 from spot_training.domain.savings import spot_failures, statement_of, unknown_of
 from spot_training.domain.text import with_whole_text
@@ -97,7 +98,7 @@ class Memory:
     @property
     def usd_per_hour(self) -> dict[str, float]:
         """The prices as `statement_of` takes them: those in US dollars."""
-        return {price.instance_type: price.rate for price in self.prices if price.is_usd}
+        return rates_of(self.prices)
 
     def to_json(self) -> dict[str, Any]:
         return {

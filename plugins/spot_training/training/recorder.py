@@ -19,6 +19,7 @@ from spot_training.domain.records import (
     CurrentJob,
     DecisionMade,
     TrainingRecord,
+    amounts_of,
     model_of,
     record_from,
     team_of,
@@ -32,6 +33,7 @@ from spot_training.training.state import TrainingState
 
 if TYPE_CHECKING:
     from spot_training.domain.checkpoints_seen import SeenCheckpoints
+    from spot_training.domain.currencies import Amounts
     from spot_training.domain.lifecycle import JobSnapshot
     from spot_training.domain.savings import Attempt, Prices
     from spot_training.domain.stop_reasons import StopNote
@@ -110,6 +112,14 @@ class Bookkeeper:
             return self._recall().usd_per_hour
         except NewerFormat:
             return {}  # reported where the record could not be written
+
+    def amounts(self, state: TrainingState) -> Amounts | None:
+        """What the training came to in the currency of its prices. None in US dollars."""
+        try:
+            prices = self._recall().prices
+        except NewerFormat:
+            return None
+        return amounts_of(prices, state.attempts, state.scouts_over)
 
     @property
     def local_cloud(self) -> str | None:

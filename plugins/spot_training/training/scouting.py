@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING
 
 from spot_training.domain.attempts import Attempt, PurchaseOption, attempt_of
 from spot_training.domain.back_to_spot import run_seconds
-from spot_training.domain.budget import dollars
 from spot_training.domain.errors import RequestRefused, SpotTrainingError, StateReplaced, TaskKilled
 from spot_training.domain.ladder import has_no_quota, in_order
 from spot_training.domain.lifecycle import Ending, JobSnapshot, TrainingStatus, ending_of
 from spot_training.domain.messages import counted
+from spot_training.domain.money import dollars
 from spot_training.domain.parsing import in_words
 from spot_training.domain.savings import cost_usd
 from spot_training.domain.scouting import (

@@ -22,8 +22,9 @@ const CONFIG = {
 
 const read = (root) => JSON.parse(root.getElementById("facts").textContent);
 const round = (value) => Math.round(value * 100) / 100;
-const dollars = (value) =>
-  value && Math.abs(value) < 0.005 ? "<$0.01" : "$" + value.toLocaleString("en", { minimumFractionDigits: 2, maximumFractionDigits: 2 });
+const money = (unit) => (value) =>
+  value && Math.abs(value) < 0.005 ? `<${unit}0.01` : unit + value.toLocaleString("en", { minimumFractionDigits: 2, maximumFractionDigits: 2 });
+const dollars = money("$");
 const hours = (value) => value.toLocaleString("en", { maximumFractionDigits: 2 }) + " h";
 
 function words(seconds) {
@@ -237,11 +238,13 @@ function scouts(timeline) {
 }
 
 function cost(timeline) {
-  const inDollars = timeline.costs.every((point) => point.billed_usd !== null);
-  const say = inDollars ? dollars : hours;
+  const currency = timeline.costs[0]?.currency;
+  const unit = currency ? "in_currency" : "usd";
+  const inMoney = timeline.costs.every((point) => point[`billed_${unit}`] !== null);
+  const say = !inMoney ? hours : currency ? money(`${currency} `) : dollars;
   const values = timeline.costs.flatMap((point) => [
-    { name: "on demand", value: inDollars ? point.on_demand_usd : point.on_demand_hours },
-    { name: "billed", value: inDollars ? point.billed_usd : point.billed_hours },
+    { name: "on demand", value: inMoney ? point[`on_demand_${unit}`] : point.on_demand_hours },
+    { name: "billed", value: inMoney ? point[`billed_${unit}`] : point.billed_hours },
   ].map((row) => ({ ...row, at: point.at, text: say(row.value), when: clock(point.at), label: `${row.name} at ${clock(point.at)}: ${say(row.value)}` })));
   return {
     height: 130,
@@ -249,7 +252,7 @@ function cost(timeline) {
     mark: { type: "line", strokeWidth: 2, point: { size: 12, opacity: 1 } },
     encoding: {
       x: { field: "at", ...timeAxis(span(timeline)) },
-      y: { field: "value", type: "quantitative", title: null, axis: { tickCount: 4, domain: false, ticks: false, minExtent: left(), maxExtent: left(), format: inDollars ? "$,.2f" : ",.2~f", tickMinStep: 0.01 } },
+      y: { field: "value", type: "quantitative", title: null, axis: { tickCount: 4, domain: false, ticks: false, minExtent: left(), maxExtent: left(), format: !inMoney ? ",.2~f" : currency ? ",.2f" : "$,.2f", tickMinStep: 0.01 } },
       color: { field: "name", legend: { symbolType: "stroke", symbolStrokeWidth: 2, symbolSize: 300 }, scale: { domain: ["billed", "on demand"], range: ["var(--billed-bar)", "var(--on-demand)"] } },
       strokeDash: { field: "name", scale: { domain: ["billed", "on demand"], range: [[1, 0], [5, 3]] } },
       description: { field: "label" },
