@@ -38,6 +38,7 @@ PROCESSES = frozenset(
     | {"HTTPServer", "ThreadingHTTPServer"}
 )
 #: What Python announces when a process begins or a server listens.
+#: Of these, `platform` starts `file` and `uname`, when a library asks what machine this is.
 STARTS = frozenset({"subprocess.Popen", "os.fork", "os.posix_spawn", "os.system", "socket.bind"})
 
 
@@ -94,7 +95,8 @@ _started: list[str] = []
 
 
 def _note_start(event: str, arguments: tuple[object, ...]) -> None:
-    if event in STARTS:
+    is_platforms = event == "subprocess.Popen" and arguments[0] in {"file", "uname"}
+    if event in STARTS and not is_platforms:
         _started.append(f"{event}{arguments!r}"[:200])
 
 
