@@ -107,6 +107,9 @@ RULES = [
         also={
             "logs.py": (*_product("sagemaker.logs"), "boto3", "botocore"),
             "stop.py": ("boto3", "botocore"),
+            # The advisor and the sweep from here are in their own folders.
+            "advise.py": _product("advise", "task.past_runs"),
+            "sweep.py": _product("sweep.command"),
         },
     ),
     Rule(folder="plugins/spot_training/sweep", forbidden=_TRAINING),

@@ -11,7 +11,7 @@ from .provider_info import PACKAGE
 
 #: The module of each command, and what the command does. The module is imported only when it is used.
 COMMANDS = {
-    "advise": ("spot_training.advise", "compare policies and waits for a training by cost and time"),
+    "advise": ("spot_training.commands.advise", "compare policies and waits for a training by cost and time"),
     "check": ("spot_training.check.command", "find out what the Dags with the Amazon provider risk"),
     "installation": (
         "spot_training.installation",
@@ -22,7 +22,7 @@ COMMANDS = {
     "logs": ("spot_training.commands.logs", "show the log of one training"),
     "report": ("spot_training.commands.report", "show what spot cost and saved"),
     "stop": ("spot_training.commands.stop", "end one training"),
-    "sweep": ("spot_training.sweep.command", "find training jobs that no task uses any longer"),
+    "sweep": ("spot_training.commands.sweep", "find training jobs that no task uses any longer"),
 }
 
 

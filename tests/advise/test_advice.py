@@ -346,7 +346,7 @@ def test_own_history_of_several_types_is_any_of_them(monkeypatch: pytest.MonkeyP
     def recent(*, instance_type: str, **_: object) -> list[tuple[bool, float]]:
         return seen[instance_type]
 
-    monkeypatch.setattr("spot_training.advise.answer.recent_intervals", recent)
+    monkeypatch.setattr("spot_training.advise.place.recent_intervals", recent)
     own = {"intervals": None, "own_history": True, "region": "eu-west-1"}
     result = _advice(**own, instance_type=["ml.a", "ml.b"])
     assert _rows(result)["any of 2"]["saved"] > 0.3
@@ -364,7 +364,7 @@ def test_own_history_says_what_happened_on_each_type(
     attempts = tuple(make_attempt(number=n, interruptions=n % 4, **moments) for n in range(1, 6))
     scout = make_attempt(job_name="scout", ending=Ending.SCOUT_DONE, **moments)
     ledger.write(make_record(began_at=now, attempts=attempts, scouts=(scout,)))
-    monkeypatch.setattr("spot_training.advise.answer.recent_intervals", lambda **_: GOOD)
+    monkeypatch.setattr("spot_training.advise.place.recent_intervals", lambda **_: GOOD)
     own = {"intervals": None, "own_history": True, "region": "us-east-1", "instance_type": "ml.m5.xlarge"}
     result = _advice(**own)
     (seen,) = result["types_seen"]

@@ -234,6 +234,116 @@ def test_what_the_last_sweep_left_is_shown_without_aws(
     assert json.loads(capsys.readouterr().out) == {"swept_at": now["swept_at"], "orphans": [left]}
 
 
+SWEEPER = "/api/v2/dags/sweep_orphaned_trainings"
+RUN = f"{SWEEPER}/dagRuns/manual__1"
+
+
+@pytest.fixture
+def sweeper(airflow: Airflow, monkeypatch: pytest.MonkeyPatch) -> Airflow:
+    """An Airflow with the sweeper's Dag, whose run is over at once."""
+    monkeypatch.setattr("spot_training.commands.sweep.ASK_EVERY_SECONDS", 0.01)
+    monkeypatch.setattr("spot_training.commands.sweep.NEWS_SECONDS", 0.1)
+    airflow.answers |= {
+        f"GET {SWEEPER}": (200, {"is_paused": False}),
+        f"POST {SWEEPER}/dagRuns": (200, {"dag_run_id": "manual__1"}),
+        f"GET {RUN}": (200, {"state": "success"}),
+        f"GET {RUN}/taskInstances/look": (200, {"state": "success"}),
+    }
+    now = airflow.answers["GET /spot-training/api/now"][1]
+    now.update(swept_at="2026-03-03T08:00:00+00:00", orphans=[])
+    return airflow
+
+
+def test_a_sweep_is_a_run_of_the_sweepers_dag(sweeper: Airflow, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["sweep", "--stop"]) == 0
+    said = capsys.readouterr()
+    assert "run manual__1 of sweep_orphaned_trainings" in said.err
+    assert said.out == "Orphans left by the sweep of 2026-03-03 08:00 UTC: 0.\n"
+    assert (f"POST {SWEEPER}/dagRuns", {"logical_date": None, "conf": {"stop": True}}) in sweeper.asked
+    assert main(["sweep", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["orphans"] == []
+    assert (f"POST {SWEEPER}/dagRuns", {"logical_date": None, "conf": {"stop": False}}) in sweeper.asked
+
+
+@pytest.mark.parametrize(
+    ("asked", "answer", "said"),
+    [
+        (f"GET {RUN}/taskInstances/look", (200, {"state": "failed"}), "see the log of the task look"),
+        (f"GET {RUN}", (200, {"state": "running"}), "is not over after"),
+        (f"GET {SWEEPER}", (200, {"is_paused": True}), "is paused, so no run begins. Unpause it"),
+        (f"GET {SWEEPER}", (404, {"detail": "not found"}), "Copy dags/sweep_orphaned_trainings.py"),
+        (f"GET {SWEEPER}", (403, {"detail": "Forbidden"}), "does not allow this user"),
+        (f"POST {SWEEPER}/dagRuns", (403, {"detail": "Forbidden"}), "does not allow this user"),
+    ],
+)
+def test_a_sweep_that_cannot_be_done_says_why(
+    sweeper: Airflow,
+    capsys: pytest.CaptureFixture[str],
+    asked: str,
+    answer: tuple[int, Any],
+    said: str,
+) -> None:
+    sweeper.answers[asked] = answer
+    assert main(["sweep", "--timeout", "1"]) == 1
+    assert said in capsys.readouterr().err
+
+
+def test_a_sweep_from_here_is_asked_for(airflow: Airflow, capsys: pytest.CaptureFixture[str]) -> None:
+    airflow.answers["GET /api/v2/version"] = (404, {"detail": "no Airflow"})
+    assert main(["sweep", "--region", "us-east-1", "--airflow-url", airflow.url]) == 1
+    said = capsys.readouterr().err
+    assert "--region without --aws is deprecated: add --aws." in said
+    assert "The sweep failed" in said
+    assert [path for path, _ in airflow.asked if "dagRuns" in path] == []
+    with pytest.raises(SystemExit):
+        main(["sweep", "--aws", "--last"])
+
+
+ADVICE = ["advise", "--deadline", "14h", "--own-history", "--instance-type", "ml.m5.xlarge"]
+EXPERIENCE = "/spot-training/api/experience"
+
+
+def test_advice_from_own_history_asks_airflow_once(
+    airflow: Airflow, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runtime = {"mean_seconds": 21600, "high_seconds": 25200, "basis": "learned from 3 past runs of churn"}
+    history = {"region": "us-east-1", "instance_type": "ml.m5.xlarge", "attempts": 4, "interrupted": 3}
+    seen = {"instance_type": "ml.m5.xlarge", "intervals": [[True, 40000.0], [False, 3000.0]]}
+    answer = {
+        "learned": {
+            "runtime": {**runtime, "checkpoint_every_seconds": 900},
+            "launch_seconds": 300,
+            "launch_high_seconds": 600,
+            "billed_launch_seconds": 200,
+        },
+        "types": [{**seen, "on_demand_price": 0.23}],
+        "types_seen": [history],
+    }
+    airflow.answers[f"GET {EXPERIENCE}"] = (200, answer)
+    assert main([*ADVICE, "--model", "churn"]) == 0
+    said = capsys.readouterr().out
+    assert "3 of 4 spot attempts in 14 days were interrupted" in said
+    assert main([*ADVICE, "--model", "churn", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["basis"] == "learned from 3 past runs of churn"
+    question = {"region": ["us-east-1"], "instance_type": ["ml.m5.xlarge"], "model": ["churn"]}
+    assert airflow.asked == 2 * [(f"GET {EXPERIENCE}", {**question, "instance_count": ["1"]})]
+
+    answer["types"] = [{**seen, "intervals": [], "on_demand_price": None}]
+    assert main([*ADVICE, "--work", "6h"]) == 2
+    assert "no training on ml.m5.xlarge in us-east-1 has a price on record" in capsys.readouterr().err
+    assert main([*ADVICE, "--work", "6h", "--on-demand-price", "0.2"]) == 2
+    assert "the ledger has no recent spot job in us-east-1" in capsys.readouterr().err
+
+
+def test_advice_for_a_given_market_and_price_asks_nobody(
+    airflow: Airflow, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ["--work", "6h", "--deadline", "14h", "--scenario", "3h/40m", "--on-demand-price", "0.23"]
+    assert main(["advise", *given]) == 0
+    assert "deadline" in capsys.readouterr().out
+    assert airflow.asked == []
+
+
 def test_names_cannot_steer_a_terminal(airflow: Airflow, capsys: pytest.CaptureFixture[str]) -> None:
     now = airflow.answers["GET /spot-training/api/now"][1]
     now["rows"][0]["dag_id"] = "a\x1b[31m"

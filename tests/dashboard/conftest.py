@@ -110,7 +110,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     folder = tmp_path_factory.mktemp("dashboard")
     dags = folder / "dags"
     shutil.copytree(Path(__file__).parent / "dags", dags)
-    shutil.copy(ROOT / "dags" / "retrain_flight_delays.py", dags)
+    for name in ("retrain_flight_delays", "sweep_orphaned_trainings"):
+        shutil.copy(ROOT / "dags" / f"{name}.py", dags)
     ledger = Ledger(fsspec.filesystem("file"), str(folder / "ledger"))
     now = datetime.now(UTC)
     for record in history(400, until=now):

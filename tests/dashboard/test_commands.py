@@ -65,3 +65,40 @@ def test_a_training_is_listed_read_and_stopped(
             return status in {"Stopping", "Stopped"}
 
         wait_until(is_stopped, "the job is stopped", timeout_seconds=60)
+
+
+def test_a_sweep_runs_in_airflow_and_only_for_those_who_may_start_it(
+    site: Site, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("AIRFLOW_API_URL", site.url)
+    monkeypatch.setenv("AIRFLOW_API_TOKEN", site.token("admin"))
+    site.stack.api.wait_for_dag("sweep_orphaned_trainings")
+    assert main(["sweep"]) == 1
+    assert "is paused" in capsys.readouterr().err
+    site.stack.api.unpause("sweep_orphaned_trainings")
+    monkeypatch.setenv("AIRFLOW_API_TOKEN", site.token("guest"))
+    assert main(["sweep"]) == 1
+    assert "does not allow this user" in capsys.readouterr().err
+    monkeypatch.setenv("AIRFLOW_API_TOKEN", site.token("admin"))
+    assert main(["sweep", "--timeout", "5m"]) == 0
+    assert "Orphans left by the sweep of" in capsys.readouterr().out
+
+
+def test_advice_is_from_the_trainings_that_the_user_may_read(
+    site: Site, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("AIRFLOW_API_URL", site.url)
+    monkeypatch.setenv("AIRFLOW_API_TOKEN", site.token("admin"))
+    question = ["advise", "--deadline", "20h", "--own-history", "--json"]
+    churn = [*question, "--model", "churn", "--instance-type", "ml.m5.xlarge"]
+    demand = [*question, "--model", "demand", "--instance-type", "ml.c5.2xlarge"]
+    assert main(demand) == 0
+    advice = json.loads(capsys.readouterr().out)
+    assert "past runs of demand on ml.c5.2xlarge" in advice["basis"]
+    assert "ml.c5.2xlarge" in {each["instance_type"] for each in advice["types_seen"]}
+    monkeypatch.setenv("AIRFLOW_API_TOKEN", site.token("guest"))
+    assert main(churn) == 0
+    advice = json.loads(capsys.readouterr().out)
+    assert {each["instance_type"] for each in advice["types_seen"]} <= {"ml.m5.xlarge", "ml.g5.xlarge"}
+    assert main(demand) == 2
+    assert "demand" in capsys.readouterr().err

@@ -12,20 +12,17 @@ from spot_training.domain.deadline import LAUNCH_HIGH_SECONDS, LAUNCH_SECONDS, R
 from spot_training.domain.errors import InvalidInput
 from spot_training.domain.parsing import is_left_out, parse_seconds
 from spot_training.domain.stopping import DEFAULT_MAX_RUNTIME_SECONDS
-from spot_training.installation import this_installation
 from spot_training.task.deadline import RESUME_SECONDS
-from spot_training.task.past_runs import Learned, Teachers, learn
-from spot_training.task.type_history import known_histories
 
 from .advice import Question, advise
-from .history import recent_intervals
 from .markets import file_at, intervals_from, market_of, other_markets
+from .place import Place, ThisMachine
 from .plot import draw
 from .text import as_text
 from .with_scouts import advise_with_scouts
 
 if TYPE_CHECKING:
-    from spot_training.connections import AwsAccess
+    from spot_training.task.past_runs import Learned
 
 #: The default ratio of spot to on-demand price: that of p3.2xlarge in the published comparisons.
 PRICE_RATIO = 0.318
@@ -59,6 +56,7 @@ def advise_on(
     back_to_spot: str = BackToSpot.NEVER,
     plot: str | Path | None = None,
     aws_conn_id: str | None = "aws_default",
+    place: Place | None = None,
 ) -> dict[str, Any]:
     """Advise on a training, with plain values as arguments and result.
 
@@ -68,7 +66,7 @@ def advise_on(
     `trace` (paths or storage URLs) and `own_history`. `overhead`, `max_runtime`, `check_interval` and
     `deadline_reserve` have the operator's defaults. Without `on_demand_price` (dollars per instance hour),
     the price of `instance_type` in `region` (None: the connection's) is used. `plot`: a file for the plot of
-    cost against deadline, as .svg, .png or .pdf.
+    cost against deadline, as .svg, .png or .pdf. `place` answers instead of the configured ledger and AWS.
 
     Further instance types, to run on any of several: `also_trace`, `also_scenario` (one or several of each)
     and, with `own_history`, the other types in `instance_type`. They are assumed to have the first
@@ -81,7 +79,7 @@ def advise_on(
     be read.
     """
     types = _types(instance_type, own_history=own_history)
-    place = _Place(
+    place = place or ThisMachine(
         region=region, instance_type=types[0] if types else None, aws_conn_id=aws_conn_id, dag_id=dag_id
     )
     learned = place.learned(model, instance_count)
@@ -108,7 +106,7 @@ def advise_on(
         [place.intervals(of=each) for each in types[1:]], also_scenario, also_trace, seconds=length
     )
     advice, scouts = advise(question, market), advise_with_scouts(question, market, others)
-    types_seen = known_histories(this_installation().names) if own_history else ()
+    types_seen = place.types_seen() if own_history else ()
     if plot:
         draw(advice, question, file_at(plot))
     return {
@@ -119,89 +117,6 @@ def advise_on(
         "text": as_text(advice, question, scouts, types_seen),
         "plot": str(plot) if plot else None,
     }
-
-
-class _Place:
-    """Where a training will run, and what this installation knows about it."""
-
-    def __init__(
-        self, *, region: str | None, instance_type: str | None, aws_conn_id: str | None, dag_id: str | None
-    ) -> None:
-        self._dag_id = dag_id
-        self._given_region = region or None
-        self._given_type = instance_type
-        self._aws_conn_id = aws_conn_id
-
-    @property
-    def on_demand_price(self) -> float:
-        from botocore.exceptions import BotoCoreError, ClientError
-
-        from spot_training.ledger.prices import PricesFileError, configured_prices
-
-        if is_left_out(self._given_type):
-            way_out = "give it, or an instance_type with a known price."
-            raise InvalidInput("on_demand_price", None, way_out)
-        try:
-            price = configured_prices(self._access).price_of(self._region, self._instance_type)
-        except (BotoCoreError, ClientError, PricesFileError) as exc:
-            way_out = (
-                f"the price of {self._instance_type} in {self._region} could not be read ({exc}): give it."
-            )
-            raise InvalidInput("on_demand_price", None, way_out) from exc
-        if price is None:
-            way_out = f"the price of {self._instance_type} in {self._region} is not known: give it."
-            raise InvalidInput("on_demand_price", None, way_out)
-        if not price.is_usd:
-            way_out = (
-                f"the price of {self._instance_type} is in {price.currency}, advice is in dollars: give it."
-            )
-            raise InvalidInput("on_demand_price", None, way_out)
-        return price.usd_per_hour
-
-    def learned(self, model: str | None, instance_count: int) -> Learned | None:
-        if is_left_out(model):
-            return None
-        teachers = Teachers(
-            installations=this_installation().names,
-            dag_ids=None if is_left_out(self._dag_id) else (str(self._dag_id),),
-        )
-        return learn(
-            model=str(model),
-            instance_type=self._instance_type,
-            instance_count=instance_count,
-            teachers=teachers,
-        )
-
-    def intervals(self, *, of: str | None = None) -> Intervals:
-        """What this Airflow's jobs saw of an instance type (None: of the first)."""
-        instance_type = of or self._instance_type
-        intervals = recent_intervals(
-            region=self._region,
-            instance_type=instance_type,
-            installations=this_installation().names,
-        )
-        if not intervals:
-            way_out = f"the ledger has no recent spot job in {self._region}: give a scenario or a trace."
-            raise InvalidInput("instance_type", instance_type, way_out)
-        return intervals
-
-    @property
-    def _instance_type(self) -> str:
-        if is_left_out(self._given_type):
-            raise InvalidInput(
-                "instance_type", None, "give it: prices and history are kept by instance type."
-            )
-        return str(self._given_type)
-
-    @property
-    def _region(self) -> str:
-        return self._given_region or self._access.jobs().region
-
-    @property
-    def _access(self) -> AwsAccess:
-        from spot_training.connections import AwsAccess
-
-        return AwsAccess(aws_conn_id=self._aws_conn_id, region_name=self._given_region)
 
 
 def _types(given: str | Sequence[str] | None, *, own_history: bool) -> Sequence[str]:

@@ -21,10 +21,12 @@ In a Dag: `task(advise_on)(work="6h", deadline="14h", ...)`, or the Dag `advise_
 from __future__ import annotations
 
 import argparse
+import inspect
 import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from spot_training.advise.moves import BY_TICK, BackToSpot
 from spot_training.domain.errors import SpotTrainingError
@@ -32,8 +34,15 @@ from spot_training.domain.errors import SpotTrainingError
 from .answer import CHECK_INTERVAL_SECONDS, PRICE_RATIO, advise_on
 from .markets import read_intervals
 
+if TYPE_CHECKING:
+    from .place import Place
 
-def _parser() -> argparse.ArgumentParser:
+#: The options that are arguments of `advise_on`.
+_QUESTION = inspect.signature(advise_on).parameters.keys() - {"place"}
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The options of the command."""
     parser = argparse.ArgumentParser(
         prog="spot-training advise",
         description=__doc__,
@@ -88,14 +97,20 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    given = vars(_parser().parse_args(arguments))
-    history, as_json, high = given.pop("history"), given.pop("json"), given.pop("work_high")
+    """Advise with this machine's ledger, settings and credentials. Returns the exit status."""
+    return advise(make_parser().parse_args(arguments))
+
+
+def advise(options: argparse.Namespace, *, place: Place | None = None) -> int:
+    """Print the advice for the options, and return the exit status. `place` as in `advise_on`."""
+    given = {name: value for name, value in vars(options).items() if name in _QUESTION}
+    history, as_json, high = options.history, options.json, options.work_high
     try:
         if history:
             given["intervals"] = read_intervals(history.read_text(), source=str(history))
         if high:
             given["work"] = {"mean": given["work"], "high": high}
-        advice = advise_on(**given)
+        advice = advise_on(**given, place=place)
     except (SpotTrainingError, OSError) as exc:
         print(exc, file=sys.stderr)
         return 2

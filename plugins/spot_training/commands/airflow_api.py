@@ -63,7 +63,7 @@ class AirflowApi:
     def get(self, path: str, **parameters: Any) -> Any:
         """The answer to a GET. Raises `ApiFailed`."""
         asked = {name: value for name, value in parameters.items() if value is not None}
-        return self.call("GET", f"{path}?{urlencode(asked)}" if asked else path)
+        return self.call("GET", f"{path}?{urlencode(asked, doseq=True)}" if asked else path)
 
     def call(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
         """The answer as JSON. Raises `ApiFailed`."""

@@ -28,6 +28,7 @@ from spot_training.sagemaker.console import console_of
 from . import assets
 from .access import MAY_READ_TASK, Readable, login_url, this_airflow, use_login_of_cookie
 from .budgets import budgets_of
+from .experience import Experience, experience_of
 from .month import month_at
 from .now import NOW_ROWS, Now, now_of
 from .overview import (
@@ -274,6 +275,30 @@ def list_trainings(
     with source.view() as reader:
         selection = filters.selection(readable, now=datetime.now(UTC))
         return list(trainings(reader, selection, order=order, page=page))
+
+
+@api.get("/experience", operation_id="get_experience")
+def get_experience(
+    source: Trainings,
+    readable: Readable,
+    region: Annotated[str, Query(min_length=1, max_length=100)],
+    instance_type: Annotated[list[str], Query(max_length=20)] = [],  # noqa: B006 - FastAPI copies it
+    model: Name = None,
+    dag_id: Name = None,
+    instance_count: Annotated[int, Query(ge=1, le=1000)] = 1,
+) -> Experience:
+    """What past trainings tell `spot-training advise`: run times, the spot market, and prices."""
+    with source.view() as reader:
+        return experience_of(
+            reader,
+            readable,
+            instance_types=instance_type,
+            region=region,
+            model=model,
+            dag_id=dag_id,
+            instance_count=instance_count,
+            now=datetime.now(UTC),
+        )
 
 
 @api.get("/choices", operation_id="get_choices")

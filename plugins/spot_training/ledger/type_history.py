@@ -23,6 +23,7 @@ _JOBS = """
 WITH lately AS (
     SELECT region, began_at, attempts, scouts FROM trainings
     WHERE counts AND began_at >= $began_since AND list_contains($installations::VARCHAR[], installation)
+      AND ($dag_ids IS NULL OR list_contains($dag_ids::VARCHAR[], dag_id))
       AND ($region IS NULL OR region = $region)
       AND ($is_simulated IS NULL OR (local_cloud IS NOT NULL) = $is_simulated)
 ), jobs AS (
@@ -48,19 +49,21 @@ def type_histories(
     *,
     now: datetime,
     installations: Sequence[str],
+    dag_ids: Sequence[str] | None = None,
     region: str | None = None,
     types: Sequence[str] | None = None,
     is_simulated: bool | None = None,
 ) -> list[TypeHistory]:
     """The histories of these types in this region (None: of all). `now` is AWS's time.
 
-    The market is the same for all Dags of an Airflow. `is_simulated`: only that of local SageMakers, or only
-    AWS's (None: both).
+    The market is the same for all Dags of an Airflow (`dag_ids`: only what those saw). `is_simulated`: only
+    that of local SageMakers, or only AWS's (None: both).
     """
     parameters = {
         "began_since": now - WITHIN - _LONGEST_RUN,
         "since": now - WITHIN,
         "installations": list(installations),
+        "dag_ids": None if dag_ids is None else list(dag_ids),
         "region": region,
         "types": None if types is None else list(types),
         "is_simulated": is_simulated,

@@ -1,11 +1,9 @@
-"""The sweeper as a command: `spot-training sweep --airflow-url http://localhost:8080`.
+"""The sweeper as a command: `spot-training sweep --aws --airflow-url http://localhost:8080`.
 
 Lists running training jobs of that Airflow whose task is over or gone. `--stop` stops them, if the Airflow's
 setting `[spot_training] sweeper_stops` allows it. `--ledger URL` also settles the ledger there: records whose
 task is over, and jobs that are in no record. The command reaches AWS with boto3's own credential chain, and
 Airflow with its REST API (token in AIRFLOW_API_TOKEN, or AIRFLOW_USERNAME and AIRFLOW_PASSWORD).
-
-`--last` sweeps nothing: it shows what the last sweep left, from Airflow's API, without AWS credentials.
 """
 
 from __future__ import annotations
@@ -51,10 +49,6 @@ def main(arguments: list[str] | None = None) -> int:
     from botocore.exceptions import BotoCoreError
 
     options = _parse(arguments)
-    if options.last:
-        from spot_training.commands.last_sweep import show
-
-        return show(options)
     try:
         _sweep_and_settle(options)
     except (SpotTrainingError, BotoCoreError, OSError) as error:
@@ -86,13 +80,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         help="stop the orphans, if [spot_training] sweeper_stops is set (default: only report them)",
     )
     parser.add_argument("--ledger", help="folder or s3:// URL of the ledger to settle (default: none)")
-    parser.add_argument("--last", action="store_true", help="only show what the last sweep left, without AWS")
-    parser.add_argument("--token", help="with --last: a token of Airflow's API (default: AIRFLOW_API_TOKEN)")
-    parser.add_argument("--username", help="with --last: a user of Airflow (default: AIRFLOW_USERNAME)")
-    parser.add_argument("--json", action="store_true", help="with --last: print JSON")
     options = parser.parse_args(arguments)
-    if options.json and not options.last:
-        parser.error("--json is for --last.")
     if not options.airflow_url.startswith(("http://", "https://")):
         parser.error(f"--airflow-url is {options.airflow_url!r}: give an http or https address.")
     return options

@@ -9,10 +9,10 @@ Nothing here may fail or delay a training: from a ledger that cannot be read, no
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from spot_training.domain.deadline import LAUNCH_HIGH_SECONDS, LAUNCH_SECONDS, Runtime, high_at_least
 from spot_training.installation import names_of_own_records
@@ -24,8 +24,12 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+#: Asks a view of the ledger for the rows of a query.
+Ask: TypeAlias = Callable[[str, dict[str, Any]], list[dict[str, Any]]]
 #: The quantile that the deadline's guard uses.
 HIGH_QUANTILE = 0.95
+#: As many Dags are named where they are the source of a run time.
+MOST_NAMED = 3
 #: Older runs no longer show how long the model trains.
 RUNS_WITHIN = timedelta(days=180)
 #: How long a training waits for the ledger's answer.
@@ -88,8 +92,12 @@ def learn(
     instance_count: int = 1,
     teachers: Teachers,
     now: datetime | None = None,
+    ask: Ask | None = None,
 ) -> Learned | None:
-    """From completed trainings of this model on as many instances of this type. None if there are none."""
+    """From completed trainings of this model on as many instances of this type. None if there are none.
+
+    `ask` queries a view of the ledger; by default, the configured one is read.
+    """
     since = (now or datetime.now(UTC)) - RUNS_WITHIN
     parameters = {
         "installations": list(teachers.installations),
@@ -100,14 +108,14 @@ def learn(
         "since": since,
         "quantile": HIGH_QUANTILE,
     }
-    rows = ask_ledger(_RUNS, parameters)
+    rows = (ask or ask_ledger)(_RUNS, parameters)
     if not rows or not rows[0]["runs"]:
         return None
     row = rows[0]
     runs = "1 past run" if row["runs"] == 1 else f"{row['runs']} past runs"
     on = instance_type if instance_count == 1 else f"{instance_count} x {instance_type}"
     several = teachers.dag_ids or ()
-    where = f" in {' and '.join(several)}" if len(several) > 1 else ""
+    where = f" in {' and '.join(several)}" if 1 < len(several) <= MOST_NAMED else ""
     # Spot jobs show the launch itself, but how they get instances says nothing about an on-demand start.
     launch = (row["around"] or 0) + (row["start"] or 0)
     launch_high = (row["around_high"] or 0) + (row["start_high"] or 0)
