@@ -236,6 +236,26 @@ def test_without_a_way_back_no_scout_looks(fresh_cloud: Cloud) -> None:
     assert task.store.values["spot_training"]["version"] == 2
 
 
+def test_scouts_that_were_called_back_wake_no_task_while_on_demand_runs(fresh_cloud: Cloud) -> None:
+    """On AWS they are over minutes after they were stopped. A task that looks for hours costs Airflow a lot."""
+    task = Task(fresh_cloud, types=(FIRST, SECOND))
+    task.policy["back_to_spot"] = False
+    had_scouts = False
+    while (step := task.waiting()).job.is_spot:
+        had_scouts = had_scouts or bool(step.scouts)
+        task.wait(step)
+    assert had_scouts
+    looks = 0
+    while step.call is not None:
+        task.wait(step)
+        step = task.waiting()
+        looks += 1
+        assert looks < 10, "until the scouts are over, and no longer"
+    state = task.driver().state
+    assert not state.scouts
+    assert {scout.ending for scout in state.scouts_over} == {Ending.SCOUT_DONE}
+
+
 def test_any_of_the_types_takes_the_training_back(fresh_cloud: Cloud) -> None:
     task = Task(fresh_cloud, types=(FIRST, SECOND))
     task.until_on_demand_has_scouts()

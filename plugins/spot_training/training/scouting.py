@@ -109,6 +109,13 @@ def call_back(training: ActiveTraining, *, but: str | None = None) -> None:
             _stop_scout(training, scout)
 
 
+def take_in_ended(training: ActiveTraining) -> bool:
+    """Record the scouts that are over, after they were called back. Returns whether any is left to look at."""
+    for scout in training.state.scouts:
+        _look_at(training, scout)
+    return any(not training.is_elsewhere(scout) for scout in training.state.scouts)
+
+
 def settle(training: ActiveTraining) -> None:
     """Stop all scouts, wait until they are over, and record what they cost."""
     if not training.state.scouts:

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 def look_after(training: ActiveTraining, job: JobSnapshot, intent: Intent) -> ScoutCall | None:
     """Do what the on-demand job and its scouts require now. Returns when to look again; None for never."""
     call = _look_after(training, job, intent)
-    if call is None and training.state.scouts:  # one that could not be stopped is tried again
+    if call is None and scouting.take_in_ended(training):  # one that could not be stopped is tried again
         return ScoutCall(not_before=scouting.later(training, scouting.LOOK_AGAIN_SECONDS))
     return call
 
