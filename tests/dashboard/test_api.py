@@ -16,7 +16,15 @@ checks = pytest.importorskip("schemathesis.specs.openapi.checks")
 
 pytestmark = [pytest.mark.airflow, pytest.mark.timeout(600)]
 
-OPERATIONS = ("get_now", "get_overview", "list_trainings", "get_choices", "get_training", "get_installation")
+OPERATIONS = (
+    "get_now",
+    "get_overview",
+    "list_trainings",
+    "get_experience",
+    "get_choices",
+    "get_training",
+    "get_installation",
+)
 
 
 def _headers(site: Site) -> dict[str, str]:

@@ -90,7 +90,7 @@ def test_advice_is_from_the_trainings_that_the_user_may_read(
     monkeypatch.setenv("AIRFLOW_API_URL", site.url)
     monkeypatch.setenv("AIRFLOW_API_TOKEN", site.token("admin"))
     question = ["advise", "--deadline", "20h", "--own-history", "--json"]
-    churn = [*question, "--model", "churn", "--instance-type", "ml.m5.xlarge"]
+    churn = [*question, "--model", "churn", "--instance-type", "ml.g5.xlarge"]
     demand = [*question, "--model", "demand", "--instance-type", "ml.c5.2xlarge"]
     assert main(demand) == 0
     advice = json.loads(capsys.readouterr().out)
