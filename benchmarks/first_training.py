@@ -3,9 +3,10 @@
     python benchmarks/first_training.py
 
 It works in a new folder, and needs a Python 3.11 or later and the ports 4566 and 8080, as the page does. The
-checkout is a clone of this one's HEAD. pip begins without a cache, so everything is downloaded. The end is a completed training on the page of
-that Airflow. Prints the seconds of each step; what a person needs to read and to paste is not in them. Ends
-everything that it started. The exit status is 1 if it takes more than ten minutes, or fails.
+checkout is a clone of this one's HEAD. pip begins without a cache, so everything is downloaded. The end is a
+completed training on the page of that Airflow. Prints the seconds of each step; what a person needs to read
+and to paste is not in them. Ends everything that it started. The exit status is 1 if it takes more than ten
+minutes, or fails.
 """
 
 from __future__ import annotations
@@ -129,6 +130,7 @@ def ask(path: str, body: dict[str, str] | None = None, *, token: str = "") -> An
 
 
 def main() -> int:
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     if taken := [port for port in READY.values() if answers(port)]:
         raise SystemExit(f"Port {taken[0]} is in use: the page needs it.")
     with tempfile.TemporaryDirectory() as name:
