@@ -246,8 +246,9 @@ def sweeper(airflow: Airflow, monkeypatch: pytest.MonkeyPatch) -> Airflow:
     airflow.answers |= {
         f"GET {SWEEPER}": (200, {"is_paused": False}),
         f"POST {SWEEPER}/dagRuns": (200, {"dag_run_id": "manual__1"}),
-        f"GET {RUN}": (200, {"state": "success"}),
+        f"GET {RUN}": (200, {"state": "success", "start_date": "2026-03-03T07:59:00Z"}),
         f"GET {RUN}/taskInstances/look": (200, {"state": "success"}),
+        f"GET {RUN}/taskInstances/settle": (200, {"state": "success"}),
     }
     now = airflow.answers["GET /spot-training/api/now"][1]
     now.update(swept_at="2026-03-03T08:00:00+00:00", orphans=[])
@@ -268,8 +269,14 @@ def test_a_sweep_is_a_run_of_the_sweepers_dag(sweeper: Airflow, capsys: pytest.C
 @pytest.mark.parametrize(
     ("asked", "answer", "said"),
     [
-        (f"GET {RUN}/taskInstances/look", (200, {"state": "failed"}), "see the log of the task look"),
+        (f"GET {RUN}/taskInstances/look", (200, {"state": "failed"}), "of look (failed)"),
+        (f"GET {RUN}/taskInstances/settle", (200, {"state": "failed"}), "of settle (failed)"),
         (f"GET {RUN}", (200, {"state": "running"}), "is not over after"),
+        (
+            f"GET {RUN}",
+            (200, {"state": "success", "start_date": "2026-03-03T09:00:00Z"}),
+            "look (its report is not in the ledger)",
+        ),
         (f"GET {SWEEPER}", (200, {"is_paused": True}), "is paused, so no run begins. Unpause it"),
         (f"GET {SWEEPER}", (404, {"detail": "not found"}), "Copy dags/sweep_orphaned_trainings.py"),
         (f"GET {SWEEPER}", (403, {"detail": "Forbidden"}), "does not allow this user"),
@@ -330,7 +337,9 @@ def test_advice_from_own_history_asks_airflow_once(
 
     answer["types"] = [{**seen, "intervals": [], "on_demand_price": None}]
     assert main([*ADVICE, "--work", "6h"]) == 2
-    assert "no training on ml.m5.xlarge in us-east-1 has a price on record" in capsys.readouterr().err
+    assert (
+        "no training on ml.m5.xlarge in us-east-1 has a price in dollars on record" in capsys.readouterr().err
+    )
     assert main([*ADVICE, "--work", "6h", "--on-demand-price", "0.2"]) == 2
     assert "the ledger has no recent spot job in us-east-1" in capsys.readouterr().err
 

@@ -72,7 +72,7 @@ def test_an_amount_in_another_currency_is_shown_with_its_code_and_never_added(tm
     text = " ".join(_Reader(page).text.split())
     assert "Spot saved $1.40 net" in text
     assert (
-        "In CNY: 2 trainings were billed CNY 1.26; completed trainings cost CNY 1.26 instead of CNY 4.20"
+        "In CNY: 1 training was billed CNY 1.26; completed trainings cost CNY 1.26 instead of CNY 4.20"
         in text
     )
     assert [cell for cell in page.split("<td") if 'data-label="Billed"' in cell and "CNY 1.26" in cell]

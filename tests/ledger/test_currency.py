@@ -30,6 +30,7 @@ from spot_training.report.table import to_csv
 from spot_training.report.training import TrainingReport
 from spot_training.report.writing import to_html, to_log
 from spot_training.task.on_demand_cost import AskedPrices
+from spot_training.training.record_memory import Memory
 from tests.records import PRICE, T0, make_attempt, make_record
 
 YUAN = replace(PRICE, usd_per_hour=2.10, currency="CNY")
@@ -80,6 +81,13 @@ def test_a_record_with_another_currency_is_refused_by_earlier_versions_and_keeps
     assert TrainingRecord.from_json(data) == record
 
 
+def test_what_a_task_remembers_of_such_prices_is_refused_by_earlier_versions() -> None:
+    assert Memory(prices=(PRICE,)).to_json()["format"] == 2
+    memory = Memory(prices=(YUAN,))
+    assert memory.to_json()["format"] == FORMAT_WITH_CURRENCIES
+    assert Memory.from_json(memory.to_json()) == memory
+
+
 def test_prices_in_several_currencies_make_no_amount() -> None:
     other = replace(YUAN, instance_type="ml.g5.xlarge", currency="EUR")
     for prices in ((YUAN, other), (YUAN, replace(PRICE, instance_type="ml.g5.xlarge"))):
@@ -106,10 +114,13 @@ def test_chinas_price_list_is_in_yuan_and_kept_so(ledger: Ledger, tmp_path: Path
 
 def test_sums_have_dollars_only_before_and_after_merging(ledger: Ledger) -> None:
     failed = make_attempt(ending=Ending.OUT_OF_WAIT)
+    not_told = make_attempt(billable_seconds=None)
     records = [
         make_record(run_id="1"),
         make_record(run_id="2", prices=(YUAN,)),
         make_record(run_id="3", prices=(YUAN,), attempts=(failed,), state=RecordState.FAILED),
+        make_record(run_id="4", prices=(YUAN,), attempts=(not_told,)),
+        make_record(run_id="5", prices=(YUAN,), attempts=(), state=RecordState.RUNNING),
     ]
     for record in records:
         ledger.write(record)
@@ -118,12 +129,12 @@ def test_sums_have_dollars_only_before_and_after_merging(ledger: Ledger) -> None
             assert sorted(reader.records(), key=lambda record: record.run_id) == records
             totals = reader.totals()
         assert totals == totals_of(records)
-        assert (totals.trainings, totals.unpriced) == (3, 2)
+        assert totals.trainings == 5
         assert totals.billed_usd == totals_of(records[:1]).billed_usd > 0
         assert Totals.from_json(json.loads(json.dumps(totals.to_json()))) == totals
         (other,) = totals.currencies
         assert str(other) == (
-            "In CNY: 2 trainings were billed CNY 2.52; "
+            "In CNY: 2 trainings were billed CNY 2.52 (the cost of 1 more is not known); "
             "completed trainings cost CNY 1.26 instead of CNY 4.20 on demand, 70 % less."
         )
         compact(ledger, settled_after=timedelta(0))

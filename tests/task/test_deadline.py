@@ -76,9 +76,8 @@ def test_past_runs_on_as_many_instances_are_asked_for() -> None:
     plan = _plan(ResourceConfig={"InstanceType": "ml.m5.xlarge", "InstanceCount": 4, "VolumeSizeInGB": 10})
     options = DeadlineOptions(deadline="2d")
     options.settle(plan, now=T0, run_began_at=T0, check_interval=30, learned=learned)
-    own = {"installations": ("airflow",), "dag_ids": ("retrain",)}
     about = {"model": "model", "instance_type": "ml.m5.xlarge", "instance_count": 4}
-    assert asked == [{**about, "teachers": Teachers(**own)}]
+    assert asked == [{**about, "teachers": Teachers(installations=("airflow",), dag_ids=("retrain",))}]
 
 
 @pytest.mark.parametrize(

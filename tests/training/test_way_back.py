@@ -237,7 +237,7 @@ def test_without_a_way_back_no_scout_looks(fresh_cloud: Cloud) -> None:
 
 
 def test_scouts_that_were_called_back_wake_no_task_while_on_demand_runs(fresh_cloud: Cloud) -> None:
-    """On AWS they are over minutes after they were stopped. A task that looks for hours costs Airflow a lot."""
+    """On AWS they are over within minutes. A task that looks each minute for hours costs Airflow a lot."""
     task = Task(fresh_cloud, types=(FIRST, SECOND))
     task.policy["back_to_spot"] = False
     had_scouts = False

@@ -98,21 +98,21 @@ def make_parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Advise with this machine's ledger, settings and credentials. Returns the exit status."""
-    return advise(make_parser().parse_args(arguments))
-
-
-def advise(options: argparse.Namespace, *, place: Place | None = None) -> int:
-    """Print the advice for the options, and return the exit status. `place` as in `advise_on`."""
-    given = {name: value for name, value in vars(options).items() if name in _QUESTION}
-    history, as_json, high = options.history, options.json, options.work_high
+    options = make_parser().parse_args(arguments)
     try:
-        if history:
-            given["intervals"] = read_intervals(history.read_text(), source=str(history))
-        if high:
-            given["work"] = {"mean": given["work"], "high": high}
-        advice = advise_on(**given, place=place)
+        print_advice(options)
     except (SpotTrainingError, OSError) as exc:
         print(exc, file=sys.stderr)
         return 2
-    print(json.dumps(advice, indent=2) if as_json else advice["text"])
     return 0
+
+
+def print_advice(options: argparse.Namespace, *, place: Place | None = None) -> None:
+    """Print the advice for the options. `place` as in `advise_on`. Raises as that does, and OSError."""
+    given = {name: value for name, value in vars(options).items() if name in _QUESTION}
+    if options.history:
+        given["intervals"] = read_intervals(options.history.read_text(), source=str(options.history))
+    if options.work_high:
+        given["work"] = {"mean": given["work"], "high": options.work_high}
+    advice = advise_on(**given, place=place)
+    print(json.dumps(advice, indent=2) if options.json else advice["text"])

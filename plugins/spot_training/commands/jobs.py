@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -60,9 +60,17 @@ def _show(options: argparse.Namespace) -> int:
         return 0
     print_table(TITLES, [_cells(row, now["at"]) for row in now["rows"]])
     phases = ", ".join(f"{count} {phase}" for phase, count in now["phases"].items())
-    total = cost(now["billed_usd"], now["billed_hours"], is_estimate=True)
+    total = " and ".join(_totals(now))
     print(f"\n{now['trainings']} in all: {phases}. Cost so far {total}. Times are UTC.")
     return 0
+
+
+def _totals(now: Mapping[str, Any]) -> Iterator[str]:
+    others = now.get("billed_in_currencies") or {}
+    if now["billed_usd"] or not others:
+        yield cost(now["billed_usd"], now["billed_hours"], is_estimate=True)
+    for currency, amount in others.items():
+        yield cost(None, now["billed_hours"], is_estimate=True, other=amount, currency=currency)
 
 
 def _cells(row: Mapping[str, Any], at: str) -> list[str]:

@@ -63,8 +63,6 @@ def cost(
     """Dollars, or `other` in its currency, if prices are known, else instance-hours at on-demand's price."""
     if not hours and not usd:
         return NOTHING
-    amount = other if usd is None else usd
-    known = (
-        f"{hours:,.2f} h" if amount is None else in_currency(amount, None if usd is not None else currency)
-    )
+    amount = other if currency else usd
+    known = f"{hours:,.2f} h" if amount is None else in_currency(amount, currency)
     return f"<= {known}" if is_estimate else known

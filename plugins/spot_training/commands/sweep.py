@@ -11,9 +11,11 @@ URL` then settles the ledger there, too: records whose task is over, and jobs th
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 from urllib.parse import quote
 
@@ -24,8 +26,8 @@ from .jobs import NOW
 from .output import moment, print_json, print_table, run
 
 SWEEPER = "sweep_orphaned_trainings"
-#: The task that looks. The one after it settles the ledger, and does so after a failure, too.
-LOOK = "look"
+#: Its tasks: one looks for orphans, and one settles the ledger, after a failure, too.
+LOOK, SETTLE = "look", "settle"
 OVER = frozenset({"success", "failed"})
 ASK_EVERY_SECONDS = 2.0
 #: How long to wait until the page has read the report of a sweep that is over.
@@ -85,6 +87,8 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 def _sweep_from_here(options: argparse.Namespace) -> int:
     from spot_training.sweep.command import main as sweep
 
+    login = {"AIRFLOW_API_TOKEN": options.token, "AIRFLOW_USERNAME": options.username}
+    os.environ.update({name: value for name, value in login.items() if value})
     given = {"--airflow-url": options.airflow_url, "--installation": options.installation}
     given["--ledger"] = options.ledger
     arguments = [word for name, value in given.items() if value for word in (name, value)]
@@ -100,20 +104,22 @@ def _sweep_in_airflow(options: argparse.Namespace) -> int:
         raise ApiFailed(
             f"The Dag {options.dag_id} is paused, so no run begins. Unpause it: it then sweeps every hour."
         )
-    before = api.get(NOW)["swept_at"]
     body = {"logical_date": None, "conf": {"stop": options.stop}}
     run_id = str(api.call("POST", f"{path}/dagRuns", body)["dag_run_id"])
     print(f"Airflow sweeps: run {run_id} of {options.dag_id}.", file=sys.stderr)
     run_path = f"{path}/dagRuns/{quote(run_id, safe='')}"
-    _wait_for(api, run_path, run_id, seconds=seconds)
-    _say(options, _news(api, before))
-    looked = api.get(f"{run_path}/taskInstances/{LOOK}")["state"]
-    if looked != "success":
-        print(
-            f"The sweep did not do everything ({looked}): see the log of the task {LOOK} in run {run_id}.",
-            file=sys.stderr,
+    run = _wait_for(api, run_path, run_id, seconds=seconds)
+    now = _report_of(api, since=run["start_date"])
+    if now is not None:
+        _say(options, now)
+    states = {task: api.get(f"{run_path}/taskInstances/{task}")["state"] for task in (LOOK, SETTLE)}
+    failed = [f"{task} ({state})" for task, state in states.items() if state != "success"]
+    if now is None and not failed:
+        failed = [f"{LOOK} (its report is not in the ledger)"]
+    if failed:
+        raise ApiFailed(
+            f"The sweep did not do everything: see the task log in run {run_id} of {', '.join(failed)}."
         )
-        return 1
     return 0
 
 
@@ -129,22 +135,28 @@ def _find_dag(api: AirflowApi, path: str, dag_id: str) -> Any:
         ) from error
 
 
-def _wait_for(api: AirflowApi, path: str, run_id: str, *, seconds: float) -> None:
+def _wait_for(api: AirflowApi, path: str, run_id: str, *, seconds: float) -> Any:
+    """The run, once it is over."""
     until = time.monotonic() + seconds
-    while api.get(path)["state"] not in OVER:
+    while (run := api.get(path))["state"] not in OVER:
         if time.monotonic() > until:
             raise ApiFailed(
                 f"Run {run_id} is not over after {in_words(seconds)}. It goes on; --last shows what it left."
             )
         time.sleep(ASK_EVERY_SECONDS)
+    return run
 
 
-def _news(api: AirflowApi, before: str | None) -> Any:
-    """What the page says of a later sweep: it may be a minute behind."""
+def _report_of(api: AirflowApi, *, since: str | None) -> Any:
+    """What the page says of a sweep that began then or later: it may be a minute behind. None without one."""
     until = time.monotonic() + NEWS_SECONDS
-    while (now := api.get(NOW))["swept_at"] == before and time.monotonic() < until:
+    while time.monotonic() < until:
+        now = api.get(NOW)
+        swept_at = now["swept_at"]
+        if swept_at and since and datetime.fromisoformat(swept_at) >= datetime.fromisoformat(since):
+            return now
         time.sleep(ASK_EVERY_SECONDS)
-    return now
+    return None
 
 
 def _show(options: argparse.Namespace) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from spot_training.advise.history import recent_intervals
@@ -15,16 +15,18 @@ from spot_training.task.past_runs import Learned, Teachers, learn
 if TYPE_CHECKING:
     from spot_training.ledger import LedgerReader, Selection
 
-#: The newest price of a type on record, in US dollars.
-_PRICE = """
-SELECT p.usd_per_hour AS usd FROM (
-    SELECT began_at, unnest(prices) AS p FROM trainings
+#: The newest prices of some types on record, in US dollars.
+_PRICES = """
+SELECT p.instance_type AS instance_type, arg_max(p.usd_per_hour, p.as_of) AS usd FROM (
+    SELECT unnest(prices) AS p FROM trainings
     WHERE list_contains($installations::VARCHAR[], installation)
-      AND list_contains($dag_ids::VARCHAR[], dag_id) AND region = $region
+      AND list_contains($dag_ids::VARCHAR[], dag_id) AND region = $region AND began_at >= $since
 )
-WHERE p.instance_type = $instance_type AND coalesce(p.currency, 'USD') = 'USD'
-ORDER BY p.as_of DESC NULLS LAST LIMIT 1
+WHERE list_contains($types::VARCHAR[], p.instance_type) AND coalesce(p.currency, 'USD') = 'USD'
+GROUP BY 1
 """
+#: Prices change rarely, and older ones say little.
+PRICES_WITHIN = timedelta(days=90)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,33 +70,41 @@ def experience_of(
             model=model,
             instance_type=instance_types[0],
             instance_count=instance_count,
-            teachers=Teachers(installations=installations, dag_ids=taught_by),
+            teachers=Teachers(installations=installations, dag_ids=taught_by, are_named=False),
             now=now,
             ask=reader.query,
         )
+    known = {
+        "installations": list(installations),
+        "dag_ids": list(dag_ids),
+        "region": region,
+        "since": now - PRICES_WITHIN,
+        "types": list(instance_types),
+    }
+    prices = {row["instance_type"]: row["usd"] for row in reader.query(_PRICES, known)}
     return Experience(
         learned=learned,
-        types=tuple(_type_seen(reader, readable, each, region=region, now=now) for each in instance_types),
+        types=tuple(
+            TypeSeen(
+                instance_type=each,
+                intervals=_intervals(reader, readable, each, region=region, now=now),
+                on_demand_price=prices.get(each),
+            )
+            for each in instance_types
+        ),
         types_seen=tuple(type_histories(reader, now=now, installations=installations, dag_ids=dag_ids)),
     )
 
 
-def _type_seen(
+def _intervals(
     reader: LedgerReader, readable: Selection, instance_type: str, *, region: str, now: datetime
-) -> TypeSeen:
-    installations, dag_ids = readable.installations or (), readable.dag_ids or ()
-    where = {"installations": list(installations), "dag_ids": list(dag_ids), "region": region}
-    price = reader.query(_PRICE, {**where, "instance_type": instance_type})
-    intervals = recent_intervals(
+) -> tuple[tuple[bool, float], ...]:
+    found = recent_intervals(
         region=region,
         instance_type=instance_type,
-        installations=installations,
-        dag_ids=dag_ids,
+        installations=readable.installations or (),
+        dag_ids=readable.dag_ids or (),
         now=now,
         ask=reader.query,
     )
-    return TypeSeen(
-        instance_type=instance_type,
-        intervals=tuple((bool(has_spot), float(seconds)) for has_spot, seconds in intervals),
-        on_demand_price=price[0]["usd"] if price else None,
-    )
+    return tuple((bool(has_spot), float(seconds)) for has_spot, seconds in found)

@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from spot_training.domain.budget import month_of
+from spot_training.domain.currencies import CurrencyTotals  # noqa: TC001 - FastAPI reads the annotations
 from spot_training.domain.lifecycle import Ending
 
 if TYPE_CHECKING:
@@ -57,7 +58,8 @@ class Refusal:
 class Month:
     """The month that began at `began_at`, of the trainings that somebody may read and chose.
 
-    `dags` are ordered by what they were billed. `quota_refusals` counts all that `refusals` lists some of.
+    `dags` are ordered by what they were billed. `currencies` are the trainings that began in the month and
+    have prices in other currencies. `quota_refusals` counts all that `refusals` lists some of.
     """
 
     began_at: datetime
@@ -71,6 +73,7 @@ class Month:
     quota_refusals: int = 0
     dags: tuple[DagMonth, ...] = ()
     teams: tuple[TeamMonth, ...] = ()
+    currencies: tuple[CurrencyTotals, ...] = ()
     refusals: tuple[Refusal, ...] = field(default=())
 
 
@@ -115,6 +118,7 @@ def month_at(reader: LedgerReader, readable: Selection, *, now: datetime) -> Mon
         quota_refusals=refused["jobs"],
         dags=dags[:MOST_ROWS],
         teams=_teams(reader, began_in_it),
+        currencies=totals.currencies,
         refusals=_refusals(reader, readable, since, until),
     )
 

@@ -113,7 +113,8 @@ class DagSpending:
 class Now:
     """All trainings that wait or run, as of `at`, and the month.
 
-    `rows` may be one page of the `trainings`; `phases` counts all. `swept_at` is None without a sweep.
+    `billed_usd` is without the trainings that are `billed_in_currencies`. `rows` may be one page of the
+    `trainings`; `phases` counts all. `swept_at` is None without a sweep.
     `budget_usd` is this Airflow's budget per Dag and month, None without one. `budgets` are those of Dags
     with one of their own, None for unlimited.
     """
@@ -124,6 +125,7 @@ class Now:
     phases: Mapping[str, int]
     billed_usd: float | None
     billed_hours: float
+    billed_in_currencies: Mapping[str, float]
     rows: tuple[NowRow, ...]
     swept_at: datetime | None
     orphans: tuple[Orphan, ...]
@@ -147,6 +149,14 @@ class Now:
             for dag_id in {**billed, **self.running_usd}
         ]
         return tuple(sorted(rows, key=lambda row: (-row.billed_usd - row.running_usd, row.dag_id)))
+
+    @property
+    def amounts(self) -> tuple[tuple[float, str | None], ...]:
+        """What was billed in each currency (None: US dollars). Empty if a price is not known."""
+        if self.billed_usd is None:
+            return ()
+        in_dollars = [(self.billed_usd, None)] if self.billed_usd or not self.billed_in_currencies else []
+        return (*in_dollars, *((amount, code) for code, amount in self.billed_in_currencies.items()))
 
     @property
     def failed_stops(self) -> int:
@@ -180,7 +190,11 @@ def now_of(
     rows = sorted((_row(record, now) for record in chosen), key=_urgency)
     phases = Counter(row.phase for row in rows)
     once = _jobs_once(rows)
-    dollars = [row.billed_usd for row in once]
+    dollars = [row.billed_usd for row in once if row.currency is None]
+    others: dict[str, float] = {}
+    for row in once:
+        if row.currency and row.billed_in_currency:
+            others[row.currency] = others.get(row.currency, 0.0) + row.billed_in_currency
     running: dict[str, float] = {}
     for row in once:
         running[row.dag_id] = running.get(row.dag_id, 0.0) + (row.billed_usd or 0.0)
@@ -190,6 +204,7 @@ def now_of(
         waiting=sum(row.waits for row in rows),
         phases={phase: phases[phase] for phase in PHASES if phases[phase]},
         billed_usd=None if None in dollars else round(sum(usd or 0.0 for usd in dollars), 6),
+        billed_in_currencies={code: round(amount, 6) for code, amount in sorted(others.items())},
         billed_hours=round(sum(row.billed_hours for row in once), 6),
         rows=tuple(rows),
         swept_at=sweep.at if sweep else None,

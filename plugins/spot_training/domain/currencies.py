@@ -48,10 +48,10 @@ COLUMNS = tuple(Amounts(currency="", billed=None, clean_run=None, saved=None).to
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CurrencyTotals:
-    """Sums over the trainings with prices in one other currency.
+    """Sums over the trainings with prices in one other currency that are over.
 
-    `billed` is for all of them. `compared` is the part for completed trainings, which replaced on-demand runs
-    that would have cost `clean_run`.
+    `billed` is for all of them but the `unknown`, for which AWS or the prices do not say enough. `compared`
+    is the part for completed trainings, which replaced on-demand runs that would have cost `clean_run`.
     """
 
     currency: str
@@ -59,10 +59,12 @@ class CurrencyTotals:
     billed: float
     compared: float
     clean_run: float
+    unknown: int = 0
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> CurrencyTotals:
-        return cls(**{name: data[name] for name in cls.__dataclass_fields__})
+        """Undo `to_json`. Other members are ignored."""
+        return cls(**{name: data[name] for name in cls.__dataclass_fields__ if name in data})
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -72,6 +74,8 @@ class CurrencyTotals:
         were = "was" if self.trainings == 1 else "were"
         trainings = counted(self.trainings, "training")
         said = f"In {self.currency}: {trainings} {were} billed {self._money(self.billed)}"
+        if self.unknown:
+            said += f" (the cost of {self.unknown} more is not known)"
         percent = saved_percent(self.compared, self.clean_run)
         if percent is None:
             return f"{said}."
@@ -94,11 +98,13 @@ def totals_by_currency(amounts: Iterable[Amounts]) -> tuple[CurrencyTotals, ...]
 
 
 def _sum(currency: str, amounts: list[Amounts]) -> CurrencyTotals:
+    known = [each for each in amounts if each.billed is not None]
     compared = [each for each in amounts if each.saved is not None]
     return CurrencyTotals(
         currency=currency,
-        trainings=len(amounts),
-        billed=round(sum(each.billed or 0.0 for each in amounts), 6),
+        trainings=len(known),
+        unknown=len(amounts) - len(known),
+        billed=round(sum(each.billed or 0.0 for each in known), 6),
         compared=round(sum(each.billed or 0.0 for each in compared), 6),
         clean_run=round(sum(each.clean_run or 0.0 for each in compared), 6),
     )

@@ -152,6 +152,12 @@ def currency_of(prices: Iterable[Price]) -> str | None:
     return codes.pop() if len(codes) == 1 else None
 
 
+def format_of_prices(prices: Iterable[Price]) -> int:
+    """The earliest format that can hold these prices."""
+    in_dollars = all(price.is_usd for price in prices)
+    return FORMAT_WITHOUT_SCOUTS if in_dollars else FORMAT_WITH_CURRENCIES
+
+
 def amounts_of(
     prices: Sequence[Price], attempts: Sequence[Attempt], scouts: Sequence[Attempt]
 ) -> Amounts | None:
@@ -349,8 +355,7 @@ class TrainingRecord:
     def format(self) -> int:
         """The earliest format that can hold this record."""
         least = 3 if self.scouts or self.scouts_out else FORMAT_WITHOUT_SCOUTS
-        if not all(price.is_usd for price in self.prices):
-            least = FORMAT_WITH_CURRENCIES
+        least = max(least, format_of_prices(self.prices))
         return max([least, *(FORMAT_OF_ENDING.get(attempt.ending, least) for attempt in self.attempts)])
 
     def to_json(self) -> dict[str, Any]:

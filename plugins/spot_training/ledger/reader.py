@@ -115,7 +115,8 @@ class LedgerReader:
 
     def _currencies(self, where: str, parameters: Sequence[Any]) -> tuple[CurrencyTotals, ...]:
         rows = self.query(
-            f"SELECT {currency_sums_sql()} FROM trainings WHERE counts AND currency IS NOT NULL AND {where} "
+            f"SELECT {currency_sums_sql()} FROM trainings "
+            f"WHERE counts AND currency IS NOT NULL AND state <> 'running' AND {where} "
             "GROUP BY currency ORDER BY currency",
             parameters,
         )

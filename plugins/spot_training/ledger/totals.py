@@ -24,7 +24,8 @@ def currency_sums_sql() -> str:
         "clean_run": f"sum(clean_run_in_currency) {compared}",
     }
     rounded = ", ".join(f"round(coalesce({total}, 0), 6) AS {name}" for name, total in sums.items())
-    return f"currency, count(*) AS trainings, {rounded}"
+    counts = "count(billed_in_currency) AS trainings, count(*) - count(billed_in_currency) AS unknown"
+    return f"currency, {counts}, {rounded}"
 
 
 def _sum(figure: Figure) -> str:

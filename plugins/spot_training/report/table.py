@@ -28,7 +28,13 @@ _TRAINING = (
     "currency",
 )
 #: Of the training, on the line of its last attempt, so that a column adds up to the report's figure.
-_ONCE = ("spot_failed_usd", "net_saved_usd", "billed_in_currency", "saved_in_currency")
+_ONCE = (
+    "spot_failed_usd",
+    "net_saved_usd",
+    "billed_in_currency",
+    "clean_run_in_currency",
+    "saved_in_currency",
+)
 _ATTEMPT = (
     "job_name",
     "purchase",

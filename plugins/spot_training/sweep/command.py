@@ -1,4 +1,4 @@
-"""The sweeper as a command: `spot-training sweep --aws --airflow-url http://localhost:8080`.
+"""A sweep from this machine: `spot-training sweep --aws`, or `python -m spot_training.sweep`.
 
 Lists running training jobs of that Airflow whose task is over or gone. `--stop` stops them, if the Airflow's
 setting `[spot_training] sweeper_stops` allows it. `--ledger URL` also settles the ledger there: records whose
@@ -58,7 +58,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="spot-training sweep", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m spot_training.sweep", description=__doc__)
     parser.add_argument(
         "--airflow-url",
         default=os.environ.get("AIRFLOW_API_URL", ""),

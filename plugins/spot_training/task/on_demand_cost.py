@@ -111,7 +111,8 @@ class AskedPrices:
             if price is not None and not price.is_usd:
                 log.warning(
                     "The price of %s in %s (%s) is in %s, and budgets and limits are in US dollars: what "
-                    "on-demand would cost is not known. Give the price in dollars in that file.",
+                    "on-demand would cost is not known. Give the price in dollars in [spot_training] "
+                    "prices_file.",
                     instance_type,
                     self._region,
                     price.source,

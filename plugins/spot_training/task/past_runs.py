@@ -28,8 +28,6 @@ log = logging.getLogger(__name__)
 Ask: TypeAlias = Callable[[str, dict[str, Any]], list[dict[str, Any]]]
 #: The quantile that the deadline's guard uses.
 HIGH_QUANTILE = 0.95
-#: As many Dags are named where they are the source of a run time.
-MOST_NAMED = 3
 #: Older runs no longer show how long the model trains.
 RUNS_WITHIN = timedelta(days=180)
 #: How long a training waits for the ledger's answer.
@@ -71,10 +69,14 @@ class Learned:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Teachers:
-    """The trainings to learn from: the names of an Airflow's records, and its Dags (None: all of them)."""
+    """The trainings to learn from: the names of an Airflow's records, and its Dags (None: all of them).
+
+    `are_named`: somebody named these Dags, so what was learned is said to be from them.
+    """
 
     installations: tuple[str, ...]
     dag_ids: tuple[str, ...] | None = None
+    are_named: bool = True
 
     @classmethod
     def of(cls, training: RunIdentity, like: Sequence[str] = ()) -> Teachers:
@@ -115,7 +117,7 @@ def learn(
     runs = "1 past run" if row["runs"] == 1 else f"{row['runs']} past runs"
     on = instance_type if instance_count == 1 else f"{instance_count} x {instance_type}"
     several = teachers.dag_ids or ()
-    where = f" in {' and '.join(several)}" if 1 < len(several) <= MOST_NAMED else ""
+    where = f" in {' and '.join(several)}" if len(several) > 1 and teachers.are_named else ""
     # Spot jobs show the launch itself, but how they get instances says nothing about an on-demand start.
     launch = (row["around"] or 0) + (row["start"] or 0)
     launch_high = (row["around_high"] or 0) + (row["start_high"] or 0)

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from spot_training.compat import AirflowFailException, is_test_run
@@ -181,7 +182,7 @@ class TrainingTask:
             attempts=driver.attempts,
             scouts=driver.state.scouts_over,
             runtime=deadline.runtime if deadline else self.options.runtime,
-            price_of=AskedPrices(self.options.access, driver.jobs.region),
+            price_of=self.price_of,
             now=driver.jobs.now(),
             like=self.options.like,
             seen=driver.state.checkpoints,
@@ -190,7 +191,11 @@ class TrainingTask:
         )
 
     def price_of(self, instance_type: str) -> float | None:
-        return AskedPrices(self.options.access, self.driver.jobs.region)(instance_type)
+        return self._prices(instance_type)
+
+    @cached_property
+    def _prices(self) -> AskedPrices:
+        return AskedPrices(self.options.access, self.driver.jobs.region)
 
     def asked_last(self, types: Sequence[str]) -> Mapping[str, str]:
         return asked_last(types, self.type_histories(types))

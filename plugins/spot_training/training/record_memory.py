@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from spot_training.domain.errors import NewerFormat
 from spot_training.domain.records import (
-    FORMAT_WITHOUT_SCOUTS,
     DecisionMade,
     Price,
     TrainingRecord,
     check_format,
+    format_of_prices,
     rates_of,
 )
 from spot_training.domain.savings import spot_failures, statement_of, unknown_of
@@ -103,7 +103,7 @@ class Memory:
     def to_json(self) -> dict[str, Any]:
         return {
             **self.unknown,
-            "format": FORMAT_WITHOUT_SCOUTS,
+            "format": format_of_prices(self.prices),
             "installation": self.installation,
             "version": self.version,
             "generation": self.generation,

@@ -110,7 +110,7 @@ def call_back(training: ActiveTraining, *, but: str | None = None) -> None:
 
 
 def take_in_ended(training: ActiveTraining) -> bool:
-    """Record the scouts that are over, after they were called back. Returns whether any is left to look at."""
+    """Record the scouts that are over, after they were called back. Returns whether any is left."""
     for scout in training.state.scouts:
         _look_at(training, scout)
     return any(not training.is_elsewhere(scout) for scout in training.state.scouts)
