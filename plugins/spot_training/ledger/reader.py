@@ -19,6 +19,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from spot_training.domain.currencies import CurrencyTotals
@@ -113,7 +114,14 @@ class LedgerReader:
         (tests,) = self.query(f"SELECT {tests_sql()} FROM trainings WHERE is_test AND {where}", parameters)
         return replace(self._totals(row), **tests, currencies=self._currencies(where, parameters))
 
+    @cached_property
+    def _has_currencies(self) -> bool:
+        (row,) = self.query("SELECT count(currency) AS records FROM all_records")
+        return bool(row["records"])
+
     def _currencies(self, where: str, parameters: Sequence[Any]) -> tuple[CurrencyTotals, ...]:
+        if not self._has_currencies:
+            return ()
         rows = self.query(
             f"SELECT {currency_sums_sql()} FROM trainings "
             f"WHERE counts AND currency IS NOT NULL AND state <> 'running' AND {where} "
