@@ -5,15 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 import pendulum
-from airflow.sdk import Param, dag
+from airflow.sdk import Asset, Param, dag
 
 from spot_training.operators import SpotTrainingOperator
 from spot_training.sensors import SpotTrainingSensor
+from tests.dashboard import heard
 
 START = pendulum.datetime(2026, 1, 1, tz="UTC")
 
 
-def _train(task_id: str, model: str, team: str, **arguments: Any) -> SpotTrainingOperator:
+def _train(
+    task_id: str, model: str, team: str, max_run: int = 86400, **arguments: Any
+) -> SpotTrainingOperator:
     return SpotTrainingOperator(
         task_id=task_id,
         config={
@@ -29,7 +32,7 @@ def _train(task_id: str, model: str, team: str, **arguments: Any) -> SpotTrainin
                 "InstanceCount": 1,
                 "VolumeSizeInGB": 10,
             },
-            "StoppingCondition": {"MaxRuntimeInSeconds": 86400, "MaxWaitTimeInSeconds": 2 * 86400},
+            "StoppingCondition": {"MaxRuntimeInSeconds": max_run, "MaxWaitTimeInSeconds": 2 * max_run},
             "CheckpointConfig": {"S3Uri": "s3://models/checkpoints"},
             "Environment": {"LOCAL_TRAINING_SECONDS": "{{ params.seconds }}"},
             "Tags": [{"Key": "team", "Value": team}],
@@ -74,7 +77,22 @@ def within_budget() -> None:
     _train("train", "budgeted", "growth", budget={"usd": 250, "deadline_wins": True})
 
 
+@_dag("tell_everybody", "ml.r5.large")
+def tell_everybody() -> None:
+    _train(
+        "train",
+        "told",
+        "growth",
+        max_run=900,
+        policy=[{"spot": "ml.r5.large", "max_wait": "20m"}, {"on_demand": ["ml.r5.large"]}],
+        on_attempt_over=[heard.tell, "tests.dashboard.heard.tell", "no_such_package.tell"],
+        on_fallback="tests.dashboard.heard.tell",
+        outlets=[Asset(name="told_model", uri="s3://models/told")],
+    )
+
+
 forecast_demand()
 predict_churn()
+tell_everybody()
 rank_search()
 within_budget()
