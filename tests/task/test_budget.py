@@ -237,13 +237,14 @@ class Task:
         self.budget = budget
         self.policy = policy
         self.deadline = deadline
+        self.hours = 30.0
 
     def step(self) -> Waiting | Completed:
         request = cast_request(make_config())
         plan = TrainingPlan.of(request, identity=ME, name_prefix="model")
 
-        def in_thirty_hours(now: datetime) -> Deadline:
-            return Deadline(at=now + timedelta(hours=30), submitted_at=now, runtime=FOUR_HOURS)
+        def in_some_hours(now: datetime) -> Deadline:
+            return Deadline(at=now + timedelta(hours=self.hours), submitted_at=now, runtime=FOUR_HOURS)
 
         driver = TrainingDriver(
             jobs=self.jobs,
@@ -252,7 +253,7 @@ class Task:
             host=FakeHost(
                 make_plan=lambda _who: plan,
                 make_policy=lambda _left: policy_from(self.policy, defaults_of(request)),
-                make_deadline=in_thirty_hours if self.deadline else None,
+                make_deadline=in_some_hours if self.deadline else None,
                 make_check=lambda step: check_budget(
                     self.budget,
                     plan,
@@ -316,6 +317,27 @@ def test_what_counts_is_the_price_of_the_instances_that_on_demand_would_have(
     step = Task(cloud, budget=Budget(usd=1), policy=policy, deadline=True).step()
     assert isinstance(step, Waiting)
     assert (step.guard is not None) is is_guarded
+
+
+def test_a_month_that_cannot_be_read_now_leaves_the_deadline_its_guard(
+    cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may be read when on-demand has to start. If that is past, nothing else may be bought."""
+
+    def gone() -> Ledger:
+        raise OSError("the ledger is away")
+
+    cloud.set_capacity(available=False)
+    monkeypatch.setattr(Ledger, "configured", gone)
+    step = Task(cloud, budget=Budget(usd=5), deadline=True).step()
+    assert isinstance(step, Waiting)
+    assert step.guard is not None
+    late = Task(cloud, budget=Budget(usd=5), deadline=True)
+    late.hours = 4.1
+    step = late.step()
+    assert isinstance(step, Waiting)
+    assert step.job.is_spot
+    assert step.guard is None
 
 
 def test_on_demand_alone_above_the_budget_creates_no_job(cloud: Cloud) -> None:

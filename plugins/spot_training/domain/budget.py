@@ -96,6 +96,11 @@ class BudgetCheck:
     trouble: str = "the ledger could not be read"
 
     @property
+    def is_known(self) -> bool:
+        """Whether the month's spending could be read, and the price is known, as far as they can be."""
+        return self.spending is not None or self.cost.usd is None
+
+    @property
     def objection(self) -> str | None:
         """Why on-demand is not bought, in a sentence. None if it is within the budget."""
         budget, spending, usd = dollars(self.budget.usd), self.spending, self.cost.usd

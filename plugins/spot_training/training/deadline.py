@@ -60,16 +60,21 @@ def guard_of(training: ActiveTraining, job: JobSnapshot, intent: Intent) -> Dead
     if deadline is None or not job.is_spot or intent.is_foreign or training.host.only_watches:
         return None
     # A Dag that was changed meanwhile is refused once there is something to decide, when no job is alive.
-    goes_back = False
+    goes_back = may_be_refused = False
     with contextlib.suppress(InvalidInput):
         policy = training.policy()
         check = check_on_demand(training, policy)
         is_refused = check is not None and check.objection is not None
-        if check is not None and is_refused and not check.budget.deadline_wins:
+        may_be_refused = check is not None and is_refused and not check.budget.deadline_wins
+        if check is not None and may_be_refused and check.is_known:
             return None
         goes_back = has_way_back(policy) and not is_refused  # it buys on-demand when the deadline needs it
     has_checkpoints = job.checkpoint_uri is not None
-    return _guard(training, deadline, has_checkpoints=has_checkpoints, goes_back=goes_back)
+    guard = _guard(training, deadline, has_checkpoints=has_checkpoints, goes_back=goes_back)
+    # A month that cannot be read now may be read in time. Once on-demand should run, it is not waited for:
+    # each new spot job would be stopped at once.
+    is_late = may_be_refused and guard.outlook(training.jobs.now()).is_time_for_on_demand
+    return None if is_late else guard
 
 
 def check_on_demand(training: ActiveTraining, policy: Policy) -> BudgetCheck | None:
