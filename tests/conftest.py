@@ -38,7 +38,6 @@ PROCESSES = frozenset(
     | {"HTTPServer", "ThreadingHTTPServer"}
 )
 #: What Python announces when a process begins or a server listens.
-#: Of these, `platform` starts `file` and `uname`, when a library asks what machine this is.
 STARTS = frozenset({"subprocess.Popen", "os.fork", "os.posix_spawn", "os.system", "socket.bind"})
 
 
@@ -90,13 +89,15 @@ def _is_fast(test: pytest.Function) -> bool:
     )
 
 
+#: What Python's own modules (platform, uuid, ctypes) start, once in a process, to ask what machine this is.
+QUESTIONS = frozenset({"file", "uname", "ldconfig", "gcc", "cc", "ip", "ifconfig", "arp", "netstat"})
 #: What the running test and its fixtures started.
 _started: list[str] = []
 
 
 def _note_start(event: str, arguments: tuple[object, ...]) -> None:
-    is_platforms = event == "subprocess.Popen" and arguments[0] in {"file", "uname"}
-    if event in STARTS and not is_platforms:
+    is_question = event == "subprocess.Popen" and Path(str(arguments[0])).name in QUESTIONS
+    if event in STARTS and not is_question:
         _started.append(f"{event}{arguments!r}"[:200])
 
 
