@@ -162,8 +162,9 @@ def _visit(browser: Any, url: str, login: dict[str, str], path: str) -> tuple[fl
     if path != "now":  # without charts
         page.locator("html[data-drawn]").wait_for(state="attached")
     drawn = (time.monotonic() - started) * 1000
-    paint = "performance.getEntriesByName('first-contentful-paint')[0].startTime"
-    painted = float(page.evaluate(paint))
+    # The browser may report its first paint a moment after the charts are there.
+    paint = "performance.getEntriesByName('first-contentful-paint')[0]?.startTime"
+    painted = float(page.wait_for_function(paint).json_value())
     context.close()
     return painted, drawn
 
