@@ -1,5 +1,7 @@
 """All tests but the longest, in pieces, several at once: `scripts/test` without arguments.
 
+With `--fast`, those that start no server and no process, in two pieces.
+
 Most tests wait: for Airflow's processes, and for simulated time. So two pieces for each core of the
 machine run at once, or as many as `SPOT_TESTS_AT_ONCE` says. A piece is a pytest of its own: what it has
 started stops when it ends.
@@ -57,6 +59,15 @@ PIECES: tuple[tuple[str, ...], ...] = (
     ("tests/chaos/test_celery.py",),
     ("tests/airflow/test_two_airflows.py", "tests/scale"),
 )
+#: Half of the fast tests, by their time.
+FAST_HALF = (
+    "tests/advise",
+    "tests/benchmarks",
+    "tests/dashboard",
+    "tests/flight_delays",
+    "tests/ledger",
+    "tests/report",
+)
 #: Some minutes of the oldest Airflow.
 OLDEST = "scripts/test-airflow --sample"
 #: A piece with Airflow takes up to four gigabytes.
@@ -96,6 +107,15 @@ def all_pieces() -> list[Piece]:
     listed = [f"--ignore={path}" for paths in PIECES for path in paths]
     others = Piece(name="all other tests", command=(*pytest, *listed))
     return [pieces[0], oldest, others, *pieces[1:]]
+
+
+def fast_pieces() -> list[Piece]:
+    pytest = (sys.executable, "-m", "pytest", "-q", "-m", "fast", "-p", "no:cacheprovider")
+    others = tuple(f"--ignore={path}" for path in FAST_HALF)
+    return [
+        Piece(name=" ".join(FAST_HALF), command=(*pytest, *FAST_HALF)),
+        Piece(name="all other fast tests", command=(*pytest, *others)),
+    ]
 
 
 class Runner:
@@ -191,4 +211,5 @@ def main(pieces: Sequence[Piece], at_once: int) -> int:
 
 if __name__ == "__main__":
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    sys.exit(main(all_pieces(), int(os.environ.get("SPOT_TESTS_AT_ONCE") or min(MOST_AT_ONCE, 2 * cores))))
+    wanted = fast_pieces() if "--fast" in sys.argv else all_pieces()
+    sys.exit(main(wanted, int(os.environ.get("SPOT_TESTS_AT_ONCE") or min(MOST_AT_ONCE, 2 * cores))))

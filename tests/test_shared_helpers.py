@@ -39,6 +39,7 @@ def _faults(text: str, package: str) -> list[str]:
     ]
 
 
+@pytest.mark.slow
 def test_no_test_imports_from_another_test_and_no_private_name() -> None:
     found = [
         f"{path.relative_to(TESTS)} imports {fault}"

@@ -106,10 +106,12 @@ def test_no_policy_is_below_the_optimum_and_none_is_late(
         assert result.cost_on_demand_hours >= least - 1e-9
 
 
+@pytest.mark.slow
 def test_a_deadline_nobody_can_keep_has_no_optimum() -> None:
     assert find_optimum(_workload(10, 9, 0), [0] * 10, TICK) == math.inf
 
 
+@pytest.mark.slow
 def test_a_long_fine_trace_outgrows_no_room() -> None:
     rng = np.random.default_rng(5)
     ticks = (rng.random(6000) < 0.5).astype(np.uint8)

@@ -187,6 +187,7 @@ def test_what_is_nested_too_deeply_is_said(tmp_path: Path) -> None:
     assert len(checked.found.not_parsed) == 1
 
 
+@pytest.mark.slow
 def test_thousands_of_lines_take_seconds(tmp_path: Path) -> None:
     """A generated Dag file with 600 tasks, 3,000 lines."""
     task = "".join(DAG.splitlines(keepends=True)[5:])

@@ -233,6 +233,7 @@ def test_an_attempt_keeps_its_newest_transitions_without_their_messages() -> Non
     assert "transitions" not in attempt.to_json(with_transitions=False)
 
 
+@pytest.mark.slow
 @given(attempts_strategy)
 def test_an_attempt_survives_json(attempts: list[Attempt]) -> None:
     assert [Attempt.from_json(a.to_json()) for a in attempts] == attempts

@@ -38,6 +38,7 @@ def _months(ledger: Ledger) -> list[str]:
         return sorted(f"{record.began_at:%Y-%m}" for record in reader.records())
 
 
+@pytest.mark.slow
 def test_the_months_to_keep_stay_and_earlier_ones_go(ledger: Ledger) -> None:
     _fill(ledger)
     done = prune(ledger, keep_months=12, now=NOW)
@@ -51,6 +52,7 @@ def test_the_months_to_keep_stay_and_earlier_ones_go(ledger: Ledger) -> None:
     assert prune(ledger, keep_months=12, now=NOW).files == ()
 
 
+@pytest.mark.slow
 def test_a_dry_run_changes_nothing(ledger: Ledger) -> None:
     _fill(ledger)
     before = Manifest.newest(ledger)
@@ -78,6 +80,7 @@ def test_a_file_that_cannot_be_read_stays(ledger: Ledger) -> None:
     assert torn in Manifest.newest(ledger).files
 
 
+@pytest.mark.slow
 def test_two_at_once_and_a_merge_lose_nothing_that_is_kept(ledger: Ledger) -> None:
     _fill(ledger)
     for number in range(5):

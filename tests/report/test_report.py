@@ -297,6 +297,7 @@ class _Tags(HTMLParser):
             self.links += [value or "" for _, value in attrs]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", HOSTILE)
 def test_no_name_becomes_markup_or_a_formula(tmp_path: Path, name: str) -> None:
     facts = {"run_id": name, "task_id": name, "model": name, "team": name, "instance_type": name}

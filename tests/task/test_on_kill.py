@@ -112,6 +112,7 @@ async def _kill_as_airflow_does(trigger: TrainingJobTrigger, is_over: Callable[[
         await killing
 
 
+@pytest.mark.slow
 def test_a_stop_that_takes_long_is_carried_through_and_told(
     make: Make, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -303,6 +304,7 @@ def test_a_triggerer_that_ends_and_answers_no_more_is_not_asked(
     assert "did not say whether the task has ended (the triggerer ends)" in caplog.text
 
 
+@pytest.mark.slow
 def test_an_answer_that_takes_longer_than_airflow_waits_still_counts(
     make: Make, airflow: _Airflow, reasons: list[StopReason]
 ) -> None:

@@ -230,6 +230,7 @@ def _ways_to_ask(path: Path) -> set[str]:
     return found & _WAYS
 
 
+@pytest.mark.slow
 def test_every_place_that_asks_airflow_is_known() -> None:
     """Whoever adds one decides whether a trigger may get there, and asks through `ask_airflow` then."""
     asks = {

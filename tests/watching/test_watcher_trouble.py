@@ -340,6 +340,7 @@ def test_limits_of_jobs_that_are_over_are_forgotten_and_quicken_nothing() -> Non
     assert (len(hand.account.windows) - calls) / (HOUR + 200) < 1.1 / STEADY_SECONDS
 
 
+@pytest.mark.slow
 def test_a_fourth_job_after_days_with_few_lists_no_days() -> None:
     hand = Hand()
     hand.watch(*_names(3))
