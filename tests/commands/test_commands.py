@@ -240,7 +240,7 @@ RUN = f"{SWEEPER}/dagRuns/manual__1"
 
 @pytest.fixture
 def sweeper(airflow: Airflow, monkeypatch: pytest.MonkeyPatch) -> Airflow:
-    """An Airflow with the sweeper's Dag, whose run is over at once."""
+    """An Airflow with the sweeper's Dag. A run of it finishes at once."""
     monkeypatch.setattr("spot_training.commands.sweep.ASK_EVERY_SECONDS", 0.01)
     monkeypatch.setattr("spot_training.commands.sweep.NEWS_SECONDS", 0.1)
     airflow.answers |= {

@@ -67,6 +67,9 @@ def _show(options: argparse.Namespace) -> int:
 
 def _totals(now: Mapping[str, Any]) -> Iterator[str]:
     others = now.get("billed_in_currencies") or {}
+    if now["billed_usd"] is None:
+        yield cost(None, now["billed_hours"], is_estimate=True)  # a price is not known
+        return
     if now["billed_usd"] or not others:
         yield cost(now["billed_usd"], now["billed_hours"], is_estimate=True)
     for currency, amount in others.items():

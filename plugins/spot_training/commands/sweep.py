@@ -4,8 +4,8 @@ Starts a run of the sweeper's Dag in Airflow, with the permissions of the user w
 shows what it left. `--last` starts nothing: it shows what the last sweep left. `--stop` stops the orphans, if
 the Airflow's setting `[spot_training] sweeper_stops` allows it.
 
-`--aws` sweeps from here, with boto3's own credential chain, and asks Airflow's API about each task. `--ledger
-URL` then settles the ledger there, too: records whose task is over, and jobs that are in no record.
+`--aws` sweeps from here, with boto3's own credential chain, and asks Airflow's API about each task. With
+`--ledger URL`, it also completes the records of finished tasks in that ledger, and adds jobs without a record.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Amounts in other currencies than the US dollar, beside the sums in dollars. They are never added to those.
+"""Amounts in currencies other than the US dollar. They are never added to amounts in dollars.
 
 AWS's price list for China is in yuan, and a prices file may name any currency. A training has such an amount
 if all of its prices are in the same currency.

@@ -243,8 +243,8 @@ def totals_of(records: Iterable[Summed]) -> Totals:
     in_currencies: list[Amounts] = []
     for record in records:
         (tests if record.is_test else rows).append(_columns_of(record))
-        if record.amounts and not record.is_test and record.state != "running":
-            in_currencies.append(record.amounts)
+        if not record.is_test and record.state != "running" and (amounts := record.amounts):
+            in_currencies.append(amounts)
     totals = totals_from({name: figure.of(rows) for name, figure in FIGURES.items()})
     test_usd = round(sum(row["billed_usd"] or 0.0 for row in tests), 6)
     currencies = totals_by_currency(in_currencies)

@@ -71,7 +71,7 @@ class Learned:
 class Teachers:
     """The trainings to learn from: the names of an Airflow's records, and its Dags (None: all of them).
 
-    `are_named`: somebody named these Dags, so what was learned is said to be from them.
+    With `are_named`, somebody chose these Dags, and the basis of the run time lists them.
     """
 
     installations: tuple[str, ...]

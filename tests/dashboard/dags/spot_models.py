@@ -77,22 +77,22 @@ def within_budget() -> None:
     _train("train", "budgeted", "growth", budget={"usd": 250, "deadline_wins": True})
 
 
-@_dag("tell_everybody", "ml.r5.large")
-def tell_everybody() -> None:
+@_dag("train_with_notices", "ml.r5.large")
+def train_with_notices() -> None:
     _train(
         "train",
-        "told",
+        "alerts",
         "growth",
         max_run=900,
         policy=[{"spot": "ml.r5.large", "max_wait": "20m"}, {"on_demand": ["ml.r5.large"]}],
         on_attempt_over=[heard.tell, "tests.dashboard.heard.tell", "no_such_package.tell"],
         on_fallback="tests.dashboard.heard.tell",
-        outlets=[Asset(name="told_model", uri="s3://models/told")],
+        outlets=[Asset(name="alerts_model", uri="s3://models/alerts")],
     )
 
 
 forecast_demand()
 predict_churn()
-tell_everybody()
+train_with_notices()
 rank_search()
 within_budget()
