@@ -140,6 +140,25 @@ def test_sums_have_dollars_only_before_and_after_merging(ledger: Ledger) -> None
         compact(ledger, settled_after=timedelta(0))
 
 
+def test_records_from_before_there_were_columns_for_it_have_their_currency(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first records of format 4 have the currency in their prices alone."""
+    record = make_record(prices=(YUAN,))
+    with monkeypatch.context() as earlier:
+        earlier.setattr(TrainingRecord, "amounts", None)
+        ledger.write(record)
+        ledger.write(make_record(run_id="2"))
+        assert "currency" not in record.to_json()
+    for _ in range(2):
+        with ledger.read() as reader:
+            (other,) = reader.totals().currencies
+            assert (other.currency, other.trainings, other.billed) == ("CNY", 1, 1.26)
+            (row,) = reader.query("SELECT currency, net_saved_usd FROM trainings WHERE currency = 'CNY'")
+            assert row["net_saved_usd"] is None
+        compact(ledger, settled_after=timedelta(0))
+
+
 def test_the_report_names_the_currency(ledger: Ledger) -> None:
     ledger.write(make_record(run_id="1"))
     ledger.write(make_record(run_id="2", prices=(YUAN,)))

@@ -5,7 +5,7 @@ shows what it left. `--last` starts nothing: it shows what the last sweep left. 
 the Airflow's setting `[spot_training] sweeper_stops` allows it.
 
 `--aws` sweeps from here, with boto3's own credential chain, and asks Airflow's API about each task. With
-`--ledger URL`, it also completes the records of finished tasks in that ledger, and adds jobs without a record.
+`--ledger URL`, it also completes the records of finished tasks there, and adds jobs without a record.
 """
 
 from __future__ import annotations

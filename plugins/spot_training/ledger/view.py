@@ -9,15 +9,16 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from spot_training.domain.currencies import COLUMNS as CURRENCY_COLUMNS
 from spot_training.domain.errors import NewerFormat
-from spot_training.domain.records import RECORD_FORMAT, CurrentJob
+from spot_training.domain.records import FORMAT_WITH_CURRENCIES, RECORD_FORMAT, CurrentJob
 from spot_training.domain.savings import ENDINGS_OF_SPOT_FAILURES
 
 from .fresh import load_lines, read_fresh, read_notes
 from .manifest import MONTHS
 from .merged import Merged, columns_of, find_merged, source_of
 from .rows import record_of
-from .schema import ATTEMPT, connect
+from .schema import ATTEMPT, COLUMNS, connect
 from .set_aside import SetAside
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ def load_view(ledger: LedgerFiles) -> View:
     merged = find_merged(ledger)
     newer = [trouble.key for trouble in set_aside if trouble.is_newer and trouble.key]
     set_aside += [*merged.set_aside, *_unite(connection, merged, hidden=newer)]
+    _find_amounts(connection)
     connection.execute(
         "CREATE VIEW complete_records AS SELECT * REPLACE ("
         "coalesce(net_saved_usd, saved_usd) AS net_saved_usd, "
@@ -89,6 +91,31 @@ def _unite(connection: Any, merged: Merged, *, hidden: Sequence[str]) -> list[Se
 def _newer_record(key: str, found: int) -> SetAside:
     why = NewerFormat("The record", found=found, newest_known=RECORD_FORMAT)
     return SetAside(path=f"{MONTHS}: record {key}", why=str(why), is_newer=True, key=key)
+
+
+def _find_amounts(connection: Any) -> None:
+    """Fill the columns of other currencies, which the first records of format 4 do not have."""
+    rows = connection.execute(
+        "SELECT key, dag_id, run_id, task_id, state, attempts, scouts, transitions, prices FROM all_records "
+        f"WHERE currency IS NULL AND format = {FORMAT_WITH_CURRENCIES}"
+    )
+    names = [column[0] for column in rows.description]
+    found = []
+    for row in rows.fetchall():
+        with suppress(Exception):  # what is no record is set aside when it is read
+            if amounts := record_of(dict(zip(names, row, strict=True))).amounts:
+                found.append((row[0], *amounts.to_json().values()))
+    if not found:
+        return
+    columns = ", ".join(f"{name} {COLUMNS[name]}" for name in CURRENCY_COLUMNS)
+    connection.execute(f"CREATE TABLE amounts_found (key VARCHAR, {columns})")
+    connection.executemany("INSERT INTO amounts_found VALUES (?, ?, ?, ?, ?)", found)
+    connection.execute("ALTER VIEW all_records RENAME TO read_records")
+    filled = ", ".join(f"coalesce(r.{name}, a.{name}) AS {name}" for name in CURRENCY_COLUMNS)
+    connection.execute(
+        f"CREATE VIEW all_records AS SELECT r.* REPLACE ({filled}) "
+        "FROM read_records r LEFT JOIN amounts_found a USING (key)"
+    )
 
 
 def needs_spot_failures(sql: str) -> bool:
