@@ -72,6 +72,8 @@ FAST_HALF = (
 OLDEST = "scripts/test-airflow --sample"
 #: A piece with Airflow takes up to four gigabytes.
 MOST_AT_ONCE = 6
+#: Beside other pieces everything may take longer than its tests say.
+PATIENCE = "LOCAL_STACK_PATIENCE"
 DURATIONS = ("--durations=25", "--durations-min=10")
 DURATION = re.compile(r"^([\d.]+)s (?:setup|call|teardown) +\S+", re.MULTILINE)
 PROBLEM = re.compile(r"^(?:FAILED|ERROR) tests/.*", re.MULTILINE)
@@ -152,6 +154,7 @@ class Runner:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
+                env={PATIENCE: "2", **os.environ},
                 start_new_session=True,
             )
             self._running.add(process)

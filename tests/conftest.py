@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING
 import hypothesis
 import pytest
 
+from include.local_stack.waiting import patience
+
 if TYPE_CHECKING:
     from spot_training.ledger import Ledger
 
@@ -74,11 +76,14 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the fast tests, before `-m fast` selects them."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark the fast tests, before `-m fast` selects them. All get more time on a busy machine."""
     for item in items:
         if isinstance(item, pytest.Function) and _is_fast(item):
             item.add_marker(pytest.mark.fast)
+        limit = item.get_closest_marker("timeout")
+        seconds = float(limit.args[0] if limit else config.getini("timeout"))
+        item.add_marker(pytest.mark.timeout(patience() * seconds), append=False)
 
 
 def _is_fast(test: pytest.Function) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from typing import TYPE_CHECKING, TypeVar
 
@@ -11,6 +12,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 Found = TypeVar("Found")
+#: How many times as long as usual everything may take, for a slow or busy machine; 1 by default.
+PATIENCE = "LOCAL_STACK_PATIENCE"
+
+
+def patience() -> float:
+    """The factor by which every time limit of a wait is longer."""
+    return float(os.environ.get(PATIENCE) or 1)
 
 
 def wait_until(
@@ -26,6 +34,7 @@ def wait_until(
     Raises:
         StackTimeoutError: with `what` it waited for, and the result of `explain`.
     """
+    timeout_seconds *= patience()
     limit = time.monotonic() + timeout_seconds
     while True:
         found = look()

@@ -46,6 +46,7 @@ from include.local_stack import (
     wait_until,
 )
 from include.local_stack.environment import airflow_python
+from include.local_stack.waiting import patience
 from spot_training.domain.instance_types import kind_of
 from spot_training.domain.lifecycle import Ending, ending_of
 from spot_training.domain.records import TrainingRecord
@@ -678,6 +679,7 @@ class Lab:
     def watch(self, runs: Iterable[Run], *, timeout_seconds: float) -> None:
         """Wait until the runs are over; a run that is not by then has a problem."""
         waiting = list(runs)
+        timeout_seconds *= patience()
         deadline = time.monotonic() + timeout_seconds
         while waiting and time.monotonic() < deadline:
             self.revive()

@@ -279,7 +279,11 @@ def test_what_the_charts_show_is_in_tables_too(site: Site, visit: Any) -> None:
     periods = _table(page, "Savings over time").locator("tbody tr")
     bars = page.locator("#savings-chart .mark-rect path")
     shown = {label.split(",")[0] for label in bars.evaluate_all("all => all.map(one => one.ariaLabel)")}
-    assert shown == {f"week from {row.split()[0]}" for row in periods.all_inner_texts()}
+    # A week has no bar if nothing is billed in it. On a Sunday the local SageMaker's fast clock begins one.
+    rows = {row.split()[0]: row.count("$0.00") for row in periods.all_inner_texts()}
+    assert shown == {
+        f"week from {week}" for week, zeros in rows.items() if zeros < len(("billed", "on demand"))
+    }
     page.get_by_text("Show the figures by hour").click()
     hours = _table(page, "Waits and interruptions by instance type and hour of the day").locator("tbody tr")
     assert hours.count() >= page.locator("#waits-chart .mark-rect path").count() > 40

@@ -21,6 +21,7 @@ from typing import Any
 import boto3
 from botocore.config import Config
 
+from include.local_stack.waiting import patience
 from local_sagemaker.clock import DrivenClock
 from local_sagemaker.containers.simulated import SimulatedWork
 from local_sagemaker.jobs.description import description_of
@@ -267,7 +268,7 @@ def wait_until(
     limit_seconds: float = 20,
     describe: Callable[[], str] = lambda: "not so in time",
 ) -> None:
-    last = time.monotonic() + limit_seconds
+    last = time.monotonic() + limit_seconds * patience()
     while not is_so():
         assert time.monotonic() < last, describe()
         time.sleep(0.05)

@@ -195,6 +195,26 @@ def test_a_checkpoint_overwritten_in_place_warns_if_the_script_has_a_copy_of_it(
     assert "has another one" in verdict.check("atomic writes").seen
 
 
+def test_the_only_checkpoint_overwritten_in_place_fails_however_many_of_its_writes_are_seen() -> None:
+    """On a busy machine two quick writes look like one, so a run that starts over may save less often."""
+
+    def save(*times: float) -> list[FileEvent]:
+        return [event for at in times for event in _write(at, "only", is_new=at == times[0])]
+
+    read = FileEvent(0.1, Happening.READ, "only")
+    first = _first(stretches=(_stretch(WHOLE_SECONDS, save(*range(1, 10))),))
+    before = _stretch(5.5, save(1, 2, 3, 4, 5), exit_code=None)
+    after = _stretch(5.0, [read, *_write(1, "only"), *_write(2, "only")], restored=("only",))
+    killed = _interrupted(_KILLED, stretches=(before, after))
+    for seen in (5, 8, 9):
+        over = _stretch(WHOLE_SECONDS, [read, *save(*range(1, seen + 1))], restored=("only",))
+        torn = _torn(truncated="only", stretches=(over,))
+        verdict = judge("train.py", (first, _interrupted(stretches=killed.stretches), killed, torn))
+        assert verdict.check("torn checkpoint").result is Result.WARN, seen
+        assert "started over" in verdict.check("torn checkpoint").seen
+        assert verdict.failures == ("atomic writes",)
+
+
 def test_a_temporary_file_cut_off_by_the_kill_is_no_fault() -> None:
     events = [
         *_steps(1, 5),

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from include.local_stack.waiting import patience
 from spot_training.domain.lifecycle import JobSnapshot, SecondaryStatus, TrainingStatus
 from tests.cloud import Cloud, make_config
 
@@ -31,7 +32,7 @@ def create_jobs(cloud: Cloud, *names: str, seconds: int = 600) -> None:
 
 def wait_until_over(cloud: Cloud, name: str) -> SecondaryStatus:
     client = cloud.client("sagemaker")
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 30 * patience()
     while True:
         job = client.describe_training_job(TrainingJobName=name)
         if job["TrainingJobStatus"] in {"Completed", "Failed", "Stopped"}:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from .evidence import Evidence, lost_seconds, weigh
-from .history import Save, find_checkpoint_kinds, read_history
+from .history import Arrival, Save, find_checkpoint_kinds, kind_of, read_history
 from .observe import Run, RunKind, Stretch
 from .verdict import CORE_QUESTIONS, Check, Question, Result
 
@@ -25,6 +25,20 @@ class Facts:
 
     def saves(self, stretch: Stretch) -> tuple[Save, ...]:
         return read_history(stretch, self.kinds).saves
+
+    def whole_saves(self) -> tuple[Save, ...]:
+        """Those of the runs that did not start with a torn checkpoint, which a run may overwrite."""
+        whole = (run for run in self.runs if run.kind is not RunKind.TORN)
+        return tuple(save for run in whole for stretch in run.stretches for save in self.saves(stretch))
+
+    @property
+    def overwritten(self) -> frozenset[str]:
+        """The checkpoints that got new content in place: a kill leaves neither the old nor the new."""
+        return frozenset(save.name for save in self.whole_saves() if save.arrival is Arrival.OVERWRITTEN)
+
+    def checkpoints_read(self, stretch: Stretch) -> frozenset[str]:
+        """The restored checkpoints that the script read."""
+        return frozenset(name for name in stretch.files_read() if kind_of(name) in self.kinds)
 
     def weigh(self, run: Run) -> Evidence:
         return weigh(run, self.first, self.kinds)

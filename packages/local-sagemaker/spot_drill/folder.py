@@ -25,10 +25,8 @@ def judge_writes(facts: Facts) -> Check:
     question = Question.ATOMIC
     if facts.why_not:
         return skip(question, facts.why_not)
-    # A run that starts with a torn checkpoint may overwrite it.
-    whole = [run for run in facts.runs if run.kind is not RunKind.TORN]
-    saves = [save for run in whole for stretch in run.stretches for save in facts.saves(stretch)]
-    overwritten = sorted({save.name for save in saves if save.arrival is Arrival.OVERWRITTEN})
+    saves = facts.whole_saves()
+    overwritten = sorted(facts.overwritten)
     in_place = sorted({save.name for save in saves if save.arrival in _UNDER_FINAL_NAME})
     cut = [
         f"{name} was half written when the run {run.label} was killed"

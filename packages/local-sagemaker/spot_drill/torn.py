@@ -36,7 +36,7 @@ def judge_torn(facts: Facts) -> Check:
         )
     if not run.is_completed or is_other:
         return _fail_torn(torn, run, facts)
-    if len(facts.saves(run.stretches[0])) >= len(facts.first_saves) or not run.stretches[0].files_read():
+    if _started_over(run, facts):
         return Check(
             question=question,
             result=Result.WARN,
@@ -85,6 +85,18 @@ def _renames_all(facts: Facts) -> bool:
     return all(
         save.arrival is Arrival.RENAMED for history in histories for save in history.saves
     ) and not any(history.unfinished for history in histories)
+
+
+def _started_over(run: Run, facts: Facts) -> bool:
+    """Whether nothing but the torn file was read, or everything was saved again.
+
+    A file that is overwritten in place may be saved more often than seen: on a busy machine two quick writes
+    look like one. So of such a file the number of saves is no sign that the script found another checkpoint.
+    """
+    start = run.stretches[0]
+    if not start.files_read() or len(facts.saves(start)) >= len(facts.first_saves):
+        return True
+    return run.truncated in facts.overwritten and facts.checkpoints_read(start) <= {run.truncated}
 
 
 def _fell_back(run: Run, facts: Facts) -> bool:
