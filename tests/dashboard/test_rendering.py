@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from datetime import date
 from html.parser import HTMLParser
@@ -71,6 +72,7 @@ def test_an_amount_in_another_currency_is_shown_with_its_code_and_never_added(tm
     page = overview_page(tmp_path, done, other, runs, filters=Filters(window=Window.ALL))
     text = " ".join(_Reader(page).text.split())
     assert "Spot saved $1.40 net" in text
+    assert not re.search(r"[a-z]\.[A-Z]", text), "a sentence begins after a space"
     assert (
         "In CNY: 1 training was billed CNY 1.26; completed trainings cost CNY 1.26 instead of CNY 4.20"
         in text
@@ -80,6 +82,20 @@ def test_an_amount_in_another_currency_is_shown_with_its_code_and_never_added(tm
         _Reader(training_page(other)).text.split()
     )
     assert "at most CNY" in text, "in the table of what runs now"
+
+
+def test_without_dollars_the_most_expensive_comes_first_and_no_amount_is_zero_dollars(tmp_path: Path) -> None:
+    price = Price(
+        instance_type="ml.m5.xlarge", usd_per_hour=2.1, as_of=BEGAN, source="a test", currency="CNY"
+    )
+    cheap = make_record(began_at=BEGAN, prices=(price,), team="forecasting")
+    dear = replace(cheap, run_id="dear", prices=(replace(price, usd_per_hour=21),))
+    failed = replace(cheap, run_id="failed", state=RecordState.FAILED)
+    page = overview_page(tmp_path, cheap, failed, dear, filters=Filters(window=Window.ALL))
+    rows = [cell for cell in page.split("<td") if 'data-label="Billed"' in cell]
+    amounts = [found[0] for row in rows if (found := re.findall(r"CNY [\d.]+", row))]
+    assert amounts == ["CNY 12.60", "CNY 1.26", "CNY 1.26"]
+    assert "$0.00" not in page
 
 
 def test_test_runs_are_shown_and_left_out_of_the_figures(tmp_path: Path) -> None:

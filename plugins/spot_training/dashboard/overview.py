@@ -47,9 +47,14 @@ class Order(StrEnum):
     NEWEST = "newest"
 
 
+#: Dollars first, then another currency, then what has no price.
+_BY_COST = ", ".join(
+    f"coalesce({column}, 0) DESC"
+    for column in ("billed_usd", "billed_in_currency", "billable_instance_seconds")
+)
 _ORDERS = {
-    Order.COST: "coalesce(billed_usd, 0) DESC, coalesce(billable_instance_seconds, 0) DESC",
-    Order.LOST: "coalesce(savings_percent, 0) ASC, coalesce(billed_usd, 0) DESC",
+    Order.COST: _BY_COST,
+    Order.LOST: f"coalesce(savings_percent, 0) ASC, {_BY_COST}",
     Order.WAITED: "wait_seconds DESC",
     Order.INTERRUPTED: "interruptions DESC",
     Order.NEWEST: "began_at DESC NULLS LAST",
