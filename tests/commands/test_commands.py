@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 from collections.abc import Iterator
 from copy import deepcopy
@@ -112,6 +113,39 @@ def test_jobs_are_a_table_for_people_and_json_for_scripts(
     assert airflow.tokens == {"Bearer a-token"}
     assert main(["jobs", "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == airflow.answers["GET /spot-training/api/now"][1]
+
+
+@pytest.mark.parametrize(
+    ("currencies", "total"),
+    [
+        (("USD",), r"<= \$[\d.]+"),
+        (("CNY",), r"<= CNY [\d.]+"),
+        (("USD", "CNY"), r"<= \$[\d.]+ and <= CNY [\d.]+"),
+        ((None, "CNY"), r"<= [\d.]+ h"),  # a sum that leaves one out would be too low
+        ((None, "USD"), r"<= [\d.]+ h"),
+    ],
+)
+def test_the_cost_of_what_runs_is_summed_by_currency_if_every_price_is_known(
+    airflow: Airflow,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    currencies: tuple[str | None, ...],
+    total: str,
+) -> None:
+    running = under_way(dag_id="a", began_at=NOW - timedelta(hours=3))
+    assert running.current_job
+    ledger = Ledger(fsspec.filesystem("file"), str(tmp_path))
+    for number, code in enumerate(currencies):
+        prices = tuple(
+            replace(price, currency=None if code == "USD" else code) for price in running.prices if code
+        )
+        job = replace(running.current_job, job_name=f"job-{number}")
+        ledger.write(replace(running, run_id=str(number), prices=prices, current_job=job))
+    now = now_in(Source(lambda: ledger), Selection(dag_ids=("a",)))
+    airflow.answers["GET /spot-training/api/now"] = (200, plain(now))
+    assert main(["jobs"]) == 0
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert re.search(rf"Cost so far {total}\. Times are UTC\.$", last), last
 
 
 def test_a_name_and_a_password_get_a_token(
