@@ -82,8 +82,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if isinstance(item, pytest.Function) and _is_fast(item):
             item.add_marker(pytest.mark.fast)
         limit = item.get_closest_marker("timeout")
-        seconds = float(limit.args[0] if limit else config.getini("timeout"))
-        item.add_marker(pytest.mark.timeout(patience() * seconds), append=False)
+        if seconds := limit.args[0] if limit else config.getini("timeout"):
+            item.add_marker(pytest.mark.timeout(patience() * float(seconds)), append=False)
 
 
 def _is_fast(test: pytest.Function) -> bool:
