@@ -13,6 +13,8 @@ SPOT_ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 SPOT_TOOLS="$SPOT_ROOT/.venv-tools"
 # shellcheck disable=SC2034 # for the scripts that source this one
 SPOT_PYTHON="$SPOT_ROOT/.venv/bin/python"
+# Some images set it. Here it would have each of hundreds of processes compile again all that it imports.
+unset PYTHONDONTWRITEBYTECODE
 
 spot_say() { printf '[set-up] %s\n' "$*"; }
 spot_fail() { spot_say "error: $*" >&2 && exit 1; }

@@ -144,7 +144,7 @@ def _start(project: Path, code: str, **env: str) -> subprocess.Popen[str]:
 
 def _run(project: Path, code: str, **env: str) -> subprocess.CompletedProcess[str]:
     process = _start(project, code, **env)
-    stdout, stderr = process.communicate(timeout=60)
+    stdout, stderr = process.communicate(timeout=180)
     return subprocess.CompletedProcess([code], process.returncode, stdout, stderr)
 
 
@@ -413,6 +413,12 @@ def test_what_jobs_import_is_compiled_because_they_may_not_write_it(
     _lock_torch(project, tmp_path / "wheels")
     _set_up(project, code, PIP_FIND_LINKS=str(tmp_path / "wheels"))
     assert list((project / f".venv-{venv}").rglob("thing.*.pyc"))
+
+
+def test_what_the_scripts_start_keeps_what_it_compiled(project: Path) -> None:
+    """Airflow's API server takes twice as long to start without bytecode."""
+    code = '"$PYTHON" -c "import sys; print(sys.dont_write_bytecode)"'
+    assert _set_up(project, code, PYTHONDONTWRITEBYTECODE="1").splitlines()[-1] == "False"
 
 
 # Several at once -------------------------------------------------------------------------------------
