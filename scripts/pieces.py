@@ -35,6 +35,7 @@ PIECES: tuple[tuple[str, ...], ...] = (
         "tests/airflow/test_page_at_root.py",
     ),
     ("tests/local_sagemaker",),
+    ("tests/training",),
     (
         "tests/chaos/test_actions.py",
         "tests/chaos/test_campaign.py",
@@ -43,21 +44,20 @@ PIECES: tuple[tuple[str, ...], ...] = (
         "tests/chaos/test_verdict.py",
         "tests/chaos/test_workers.py",
     ),
-    ("tests/training",),
-    ("tests/advise", "tests/benchmarks", "tests/ledger"),
     ("tests/package", "tests/compose"),
+    ("tests/advise", "tests/benchmarks", "tests/ledger"),
+    ("tests/dashboard",),
+    ("tests/airflow/test_takeover.py", "tests/airflow/test_triggerer.py"),
     ("tests/watching", "tests/task"),
-    ("tests/airflow/test_shipped_dags.py",),
-    ("tests/airflow/test_upgrade.py",),
+    ("tests/chaos/test_celery.py",),
     (
         "tests/airflow/test_installation.py",
         "tests/airflow/test_local_stack.py",
         "tests/airflow/test_versions.py",
     ),
-    ("tests/airflow/test_takeover.py", "tests/airflow/test_triggerer.py"),
-    ("tests/dashboard",),
-    ("tests/chaos/test_celery.py",),
     ("tests/airflow/test_two_airflows.py", "tests/scale"),
+    ("tests/airflow/test_upgrade.py",),
+    ("tests/airflow/test_shipped_dags.py",),
 )
 #: Half of the fast tests, by their time.
 FAST_HALF = (
