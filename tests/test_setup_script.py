@@ -416,7 +416,7 @@ def test_what_jobs_import_is_compiled_because_they_may_not_write_it(
 
 
 def test_what_the_scripts_start_keeps_what_it_compiled(project: Path) -> None:
-    """Airflow's API server takes twice as long to start without bytecode."""
+    """Without bytecode, each process compiles all that it imports."""
     code = '"$PYTHON" -c "import sys; print(sys.dont_write_bytecode)"'
     assert _set_up(project, code, PYTHONDONTWRITEBYTECODE="1").splitlines()[-1] == "False"
 

@@ -89,7 +89,7 @@ def make_parser() -> argparse.ArgumentParser:
         "--back-to-spot",
         choices=BY_TICK,
         default=BackToSpot.NEVER,
-        help="whether a training on demand may go back to spot (default: never)",
+        help="whether a training may return from on-demand to spot (default: never)",
     )
     parser.add_argument("--plot", type=Path, help="a file for the plot of cost against deadline (.svg, .png)")
     parser.add_argument("--json", action="store_true", help="print the advice as JSON")
